@@ -1,0 +1,352 @@
+"""What an artefact says about itself, and how to read it without any engine.
+
+The same JSON travels in each format's own metadata: a ``Metadata`` entry of the TFLite
+flatbuffer, a ``metadata_props`` entry of the ONNX protobuf, ``rt_info`` of the OpenVINO XML.
+The readers below walk just far enough into each file to find it, so a device needs no schema
+package, and a file of gigabytes is not loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+from xml.etree import ElementTree
+
+from vitedge.errors import ModelError, UsageError
+from vitedge.preprocess import Preprocessing
+from vitedge.spec import Format, Precision
+
+METADATA_KEY = "vitedge"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights came from.
+
+    Attributes:
+        name: File name of the source model.
+        sha256: Digest of its bytes, in hex.
+        path: How it was read: ``by name: timm``, ``lifted: ...``, ``generic: why``.
+    """
+
+    name: str
+    sha256: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Which images the activation ranges were measured on.
+
+    Attributes:
+        kind: ``images`` or ``synthetic``.
+        n: How many.
+        sha256: Digest of the pixels, in the order used.
+    """
+
+    kind: str
+    n: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Logits of the artefact in its own runtime against the float32 reference.
+
+    Attributes:
+        n: Images compared.
+        max_difference: Largest absolute difference of any logit.
+        relative_difference: The same, divided by the range of the reference's logits.
+        agreement: Share of images, 0..1, with the same top class.
+        sqnr_db: Power of the reference's logits over power of the difference, in decibel;
+            None when they are equal to the bit.
+    """
+
+    n: int
+    max_difference: float
+    relative_difference: float
+    agreement: float
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Everything an app, a person or an auditor wants to know about an artefact.
+
+    Attributes:
+        format: Format of the file.
+        precision: Its precision.
+        labels: One name per class, or empty.
+        preprocessing: How an image becomes pixels; the artefact itself normalises them.
+        source: Where the weights came from.
+        rewrites: Exact rewrites that were applied, in order.
+        quantization: What was quantized how, in words per kind of layer.
+        calibration: The images that were used, or None when none were.
+        versions: Packages that made the file, by name.
+        parity: What was measured after writing; None only while that is being done.
+    """
+
+    format: Format
+    precision: Precision
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    source: Source
+    rewrites: tuple[str, ...] = ()
+    quantization: Mapping[str, str] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    parity: Parity | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON that ``from_json`` reads back."""
+        values = {"schema": SCHEMA_VERSION} | asdict(self)
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Metadata:
+        """Reads what ``to_json`` wrote.
+
+        Raises:
+            ValueError: The text is no JSON, or of another schema.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA_VERSION:
+            raise ValueError(f"metadata is not of schema {SCHEMA_VERSION}")
+        try:
+            calibration, parity = values["calibration"], values["parity"]
+            return cls(
+                format=Format(values["format"]),
+                precision=Precision(values["precision"]),
+                labels=tuple(str(label) for label in values["labels"]),
+                preprocessing=Preprocessing.from_dict(values["preprocessing"]),
+                source=Source(**values["source"]),
+                rewrites=tuple(values["rewrites"]),
+                quantization=dict(values["quantization"]),
+                calibration=None if calibration is None else Calibration(**calibration),
+                versions=dict(values["versions"]),
+                parity=None if parity is None else Parity(**parity),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"metadata lacks or garbles {error}") from error
+
+
+def format_of(path: Path) -> Format:
+    """The artefact format that a file's extension names.
+
+    Raises:
+        UsageError: The extension is none of an artefact's.
+    """
+    for candidate in Format:
+        if path.suffix.lower() == candidate.suffix:
+            return candidate
+    known = ", ".join(candidate.suffix for candidate in Format)
+    raise UsageError(f"'{path}' is not an artefact: its extension is none of {known}")
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Every file that makes up an artefact: the one named, and OpenVINO's weights."""
+    return (path, path.with_suffix(".bin")) if format_of(path) is Format.OPENVINO else (path,)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of all files of an artefact."""
+    return sum(part.stat().st_size for part in files_of(path))
+
+
+def read_metadata(path: Path) -> Metadata | None:
+    """Reads an artefact's metadata; None when vitedge did not write the file.
+
+    Raises:
+        UsageError: The extension is none of an artefact's.
+        ModelError: The file is missing, truncated, not of its format, or its metadata is garbled.
+    """
+    reader = {
+        Format.TFLITE: _read_tflite,
+        Format.ONNX: _read_onnx,
+        Format.OPENVINO: _read_openvino,
+    }[format_of(path)]
+    for part in files_of(path):
+        if not part.is_file():
+            raise ModelError(f"there is no file '{part}'")
+    try:
+        text = reader(path)
+        return None if text is None else Metadata.from_json(text)
+    except (ValueError, struct.error, IndexError, ElementTree.ParseError) as error:
+        raise ModelError(f"'{path}' is truncated or not a {format_of(path)} file ({error})") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file's bytes, or of all files of a folder by name, in hex."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
+    for part in files:
+        if part != path:
+            digest.update(os.fsencode(part.relative_to(path)))
+        with part.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+# --- TFLite: https://github.com/google-ai-edge/LiteRT, schema.fbs ------------------------------
+
+_MODEL_BUFFERS, _MODEL_METADATA = 4, 6
+_METADATA_NAME, _METADATA_BUFFER = 0, 1
+_BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
+
+
+def _read_tflite(path: Path) -> str | None:
+    if path.stat().st_size < 8:
+        raise ValueError("fewer than 8 bytes")
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[4:8] != b"TFL3":
+            raise ValueError("no TFL3 mark")
+        root = _Table(data, _unsigned(data, 0))
+        buffers = root.vector(_MODEL_BUFFERS)
+        for entry in root.vector(_MODEL_METADATA):
+            if entry.bytes(_METADATA_NAME) != METADATA_KEY.encode():
+                continue
+            buffer = buffers[entry.uint(_METADATA_BUFFER, 4)]
+            offset = buffer.uint(_BUFFER_OFFSET, 8)
+            if offset > 1:  # past 2 GiB, buffers lie behind the flatbuffer
+                return data[offset : offset + buffer.uint(_BUFFER_SIZE, 8)].decode()
+            return buffer.bytes(_BUFFER_DATA).decode()
+    return None
+
+
+def _unsigned(data: mmap.mmap, at: int, width: int = 4) -> int:
+    return int(struct.unpack_from({4: "<I", 8: "<Q"}[width], data, at)[0])
+
+
+class _Table:
+    """One flatbuffer table (https://flatbuffers.dev/internals)."""
+
+    def __init__(self, data: mmap.mmap, at: int) -> None:
+        self._data, self._at = data, at
+        self._vtable = at - struct.unpack_from("<i", data, at)[0]
+        if self._vtable < 0:
+            raise ValueError("a table points before the file")
+
+    def _field(self, index: int) -> int | None:
+        length = struct.unpack_from("<H", self._data, self._vtable)[0]
+        if 6 + 2 * index > length:
+            return None
+        offset = struct.unpack_from("<H", self._data, self._vtable + 4 + 2 * index)[0]
+        return self._at + offset if offset else None
+
+    def uint(self, index: int, width: int) -> int:
+        at = self._field(index)
+        return 0 if at is None else _unsigned(self._data, at, width)
+
+    def bytes(self, index: int) -> bytes:
+        at = self._field(index)
+        if at is None:
+            return b""
+        at += _unsigned(self._data, at)
+        length = _unsigned(self._data, at)
+        if at + 4 + length > len(self._data):
+            raise ValueError("a vector reaches past the end of the file")
+        return self._data[at + 4 : at + 4 + length]
+
+    def vector(self, index: int) -> list[_Table]:
+        at = self._field(index)
+        if at is None:
+            return []
+        at += _unsigned(self._data, at)
+        length = _unsigned(self._data, at)
+        if at + 4 + 4 * length > len(self._data):
+            raise ValueError("a vector reaches past the end of the file")
+        spots = range(at + 4, at + 4 + 4 * length, 4)
+        return [_Table(self._data, spot + _unsigned(self._data, spot)) for spot in spots]
+
+
+# --- ONNX: https://github.com/onnx/onnx, onnx.proto ---------------------------------------------
+
+_MODEL_PROTO_METADATA_PROPS = 14
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_LENGTH_DELIMITED = 2
+
+
+def _read_onnx(path: Path) -> str | None:
+    with path.open("rb") as stream:
+        size = path.stat().st_size
+        if not size:
+            raise ValueError("empty file")
+        while stream.tell() < size:
+            number, payload = _protobuf_field(stream, size, _MODEL_PROTO_METADATA_PROPS)
+            if number != _MODEL_PROTO_METADATA_PROPS:
+                continue
+            entry = _protobuf_strings(payload)
+            if entry.get(_ENTRY_KEY) == METADATA_KEY.encode():
+                return entry.get(_ENTRY_VALUE, b"").decode()
+    return None
+
+
+def _protobuf_field(stream: BinaryIO, size: int, wanted: int) -> tuple[int, bytes]:
+    """Reads one field; the payload only when it is the wanted one, else skips it."""
+    tag = _varint(stream)
+    number, wire = tag >> 3, tag & 7
+    if number == 0:
+        raise ValueError("a protobuf field has number 0")
+    if wire == 0:
+        _varint(stream)
+        return number, b""
+    lengths = {1: 8, 5: 4}
+    if wire != _LENGTH_DELIMITED and wire not in lengths:
+        raise ValueError(f"unknown protobuf wire type {wire}")
+    length = _varint(stream) if wire == _LENGTH_DELIMITED else lengths[wire]
+    if stream.tell() + length > size:
+        raise ValueError("a protobuf field reaches past the end of the file")
+    if number == wanted and wire == _LENGTH_DELIMITED:
+        return number, stream.read(length)
+    stream.seek(length, os.SEEK_CUR)
+    return number, b""
+
+
+def _protobuf_strings(payload: bytes) -> dict[int, bytes]:
+    import io
+
+    stream, found = io.BytesIO(payload), {}
+    while stream.tell() < len(payload):
+        tag = _varint(stream)
+        if tag & 7 != _LENGTH_DELIMITED:
+            raise ValueError("a metadata entry holds something else than strings")
+        found[tag >> 3] = stream.read(_varint(stream))
+    return found
+
+
+def _varint(stream: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = stream.read(1)
+        if not byte:
+            raise ValueError("the file ends within a number")
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    raise ValueError("a protobuf number has over ten bytes")
+
+
+# --- OpenVINO -----------------------------------------------------------------------------------
+
+
+def _read_openvino(path: Path) -> str | None:
+    # The network comes first and rt_info last, so read events and drop the layers on the way.
+    root = None
+    with path.open("rb") as stream:
+        for _, element in ElementTree.iterparse(stream):
+            if element.tag == "layer":
+                element.clear()
+            root = element
+    if root is None or root.tag != "net":
+        raise ValueError("no <net> element")
+    entry = root.find(f"rt_info/{METADATA_KEY}")
+    return None if entry is None else entry.get("value")

@@ -1,0 +1,83 @@
+"""Writing artefacts. A module in this package that ends ``PLUGIN = ...`` is a converter.
+
+Packages outside may add theirs under the entry point group ``vitedge.converters``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from vitedge.artifact import Metadata
+from vitedge.errors import ConversionError
+from vitedge.quantize import Recipe
+from vitedge.spec import Format, Precision
+from vitedge.vit import ViT
+
+
+class Draft(Protocol):
+    """An artefact in memory, complete but for its metadata."""
+
+    def save(self, path: Path, metadata: Metadata) -> None:
+        """Writes the file or files with the metadata inside; may be called again.
+
+        Raises:
+            ConversionError: The format cannot hold it (too large).
+            OSError: The disk refuses.
+        """
+        ...
+
+
+class Converter(Protocol):
+    """Emits the graph that one format's runtime executes fastest."""
+
+    @property
+    def format(self) -> Format:
+        """The format that it writes."""
+        ...
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions that the format's runtime has."""
+        ...
+
+    def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> Draft:
+        """Emits a graph from raw pixels float32 ``(batch, H, W, C)`` to logits ``(batch, classes)``.
+
+        Args:
+            vit: The model, already rewritten; left unchanged.
+            recipe: Its precision and, for quantized ones, the integers.
+            batch: Static batch size.
+
+        Raises:
+            ConversionError: The format lacks the precision, or cannot express the model.
+        """
+        ...
+
+
+@cache
+def converters() -> tuple[Converter, ...]:
+    """All converters, in the order of ``Format``."""
+    found: list[Converter] = []
+    for module in pkgutil.iter_modules(__path__):
+        loaded = importlib.import_module(f"{__name__}.{module.name}")
+        if hasattr(loaded, "PLUGIN"):
+            found.append(loaded.PLUGIN)
+    found += [entry.load() for entry in entry_points(group="vitedge.converters")]
+    return tuple(sorted(found, key=lambda converter: list(Format).index(converter.format)))
+
+
+def converter_for(target: Format, precision: Precision) -> Converter:
+    """The converter to a format.
+
+    Raises:
+        ConversionError: No converter writes the format in that precision.
+    """
+    for converter in converters():
+        if converter.format is target and precision in converter.precisions:
+            return converter
+    raise ConversionError(f"{target} has no {precision}")

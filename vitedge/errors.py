@@ -1,0 +1,72 @@
+"""Every error that vitedge raises on purpose.
+
+::
+
+    VitedgeError                exit 1: what happened, the value, what to do
+    ├── UsageError              exit 2: the request itself makes no sense
+    ├── ModelError              a model file or network that cannot be read as asked
+    │   └── NotAViTError        it was read, but it is no Vision Transformer
+    ├── DataError               images or labels that cannot be used
+    ├── ConversionError         an artefact that could not be made
+    │   └── ParityError         it was made, but computes something else than its source
+    └── UnavailableError        a runtime, device or package that is not here
+
+The command line prints the message of a ``VitedgeError`` on one line and exits with its
+``exit_code``; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class VitedgeError(Exception):
+    """Base of all errors raised on purpose; the message is one line and says what to do."""
+
+    exit_code = 1
+
+
+class UsageError(VitedgeError):
+    """The request cannot be meant: contradicting options, an unknown name."""
+
+    exit_code = 2
+
+
+class ModelError(VitedgeError):
+    """A model file is missing, truncated, foreign or inconsistent."""
+
+
+class NotAViTError(ModelError):
+    """A model was read, but its computation is not a Vision Transformer's."""
+
+
+class DataError(VitedgeError):
+    """Images or labels are missing, unreadable or do not match the model."""
+
+
+class ConversionError(VitedgeError):
+    """An artefact could not be made from this model."""
+
+
+class ParityError(ConversionError):
+    """An artefact computes something else than the model it came from."""
+
+
+class UnavailableError(VitedgeError):
+    """A package, runtime or device is not available here.
+
+    Args:
+        what: What is missing, in one sentence.
+        remedy: The command or action that brings it; empty when there is none.
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(f"{what}. {remedy}" if remedy else what)
+        self.what = what
+        self.remedy = remedy
+
+
+def missing_package(package: str, extra: str) -> UnavailableError:
+    """The error for an engine whose Python package is not installed."""
+    return UnavailableError(
+        f"the Python package '{package}' is not installed",
+        f"Run: pip install 'vitedge[{extra}]'",
+    )

@@ -1,0 +1,124 @@
+"""Reading a ViT out of a file or folder.
+
+A module in this package that ends ``PLUGIN = ...`` is an importer; packages outside may add theirs
+under the entry point group ``vitedge.importers``. The first importer that recognises a source
+reads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from vitedge.errors import ModelError
+from vitedge.spec import Activation, Interpolation
+from vitedge.vit import ViT
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a person may say about a source that the file itself does not.
+
+    None means: what the file says, else the published default of its kind.
+
+    Attributes:
+        heads: Number of attention heads; shapes do not tell it.
+        image_size: Height and width in pixels; the positions are interpolated when it differs.
+        activation: Non-linearity of the MLPs.
+        norm_eps: Epsilon of every norm.
+        mean: Per-channel mean of pixels scaled to 0..1.
+        std: Per-channel standard deviation of pixels scaled to 0..1.
+        resize: Length of the shorter side before the centre crop; 0 stretches to the size.
+        interpolation: Resampling filter.
+        labels: One name per class.
+        trust: Code inside the file may run.
+        custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
+    """
+
+    heads: int | None = None
+    image_size: tuple[int, int] | None = None
+    activation: Activation | None = None
+    norm_eps: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    resize: int | None = None
+    interpolation: Interpolation | None = None
+    labels: tuple[str, ...] | None = None
+    trust: bool = False
+    custom_objects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model that was read.
+
+    Attributes:
+        vit: Its canonical form.
+        path: How it was read, in words: ``by name: timm``, ``lifted: 12 blocks, ...``.
+    """
+
+    vit: ViT
+    path: str
+
+
+class Importer(Protocol):
+    """Reads one kind of source."""
+
+    @property
+    def name(self) -> str:
+        """Short name of the source: ``timm``."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """Importers of lower rank are asked first: 0 by name, 1 by lifting."""
+        ...
+
+    def recognizes(self, path: Path) -> bool:
+        """Whether the source is of this kind, from its extension and names alone.
+
+        Reads headers and key lists, never weights; runs nothing of the file. False, never an
+        error, for whatever is not of this kind.
+        """
+        ...
+
+    def read(self, path: Path, options: ImportOptions) -> Imported:
+        """Reads the whole source.
+
+        Raises:
+            NotAViTError: It is of this kind, but no ViT.
+            ModelError: It is truncated or inconsistent, or an option contradicts it.
+        """
+        ...
+
+
+@cache
+def importers() -> tuple[Importer, ...]:
+    """All importers in the order they are asked."""
+    found: list[Importer] = []
+    for module in pkgutil.iter_modules(__path__):
+        loaded = importlib.import_module(f"{__name__}.{module.name}")
+        if hasattr(loaded, "PLUGIN"):
+            found.append(loaded.PLUGIN)
+    found += [entry.load() for entry in entry_points(group="vitedge.importers")]
+    return tuple(sorted(found, key=lambda importer: (importer.rank, importer.name)))
+
+
+def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
+    """Reads a ViT from any source that some importer recognises.
+
+    Raises:
+        ModelError: The source is missing, or no importer can read it.
+    """
+    if not path.exists():
+        raise ModelError(f"there is no model '{path}'")
+    for importer in importers():
+        if importer.recognizes(path):
+            return importer.read(path, options or ImportOptions())
+    names = ", ".join(importer.name for importer in importers())
+    raise ModelError(f"'{path}' is not a model that vitedge can read (tried: {names})")

@@ -1,0 +1,184 @@
+"""From any image to the raw pixels that an artefact takes.
+
+Normalisation (mean, std) is folded into the artefact, so on a device preprocessing is Pillow's
+decode, resize and crop, as torchvision and timm do them at evaluation, and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.errors import DataError
+from vitedge.spec import Interpolation
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ImageLike: TypeAlias = Union[
+    str, "os.PathLike[str]", bytes, npt.NDArray[np.uint8], "Image.Image"
+]
+"""A path, encoded bytes, ``(H, W, 3)`` or ``(H, W)`` uint8 pixels, or a Pillow image."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a model's input.
+
+    Attributes:
+        size: Height and width of the input in pixels.
+        channels: 3 for RGB, 1 for grey.
+        resize: Length in pixels of the shorter side before a centre crop to ``size``;
+            None stretches the whole image to ``size`` instead.
+        interpolation: Pillow filter of the resize.
+        mean: Per-channel mean of pixels scaled to 0..1.
+        std: Per-channel standard deviation of pixels scaled to 0..1.
+    """
+
+    size: tuple[int, int]
+    channels: int = 3
+    resize: int | None = None
+    interpolation: Interpolation = Interpolation.BICUBIC
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if self.channels not in _MODES:
+            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels}")
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(
+                f"mean {self.mean} and std {self.std} need one value for each of "
+                f"{self.channels} channels"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, not {self.std}")
+        if min(self.size) < 1:
+            raise ValueError(f"size must be positive, not {self.size}")
+        if self.resize is not None and self.resize < max(self.size):
+            raise ValueError(
+                f"resize to {self.resize} leaves too little to crop {self.size} from"
+            )
+
+    def __call__(self, image: ImageLike) -> npt.NDArray[np.uint8]:
+        """Decodes, resizes and crops one image.
+
+        An EXIF orientation is applied first, so a photo from a phone stands upright.
+
+        Returns:
+            uint8 pixels 0..255, shape ``(H, W, C)``.
+
+        Raises:
+            DataError: The image cannot be decoded or has an unknown form.
+        """
+        from PIL import Image
+
+        picture = open_image(image)
+        if picture.mode != _MODES[self.channels]:
+            picture = picture.convert(_MODES[self.channels])
+        height, width = self.size
+        resample = Image.Resampling[self.interpolation.name]
+        if self.resize is None:
+            if picture.size != (width, height):
+                picture = picture.resize((width, height), resample)
+        else:
+            picture = _resize_shorter_side(picture, self.resize, resample)
+            # torchvision's CenterCrop rounds half to even, so Python's round is the same.
+            left = round((picture.width - width) / 2.0)
+            top = round((picture.height - height) / 2.0)
+            picture = picture.crop((left, top, left + width, top + height))
+        return np.asarray(picture, np.uint8).reshape(height, width, self.channels)
+
+    def batch(self, images: Sequence[ImageLike]) -> npt.NDArray[np.uint8]:
+        """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``."""
+        height, width = self.size
+        if not images:
+            return np.zeros((0, height, width, self.channels), np.uint8)
+        return np.stack([self(image) for image in images])
+
+    def normalize(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Scales pixels 0..255 to what the network was trained on: ``(x / 255 - mean) / std``."""
+        mean = np.asarray(self.mean, np.float32)
+        std = np.asarray(self.std, np.float32)
+        return ((pixels.astype(np.float32) / np.float32(255) - mean) / std).astype(np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form that ``from_dict`` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """Reads what ``to_dict`` wrote.
+
+        Raises:
+            ValueError: A value is missing or out of range.
+        """
+        try:
+            return cls(
+                size=(int(values["size"][0]), int(values["size"][1])),
+                channels=int(values["channels"]),
+                resize=None if values["resize"] is None else int(values["resize"]),
+                interpolation=Interpolation(values["interpolation"]),
+                mean=tuple(float(value) for value in values["mean"]),
+                std=tuple(float(value) for value in values["std"]),
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"preprocessing {dict(values)!r} lacks or garbles {error}") from error
+
+
+def open_image(image: ImageLike) -> Image.Image:
+    """Decodes an image of any accepted form, upright.
+
+    Raises:
+        DataError: The file or bytes are no image that Pillow reads, or an array has another
+            dtype or shape than ``ImageLike`` names.
+    """
+    from PIL import Image, ImageOps
+
+    if isinstance(image, Image.Image):
+        picture = image
+    elif isinstance(image, np.ndarray):
+        return Image.fromarray(_checked_pixels(image))
+    else:
+        source = io.BytesIO(image) if isinstance(image, bytes) else image
+        name = f"{len(image)} bytes" if isinstance(image, bytes) else f"'{os.fspath(image)}'"
+        try:
+            picture = Image.open(source)
+            picture.load()
+        except FileNotFoundError as error:
+            raise DataError(f"there is no image {name}") from error
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{name} is not an image that Pillow can read ({error})") from error
+    return ImageOps.exif_transpose(picture)
+
+
+def _checked_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if pixels.dtype != np.uint8:
+        raise DataError(f"an image array must be uint8 with values 0..255, not {pixels.dtype}")
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        return pixels[:, :, 0]
+    if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3):
+        return pixels
+    raise DataError(f"an image array must have shape (H, W, 3) or (H, W), not {pixels.shape}")
+
+
+def _resize_shorter_side(
+    picture: Image.Image, length: int, resample: Image.Resampling
+) -> Image.Image:
+    """torchvision's ``Resize(int)``: the longer side is truncated, not rounded."""
+    width, height = picture.size
+    if width <= height:
+        size = (length, int(length * height / width))
+    else:
+        size = (int(length * width / height), length)
+    return picture if picture.size == size else picture.resize(size, resample)

@@ -1,0 +1,71 @@
+"""Which numbers of an artefact become integers, and which integers.
+
+A ``Recipe`` is what quantization hands to a converter: for each linear layer its integer weights,
+and the range of its input where activations are static. A converter writes these numbers down; it
+never chooses any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.spec import Precision
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerWeight:
+    """A weight matrix on a symmetric integer grid with one scale per output channel.
+
+    Attributes:
+        values: int8 ``(inputs, outputs)``, within -127..127 (never -128).
+        scale: float32 ``(outputs,)``; the weight is ``values * scale``.
+    """
+
+    values: npt.NDArray[np.int8]
+    scale: npt.NDArray[np.float32]
+
+    def dequantized(self) -> npt.NDArray[np.float32]:
+        """The weight that the integers stand for."""
+        return self.values.astype(np.float32) * self.scale
+
+
+@dataclass(frozen=True)
+class Range:
+    """The interval of real numbers that a static integer activation covers; it contains 0."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low <= 0 <= self.high or self.low == self.high:
+            raise ValueError(f"a quantized range must contain 0 and more: {self.low}..{self.high}")
+
+    def scale_and_zero_point(self, levels: int = 256) -> tuple[float, int]:
+        """Scale and zero point of unsigned integers ``0..levels - 1``.
+
+        The zero point is rounded to an integer, so that real 0 is exact.
+        """
+        scale = (self.high - self.low) / (levels - 1)
+        return scale, round(-self.low / scale)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of an artefact.
+
+    Attributes:
+        precision: What it is called.
+        weights: Integer weights by the name of their linear layer; layers not named stay float.
+        inputs: Range of the input of those linear layers whose activations are static. Integer
+            layers not named here quantize their input when they run (dynamically).
+        description: What was done, in words per kind of layer, for people.
+    """
+
+    precision: Precision
+    weights: Mapping[str, IntegerWeight] = field(default_factory=dict)
+    inputs: Mapping[str, Range] = field(default_factory=dict)
+    description: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,155 @@
+"""The runtimes that execute artefacts. A module in this package that ends ``PLUGIN = ...`` is one.
+
+Packages outside may add theirs under the entry point group ``vitedge.runtimes``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.errors import UsageError
+from vitedge.spec import Format, Target
+
+
+class Readiness(StrEnum):
+    """Whether a target can run here."""
+
+    READY = "ready"
+    EMULATED = "emulated"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a target can run here, and what to do when not.
+
+    Attributes:
+        readiness: Ready, emulated (its numbers of time do not count) or missing.
+        detail: The version or device found, or what is missing in the driver's own words.
+        remedy: The command or action that brings what is missing; empty when ready.
+    """
+
+    readiness: Readiness
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How many nodes of the graph the asked-for device executes, of how many."""
+
+    on_device: int
+    total: int
+
+
+class Session(Protocol):
+    """One artefact, loaded on one device. Not thread-safe."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the pixels that one run takes, ``(N, H, W, C)``."""
+        ...
+
+    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Computes logits.
+
+        Args:
+            pixels: 0..255 of shape ``input_shape``, uint8 or float32; left unchanged.
+
+        Returns:
+            float32 logits ``(N, classes)``; the caller's to keep.
+
+        Raises:
+            ModelError: The runtime failed to execute the artefact.
+        """
+        ...
+
+    def placement(self) -> Placement | None:
+        """Where the nodes run, from the runtime's own assignment; None when it tells nothing."""
+        ...
+
+    def close(self) -> None:
+        """Frees the model; the session must not be used again. May be called twice."""
+        ...
+
+
+class Runtime(Protocol):
+    """An engine that executes one format on one or several devices.
+
+    It imports its engine inside these methods only, so that listing runtimes costs nothing.
+    """
+
+    @property
+    def name(self) -> str:
+        """The part of the target before the dash."""
+        ...
+
+    @property
+    def format(self) -> Format:
+        """The format that it reads."""
+        ...
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The parts of its targets after the dash."""
+        ...
+
+    def availability(self, device: str) -> Availability:
+        """Whether the device can be used here. Never raises for one of ``devices``."""
+        ...
+
+    def open(self, path: Path, device: str, *, threads: int | None = None) -> Session:
+        """Loads an artefact on exactly the device asked for.
+
+        Args:
+            path: The artefact.
+            device: One of ``devices``.
+            threads: CPU threads; None leaves the choice to the engine.
+
+        Raises:
+            UnavailableError: The engine or device is not here.
+            ModelError: The file is not an artefact that this engine can load.
+        """
+        ...
+
+
+@cache
+def runtimes() -> tuple[Runtime, ...]:
+    """All runtimes, by name."""
+    found: list[Runtime] = []
+    for module in pkgutil.iter_modules(__path__):
+        loaded = importlib.import_module(f"{__name__}.{module.name}")
+        if hasattr(loaded, "PLUGIN"):
+            found.append(loaded.PLUGIN)
+    found += [entry.load() for entry in entry_points(group="vitedge.runtimes")]
+    return tuple(sorted(found, key=lambda runtime: runtime.name))
+
+
+def targets() -> tuple[Target, ...]:
+    """Every target that some runtime knows."""
+    return tuple(
+        Target(runtime.name, device) for runtime in runtimes() for device in runtime.devices
+    )
+
+
+def runtime_for(target: Target) -> Runtime:
+    """The runtime of a target.
+
+    Raises:
+        UsageError: No runtime knows it.
+    """
+    for runtime in runtimes():
+        if runtime.name == target.runtime and target.device in runtime.devices:
+            return runtime
+    known = ", ".join(str(known) for known in targets())
+    raise UsageError(f"unknown target '{target}'; known: {known}")

@@ -1,0 +1,102 @@
+"""The vocabulary: formats, precisions, targets, and the choices that describe a ViT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """A file format that a runtime executes."""
+
+    TFLITE = "tflite"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+    @property
+    def suffix(self) -> str:
+        """The extension of the artefact's (main) file, with its dot."""
+        return ".xml" if self is Format.OPENVINO else f".{self}"
+
+
+class Precision(StrEnum):
+    """Which numbers of an artefact are stored and computed how."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Activation(StrEnum):
+    """The non-linearity of the MLP."""
+
+    GELU = "gelu"
+    """Exact: x Φ(x) (Hendrycks & Gimpel, arXiv:1606.08415)."""
+    GELU_TANH = "gelu_tanh"
+    """The tanh approximation of the same paper."""
+    QUICK_GELU = "quick_gelu"
+    """x sigmoid(1.702 x), as in CLIP."""
+    RELU = "relu"
+    SILU = "silu"
+    TANH = "tanh"
+
+
+class Pooling(StrEnum):
+    """Which tokens the head reads, and how they become one vector."""
+
+    CLASS = "class"
+    """The first token."""
+    DISTILLED = "distilled"
+    """The first two tokens (class and distillation), concatenated: ``(2 * dim,)``."""
+    MEAN = "mean"
+    """The mean of the patch tokens."""
+    CLASS_AND_MEAN = "class_and_mean"
+    """The first token and the mean of the patch tokens, concatenated: ``(2 * dim,)``."""
+    FLATTEN = "flatten"
+    """All tokens, concatenated: ``(tokens * dim,)``."""
+
+
+class NormPosition(StrEnum):
+    """Where a block normalises: before its sublayers (ViT) or after the sum (BERT)."""
+
+    PRE = "pre"
+    POST = "post"
+
+
+class NormKind(StrEnum):
+    """LayerNorm, or RMSNorm (no centring)."""
+
+    LAYER = "layer"
+    RMS = "rms"
+
+
+class Interpolation(StrEnum):
+    """Pillow's resampling filters that vision libraries use; all of them antialias."""
+
+    NEAREST = "nearest"
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+    LANCZOS = "lanczos"
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """A runtime and the device it shall use, written ``<runtime>-<device>``."""
+
+    runtime: str
+    device: str
+
+    def __str__(self) -> str:
+        return f"{self.runtime}-{self.device}"
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Reads ``tflite-cpu``.
+
+        Raises:
+            ValueError: There is no dash, or nothing on one side of it.
+        """
+        runtime, _, device = text.partition("-")
+        if not runtime or not device:
+            raise ValueError(f"'{text}' is not a target; write <runtime>-<device>: tflite-cpu")
+        return cls(runtime, device)
