@@ -231,9 +231,12 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
     def features(self, pixels: Any) -> Any:
         """The vector that the head reads, ``(N, pooled_dim)``."""
         config = self.config
-        mean = ops.convert_to_tensor(self.preprocessing["mean"], self.compute_dtype)
-        std = ops.convert_to_tensor(self.preprocessing["std"], self.compute_dtype)
-        x = self.embedding((ops.cast(pixels, self.compute_dtype) / 255.0 - mean) / std)
+        x = ops.cast(pixels, self.compute_dtype)
+        if not config.raw_pixels:
+            mean = ops.convert_to_tensor(self.preprocessing["mean"], self.compute_dtype)
+            std = ops.convert_to_tensor(self.preprocessing["std"], self.compute_dtype)
+            x = (x / 255.0 - mean) / std
+        x = self.embedding(x)
         if "input_norm" in self.eps:
             x = self.input_norm(x)
         for block in self.blocks:

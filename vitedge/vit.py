@@ -50,6 +50,7 @@ class ViTConfig:
         attention_scale: Factor on the query-key products before the softmax.
         head_activation: Non-linearity after each hidden layer of the head.
         pooled_queries_only: The last block computes only the tokens that the head reads.
+        raw_pixels: The patch projection takes pixels 0..255: normalisation is folded into it.
     """
 
     image_size: tuple[int, int]
@@ -69,6 +70,7 @@ class ViTConfig:
     attention_scale: float = 0.125
     head_activation: Activation = Activation.TANH
     pooled_queries_only: bool = False
+    raw_pixels: bool = False
 
     def __post_init__(self) -> None:
         for name in ("channels", "dim", "depth", "heads", "head_dim", "mlp_dim", "classes"):
@@ -179,7 +181,8 @@ class ViT:
         pooled_norm: Norm after pooling (over each pooled token), or None.
         head_hidden: Hidden layers of the head, each followed by ``config.head_activation``.
         head: The classifier.
-        preprocessing: How images become pixels; its mean and std are applied by ``forward``.
+        preprocessing: How images become pixels; its mean and std are applied by ``forward``
+            unless ``config.raw_pixels`` says that they are folded into ``patch``.
         labels: One name per class, or empty when nobody gave any.
     """
 
@@ -340,7 +343,8 @@ def forward(vit: ViT, images: npt.NDArray[Any], observe: Observer | None = None)
 def embed(vit: ViT, images: npt.NDArray[Any], observe: Observer | None = None) -> Array:
     """The tokens before the first block, shape ``(N, tokens, dim)``."""
     config = vit.config
-    pixels = vit.preprocessing.normalize(images)
+    raw = images.astype(np.float32, copy=False)
+    pixels = raw if config.raw_pixels else vit.preprocessing.normalize(raw)
     patches = patchify(pixels, config.patch_size)
     projected = _linear(vit.patch, patches, "patch", observe) + vit.positions
     prefix = np.broadcast_to(vit.prefix, (len(projected), *vit.prefix.shape))
