@@ -1,0 +1,225 @@
+"""Building a TFLite flatbuffer operator by operator.
+
+The stock route to a ``.tflite`` traces Python, lowers it through MLIR and lets pattern matchers
+guess what was meant. A ViT needs some twenty operators; writing them down takes a second and
+leaves nothing to guess. The schema is LiteRT's own (``ai_edge_litert.schema_py_generated``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.artifact import METADATA_KEY
+from vitedge.errors import ConversionError, missing_package
+from vitedge.quantize import IntegerWeight
+
+# Offsets within a flatbuffer are 32 bits, signed in some readers.
+MAX_BYTES = 2**31 - 1
+
+# The schema version of every TFLite file since 2018.
+_SCHEMA_VERSION = 3
+
+# Kernels read constants with vector instructions, and mapped files are read where they lie.
+_ALIGNMENT = 16
+
+
+def load_schema() -> Any:
+    """LiteRT's schema module."""
+    try:
+        from ai_edge_litert import schema_py_generated
+    except ImportError as error:
+        raise missing_package("ai-edge-litert", "convert") from error
+    return schema_py_generated
+
+
+class TFLiteModel:
+    """A model of one subgraph under construction; tensors are the integers it hands out."""
+
+    def __init__(self) -> None:
+        self._schema = load_schema()
+        self._buffers: list[Any] = [self._schema.BufferT()]  # the first is empty by definition
+        self._tensors: list[Any] = []
+        self._operators: list[Any] = []
+        self._codes: dict[tuple[int, int], int] = {}
+        self._inputs: list[int] = []
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        return tuple(int(size) for size in self._tensors[tensor].shape)
+
+    def input(self, name: str, shape: Sequence[int], dtype: str = "FLOAT32") -> int:
+        """Adds a graph input."""
+        tensor = self._tensor(name, shape, dtype)
+        self._inputs.append(tensor)
+        return tensor
+
+    def constant(self, name: str, values: npt.NDArray[Any]) -> int:
+        """Adds a constant; its dtype is the array's: float32, float16, int32 or int8."""
+        dtype = {"f4": "FLOAT32", "f2": "FLOAT16", "i4": "INT32", "i1": "INT8"}[
+            values.dtype.str[1:]
+        ]
+        return self._tensor(name, values.shape, dtype, self._buffer(values))
+
+    def weight(self, name: str, weight: IntegerWeight) -> int:
+        """Adds an int8 weight ``(inputs, outputs)`` as TFLite wants it: ``(outputs, inputs)``."""
+        tensor = self.constant(name, weight.values.T)
+        quantization = self._schema.QuantizationParametersT()
+        quantization.scale = weight.scale
+        quantization.zeroPoint = np.zeros(len(weight.scale), np.int64)
+        quantization.quantizedDimension = 0
+        self._tensors[tensor].quantization = quantization
+        return tensor
+
+    def operator(
+        self,
+        code: str,
+        inputs: Sequence[int],
+        shape: Sequence[int],
+        *,
+        name: str,
+        options: dict[str, Any] | None = None,
+        version: int = 1,
+    ) -> int:
+        """Adds an operator with one float32 output, and returns that output.
+
+        Args:
+            code: Name of the operator in the schema's ``BuiltinOperator``.
+            inputs: Its input tensors in order; -1 leaves an optional one out.
+            shape: Shape of the output.
+            name: Name of the output.
+            options: Fields of the operator's options table, plus ``"table"``, that table's name.
+            version: Least operator version that has the features used.
+        """
+        return self.operator_many(code, inputs, [shape], [name], options, version)[0]
+
+    def operator_many(
+        self,
+        code: str,
+        inputs: Sequence[int],
+        shapes: Sequence[Sequence[int]],
+        names: Sequence[str],
+        options: dict[str, Any] | None = None,
+        version: int = 1,
+    ) -> list[int]:
+        """Adds an operator with several float32 outputs; see ``operator``."""
+        outputs = [
+            self._tensor(name, shape, "FLOAT32") for name, shape in zip(names, shapes, strict=True)
+        ]
+        operator = self._schema.OperatorT()
+        number = getattr(self._schema.BuiltinOperator, code)
+        operator.opcodeIndex = self._codes.setdefault((number, version), len(self._codes))
+        operator.inputs = np.asarray(inputs, np.int32)
+        operator.outputs = np.asarray(outputs, np.int32)
+        if options is not None:
+            fields = dict(options)
+            table = fields.pop("table")
+            operator.builtinOptionsType = getattr(self._schema.BuiltinOptions, table)
+            operator.builtinOptions = getattr(self._schema, f"{table}T")()
+            for field, value in fields.items():
+                if not hasattr(operator.builtinOptions, field):
+                    raise AttributeError(f"{table} has no field {field}")
+                setattr(operator.builtinOptions, field, value)
+        self._operators.append(operator)
+        return outputs
+
+    def to_bytes(self, output: int, description: str, metadata: str) -> bytes:
+        """The finished file.
+
+        Args:
+            output: The tensor that the graph returns, under the signature name ``logits``.
+            description: One line for viewers.
+            metadata: JSON for ``vitedge.artifact``.
+
+        Raises:
+            ConversionError: The file would be larger than a flatbuffer can be.
+        """
+        import flatbuffers
+
+        total = sum(len(buffer.data) for buffer in self._buffers if buffer.data is not None)
+        if total + (1 << 20) > MAX_BYTES:
+            raise ConversionError(
+                f"a TFLite file cannot hold {total / 2**30:.1f} GiB of weights (its limit is "
+                "2 GiB); convert with --fp16 or --int8, or to --format onnx or openvino"
+            )
+        model = self._model(output, description, metadata)
+        builder = flatbuffers.Builder(total + (1 << 20))
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+    def _model(self, output: int, description: str, metadata: str) -> Any:
+        schema = self._schema
+        graph = schema.SubGraphT()
+        graph.name = "main"
+        graph.tensors, graph.operators = self._tensors, self._operators
+        graph.inputs = np.asarray(self._inputs, np.int32)
+        graph.outputs = np.asarray([output], np.int32)
+        model = schema.ModelT()
+        model.version, model.description = _SCHEMA_VERSION, description
+        model.subgraphs = [graph]
+        model.operatorCodes = [self._operator_code(*key) for key in self._codes]
+        text = self._aligned_buffer(np.frombuffer(metadata.encode(), np.uint8))
+        model.buffers = [*self._buffers, text]
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = METADATA_KEY, len(self._buffers)
+        model.metadata = [entry]
+        model.signatureDefs = [self._signature(output)]
+        return model
+
+    def _operator_code(self, number: int, version: int) -> Any:
+        code = self._schema.OperatorCodeT()
+        code.builtinCode, code.version = number, version
+        # Readers from before 2020 know only this byte; 127 says "look at builtinCode".
+        code.deprecatedBuiltinCode = min(number, 127)
+        return code
+
+    def _signature(self, output: int) -> Any:
+        def named(tensor: int, name: str) -> Any:
+            entry = self._schema.TensorMapT()
+            entry.name, entry.tensorIndex = name, tensor
+            return entry
+
+        signature = self._schema.SignatureDefT()
+        signature.signatureKey = "serving_default"
+        signature.inputs = [
+            named(tensor, self._tensors[tensor].name.decode()) for tensor in self._inputs
+        ]
+        signature.outputs = [named(output, "logits")]
+        return signature
+
+    def _tensor(self, name: str, shape: Sequence[int], dtype: str, buffer: int = 0) -> int:
+        tensor = self._schema.TensorT()
+        tensor.name = name.encode()
+        tensor.shape = np.asarray(shape, np.int32)
+        tensor.type = getattr(self._schema.TensorType, dtype)
+        tensor.buffer = buffer
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def _buffer(self, values: npt.NDArray[Any]) -> int:
+        flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        self._buffers.append(self._aligned_buffer(flat))
+        return len(self._buffers) - 1
+
+    def _aligned_buffer(self, values: npt.NDArray[np.uint8]) -> Any:
+        schema = self._schema
+
+        class AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the schema is untyped
+            """The generated ``Pack`` ignores the schema's ``force_align``."""
+
+            def Pack(self, builder: Any) -> int:  # noqa: N802  # flatbuffers' name
+                builder.StartVector(1, len(self.data), _ALIGNMENT)
+                builder.head -= len(self.data)
+                end = builder.head + len(self.data)
+                builder.Bytes[builder.head : end] = self.data.tobytes()
+                data = builder.EndVector()
+                schema.BufferStart(builder)
+                schema.BufferAddData(builder, data)
+                return int(schema.BufferEnd(builder))
+
+        buffer = AlignedBuffer()
+        buffer.data = values
+        return buffer
