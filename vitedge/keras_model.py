@@ -17,10 +17,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from vitedge.errors import ModelError
-from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
-from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
+from vitedge.vit import Block, ViT
+from vitedge.vit_assembly import config_from_dict, vit_from_arrays
 
 _PACKAGE = "vitedge"
 
@@ -112,7 +111,7 @@ class TransformerBlock(keras.layers.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__(**kwargs)
         self.vit_config, self.eps = dict(vit_config), dict(eps)
-        config = _config_from_dict(self.vit_config)
+        config = config_from_dict(self.vit_config)
         self.config = config
         for name in ("q", "k", "v"):
             setattr(self, name, keras.layers.Dense(config.attention_dim, name=name))
@@ -191,7 +190,7 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         self.vit_config, self.eps = dict(vit_config), dict(eps)
         self.preprocessing, self.labels = dict(preprocessing), list(labels)
         self.hidden_widths = list(head_hidden)
-        config = self.config = _config_from_dict(self.vit_config)
+        config = self.config = config_from_dict(self.vit_config)
         self.embedding = TokenEmbedding(
             config.patch_size, config.dim, config.prefix_tokens, name="embedding"
         )
@@ -309,22 +308,6 @@ def _eps_below(eps: Mapping[str, float], prefix: str) -> dict[str, float]:
     return {name.removeprefix(prefix): eps[name] for name in eps if name.startswith(prefix)}
 
 
-def _config_from_dict(values: Mapping[str, Any]) -> ViTConfig:
-    """Reads a ``ViTConfig`` back from JSON, where tuples are lists and enums strings."""
-    return ViTConfig(
-        **{
-            **values,
-            "image_size": tuple(values["image_size"]),
-            "patch_size": tuple(values["patch_size"]),
-            "pooling": Pooling(values["pooling"]),
-            "activation": Activation(values["activation"]),
-            "norm_position": NormPosition(values["norm_position"]),
-            "norm_kind": NormKind(values["norm_kind"]),
-            "head_activation": Activation(values["head_activation"]),
-        }
-    )
-
-
 # --- to and from the canonical form -------------------------------------------------------------
 
 
@@ -350,51 +333,6 @@ def from_keras(model: VisionTransformer) -> ViT:
         model.get_config(),
         {name: np.asarray(variable, np.float32) for name, variable in _variables(model).items()},
     )
-
-
-def vit_from_arrays(model_config: Mapping[str, Any], arrays: Mapping[str, Array]) -> ViT:
-    """Assembles a ViT from a ``VisionTransformer``'s config and its arrays by canonical name.
-
-    Raises:
-        ModelError: An array is missing, or config and shapes contradict each other.
-    """
-
-    def linear(name: str) -> Linear:
-        return Linear(arrays[f"{name}.weight"], arrays[f"{name}.bias"])
-
-    def norm(name: str) -> Norm | None:
-        if name not in eps:
-            return None
-        return Norm(arrays[f"{name}.gamma"], arrays[f"{name}.beta"], float(eps[name]))
-
-    def block(name: str) -> Block:
-        parts: dict[str, Any] = {part: linear(f"{name}.{part}") for part in Block.LINEARS}
-        for part in ("norm1", "norm2", "q_norm", "k_norm"):
-            parts[part] = norm(f"{name}.{part}")
-        return Block(**parts)
-
-    try:
-        eps = model_config["eps"]
-        config = _config_from_dict(model_config["vit_config"])
-        return ViT(
-            config=config,
-            patch=linear("patch"),
-            prefix=arrays["prefix"],
-            positions=arrays["positions"],
-            blocks=tuple(block(f"blocks.{index}") for index in range(config.depth)),
-            norm=norm("norm"),
-            head=linear("head"),
-            preprocessing=Preprocessing.from_dict(model_config["preprocessing"]),
-            labels=tuple(model_config["labels"]),
-            input_norm=norm("input_norm"),
-            pooled_norm=norm("pooled_norm"),
-            head_hidden=tuple(
-                linear(f"head_hidden.{index}")
-                for index in range(len(model_config.get("head_hidden", ())))
-            ),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"the model's config and weights do not fit: {error}") from error
 
 
 def _variables(model: VisionTransformer) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Weight files of every kind as named arrays, read lazily and without running anything in them."""

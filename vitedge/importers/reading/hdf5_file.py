@@ -1,0 +1,87 @@
+"""HDF5 files, as Keras writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy.typing as npt
+
+from vitedge.errors import ModelError, missing_package
+from vitedge.importers.reading.tensors import Tensors
+
+# What h5py raises on damaged files, depending on where the damage is.
+_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError, AttributeError)
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(_SIGNATURE)) == _SIGNATURE
+
+
+@contextmanager
+def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
+    """Opens an HDF5 file; names are the paths of its datasets: ``dense/vars/0``.
+
+    Args:
+        source: Name of the file, for messages.
+        file: Where it is, or its bytes.
+
+    Raises:
+        ModelError: The file is truncated or no HDF5.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise missing_package("h5py", "convert") from error
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset):
+            shapes[name] = tuple(node.shape)
+
+    try:
+        opened = h5py.File(file, "r")
+        opened.visititems(note)
+    except _DAMAGE as error:
+        raise _damaged(source, error) from error
+
+    def load(name: str) -> npt.NDArray[Any]:
+        try:
+            array: npt.NDArray[Any] = opened[name][()]
+            if array.dtype.kind not in "fiu":
+                raise TypeError(f"'{name}' holds {array.dtype}, not numbers")
+            return array
+        except _DAMAGE as error:
+            raise _damaged(source, error) from error
+
+    with opened:
+        yield Tensors(source, shapes, load)
+
+
+def text_attribute(path: Path, name: str) -> str | None:
+    """An attribute of the root group that is text, such as Keras's ``model_config``; else None."""
+    if not is_hdf5(path):
+        return None
+    try:
+        import h5py
+
+        with h5py.File(path, "r") as opened:
+            value = opened.attrs.get(name)
+    except (ImportError, *_DAMAGE):
+        return None
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else None
+
+
+def _damaged(source: str, error: BaseException) -> ModelError:
+    reason = " ".join(str(error).split())
+    return ModelError(f"'{source}' is truncated or not an HDF5 file ({reason})")

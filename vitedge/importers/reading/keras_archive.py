@@ -1,0 +1,59 @@
+"""Keras 3's ``.keras`` file without Keras: a zip of a JSON config and an HDF5 of weights."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vitedge.errors import ModelError
+from vitedge.importers.reading.hdf5_file import open_hdf5
+from vitedge.importers.reading.tensors import Tensors
+
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+
+# What zipfile raises on damaged, encrypted or exotic archives.
+ZIP_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+
+
+def archived_config(path: Path) -> Mapping[str, Any]:
+    """The model's config as JSON, empty when the file is no readable ``.keras`` file."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read(_CONFIG))
+    except ZIP_DAMAGE:
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+@contextmanager
+def open_archived_weights(path: Path) -> Iterator[Tensors]:
+    """The weights by their HDF5 paths: ``blocks/transformer_block/q/vars/0``.
+
+    Raises:
+        ModelError: The file is truncated, or no ``.keras`` file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            weights = io.BytesIO(archive.read(_WEIGHTS))
+    except ZIP_DAMAGE as error:
+        raise ModelError(f"'{path}' is truncated or not a .keras file ({error})") from error
+    with open_hdf5(str(path), weights) as tensors:
+        yield tensors
