@@ -1,0 +1,104 @@
+"""Exact rewrites: another ViT that computes the same logits.
+
+A module in this package that ends ``PLUGIN = ...`` is one rewrite, with its mathematics in its
+docstring. Packages outside may add theirs under the entry point group ``vitedge.rewrites``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Collection, Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from vitedge.errors import UsageError
+from vitedge.vit import ViT
+
+
+class Rewrite(Protocol):
+    """One function-preserving change of a ViT.
+
+    It exists so that quantizers and converters see one simple form: what a rewrite has folded
+    away costs no operator, and what it has rotated or scaled is easier to quantize.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in kebab-case, as the command line and an artefact's recipe spell it."""
+        ...
+
+    @property
+    def order(self) -> int:
+        """When it is applied: smaller first. A rewrite may rely on all smaller ones."""
+        ...
+
+    @property
+    def default(self) -> bool:
+        """Whether it is applied unless switched off; else it must be asked for."""
+        ...
+
+    def apply(self, vit: ViT) -> ViT:
+        """The rewritten ViT.
+
+        Its logits equal those of ``vit`` to float32 rounding, whatever the config. Arithmetic on
+        weights is in float64, so that rewrites do not pile up rounding.
+
+        Args:
+            vit: Left unchanged; arrays that do not change are shared.
+
+        Returns:
+            ``vit`` itself where the rewrite has nothing to do or does not hold for its config.
+        """
+        ...
+
+
+@cache
+def rewrites() -> tuple[Rewrite, ...]:
+    """All rewrites in the order of application."""
+    found: list[Rewrite] = []
+    for module in pkgutil.iter_modules(__path__):
+        loaded = importlib.import_module(f"{__name__}.{module.name}")
+        if hasattr(loaded, "PLUGIN"):
+            found.append(loaded.PLUGIN)
+    found += [entry.load() for entry in entry_points(group="vitedge.rewrites")]
+    return tuple(sorted(found, key=lambda rewrite: (rewrite.order, rewrite.name)))
+
+
+def apply_rewrites(
+    vit: ViT, without: Collection[str] = (), *, extra: Collection[str] = ()
+) -> tuple[ViT, tuple[str, ...]]:
+    """Applies all default rewrites.
+
+    Args:
+        vit: Left unchanged.
+        without: Names of rewrites to leave out.
+        extra: Names of rewrites to apply although they are not default.
+
+    Returns:
+        The rewritten ViT, and the names of the rewrites that changed it, in order.
+
+    Raises:
+        UsageError: A name in ``without`` or ``extra`` is no rewrite's.
+    """
+    _check_names((*without, *extra))
+    applied = []
+    for rewrite in rewrites():
+        if rewrite.name in without or not (rewrite.default or rewrite.name in extra):
+            continue
+        rewritten = rewrite.apply(vit)
+        if rewritten is not vit:
+            applied.append(rewrite.name)
+        vit = rewritten
+    return vit, tuple(applied)
+
+
+def _check_names(names: Iterable[str]) -> None:
+    known = [rewrite.name for rewrite in rewrites()]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+            raise UsageError(f"there is no rewrite '{name}'; {hint}")
