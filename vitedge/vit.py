@@ -24,8 +24,10 @@ from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
-Observer: TypeAlias = Callable[[str, Array], None]
-"""Called with a linear layer's name and its input ``(..., inputs)`` as the forward reaches it."""
+Observer: TypeAlias = Callable[[str, Array], Array | None]
+"""Called with a linear layer's name and its input ``(..., inputs)`` as the forward reaches it.
+
+An array that it returns takes the input's place; that is how quantization is simulated."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,7 @@ def _expected_shapes(config: ViTConfig, hidden: list[int]) -> dict[str, tuple[in
     dim, wide = config.dim, config.attention_dim
     patch_inputs = config.patch_size[0] * config.patch_size[1] * config.channels
     linears = {"patch": (patch_inputs, dim)}
-    norms = {name: dim for name in ("input_norm", "norm", "pooled_norm")}
+    norms = dict.fromkeys(("input_norm", "norm", "pooled_norm"), dim)
     for index in range(config.depth):
         name = f"blocks.{index}"
         linears |= {f"{name}.{layer}": (dim, wide) for layer in ("q", "k", "v")}
@@ -318,7 +320,7 @@ def forward(vit: ViT, images: npt.NDArray[Any], observe: Observer | None = None)
     Args:
         vit: The model.
         images: Pixels 0..255 of any real dtype, shape ``(N, H, W, C)``.
-        observe: Called with each linear layer's name and input on the way.
+        observe: Called with each linear layer's name and input on the way; may replace the input.
 
     Returns:
         Logits, shape ``(N, classes)``.
@@ -327,7 +329,9 @@ def forward(vit: ViT, images: npt.NDArray[Any], observe: Observer | None = None)
     x = embed(vit, images, observe)
     for index, block in enumerate(vit.blocks):
         pruned = config.pooled_queries_only and index == config.depth - 1
-        x = _block(vit, block, x, f"blocks.{index}", observe, config.pooled_prefix if pruned else None)
+        x = _block(
+            vit, block, x, f"blocks.{index}", observe, config.pooled_prefix if pruned else None
+        )
     if vit.norm is not None:
         x = normalize(x, vit.norm, config.norm_kind)
     pooled = pool(config, x)
@@ -368,9 +372,9 @@ def pool(config: ViTConfig, x: Array) -> Array:
         case Pooling.DISTILLED:
             return x[:, :2].reshape(len(x), -1)
         case Pooling.MEAN:
-            return x[:, config.prefix_tokens :].mean(axis=1)
+            return _mean(x[:, config.prefix_tokens :], 1)
         case Pooling.CLASS_AND_MEAN:
-            return np.concatenate([x[:, 0], x[:, config.prefix_tokens :].mean(axis=1)], axis=1)
+            return np.concatenate([x[:, 0], _mean(x[:, config.prefix_tokens :], 1)], axis=1)
         case Pooling.FLATTEN:
             return x.reshape(len(x), -1)
 
@@ -378,8 +382,8 @@ def pool(config: ViTConfig, x: Array) -> Array:
 def normalize(x: Array, norm: Norm, kind: NormKind = NormKind.LAYER) -> Array:
     """LayerNorm (arXiv:1607.06450) or RMSNorm (arXiv:1910.07467) over the last axis."""
     if kind is NormKind.LAYER:
-        x = x - x.mean(axis=-1, keepdims=True)
-    scale = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(norm.eps))
+        x = x - _mean(x, -1, keep=True)
+    scale = np.float32(1) / np.sqrt(_mean(x * x, -1, keep=True) + np.float32(norm.eps))
     return x * scale * norm.gamma + norm.beta
 
 
@@ -388,32 +392,40 @@ def activate(x: Array, activation: Activation) -> Array:
     # SciPy is part of the `convert` extra; the device side never comes here.
     from scipy.special import erf, expit
 
+    one, half = np.float32(1), np.float32(0.5)
+    result: Array
     match activation:
         case Activation.GELU:
-            return x * np.float32(0.5) * (1 + erf(x * np.float32(math.sqrt(0.5))))
+            result = x * half * (one + erf(x * np.float32(math.sqrt(0.5))))
         case Activation.GELU_TANH:
             inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-            return x * np.float32(0.5) * (1 + np.tanh(inner))
+            result = x * half * (one + np.tanh(inner))
         case Activation.QUICK_GELU:
-            return x * expit(np.float32(1.702) * x)
+            result = x * expit(np.float32(1.702) * x)
         case Activation.RELU:
-            return np.maximum(x, 0)
+            result = np.maximum(x, np.float32(0))
         case Activation.SILU:
-            return x * expit(x)
+            result = x * expit(x)
         case Activation.TANH:
-            return np.tanh(x)
+            result = np.tanh(x)
+    return result
 
 
 def softmax(x: Array) -> Array:
     """Softmax over the last axis."""
-    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    exponentials: Array = np.exp(x - x.max(axis=-1, keepdims=True))
+    total: Array = exponentials.sum(axis=-1, keepdims=True)
+    return exponentials / total
+
+
+def _mean(x: Array, axis: int, *, keep: bool = False) -> Array:
+    mean: Array = x.mean(axis=axis, keepdims=keep)
+    return mean
 
 
 def _linear(layer: Linear, x: Array, name: str, observe: Observer | None) -> Array:
-    if observe is not None:
-        observe(name, x)
-    return x @ layer.weight + layer.bias
+    replacement = None if observe is None else observe(name, x)
+    return (x if replacement is None else replacement) @ layer.weight + layer.bias
 
 
 def _block(
@@ -431,7 +443,12 @@ def _block(
 
 
 def _attention(
-    config: ViTConfig, block: Block, x: Array, name: str, observe: Observer | None, queries: int | None
+    config: ViTConfig,
+    block: Block,
+    x: Array,
+    name: str,
+    observe: Observer | None,
+    queries: int | None,
 ) -> Array:
     q = _heads(config, _linear(block.q, x[:, :queries], f"{name}.q", observe))
     k = _heads(config, _linear(block.k, x, f"{name}.k", observe))

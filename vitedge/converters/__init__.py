@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from vitedge.artifact import Metadata
 from vitedge.errors import ConversionError
-from vitedge.quantize import Recipe
+from vitedge.quantize import IntegerWeight, Recipe
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT
 
@@ -46,7 +49,7 @@ class Converter(Protocol):
         ...
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> Draft:
-        """Emits a graph from raw pixels float32 ``(batch, H, W, C)`` to logits ``(batch, classes)``.
+        """Emits the graph: float32 pixels ``(batch, H, W, C)`` to logits ``(batch, classes)``.
 
         Args:
             vit: The model, already rewritten; left unchanged.
@@ -81,3 +84,18 @@ def converter_for(target: Format, precision: Precision) -> Converter:
         if converter.format is target and precision in converter.precisions:
             return converter
     raise ConversionError(f"{target} has no {precision}")
+
+
+def side_by_side(weights: Sequence[IntegerWeight | None]) -> IntegerWeight | None:
+    """The integer weights of several layers on the same input as those of one wide layer.
+
+    Returns:
+        None when any of them stays float.
+    """
+    present = [weight for weight in weights if weight is not None]
+    if len(present) < len(weights):
+        return None
+    return IntegerWeight(
+        values=np.concatenate([weight.values for weight in present], axis=1),
+        scale=np.concatenate([weight.scale for weight in present]),
+    )

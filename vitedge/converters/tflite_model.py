@@ -207,7 +207,7 @@ class TFLiteModel:
     def _aligned_buffer(self, values: npt.NDArray[np.uint8]) -> Any:
         schema = self._schema
 
-        class AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the schema is untyped
+        class AlignedBuffer(schema.BufferT):  # type: ignore[misc,name-defined]  # untyped
             """The generated ``Pack`` ignores the schema's ``force_align``."""
 
             def Pack(self, builder: Any) -> int:  # noqa: N802  # flatbuffers' name

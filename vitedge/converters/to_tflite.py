@@ -11,15 +11,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vitedge.artifact import Metadata
+from vitedge.converters import side_by_side
 from vitedge.converters.tflite_model import TFLiteModel
 from vitedge.errors import ConversionError
-from vitedge.quantize import IntegerWeight, Recipe
+from vitedge.quantize import Recipe
 from vitedge.spec import Activation, Format, NormKind, NormPosition, Pooling, Precision
 from vitedge.vit import Array, Block, Linear, Norm, ViT
 
@@ -245,9 +246,9 @@ class _Emitter:
         name = "+".join(layers)
         outputs = sum(layer.weight.shape[1] for layer in layers.values())
         bias = np.concatenate([layer.bias for layer in layers.values()])
-        integers = [self.recipe.weights.get(each) for each in layers]
-        if None not in integers:
-            weight = self.model.weight(f"{name}.weight", _side_by_side(integers))
+        integers = side_by_side([self.recipe.weights.get(each) for each in layers])
+        if integers is not None:
+            weight = self.model.weight(f"{name}.weight", integers)
         else:
             matrix = np.concatenate([layer.weight for layer in layers.values()], axis=1)
             weight = self._weight(matrix.T, f"{name}.weight")
@@ -258,9 +259,9 @@ class _Emitter:
             name=name,
             options={
                 "table": "FullyConnectedOptions",
-                "asymmetricQuantizeInputs": None not in integers,
+                "asymmetricQuantizeInputs": integers is not None,
             },
-            version=_HYBRID_PER_CHANNEL if None not in integers else 1,
+            version=_HYBRID_PER_CHANNEL if integers is not None else 1,
         )
 
     def _norm(self, norm: Norm, x: int, name: str, kind: NormKind) -> int:
@@ -272,7 +273,7 @@ class _Emitter:
             x = self._binary("SUB", x, mean, f"{name}/centred")
         square = self._binary("MUL", x, x, f"{name}/square")
         variance = self._reduce_mean(square, last, row, f"{name}/variance")
-        eps = self.model.constant(f"{name}/eps", np.float32([norm.eps]))
+        eps = self.model.constant(f"{name}/eps", np.asarray([norm.eps], np.float32))
         variance = self._binary("ADD", variance, eps, f"{name}/variance_eps")
         inverse = self.model.operator("RSQRT", [variance], row, name=f"{name}/inverse")
         x = self._binary("MUL", x, inverse, name)
@@ -311,7 +312,9 @@ class _Emitter:
         return self.model.operator(code, [a, b], shape, name=name, options={"table": table})
 
     def _scale(self, x: int, factor: float, name: str) -> int:
-        return self._binary("MUL", x, self.model.constant(f"{name}/by", np.float32([factor])), name)
+        return self._binary(
+            "MUL", x, self.model.constant(f"{name}/by", np.asarray([factor], np.float32)), name
+        )
 
     def _reduce_mean(
         self, x: int, axis: int, shape: Sequence[int], name: str, *, keep: bool = True
@@ -380,15 +383,6 @@ class _Emitter:
             name = f"integers/{'_'.join(map(str, key))}"
             self._shapes[key] = self.model.constant(name, shaped)
         return self._shapes[key]
-
-
-def _side_by_side(weights: Sequence[IntegerWeight | None]) -> IntegerWeight:
-    present = [weight for weight in weights if weight is not None]
-    return replace(
-        present[0],
-        values=np.concatenate([weight.values for weight in present], axis=1),
-        scale=np.concatenate([weight.scale for weight in present]),
-    )
 
 
 PLUGIN = TFLiteConverter()

@@ -173,7 +173,9 @@ class LiteRTGpuSession:
             self._model.run_by_index(0, self._inputs, self._outputs)
             raw = self._outputs[0].read(int(np.prod(shape)), np.float32)
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"LiteRT's GPU failed on '{self._path}': {_first_line(error)}") from error
+            raise ModelError(
+                f"LiteRT's GPU failed on '{self._path}': {_first_line(error)}"
+            ) from error
         return np.array(raw, np.float32).reshape(shape)
 
     def placement(self) -> Placement | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ class OnnxRuntime:
                 str(path), options, providers=[_PROVIDERS[device]]
             )
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise ModelError(f"ONNX Runtime cannot load '{path}' on {device}: {_first_line(error)}") from error
+            raise ModelError(
+                f"ONNX Runtime cannot load '{path}' on {device}: {_first_line(error)}"
+            ) from error
         return OnnxSession(session, path, _PROVIDERS[device])
 
 
@@ -90,7 +93,9 @@ class OnnxSession:
         try:
             (logits,) = self._session.run(self._outputs, feeds)
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise ModelError(f"ONNX Runtime failed on '{self._path}': {_first_line(error)}") from error
+            raise ModelError(
+                f"ONNX Runtime failed on '{self._path}': {_first_line(error)}"
+            ) from error
         return np.asarray(logits, np.float32)
 
     def placement(self) -> Placement | None:
@@ -99,8 +104,10 @@ class OnnxSession:
             assigned = self._session.get_provider_graph_assignment_info()
         except (AttributeError, RuntimeError):  # before onnxruntime 1.24
             return None
-        counts = {part.ep_name: len(part.get_nodes()) for part in assigned}
-        return Placement(counts.get(self._provider, 0), sum(counts.values()))
+        counts: Counter[str] = Counter()
+        for part in assigned:
+            counts[part.ep_name] += len(part.get_nodes())
+        return Placement(counts[self._provider], counts.total())
 
     def close(self) -> None:
         """See ``Session``."""
