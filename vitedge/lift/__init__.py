@@ -1,0 +1,155 @@
+"""Lifting: any model that computes a Vision Transformer becomes a ``ViT``, whoever wrote it.
+
+The model is traced to a graph. Its non-linear pieces (norms, activations, softmaxes and the
+products around them) are found by structure and recognised by behaviour; the affine pieces between
+them are read off by feeding basis vectors. However reshapes, einsums, splits and transposes were
+written, the answers are the same. See ``docs/decisions`` and issue 3.
+
+::
+
+    probe           an engine evaluates any tensors given any others (tensorflow_probe, onnx_probe)
+    graph, pieces   what is affine, and which regions are not
+    nature          norm, activation or softmax? found out by feeding it
+    attention       the products around each softmax
+    structure       which piece belongs to which block
+    linear, embedding, heads, head    the affine pieces, probed
+    assembly        the ViT
+    proof           its logits against the source's
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vitedge.errors import NotAViTError
+from vitedge.lift.assembly import Assembler
+from vitedge.lift.attention import find_attentions
+from vitedge.lift.graph import Graph
+from vitedge.lift.input_range import InputRange, input_range
+from vitedge.lift.nature import (
+    ActivationPiece,
+    KnownPiece,
+    NormPiece,
+    SoftmaxPiece,
+    recognize,
+)
+from vitedge.lift.pieces import Piece, find_pieces, variants
+from vitedge.lift.probe import Experiments, Probe
+from vitedge.lift.proof import Proof, prove
+from vitedge.lift.structure import Parser
+from vitedge.vit import ViT
+
+__all__ = ["Lifted", "lift", "Probe"]
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """A model that was lifted.
+
+    Attributes:
+        vit: Its canonical form.
+        proof: How near its logits are to the source's.
+        taken: What the source takes as input.
+        softmax_removed: The source ended in a softmax; the ViT gives the logits before it.
+    """
+
+    vit: ViT
+    proof: Proof
+    taken: InputRange
+    softmax_removed: bool
+
+    def __str__(self) -> str:
+        words = [
+            f"lifted: {self.vit.config.depth} blocks",
+            f"max logit difference {self.proof.difference:.1g} "
+            f"({self.proof.relative:.1g} of the range)",
+            f"input {self.taken.words}",
+        ]
+        if self.softmax_removed:
+            words.append("softmax at the end removed")
+        return ", ".join(words)
+
+
+def lift(
+    probe: Probe,
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> Lifted:
+    """Lifts a model.
+
+    Args:
+        probe: Access to the traced model.
+        mean: What is subtracted from pixels scaled to 0..1 before the model; None: see
+            ``input_range``.
+        std: What they are then divided by.
+
+    Raises:
+        NotAViTError: The model is no Vision Transformer; the message says which node is not.
+    """
+    experiments = Experiments(probe)
+    known = _recognize_all(experiments)
+    last, removed = known[-1] if known else None, False
+    if isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink):
+        experiments = Experiments(_Shortened(probe, last.piece.source))
+        known, removed = known[:-1], True
+    graph = experiments.graph
+    bilinear = {node.outputs[0] for node in graph.live_nodes if graph.is_bilinear(node)}
+    stops = frozenset(bilinear | {piece.piece.sink for piece in known})
+    softmaxes = [piece for piece in known if isinstance(piece, SoftmaxPiece)]
+    others = [piece for piece in known if not isinstance(piece, SoftmaxPiece)]
+    attentions = find_attentions(experiments, softmaxes, stops)
+    structure = Parser(graph, others, attentions, stops).parse()
+    taken = input_range(experiments, mean, std)
+    vit = Assembler(experiments, structure, stops, taken).assemble()
+    return Lifted(vit, prove(experiments, vit, taken), taken, removed)
+
+
+def _recognize_all(experiments: Experiments) -> list[KnownPiece]:
+    """All non-linear pieces, in topological order."""
+    graph = experiments.graph
+    pieces = find_pieces(graph)
+    candidates = {piece: list(variants(graph, piece, pieces)) for piece in pieces}
+    experiments.measure(
+        name
+        for options in candidates.values()
+        for option in options
+        for name in (option.source, option.sink)
+    )
+    known: dict[str, KnownPiece] = {}
+    unknown: list[Piece] = []
+    for piece in pieces:
+        if any(piece.sink in other.piece.interior for other in known.values()):
+            continue
+        found = next(filter(None, (recognize(experiments, option) for option in candidates[piece])), None)
+        if found is None:
+            unknown.append(piece)
+        else:
+            known[found.piece.sink] = found
+    for piece in unknown:
+        if not any(piece.sink in other.piece.interior for other in known.values()):
+            raise NotAViTError(
+                f"node {graph.describe(piece.sink)} computes nothing that a Vision Transformer has"
+            )
+    return sorted(known.values(), key=lambda piece: graph.position[piece.piece.sink])
+
+
+def _ends(graph: Graph, sink: str) -> bool:
+    """Whether nothing but affine nodes of one input follow a tensor."""
+    while sink != graph.output:
+        nodes = graph.consumers(sink)
+        if len(nodes) != 1 or len(graph.live_inputs(nodes[0])) != 1:
+            return False
+        if not graph.is_affine(nodes[0]) or nodes[0].kind.value not in ("move", "sum", "product"):
+            return False
+        sink = nodes[0].outputs[0]
+    return True
+
+
+class _Shortened:
+    """A probe whose model ends at an earlier tensor."""
+
+    def __init__(self, probe: Probe, output: str) -> None:
+        self.graph = probe.graph.ending_at(output)
+        self.image_shape, self.batch = probe.image_shape, probe.batch
+        self.takes_integers, self.function = probe.takes_integers, probe.function

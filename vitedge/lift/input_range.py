@@ -1,0 +1,114 @@
+"""What values a model takes: raw pixels, or pixels that the caller has normalised.
+
+No file says so. Where the model starts with arithmetic of its own on the image (``Rescaling``,
+``Normalization``), the numbers tell whether 0..255 or 0..1 goes in. Where it does not, we can only
+assume, and say so: a model with channels last comes from Keras, whose users divide by 255; one
+with channels first from PyTorch, whose users take ImageNet's mean and deviation, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vitedge.lift.embedding import channels_first
+from vitedge.lift.graph import Graph, Kind
+from vitedge.lift.probe import Experiments
+from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from vitedge.vit import Array
+
+_LARGEST_NORMALISED = 32.0
+"""Normalised pixels stay within about 3; raw ones put through a rescaling for 0..1 reach 255 or
+more."""
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """What a model takes: ``(pixels / 255 - mean) / std``, or raw pixels.
+
+    Attributes:
+        raw: The model takes 0..255; then mean and std are what it does inside.
+        mean: Per channel, of pixels scaled to 0..1.
+        std: Per channel.
+        words: How it is known, for reports.
+    """
+
+    raw: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    words: str
+
+    def apply(self, pixels: Array) -> Array:
+        """Raw pixels 0..255 ``(N, H, W, C)`` to what the model takes."""
+        if self.raw:
+            return pixels.astype(np.float32)
+        scaled = pixels.astype(np.float32) / np.float32(255)
+        return (scaled - np.float32(self.mean)) / np.float32(self.std)
+
+
+def input_range(
+    experiments: Experiments,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> InputRange:
+    """Finds out, or assumes, what the model takes.
+
+    Args:
+        experiments: Access to the model.
+        mean: What the caller says; together with ``std`` it is believed.
+        std: What the caller says.
+    """
+    shape = experiments.probe.image_shape
+    first = channels_first(shape)
+    channels = shape[0] if first else shape[2]
+    nothing, one = (0.0,) * channels, (1.0,) * channels
+    if mean is not None or std is not None:
+        return InputRange(False, mean or nothing, std or one, "normalised as given")
+    found = _first_arithmetic(experiments)
+    if found is not None:
+        factor, offset = found
+        if max(np.abs(offset).max(), np.abs(255 * factor + offset).max()) > _LARGEST_NORMALISED:
+            return InputRange(False, nothing, one, "takes 0..1 and normalises inside")
+        inner_std = 1 / (255 * factor)
+        mean = tuple(float(value) for value in np.round(-offset * inner_std, 6))
+        return InputRange(True, mean, tuple(map(float, np.round(inner_std, 6))), "normalises inside")
+    if experiments.probe.takes_integers:
+        return InputRange(True, nothing, one, "takes integer pixels")
+    if first and channels == 3:
+        return InputRange(False, IMAGENET_MEAN, IMAGENET_STD, "assumed: ImageNet's mean and std")
+    return InputRange(False, nothing, one, "assumed: pixels / 255")
+
+
+def _first_arithmetic(experiments: Experiments) -> tuple[Array, Array] | None:
+    """Factor and offset per channel of what the model does to pixels, or None if nothing."""
+    graph = experiments.graph
+    last = _end_of_arithmetic(graph)
+    shape = experiments.probe.image_shape
+    if last == graph.image or experiments.shape(last).elements != np.prod(shape):
+        return None
+    run = experiments.between([graph.image], [last])
+    n = experiments.batch_for(1)
+
+    def per_channel(value: float) -> Array:
+        image = run(np.full((n, *shape), value, np.float32))[0].reshape(n, *shape)[0]
+        return image[:, 0, 0] if channels_first(shape) else image[0, 0]
+
+    offset = per_channel(0.0)
+    factor = per_channel(1.0) - offset
+    return (factor, offset) if (factor > 0).all() else None
+
+
+def _end_of_arithmetic(graph: Graph) -> str:
+    """The last tensor before the image is cut up or contracted; the image if nothing is done."""
+    tensor, last = graph.image, graph.image
+    while len(graph.consumers(tensor)) == 1 and tensor != graph.output:
+        node = graph.consumers(tensor)[0]
+        if node.kind not in (Kind.MOVE, Kind.SUM, Kind.PRODUCT, Kind.QUOTIENT):
+            break
+        if len(graph.live_inputs(node)) != 1 or not graph.is_affine(node):
+            break
+        tensor = node.outputs[0]
+        if node.kind is not Kind.MOVE:
+            last = tensor
+    return last

@@ -1,0 +1,136 @@
+"""Experiments on a traced model: feed tensors anywhere, read tensors anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from vitedge.errors import ModelError
+from vitedge.lift.graph import Graph
+from vitedge.lift.layout import Shape
+from vitedge.vit import Array
+
+Function: TypeAlias = Callable[[Sequence[Array]], list[Array]]
+"""Takes the arrays of the fed tensors, returns those of the fetched tensors, all float32."""
+
+
+class Probe(Protocol):
+    """What the lifting needs of an engine; one implementation per engine.
+
+    The graph and its weights stay inside the engine: nothing is copied out but what is fetched.
+    """
+
+    @property
+    def graph(self) -> Graph:
+        """The traced model."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of one image as the model takes it, ``(H, W, C)`` or ``(C, H, W)``."""
+        ...
+
+    @property
+    def takes_integers(self) -> bool:
+        """Whether the model's input is of an integer type."""
+        ...
+
+    @property
+    def batch(self) -> int | None:
+        """The only number of images the model takes at once, or None when it takes any."""
+        ...
+
+    def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
+        """Prepares the part of the model between some tensors.
+
+        Args:
+            feeds: Tensors whose values will be given; the image is always among them.
+            fetches: Tensors to compute.
+        """
+        ...
+
+
+class Experiments:
+    """Runs experiments, and knows the shapes of the tensors that take part in them.
+
+    Args:
+        probe: The engine's part.
+    """
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+        self._shapes: dict[str, Shape] = {}
+
+    @property
+    def graph(self) -> Graph:
+        """The traced model."""
+        return self.probe.graph
+
+    def batch_for(self, wanted: int) -> int:
+        """How many images to run at once, when so many would be best."""
+        return self.probe.batch or max(1, wanted)
+
+    def measure(self, tensors: Iterable[str]) -> None:
+        """Learns the shapes of tensors, all in one run of the model.
+
+        Raises:
+            ModelError: A tensor does not hold its images one after the other.
+        """
+        unknown = [name for name in dict.fromkeys(tensors) if name not in self._shapes]
+        if not unknown:
+            return
+        names = [name for name in unknown if name != self.graph.image]
+        run = self.probe.function([self.graph.image], names)
+        batches = [self.probe.batch] if self.probe.batch else [1, 2]
+        shapes = [[array.shape for array in run([self._blank(n)])] for n in batches]
+        try:
+            for name, *sizes in zip(names, *shapes, strict=True):
+                if len(batches) == 2:
+                    self._shapes[name] = Shape.of_two_batches(*sizes)
+                else:
+                    self._shapes[name] = Shape.of_one_batch(*sizes, batches[0])
+        except ValueError as error:
+            node = self.graph.describe(name)
+            raise ModelError(f"node {node} mixes the images of a batch: {error}") from error
+        self._shapes[self.graph.image] = Shape((1, *self.probe.image_shape), 0)
+
+    def shape(self, tensor: str) -> Shape:
+        """The shape of a tensor."""
+        if tensor not in self._shapes:
+            self.measure([tensor])
+        return self._shapes[tensor]
+
+    def between(self, feeds: Sequence[str], fetches: Sequence[str]) -> Experiment:
+        """Prepares an experiment that is run several times."""
+        image = self.graph.image
+        names = feeds if image in feeds else [*feeds, image]
+        return Experiment(self, tuple(feeds), self.probe.function(names, fetches))
+
+    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> list[Array]:
+        """Runs an experiment once."""
+        return self.between(list(feeds), fetches)(*feeds.values())
+
+    def _blank(self, n: int) -> Array:
+        return np.zeros((n, *self.probe.image_shape), np.float32)
+
+
+class Experiment:
+    """A prepared part of the model; call it with one array per fed tensor."""
+
+    def __init__(self, experiments: Experiments, feeds: tuple[str, ...], run: Function) -> None:
+        self._experiments, self._feeds, self._run = experiments, feeds, run
+
+    def __call__(self, *arrays: Array) -> list[Array]:
+        """Runs it; an image that is not fed is black.
+
+        Returns:
+            The fetched tensors, float32.
+        """
+        experiments = self._experiments
+        fed = [np.ascontiguousarray(array, np.float32) for array in arrays]
+        if experiments.graph.image not in self._feeds:
+            n = experiments.shape(self._feeds[0]).split(fed[0]).shape[0]
+            fed.append(experiments._blank(n))
+        return self._run(fed)

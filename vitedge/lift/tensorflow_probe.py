@@ -1,0 +1,146 @@
+"""Experiments on TensorFlow graphs: Keras models and SavedModels.
+
+The model is traced into a flat graph whose variables stay where they are; every experiment prunes
+the part it needs, so no weight is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vitedge.errors import ModelError
+from vitedge.lift.graph import Graph, Kind, Node
+from vitedge.lift.probe import Function
+from vitedge.vit import Array
+
+_KINDS: dict[Kind, frozenset[str]] = {
+    Kind.SHAPE: frozenset(
+        "Shape ShapeN Size Rank ZerosLike OnesLike BroadcastGradientArgs".split()
+    ),
+    Kind.MOVE: frozenset(
+        "Identity IdentityN StopGradient PreventGradient Snapshot Cast Reshape Squeeze ExpandDims "
+        "CheckNumerics EnsureShape PlaceholderWithDefault".split()
+    ),
+    Kind.SUM: frozenset("Add AddV2 AddN Sub Neg BiasAdd".split()),
+    Kind.PRODUCT: frozenset(["Mul"]),
+    Kind.QUOTIENT: frozenset(["Div", "RealDiv"]),
+    Kind.CONTRACTION: frozenset("MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum".split()),
+    Kind.AFFINE: frozenset(
+        "Conv2D Conv3D DepthwiseConv2dNative AvgPool Mean Sum Transpose ConjugateTranspose "
+        "ConcatV2 Concat Pack Unpack Split SplitV Slice StridedSlice GatherV2 Gather GatherNd "
+        "Tile BroadcastTo Pad PadV2 MirrorPad ExtractImagePatches SpaceToDepth DepthToSpace "
+        "SpaceToBatchND BatchToSpaceND ReverseV2 Roll Select SelectV2 ResizeBilinear "
+        "ResizeBicubic ResizeNearestNeighbor".split()
+    ),
+}
+_KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
+
+_CALLS = frozenset("PartitionedCall StatefulPartitionedCall If StatelessIf While StatelessWhile".split())
+
+
+class TensorFlowProbe:
+    """A traced TensorFlow model.
+
+    Args:
+        model: Maps images ``(N, *image_shape)`` to logits ``(N, classes)``, made of TensorFlow
+            operations; traced once.
+        image_shape: Shape of one image.
+        batch: The only batch size it takes, or None.
+        dtype: TensorFlow's name of the input's type.
+
+    Raises:
+        ModelError: TensorFlow cannot trace the model.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[Any], Any],
+        image_shape: tuple[int, int, int],
+        batch: int | None,
+        dtype: str = "float32",
+    ) -> None:
+        import tensorflow as tf
+
+        self.image_shape, self.batch = image_shape, batch
+        self.takes_integers = tf.as_dtype(dtype).is_integer
+        specification = tf.TensorSpec((batch, *image_shape), dtype, name="image")
+        self._traced = _trace(model, specification)
+        self.graph = _read_graph(self._traced)
+
+    def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
+        """Prunes the traced function."""
+        import tensorflow as tf
+
+        graph = self._traced.graph
+        fed = [graph.get_tensor_by_name(name) for name in feeds]
+        pruned = self._traced.prune(fed, [graph.get_tensor_by_name(name) for name in fetches])
+
+        def run(arrays: Sequence[Array]) -> list[Array]:
+            values = [
+                tf.cast(tf.constant(array), tensor.dtype)
+                for array, tensor in zip(arrays, fed, strict=True)
+            ]
+            return [np.asarray(tf.cast(result, tf.float32)) for result in pruned(*values)]
+
+        return run
+
+
+def _trace(model: Callable[[Any], Any], specification: Any) -> Any:
+    import tensorflow as tf
+
+    traced = tf.compat.v1.wrap_function(model, [specification])
+    calls = {operation.type for operation in traced.graph.get_operations()} & _CALLS
+    return _frozen(traced, specification) if calls else traced
+
+
+def _frozen(traced: Any, specification: Any) -> Any:
+    """Inlines functions that the graph calls; its variables become constants on the way."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    frozen = convert_variables_to_constants_v2(traced)
+    definition = frozen.graph.as_graph_def()
+    source, result = frozen.inputs[0].name, frozen.outputs[0].name
+
+    def flat(image: Any) -> Any:
+        return tf.import_graph_def(
+            definition, input_map={source: image}, return_elements=[result], name=""
+        )[0]
+
+    return tf.compat.v1.wrap_function(flat, [specification])
+
+
+def _read_graph(traced: Any) -> Graph:
+    nodes = [_node(operation) for operation in traced.graph.get_operations()]
+    image = next(tensor.name for tensor in traced.inputs if tensor.dtype.name != "resource")
+    outputs = traced.outputs
+    if len(outputs) != 1:
+        raise ModelError(f"the model has {len(outputs)} outputs; one, the logits, is needed")
+    return Graph(nodes, image, outputs[0].name)
+
+
+def _node(operation: Any) -> Node:
+    kind = _KIND_OF.get(operation.type, Kind.NONLINEAR)
+    if operation.type.startswith("FusedBatchNorm") and not operation.get_attr("is_training"):
+        kind = Kind.AFFINE
+    return Node(
+        name=operation.name,
+        op=operation.type,
+        kind=kind,
+        inputs=tuple(tensor.name for tensor in operation.inputs),
+        outputs=tuple(tensor.name for tensor in operation.outputs),
+        equation=_equation(operation) if kind is Kind.CONTRACTION else "",
+    )
+
+
+def _equation(operation: Any) -> str:
+    if operation.type == "Einsum":
+        return str(operation.get_attr("equation").decode())
+    flags = ("transpose_a", "transpose_b") if operation.type == "MatMul" else ("adj_x", "adj_y")
+    left, right = (operation.get_attr(flag) for flag in flags)
+    return f"...{'ji' if left else 'ij'},...{'kj' if right else 'jk'}->...ik"
