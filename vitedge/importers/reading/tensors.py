@@ -31,16 +31,27 @@ class Tensors:
         load: Callable[[str], npt.NDArray[Any]],
     ) -> None:
         self.source = source
-        self._shapes, self._load = dict(shapes), load
+        self._shapes, self._load = shapes, load
+        self._prefix = ""
         self._taken: set[str] = set()
 
+    def below(self, prefix: str) -> Tensors:
+        """A view of the arrays whose names begin with a prefix, by the rest of their names."""
+        view = Tensors(self.source, self._shapes, self._load)
+        view._prefix, view._taken = self._prefix + prefix, self._taken
+        return view
+
     def __contains__(self, name: str) -> bool:
-        return name in self._shapes
+        return self._prefix + name in self._shapes
 
     @property
     def names(self) -> frozenset[str]:
         """All names."""
-        return frozenset(self._shapes)
+        return frozenset(
+            name.removeprefix(self._prefix)
+            for name in self._shapes
+            if name.startswith(self._prefix)
+        )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an array, which need not be read for it.
@@ -48,9 +59,9 @@ class Tensors:
         Raises:
             ModelError: There is no such array.
         """
-        if name not in self._shapes:
-            raise ModelError(f"'{self.source}' lacks the weights '{name}'")
-        return self._shapes[name]
+        if name not in self:
+            raise ModelError(f"'{self.source}' lacks the weights '{self._prefix + name}'")
+        return self._shapes[self._prefix + name]
 
     def __getitem__(self, name: str) -> Array:
         """Reads an array as float32.
@@ -59,21 +70,12 @@ class Tensors:
             ModelError: There is no such array, or the file is truncated there.
         """
         self.shape(name)
-        self._taken.add(name)
-        return np.ascontiguousarray(self._load(name), np.float32)
+        self._taken.add(self._prefix + name)
+        return np.ascontiguousarray(self._load(self._prefix + name), np.float32)
 
     def ignore(self, *names: str) -> None:
         """Counts arrays as taken that play no part in the logits; absent ones do not matter."""
-        self._taken.update(names)
-
-    def below(self, prefix: str) -> Tensors:
-        """The arrays whose names begin with a prefix, by the rest of their names."""
-        shapes = {
-            name.removeprefix(prefix): shape
-            for name, shape in self._shapes.items()
-            if name.startswith(prefix)
-        }
-        return Tensors(self.source, shapes, lambda name: self._load(prefix + name))
+        self._taken.update(self._prefix + name for name in names)
 
     def refuse_leftovers(self) -> None:
         """Checks that every array was taken.
@@ -81,7 +83,7 @@ class Tensors:
         Raises:
             NotAViTError: Some were not, so the model computes something that was not read.
         """
-        left = sorted(self.names - self._taken)
+        left = sorted(self._shapes.keys() - self._taken)
         if left:
             shown = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
             raise NotAViTError(

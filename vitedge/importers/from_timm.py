@@ -1,0 +1,247 @@
+"""timm's Vision Transformers (github.com/huggingface/pytorch-image-models).
+
+ViT, AugReg, DeiT, DeiT-distilled, DeiT-III, registers, and models without a class token that
+average their patches. Shapes tell all but the following, which have timm's default:
+
+* heads: 64 wide, and 16 for the widths of ViT-SO400M, H, g and G;
+* epsilon: 1e-6, and 1e-5 for the CLIP family, known by its norm before the blocks;
+* preprocessing: what a hub folder's ``config.json`` beside the weights says, else DeiT's;
+* pooling: a class token is read if there is one and no norm after pooling.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitedge.errors import ModelError, NotAViTError
+from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.layers import (
+    averaged_heads,
+    heads_of,
+    rows,
+    scaled_outputs,
+    square_grid,
+    torch_fused_qkv,
+    torch_linear,
+    torch_norm,
+    torch_norm_if_present,
+    torch_patch,
+    torch_patch_shape,
+)
+from vitedge.importers.overrides import with_options
+from vitedge.importers.reading.state_dict import open_state_dict, state_dict_names
+from vitedge.importers.reading.tensors import Tensors, count
+from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from vitedge.spec import Interpolation, Pooling
+from vitedge.vit import Array, Block, Linear, ViT, ViTConfig
+
+_PATCH = "patch_embed.proj"
+_MARKS = {f"{_PATCH}.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"}
+_EPS, _CLIP_EPS = 1e-6, 1e-5
+_DEIT_CROP = 0.9  # 224 of 248 pixels
+_GREY = (0.5,)
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+class TimmImporter:
+    """Reads a ``.safetensors`` or ``.pth`` file, or a folder of timm's on the Hugging Face hub."""
+
+    name = "timm"
+    rank = 0
+
+    def recognizes(self, path: Path) -> bool:
+        """Weights under timm's names."""
+        return state_dict_names(_weights_of(path)) >= _MARKS
+
+    def read(self, path: Path, options: ImportOptions) -> Imported:
+        """Reads the weights; every one of them must find its place."""
+        weights = _weights_of(path)
+        with open_state_dict(weights) as tensors:
+            try:
+                vit = _vit(tensors, options, _published(weights))
+            except (ValueError, IndexError) as error:
+                raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
+            tensors.refuse_leftovers()
+        return Imported(with_options(vit, options), "by name: timm")
+
+
+def _weights_of(path: Path) -> Path:
+    if path.is_dir():
+        for name in _WEIGHT_FILES:
+            if (path / name).is_file():
+                return path / name
+    return path
+
+
+def _vit(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any]) -> ViT:
+    eps = _CLIP_EPS if "norm_pre.weight" in tensors else _EPS
+    depth = count(tensors, "blocks.{}.norm1.weight")
+    blocks = tuple(_block(tensors.below(f"blocks.{index}."), eps) for index in range(depth))
+    if not blocks:
+        raise NotAViTError(f"'{tensors.source}' has no block with a norm before its attention")
+    tokens = _tokens(tensors, options)
+    channels, _ = torch_patch_shape(tensors, _PATCH)
+    pooling = _pooling(tensors)
+    block = blocks[0]
+    heads = _heads(block, options)
+    head = _head(tensors)
+    return ViT(
+        config=ViTConfig(
+            image_size=tokens.image_size,
+            patch_size=tokens.patch_size,
+            channels=channels,
+            dim=block.q.weight.shape[0],
+            depth=depth,
+            heads=heads,
+            head_dim=block.q.weight.shape[1] // heads,
+            mlp_dim=block.fc1.weight.shape[1],
+            classes=head.weight.shape[1],
+            prefix_tokens=len(tokens.prefix),
+            pooling=pooling,
+            attention_scale=(block.q.weight.shape[1] // heads) ** -0.5,
+        ),
+        patch=torch_patch(tensors, _PATCH),
+        prefix=tokens.prefix,
+        positions=tokens.positions,
+        blocks=blocks,
+        input_norm=torch_norm_if_present(tensors, "norm_pre", eps),
+        norm=torch_norm_if_present(tensors, "norm", eps),
+        pooled_norm=torch_norm_if_present(tensors, "fc_norm", eps),
+        head_hidden=_pre_logits(tensors),
+        head=head,
+        preprocessing=_preprocessing(published, tokens.image_size, channels),
+        labels=_labels(published, head.weight.shape[1]),
+    )
+
+
+def _block(tensors: Tensors, eps: float) -> Block:
+    q, k, v = torch_fused_qkv(tensors, "attn.qkv.weight", "attn.qkv.bias")
+    out, fc2 = torch_linear(tensors, "attn.proj"), torch_linear(tensors, "mlp.fc2")
+    if "ls1.gamma" in tensors:
+        out = scaled_outputs(out, tensors["ls1.gamma"])
+    if "ls2.gamma" in tensors:
+        fc2 = scaled_outputs(fc2, tensors["ls2.gamma"])
+    return Block(
+        norm1=torch_norm(tensors, "norm1", eps),
+        q=q,
+        k=k,
+        v=v,
+        out=out,
+        norm2=torch_norm(tensors, "norm2", eps),
+        fc1=torch_linear(tensors, "mlp.fc1"),
+        fc2=fc2,
+        q_norm=torch_norm_if_present(tensors, "attn.q_norm", eps),
+        k_norm=torch_norm_if_present(tensors, "attn.k_norm", eps),
+    )
+
+
+def _heads(block: Block, options: ImportOptions) -> int:
+    width = block.q.weight.shape[1]
+    if block.q_norm is not None and width % block.q_norm.gamma.size == 0:
+        return int(width // block.q_norm.gamma.size)
+    return heads_of(width, options)
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """The learned tokens, with their positions added as timm adds them."""
+
+    prefix: Array
+    positions: Array
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+
+
+def _tokens(tensors: Tensors, options: ImportOptions) -> _Tokens:
+    _, patch_size = torch_patch_shape(tensors, _PATCH)
+    positions = rows(tensors, "pos_embed")
+    names = [name for name in ("cls_token", "dist_token", "reg_token") if name in tensors]
+    learned = [rows(tensors, name) for name in names]
+    prefix = np.concatenate(learned or [np.zeros((0, positions.shape[1]), np.float32)])
+    # Some models (`no_embed_class`) give positions to the patches alone. Registers came with them.
+    bare = square_grid(len(positions), patch_size, options)
+    whole = square_grid(len(positions) - len(prefix), patch_size, options)
+    grid = (bare or whole) if "reg_token" in names else (whole or bare)
+    if grid is None:
+        raise ModelError(
+            f"'{tensors.source}' has {len(positions)} positions, which are not a square of "
+            f"patches with {len(prefix)} tokens before it: give --image-size"
+        )
+    if grid == bare and grid != whole:
+        own = np.zeros_like(prefix)
+    else:
+        own, positions = np.split(positions, [len(prefix)])
+    return _Tokens(
+        prefix=prefix + own,
+        positions=np.ascontiguousarray(positions),
+        image_size=(grid[0] * patch_size[0], grid[1] * patch_size[1]),
+        patch_size=patch_size,
+    )
+
+
+def _pooling(tensors: Tensors) -> Pooling:
+    if "head_dist.weight" in tensors:
+        return Pooling.DISTILLED
+    if "fc_norm.weight" in tensors or "cls_token" not in tensors:
+        return Pooling.MEAN
+    return Pooling.CLASS
+
+
+def _head(tensors: Tensors) -> Linear:
+    if "head.weight" not in tensors:
+        raise ModelError(f"'{tensors.source}' has no classifier ('head.weight'), only features")
+    head = torch_linear(tensors, "head")
+    if "head_dist.weight" in tensors:
+        return averaged_heads(head, torch_linear(tensors, "head_dist"))
+    return head
+
+
+def _pre_logits(tensors: Tensors) -> tuple[Linear, ...]:
+    """The hidden layer, with tanh, of heads trained on ImageNet-21k."""
+    name = "pre_logits.fc"
+    return (torch_linear(tensors, name),) if f"{name}.weight" in tensors else ()
+
+
+# --- what a hub folder says beside the weights ---------------------------------------------------
+
+
+def _published(weights: Path) -> Mapping[str, Any]:
+    """The ``config.json`` of timm beside the weights, flattened; empty when there is none."""
+    try:
+        config = json.loads((weights.parent / "config.json").read_text("utf-8"))
+        return {**config, **config["pretrained_cfg"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _preprocessing(
+    published: Mapping[str, Any], size: tuple[int, int], channels: int
+) -> Preprocessing:
+    crop = float(published.get("crop_pct", _DEIT_CROP))
+    squashed = published.get("crop_mode") == "squash"
+    return Preprocessing(
+        size=size,
+        channels=channels,
+        resize=None if squashed else math.floor(max(size) / crop),
+        interpolation=Interpolation(published.get("interpolation", Interpolation.BICUBIC)),
+        mean=tuple(published.get("mean", IMAGENET_MEAN if channels == 3 else _GREY)),
+        std=tuple(published.get("std", IMAGENET_STD if channels == 3 else _GREY)),
+    )
+
+
+def _labels(published: Mapping[str, Any], classes: int) -> tuple[str, ...]:
+    names = published.get("label_names", ())
+    if not isinstance(names, list) or len(names) != classes:
+        return ()
+    descriptions = published.get("label_descriptions") or {}
+    return tuple(str(descriptions.get(name, name)) for name in names)
+
+
+PLUGIN = TimmImporter()

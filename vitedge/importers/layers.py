@@ -1,0 +1,136 @@
+"""Layers of other libraries in canonical form; shared by the importers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from vitedge.errors import ModelError
+from vitedge.importers import ImportOptions
+from vitedge.importers.reading.tensors import Tensors
+from vitedge.vit import Array, Linear, Norm
+
+# Heads are 64 wide, but for these widths of the residual stream: SO400M (arXiv:2305.13035), and
+# ViT-H, g and G (arXiv:2010.11929, arXiv:2106.04560), which have 16 heads.
+_HEADS_BY_DIM = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+_HEAD_DIM = 64
+
+
+def torch_linear(tensors: Tensors, name: str) -> Linear:
+    """``torch.nn.Linear``: the weight is ``(outputs, inputs)``, the bias may be missing."""
+    weight = np.ascontiguousarray(matrix(tensors, f"{name}.weight").T)
+    return Linear(weight, _bias(tensors, f"{name}.bias", weight.shape[1]))
+
+
+def torch_patch(tensors: Tensors, name: str) -> Linear:
+    """``torch.nn.Conv2d`` over patches: the weight is ``(dim, channels, height, width)``."""
+    torch_patch_shape(tensors, name)
+    weight = tensors[f"{name}.weight"]
+    flat = np.ascontiguousarray(weight.transpose(2, 3, 1, 0).reshape(-1, len(weight)))
+    return Linear(flat, _bias(tensors, f"{name}.bias", len(weight)))
+
+
+def torch_patch_shape(tensors: Tensors, name: str) -> tuple[int, tuple[int, int]]:
+    """Channels, and height and width of a patch, of such a convolution.
+
+    Raises:
+        ModelError: It is missing or no convolution.
+    """
+    shape = tensors.shape(f"{name}.weight")
+    if len(shape) != 4:
+        raise ModelError(f"'{name}.weight' has shape {shape}, which is no convolution")
+    return shape[1], (shape[2], shape[3])
+
+
+def torch_norm(tensors: Tensors, name: str, eps: float) -> Norm:
+    """``torch.nn.LayerNorm``."""
+    return Norm(tensors[f"{name}.weight"], tensors[f"{name}.bias"], eps)
+
+
+def torch_norm_if_present(tensors: Tensors, name: str, eps: float) -> Norm | None:
+    """``torch.nn.LayerNorm``, or None where there is an identity instead."""
+    return torch_norm(tensors, name, eps) if f"{name}.weight" in tensors else None
+
+
+def torch_fused_qkv(tensors: Tensors, weight: str, bias: str) -> tuple[Linear, Linear, Linear]:
+    """Query, key and value stacked in one matrix ``(3 * attention_dim, dim)``."""
+    stacked = matrix(tensors, weight)
+    if len(stacked) % 3:
+        raise ModelError(f"'{weight}' has {len(stacked)} rows, which is not query, key and value")
+    biases = _bias(tensors, bias, len(stacked))
+    q, k, v = (
+        Linear(np.ascontiguousarray(part.T), np.ascontiguousarray(part_bias))
+        for part, part_bias in zip(np.split(stacked, 3), np.split(biases, 3), strict=True)
+    )
+    return q, k, v
+
+
+def scaled_outputs(linear: Linear, factors: Array) -> Linear:
+    """A linear layer followed by LayerScale, as one linear layer (arXiv:2103.17239)."""
+    return replace(linear, weight=linear.weight * factors, bias=linear.bias * factors)
+
+
+def averaged_heads(first: Linear, second: Linear) -> Linear:
+    """One head on two concatenated tokens that gives the mean of two heads' logits (DeiT)."""
+    weight = np.concatenate([first.weight, second.weight]) * np.float32(0.5)
+    return Linear(weight, (first.bias + second.bias) * np.float32(0.5))
+
+
+def matrix(tensors: Tensors, name: str) -> Array:
+    """An array of rank two.
+
+    Raises:
+        ModelError: It is missing or of another rank.
+    """
+    array = tensors[name]
+    if array.ndim != 2:
+        raise ModelError(f"'{name}' has shape {array.shape}, where a matrix is expected")
+    return array
+
+
+def rows(tensors: Tensors, name: str) -> Array:
+    """A learned sequence ``(1, n, dim)`` as ``(n, dim)``."""
+    array = tensors[name]
+    if array.ndim < 2 or array.size == 0:
+        raise ModelError(f"'{name}' has shape {array.shape}, where a sequence is expected")
+    return array.reshape(-1, array.shape[-1])
+
+
+def heads_of(dim: int, options: ImportOptions) -> int:
+    """Number of heads: what the person says, else the published default for this width.
+
+    Raises:
+        ModelError: Nobody publishes such a width, or the heads do not divide it.
+    """
+    if options.heads:
+        if dim % options.heads:
+            raise ModelError(f"{options.heads} heads do not divide an attention of width {dim}")
+        return options.heads
+    if dim in _HEADS_BY_DIM:
+        return _HEADS_BY_DIM[dim]
+    if dim % _HEAD_DIM:
+        raise ModelError(
+            f"the weights do not tell the number of heads, and an attention of width {dim} has no "
+            "usual one: give --heads"
+        )
+    return dim // _HEAD_DIM
+
+
+def square_grid(
+    patches: int, patch_size: tuple[int, int], options: ImportOptions
+) -> tuple[int, int] | None:
+    """Rows and columns of the patches, when they are a square or the wanted image size says so."""
+    side = math.isqrt(patches)
+    if side and side * side == patches:
+        return side, side
+    if options.image_size is not None:
+        wanted = (options.image_size[0] // patch_size[0], options.image_size[1] // patch_size[1])
+        if wanted[0] * wanted[1] == patches:
+            return wanted
+    return None
+
+
+def _bias(tensors: Tensors, name: str, width: int) -> Array:
+    return tensors[name] if name in tensors else np.zeros(width, np.float32)

@@ -1,0 +1,107 @@
+"""``.safetensors`` files, single or sharded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+
+from vitedge.errors import ModelError, missing_package
+from vitedge.importers.reading.tensors import Tensors
+
+_Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+_Load: TypeAlias = Callable[[str], npt.NDArray[Any]]
+
+_LARGEST_HEADER = 100_000_000  # the limit of the format's own reader
+
+
+def safetensors_names(path: Path) -> frozenset[str]:
+    """Names of the arrays from the header alone; empty when it is no such file."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return frozenset()
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length <= min(_LARGEST_HEADER, path.stat().st_size):
+            return frozenset()
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError:
+            return frozenset()
+    return frozenset(header) - {"__metadata__"} if isinstance(header, dict) else frozenset()
+
+
+@contextmanager
+def open_safetensors(path: Path) -> Iterator[Tensors]:
+    """Opens one file.
+
+    Raises:
+        ModelError: It is truncated, or holds a type that is not a number of 16 to 64 bits.
+    """
+    with _opened(path) as (shapes, load):
+        yield Tensors(str(path), shapes, load)
+
+
+@contextmanager
+def open_sharded(index: Path) -> Iterator[Tensors]:
+    """Opens the shards that a ``model.safetensors.index.json`` names, all in its folder.
+
+    Raises:
+        ModelError: The index is garbled, or a shard is missing or truncated.
+    """
+    places = _weight_map(index)
+    with ExitStack() as stack:
+        shards = {
+            name: stack.enter_context(_opened(index.parent / name))
+            for name in sorted(set(places.values()))
+        }
+        shapes = {name: shape for known, _ in shards.values() for name, shape in known.items()}
+
+        def load(name: str) -> npt.NDArray[Any]:
+            return shards[places[name]][1](name)
+
+        missing = sorted(places.keys() - shapes.keys())
+        if missing:
+            raise ModelError(f"the shards that '{index}' names lack the weights '{missing[0]}'")
+        yield Tensors(str(index.parent), {name: shapes[name] for name in places}, load)
+
+
+def _weight_map(index: Path) -> Mapping[str, str]:
+    try:
+        places = json.loads(index.read_text("utf-8"))["weight_map"]
+        # A shard is a file beside the index; anything else would lead out of the folder.
+        if any(Path(str(place)).name != place for place in places.values()):
+            raise ValueError("a shard outside its folder")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"'{index}' is not an index of shards ({error})") from error
+    return {str(name): str(place) for name, place in places.items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[_Shapes, _Load]]:
+    try:
+        import safetensors
+    except ImportError as error:
+        raise missing_package("safetensors", "convert") from error
+    try:
+        opened: Any = safetensors.safe_open(path, framework="numpy")
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+        shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+        kinds = {name: part.get_dtype() for name, part in slices.items()}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ModelError(f"'{path}' is truncated or not a safetensors file ({error})") from error
+
+    def load(name: str) -> npt.NDArray[Any]:
+        try:
+            array: npt.NDArray[Any] = opened.get_tensor(name)
+        except (safetensors.SafetensorError, OSError, TypeError, KeyError) as error:
+            raise ModelError(
+                f"'{name}' of '{path}' is {kinds[name]}, which cannot be read"
+            ) from error
+        return array
+
+    with opened:
+        yield shapes, load
