@@ -1,0 +1,146 @@
+"""Accuracy against labels, and agreement with the float32 reference, from stored logits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.bench.results import Accuracy, Difference, VsFloat
+from vitedge.bench.spread import wilson_interval
+from vitedge.errors import DataError, ModelError
+
+Logits = npt.NDArray[np.float32]
+
+# Logits of a large set are mapped files; this many rows of them are in memory at a time.
+_CHUNK_ROWS = 1024
+_MOST_FLIPS = 24
+_MOST_WORST = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is known of each image of a set.
+
+    Attributes:
+        names: What to call each image.
+        labels: Class index of each, int64 ``(n,)``; -1 where there is none.
+        class_names: Name of each class, or empty.
+        usable: Which images could be read, bool ``(n,)``.
+    """
+
+    names: Sequence[str]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    usable: npt.NDArray[np.bool_]
+
+    def class_name(self, index: int) -> str:
+        """The class's name, or its index where it has none."""
+        return self.class_names[index] if index < len(self.class_names) else str(index)
+
+
+def accuracy(logits: Logits, truth: Truth) -> Accuracy | None:
+    """Top-1 and top-5; None when no usable image has a label.
+
+    A label whose logit ties with others counts as ranked after them only where their index is
+    lower, as ``argmax`` ranks them.
+
+    Raises:
+        DataError: A label is no class of the model.
+    """
+    counted = np.flatnonzero(truth.usable & (truth.labels >= 0))
+    if not len(counted):
+        return None
+    largest = int(truth.labels[counted].max())
+    if largest >= logits.shape[1]:
+        raise DataError(
+            f"the data has class {truth.class_name(largest)} (index {largest}), "
+            f"but the artefact has only {logits.shape[1]} classes"
+        )
+    first = fifth = 0
+    for rows in _chunks(counted):
+        ranks = _ranks_of(logits[rows], truth.labels[rows])
+        first += int((ranks == 0).sum())
+        fifth += int((ranks < 5).sum())
+    n = len(counted)
+    return Accuracy(100 * first / n, 100 * fifth / n, n, *wilson_interval(first, n))
+
+
+def compare(logits: Logits, reference: Logits, truth: Truth) -> VsFloat | None:
+    """Agreement, SQNR and the images that differ; None when no image is usable.
+
+    Raises:
+        ModelError: The two have different numbers of classes.
+    """
+    if logits.shape != reference.shape:
+        raise ModelError(
+            f"the artefact has {logits.shape[1]} classes, the reference {reference.shape[1]}"
+        )
+    counted = np.flatnonzero(truth.usable)
+    if not len(counted):
+        return None
+    n = len(counted)
+    largest = np.zeros(n)
+    tops = np.zeros((2, n), np.int64)
+    signal = noise = 0.0
+    for start, rows in zip(range(0, n, _CHUNK_ROWS), _chunks(counted), strict=True):
+        ours, theirs = logits[rows].astype(np.float64), reference[rows].astype(np.float64)
+        part = slice(start, start + len(rows))
+        largest[part] = np.abs(ours - theirs).max(axis=1)
+        tops[:, part] = theirs.argmax(axis=1), ours.argmax(axis=1)
+        signal += float((theirs**2).sum())
+        noise += float(((ours - theirs) ** 2).sum())
+    labels = truth.labels[counted]
+    right = (tops == labels) & (labels >= 0)
+    known = bool((labels >= 0).any())
+
+    def differences(which: npt.NDArray[np.intp], most: int) -> tuple[Difference, ...]:
+        worst = which[np.argsort(-largest[which], kind="stable")][:most]
+        return tuple(_difference(truth, int(counted[i]), tops[:, i], largest[i]) for i in worst)
+
+    flipped = np.flatnonzero(tops[0] != tops[1])
+    return VsFloat(
+        agreement=100 * (1 - len(flipped) / n),
+        sqnr_db=_decibel(signal, noise),
+        n=n,
+        flips=differences(flipped, _MOST_FLIPS),
+        flipped=len(flipped),
+        newly_wrong=int((right[0] & ~right[1]).sum()) if known else None,
+        newly_right=int((right[1] & ~right[0]).sum()) if known else None,
+        worst=differences(np.arange(n), _MOST_WORST),
+    )
+
+
+def _difference(
+    truth: Truth, position: int, tops: npt.NDArray[np.int64], largest: float
+) -> Difference:
+    label = int(truth.labels[position])
+    return Difference(
+        image=truth.names[position],
+        reference=truth.class_name(int(tops[0])),
+        artifact=truth.class_name(int(tops[1])),
+        label=truth.class_name(label) if label >= 0 else None,
+        max_difference=float(largest),
+    )
+
+
+def _decibel(signal: float, noise: float) -> float | None:
+    if noise == 0:
+        return None
+    # Logits that are all zero have no signal to speak of; a floor keeps the number finite.
+    return 10 * math.log10(max(signal, np.finfo(np.float64).tiny) / noise)
+
+
+def _ranks_of(logits: Logits, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many classes are ranked before the label, int64 ``(n,)``."""
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    earlier = np.arange(logits.shape[1]) < labels[:, None]
+    return np.asarray(((logits > own) | ((logits == own) & earlier)).sum(axis=1), np.int64)
+
+
+def _chunks(rows: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        yield rows[start : start + _CHUNK_ROWS]

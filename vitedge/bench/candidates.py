@@ -1,0 +1,114 @@
+"""Which artefacts run on which targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from vitedge.artifact import Metadata, format_of, read_metadata
+from vitedge.bench.messages import Probe, Probed
+from vitedge.bench.process import WorkerError, WorkerProcess
+from vitedge.errors import ModelError, UsageError
+from vitedge.runtimes import Readiness, runtime_for, targets
+from vitedge.spec import Format, Target
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One artefact for one target.
+
+    Attributes:
+        artifact: The file.
+        format: Its format.
+        metadata: What it says of itself, or None.
+        fault: Why it cannot be read; empty when it can.
+        target: Where it shall run.
+        availability: Whether the target can run here.
+    """
+
+    artifact: Path
+    format: Format
+    metadata: Metadata | None
+    fault: str
+    target: Target
+    availability: Probed
+
+    def __str__(self) -> str:
+        return f"{self.artifact.name} on {self.target}"
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether times on this target mean nothing."""
+        return self.availability.readiness == Readiness.EMULATED
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the target cannot run here."""
+        return self.availability.readiness == Readiness.MISSING
+
+
+def find_candidates(
+    artifacts: Iterable[Path], wanted: Sequence[Target], timeout_seconds: float
+) -> tuple[Candidate, ...]:
+    """Pairs artefacts with the targets that read their format.
+
+    Args:
+        artifacts: The files; one named twice counts once.
+        wanted: Targets, ready or not; empty means all that are ready here. An artefact for which
+            none is ready keeps its format's first target, to say why.
+        timeout_seconds: How long a driver may take to say whether it is here.
+
+    Raises:
+        UsageError: A target is unknown, a file is no artefact, or none of the targets reads any
+            of the files.
+        ModelError: A file is missing.
+    """
+    unique = tuple({path.resolve(): path for path in artifacts}.values())
+    formats = {path: format_of(path) for path in unique}
+    for path in unique:
+        if not path.is_file():
+            raise ModelError(f"there is no artefact '{path}'")
+    readers = {target: runtime_for(target).format for target in wanted or targets()}
+    needed = {target: reads for target, reads in readers.items() if reads in formats.values()}
+    if not needed:
+        raise UsageError(
+            f"none of {', '.join(map(str, readers))} reads "
+            f"{' or '.join(sorted({found.suffix for found in formats.values()})) or 'no artefact'}"
+        )
+    probed = {target: probe(target, timeout_seconds) for target in needed}
+    found: list[Candidate] = []
+    for path in unique:
+        metadata, fault = _metadata_of(path)
+        make = partial(Candidate, path, formats[path], metadata, fault)
+        fitting = [target for target, reads in needed.items() if reads is formats[path]]
+        chosen = fitting if wanted else _ready(fitting, probed)
+        found += [make(target, probed[target]) for target in chosen]
+    return tuple(found)
+
+
+def probe(target: Target, timeout_seconds: float) -> Probed:
+    """Asks a process of its own whether a target can run here; a driver that crashes is missing.
+
+    Raises:
+        UsageError: No runtime knows the target.
+    """
+    runtime_for(target)
+    with WorkerProcess(timeout_seconds) as worker:
+        try:
+            return worker.ask(Probe(str(target)), Probed)
+        except WorkerError as error:
+            return Probed(Readiness.MISSING, error.message, "")
+
+
+def _ready(fitting: list[Target], probed: dict[Target, Probed]) -> list[Target]:
+    ready = [target for target in fitting if probed[target].readiness == Readiness.READY]
+    return ready or fitting[:1]
+
+
+def _metadata_of(path: Path) -> tuple[Metadata | None, str]:
+    try:
+        return read_metadata(path), ""
+    except ModelError as error:
+        return None, str(error)

@@ -1,0 +1,207 @@
+"""What the bench and its worker processes say to each other: one JSON object a line.
+
+The bench sends a command and reads answers until one that is not ``Progress``. A worker that
+cannot obey answers ``Failed``; one that dies answers nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Asks whether a target can run here. Answer: ``Probed``."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The fields of ``runtimes.Availability``."""
+
+    readiness: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Open:
+    """Loads an artefact and runs it once. Answer: ``Opened``.
+
+    Attributes:
+        artifact: Path of the file.
+        target: The target in words.
+        threads: CPU threads.
+    """
+
+    artifact: str
+    target: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The artefact is loaded.
+
+    Attributes:
+        load_ms: Importing the engine and loading the artefact.
+        first_run_ms: The first inference, in which engines compile and allocate.
+        input_shape: ``[N, H, W, C]``.
+        classes: Number of logits per image.
+        fault: What is visibly wrong with the logits, in words; empty when nothing is.
+    """
+
+    load_ms: float
+    first_run_ms: float
+    input_shape: list[int]
+    classes: int
+    fault: str
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Runs the artefact until its latency no longer falls. Answer: ``WarmedUp``."""
+
+    max_seconds: float
+
+
+@dataclass(frozen=True)
+class WarmedUp:
+    """The runs of the warm-up in order, and whether they ended stable."""
+
+    samples_ms: list[float]
+    stable: bool
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Times single inferences. Answer: ``Measured``.
+
+    Attributes:
+        runs: Exactly so many; None lets the budgets below decide.
+        enough_runs: Stop here at the latest.
+        enough_seconds: Stop after this time once ``wanted_runs`` are done.
+        wanted_runs: Go on to this number past ``enough_seconds``.
+        max_seconds: Stop after this time in any case.
+    """
+
+    runs: int | None
+    enough_runs: int = 1000
+    enough_seconds: float = 5.0
+    wanted_runs: int = 100
+    max_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Milliseconds of each run, in order."""
+
+    samples_ms: list[float]
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Asks for memory and placement. Answer: ``Inspected``."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What the process needed so far and where the nodes ran.
+
+    Attributes:
+        peak_rss_mb: Peak resident memory in 10^6 bytes; None where the system does not tell.
+        on_device: Nodes on the device; None when the runtime does not tell.
+        total: Nodes of the graph; None when the runtime does not tell.
+    """
+
+    peak_rss_mb: float | None
+    on_device: int | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Infer:
+    """Computes the logits of many images. Answers: ``Progress`` ..., ``Inferred``.
+
+    Attributes:
+        images: Index file that ``spool.write_spool`` wrote.
+        preprocessing: ``Preprocessing.to_dict()``.
+        logits: Where to write float32 ``(n, classes)``, an ``.npy``; the row of an unreadable
+            image is zeros.
+    """
+
+    images: str
+    preprocessing: dict[str, Any]
+    logits: str
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """The logits are written.
+
+    Attributes:
+        n: Images in the set.
+        unreadable: Positions of those that could not be decoded, with the reason.
+        preprocess_ms: Time of each image.
+        inference_ms: Time of each run.
+        postprocess_ms: Time of each run's softmax and ranking.
+    """
+
+    n: int
+    unreadable: list[tuple[int, str]]
+    preprocess_ms: list[float]
+    inference_ms: list[float]
+    postprocess_ms: list[float]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sign of life within a long command."""
+
+    done: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A command could not be obeyed.
+
+    Attributes:
+        unavailable: The runtime or device is not here (else the artefact or the run failed).
+        message: One line.
+    """
+
+    unavailable: bool
+    message: str
+
+
+Command: TypeAlias = Probe | Open | WarmUp | Measure | Inspect | Infer
+Answer: TypeAlias = Probed | Opened | WarmedUp | Measured | Inspected | Inferred | Progress | Failed
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Probe, Open, WarmUp, Measure, Inspect, Infer),
+        *(Probed, Opened, WarmedUp, Measured, Inspected, Inferred, Progress, Failed),
+    )
+}
+
+
+def encode(message: Command | Answer) -> str:
+    """One line without its end."""
+    return json.dumps({"kind": type(message).__name__} | asdict(message))
+
+
+def decode(line: str) -> Any:
+    """The message on one line.
+
+    Raises:
+        ValueError: The line is none.
+    """
+    try:
+        values = json.loads(line)
+        return _KINDS[values.pop("kind")](**values)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a message: {line[:100]!r}") from error

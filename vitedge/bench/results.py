@@ -1,0 +1,217 @@
+"""What a bench found, and its JSON.
+
+Milliseconds are wall time, MB are 10^6 bytes, and every share is in percent, 0..100.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from vitedge.bench.environment import Environment
+from vitedge.runtimes import Placement
+from vitedge.spec import Format, Precision, Target
+
+
+class Status(StrEnum):
+    """The verdict on a row; when several hold, the first of these."""
+
+    UNAVAILABLE = "UNAVAILABLE"
+    """The target cannot run here."""
+    CRASHED = "CRASHED"
+    """The process died."""
+    TIMEOUT = "TIMEOUT"
+    """The process gave no sign of life."""
+    ERROR = "ERROR"
+    """The runtime refused the artefact or failed on it."""
+    DRIFT = "DRIFT"
+    """The logits are wrong on this target."""
+    FALLBACK = "FALLBACK"
+    """Nodes ran elsewhere than on the device asked for."""
+    SLOWER = "SLOWER"
+    """Slower than the float32 artefact of the same format on the same target in this run."""
+    OK = "OK"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A summary of times in milliseconds; a percentile that ``n`` does not allow is None."""
+
+    min: float
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    mean: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top classes against labels.
+
+    Attributes:
+        top1: Percent of images whose best class is the label.
+        top5: Percent of images whose label is among the best five.
+        n: Labelled images.
+        top1_low: Lower end of the 95 % Wilson interval of ``top1``.
+        top1_high: Upper end.
+    """
+
+    top1: float
+    top5: float
+    n: int
+    top1_low: float
+    top1_high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One image on which the artefact differs from the reference.
+
+    Attributes:
+        image: Its name.
+        reference: The reference's top class.
+        artifact: The artefact's top class.
+        label: The true class, or None.
+        max_difference: Largest absolute difference of any logit.
+    """
+
+    image: str
+    reference: str
+    artifact: str
+    label: str | None
+    max_difference: float
+
+
+@dataclass(frozen=True)
+class VsFloat:
+    """Logits against the reference's.
+
+    Attributes:
+        agreement: Percent of images with the same top class.
+        sqnr_db: Power of the reference's logits over power of the difference, in decibel; None
+            when they are equal to the bit.
+        n: Images compared.
+        flips: Images whose top class differs; the most different first, at most a few dozen.
+        flipped: How many there are.
+        newly_wrong: Images that only the reference classifies right; None without labels.
+        newly_right: Images that only the artefact classifies right; None without labels.
+        worst: The images with the largest difference of any logit, flipped or not.
+    """
+
+    agreement: float
+    sqnr_db: float | None
+    n: int
+    flips: tuple[Difference, ...] = ()
+    flipped: int = 0
+    newly_wrong: int | None = None
+    newly_right: int | None = None
+    worst: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One artefact on one target.
+
+    Attributes:
+        artifact: Path as it was given.
+        target: Runtime and device.
+        format: Format of the file.
+        precision: What the artefact says of itself; None when vitedge did not write it.
+        status: The verdict.
+        message: The verdict in words; empty when there is nothing to say.
+        size_mb: All files of the artefact.
+        load_ms: Importing the engine and loading the artefact, files in the page cache or not.
+        first_run_ms: The first inference.
+        latency_ms: Warm inferences of one batch: uint8 pixels to float32 logits.
+        peak_rss_mb: Peak memory of the process that only ran the artefact, Python included.
+        accuracy: Against labels.
+        vs_float: Against the reference.
+        placement: Nodes on the device, of all.
+        emulated: An emulator ran it: accuracy counts, and times are not shown.
+        batch: Images per inference.
+        threads: CPU threads asked for.
+        source: Name of the model that the artefact was made from.
+        source_sha256: Its digest.
+        preprocess_ms: Decoding, resizing and cropping one image.
+        postprocess_ms: Softmax and ranking of one batch.
+        warm_up_runs: Inferences before those that count.
+        unstable: Why the times are not to be trusted much; empty when they are.
+        samples_ms: Each warm inference, in order.
+    """
+
+    artifact: str
+    target: Target
+    format: Format
+    precision: Precision | None
+    status: Status
+    message: str
+    size_mb: float
+    load_ms: float | None
+    first_run_ms: float | None
+    latency_ms: Spread | None
+    peak_rss_mb: float | None
+    accuracy: Accuracy | None
+    vs_float: VsFloat | None
+    placement: Placement | None
+    emulated: bool
+    batch: int | None
+    threads: int
+    source: str | None
+    source_sha256: str | None
+    preprocess_ms: Spread | None
+    postprocess_ms: Spread | None
+    warm_up_runs: int | None
+    unstable: str
+    samples_ms: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; the target in words."""
+        return asdict(self) | {"target": str(self.target)}
+
+
+@dataclass(frozen=True)
+class DataUsed:
+    """The images that accuracy was measured on.
+
+    Attributes:
+        name: Name of the set.
+        n: Images in it.
+        unreadable: Those that could not be decoded, with the reason; no row counts them.
+    """
+
+    name: str
+    n: int
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one bench found.
+
+    Attributes:
+        environment: The machine.
+        rows: One per artefact and target.
+        data: The images, or None when there were none.
+        reference: Name of what the logits were compared with, or None.
+    """
+
+    environment: Environment
+    rows: tuple[Row, ...]
+    data: DataUsed | None = None
+    reference: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: ``environment``, ``rows``, ``data``, ``reference``."""
+        return {
+            "environment": asdict(self.environment),
+            "data": None if self.data is None else asdict(self.data),
+            "reference": self.reference,
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    def to_json(self) -> str:
+        """Indented JSON, without NaN or infinity."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)

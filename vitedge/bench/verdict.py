@@ -1,0 +1,82 @@
+"""Verdicts in words: what a person has to know before shipping an artefact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitedge.bench.results import Row, Status
+from vitedge.spec import Precision
+
+# Measured on DeiT-tiny: float32 in another engine 85-110 dB, float16 weights 50-60, bfloat16 in
+# place of float32 34, good int8 14-26, and int8 that has lost its accuracy 3-5. Below these lies
+# what a precision does not explain.
+_LEAST_SQNR_DB = {Precision.FP32: 50.0, Precision.FP16: 30.0, Precision.INT8: 8.0}
+
+# Two equal artefacts measured one after the other differ by a few percent.
+_SLOWER_FACTOR = 1.05
+
+
+def judge(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Gives each row that ran its status and message; failures keep theirs."""
+    return tuple(_judged(row, rows) if row.status is Status.OK else row for row in rows)
+
+
+def _judged(row: Row, rows: tuple[Row, ...]) -> Row:
+    found = [
+        (status, words)
+        for status, words in (
+            (Status.DRIFT, drift(row)),
+            (Status.FALLBACK, _fallback(row)),
+            (Status.SLOWER, _slowness(row, rows)),
+        )
+        if words
+    ]
+    if not found:
+        return row
+    words = [row.message, *(words for _, words in found)]
+    return replace(row, status=found[0][0], message="; ".join(word for word in words if word))
+
+
+def drift(row: Row) -> str:
+    """Why the logits cannot be right on this target; empty when they can."""
+    if row.vs_float is None or row.precision is None or row.vs_float.sqnr_db is None:
+        return ""
+    least, found = _LEAST_SQNR_DB[row.precision], row.vs_float.sqnr_db
+    if found >= least:
+        return ""
+    return (
+        f"the logits lie {found:.1f} dB above their error, and {row.precision} should reach "
+        f"{least:.0f} dB; {row.vs_float.agreement:.1f} % of top classes agree"
+    )
+
+
+def _fallback(row: Row) -> str:
+    if row.placement is None or row.placement.on_device >= row.placement.total:
+        return ""
+    off = row.placement.total - row.placement.on_device
+    return f"{off} of {row.placement.total} nodes ran elsewhere than on {row.target.device}"
+
+
+def _slowness(row: Row, rows: tuple[Row, ...]) -> str:
+    base = float32_of(row, rows)
+    if base is None or base.latency_ms is None or row.latency_ms is None:
+        return ""
+    ours, theirs = row.latency_ms.p50, base.latency_ms.p50
+    if ours is None or theirs is None or ours <= _SLOWER_FACTOR * theirs:
+        return ""
+    return f"{ours / theirs:.2f} x the time of {base.artifact}"
+
+
+def float32_of(row: Row, rows: tuple[Row, ...]) -> Row | None:
+    """The row of the same model's float32 artefact in the same format on the same target."""
+    if row.source_sha256 is None or row.precision is Precision.FP32:
+        return None
+    for other in rows:
+        if other.precision is Precision.FP32 and (
+            other.source_sha256,
+            other.format,
+            other.target,
+            other.batch,
+        ) == (row.source_sha256, row.format, row.target, row.batch):
+            return other
+    return None

@@ -1,0 +1,169 @@
+"""The process that runs one artefact on one target: ``python -m vitedge.bench.worker``.
+
+It reads commands on stdin and writes answers on stdout (see ``messages``). Nothing else may load
+here: its peak memory is what the artefact costs an app.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.bench import memory
+from vitedge.bench.inference import infer
+from vitedge.bench.messages import (
+    Answer,
+    Command,
+    Failed,
+    Infer,
+    Inspect,
+    Inspected,
+    Measure,
+    Measured,
+    Open,
+    Opened,
+    Probe,
+    Probed,
+    Progress,
+    WarmedUp,
+    WarmUp,
+    decode,
+    encode,
+)
+from vitedge.bench.timing import RunBudget, measure, time_ms, warm_up
+from vitedge.errors import UnavailableError, VitedgeError
+from vitedge.runtimes import Session, runtime_for
+from vitedge.spec import Target
+
+_SECONDS_BETWEEN_SIGNS = 1.0
+
+
+class Worker:
+    """Obeys one command after the other.
+
+    Args:
+        answers: Where ``Progress`` goes while a command runs.
+    """
+
+    def __init__(self, answers: TextIO) -> None:
+        self._answers = answers
+        self._session: Session | None = None
+        self._pixels: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._last_sign = time.monotonic()
+
+    def obey(self, command: Command) -> Answer:
+        """Carries out a command.
+
+        Raises:
+            VitedgeError: It could not be carried out.
+        """
+        match command:
+            case Probe():
+                target = Target.parse(command.target)
+                found = runtime_for(target).availability(target.device)
+                return Probed(found.readiness, found.detail, found.remedy)
+            case Open():
+                return self._open(command)
+            case WarmUp():
+                return WarmedUp(*warm_up(self._run, command.max_seconds))
+            case Measure():
+                budget = RunBudget(**vars(command))
+                return Measured(measure(self._run, budget, self._give_sign))
+            case Inspect():
+                return self._inspect()
+            case Infer():
+                return infer(self._opened(), command, self._give_sign)
+
+    def _open(self, command: Open) -> Opened:
+        target = Target.parse(command.target)
+        started = time.perf_counter()
+        session = runtime_for(target).open(
+            Path(command.artifact), target.device, threads=command.threads
+        )
+        load_ms = (time.perf_counter() - started) * 1000.0
+        self._session = session
+        shape = session.input_shape
+        noise, *others = _probe_pixels(shape)
+        self._pixels = noise
+        first_run_ms = time_ms(self._run)
+        logits = [session.run(pixels) for pixels in (noise, *others)]
+        return Opened(load_ms, first_run_ms, list(shape), logits[0].shape[-1], fault_of(logits))
+
+    def _inspect(self) -> Inspected:
+        # Memory first: asking for the placement makes some engines copy their graph.
+        peak_mb = memory.peak_rss_mb()
+        placement = self._opened().placement()
+        if placement is None:
+            return Inspected(peak_mb, None, None)
+        return Inspected(peak_mb, placement.on_device, placement.total)
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise VitedgeError("the worker was told to run an artefact before opening one")
+        return self._session
+
+    def _run(self) -> npt.NDArray[np.float32]:
+        return self._opened().run(self._pixels)
+
+    def _give_sign(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._last_sign >= _SECONDS_BETWEEN_SIGNS:
+            self._last_sign = now
+            print(encode(Progress(done)), file=self._answers, flush=True)
+
+
+def _probe_pixels(shape: tuple[int, int, int, int]) -> list[npt.NDArray[np.uint8]]:
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return [noise, np.zeros_like(noise), np.full_like(noise, 255)]
+
+
+def fault_of(logits: list[npt.NDArray[np.float32]]) -> str:
+    """What is visibly wrong with the logits of different images; empty when nothing is.
+
+    Accelerators have been seen to return each of these without an error.
+    """
+    together = np.stack(logits)
+    if not np.isfinite(together).all():
+        return "the logits are not finite (NaN or infinity)"
+    if not together.any():
+        return "all logits are zero"
+    if len(logits) > 1 and (together == together[0]).all():
+        return "the logits do not depend on the image"
+    return ""
+
+
+def serve(commands: Iterator[str], answers: TextIO) -> None:
+    """Obeys commands until there are no more."""
+    worker = Worker(answers)
+    for line in commands:
+        try:
+            answer: Any = worker.obey(decode(line))
+        except VitedgeError as error:
+            answer = Failed(isinstance(error, UnavailableError), one_line(str(error)))
+        except Exception as error:
+            # Whatever an engine raises is a fact about the artefact, not the end of the bench.
+            answer = Failed(False, one_line(f"{type(error).__name__}: {error}"))
+        print(encode(answer), file=answers, flush=True)
+
+
+def one_line(text: str) -> str:
+    """The text with its line breaks as spaces."""
+    return " ".join(text.split())
+
+
+def main() -> None:
+    """Serves stdin, keeping stdout for answers alone: what engines print goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(iter(sys.stdin), answers)
+
+
+if __name__ == "__main__":
+    main()
