@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import struct
@@ -18,6 +19,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
 
 from vitedge.errors import ModelError, UsageError
 from vitedge.preprocess import Preprocessing
@@ -76,6 +80,20 @@ class Parity:
     agreement: float
     sqnr_db: float | None
 
+    @classmethod
+    def of(cls, logits: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> Parity:
+        """Compares logits ``(N, classes)`` with the reference's; NaN counts as infinitely far."""
+        difference = np.abs(np.where(np.isnan(logits), np.inf, logits) - reference)
+        noise = float(np.square(difference, dtype=np.float64).sum())
+        signal = float(np.square(reference, dtype=np.float64).sum())
+        return cls(
+            n=len(reference),
+            max_difference=float(difference.max()),
+            relative_difference=float(difference.max() / max(np.ptp(reference), 1e-30)),
+            agreement=float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean()),
+            sqnr_db=10 * math.log10(max(signal, 1e-300) / noise) if noise else None,
+        )
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -91,6 +109,8 @@ class Metadata:
         quantization: What was quantized how, in words per kind of layer.
         calibration: The images that were used, or None when none were.
         versions: Packages that made the file, by name.
+        parameters: Number of weights of the source, or 0 when unknown.
+        macs: Multiply-accumulates of one image, or 0 when unknown.
         parity: What was measured after writing; None only while that is being done.
     """
 
@@ -103,6 +123,8 @@ class Metadata:
     quantization: Mapping[str, str] = field(default_factory=dict)
     calibration: Calibration | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    parameters: int = 0
+    macs: int = 0
     parity: Parity | None = None
 
     def to_json(self) -> str:
@@ -132,6 +154,8 @@ class Metadata:
                 quantization=dict(values["quantization"]),
                 calibration=None if calibration is None else Calibration(**calibration),
                 versions=dict(values["versions"]),
+                parameters=int(values["parameters"]),
+                macs=int(values["macs"]),
                 parity=None if parity is None else Parity(**parity),
             )
         except (KeyError, TypeError) as error:
@@ -180,7 +204,9 @@ def read_metadata(path: Path) -> Metadata | None:
         text = reader(path)
         return None if text is None else Metadata.from_json(text)
     except (ValueError, struct.error, IndexError, ElementTree.ParseError) as error:
-        raise ModelError(f"'{path}' is truncated or not a {format_of(path)} file ({error})") from error
+        raise ModelError(
+            f"'{path}' is truncated or not a {format_of(path)} file ({error})"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

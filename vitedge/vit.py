@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -297,7 +298,7 @@ def _expected_shapes(config: ViTConfig, hidden: list[int]) -> dict[str, tuple[in
         norms |= {f"{name}.norm1": dim, f"{name}.norm2": dim}
         norms |= {f"{name}.{norm}": config.head_dim for norm in ("q_norm", "k_norm")}
     widths = [config.pooled_dim, *hidden]
-    for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (inputs, outputs) in enumerate(pairwise(widths)):
         linears[f"head_hidden.{index}"] = (inputs, outputs)
     linears["head"] = (widths[-1], config.classes)
     shapes: dict[str, tuple[int, ...]] = {
@@ -383,7 +384,7 @@ def normalize(x: Array, norm: Norm, kind: NormKind = NormKind.LAYER) -> Array:
     """LayerNorm (arXiv:1607.06450) or RMSNorm (arXiv:1910.07467) over the last axis."""
     if kind is NormKind.LAYER:
         x = x - _mean(x, -1, keep=True)
-    scale = np.float32(1) / np.sqrt(_mean(x * x, -1, keep=True) + np.float32(norm.eps))
+    scale: Array = np.float32(1) / np.sqrt(_mean(x * x, -1, keep=True) + np.float32(norm.eps))
     return x * scale * norm.gamma + norm.beta
 
 
@@ -399,7 +400,8 @@ def activate(x: Array, activation: Activation) -> Array:
             result = x * half * (one + erf(x * np.float32(math.sqrt(0.5))))
         case Activation.GELU_TANH:
             inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-            result = x * half * (one + np.tanh(inner))
+            gate: Array = np.tanh(inner)
+            result = x * half * (one + gate)
         case Activation.QUICK_GELU:
             result = x * expit(np.float32(1.702) * x)
         case Activation.RELU:

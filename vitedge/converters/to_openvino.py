@@ -171,11 +171,14 @@ class _Emitter:
         """Several of q, k, v by one matrix product, each ``(batch, heads, tokens, head_dim)``."""
         config = self.config
         joined = self._linears({f"{block_name}.{name}": getattr(block, name) for name in names}, x)
-        axis = self._ops.constant(2, np.int64)
-        parts = self._ops.split(joined, axis, len(names), name=f"{block_name}/{''.join(names)}")
+        parts = [joined]
+        if len(names) > 1:
+            axis = self._ops.constant(2, np.int64)
+            label = f"{block_name}/{''.join(names)}"
+            parts = self._ops.split(joined, axis, len(names), name=label).outputs()
         shape = (self.batch, tokens, config.heads, config.head_dim)
         heads = []
-        for name, part in zip(names, parts.outputs(), strict=True):
+        for name, part in zip(names, parts, strict=True):
             split = self._reshape(part, shape, f"{block_name}/{name}/heads")
             heads.append(self._transpose(split, (0, 2, 1, 3), f"{block_name}/{name}/by_head"))
         return heads

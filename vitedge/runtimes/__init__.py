@@ -153,3 +153,14 @@ def runtime_for(target: Target) -> Runtime:
             return runtime
     known = ", ".join(str(known) for known in targets())
     raise UsageError(f"unknown target '{target}'; known: {known}")
+
+
+def run_batches(session: Session, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Runs pixels ``(N, H, W, C)`` in a session's static batches, the last one padded."""
+    size = session.input_shape[0]
+    parts = []
+    for start in range(0, len(pixels), size):
+        part = pixels[start : start + size]
+        padded = np.pad(part, [(0, size - len(part)), (0, 0), (0, 0), (0, 0)])
+        parts.append(session.run(padded)[: len(part)])
+    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

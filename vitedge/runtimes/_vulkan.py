@@ -54,7 +54,7 @@ def vulkan_devices() -> tuple[VulkanDevice, ...]:
         vulkan.vkDestroyInstance(instance, None)
 
 
-def _describe(vulkan: ctypes.CDLL, handle: int) -> VulkanDevice:
+def _describe(vulkan: ctypes.CDLL, handle: int | None) -> VulkanDevice:
     properties = ctypes.create_string_buffer(_PROPERTIES_BYTES)
     vulkan.vkGetPhysicalDeviceProperties(ctypes.c_void_p(handle), properties)
     kind = int.from_bytes(properties.raw[_DEVICE_TYPE_AT : _DEVICE_TYPE_AT + 4], "little")

@@ -198,9 +198,10 @@ def quantize_input(
     """Pixels as the dtype that the graph takes; integers by its scale and zero point."""
     if dtype == np.float32 or (dtype == np.uint8 and scale in (0.0, 1.0)):
         return np.ascontiguousarray(pixels, dtype)
-    limits = np.iinfo(np.dtype(dtype))  # type: ignore[type-var]  # integers are what is left
+    limits = np.iinfo(np.dtype(dtype))
     scaled = np.rint(pixels.astype(np.float32) / np.float32(scale)) + zero_point
-    return scaled.clip(limits.min, limits.max).astype(dtype)
+    values: npt.NDArray[Any] = np.clip(scaled, limits.min, limits.max).astype(dtype)
+    return values
 
 
 def dequantize_output(

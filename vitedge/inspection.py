@@ -1,0 +1,99 @@
+"""What ``vitedge inspect`` tells of a file: a model's config, or an artefact's insides."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vitedge.artifact import Metadata, read_metadata, size_of
+from vitedge.importers import ImportOptions, read_model
+from vitedge.operators import Operator, read_operators
+from vitedge.preprocess import Preprocessing
+from vitedge.spec import Format
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything that a file says.
+
+    Attributes:
+        path: The file.
+        size_mb: Bytes of all its files over 10^6.
+        classes: Number of labels or logits, or None when unknown.
+        labels: One name per class, or empty.
+        preprocessing: How an image becomes pixels, or None when the file does not say.
+        parameters: Number of weights of the model, or None when unknown.
+        macs: Multiply-accumulates of one image, or None when unknown.
+        config: Sizes and choices of a model; empty for an artefact.
+        read: How a model was read; empty for an artefact.
+        metadata: What an artefact says of itself; None for a model or a foreign artefact.
+        operators: An artefact's operators with their counts, the most frequent first.
+    """
+
+    path: Path
+    size_mb: float
+    classes: int | None = None
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    read: str = ""
+    metadata: Metadata | None = None
+    operators: tuple[tuple[Operator, int], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        values = asdict(self) | {"path": str(self.path)}
+        values["operators"] = [
+            asdict(operator) | {"count": count} for operator, count in self.operators
+        ]
+        return values
+
+
+def inspect(path: Path) -> Inspection:
+    """Reads whatever kind of file this is.
+
+    Raises:
+        ModelError: It is missing, truncated, or neither an artefact nor a model.
+    """
+    if path.suffix.lower() in {known.suffix for known in Format} and path.is_file():
+        return _inspect_artifact(path)
+    return _inspect_model(path)
+
+
+def _inspect_artifact(path: Path) -> Inspection:
+    metadata = read_metadata(path)
+    counted = read_operators(path)
+    operators = tuple(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+    if metadata is None:
+        return Inspection(path, size_of(path) / 1e6, operators=operators)
+    return Inspection(
+        path,
+        size_of(path) / 1e6,
+        classes=len(metadata.labels) or None,
+        labels=metadata.labels,
+        preprocessing=metadata.preprocessing,
+        parameters=metadata.parameters or None,
+        macs=metadata.macs or None,
+        metadata=metadata,
+        operators=operators,
+    )
+
+
+def _inspect_model(path: Path) -> Inspection:
+    imported = read_model(path, ImportOptions())
+    vit = imported.vit
+    files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
+    return Inspection(
+        path,
+        sum(part.stat().st_size for part in files) / 1e6,
+        classes=vit.config.classes,
+        labels=vit.labels,
+        preprocessing=vit.preprocessing,
+        parameters=vit.parameters,
+        macs=vit.macs,
+        config=asdict(vit.config),
+        read=imported.path,
+    )
