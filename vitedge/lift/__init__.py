@@ -91,7 +91,7 @@ def lift(
     known = _recognize_all(experiments)
     last, removed = known[-1] if known else None, False
     if isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink):
-        experiments = Experiments(_Shortened(probe, last.piece.source))
+        experiments.end_at(last.piece.source)
         known, removed = known[:-1], True
     graph = experiments.graph
     bilinear = {node.outputs[0] for node in graph.live_nodes if graph.is_bilinear(node)}
@@ -110,12 +110,12 @@ def _recognize_all(experiments: Experiments) -> list[KnownPiece]:
     graph = experiments.graph
     pieces = find_pieces(graph)
     candidates = {piece: list(variants(graph, piece, pieces)) for piece in pieces}
-    experiments.measure(
-        name
-        for options in candidates.values()
-        for option in options
-        for name in (option.source, option.sink)
-    )
+    # All at once: tracing the whole model again for each tensor would take most of the time.
+    anchors = [name for node in graph.live_nodes if graph.is_bilinear(node) for name in node.inputs]
+    anchors += [node.outputs[0] for node in graph.live_nodes if graph.is_bilinear(node)]
+    options = [option for several in candidates.values() for option in several]
+    anchors += [name for option in options for name in (option.source, option.sink)]
+    experiments.measure([*anchors, graph.output])
     known: dict[str, KnownPiece] = {}
     unknown: list[Piece] = []
     for piece in pieces:
@@ -145,11 +145,3 @@ def _ends(graph: Graph, sink: str) -> bool:
         sink = nodes[0].outputs[0]
     return True
 
-
-class _Shortened:
-    """A probe whose model ends at an earlier tensor."""
-
-    def __init__(self, probe: Probe, output: str) -> None:
-        self.graph = probe.graph.ending_at(output)
-        self.image_shape, self.batch = probe.image_shape, probe.batch
-        self.takes_integers, self.function = probe.takes_integers, probe.function

@@ -57,16 +57,18 @@ class Experiments:
 
     Args:
         probe: The engine's part.
+
+    Attributes:
+        graph: The traced model, or its beginning.
     """
 
     def __init__(self, probe: Probe) -> None:
-        self.probe = probe
+        self.probe, self.graph = probe, probe.graph
         self._shapes: dict[str, Shape] = {}
 
-    @property
-    def graph(self) -> Graph:
-        """The traced model."""
-        return self.probe.graph
+    def end_at(self, output: str) -> None:
+        """Forgets what follows a tensor, which becomes the output."""
+        self.graph = self.graph.ending_at(output)
 
     def batch_for(self, wanted: int) -> int:
         """How many images to run at once, when so many would be best."""

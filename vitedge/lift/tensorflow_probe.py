@@ -1,7 +1,8 @@
 """Experiments on TensorFlow graphs: Keras models and SavedModels.
 
-The model is traced into a flat graph whose variables stay where they are; every experiment prunes
-the part it needs, so no weight is copied.
+The model is traced into a flat graph whose variables stay where they are. Experiments run in a
+session, which can feed and fetch any tensor and computes only what lies between; the variables in
+that part are fed, too, so the graph itself holds no weight.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
 
 _CALLS = frozenset("PartitionedCall StatefulPartitionedCall If StatelessIf While StatelessWhile".split())
 
+_READS = frozenset(["ReadVariableOp"])
+
 
 class TensorFlowProbe:
     """A traced TensorFlow model.
@@ -67,33 +70,53 @@ class TensorFlowProbe:
         self.image_shape, self.batch = image_shape, batch
         self.takes_integers = tf.as_dtype(dtype).is_integer
         specification = tf.TensorSpec((batch, *image_shape), dtype, name="image")
-        self._traced = _trace(model, specification)
-        self.graph = _read_graph(self._traced)
+        traced = _trace(model, specification)
+        self.graph = _read_graph(traced)
+        self._operations = traced.graph
+        self._variables = _variables_by_read(traced)
+        self._session = _session(traced.graph)
 
     def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
-        """Prunes the traced function."""
-        import tensorflow as tf
-
-        graph = self._traced.graph
-        fed = [graph.get_tensor_by_name(name) for name in feeds]
-        pruned = self._traced.prune(fed, [graph.get_tensor_by_name(name) for name in fetches])
+        """Prepares a part of the session's graph."""
+        reads = self._reads_between(feeds, fetches)
+        weights = {name: self._variables[name].numpy() for name in reads}
+        tensors = [self._operations.get_tensor_by_name(name) for name in feeds]
+        types = {tensor.name: tensor.dtype.as_numpy_dtype for tensor in tensors}
 
         def run(arrays: Sequence[Array]) -> list[Array]:
-            values = [
-                tf.cast(tf.constant(array), tensor.dtype)
-                for array, tensor in zip(arrays, fed, strict=True)
-            ]
-            return [np.asarray(tf.cast(result, tf.float32)) for result in pruned(*values)]
+            fed = {name: array.astype(types[name]) for name, array in zip(feeds, arrays, strict=True)}
+            results = self._session.run(list(fetches), fed | weights)
+            return [np.asarray(result, np.float32) for result in results]
 
         return run
+
+    def _reads_between(self, feeds: Sequence[str], fetches: Sequence[str]) -> list[str]:
+        """The reads of variables that a part of the graph needs."""
+        found, seen, stack = [], set(feeds), list(fetches)
+        while stack:
+            name = stack.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in self._variables:
+                found.append(name)
+            else:
+                stack.extend(self.graph.producer(name).inputs)
+        return found
 
 
 def _trace(model: Callable[[Any], Any], specification: Any) -> Any:
     import tensorflow as tf
 
     traced = tf.compat.v1.wrap_function(model, [specification])
-    calls = {operation.type for operation in traced.graph.get_operations()} & _CALLS
-    return _frozen(traced, specification) if calls else traced
+    flat = all(_is_flat(operation) for operation in traced.graph.get_operations())
+    return traced if flat else _frozen(traced, specification)
+
+
+def _is_flat(operation: Any) -> bool:
+    """Whether it calls no function, and reads variables only as a whole."""
+    resources = any(tensor.dtype.name == "resource" for tensor in operation.inputs)
+    return operation.type not in _CALLS and (not resources or operation.type in _READS)
 
 
 def _frozen(traced: Any, specification: Any) -> Any:
@@ -113,6 +136,32 @@ def _frozen(traced: Any, specification: Any) -> Any:
         )[0]
 
     return tf.compat.v1.wrap_function(flat, [specification])
+
+
+def _variables_by_read(traced: Any) -> dict[str, Any]:
+    """Current values of variables by the tensors that read them."""
+    import tensorflow as tf
+
+    handles = {inner.name: outer for outer, inner in traced.graph.captures}
+    found = {}
+    for operation in traced.graph.get_operations():
+        if operation.type == "ReadVariableOp":
+            handle = handles[operation.inputs[0].name]
+            kind = operation.outputs[0].dtype
+            # Reading shares the variable's memory.
+            found[operation.outputs[0].name] = tf.raw_ops.ReadVariableOp(resource=handle, dtype=kind)
+    return found
+
+
+def _session(graph: Any) -> Any:
+    import tensorflow as tf
+    from tensorflow.core.protobuf import rewriter_config_pb2
+
+    options = tf.compat.v1.ConfigProto()
+    # Each part runs a few times only: optimising it would take longer.
+    options.graph_options.rewrite_options.disable_meta_optimizer = True
+    options.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
+    return tf.compat.v1.Session(graph=graph, config=options)
 
 
 def _read_graph(traced: Any) -> Graph:
