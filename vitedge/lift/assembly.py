@@ -169,9 +169,6 @@ class Assembler:
         activation = pieces.activation.piece
         hidden = place_by_response(experiments, between, activation.source)
         fc1 = tokenwise(experiments, between, hidden)
-        if experiments.shape(activation.sink) != hidden.layout.shape:
-            where = self._graph.describe(activation.sink)
-            raise NotAViTError(f"the activation of node {where} changes its tensor's shape")
         end = following if self._pre else Place(norm2.piece.source, norm2.source)
         fc2 = self._branch(
             Place(activation.sink, hidden.layout), end, target if self._pre else between

@@ -70,7 +70,8 @@ def recognize(experiments: Experiments, piece: Piece) -> KnownPiece | None:
     n = experiments.batch_for(1)
     changed = _changed_coordinates(run, source, sink, n)
     if len(changed) == 1:
-        return _activation(piece, run, source, sink, n)
+        # Without the reshape that may follow: the layer before and the one after see one layout.
+        return _activation(piece, run, source, n) if source == sink else None
     axes = tuple(axis for axis in range(changed.shape[1]) if len(set(changed[:, axis])) > 1)
     width = int(np.prod([sink.per_image[axis] for axis in axes]))
     if not axes or len(changed) != width:
@@ -105,12 +106,10 @@ def _channel_axes(source: Shape, sink: Shape, axes: tuple[int, ...]) -> list[tup
     return [(axis,) for axis, size in reversed([*enumerate(source.per_image)]) if size == width]
 
 
-def _activation(
-    piece: Piece, run: Experiment, source: Shape, sink: Shape, n: int
-) -> ActivationPiece | None:
-    x = np.linspace(-8, 8, n * source.elements, dtype=np.float32)
-    x = np.random.default_rng(0).permutation(x).reshape(n, *source.per_image)
-    y = sink.split(run(source.join(x))[0])
+def _activation(piece: Piece, run: Experiment, shape: Shape, n: int) -> ActivationPiece | None:
+    x = np.linspace(-8, 8, n * shape.elements, dtype=np.float32)
+    x = np.random.default_rng(0).permutation(x).reshape(n, *shape.per_image)
+    y = shape.split(run(shape.join(x))[0])
     errors = {kind: float(np.abs(activate(x.ravel(), kind) - y.ravel()).max()) for kind in Activation}
     best = min(errors, key=errors.__getitem__)
     return ActivationPiece(piece, best) if errors[best] < _AGREEMENT else None

@@ -22,7 +22,7 @@ _KINDS: dict[Kind, frozenset[str]] = {
         "Shape ShapeN Size Rank ZerosLike OnesLike BroadcastGradientArgs".split()
     ),
     Kind.MOVE: frozenset(
-        "Identity IdentityN StopGradient PreventGradient Snapshot Cast Reshape Squeeze ExpandDims "
+        "Identity StopGradient PreventGradient Snapshot Cast Reshape Squeeze ExpandDims "
         "CheckNumerics EnsureShape PlaceholderWithDefault".split()
     ),
     Kind.SUM: frozenset("Add AddV2 AddN Sub Neg BiasAdd".split()),
@@ -165,12 +165,22 @@ def _session(graph: Any) -> Any:
 
 
 def _read_graph(traced: Any) -> Graph:
-    nodes = [_node(operation) for operation in traced.graph.get_operations()]
+    nodes = [node for operation in traced.graph.get_operations() for node in _nodes(operation)]
     image = next(tensor.name for tensor in traced.inputs if tensor.dtype.name != "resource")
     outputs = traced.outputs
     if len(outputs) != 1:
         raise ModelError(f"the model has {len(outputs)} outputs; one, the logits, is needed")
     return Graph(nodes, image, outputs[0].name)
+
+
+def _nodes(operation: Any) -> list[Node]:
+    if operation.type != "IdentityN":  # of functions with a gradient of their own, such as silu
+        return [_node(operation)]
+    pairs = zip(operation.inputs, operation.outputs, strict=True)
+    return [
+        Node(operation.name, operation.type, Kind.MOVE, (before.name,), (after.name,))
+        for before, after in pairs
+    ]
 
 
 def _node(operation: Any) -> Node:

@@ -1,0 +1,92 @@
+"""However a ViT is written in TensorFlow, the same canonical form comes out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.lift_spellings import SpelledViT, Spelling
+from vitedge.lift import Lifted, lift
+from vitedge.lift.tensorflow_probe import TensorFlowProbe
+from vitedge.spec import Activation, NormKind, NormPosition, Pooling
+
+SPELLINGS = {
+    "plain": Spelling(),
+    "no class token, mean": Spelling(prefix_tokens=0, pooling="mean"),
+    "mean beside a class token": Spelling(pooling="mean"),
+    "two tokens, two heads": Spelling(prefix_tokens=2, pooling="distilled"),
+    "registers": Spelling(prefix_tokens=5),
+    "class and mean": Spelling(pooling="class_and_mean"),
+    "flatten": Spelling(prefix_tokens=0, pooling="flatten", head_hidden=(12, 9)),
+    "class token last": Spelling(prefix_last=True),
+    "post-norm": Spelling(norm_position="post", final_norm=False),
+    "post-norm after an input norm": Spelling(
+        norm_position="post", final_norm=False, input_norm=True
+    ),
+    "CLIP": Spelling(input_norm=True, activation="quick_gelu"),
+    "no final norm": Spelling(final_norm=False),
+    "norm after pooling": Spelling(pooling="mean", final_norm=False, pooled_norm=True),
+    "norm of the class token": Spelling(final_norm=False, pooled_norm=True),
+    "norms before and after pooling": Spelling(pooling="mean", pooled_norm=True),
+    "layer scale": Spelling(layer_scale=True),
+    "normed queries, separate": Spelling(qk_norm=True),
+    "normed queries, fused": Spelling(qk_norm=True, attention="fused"),
+    "normed queries, einsum": Spelling(qk_norm=True, attention="einsum"),
+    "normed queries, merged heads": Spelling(qk_norm=True, attention="merged"),
+    "fused qkv": Spelling(attention="fused"),
+    "einsum": Spelling(attention="einsum"),
+    "transposed": Spelling(attention="transposed"),
+    "heads merged, softmax in parts": Spelling(attention="merged"),
+    "one head": Spelling(heads=1, head_dim=24),
+    "wide heads": Spelling(heads=2, head_dim=20),
+    "norm in parts, centred": Spelling(norm="centred"),
+    "norm in parts, divided": Spelling(norm="divided", eps=1e-3),
+    "norm in parts, squares": Spelling(norm="squares"),
+    "norm as batch normalisation": Spelling(norm="fused", eps=1e-3),
+    "RMS": Spelling(norm="rms"),
+    "RMS post-norm": Spelling(norm="rms", norm_position="post", final_norm=False),
+    "patches extracted": Spelling(patches="extract"),
+    "patches reshaped": Spelling(patches="reshape"),
+    "oblong": Spelling(image_size=(24, 40), patch_size=(8, 4)),
+    "grey": Spelling(channels=1),
+    "channels first": Spelling(channels_first=True),
+    "rescaled": Spelling(rescaling="unit"),
+    "rescaled to -1..1": Spelling(rescaling="symmetric"),
+    "normalised inside": Spelling(rescaling="imagenet"),
+    "softmax at the end": Spelling(softmax=True),
+    "pre-logits": Spelling(head_hidden=(16,)),
+    "batch of one": Spelling(batch=1),
+    "batch of four": Spelling(batch=4),
+    "batch of four, merged heads": Spelling(batch=4, attention="merged", norm="fused", eps=1e-3),
+    **{name: Spelling(activation=name) for name in ("gelu_erf", "gelu_tanh", "relu", "silu")},
+}
+
+
+def lifted(spelling: Spelling) -> Lifted:
+    probe = TensorFlowProbe(SpelledViT(spelling), spelling.image_shape, spelling.batch)
+    return lift(probe)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_every_spelling_gives_the_same_config_and_logits(spelling: Spelling) -> None:
+    result = lifted(spelling)
+    config = result.vit.config
+    expected = asdict(spelling)
+    for name in ("image_size", "patch_size", "channels", "dim", "depth", "heads", "head_dim"):
+        assert getattr(config, name) == expected[name]
+    assert config.mlp_dim == spelling.mlp_dim
+    assert config.classes == spelling.classes
+    assert config.prefix_tokens == spelling.prefix_tokens
+    assert config.pooling == Pooling(spelling.pooling)
+    assert config.activation == Activation(spelling.activation.removesuffix("_erf"))
+    assert config.norm_position == NormPosition(spelling.norm_position)
+    assert config.norm_kind == (NormKind.RMS if spelling.norm == "rms" else NormKind.LAYER)
+    assert config.raw_pixels == (spelling.rescaling != "none")
+    assert result.softmax_removed == spelling.softmax
+    assert {norm.eps for _, norm in result.vit.named_norms()} == {spelling.eps}
+    # Float32 through two blocks rounds to some 1e-6 of the range; a wrong weight shows at 1e-2.
+    assert result.proof.relative < 2e-5
