@@ -1,0 +1,5 @@
+"""Makes the golden files of ``tests/golden`` with the libraries that the checkpoints come from.
+
+Install the ``reference`` extra, then run ``python -m reference``. ``pytest reference`` makes larger
+models in a temporary folder and runs the same checks over them.
+"""
