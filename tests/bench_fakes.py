@@ -1,6 +1,6 @@
 """A runtime whose devices behave as badly as real ones have been seen to.
 
-Worker processes find it the way they find any foreign runtime: through an entry point. Its
+Worker processes find it the way they find any foreign runtime, through an entry point. Its
 artefacts are any ``.onnx`` file; its model is ``linear_logits``.
 """
 
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from vitedge.errors import ModelError
-from vitedge.runtimes import Availability, Placement, Readiness, runtimes
+from vitedge.runtimes import Availability, Placement, Readiness
 from vitedge.spec import Format
 
 SIZE, CLASSES = 4, 3
@@ -102,19 +101,4 @@ class FakeSession:
 
 
 PLUGIN = FakeRuntime()
-
-
-@pytest.fixture
-def fake_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    """Installs the fake runtime for this process and for the workers it starts."""
-    folder = tmp_path_factory.mktemp("installed")
-    info = folder / "vitedge_bench_fakes-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vitedge-bench-fakes\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[vitedge.runtimes]\nfake = tests.bench_fakes:PLUGIN\n")
-    checkout = str(Path(__file__).parents[1])
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), checkout]))
-    runtimes.cache_clear()
-    yield PLUGIN
-    runtimes.cache_clear()
+FEW = FakeRuntime("few", devices=("good", "emulated", "missing", "fragile"))

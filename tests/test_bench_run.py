@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.bench_artifacts import save_onnx, save_openvino
-from tests.bench_fakes import SIZE, fake_runtime, linear_logits
+from tests.bench_fakes import SIZE, linear_logits
+from tests.bench_fixtures import fake_runtime, few_devices
 from vitedge.bench.reference import ArtifactReference, ModelReference
 from vitedge.bench.results import Status
 from vitedge.bench.run import BenchOptions, Step, run_bench
@@ -17,7 +18,7 @@ from vitedge.errors import DataError, ModelError, UsageError
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Precision, Target
 
-__all__ = ["fake_runtime"]
+__all__ = ["fake_runtime", "few_devices"]
 
 COLOURS = ("red", "green", "blue")
 FEW = BenchOptions(threads=1, runs=5, timeout_seconds=60)
@@ -95,14 +96,13 @@ def test_an_emulated_target_has_accuracy_but_no_times(fake_runtime: object, tmp_
 
 
 def test_without_named_targets_only_those_that_are_ready_run(
-    fake_runtime: object, tmp_path: Path
+    few_devices: object, tmp_path: Path
 ) -> None:
     artifact = save_onnx(tmp_path / "model.onnx")
-    options = BenchOptions(threads=1, runs=1, timeout_seconds=2)
-    rows = run_bench([artifact], options=options).rows
+    rows = run_bench([artifact], options=FEW).rows
     devices = {str(row.target) for row in rows}
-    assert {"onnx-cpu", "fake-good", "fake-abort"} <= devices
-    assert not devices & {"fake-missing", "fake-emulated", "fake-fragile", "tflite-cpu"}
+    assert {"onnx-cpu", "few-good"} <= devices
+    assert not devices & {"few-missing", "few-emulated", "few-fragile", "tflite-cpu"}
 
 
 def test_accuracy_and_agreement_are_those_of_the_logits(

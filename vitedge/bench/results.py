@@ -196,16 +196,19 @@ class Report:
         rows: One per artefact and target.
         data: The images, or None when there were none.
         reference: Name of what the logits were compared with, or None.
+        command: The command line that made it, or empty.
     """
 
     environment: Environment
     rows: tuple[Row, ...]
     data: DataUsed | None = None
     reference: str | None = None
+    command: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: ``environment``, ``rows``, ``data``, ``reference``."""
+        """JSON-ready: ``command``, ``environment``, ``data``, ``reference``, ``rows``."""
         return {
+            "command": self.command,
             "environment": asdict(self.environment),
             "data": None if self.data is None else asdict(self.data),
             "reference": self.reference,

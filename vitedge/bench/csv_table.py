@@ -1,0 +1,39 @@
+"""A report as CSV, one line a row: for spreadsheets and data frames."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from vitedge.bench.results import Report, Row
+
+_PLAIN = (
+    *("artifact", "target", "format", "precision", "status", "message", "size_mb", "load_ms"),
+    *("first_run_ms", "peak_rss_mb", "emulated", "batch", "threads", "source", "warm_up_runs"),
+    "unstable",
+)
+# Columns are named `latency_ms.p50`; samples and lists of images stay in the JSON.
+_NESTED = {
+    "latency_ms": ("min", "p50", "p90", "p99", "mean", "n"),
+    "preprocess_ms": ("p50", "mean", "n"),
+    "postprocess_ms": ("p50", "mean", "n"),
+    "accuracy": ("top1", "top5", "n", "top1_low", "top1_high"),
+    "vs_float": ("agreement", "sqnr_db", "n", "flipped", "newly_wrong", "newly_right"),
+    "placement": ("on_device", "total"),
+}
+_COLUMNS = (*_PLAIN, *(f"{group}.{name}" for group, names in _NESTED.items() for name in names))
+
+
+def render_csv(report: Report) -> str:
+    """CSV text with a header line; what is unknown is an empty cell."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows([_cell(row, column) for column in _COLUMNS] for row in report.rows)
+    return stream.getvalue()
+
+
+def _cell(row: Row, column: str) -> object:
+    group, _, name = column.partition(".")
+    value = getattr(row, group)
+    return getattr(value, name) if name and value is not None else value

@@ -1,0 +1,173 @@
+"""A report as a table in a terminal, however narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vitedge.bench.results import Report, Row, Spread, Status
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STYLES = {
+    Status.OK: "green",
+    Status.SLOWER: "yellow",
+    Status.FALLBACK: "yellow",
+    Status.UNAVAILABLE: "dim",
+}
+_TROUBLE = "bold red"
+_COLUMN_GAP = 2
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column and when to leave it out.
+
+    Attributes:
+        title: Its head.
+        cell: A row's text in it; empty when there is none.
+        rank: In a narrow terminal the columns of highest rank go first; 0 always stays.
+        is_number: Aligned right.
+    """
+
+    title: str
+    cell: Callable[[Row], str]
+    rank: int
+    is_number: bool = True
+
+
+def render_table(report: Report, width: int | None = None) -> Table:
+    """The rows as a table.
+
+    Columns in which no row has anything are left out; so are the least important ones when they
+    do not fit.
+
+    Args:
+        report: What was found.
+        width: Characters of a line; None leaves out nothing for want of space.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = [column for column in _COLUMNS if any(column.cell(row) for row in report.rows)]
+    if width is not None:
+        columns = _fitting(columns, report.rows, width)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0))
+    for column in columns:
+        table.add_column(
+            Text(column.title),
+            justify="right" if column.is_number else "left",
+            no_wrap=column.is_number,
+            overflow="fold",
+        )
+    for row in report.rows:
+        # Text, because file names may look like rich's markup.
+        cells = [Text(column.cell(row)) for column in columns]
+        cells[-1].stylize(_STYLES.get(row.status, _TROUBLE))
+        table.add_row(*cells)
+    return table
+
+
+def notes(report: Report) -> tuple[str, ...]:
+    """What the table has no room for: messages, unstable times, unreadable images."""
+    found = []
+    for row in report.rows:
+        name = f"{row.artifact} on {row.target}"
+        if row.message:
+            found.append(f"{name}: {row.status}: {row.message}")
+        if row.unstable:
+            found.append(f"{name}: times are unstable: {row.unstable}")
+    if report.data is not None and report.data.unreadable:
+        listed = report.data.unreadable
+        found.append(f"{len(listed)} of {report.data.n} images are unreadable: {listed[0]}")
+    return tuple(found)
+
+
+def _fitting(columns: list[_Column], rows: tuple[Row, ...], width: int) -> list[_Column]:
+    kept = list(columns)
+    while sum(_width(column, rows) for column in kept) > width:
+        least = max(kept, key=lambda column: column.rank)
+        if least.rank == 0:
+            break  # what is left folds
+        kept.remove(least)
+    return kept
+
+
+def _width(column: _Column, rows: tuple[Row, ...]) -> int:
+    return max(len(column.title), *(len(column.cell(row)) for row in rows)) + _COLUMN_GAP
+
+
+def _name(row: Row) -> str:
+    return row.artifact.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, never in scientific notation."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _percent(value: float) -> str:
+    # 99.96 must not be rounded to a perfect score.
+    return f"{value:.1f}" if value == 100 or value < 99.95 else f"{value:.2f}"
+
+
+def _latency(row: Row) -> str:
+    spread = row.latency_ms
+    if spread is None:
+        return "emulated" if row.emulated else ""
+    # Too few runs for a median: say what it is instead.
+    return _number(spread.p50) or f"{_number(spread.mean)} (mean of {spread.n})"
+
+
+def _p90(row: Row) -> str:
+    return "" if row.latency_ms is None else _number(row.latency_ms.p90)
+
+
+def _middle(spread: Spread | None) -> str:
+    return "" if spread is None else _number(spread.mean if spread.p50 is None else spread.p50)
+
+
+def _top1(row: Row) -> str:
+    return "" if row.accuracy is None else _percent(row.accuracy.top1)
+
+
+def _top5(row: Row) -> str:
+    return "" if row.accuracy is None else _percent(row.accuracy.top5)
+
+
+def _agreement(row: Row) -> str:
+    return "" if row.vs_float is None else _percent(row.vs_float.agreement)
+
+
+def _placement(row: Row) -> str:
+    return "" if row.placement is None else f"{row.placement.on_device}/{row.placement.total}"
+
+
+def _sqnr(row: Row) -> str:
+    if row.vs_float is None:
+        return ""
+    return "equal" if row.vs_float.sqnr_db is None else f"{row.vs_float.sqnr_db:.1f}"
+
+
+_COLUMNS = (
+    _Column("artifact", _name, 0, is_number=False),
+    _Column("target", lambda row: str(row.target), 0, is_number=False),
+    _Column("MB", lambda row: _number(row.size_mb), 3),
+    _Column("load ms", lambda row: _number(row.load_ms), 8),
+    _Column("first ms", lambda row: _number(row.first_run_ms), 10),
+    _Column("p50 ms", _latency, 0),
+    _Column("p90 ms", _p90, 6),
+    _Column("prep ms", lambda row: _middle(row.preprocess_ms), 9),
+    _Column("peak MB", lambda row: _number(row.peak_rss_mb), 5),
+    _Column("top-1 %", _top1, 1),
+    _Column("top-5 %", _top5, 11),
+    _Column("agree %", _agreement, 2),
+    _Column("SQNR dB", _sqnr, 4),
+    _Column("on device", _placement, 7),
+    _Column("status", lambda row: str(row.status), 0, is_number=False),
+)
