@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vitedge.bench.results import Report, Row, Spread, Status
@@ -52,9 +53,10 @@ def render_table(report: Report, width: int | None = None) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    columns = [column for column in _COLUMNS if any(column.cell(row) for row in report.rows)]
+    rows = _below_common_folder(report.rows)
+    columns = [column for column in _COLUMNS if any(column.cell(row) for row in rows)]
     if width is not None:
-        columns = _fitting(columns, report.rows, width)
+        columns = _fitting(columns, rows, width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0))
     for column in columns:
         table.add_column(
@@ -63,7 +65,7 @@ def render_table(report: Report, width: int | None = None) -> Table:
             no_wrap=column.is_number,
             overflow="fold",
         )
-    for row in report.rows:
+    for row in rows:
         # Text, because file names may look like rich's markup.
         cells = [Text(column.cell(row)) for column in columns]
         cells[-1].stylize(_STYLES.get(row.status, _TROUBLE))
@@ -100,8 +102,11 @@ def _width(column: _Column, rows: tuple[Row, ...]) -> int:
     return max(len(column.title), *(len(column.cell(row)) for row in rows)) + _COLUMN_GAP
 
 
-def _name(row: Row) -> str:
-    return row.artifact.replace("\\", "/").rsplit("/", 1)[-1]
+def _below_common_folder(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    folders = {os.path.dirname(row.artifact) for row in rows}
+    if len(folders) != 1:
+        return rows
+    return tuple(replace(row, artifact=os.path.basename(row.artifact)) for row in rows)
 
 
 def _number(value: float | None) -> str:
@@ -155,7 +160,7 @@ def _sqnr(row: Row) -> str:
 
 
 _COLUMNS = (
-    _Column("artifact", _name, 0, is_number=False),
+    _Column("artifact", lambda row: row.artifact, 0, is_number=False),
     _Column("target", lambda row: str(row.target), 0, is_number=False),
     _Column("MB", lambda row: _number(row.size_mb), 3),
     _Column("load ms", lambda row: _number(row.load_ms), 8),
