@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.spec import Precision
+
+
+class Activations(StrEnum):
+    """How the inputs of integer linear layers become integers."""
+
+    PER_TOKEN = "per-token"
+    """When it runs, with one scale per token: LiteRT's XNNPACK."""
+    PER_TENSOR = "per-tensor"
+    """When it runs, with one scale per tensor: ONNX Runtime's DynamicQuantizeLinear."""
+    STATIC = "static"
+    """With a range that was fixed before, from calibration."""
 
 
 @dataclass(frozen=True, eq=False)

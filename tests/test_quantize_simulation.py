@@ -1,0 +1,68 @@
+"""Recipes made by ``quantize``, judged by what they do to the logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.models import random_images, random_vit
+from vitedge.errors import DataError, UsageError
+from vitedge.quantize import Activations
+from vitedge.quantize.calibrate import calibrate
+from vitedge.quantize.recipe import quantize
+from vitedge.quantize.simulate import simulate
+from vitedge.rewrite import apply_rewrites
+from vitedge.spec import Precision
+from vitedge.vit import forward
+
+
+def sqnr_db(reference: np.ndarray, quantized: np.ndarray) -> float:
+    return float(10 * np.log10((reference**2).sum() / ((quantized - reference) ** 2).sum()))
+
+
+@pytest.mark.parametrize("activations", list(Activations))
+def test_int8_keeps_the_logits_of_a_random_vit(activations: Activations) -> None:
+    vit, _ = apply_rewrites(random_vit())
+    statistics = calibrate(vit, random_images(vit, 32, seed=1))
+    quantized = quantize(vit, Precision.INT8, statistics, activations=activations)
+    images = random_images(vit, 16, seed=2)
+    logits = simulate(*quantized, images, activations=activations)
+    # Rounding to 8 bits leaves about 40 dB per layer, and a dozen layers add up.
+    assert sqnr_db(forward(vit, images), logits) > 25
+
+
+def test_the_same_images_make_the_same_recipe() -> None:
+    vit, _ = apply_rewrites(random_vit())
+
+    def recipe():
+        return quantize(vit, Precision.INT8, calibrate(vit, random_images(vit, 9))).recipe
+
+    one, other = recipe(), recipe()
+    assert one.inputs == other.inputs
+    for name, weight in one.weights.items():
+        np.testing.assert_array_equal(weight.values, other.weights[name].values)
+
+
+def test_layers_kept_in_float_have_no_integers() -> None:
+    vit, _ = apply_rewrites(random_vit())
+    statistics = calibrate(vit, random_images(vit, 4))
+    _, recipe = quantize(vit, Precision.INT8, statistics, keep_float=["head"])
+    assert "head" not in recipe.weights
+    assert "head" not in recipe.inputs
+
+
+def test_a_layer_that_is_not_there_cannot_be_kept_in_float() -> None:
+    vit = random_vit()
+    statistics = calibrate(vit, random_images(vit, 2))
+    with pytest.raises(UsageError, match=r"no linear layer 'blocks\.9\.q'"):
+        quantize(vit, Precision.INT8, statistics, keep_float=["blocks.9.q"])
+
+
+def test_calibration_without_images_is_refused() -> None:
+    with pytest.raises(DataError, match="no images"):
+        calibrate(random_vit(), [])
+
+
+def test_calibration_images_of_another_size_are_refused() -> None:
+    with pytest.raises(DataError, match="calibration image 0 is uint8"):
+        calibrate(random_vit(), [np.zeros((8, 8, 3), np.uint8)])
