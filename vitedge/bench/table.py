@@ -19,7 +19,8 @@ _STYLES = {
     Status.UNAVAILABLE: "dim",
 }
 _TROUBLE = "bold red"
-_COLUMN_GAP = 2
+# A cell's padding and the box's divider, which also stands at both edges.
+_COLUMN_GAP, _EDGES = 2, 2
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def render_table(report: Report, width: int | None = None) -> Table:
     columns = [column for column in _COLUMNS if any(column.cell(row) for row in rows)]
     if width is not None:
         columns = _fitting(columns, rows, width)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _COLUMN_GAP, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(
             Text(column.title),
@@ -90,7 +91,7 @@ def notes(report: Report) -> tuple[str, ...]:
 
 def _fitting(columns: list[_Column], rows: tuple[Row, ...], width: int) -> list[_Column]:
     kept = list(columns)
-    while sum(_width(column, rows) for column in kept) > width:
+    while sum(_width(column, rows) for column in kept) + _EDGES > width:
         least = max(kept, key=lambda column: column.rank)
         if least.rank == 0:
             break  # what is left folds
@@ -110,10 +111,12 @@ def _below_common_folder(rows: tuple[Row, ...]) -> tuple[Row, ...]:
 
 
 def _number(value: float | None) -> str:
-    """Three significant digits, never in scientific notation."""
+    """Three significant digits, or three decimals of what is smaller than 0.1."""
     if value is None:
         return ""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:#.3g}" if value >= 0.1 else f"{value:.3f}"
 
 
 def _percent(value: float) -> str:
