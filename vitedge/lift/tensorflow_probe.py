@@ -78,6 +78,8 @@ class TensorFlowProbe:
 
     def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
         """Prepares a part of the session's graph."""
+        import tensorflow as tf
+
         reads = self._reads_between(feeds, fetches)
         weights = {name: self._variables[name].numpy() for name in reads}
         tensors = [self._operations.get_tensor_by_name(name) for name in feeds]
@@ -85,7 +87,11 @@ class TensorFlowProbe:
 
         def run(arrays: Sequence[Array]) -> list[Array]:
             fed = {name: array.astype(types[name]) for name, array in zip(feeds, arrays, strict=True)}
-            results = self._session.run(list(fetches), fed | weights)
+            try:
+                results = self._session.run(list(fetches), fed | weights)
+            except tf.errors.OpError as error:
+                reason = str(error.message).strip().partition("\n")[0]
+                raise ModelError(f"TensorFlow cannot run the model: {reason}") from error
             return [np.asarray(result, np.float32) for result in results]
 
         return run
@@ -139,11 +145,11 @@ def _frozen(traced: Any, specification: Any) -> Any:
 
 
 def _variables_by_read(traced: Any) -> dict[str, Any]:
-    """Current values of variables by the tensors that read them."""
+    """Values from outside the graph: of variables by the tensors that read them, and constants."""
     import tensorflow as tf
 
     handles = {inner.name: outer for outer, inner in traced.graph.captures}
-    found = {}
+    found = {name: value for name, value in handles.items() if value.dtype != tf.resource}
     for operation in traced.graph.get_operations():
         if operation.type == "ReadVariableOp":
             handle = handles[operation.inputs[0].name]

@@ -1,0 +1,38 @@
+"""Any other Keras model (``.keras``, ``.h5``) and any SavedModel, by lifting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.overrides import with_options
+from vitedge.lift import lift
+from vitedge.lift.keras_files import SAVED_MODEL, keras_config, open_keras, open_saved_model
+
+
+class LiftedKerasImporter:
+    """Traces the model and probes it."""
+
+    name = "lifted-keras"
+    rank = 1
+
+    def recognizes(self, path: Path) -> bool:
+        """A file with a Keras model's config, or a SavedModel's folder."""
+        return (path / SAVED_MODEL).is_file() or keras_config(path) is not None
+
+    def read(self, path: Path, options: ImportOptions) -> Imported:
+        """Loads, traces and lifts."""
+        if path.is_dir():
+            probe = open_saved_model(path, image_size=options.image_size)
+        else:
+            probe = open_keras(
+                path,
+                custom_objects=options.custom_objects,
+                trust=options.trust,
+                image_size=options.image_size,
+            )
+        lifted = lift(probe, mean=options.mean, std=options.std)
+        return Imported(with_options(lifted.vit, options), str(lifted))
+
+
+PLUGIN = LiftedKerasImporter()

@@ -1,0 +1,230 @@
+"""Opens Keras models and SavedModels for lifting."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitedge.errors import ModelError, UnavailableError, missing_package
+from vitedge.lift.keras_safety import inspect_config, load_custom_objects
+from vitedge.lift.tensorflow_probe import TensorFlowProbe
+
+SAVED_MODEL = "saved_model.pb"
+
+_CONFIG, _METADATA = "config.json", "metadata.json"
+
+
+@dataclass(frozen=True)
+class KerasConfig:
+    """What a Keras file says about its model, without its weights.
+
+    Attributes:
+        model: The model's config.
+        version: The version of Keras that wrote it.
+    """
+
+    model: Mapping[str, Any]
+    version: str
+
+
+def keras_config(path: Path) -> KerasConfig | None:
+    """Reads the config of a ``.keras`` or a whole-model ``.h5`` file; None for any other file."""
+    if not path.is_file():
+        return None
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                config = json.loads(archive.read(_CONFIG))
+                metadata = json.loads(archive.read(_METADATA))
+            found = KerasConfig(config, str(metadata.get("keras_version", "")))
+        else:
+            found = _hdf5_config(path)
+    except Exception:  # zipfile and h5py raise anything on damaged files  # noqa: BLE001
+        return None
+    return found if isinstance(found.model, dict) else None
+
+
+def _hdf5_config(path: Path) -> KerasConfig:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        version = file.attrs.get("keras_version", "")
+        config = file.attrs["model_config"]
+
+    def text(value: Any) -> str:
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    return KerasConfig(json.loads(text(config)), text(version))
+
+
+def open_keras(
+    path: Path,
+    *,
+    custom_objects: Sequence[str] = (),
+    trust: bool = False,
+    image_size: tuple[int, int] | None = None,
+) -> TensorFlowProbe:
+    """Loads and traces a ``.keras`` or ``.h5`` model.
+
+    Args:
+        path: The file.
+        custom_objects: ``module:name`` of the user's layers.
+        trust: Code inside the file may run.
+        image_size: Height and width, where the model leaves them open.
+
+    Raises:
+        ModelError: The file is damaged, needs code that was not given, or is no image model.
+        UsageError: A custom object cannot be imported.
+        UnavailableError: Keras is missing, or runs on another backend than TensorFlow.
+    """
+    config = keras_config(path)
+    if config is None:
+        raise ModelError(f"'{path}' is truncated or holds no Keras model")
+    findings = inspect_config(config.model)
+    objects = load_custom_objects(path, findings, custom_objects, trust=trust)
+    failure: Exception | None = None
+    for library in _libraries(config, keras_2_only=bool(findings.keras_2)):
+        try:
+            model = library.models.load_model(
+                path, custom_objects=objects, compile=False, safe_mode=not trust
+            )
+        except Exception as error:  # a layer may raise anything  # noqa: BLE001
+            failure = failure or error
+        else:
+            return probe_keras(model, image_size=image_size)
+    if findings.keras_2:
+        raise ModelError(
+            f"layer '{findings.keras_2[0]}' of '{path}' is a TensorFlow operation that only "
+            "Keras 2 reads; run: pip install tf-keras"
+        ) from failure
+    reason = str(failure).strip().partition("\n")[0]
+    raise ModelError(f"Keras cannot load '{path}': {reason}") from failure
+
+
+def _libraries(config: KerasConfig, *, keras_2_only: bool) -> list[Any]:
+    """Keras 3 and, for files of Keras 2, its successor of that name where it is installed."""
+    try:
+        import keras
+    except ImportError as error:
+        raise missing_package("keras", "convert") from error
+    if keras.backend.backend() != "tensorflow":
+        raise UnavailableError(
+            f"lifting needs Keras on TensorFlow, but it runs on {keras.backend.backend()}",
+            "Set the environment variable KERAS_BACKEND=tensorflow",
+        )
+    libraries = [] if keras_2_only else [keras]
+    if config.version.startswith("2") and importlib.util.find_spec("tf_keras"):
+        libraries.append(importlib.import_module("tf_keras"))
+    return libraries
+
+
+def probe_keras(model: Any, *, image_size: tuple[int, int] | None = None) -> TensorFlowProbe:
+    """Traces a loaded Keras model.
+
+    Raises:
+        ModelError: It does not map one image to logits.
+    """
+    shape, dtype = _input(model)
+    batch, *sizes = shape
+    if image_size is not None:
+        sizes = [image_size[index] if size is None and index < 2 else size for index, size in enumerate(sizes)]
+    if len(sizes) != 3 or None in sizes:
+        raise ModelError(
+            f"the model takes {tuple(shape)}; give --image-size if height and width are open"
+        )
+
+    def logits(image: Any) -> Any:
+        return select_logits(model(image, training=False))
+
+    height, width, channels = sizes
+    first: Exception | None = None
+    for size in dict.fromkeys([batch, batch or 1]):
+        try:
+            return TensorFlowProbe(logits, (height, width, channels), size, dtype)
+        except (TypeError, ValueError, AttributeError) as error:
+            # Layers that read the batch size off `inputs.shape` need a fixed one.
+            first = first or error
+    reason = str(first).strip().partition("\n")[0]
+    raise ModelError(f"TensorFlow cannot trace the model: {reason}") from first
+
+
+def _input(model: Any) -> tuple[Sequence[int | None], str]:
+    """Shape, batch included, and type of the only input."""
+    shape = getattr(model, "input_shape", None)
+    if shape is None and hasattr(model, "get_build_config"):
+        shape = (model.get_build_config() or {}).get("input_shape")
+    if shape is None:
+        raise ModelError("the model does not say what shape it takes; save it after calling it")
+    if not all(size is None or isinstance(size, int) for size in shape):
+        raise ModelError(f"the model has several inputs {shape}; one, the image, is needed")
+    inputs = getattr(model, "inputs", None)
+    return tuple(shape), str(getattr(inputs[0], "dtype", "float32") if inputs else "float32")
+
+
+def select_logits(result: Any) -> Any:
+    """The logits among a model's outputs: the one of that name, the only one, or the mean of two.
+
+    DeiT's class and distillation heads are averaged, as its paper does for inference
+    (arXiv:2012.12877, 5.2).
+
+    Raises:
+        ModelError: None of these.
+    """
+    import tensorflow as tf
+
+    if isinstance(result, Mapping) and "logits" in result:
+        return result["logits"]
+    outputs = tf.nest.flatten(result)
+    flat = [output for output in outputs if output.shape.rank == 2] or outputs
+    if len(flat) == 2 and flat[0].shape[1:] == flat[1].shape[1:]:
+        return (flat[0] + flat[1]) / 2
+    if len(flat) != 1:
+        raise ModelError(f"the model has {len(flat)} outputs; which one holds the logits?")
+    return flat[0]
+
+
+def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -> TensorFlowProbe:
+    """Loads the graph of a SavedModel; its Python code, if any, is not part of it.
+
+    Args:
+        path: The folder.
+        image_size: Height and width, where the model leaves them open.
+
+    Raises:
+        ModelError: The folder is damaged, or its serving signature takes no image.
+        UnavailableError: TensorFlow is missing.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise missing_package("tensorflow", "convert") from error
+    try:
+        loaded = tf.saved_model.load(str(path))
+        signature = loaded.signatures["serving_default"]
+    except Exception as error:  # TensorFlow raises its own kinds and KeyError  # noqa: BLE001
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"'{path}' holds no SavedModel that can be served: {reason}") from error
+    inputs = signature.structured_input_signature[1]
+    if len(inputs) != 1:
+        raise ModelError(f"'{path}' takes {len(inputs)} inputs; one, the image, is needed")
+    ((name, specification),) = inputs.items()
+    sizes = specification.shape.as_list() if specification.shape.rank == 4 else []
+    batch, *sizes = sizes or [None]
+    if image_size is not None:
+        sizes = [image_size[index] if size is None and index < 2 else size for index, size in enumerate(sizes)]
+    if len(sizes) != 3 or None in sizes:
+        raise ModelError(
+            f"'{path}' takes {specification.shape}; give --image-size if height and width are open"
+        )
+    height, width, channels = sizes
+    return TensorFlowProbe(
+        lambda image: select_logits(signature(**{name: image})),
+        (height, width, channels),
+        batch,
+        specification.dtype.name,
+    )
