@@ -1,0 +1,49 @@
+"""The report page: one HTML file without network, made from a bench's JSON alone.
+
+With ``vl-convert-python`` installed its charts are Vega's, with tooltips; without it, as on the
+device itself, they are plain drawings of the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from vitedge.report.charts import draw
+from vitedge.report.summary import summary
+from vitedge.report.tables import about, environment, escape, flips, messages, rows_table
+
+__all__ = ["render_html"]
+
+
+def render_html(report: Mapping[str, Any], *, title: str = "vitedge bench") -> str:
+    """Renders a report page.
+
+    Args:
+        report: What ``bench.results.Report.to_dict`` gives, or its JSON read back.
+        title: Heading of the page.
+
+    Returns:
+        A complete HTML document; everything that came from files is escaped.
+
+    Raises:
+        KeyError: The report lacks a part that every report has.
+    """
+    rows = report["rows"]
+    folder = files(__name__)
+    page = Template(folder.joinpath("page.html").read_text("utf-8"))
+    drawn = draw(rows)
+    return page.substitute(
+        title=escape(title),
+        style=folder.joinpath("page.css").read_text("utf-8"),
+        summary=escape(summary(rows)),
+        about=about(report),
+        rows=rows_table(rows),
+        charts=drawn.markup,
+        messages=messages(report),
+        flips=flips(rows),
+        environment=environment(report["environment"]),
+        script=drawn.script,
+    )

@@ -1,0 +1,230 @@
+"""The charts of the page, as Vega-Lite specifications (https://vega.github.io/vega-lite)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vitedge.report import plain
+from vitedge.report.points import Point, quality_title, timed_points
+
+Row = Mapping[str, Any]
+Spec = dict[str, Any]
+
+VEGALITE_VERSION = "6.1"
+
+# Wider ranges squeeze the fast ones against the axis.
+_LOG_FROM_RATIO = 20
+_QUANTILES = 101
+
+# The page decides ink by its own colours, so that light, dark and print need one drawing.
+_INK = "currentColor"
+_AXIS = {
+    "labelColor": _INK,
+    "titleColor": _INK,
+    "domainColor": _INK,
+    "tickColor": _INK,
+    "gridColor": _INK,
+    "gridOpacity": 0.15,
+    "labelFontSize": 12,
+    "titleFontSize": 12,
+    "titleFontWeight": "normal",
+}
+_CONFIG = {
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": _AXIS,
+    "legend": {
+        "labelColor": _INK,
+        "titleColor": _INK,
+        "symbolBaseFillColor": _INK,
+        "symbolBaseStrokeColor": _INK,
+        "orient": "bottom",
+        "labelLimit": 260,
+    },
+    "text": {"color": _INK},
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """HTML for the place of the charts, and for the end of the body."""
+
+    markup: str
+    script: str
+
+
+def draw(rows: Sequence[Row]) -> Drawing:
+    """All charts that the rows allow; interactive where ``vl-convert-python`` is installed."""
+    points = timed_points(rows)
+    if not points:
+        return Drawing("", "")
+    title = quality_title(points)
+    specs: dict[str, Spec] = {"latencies": distributions(points)}
+    captions = {
+        "latencies": f"Warm inferences of each row: {_QUANTILES} of them, evenly by rank, "
+        "and the median"
+    }
+    if title is not None:
+        specs = {"front": front(points, title)} | specs
+        captions["front"] = f"{title} against latency; the area of a point is the size of the file"
+    library = _library()
+    if library is None:
+        drawn = {"latencies": plain.distributions(points)}
+        if title is not None:
+            drawn["front"] = plain.front(points, title)
+    else:
+        drawn = {name: f'<div class="chart" id="{name}"></div>' for name in specs}
+    figures = "".join(
+        f"<figure>{drawn[name]}<figcaption>{captions[name]}</figcaption></figure>" for name in specs
+    )
+    return Drawing(figures, "" if library is None else _script(library, specs))
+
+
+def front(points: Sequence[Point], title: str) -> Spec:
+    """Quality against latency."""
+    x = _latency_axis(points, "Median latency, ms")
+    y = {
+        "field": "quality",
+        "type": "quantitative",
+        "title": title,
+        "scale": {"zero": False, "padding": 24},
+    }
+    return {
+        "$schema": f"https://vega.github.io/schema/vega-lite/v{VEGALITE_VERSION[0]}.json",
+        "description": f"{title} against latency of each artefact on each target",
+        "data": {"values": [_fields(point) for point in points if point.quality is not None]},
+        "width": "container",
+        "height": 340,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "layer": [
+            {
+                "mark": {"type": "point", "filled": True, "opacity": 0.9},
+                "encoding": {
+                    "x": x,
+                    "y": y,
+                    "color": _format_colours(points),
+                    "shape": {"field": "target", "type": "nominal", "title": "Target"},
+                    "size": {
+                        "field": "size_mb",
+                        "type": "quantitative",
+                        "title": "Size, MB",
+                        "scale": {"domainMin": 0, "range": [0, 700]},
+                        "legend": {"tickCount": 3, "symbolFillColor": _INK},
+                    },
+                    "tooltip": _tooltip(),
+                },
+            },
+            {
+                "mark": {"type": "text", "dy": -18, "baseline": "bottom", "fontSize": 12},
+                "encoding": {"x": x, "y": y, "text": {"field": "precision"}},
+            },
+        ],
+        "config": _CONFIG,
+    }
+
+
+def distributions(points: Sequence[Point]) -> Spec:
+    """The spread of each row's inferences."""
+    quantiles = [
+        {**_fields(point), "ms": value}
+        for point in points
+        for value in point.quantiles_ms(_QUANTILES)
+    ]
+    y = {
+        "field": "label",
+        "type": "nominal",
+        "title": None,
+        "sort": None,
+        "axis": {"labelLimit": 190, "grid": False},
+    }
+    x = _latency_axis(points, "Latency, ms")
+    colour = _format_colours(points) | {"legend": None}
+    return {
+        "$schema": f"https://vega.github.io/schema/vega-lite/v{VEGALITE_VERSION[0]}.json",
+        "description": "Distribution of the latency of each artefact on each target",
+        "width": "container",
+        "height": {"step": 30},
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "encoding": {"y": y},
+        "layer": [
+            {
+                "data": {"values": quantiles},
+                "mark": {"type": "tick", "opacity": 0.35, "thickness": 2, "size": 18},
+                "encoding": {"x": x | {"field": "ms"}, "color": colour, "tooltip": _tooltip()},
+            },
+            {
+                "data": {"values": [_fields(point) for point in points]},
+                "mark": {"type": "tick", "color": _INK, "thickness": 2, "size": 24},
+                "encoding": {"x": x, "tooltip": _tooltip()},
+            },
+        ],
+        "config": _CONFIG,
+    }
+
+
+def _latency_axis(points: Sequence[Point], title: str) -> Spec:
+    values = [value for point in points for value in point.quantiles_ms(3)]
+    wide = max(values) > _LOG_FROM_RATIO * min(values)
+    scale: Spec = {"type": "log"} if wide else {"zero": True, "domainMax": 1.08 * max(values)}
+    return {
+        "field": "median_ms",
+        "type": "quantitative",
+        "title": title,
+        "scale": scale,
+        "axis": {"tickCount": 8},
+    }
+
+
+def _format_colours(points: Sequence[Point]) -> Spec:
+    formats = sorted({point.format for point in points})
+    return {
+        "field": "format",
+        "type": "nominal",
+        "title": "Format",
+        "scale": {"domain": formats, "range": [plain.COLOURS[name] for name in formats]},
+    }
+
+
+def _fields(point: Point) -> dict[str, Any]:
+    return {
+        "label": point.label,
+        "format": point.format,
+        "target": point.target,
+        "precision": point.precision,
+        "median_ms": point.median_ms,
+        "quality": point.quality,
+        "size_mb": point.size_mb,
+        **dict(point.details),
+    }
+
+
+def _tooltip() -> list[Spec]:
+    names = ("label", *Point.DETAILS)
+    return [{"field": name, "type": "nominal", "title": name.capitalize()} for name in names]
+
+
+def _library() -> str | None:
+    """Vega as one script, or None where it is not installed."""
+    try:
+        import vl_convert  # type: ignore[import-not-found, unused-ignore]  # an extra
+    except ImportError:
+        return None
+    bundle: str = vl_convert.javascript_bundle(vl_version=VEGALITE_VERSION)
+    return bundle
+
+
+def _script(library: str, specs: Mapping[str, Spec]) -> str:
+    # A script element ends at the first "</", whatever stands around it; "<\/" means the same.
+    code = library.replace("</script", "<\\/script")
+    values = json.dumps(specs).replace("<", "\\u003c")
+    return (
+        f'<script type="module">{code}</script>\n'
+        f'<script type="module">const specs = {values};\n'
+        "for (const [name, spec] of Object.entries(specs)) {\n"
+        '  vegaEmbed("#" + name, spec, {renderer: "svg", actions: false});\n'
+        "}</script>"
+    )

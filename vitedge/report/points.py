@@ -1,0 +1,93 @@
+"""Rows as points of a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from vitedge.report.summary import latency_of
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row that was timed.
+
+    Attributes:
+        label: Artefact and target, short.
+        format: Format of the file.
+        target: Runtime and device.
+        precision: Precision, or ``?``.
+        median_ms: Its latency.
+        quality: Percent on the vertical axis, or None.
+        size_mb: Size of the file.
+        samples_ms: Its inferences, sorted.
+        details: What a tooltip shows, by name.
+    """
+
+    DETAILS: ClassVar[tuple[str, ...]] = (
+        *("latency", "size", "memory", "accuracy", "agreement", "verdict"),
+    )
+
+    label: str
+    format: str
+    target: str
+    precision: str
+    median_ms: float
+    quality: float | None
+    size_mb: float
+    samples_ms: tuple[float, ...]
+    details: Mapping[str, str]
+
+    def quantiles_ms(self, number: int) -> list[float]:
+        """So many values from the fastest to the slowest, evenly by rank; fewer when there are."""
+        samples = self.samples_ms or (self.median_ms,)
+        if len(samples) <= number:
+            return list(samples)
+        last = len(samples) - 1
+        return [samples[round(step * last / (number - 1))] for step in range(number)]
+
+
+def timed_points(rows: Sequence[Row]) -> list[Point]:
+    """A point for each row with times; quality is top-1 where all have it, else agreement."""
+    timed = [row for row in rows if latency_of(row) is not None]
+    has_accuracy = bool(timed) and all(row["accuracy"] for row in timed)
+    return [_point(row, has_accuracy) for row in timed]
+
+
+def quality_title(points: Sequence[Point]) -> str | None:
+    """Name of the vertical axis; None when no point has a quality."""
+    if all(point.quality is None for point in points):
+        return None
+    return "Top-1, %" if all(point.details["accuracy"] for point in points) else "Agreement, %"
+
+
+def _point(row: Row, has_accuracy: bool) -> Point:
+    accuracy, vs_float = row["accuracy"], row["vs_float"]
+    quality = None
+    if has_accuracy:
+        quality = float(accuracy["top1"])
+    elif vs_float:
+        quality = float(vs_float["agreement"])
+    median = latency_of(row) or 0.0
+    name = str(row["artifact"]).replace("\\", "/").rsplit("/", 1)[-1]
+    return Point(
+        label=f"{name}, {row['target']}",
+        format=str(row["format"]),
+        target=str(row["target"]),
+        precision=str(row["precision"] or "?"),
+        median_ms=median,
+        quality=quality,
+        size_mb=float(row["size_mb"]),
+        samples_ms=tuple(sorted(row.get("samples_ms", ()))),
+        details={
+            "latency": f"{median:#.3g} ms",
+            "size": f"{row['size_mb']:#.3g} MB",
+            "memory": f"{row['peak_rss_mb']:.0f} MB" if row["peak_rss_mb"] else "",
+            "accuracy": f"{accuracy['top1']:.1f} % of {accuracy['n']}" if accuracy else "",
+            "agreement": f"{vs_float['agreement']:.1f} % of {vs_float['n']}" if vs_float else "",
+            "verdict": str(row["status"]),
+        },
+    )

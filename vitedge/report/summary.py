@@ -1,0 +1,80 @@
+"""The sentence that opens the page: which artefact, and how sure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+# Issue and papers call an int8 ViT faithful from about here on.
+_LEAST_AGREEMENT = 97.0
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Names the fastest artefact that is right, and compares it with float32."""
+    ran = [row for row in rows if row["status"] in ("OK", "SLOWER") and latency_of(row)]
+    if not ran:
+        return f"None of {_count(len(rows), 'measurement')} gave a time that counts."
+    faithful = [row for row in ran if _is_faithful(row)]
+    if not faithful:
+        best = max(ran, key=lambda row: float(row["vs_float"]["agreement"]))
+        return (
+            f"No artefact agrees with float32 on {_LEAST_AGREEMENT:.0f} % of the images; the "
+            f"nearest is {_name(best)} with {best['vs_float']['agreement']:.1f} %."
+        )
+    best = min(faithful, key=_latency)
+    sentences = [f"Fastest{_condition(best)}: {_name(best)} in {_latency(best):.3g} ms"]
+    base = _float32_of(best, rows)
+    if base is not None:
+        sentences.append(f"{_latency(base) / _latency(best):.2g} x as fast as its float32 self")
+    sentences.append(f"{best['size_mb']:.3g} MB")
+    if best["accuracy"]:
+        sentences.append(f"top-1 {best['accuracy']['top1']:.1f} % of {best['accuracy']['n']}")
+    failed = sum(row["status"] not in ("OK", "SLOWER") for row in rows)
+    ending = f" Of {_count(len(rows), 'measurement')}, {failed} did not go well." if failed else ""
+    return f"{', '.join(sentences)}.{ending}"
+
+
+def latency_of(row: Row) -> float | None:
+    """The median, or the mean of too few runs for one; None without times."""
+    spread = row["latency_ms"]
+    if not spread:
+        return None
+    return float(spread["mean"] if spread["p50"] is None else spread["p50"])
+
+
+def _latency(row: Row) -> float:
+    found = latency_of(row)
+    if found is None:
+        raise ValueError(f"{_name(row)} was not timed")
+    return found
+
+
+def _is_faithful(row: Row) -> bool:
+    return not row["vs_float"] or float(row["vs_float"]["agreement"]) >= _LEAST_AGREEMENT
+
+
+def _condition(row: Row) -> str:
+    if not row["vs_float"]:
+        return ""
+    return f" of those that agree with float32 on {_LEAST_AGREEMENT:.0f} % of the images"
+
+
+def _float32_of(row: Row, rows: Sequence[Row]) -> Row | None:
+    if row["precision"] == "fp32" or not row["source_sha256"]:
+        return None
+    same = ("source_sha256", "format", "target", "batch")
+    for other in rows:
+        is_base = other["precision"] == "fp32" and latency_of(other) is not None
+        if is_base and all(other[key] == row[key] for key in same):
+            return other
+    return None
+
+
+def _name(row: Row) -> str:
+    return f"{row['artifact']} on {row['target']}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

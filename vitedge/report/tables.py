@@ -1,0 +1,189 @@
+"""The parts of the page that are text and tables."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vitedge.report.summary import latency_of
+
+Row = Mapping[str, Any]
+
+_MISSING = "–"
+
+
+def escape(value: object) -> str:
+    """Text that is safe in HTML, in elements and in quoted attributes."""
+    return html.escape(str(value), quote=True)
+
+
+def rows_table(rows: Sequence[Row]) -> str:
+    """Every row with its numbers; each cell carries its column's name for narrow screens."""
+    rows = _below_common_folder(rows)
+    columns = [
+        (title, cell) for title, cell in _COLUMNS if any(cell(row) != _MISSING for row in rows)
+    ]
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title, _ in columns)
+    body = []
+    for row in rows:
+        cells = [
+            f'<td data-label="{escape(title)}">{escape(cell(row))}</td>' for title, cell in columns
+        ]
+        status = escape(row["status"])
+        badge = f'<td data-label="Status"><span class="status {status}">{status}</span></td>'
+        body.append(f"<tr>{''.join(cells)}{badge}</tr>")
+    return (
+        f'<table class="rows"><thead><tr>{head}<th scope="col">Status</th></tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table>"
+    )
+
+
+def _below_common_folder(rows: Sequence[Row]) -> list[Row]:
+    folders = {os.path.dirname(row["artifact"]) for row in rows}
+    if len(folders) != 1:
+        return list(rows)
+    return [{**row, "artifact": os.path.basename(row["artifact"])} for row in rows]
+
+
+def about(report: Mapping[str, Any]) -> str:
+    """What was compared with what, and the command."""
+    lines = []
+    data, reference = report.get("data"), report.get("reference")
+    if data:
+        lines.append(f"Images: {escape(data['name'])}, {data['n']}.")
+    if reference:
+        lines.append(f"Agreement, flips and SQNR are against {escape(reference)}.")
+    text = f"<p>{' '.join(lines)}</p>" if lines else ""
+    command = report.get("command")
+    return text + (f"<pre><code>{escape(command)}</code></pre>" if command else "")
+
+
+def messages(report: Mapping[str, Any]) -> str:
+    """What the numbers alone do not say."""
+    items = []
+    for row in report["rows"]:
+        name = f"<b>{escape(row['artifact'])}</b> on {escape(row['target'])}"
+        if row["message"]:
+            items.append(f"{name}: {escape(row['status'])}: {escape(row['message'])}")
+        if row.get("unstable"):
+            items.append(f"{name}: the times are unstable: {escape(row['unstable'])}")
+    unreadable = (report.get("data") or {}).get("unreadable", ())
+    items += [f"unreadable image: {escape(line)}" for line in unreadable]
+    if not items:
+        return ""
+    listed = "".join(f"<li>{item}</li>" for item in items)
+    return f"<section><h2>To know</h2><ul>{listed}</ul></section>"
+
+
+def flips(rows: Sequence[Row]) -> str:
+    """For each row the images whose top class is not the reference's."""
+    parts = []
+    for row in rows:
+        found = row["vs_float"]
+        if not found or not found.get("flips"):
+            continue
+        summary = (
+            f"{escape(row['artifact'])} on {escape(row['target'])}: {found['flipped']} of "
+            f"{found['n']} images"
+        )
+        if found.get("newly_wrong") is not None:
+            summary += f" ({found['newly_wrong']} newly wrong, {found['newly_right']} newly right)"
+        body = "".join(_flip(flip) for flip in found["flips"])
+        parts.append(
+            f"<details><summary>{summary}</summary><table><thead><tr><th>Image</th>"
+            "<th>Float32 says</th><th>Artefact says</th><th>Label</th></tr></thead>"
+            f"<tbody>{body}</tbody></table></details>"
+        )
+    if not parts:
+        return ""
+    return f"<section><h2>Images that changed class</h2>{''.join(parts)}</section>"
+
+
+def environment(values: Mapping[str, Any]) -> str:
+    """The machine, without what it did not tell."""
+    lines = []
+    for key, value in values.items():
+        if value in (None, "", {}):
+            continue
+        if isinstance(value, Mapping):
+            shown = ", ".join(f"{name} {version}" for name, version in value.items())
+        else:
+            shown = f"{value:.4g}" if isinstance(value, float) and value < 1e4 else str(value)
+            shown = f"{value:.0f}" if isinstance(value, float) and value >= 1e4 else shown
+        lines.append(f"<dt>{escape(key.replace('_', ' '))}</dt><dd>{escape(shown)}</dd>")
+    return f"<dl>{''.join(lines)}</dl>"
+
+
+def _flip(flip: Mapping[str, Any]) -> str:
+    cells = (flip["image"], flip["reference"], flip["artifact"], flip["label"] or _MISSING)
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits; a dash for what is not known."""
+    if value is None:
+        return _MISSING
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def latency(row: Row) -> str:
+    """The median in words, or why there is none."""
+    if row["emulated"]:
+        return "emulated"
+    few = row["latency_ms"] and row["latency_ms"]["p50"] is None
+    mean = f" (mean of {row['latency_ms']['n']})" if few else ""
+    return number(latency_of(row)) + mean
+
+
+def _percent(group: str, name: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        found = row[group]
+        return f"{found[name]:.1f}" if found else _MISSING
+
+    return cell
+
+
+def _spread(name: str) -> Callable[[Row], str]:
+    return lambda row: number(row["latency_ms"][name] if row["latency_ms"] else None)
+
+
+def _top1(row: Row) -> str:
+    found = row["accuracy"]
+    if not found:
+        return _MISSING
+    interval = ""
+    if "top1_low" in found:
+        interval = f" ({found['top1_low']:.1f}–{found['top1_high']:.1f})"
+    return f"{found['top1']:.1f}{interval}"
+
+
+def _sqnr(row: Row) -> str:
+    found = row["vs_float"]
+    if not found:
+        return _MISSING
+    return "equal" if found["sqnr_db"] is None else f"{found['sqnr_db']:.1f}"
+
+
+def _placement(row: Row) -> str:
+    found = row["placement"]
+    return f"{found['on_device']}/{found['total']}" if found else _MISSING
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("Artefact", lambda row: str(row["artifact"])),
+    ("Target", lambda row: str(row["target"])),
+    ("Size MB", lambda row: number(row["size_mb"])),
+    ("Load ms", lambda row: number(row["load_ms"])),
+    ("First run ms", lambda row: number(row["first_run_ms"])),
+    ("Median ms", latency),
+    ("p90 ms", _spread("p90")),
+    ("p99 ms", _spread("p99")),
+    ("Peak memory MB", lambda row: number(row["peak_rss_mb"])),
+    ("Top-1 % (95 % interval)", _top1),
+    ("Top-5 %", _percent("accuracy", "top5")),
+    ("Agreement %", _percent("vs_float", "agreement")),
+    ("SQNR dB", _sqnr),
+    ("Nodes on device", _placement),
+)
