@@ -3,3 +3,7 @@
 Install the ``reference`` extra, then run ``python -m reference``. ``pytest reference`` makes larger
 models in a temporary folder and runs the same checks over them.
 """
+
+from reference.torchvision_operators import name_missing_operators
+
+name_missing_operators()

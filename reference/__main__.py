@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from reference import make_timm
+from reference import make_google_npz, make_hugging_face, make_timm, make_torchvision
 from reference.golden import SMALL
+
+MAKERS = (make_google_npz, make_hugging_face, make_timm, make_torchvision)
 
 
 def main() -> None:
     """Makes every case, and the positions, below the folder."""
     output = Path(sys.argv[1] if len(sys.argv) > 1 else "tests/golden")
-    for maker in (make_timm,):
+    for maker in MAKERS:
         print(maker.__doc__, file=sys.stderr)
         maker.make(output, SMALL)
     make_timm.make_positions(output / "positions.npz")

@@ -7,13 +7,7 @@ import math
 import numpy as np
 import torch
 
-# torchvision's wheels on PyPI are built for CUDA; beside a CPU torch their compiled operators do
-# not load, and importing torchvision, or timm, fails where it describes two of them. Detection
-# operators play no part here, so naming them is enough.
-_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
-for _name in ("nms", "qnms"):
-    if not hasattr(torch.ops.torchvision, _name):
-        _OPERATORS.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+_TOKENS = ("pos_embed", "pos_embedding", "position_embeddings", "token", "tokens")
 
 
 def randomize(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
@@ -26,7 +20,9 @@ def randomize(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
                 parameter.copy_(1 + 0.2 * noise)
             elif parameter.ndim == 1:
                 parameter.copy_(0.1 * noise)
-            elif name.endswith(("pos_embed", "pos_embedding", "position_embeddings", "token")):
+            elif name.endswith(
+                ("pos_embed", "pos_embedding", "position_embeddings", "token", "tokens")
+            ):
                 parameter.copy_(0.5 * noise)
             else:
                 parameter.copy_(noise / math.sqrt(math.prod(parameter.shape[1:])))

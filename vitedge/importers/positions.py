@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.vit import Array
 
 
+class Resampling(StrEnum):
+    """How torch's ``interpolate(mode="bicubic")`` was called; the two differ in the kernel, too."""
+
+    ANTIALIASED = "antialiased"
+    """With antialiasing: timm's ``resample_abs_pos_embed``, and Pillow's images."""
+    BICUBIC = "bicubic"
+    """Without: DINOv2's first code, and transformers' ``Dinov2Model``."""
+
+
 def interpolate_positions(
-    positions: Array, grid: tuple[int, int], new_grid: tuple[int, int]
+    positions: Array,
+    grid: tuple[int, int],
+    new_grid: tuple[int, int],
+    resampling: Resampling = Resampling.ANTIALIASED,
 ) -> Array:
     """Resamples the positions of a grid of patches.
-
-    Bicubic with antialiasing, as timm's ``resample_abs_pos_embed`` does it through torch's
-    ``interpolate(mode="bicubic", antialias=True)``.
 
     Args:
         positions: Positions row by row, ``(rows * columns, dim)``.
         grid: Rows and columns they belong to.
         new_grid: Rows and columns wanted.
+        resampling: Which bicubic filter.
 
     Returns:
         ``(new_rows * new_columns, dim)``.
@@ -28,7 +41,8 @@ def interpolate_positions(
         return positions
     image = positions.reshape(*grid, -1)
     rows, columns = (
-        _resampling(size, new).astype(np.float32) for size, new in zip(grid, new_grid, strict=True)
+        _matrix(size, new, resampling).astype(np.float32)
+        for size, new in zip(grid, new_grid, strict=True)
     )
     # Across first, then down, as torch does it.
     across = np.einsum("jw,hwd->hjd", columns, image)
@@ -36,24 +50,31 @@ def interpolate_positions(
     return np.ascontiguousarray(down.reshape(-1, positions.shape[1]), np.float32)
 
 
-def _resampling(size: int, new: int) -> npt.NDArray[np.float64]:
+def _matrix(size: int, new: int, resampling: Resampling) -> npt.NDArray[np.float64]:
     """The matrix ``(new, size)`` that resamples one axis."""
     scale = size / new
     # When shrinking, the kernel widens with the step, which is the antialiasing.
-    width = max(scale, 1.0)
+    width = max(scale, 1.0) if resampling is Resampling.ANTIALIASED else 1.0
     matrix = np.zeros((new, size))
     for index in range(new):
         centre = scale * (index + 0.5)
-        first = max(int(centre - 2 * width + 0.5), 0)
-        last = min(int(centre + 2 * width + 0.5), size)
-        weights = _cubic((np.arange(first, last, dtype=np.float64) + 0.5 - centre) / width)
-        matrix[index, first:last] = weights / weights.sum()
+        if resampling is Resampling.ANTIALIASED:
+            first = max(int(centre - 2 * width + 0.5), 0)
+            last = min(int(centre + 2 * width + 0.5), size)
+            spots = np.arange(first, last)
+            weights = _cubic((spots + 0.5 - centre) / width, -0.5)
+            matrix[index, spots] = weights / weights.sum()
+        else:
+            # The four neighbours, those beyond the edge being the edge.
+            spots = int(np.floor(centre - 0.5)) + np.arange(-1, 3)
+            weights = _cubic(spots + 0.5 - centre, -0.75)
+            np.add.at(matrix[index], np.clip(spots, 0, size - 1), weights)
     return matrix
 
 
-def _cubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Keys's kernel with a = -0.5, as Pillow and torch's antialiased bicubic have it."""
-    a, x = -0.5, np.abs(x)
+def _cubic(x: npt.NDArray[np.floating[Any]], a: float) -> npt.NDArray[np.float64]:
+    """Keys's kernel, doi:10.1109/TASSP.1981.1163711."""
+    x = np.abs(x)
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = (((x - 5) * x + 8) * x - 4) * a
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))

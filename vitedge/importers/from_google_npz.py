@@ -1,0 +1,129 @@
+"""The original checkpoints of google-research/vision_transformer: ViT and AugReg, ``.npz``.
+
+Shapes tell everything, the heads too. The original code computes GELU by its tanh approximation
+(Flax's default), stretches images to the input size and scales pixels to -1..1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vitedge.errors import ModelError
+from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.layers import rows, square_grid
+from vitedge.importers.overrides import with_options
+from vitedge.importers.reading.npz_file import npz_names, open_npz
+from vitedge.importers.reading.tensors import Tensors, count
+from vitedge.preprocess import Preprocessing
+from vitedge.spec import Activation, Interpolation, Pooling
+from vitedge.vit import Block, Linear, Norm, ViT, ViTConfig
+
+_ROOTS = ("", "opt/target/", "params/")
+_POSITIONS = "Transformer/posembed_input/pos_embedding"
+_BLOCK = "Transformer/encoderblock_{}/"
+_ATTENTION = "MultiHeadDotProductAttention_1/"
+_MARKS = {"embedding/kernel", "cls", _POSITIONS, f"{_BLOCK.format(0)}{_ATTENTION}query/kernel"}
+_EPS = 1e-6
+_HALF = (0.5, 0.5, 0.5)
+
+
+class GoogleNpzImporter:
+    """Reads an ``.npz`` of weights, with or without the optimizer's around them."""
+
+    name = "google-npz"
+    rank = 0
+
+    def recognizes(self, path: Path) -> bool:
+        """Arrays under the names of the original Flax modules."""
+        return _root(npz_names(path)) is not None
+
+    def read(self, path: Path, options: ImportOptions) -> Imported:
+        """Reads the weights; every one of them must find its place."""
+        with open_npz(path) as tensors:
+            root = _root(tensors.names)
+            if root is None:
+                raise ModelError(f"'{path}' is not a checkpoint of the original ViT code")
+            # A training checkpoint holds the optimizer's moments beside its target.
+            tensors.ignore(*(name for name in tensors.names if not name.startswith(root)))
+            try:
+                vit = _vit(tensors.below(root), options)
+            except (ValueError, IndexError) as error:
+                raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
+            tensors.refuse_leftovers()
+        return Imported(with_options(vit, options), "by name: google-npz")
+
+
+def _root(names: frozenset[str]) -> str | None:
+    for root in _ROOTS:
+        if {root + name for name in _MARKS} <= names:
+            return root
+    return None
+
+
+def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
+    depth = count(tensors, _BLOCK + "LayerNorm_0/scale")
+    blocks = tuple(_block(tensors.below(_BLOCK.format(index))) for index in range(depth))
+    height, width, channels, dim = tensors.shape("embedding/kernel")
+    prefix, positions = rows(tensors, "cls"), rows(tensors, _POSITIONS)
+    grid = square_grid(len(positions) - 1, (height, width), options)
+    if grid is None or not blocks:
+        raise ModelError(f"{len(positions) - 1} patches are not a square: give --image-size")
+    image_size = (grid[0] * height, grid[1] * width)
+    heads, head_dim = tensors.shape(f"{_BLOCK.format(0)}{_ATTENTION}query/kernel")[1:]
+    head = _linear(tensors, "head", 1)
+    return ViT(
+        config=ViTConfig(
+            image_size=image_size,
+            patch_size=(height, width),
+            channels=channels,
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            head_dim=head_dim,
+            mlp_dim=blocks[0].fc1.weight.shape[1],
+            classes=head.weight.shape[1],
+            pooling=Pooling.CLASS,
+            activation=Activation.GELU_TANH,
+            attention_scale=head_dim**-0.5,
+        ),
+        patch=_linear(tensors, "embedding", 3),
+        prefix=prefix + positions[:1],
+        positions=np.ascontiguousarray(positions[1:]),
+        blocks=blocks,
+        norm=_norm(tensors, "Transformer/encoder_norm"),
+        head_hidden=(_linear(tensors, "pre_logits", 1),) if "pre_logits/kernel" in tensors else (),
+        head=head,
+        preprocessing=Preprocessing(
+            size=image_size, interpolation=Interpolation.BILINEAR, mean=_HALF, std=_HALF
+        ),
+    )
+
+
+def _block(tensors: Tensors) -> Block:
+    attention = tensors.below(_ATTENTION)
+    return Block(
+        norm1=_norm(tensors, "LayerNorm_0"),
+        q=_linear(attention, "query", 1),
+        k=_linear(attention, "key", 1),
+        v=_linear(attention, "value", 1),
+        out=_linear(attention, "out", 2),
+        norm2=_norm(tensors, "LayerNorm_2"),
+        fc1=_linear(tensors, "MlpBlock_3/Dense_0", 1),
+        fc2=_linear(tensors, "MlpBlock_3/Dense_1", 1),
+    )
+
+
+def _linear(tensors: Tensors, name: str, input_axes: int) -> Linear:
+    """A Flax dense layer or patch convolution, whose first axes are inputs, the rest outputs."""
+    kernel = tensors[f"{name}/kernel"]
+    inputs = int(np.prod(kernel.shape[:input_axes]))
+    return Linear(kernel.reshape(inputs, -1), tensors[f"{name}/bias"].reshape(-1))
+
+
+def _norm(tensors: Tensors, name: str) -> Norm:
+    return Norm(tensors[f"{name}/scale"], tensors[f"{name}/bias"], _EPS)
+
+
+PLUGIN = GoogleNpzImporter()

@@ -1,0 +1,251 @@
+"""ViT, DeiT and DINOv2 classifiers of Hugging Face's transformers, as folders.
+
+Everything is told by ``config.json`` and ``preprocessor_config.json``; nothing is guessed. Two
+things are read otherwise than written: an image processor that first stretches an image to a
+square and then crops it (DeiT's) becomes the resize of the shorter side that the authors publish,
+and labels named ``LABEL_0``, ``LABEL_1``, ... count as none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitedge.errors import ModelError, NotAViTError
+from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.layers import (
+    averaged_heads,
+    rows,
+    scaled_outputs,
+    torch_linear,
+    torch_norm,
+    torch_patch,
+)
+from vitedge.importers.overrides import with_options
+from vitedge.importers.positions import Resampling, interpolate_positions
+from vitedge.importers.processor import DEFAULT_PROCESSORS, read_processor
+from vitedge.importers.reading.json_file import peek_json, read_json
+from vitedge.importers.reading.safetensors_file import open_safetensors, open_sharded
+from vitedge.importers.reading.tensors import Tensors
+from vitedge.importers.reading.torch_file import open_torch
+from vitedge.preprocess import Preprocessing
+from vitedge.spec import Activation, Pooling
+from vitedge.vit import Array, Block, Linear, ViT, ViTConfig
+
+_CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
+_WEIGHTS, _INDEX, _OLD_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+)
+_ACTIVATIONS = {
+    "gelu": Activation.GELU,
+    "gelu_new": Activation.GELU_TANH,
+    "gelu_fast": Activation.GELU_TANH,
+    "gelu_pytorch_tanh": Activation.GELU_TANH,
+    "quick_gelu": Activation.QUICK_GELU,
+    "relu": Activation.RELU,
+    "silu": Activation.SILU,
+    "swish": Activation.SILU,
+}
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the parts of a block are called, in a family of models."""
+
+    norm1: str
+    norm2: str
+    fc1: str
+    fc2: str
+
+
+_VIT_NAMES = _Names("layernorm_before", "layernorm_after", "intermediate.dense", "output.dense")
+_DINO_NAMES = _Names("norm1", "norm2", "mlp.fc1", "mlp.fc2")
+_NAMES = {
+    "vit": _VIT_NAMES,
+    "deit": _VIT_NAMES,
+    "dinov2": _DINO_NAMES,
+    "dinov2_with_registers": _DINO_NAMES,
+}
+# DINOv2 learned its positions at 518 pixels and interpolates them, while it runs, to the crop that
+# its processor makes. transformers calls torch differently in the two classes.
+_INTERPOLATING = {
+    "dinov2": Resampling.BICUBIC,
+    "dinov2_with_registers": Resampling.ANTIALIASED,
+}
+_PREFIX_TOKENS = ("cls_token", "distillation_token", "register_tokens")
+
+
+class HuggingFaceImporter:
+    """Reads a folder, or one of the files in it."""
+
+    name = "hugging-face"
+    rank = 0
+
+    def recognizes(self, path: Path) -> bool:
+        """A ``config.json`` of one of these models beside weights."""
+        folder = _folder_of(path)
+        known = peek_json(folder / _CONFIG).get("model_type") in _NAMES
+        return known and any((folder / name).is_file() for name in (_WEIGHTS, _INDEX, _OLD_WEIGHTS))
+
+    def read(self, path: Path, options: ImportOptions) -> Imported:
+        """Reads the folder; every one of its weights must find its place."""
+        folder = _folder_of(path)
+        config = read_json(folder / _CONFIG)
+        try:
+            with _open_weights(folder) as tensors:
+                vit = _vit(tensors, config, _preprocessing(folder, config))
+                tensors.refuse_leftovers()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
+        return Imported(with_options(vit, options), "by name: hugging-face")
+
+
+def _folder_of(path: Path) -> Path:
+    return path.parent if path.is_file() else path
+
+
+def _open_weights(folder: Path) -> AbstractContextManager[Tensors]:
+    if (folder / _WEIGHTS).is_file():
+        return open_safetensors(folder / _WEIGHTS)
+    if (folder / _INDEX).is_file():
+        return open_sharded(folder / _INDEX)
+    return open_torch(folder / _OLD_WEIGHTS)
+
+
+def _preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing of the folder's processor, at the size of its crop."""
+    kind = str(config["model_type"])
+    processor = DEFAULT_PROCESSORS[kind]
+    if (folder / _PROCESSOR).is_file():
+        processor = {**processor, **read_json(folder / _PROCESSOR)}
+    return read_processor(processor, int(config["num_channels"]))
+
+
+def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessing) -> ViT:
+    kind = str(values["model_type"])
+    if values.get("use_swiglu_ffn"):
+        raise NotAViTError(f"'{tensors.source}' has gated MLPs (SwiGLU), which vitedge lacks")
+    body = tensors.below(f"{kind}.")
+    # What pre-training and the feature extractors leave behind.
+    body.ignore("embeddings.mask_token", "pooler.dense.weight", "pooler.dense.bias")
+    eps = float(values["layer_norm_eps"])
+    depth = int(values["num_hidden_layers"])
+    blocks = tuple(
+        _block(body.below(f"encoder.layer.{index}."), _NAMES[kind], eps) for index in range(depth)
+    )
+    prefix, positions = _tokens(body.below("embeddings."))
+    head, pooling = _head(tensors, kind)
+    config = _config(values, blocks[0], head, pooling, len(prefix))
+    vit = ViT(
+        config=config,
+        patch=torch_patch(body, "embeddings.patch_embeddings.projection"),
+        prefix=prefix,
+        positions=positions,
+        blocks=blocks,
+        norm=torch_norm(body, "layernorm", eps),
+        head=head,
+        preprocessing=replace(preprocessing, size=config.image_size, resize=None),
+        labels=_labels(values.get("id2label", {})),
+    )
+    return _at_processor_size(vit, preprocessing, _INTERPOLATING.get(kind))
+
+
+def _config(
+    values: Mapping[str, Any], block: Block, head: Linear, pooling: Pooling, prefix_tokens: int
+) -> ViTConfig:
+    activation = _ACTIVATIONS.get(values["hidden_act"])
+    if activation is None:
+        raise NotAViTError(f"the activation '{values['hidden_act']}' is not one that vitedge has")
+    heads = int(values["num_attention_heads"])
+    head_dim = int(values["hidden_size"]) // heads
+    return ViTConfig(
+        image_size=_pair(values["image_size"]),
+        patch_size=_pair(values["patch_size"]),
+        channels=int(values["num_channels"]),
+        dim=int(values["hidden_size"]),
+        depth=int(values["num_hidden_layers"]),
+        heads=heads,
+        head_dim=head_dim,
+        mlp_dim=block.fc1.weight.shape[1],
+        classes=head.weight.shape[1],
+        prefix_tokens=prefix_tokens,
+        pooling=pooling,
+        activation=activation,
+        attention_scale=head_dim**-0.5,
+    )
+
+
+def _block(tensors: Tensors, names: _Names, eps: float) -> Block:
+    out = torch_linear(tensors, "attention.output.dense")
+    fc2 = torch_linear(tensors, names.fc2)
+    if "layer_scale1.lambda1" in tensors:
+        out = scaled_outputs(out, tensors["layer_scale1.lambda1"])
+        fc2 = scaled_outputs(fc2, tensors["layer_scale2.lambda1"])
+    return Block(
+        norm1=torch_norm(tensors, names.norm1, eps),
+        q=torch_linear(tensors, "attention.attention.query"),
+        k=torch_linear(tensors, "attention.attention.key"),
+        v=torch_linear(tensors, "attention.attention.value"),
+        out=out,
+        norm2=torch_norm(tensors, names.norm2, eps),
+        fc1=torch_linear(tensors, names.fc1),
+        fc2=fc2,
+    )
+
+
+def _tokens(embeddings: Tensors) -> tuple[Array, Array]:
+    """Prefix and positions; registers, alone among the tokens, have no position."""
+    tokens = [rows(embeddings, name) for name in _PREFIX_TOKENS if name in embeddings]
+    positions = rows(embeddings, "position_embeddings")
+    prefix = np.concatenate(tokens)
+    placed = sum(name in embeddings for name in _PREFIX_TOKENS[:2])
+    prefix[:placed] += positions[:placed]
+    return prefix, np.ascontiguousarray(positions[placed:])
+
+
+def _head(tensors: Tensors, kind: str) -> tuple[Linear, Pooling]:
+    if "cls_classifier.weight" in tensors:
+        heads = (
+            torch_linear(tensors, name) for name in ("cls_classifier", "distillation_classifier")
+        )
+        return averaged_heads(*heads), Pooling.DISTILLED
+    if "classifier.weight" not in tensors:
+        raise ModelError(f"'{tensors.source}' has no classifier ('classifier.weight')")
+    pooling = Pooling.CLASS_AND_MEAN if kind in _INTERPOLATING else Pooling.CLASS
+    return torch_linear(tensors, "classifier"), pooling
+
+
+def _at_processor_size(
+    vit: ViT, preprocessing: Preprocessing, resampling: Resampling | None
+) -> ViT:
+    if preprocessing.size == vit.config.image_size:
+        return replace(vit, preprocessing=preprocessing)
+    if resampling is None:
+        raise ModelError(
+            f"the processor makes {preprocessing.size} pixels, the model takes "
+            f"{vit.config.image_size}: one of the two files is not this model's"
+        )
+    config = replace(vit.config, image_size=preprocessing.size)
+    positions = interpolate_positions(vit.positions, vit.config.grid, config.grid, resampling)
+    return replace(vit, config=config, positions=positions, preprocessing=preprocessing)
+
+
+def _labels(names: Mapping[str, str]) -> tuple[str, ...]:
+    labels = tuple(str(names[key]) for key in sorted(names, key=int))
+    unnamed = tuple(f"LABEL_{index}" for index in range(len(labels)))
+    return () if labels == unnamed else labels
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    height, width = value if isinstance(value, list) else (value, value)
+    return int(height), int(width)
+
+
+PLUGIN = HuggingFaceImporter()

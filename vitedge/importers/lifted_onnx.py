@@ -1,0 +1,30 @@
+"""Any ONNX model, whoever exported it, by lifting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.overrides import with_options
+from vitedge.lift import lift
+from vitedge.lift.onnx_probe import OnnxProbe
+
+
+class LiftedOnnxImporter:
+    """Probes the graph with ONNX Runtime."""
+
+    name = "lifted-onnx"
+    rank = 1
+
+    def recognizes(self, path: Path) -> bool:
+        """A file that calls itself ONNX; the format has no mark of its own."""
+        return path.suffix.lower() == ".onnx" and path.is_file()
+
+    def read(self, path: Path, options: ImportOptions) -> Imported:
+        """Reads and lifts."""
+        probe = OnnxProbe(path, image_size=options.image_size)
+        lifted = lift(probe, mean=options.mean, std=options.std)
+        return Imported(with_options(lifted.vit, options), str(lifted))
+
+
+PLUGIN = LiftedOnnxImporter()
