@@ -195,7 +195,7 @@ def _fields(point: Point) -> dict[str, Any]:
         "format": point.format,
         "target": point.target,
         "precision": point.precision,
-        "median_ms": point.median_ms,
+        "median_ms": float(f"{point.median_ms:.4g}"),
         "quality": point.quality,
         "size_mb": point.size_mb,
         **dict(point.details),

@@ -13,6 +13,17 @@ Row = Mapping[str, Any]
 
 _MISSING = "–"
 
+_ENVIRONMENT = {
+    "cpu": "CPU",
+    "cores": "Logical processors",
+    "governor": "Frequency governor",
+    "max_frequency_mhz": "Highest frequency, MHz",
+    "temperature_c": "Temperature before, °C",
+    "memory_mb": "Memory, MB",
+    "load_before": "Load before",
+    "os": "System",
+}
+
 
 def escape(value: object) -> str:
     """Text that is safe in HTML, in elements and in quoted attributes."""
@@ -107,13 +118,15 @@ def environment(values: Mapping[str, Any]) -> str:
     for key, value in values.items():
         if value in (None, "", {}):
             continue
-        if isinstance(value, Mapping):
-            shown = ", ".join(f"{name} {version}" for name, version in value.items())
-        else:
-            shown = f"{value:.4g}" if isinstance(value, float) and value < 1e4 else str(value)
-            shown = f"{value:.0f}" if isinstance(value, float) and value >= 1e4 else shown
-        lines.append(f"<dt>{escape(key.replace('_', ' '))}</dt><dd>{escape(shown)}</dd>")
+        name = _ENVIRONMENT.get(key, key.replace("_", " ").capitalize())
+        lines.append(f"<dt>{escape(name)}</dt><dd>{escape(_in_words(value))}</dd>")
     return f"<dl>{''.join(lines)}</dl>"
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {version}" for name, version in value.items())
+    return f"{value:.0f}" if isinstance(value, float) and value >= 100 else f"{value}"
 
 
 def _flip(flip: Mapping[str, Any]) -> str:
