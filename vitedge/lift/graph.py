@@ -31,6 +31,8 @@ class Kind(StrEnum):
     """Elementwise and affine in the first input."""
     CONTRACTION = "contraction"
     """Sums of products of two inputs; affine in each."""
+    SELECTION = "selection"
+    """Elementwise and affine in all inputs but the first, the condition."""
     AFFINE = "affine"
     """Any other affine map of the inputs: slices, means, convolutions by constants."""
     NONLINEAR = "nonlinear"
@@ -138,6 +140,8 @@ class Graph:
                 return False
             case Kind.PRODUCT | Kind.CONTRACTION:
                 return len(live) == 1
+            case Kind.SELECTION:
+                return node.inputs[0] not in live
             case Kind.QUOTIENT:
                 return live == node.inputs[:1]
             case _:
