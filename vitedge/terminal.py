@@ -23,7 +23,8 @@ def progress_on_stderr() -> Iterator[ShowProgress]:
         TextColumn("{task.completed:g}/{task.total:g}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    silent = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=silent) as bar:
         task = bar.add_task("", total=1)
         described = ""
 
@@ -36,13 +37,3 @@ def progress_on_stderr() -> Iterator[ShowProgress]:
 
         yield show
 
-
-def silence_tensorflow() -> None:
-    """Keeps TensorFlow's start-up notes off stderr; its errors still appear.
-
-    Must be called before TensorFlow is imported.
-    """
-    import os
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

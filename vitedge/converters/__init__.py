@@ -17,7 +17,7 @@ import numpy as np
 
 from vitedge.artifact import Metadata
 from vitedge.errors import ConversionError
-from vitedge.quantize import IntegerWeight, Recipe
+from vitedge.quantize import Activations, IntegerWeight, Recipe
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT
 
@@ -46,6 +46,11 @@ class Converter(Protocol):
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """The precisions that the format's runtime has."""
+        ...
+
+    @property
+    def activations(self) -> Activations:
+        """How its runtime quantizes the inputs of int8 layers best."""
         ...
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> Draft:

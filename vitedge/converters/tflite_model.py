@@ -64,9 +64,16 @@ class TFLiteModel:
         ]
         return self._tensor(name, values.shape, dtype, self._buffer(values))
 
-    def weight(self, name: str, weight: IntegerWeight) -> int:
-        """Adds an int8 weight ``(inputs, outputs)`` as TFLite wants it: ``(outputs, inputs)``."""
-        tensor = self.constant(name, weight.values.T)
+    def weight(self, name: str, weight: IntegerWeight, shape: Sequence[int] | None = None) -> int:
+        """Adds an int8 weight ``(inputs, outputs)`` as TFLite wants it: outputs first.
+
+        Args:
+            name: Name of the tensor.
+            weight: The integers and their scales.
+            shape: What to split the inputs into, outputs first; None leaves them.
+        """
+        values = weight.values.T
+        tensor = self.constant(name, values if shape is None else values.reshape(shape))
         quantization = self._schema.QuantizationParametersT()
         quantization.scale = weight.scale
         quantization.zeroPoint = np.zeros(len(weight.scale), np.int64)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from vitedge.artifact import METADATA_KEY, Metadata
 from vitedge.converters import side_by_side
 from vitedge.errors import ConversionError, missing_package
-from vitedge.quantize import IntegerWeight, Range, Recipe
+from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.spec import Activation, Format, NormKind, NormPosition, Pooling, Precision
 from vitedge.vit import Array, Block, Linear, Norm, ViT
 
@@ -40,6 +40,7 @@ class OnnxConverter:
 
     format: Format = Format.ONNX
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
+    activations: Activations = Activations.PER_TENSOR
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> OnnxDraft:
         """See ``Converter``."""

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from vitedge.artifact import METADATA_KEY, Metadata
 from vitedge.converters import side_by_side
 from vitedge.errors import ConversionError, missing_package
-from vitedge.quantize import IntegerWeight, Range, Recipe
+from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.spec import Activation, Format, NormKind, NormPosition, Pooling, Precision
 from vitedge.vit import Array, Block, Linear, Norm, ViT
 
@@ -36,6 +36,7 @@ class OpenVINOConverter:
 
     format: Format = Format.OPENVINO
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
+    activations: Activations = Activations.STATIC
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> OpenVINODraft:
         """See ``Converter``."""

@@ -20,12 +20,14 @@ from vitedge.artifact import Metadata
 from vitedge.converters import side_by_side
 from vitedge.converters.tflite_model import TFLiteModel
 from vitedge.errors import ConversionError
-from vitedge.quantize import Recipe
+from vitedge.quantize import Activations, Recipe
 from vitedge.spec import Activation, Format, NormKind, NormPosition, Pooling, Precision
 from vitedge.vit import Array, Block, Linear, Norm, ViT
 
 # FULLY_CONNECTED reads per-channel int8 weights under float inputs since this version.
 _HYBRID_PER_CHANNEL = 12
+# CONV_2D does since this one.
+_HYBRID_CONVOLUTION = 5
 # DEQUANTIZE reads float16 since this version.
 _DEQUANTIZE_FLOAT16 = 3
 
@@ -36,6 +38,7 @@ class TFLiteConverter:
 
     format: Format = Format.TFLITE
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
+    activations: Activations = Activations.PER_TOKEN
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> TFLiteDraft:
         """See ``Converter``."""
@@ -92,18 +95,20 @@ class _Emitter:
     def _embed(self, pixels: int) -> int:
         config, vit = self.config, self.vit
         (height, width), (rows, columns) = config.patch_size, config.grid
-        kernel = vit.patch.weight.T.reshape(config.dim, height, width, config.channels)
+        shape = (config.dim, height, width, config.channels)
+        integers = self.recipe.weights.get("patch")
+        if integers is None:
+            kernel = self._weight(vit.patch.weight.T.reshape(shape), "patch.weight")
+        else:
+            kernel = self.model.weight("patch.weight", integers, shape)
         # A convolution with stride = patch reads the image in place.
         patches = self.model.operator(
             "CONV_2D",
-            [
-                pixels,
-                self._weight(kernel, "patch.weight"),
-                self.model.constant("patch.bias", vit.patch.bias),
-            ],
+            [pixels, kernel, self.model.constant("patch.bias", vit.patch.bias)],
             (self.batch, rows, columns, config.dim),
             name="patch",
             options={"table": "Conv2DOptions", "padding": 1, "strideH": height, "strideW": width},
+            version=1 if integers is None else _HYBRID_CONVOLUTION,
         )
         tokens = self._reshape(patches, (self.batch, config.patches, config.dim), "patches")
         positions = self.model.constant("positions", vit.positions[None])

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UnavailableError
 from vitedge.runtimes import Availability, Placement, Readiness
 from vitedge.runtimes._vulkan import VulkanDevice, vulkan_devices
@@ -93,11 +94,13 @@ class LiteRTSession:
 
     def __init__(self, path: Path, threads: int | None) -> None:
         package = _installed_package()
-        module = importlib.import_module(dict(_PACKAGES)[str(package)])
+        with quiet():
+            module = importlib.import_module(dict(_PACKAGES)[str(package)])
         self._path = path
         try:
-            self._interpreter: Any = module.Interpreter(str(path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with quiet():
+                self._interpreter: Any = module.Interpreter(str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{package} cannot load '{path}': {_first_line(error)}") from error
         (self._input,) = self._interpreter.get_input_details()

@@ -1,0 +1,414 @@
+"""The command line: parse, call one function, print.
+
+Results go to stdout, everything else to stderr. Engines, NumPy and rich are imported by the
+commands that need them, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vitedge import __version__
+from vitedge.errors import UsageError, VitedgeError
+from vitedge.spec import Activation, Format, Interpolation, Precision, Target
+
+if TYPE_CHECKING:
+    from vitedge.importers import ImportOptions
+    from vitedge.pipeline import Written
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_ANY_PATH = click.Path(path_type=Path)
+
+
+class _Group(click.Group):
+    """Turns the errors that vitedge raises on purpose into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VitedgeError as error:
+            refusal = click.ClickException(str(error))
+            refusal.exit_code = error.exit_code
+            raise refusal from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vitedge")
+def main() -> None:
+    """Vision Transformers to TFLite, ONNX and OpenVINO: converted, quantized, measured honestly.
+
+    \b
+    vitedge import deit_tiny.safetensors -o model.keras   read a checkpoint
+    vitedge convert --int8 model.keras                    write artefacts for the edge
+    vitedge bench --data photos --reference model.keras   measure them
+    vitedge predict model.int8.tflite cat.jpg             use one
+    """  # noqa: D301  # click's mark for "do not wrap" is the character itself
+
+
+# --- options that several commands share --------------------------------------------------------
+
+
+def _json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(
+        command
+    )
+
+
+def _force_option(command: Command) -> Command:
+    return click.option("--force", is_flag=True, help="Overwrite what exists.")(command)
+
+
+def _import_options(command: Command) -> Command:
+    """What a person may say about a source that the file itself does not."""
+    options = [
+        click.option("--heads", type=click.IntRange(1), help="Attention heads per block."),
+        click.option(
+            "--image-size",
+            type=click.IntRange(1),
+            help="Side of the input in pixels; positions are interpolated when it differs.",
+        ),
+        click.option("--activation", type=click.Choice([str(each) for each in Activation])),
+        click.option("--norm-eps", type=float, help="Epsilon of every norm."),
+        click.option("--mean", help="Per-channel mean of pixels in 0..1: 0.5,0.5,0.5"),
+        click.option("--std", help="Per-channel standard deviation of pixels in 0..1."),
+        click.option(
+            "--resize",
+            type=click.IntRange(0),
+            help="Shorter side before the centre crop; 0 stretches the image to the input.",
+        ),
+        click.option("--interpolation", type=click.Choice([str(each) for each in Interpolation])),
+        click.option("--labels", type=_ANY_PATH, help="Text file with one class name a line."),
+        click.option("--trust", is_flag=True, help="Let code inside the model file run."),
+        click.option(
+            "--custom-objects", multiple=True, metavar="MODULE:NAME", help="Your own Keras layer."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _read_import_options(values: dict[str, Any]) -> ImportOptions:
+    from vitedge.importers import ImportOptions
+
+    side = values.pop("image_size")
+    labels = values.pop("labels")
+    activation, interpolation = values.pop("activation"), values.pop("interpolation")
+    return ImportOptions(
+        image_size=None if side is None else (side, side),
+        labels=None if labels is None else _read_labels(labels),
+        activation=None if activation is None else Activation(activation),
+        interpolation=None if interpolation is None else Interpolation(interpolation),
+        mean=_numbers(values.pop("mean"), "--mean"),
+        std=_numbers(values.pop("std"), "--std"),
+        **values,
+    )
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{option} takes numbers with commas between, not '{text}'") from error
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the labels in '{path}': {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _target(text: str) -> Target:
+    try:
+        return Target.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+@main.command("import")
+@click.argument("source", type=_ANY_PATH)
+@click.option("-o", "--output", type=_ANY_PATH, default=Path("model.keras"), show_default=True)
+@click.option("--check", is_flag=True, help="Only read and compare; write nothing.")
+@_import_options
+@_force_option
+@_json_option
+def import_command(
+    source: Path, output: Path, check: bool, force: bool, as_json: bool, **options: Any
+) -> None:
+    """Reads a Vision Transformer from SOURCE and writes it as a Keras model.
+
+    The model carries its preprocessing and labels; `convert` and Keras itself read it.
+    """
+    from vitedge.pipeline import import_model
+    from vitedge.terminal import progress_on_stderr
+
+    with progress_on_stderr() as progress:
+        imported = import_model(
+            source,
+            None if check else output,
+            _read_import_options(options),
+            force=force,
+            progress=progress,
+        )
+    vit = imported.vit
+    if as_json:
+        result = {"output": None if check else str(output), "path": imported.path}
+        _print_json(result | {"parameters": vit.parameters, "classes": vit.config.classes})
+        return
+    config = vit.config
+    click.echo(
+        f"{imported.path}: {config.depth} blocks, {config.dim} wide, {config.heads} heads, "
+        f"{vit.parameters:,} parameters, {config.classes} classes"
+    )
+    if not check:
+        click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.argument("source", type=_ANY_PATH)
+@click.option("--fp32", is_flag=True, help="Write float32 artefacts.")
+@click.option("--fp16", is_flag=True, help="Write artefacts with half-precision weights.")
+@click.option("--int8", is_flag=True, help="Write 8-bit artefacts.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice([str(each) for each in Format]),
+    help="Format to write; may repeat.  [default: all]",
+)
+@click.option(
+    "--calibration",
+    type=_ANY_PATH,
+    help="Folder of typical images, labelled or not, to measure activation ranges on.",
+)
+@click.option("-o", "--output", type=_ANY_PATH, default=Path(), help="Folder.  [default: .]")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--without", multiple=True, metavar="REWRITE", help="Exact rewrite to leave out; may repeat."
+)
+@_import_options
+@_force_option
+@_json_option
+def convert(
+    source: Path,
+    fp32: bool,
+    fp16: bool,
+    int8: bool,
+    formats: Sequence[str],
+    calibration: Path | None,
+    output: Path,
+    batch: int,
+    without: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Writes artefacts of SOURCE: model.int8.tflite, model.int8.onnx, model.int8.xml and so on.
+
+    Each is loaded in its own runtime after writing and compared with the model; one that computes
+    something else is an error and is not written.
+    """
+    from vitedge.data import open_images
+    from vitedge.pipeline import ConvertOptions, convert
+    from vitedge.terminal import progress_on_stderr
+
+    asked = {Precision.FP32: fp32, Precision.FP16: fp16, Precision.INT8: int8}
+    precisions = tuple(precision for precision, wanted in asked.items() if wanted)
+    if not precisions:
+        raise UsageError("say what to write: --fp32, --fp16, --int8 or several of them")
+    images = None
+    if calibration is not None:
+        images = open_images(calibration)
+    elif int8:
+        click.echo(
+            "warning: no --calibration images were given, so activation ranges are measured on "
+            "synthetic ones; a few dozen typical photos make int8 more accurate",
+            err=True,
+        )
+    with progress_on_stderr() as progress:
+        written = convert(
+            source,
+            ConvertOptions(
+                formats=tuple(Format(each) for each in formats) or tuple(Format),
+                precisions=precisions,
+                output=output,
+                batch=batch,
+                without=without,
+                force=force,
+                importing=_read_import_options(options),
+            ),
+            calibration=images,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(
+            [{"path": str(each.path)} | json.loads(each.metadata.to_json()) for each in written]
+        )
+        return
+    click.echo(f"read {source}: {written[0].metadata.source.path}")
+    for each in written:
+        click.echo(_written_line(each))
+
+
+def _written_line(written: Written) -> str:
+    from vitedge.artifact import size_of
+
+    parity = written.metadata.parity
+    line = f"{written.path}  {size_of(written.path) / 1e6:.1f} MB"
+    if parity is None:
+        return line
+    quality = "equal" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB"
+    return f"{line}  {quality} against the model on {parity.n} images"
+
+
+@main.command()
+@click.argument("file", type=_ANY_PATH)
+@_json_option
+def inspect(file: Path, as_json: bool) -> None:
+    """Shows what FILE is: a model's config, or an artefact's metadata and operators."""
+    from vitedge.inspection import inspect
+    from vitedge.tables import print_inspection
+
+    found = inspect(file)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        print_inspection(found)
+
+
+# --- running ------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("artifact", type=_ANY_PATH)
+@click.argument("images", nargs=-1, required=True, type=_ANY_PATH)
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--target", help="Where to run, such as tflite-cpu.  [default: the format's CPU]")
+@click.option("--threads", type=click.IntRange(1))
+@_json_option
+def predict(
+    artifact: Path,
+    images: Sequence[Path],
+    top: int,
+    target: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Names IMAGES with ARTIFACT, the most probable classes first."""
+    from vitedge.classifier import load
+
+    results = []
+    with load(artifact, target, threads) as classifier:
+        for image in images:
+            ranking = classifier.classify(image, top)
+            results.append({"image": str(image), "classes": [list(pair) for pair in ranking]})
+            if not as_json:
+                click.echo(str(image))
+                for label, probability in ranking:
+                    click.echo(f"  {probability:7.2%}  {label}")
+    if as_json:
+        _print_json(results)
+
+
+@main.command()
+@_json_option
+def targets(as_json: bool) -> None:
+    """Lists every target: ready here, or what is missing and the command that brings it."""
+    from dataclasses import asdict
+
+    from vitedge.measure import probe_targets
+    from vitedge.tables import print_targets
+
+    found = probe_targets()
+    if as_json:
+        _print_json([{"target": str(target)} | asdict(state) for target, state in found.items()])
+    else:
+        print_targets(found)
+
+
+@main.command()
+@click.argument("artifacts", nargs=-1, type=_ANY_PATH)
+@click.option("--target", "wanted", multiple=True, help="Where to run; may repeat.  [default: all]")
+@click.option("--data", type=_ANY_PATH, help="Labelled images to measure accuracy on.")
+@click.option("--reference", type=_ANY_PATH, help="Model or float32 artefact to compare with.")
+@click.option("--threads", type=click.IntRange(1))
+@click.option("--runs", type=click.IntRange(1), help="Timed inferences of each row.")
+@click.option("--json", "json_file", type=_ANY_PATH, help="Write the report here; - is stdout.")
+@click.option("--csv", "csv_file", type=_ANY_PATH, help="Write the rows here.")
+@click.option("--html", "html_file", type=_ANY_PATH, help="Write the report page here.")
+@_force_option
+def bench(
+    artifacts: tuple[Path, ...],
+    wanted: tuple[str, ...],
+    data: Path | None,
+    reference: Path | None,
+    threads: int | None,
+    runs: int | None,
+    json_file: Path | None,
+    csv_file: Path | None,
+    html_file: Path | None,
+    force: bool,
+) -> None:
+    """Measures ARTIFACTS (files or folders): latency, memory, accuracy, agreement, placement.
+
+    Each row is measured in a process of its own. Without ARTIFACTS, those in the current folder
+    are taken; if there are none, the built-in digits model.
+    """
+    from vitedge.bench.run import BenchOptions
+    from vitedge.measure import Request, measure, write_reports
+    from vitedge.staging import refuse_existing
+    from vitedge.tables import print_report
+    from vitedge.terminal import progress_on_stderr
+
+    to_stdout = json_file is not None and str(json_file) == "-"
+    files = {"json": None if to_stdout else json_file, "csv": csv_file, "html": html_file}
+    refuse_existing([path for path in files.values() if path is not None], force=force)
+    request = Request(
+        artifacts=artifacts,
+        targets=tuple(_target(text) for text in wanted),
+        data=data,
+        reference=reference,
+        options=BenchOptions(threads=threads, runs=runs),
+    )
+    with progress_on_stderr() as progress:
+        report = measure(request, progress=progress)
+    write_reports(report, files)
+    if to_stdout:
+        click.echo(report.to_json())
+    else:
+        print_report(report)
+
+
+@main.command()
+@click.option("-o", "--output", type=_ANY_PATH, default=Path("vitedge-demo"), show_default=True)
+@_force_option
+def demo(output: Path, force: bool) -> None:
+    """Trains a small ViT on handwritten digits, converts it nine ways, measures all of them."""
+    from vitedge.demo import run_demo
+    from vitedge.tables import print_report
+    from vitedge.terminal import progress_on_stderr
+
+    with progress_on_stderr() as progress:
+        result = run_demo(output, force=force, progress=progress)
+    print_report(result.report)
+    click.echo(
+        f"trained to {result.accuracy:.1%} of {result.held_out} held-out digits; "
+        f"model, artefacts, report.json and report.html are in {output}/"
+    )

@@ -1,0 +1,154 @@
+"""``vitedge bench``: which artefacts, which images, which reference; then the bench itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vitedge import builtin
+from vitedge.artifact import format_of, read_metadata
+from vitedge.bench.candidates import probe
+from vitedge.bench.csv_table import render_csv
+from vitedge.bench.messages import Probed
+from vitedge.bench.reference import ArtifactReference, Reference, reference_from_vit
+from vitedge.bench.results import Report
+from vitedge.bench.run import BenchOptions, Step, run_bench
+from vitedge.data import ImageSet, open_images
+from vitedge.errors import ModelError, UsageError
+from vitedge.importers import read_model
+from vitedge.report import render_html
+from vitedge.runtimes import runtimes, targets
+from vitedge.spec import Format, Target
+from vitedge.staging import write_whole
+
+# A driver that has not said within this time whether it is here is not.
+_PROBE_SECONDS = 60.0
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked the bench for.
+
+    Attributes:
+        artifacts: Files and folders; empty means the current folder's artefacts, else the
+            built-in digits model.
+        targets: Where to run; empty means every target that is ready.
+        data: Images for accuracy, or None.
+        reference: A model or a float32 artefact to compare logits with, or None.
+        options: How to measure.
+    """
+
+    artifacts: tuple[Path, ...] = ()
+    targets: tuple[Target, ...] = ()
+    data: Path | None = None
+    reference: Path | None = None
+    options: BenchOptions = field(default_factory=BenchOptions)
+
+
+def measure(request: Request, *, progress: Progress = lambda what, done, total: None) -> Report:
+    """Runs the bench that was asked for.
+
+    Raises:
+        UsageError: A file is no artefact, or no target reads any.
+        ModelError: A file is missing or cannot be read.
+        DataError: The images cannot be used, or their classes are not the model's.
+    """
+    artifacts = find_artifacts(request.artifacts)
+    if artifacts:
+        class_names = _class_names(artifacts)
+        data = None if request.data is None else open_images(request.data, class_names)
+    else:
+        artifacts, data = builtin.artifacts(), builtin.images()
+    return run_bench(
+        artifacts,
+        request.targets,
+        data=data,
+        reference=None if request.reference is None else open_reference(request.reference),
+        options=request.options,
+        on_step=step_shower(progress),
+    )
+
+
+def step_shower(progress: Progress) -> Callable[[Step], None]:
+    """Tells a progress callback about the bench's steps."""
+
+    def show(step: Step) -> None:
+        row = f"{step.row}/{step.rows} " if step.row else ""
+        progress(f"{row}{step.doing}", step.done or 0, step.total or 0)
+
+    return show
+
+
+def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The artefacts that files and folders stand for; none given means the current folder.
+
+    Raises:
+        UsageError: A file is no artefact.
+        ModelError: A path is missing, or a folder holds no artefact.
+    """
+    found: list[Path] = []
+    for path in given or (Path(),):
+        if not path.is_dir():
+            format_of(path)
+            found.append(path)
+            continue
+        inside = [
+            file for file in sorted(path.iterdir()) if file.suffix in {f.suffix for f in Format}
+        ]
+        if not inside and given:
+            raise ModelError(f"there is no artefact in '{path}'")
+        found += inside
+    return tuple(found)
+
+
+def open_reference(path: Path) -> Reference:
+    """A model, or an artefact on its format's CPU target, to compare logits with."""
+    if path.suffix in {known.suffix for known in Format}:
+        metadata = read_metadata(path)
+        if metadata is None:
+            raise UsageError(f"'{path}' does not say how images are prepared; give the model")
+        name = next(known.name for known in runtimes() if known.format is metadata.format)
+        return ArtifactReference(path, Target(name, "cpu"))
+    return reference_from_vit(read_model(path).vit, path.name)
+
+
+def _class_names(artifacts: tuple[Path, ...]) -> tuple[str, ...]:
+    """Class names by which labelled data is matched: those of the first artefact that has any."""
+    for path in artifacts:
+        try:
+            metadata = read_metadata(path)
+        except ModelError:  # the bench gives it a row that says so
+            continue
+        if metadata is not None and metadata.labels:
+            return metadata.labels
+    return ()
+
+
+def probe_targets() -> dict[Target, Probed]:
+    """Whether each target can run here, each asked in a process of its own."""
+    return {target: probe(target, _PROBE_SECONDS) for target in targets()}
+
+
+def write_reports(report: Report, files: Mapping[str, Path | None]) -> None:
+    """Writes a report as ``json``, ``csv`` and ``html``, each where a path is given.
+
+    Raises:
+        VitedgeError: The disk refuses.
+    """
+    renderers: dict[str, Callable[[], str]] = {
+        "json": report.to_json,
+        "csv": lambda: render_csv(report),
+        "html": lambda: render_html(report.to_dict()),
+    }
+    for kind, path in files.items():
+        if path is not None:
+            write_whole(path, renderers[kind]())
+
+
+def selected(images: ImageSet, most: int) -> ImageSet:
+    """The first images of a set."""
+    return ImageSet(images.name, images.samples[:most], images.class_names)

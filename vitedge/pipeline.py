@@ -1,0 +1,352 @@
+"""From a model to artefacts: read, rewrite, quantize, emit, check, publish."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.artifact import (
+    Calibration,
+    Metadata,
+    Parity,
+    Source,
+    files_of,
+    read_metadata,
+    sha256_of,
+)
+from vitedge.chatter import quiet
+from vitedge.converters import Draft, converter_for
+from vitedge.data import ImageSet, synthetic_images
+from vitedge.errors import (
+    ConversionError,
+    DataError,
+    ParityError,
+    UsageError,
+    missing_package,
+)
+from vitedge.importers import Imported, ImportOptions, read_model
+from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.calibrate import Statistics, calibrate
+from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.rewrite import apply_rewrites
+from vitedge.runtimes import run_batches, runtime_for
+from vitedge.spec import Format, Precision, Target
+from vitedge.staging import publish, refuse_existing, staging
+from vitedge.vit import ViT, forward
+
+# Enough to tell a right graph from a wrong one; accuracy is the bench's business.
+_PARITY_IMAGES = 8
+
+# Synthetic calibration images; more change the ranges of natural models by under 1 %.
+_SYNTHETIC_IMAGES = 64
+
+_ENGINES = {Format.TFLITE: "ai-edge-litert", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What an artefact must keep of its reference's logits.
+
+    Attributes:
+        relative_difference: Largest difference of any logit over the range of all logits.
+        sqnr_db: Least signal-to-noise ratio in decibel.
+    """
+
+    relative_difference: float
+    sqnr_db: float
+
+
+TOLERANCES = {
+    # Sums in another order differ by 1e-6 of the range; a wrong epsilon or GELU by 1e-3.
+    Precision.FP32: Tolerance(1e-4, 80.0),
+    # Weights rounded to 11 bits give 60 dB.
+    Precision.FP16: Tolerance(1e-2, 40.0),
+    # A right int8 graph of a trained model gives 15 to 30 dB, a wrong one under 5.
+    Precision.INT8: Tolerance(0.5, 10.0),
+}
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What to make of a model.
+
+    Attributes:
+        formats: Formats to write.
+        precisions: Precisions to write in each.
+        output: Folder for the artefacts.
+        batch: Static batch size.
+        without: Names of rewrites to leave out.
+        force: Existing artefacts may be overwritten.
+        importing: How to read the model.
+    """
+
+    formats: tuple[Format, ...] = tuple(Format)
+    precisions: tuple[Precision, ...] = (Precision.INT8,)
+    output: Path = field(default_factory=Path)
+    batch: int = 1
+    without: tuple[str, ...] = ()
+    force: bool = False
+    importing: ImportOptions = field(default_factory=ImportOptions)
+
+
+@dataclass(frozen=True)
+class Written:
+    """An artefact that was written."""
+
+    path: Path
+    metadata: Metadata
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and of how much."""
+
+
+def convert(
+    source: Path,
+    options: ConvertOptions,
+    *,
+    calibration: ImageSet | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> tuple[Written, ...]:
+    """Converts a model to every format and precision asked for.
+
+    Each artefact is loaded in its own runtime after it was written, and its logits are compared
+    with the float32 reference; one that fails is not published, and nothing after it is made.
+
+    Args:
+        source: Any model that an importer reads.
+        options: What to make of it.
+        calibration: Images to measure activation ranges on; None means synthetic ones.
+        progress: Told how far things are.
+
+    Raises:
+        UsageError: An output exists, or a rewrite is unknown.
+        ModelError: The source cannot be read.
+        DataError: A calibration image cannot be read, or there is none.
+        ConversionError: A format lacks a precision or cannot hold the model.
+        ParityError: An artefact computes something else than the source.
+    """
+    jobs = [(target, precision) for precision in options.precisions for target in options.formats]
+    for target, precision in jobs:
+        converter_for(target, precision)  # refuse before any work is done
+    refuse_existing(
+        [
+            part
+            for target, precision in jobs
+            for part in files_of(artifact_path(options.output, source, precision, target))
+        ],
+        force=options.force,
+    )
+    progress("reading the model", 0, 1)
+    imported = read_model(source, options.importing)
+    work = _Work(source, imported, options, calibration, progress)
+    written = []
+    for number, (target, precision) in enumerate(jobs):
+        path = artifact_path(options.output, source, precision, target)
+        progress(f"writing {path.name}", number, len(jobs))
+        written.append(work.write(path, target, precision))
+    progress("done", len(jobs), len(jobs))
+    return tuple(written)
+
+
+def import_model(
+    source: Path,
+    output: Path | None,
+    options: ImportOptions,
+    *,
+    force: bool = False,
+    progress: Progress = lambda what, done, total: None,
+) -> Imported:
+    """Reads a model and writes it as one of our Keras models.
+
+    Args:
+        source: Any model that an importer reads.
+        output: The ``.keras`` file to write; None only reads.
+        options: What the source does not say itself.
+        force: An existing output may be overwritten.
+        progress: Told how far things are.
+
+    Raises:
+        UsageError: The output exists, or is no ``.keras`` file.
+        ModelError: The source cannot be read.
+        ParityError: The Keras model computes something else than what was read.
+        UnavailableError: Keras is not installed.
+    """
+    if output is not None:
+        if output.suffix != ".keras":
+            raise UsageError(f"'{output}' must end in .keras")
+        refuse_existing([output], force=force)
+    progress("reading the model", 0, 2)
+    imported = read_model(source, options)
+    if output is not None:
+        progress(f"writing {output.name}", 1, 2)
+        write_keras(imported.vit, output)
+    return imported
+
+
+def write_keras(vit: ViT, output: Path) -> None:
+    """Writes a ViT as a Keras model, after proving that the model computes the same.
+
+    Raises:
+        ParityError: It does not.
+        UnavailableError: Keras is not installed.
+    """
+    try:
+        with quiet():
+            from vitedge.keras_model import to_keras
+
+            model = to_keras(vit)
+    except ImportError as error:
+        raise missing_package(error.name or "keras", "convert") from error
+    shape = (2, *vit.config.image_size, vit.config.channels)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    logits = np.asarray(model(noise.astype(np.float32)), np.float32)
+    check_parity(Parity.of(logits, forward(vit, noise)), Precision.FP32, output.name)
+    with staging(output.parent) as folder:
+        model.save(folder / output.name)
+        publish([folder / output.name], output.parent)
+
+
+def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
+    """Where an artefact goes: ``model.keras`` becomes ``model.int8.tflite``."""
+    return folder / f"{source.stem}.{precision}{target.suffix}"
+
+
+class _Work:
+    """What all artefacts of one model share: the rewritten ViT, its statistics, its reference."""
+
+    def __init__(
+        self,
+        source: Path,
+        imported: Imported,
+        options: ConvertOptions,
+        calibration: ImageSet | None,
+        progress: Progress,
+    ) -> None:
+        self._options, self._progress = options, progress
+        self._original = imported.vit
+        self._vit, self._rewrites = apply_rewrites(imported.vit, options.without)
+        self._source = Source(source.name, sha256_of(source), imported.path)
+        self._images = calibration or synthetic_images(
+            imported.vit.preprocessing, _SYNTHETIC_IMAGES, seed=0
+        )
+        self._kind = "synthetic" if calibration is None else "images"
+        if not self._images.samples:
+            raise DataError(f"'{self._images.name}' holds no images to calibrate on")
+        self._statistics: Statistics | None = None
+        self._quantizations: dict[Activations, Quantized] = {}
+        first = [sample.image for sample in self._images.samples[:_PARITY_IMAGES]]
+        self._samples = self._original.preprocessing.batch(first)
+        self._reference = forward(self._original, self._samples)
+
+    def write(self, path: Path, target: Format, precision: Precision) -> Written:
+        """Emits one artefact, checks it and publishes it."""
+        vit, recipe = self._quantized(target, precision)
+        converter = converter_for(target, precision)
+        draft = converter.convert(vit, recipe, batch=self._options.batch)
+        metadata = self._metadata(target, precision, recipe)
+        with staging(path.parent) as folder:
+            staged = folder / path.name
+            draft.save(staged, metadata)
+            parity = Parity.of(self._logits(staged, target), self._reference)
+            check_parity(parity, precision, path.name)
+            metadata = replace(metadata, parity=parity)
+            self._save_checked(draft, staged, metadata, target)
+            # The main file comes last: whoever finds it finds all of the artefact.
+            publish(reversed(files_of(staged)), path.parent)
+        return Written(path, metadata)
+
+    def _save_checked(self, draft: Draft, staged: Path, metadata: Metadata, target: Format) -> None:
+        """Saves again, now that the parity is known, and makes sure of what lies on the disk."""
+        before = self._logits(staged, target, count=1)
+        for part in files_of(staged):
+            part.unlink()  # a runtime may still have the old one mapped; never write into it
+        draft.save(staged, metadata)
+        same = np.array_equal(before, self._logits(staged, target, count=1))
+        if not same or read_metadata(staged) != metadata:
+            raise ConversionError(
+                f"'{staged.name}' did not survive being written; is the disk full?"
+            )
+
+    def _quantized(self, target: Format, precision: Precision) -> Quantized:
+        if precision is not Precision.INT8:
+            return quantize(self._vit, precision)
+        activations = converter_for(target, precision).activations
+        if activations not in self._quantizations:
+            if self._statistics is None:
+                self._statistics = calibrate(self._vit, self._calibration_pixels())
+            self._quantizations[activations] = quantize(
+                self._vit, precision, self._statistics, activations=activations
+            )
+        return self._quantizations[activations]
+
+    def _calibration_pixels(self) -> Iterator[npt.NDArray[np.uint8]]:
+        total = len(self._images.samples)
+        for done, sample in enumerate(self._images.samples):
+            self._progress(f"calibrating on {self._images.name}", done, total)
+            yield self._original.preprocessing(sample.image)
+
+    def _logits(
+        self, path: Path, target: Format, count: int | None = None
+    ) -> npt.NDArray[np.float32]:
+        runtime_target = _checking_target(target)
+        session = runtime_for(runtime_target).open(path, runtime_target.device)
+        try:
+            return run_batches(session, self._samples[:count])
+        finally:
+            session.close()
+
+    def _metadata(self, target: Format, precision: Precision, recipe: Recipe) -> Metadata:
+        calibration = None
+        if recipe.weights and self._statistics is not None:
+            calibration = Calibration(self._kind, self._statistics.n, self._statistics.sha256)
+        return Metadata(
+            format=target,
+            precision=precision,
+            labels=self._original.labels,
+            preprocessing=self._original.preprocessing,
+            source=self._source,
+            rewrites=self._rewrites,
+            quantization=dict(recipe.description),
+            calibration=calibration,
+            versions=_versions(target),
+            parameters=self._original.parameters,
+            macs=self._vit.macs,
+        )
+
+
+def check_parity(parity: Parity, precision: Precision, name: str) -> None:
+    """Refuses an artefact whose logits are too far from the reference.
+
+    Raises:
+        ParityError: They are.
+    """
+    tolerance = TOLERANCES[precision]
+    enough = parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
+    if enough and parity.relative_difference <= tolerance.relative_difference:
+        return
+    raise ParityError(
+        f"{name} computes something else than its source: {parity.sqnr_db or 0:.1f} dB (needs "
+        f"{tolerance.sqnr_db:g}), largest difference {parity.relative_difference:.2g} of the "
+        f"logits' range (allowed {tolerance.relative_difference:g}); nothing was written"
+    )
+
+
+def _checking_target(target: Format) -> Target:
+    return Target({Format.TFLITE: "tflite", Format.ONNX: "onnx"}.get(target, "openvino"), "cpu")
+
+
+def _versions(target: Format) -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("vitedge", _ENGINES[target]):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a folder that was never installed
+            versions[package] = "not installed"
+    return versions

@@ -1,0 +1,91 @@
+"""What the command line prints for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from vitedge.bench.messages import Probed
+from vitedge.bench.results import Report
+from vitedge.bench.table import notes, render_table
+from vitedge.inspection import Inspection
+from vitedge.spec import Target
+
+
+def print_report(report: Report) -> None:
+    """The bench's table on stdout, with what it has no room for below."""
+    console = Console()
+    console.print(render_table(report, console.width))
+    for note in notes(report):
+        console.print(note, style="dim", highlight=False, markup=False)
+
+
+def print_targets(found: Mapping[Target, Probed]) -> None:
+    """Every target with its state."""
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("target", "state", "detail"):
+        table.add_column(heading, overflow="fold")
+    for target, state in found.items():
+        words = f"{state.detail}\n{state.remedy}" if state.remedy else state.detail
+        table.add_row(str(target), str(state.readiness), words)
+    console.print(table, highlight=False, markup=False)
+
+
+def print_inspection(found: Inspection) -> None:
+    """A model's config, or an artefact's metadata and operators."""
+    console = Console()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _facts(found):
+        table.add_row(name, value)
+    console.print(table, highlight=False)
+    if not found.operators:
+        return
+    listing = Table("operator", "inputs", "outputs", box=None, pad_edge=False)
+    listing.add_column("count", justify="right")
+    for operator, count in found.operators:
+        inputs, outputs = ", ".join(operator.inputs), ", ".join(operator.outputs)
+        listing.add_row(operator.name, inputs, outputs, str(count))
+    console.print()
+    console.print(listing, highlight=False)
+
+
+def _facts(found: Inspection) -> list[tuple[str, str]]:
+    facts = [("file", f"{found.path}, {found.size_mb:.2f} MB")]
+    if found.parameters:
+        facts.append(("parameters", f"{found.parameters:,}"))
+    if found.macs:
+        facts.append(("MACs", f"{found.macs / 1e6:,.1f} million an image"))
+    if found.classes:
+        names = ", ".join(found.labels[:5]) + (", ..." if found.classes > 5 else "")
+        facts.append(
+            ("classes", f"{found.classes}: {names}" if found.labels else str(found.classes))
+        )
+    if found.preprocessing is not None:
+        facts.append(("preprocessing", str(found.preprocessing)))
+    if found.read:
+        facts.append(("read", found.read))
+    facts += [(name, str(value)) for name, value in found.config.items()]
+    if found.metadata is None:
+        if found.operators:
+            facts.append(("metadata", "none: vitedge did not write this file"))
+        return facts
+    metadata = found.metadata
+    facts += [
+        ("precision", str(metadata.precision)),
+        ("source", f"{metadata.source.name} ({metadata.source.path})"),
+        ("source SHA-256", metadata.source.sha256),
+        ("rewrites", ", ".join(metadata.rewrites) or "none"),
+    ]
+    facts += [(f"quantized {name}", words) for name, words in metadata.quantization.items()]
+    if metadata.calibration is not None:
+        kind, n = metadata.calibration.kind, metadata.calibration.n
+        facts.append(("calibration", f"{n} {kind}, SHA-256 {metadata.calibration.sha256}"))
+    if metadata.parity is not None:
+        facts.append(("parity", str(metadata.parity)))
+    facts.append(("made with", ", ".join(f"{k} {v}" for k, v in metadata.versions.items())))
+    return facts
