@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from vitedge.data import digits
 from vitedge.preprocess import Preprocessing
 from vitedge.presets import initialize
 from vitedge.spec import Interpolation
-from vitedge.train.fit import Trained, train
 from vitedge.train.recipe import Augmentation, Recipe
-from vitedge.vit import ViTConfig
-
-if TYPE_CHECKING:
-    from vitedge.train.progress import Epoch
+from vitedge.vit import ViT, ViTConfig
 
 DIGITS_PREPROCESSING = Preprocessing(
     # Twice the scans' 8 pixels: shifted and rotated at 8, training images are all blurred, and
@@ -40,22 +32,19 @@ DIGITS_CONFIG = ViTConfig(
     attention_scale=16**-0.5,
 )
 
-DIGITS_RECIPE = Recipe(
-    epochs=70,
-    batch_size=128,
-    learning_rate=2e-3,
-    augmentation=Augmentation(shift=0.1, rotation=12.0, zoom=0.12),
-)
+
+def digits_vit(*, seed: int = 0) -> ViT:
+    """The demo's model, untrained."""
+    labels = tuple(str(digit) for digit in range(10))
+    return initialize(DIGITS_CONFIG, DIGITS_PREPROCESSING, labels, seed=seed)
 
 
-def train_digits(
-    *, recipe: Recipe = DIGITS_RECIPE, on_epoch: Callable[[Epoch], None] | None = None
-) -> Trained:
-    """Trains the demo's model from fresh weights; ``data.digits()`` has its held-out images.
-
-    Raises:
-        UnavailableError: TensorFlow, Keras or scikit-learn is not installed.
-    """
-    images, held_out = digits()
-    vit = initialize(DIGITS_CONFIG, DIGITS_PREPROCESSING, images.class_names, seed=recipe.seed)
-    return train(vit, images, recipe, held_out=held_out, on_epoch=on_epoch)
+def digits_recipe(*, seed: int = 0) -> Recipe:
+    """How the demo's model is trained on the first set of ``vitedge.data.digits()``."""
+    return Recipe(
+        epochs=70,
+        batch_size=128,
+        learning_rate=2e-3,
+        augmentation=Augmentation(shift=0.1, rotation=12.0, zoom=0.12),
+        seed=seed,
+    )

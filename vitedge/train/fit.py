@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vitedge.chatter import quiet
 from vitedge.errors import missing_package
 from vitedge.train.optimizer import optimizer
 from vitedge.train.pipeline import Loader, evaluation_batches, steps_per_epoch, training_batches
@@ -87,11 +87,12 @@ def train(
 
 
 def _engines() -> tuple[Any, Any]:
-    """Imports Keras and TensorFlow without TensorFlow's chatter; its errors still appear."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import keras
-        import tensorflow as tf
+        with quiet():
+            import keras
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()  # looks for a GPU, with more notes
     except ImportError as error:
         raise missing_package(error.name or "tensorflow", "train") from error
     return keras, tf
