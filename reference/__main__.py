@@ -5,10 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from reference import make_google_npz, make_hugging_face, make_timm, make_torchvision
+from reference import (
+    make_google_npz,
+    make_hugging_face,
+    make_keras_hub,
+    make_timm,
+    make_torchvision,
+)
 from reference.golden import SMALL
 
-MAKERS = (make_google_npz, make_hugging_face, make_timm, make_torchvision)
+MAKERS = (make_google_npz, make_hugging_face, make_keras_hub, make_timm, make_torchvision)
 
 
 def main() -> None:

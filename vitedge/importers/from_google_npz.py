@@ -12,7 +12,7 @@ import numpy as np
 
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
-from vitedge.importers.layers import rows, square_grid
+from vitedge.importers.layers import folded_linear, rows, square_grid
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.npz_file import npz_names, open_npz
 from vitedge.importers.reading.tensors import Tensors, count
@@ -116,10 +116,7 @@ def _block(tensors: Tensors) -> Block:
 
 
 def _linear(tensors: Tensors, name: str, input_axes: int) -> Linear:
-    """A Flax dense layer or patch convolution, whose first axes are inputs, the rest outputs."""
-    kernel = tensors[f"{name}/kernel"]
-    inputs = int(np.prod(kernel.shape[:input_axes]))
-    return Linear(kernel.reshape(inputs, -1), tensors[f"{name}/bias"].reshape(-1))
+    return folded_linear(tensors[f"{name}/kernel"], tensors[f"{name}/bias"], input_axes)
 
 
 def _norm(tensors: Tensors, name: str) -> Norm:

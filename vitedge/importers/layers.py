@@ -67,6 +67,21 @@ def torch_fused_qkv(tensors: Tensors, weight: str, bias: str) -> tuple[Linear, L
     return q, k, v
 
 
+def folded_linear(kernel: Array, bias: Array | None, input_axes: int) -> Linear:
+    """A dense layer or patch convolution of Keras or Flax.
+
+    Args:
+        kernel: Its first axes are inputs, the rest outputs: ``(dim, heads, head_dim)``.
+        bias: Of the shape of the outputs, or None.
+        input_axes: How many axes of the kernel are inputs.
+    """
+    inputs = math.prod(kernel.shape[:input_axes])
+    weight = kernel.reshape(inputs, -1)
+    return Linear(
+        weight, np.zeros(weight.shape[1], np.float32) if bias is None else bias.reshape(-1)
+    )
+
+
 def scaled_outputs(linear: Linear, factors: Array) -> Linear:
     """A linear layer followed by LayerScale, as one linear layer (arXiv:2103.17239)."""
     return replace(linear, weight=linear.weight * factors, bias=linear.bias * factors)
@@ -133,4 +148,5 @@ def square_grid(
 
 
 def _bias(tensors: Tensors, name: str, width: int) -> Array:
-    return tensors[name] if name in tensors else np.zeros(width, np.float32)
+    bias = tensors.get(name)
+    return np.zeros(width, np.float32) if bias is None else bias

@@ -73,6 +73,12 @@ class Tensors:
         self._taken.add(self._prefix + name)
         return np.ascontiguousarray(self._load(self._prefix + name), np.float32)
 
+    def get(self, name: str) -> Array | None:
+        """The same, but None where there is no such array."""
+        if name not in self:
+            return None
+        return self[name]
+
     def ignore(self, *names: str) -> None:
         """Counts arrays as taken that play no part in the logits; absent ones do not matter."""
         self._taken.update(self._prefix + name for name in names)

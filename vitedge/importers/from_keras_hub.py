@@ -1,0 +1,249 @@
+"""KerasHub's ``ViTImageClassifier`` and ``DeiTImageClassifier``.
+
+A ``.keras`` file or a preset folder. Neither KerasHub nor Keras is needed: config and weights are
+read as the JSON and HDF5 they are. A softmax or sigmoid after the classifier is dropped, because a
+``ViT`` ends in logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.errors import ModelError
+from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.layers import folded_linear, rows
+from vitedge.importers.overrides import with_options
+from vitedge.importers.reading.hdf5_file import open_hdf5
+from vitedge.importers.reading.json_file import peek_json, read_json
+from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
+from vitedge.importers.reading.tensors import Tensors
+from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from vitedge.spec import Interpolation, Pooling
+from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
+
+_TASK, _CONVERTER = "task.json", "image_converter.json"
+_HALF = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class _Family:
+    """What one of the two classifiers calls its parts, and its published mean and deviation."""
+
+    prefix: str
+    embedding: str
+    fc1: str
+    fc2: str
+    mlp_dim: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+_FAMILIES = {
+    "keras_hub>ViTImageClassifier": _Family(
+        prefix="vi_t",
+        embedding="patching_and_embedding",
+        fc1="mlp/dense_1",
+        fc2="mlp/dense_2",
+        mlp_dim="mlp_dim",
+        mean=_HALF,
+        std=_HALF,
+    ),
+    "keras_hub>DeiTImageClassifier": _Family(
+        prefix="dei_t",
+        embedding="embeddings",
+        fc1="mlp/dense",
+        fc2="output_layer/dense",
+        mlp_dim="intermediate_dim",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    ),
+}
+
+
+class KerasHubImporter:
+    """Reads what ``save`` and ``save_to_preset`` write."""
+
+    name = "keras-hub"
+    rank = 0
+
+    def recognizes(self, path: Path) -> bool:
+        """One of the two classes, by the name it is registered under."""
+        config = peek_json(path / _TASK) if path.is_dir() else archived_config(path)
+        return config.get("registered_name") in _FAMILIES
+
+    def read(self, path: Path, options: ImportOptions) -> Imported:
+        """Reads config and weights; every one of the latter must find its place."""
+        task = read_json(path / _TASK) if path.is_dir() else archived_config(path)
+        try:
+            family = _FAMILIES[task["registered_name"]]
+            config = task["config"]
+            with _weights(path, family) as (backbone, head):
+                vit = _vit(backbone, head, family, config, _converter(path, config))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(
+                f"the config of '{path}' and its weights do not fit: {error}"
+            ) from error
+        return Imported(with_options(vit, options), "by name: keras-hub")
+
+
+@contextmanager
+def _weights(path: Path, family: _Family) -> Iterator[tuple[Tensors, Tensors]]:
+    """The weights of the backbone and of the head, none of which may be left over."""
+    with ExitStack() as stack:
+        if path.is_dir():
+            files = (path / "model.weights.h5", path / "task.weights.h5")
+            roots = [stack.enter_context(open_hdf5(str(file), file)) for file in files]
+            views = roots[0].below("layers/"), roots[1].below("layers/")
+        else:
+            roots = [stack.enter_context(open_archived_weights(path))]
+            views = (
+                roots[0].below(f"layers/{family.prefix}_backbone/layers/"),
+                roots[0].below("layers/"),
+            )
+        yield views
+        for root in roots:
+            root.ignore(*(name for name in root.names if name.startswith("optimizer/")))
+            root.refuse_leftovers()
+
+
+def _converter(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of the image converter, empty when the model has none."""
+    if path.is_dir():
+        converter = read_json(path / _CONVERTER) if (path / _CONVERTER).is_file() else {}
+    else:
+        preprocessor = config.get("preprocessor") or {"config": {}}
+        converter = preprocessor["config"].get("image_converter") or {}
+    values: Mapping[str, Any] = converter.get("config", {})
+    return values
+
+
+def _vit(
+    backbone: Tensors,
+    head: Tensors,
+    family: _Family,
+    config: Mapping[str, Any],
+    converter: Mapping[str, Any],
+) -> ViT:
+    sizes = config["backbone"]["config"]
+    eps = float(sizes["layer_norm_epsilon"])
+    height, width, channels = (int(length) for length in sizes["image_shape"])
+    heads, dim = int(sizes["num_heads"]), int(sizes["hidden_dim"])
+    encoder = backbone.below(f"{family.prefix}_encoder/")
+    embedding = backbone.below(f"{family.prefix}_{family.embedding}/")
+    prefix, positions = _tokens(embedding, family)
+    hidden = (_dense(head, "dense"),) if config.get("intermediate_dim") else ()
+    pooling = {"token": Pooling.CLASS, "gap": Pooling.MEAN}[config["pooling"]]
+    vit_config = ViTConfig(
+        image_size=(height, width),
+        patch_size=(int(sizes["patch_size"][0]), int(sizes["patch_size"][1])),
+        channels=channels,
+        dim=dim,
+        depth=int(sizes["num_layers"]),
+        heads=heads,
+        head_dim=dim // heads,
+        mlp_dim=int(sizes[family.mlp_dim]),
+        classes=int(config["num_classes"]),
+        prefix_tokens=len(prefix),
+        pooling=pooling,
+        attention_scale=(dim // heads) ** -0.5,
+    )
+    linears = [*hidden, _dense(head, "dense_1" if hidden else "dense")]
+    if pooling is Pooling.MEAN and len(prefix):
+        vit_config = replace(vit_config, pooling=Pooling.FLATTEN)
+        linears[0] = _mean_of_all(linears[0], vit_config.tokens)
+    return ViT(
+        config=vit_config,
+        patch=_dense(embedding, "patch_embedding", input_axes=3),
+        prefix=prefix,
+        positions=positions,
+        blocks=tuple(
+            _block(encoder.below(f"encoder_layers/{_numbered(family, index)}/"), family, eps)
+            for index in range(vit_config.depth)
+        ),
+        norm=_norm(encoder, "layer_norm", eps),
+        head_hidden=tuple(linears[:-1]),
+        head=linears[-1],
+        preprocessing=_preprocessing(converter, family, (height, width), channels),
+    )
+
+
+def _tokens(embedding: Tensors, family: _Family) -> tuple[Array, Array]:
+    """Prefix, with its positions added, and the positions of the patches."""
+    if family.prefix == "dei_t":
+        learned = np.concatenate([rows(embedding, "vars/0"), rows(embedding, "vars/1")])
+        positions = rows(embedding, "vars/2")
+    else:
+        positions = rows(embedding, "position_embedding/vars/0")
+        has_class_token = "vars/0" in embedding
+        learned = rows(embedding, "vars/0") if has_class_token else np.zeros_like(positions[:0])
+    count = len(learned)
+    return learned + positions[:count], np.ascontiguousarray(positions[count:])
+
+
+def _numbered(family: _Family, index: int) -> str:
+    """Keras numbers the members of a list by class, the first without a number."""
+    name = f"{family.prefix}_encoder_block"
+    return f"{name}_{index}" if index else name
+
+
+def _block(tensors: Tensors, family: _Family, eps: float) -> Block:
+    return Block(
+        norm1=_norm(tensors, "layer_norm_1", eps),
+        q=_dense(tensors, "mha/query_dense"),
+        k=_dense(tensors, "mha/key_dense"),
+        v=_dense(tensors, "mha/value_dense"),
+        out=_dense(tensors, "mha/output_dense", input_axes=2),
+        norm2=_norm(tensors, "layer_norm_2", eps),
+        fc1=_dense(tensors, family.fc1),
+        fc2=_dense(tensors, family.fc2),
+    )
+
+
+def _dense(tensors: Tensors, name: str, input_axes: int = 1) -> Linear:
+    return folded_linear(tensors[f"{name}/vars/0"], tensors.get(f"{name}/vars/1"), input_axes)
+
+
+def _norm(tensors: Tensors, name: str, eps: float) -> Norm:
+    return Norm(tensors[f"{name}/vars/0"], tensors[f"{name}/vars/1"], eps)
+
+
+def _mean_of_all(layer: Linear, tokens: int) -> Linear:
+    """A layer on the mean of all tokens, class token and all, as one on the tokens themselves."""
+    return replace(layer, weight=np.tile(layer.weight / np.float32(tokens), (tokens, 1)))
+
+
+def _preprocessing(
+    converter: Mapping[str, Any], family: _Family, size: tuple[int, int], channels: int
+) -> Preprocessing:
+    mean, std = family.mean[:channels], family.std[:channels]
+    if converter.get("scale") is not None:
+        scale = np.broadcast_to(np.asarray(converter["scale"], np.float64).ravel(), channels)
+        offset = np.broadcast_to(
+            np.asarray(converter["offset"] or 0.0, np.float64).ravel(), channels
+        )
+        # x * scale + offset = (x / 255 - mean) / std; the rounding of 1 / 255 is taken back.
+        std = tuple(round(float(value), 12) for value in 1 / (255 * scale))
+        mean = tuple(round(float(value), 12) for value in -offset / (255 * scale))
+    cropped = converter.get("crop_to_aspect_ratio", True)
+    return Preprocessing(
+        size=size,
+        channels=channels,
+        resize=max(size) if cropped else None,
+        interpolation=Interpolation(converter.get("interpolation", "bilinear")),
+        mean=mean,
+        std=std,
+    )
+
+
+def _per_channel(value: Any, channels: int) -> npt.NDArray[np.float64]:
+    return np.broadcast_to(np.asarray(value, np.float64).ravel(), channels)
+
+
+PLUGIN = KerasHubImporter()
