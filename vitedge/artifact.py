@@ -91,7 +91,7 @@ class Parity:
             max_difference=float(difference.max()),
             relative_difference=float(difference.max() / max(np.ptp(reference), 1e-30)),
             agreement=float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean()),
-            sqnr_db=10 * math.log10(max(signal, 1e-300) / noise) if noise else None,
+            sqnr_db=10 * (math.log10(max(signal, 1e-300)) - math.log10(noise)) if noise else None,
         )
 
 

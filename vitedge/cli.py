@@ -33,9 +33,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except VitedgeError as error:
-            refusal = click.ClickException(str(error))
-            refusal.exit_code = error.exit_code
-            raise refusal from error
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -394,6 +393,8 @@ def bench(
         click.echo(report.to_json())
     else:
         print_report(report)
+    if all(row.load_ms is None for row in report.rows):
+        raise VitedgeError("nothing could be run")
 
 
 @main.command()

@@ -16,7 +16,6 @@ from vitedge.artifact import format_of
 from vitedge.errors import ModelError, missing_package
 from vitedge.spec import Format
 
-
 # Where a format calls an element type otherwise than NumPy.
 _NUMPY_NAMES = {
     "float": "float32",

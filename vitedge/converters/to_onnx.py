@@ -363,7 +363,7 @@ class _Emitter:
         from onnx import numpy_helper
 
         if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+            self._constants[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
         return name
 
 

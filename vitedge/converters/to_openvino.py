@@ -81,6 +81,7 @@ class _Emitter:
         self.vit, self.recipe, self.batch = vit, recipe, batch
         self.config = vit.config
         self._ops: Any = opset13
+        self._numbered = 0
 
     def emit(self) -> Any:
         import openvino
@@ -174,7 +175,7 @@ class _Emitter:
         joined = self._linears({f"{block_name}.{name}": getattr(block, name) for name in names}, x)
         parts = [joined]
         if len(names) > 1:
-            axis = self._ops.constant(2, np.int64)
+            axis = self._constant(f"{block_name}/axis", np.asarray(2, np.int64))
             label = f"{block_name}/{''.join(names)}"
             parts = self._ops.split(joined, axis, len(names), name=label).outputs()
         shape = (self.batch, tokens, config.heads, config.head_dim)
@@ -222,8 +223,8 @@ class _Emitter:
     def _quantized(self, x: Any, covered: Range, name: str) -> Any:
         # Move the ends so that real 0 is one of the levels, as the recipe's zero point says.
         scale, zero = covered.scale_and_zero_point(_LEVELS)
-        low = self._ops.constant(np.float32(-zero * scale))
-        high = self._ops.constant(np.float32((_LEVELS - 1 - zero) * scale))
+        low = self._scalar(f"{name}/low", -zero * scale)
+        high = self._scalar(f"{name}/high", (_LEVELS - 1 - zero) * scale)
         return self._ops.fake_quantize(x, low, high, low, high, _LEVELS, name=f"{name}/quantized")
 
     def _integer_weight(self, weight: IntegerWeight, name: str) -> Any:
@@ -248,8 +249,8 @@ class _Emitter:
     def _root_mean_square_normed(self, x: Any, eps: float, name: str) -> Any:
         square = self._ops.multiply(x, x, name=f"{name}/square")
         mean = self._ops.reduce_mean(square, self._integers((-1,)), True, name=f"{name}/mean")
-        shifted = self._ops.add(mean, self._constant(f"{name}/eps", np.asarray([eps], np.float32)))
-        return self._ops.divide(x, self._ops.sqrt(shifted), name=name)
+        shifted = self._ops.add(mean, self._scalar(f"{name}/eps", eps), name=f"{name}/shifted")
+        return self._ops.divide(x, self._ops.sqrt(shifted, name=f"{name}/root"), name=name)
 
     def _activate(self, x: Any, activation: Activation, name: str) -> Any:
         label = f"{name}/{activation}"
@@ -260,7 +261,7 @@ class _Emitter:
                 return self._ops.gelu(x, "tanh", name=label)
             case Activation.QUICK_GELU:
                 # Swish with beta: x sigmoid(beta x).
-                return self._ops.swish(x, self._ops.constant(np.float32(1.702)), name=label)
+                return self._ops.swish(x, self._scalar(f"{label}/beta", 1.702), name=label)
             case Activation.RELU:
                 return self._ops.relu(x, name=label)
             case Activation.SILU:
@@ -271,7 +272,7 @@ class _Emitter:
     # --- single nodes
 
     def _scale(self, x: Any, factor: float, name: str) -> Any:
-        return self._ops.multiply(x, self._ops.constant(np.float32(factor)), name=name)
+        return self._ops.multiply(x, self._scalar(f"{name}/by", factor), name=name)
 
     def _reshape(self, x: Any, shape: tuple[int, ...], name: str) -> Any:
         return self._ops.reshape(x, self._integers(shape), False, name=name)
@@ -300,11 +301,18 @@ class _Emitter:
         widened.get_rt_info()["decompression"] = ""
         return widened
 
+    # Every constant has a name: OpenVINO would number the others through the whole process, and
+    # the same model would not give the same file twice.
+
     def _integers(self, values: tuple[int, ...]) -> Any:
-        return self._ops.constant(np.asarray(values, np.int64))
+        self._numbered += 1
+        return self._constant(f"integers/{self._numbered}", np.asarray(values, np.int64))
+
+    def _scalar(self, name: str, value: float) -> Any:
+        return self._constant(name, np.asarray(value, np.float32))
 
     def _constant(self, name: str, values: npt.NDArray[Any]) -> Any:
-        return self._ops.constant(np.ascontiguousarray(values), name=name)
+        return self._ops.constant(np.asarray(values, order="C"), name=name)
 
 
 PLUGIN = OpenVINOConverter()

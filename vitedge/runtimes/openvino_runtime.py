@@ -36,15 +36,14 @@ class OpenVINORuntime:
         except ImportError as error:
             return Availability(Readiness.MISSING, str(error), _REMEDIES["cpu"])
         release = f"openvino {openvino.__version__.split('-')[0]}"
-        core = openvino.Core()
+        core, name = openvino.Core(), device.upper()
         try:
-            return Availability(
-                Readiness.READY,
-                f"{release} on {core.get_property(device.upper(), 'FULL_DEVICE_NAME')}",
-            )
+            found = core.get_property(name, "FULL_DEVICE_NAME")
         except RuntimeError as error:
-            words = _last_line(error)
-            return Availability(Readiness.MISSING, f"{release}: {words}", _REMEDIES[device])
+            present = ", ".join(core.available_devices) or "no device at all"
+            words = f"{release} finds {present}, not {name}: {_last_line(error)}"
+            return Availability(Readiness.MISSING, words, _REMEDIES[device])
+        return Availability(Readiness.READY, f"{release} on {found}")
 
     def open(self, path: Path, device: str, *, threads: int | None = None) -> OpenVINOSession:
         """See ``Runtime``."""

@@ -1,0 +1,36 @@
+# Two commands do all the set-up on a bare machine with Python 3.11 to 3.13:
+#   make demo    installs vitedge into .venv and runs its demo
+#   make test    installs it with the developers' tools and runs the checks and tests
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_OUTPUT ?= vitedge-demo
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+
+.PHONY: demo test check slow reference clean
+
+demo: $(VENV)/.installed-all
+	$(BIN)/vitedge demo --output $(DEMO_OUTPUT) --force
+
+test: check
+	$(PYTEST) -m "not slow"
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow
+
+clean:
+	rm -rf $(VENV) vitedge-demo
+
+# pyproject.toml is the only thing that decides what is installed.
+$(VENV)/.installed-%: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("vitedge needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; run make PYTHON=python3.x" if not (3, 11) <= sys.version_info < (3, 14) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@

@@ -1,0 +1,203 @@
+"""What every converter promises, run through every converter by its own runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.models import random_images, random_vit
+from vitedge.artifact import Metadata, Parity, Source, read_metadata
+from vitedge.converters import Converter, converter_for, converters
+from vitedge.errors import ConversionError
+from vitedge.operators import Operator, read_operators
+from vitedge.pipeline import TOLERANCES
+from vitedge.quantize.calibrate import calibrate
+from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.rewrite import apply_rewrites
+from vitedge.runtimes import run_batches, runtimes
+from vitedge.spec import Activation, Format, NormKind, NormPosition, Pooling, Precision
+from vitedge.vit import ViT, forward
+
+
+@dataclass(frozen=True)
+class Case:
+    id: str
+    model: dict[str, Any] = field(default_factory=dict)
+    batch: int = 1
+
+
+CASES = [
+    Case("class token"),
+    Case("class token, batch of 3", batch=3),
+    Case("class token, all queries", {"depth": 1}),
+    Case(
+        "distilled, post-norm, quick GELU",
+        {
+            "pooling": Pooling.DISTILLED,
+            "prefix_tokens": 2,
+            "norm_position": NormPosition.POST,
+            "activation": Activation.QUICK_GELU,
+        },
+    ),
+    Case(
+        "mean pooling, registers, q/k norm",
+        {"pooling": Pooling.MEAN, "prefix_tokens": 3, "qk_norm": True, "pooled_norm": True},
+        batch=2,
+    ),
+    Case(
+        "class and mean, tanh GELU",
+        {"pooling": Pooling.CLASS_AND_MEAN, "activation": Activation.GELU_TANH},
+    ),
+    Case(
+        "flatten, RMSNorm, hidden head, no prefix",
+        {
+            "pooling": Pooling.FLATTEN,
+            "prefix_tokens": 0,
+            "norm_kind": NormKind.RMS,
+            "input_norm": True,
+            "head_hidden": (16,),
+        },
+    ),
+    Case(
+        "grey, oblong, SiLU",
+        {
+            "channels": 1,
+            "image_size": (8, 12),
+            "patch_size": (2, 3),
+            "activation": Activation.SILU,
+        },
+    ),
+    Case("ReLU", {"activation": Activation.RELU, "heads": 2, "head_dim": 12}),
+]
+
+EXPECTED_MACHINES = {
+    # What multiplies the weights, by format: (operator, position of the weight, its type).
+    (Format.TFLITE, Precision.INT8): ("FULLY_CONNECTED", 1, "int8"),
+    (Format.ONNX, Precision.INT8): ("MatMulInteger", 1, "int8"),
+    (Format.OPENVINO, Precision.INT8): ("Convert", 0, "int8"),
+    (Format.TFLITE, Precision.FP16): ("DEQUANTIZE", 0, "float16"),
+    (Format.ONNX, Precision.FP16): ("Cast", 0, "float16"),
+    (Format.OPENVINO, Precision.FP16): ("Convert", 0, "float16"),
+    (Format.TFLITE, Precision.FP32): ("FULLY_CONNECTED", 1, "float32"),
+    (Format.ONNX, Precision.FP32): ("Gemm", 1, "float32"),
+    (Format.OPENVINO, Precision.FP32): ("MatMul", 1, "float32"),
+}
+
+
+def quantized(vit: ViT, converter: Converter, precision: Precision) -> Quantized:
+    rewritten, _ = apply_rewrites(vit)
+    statistics = calibrate(rewritten, random_images(vit, 16, seed=1))
+    return quantize(rewritten, precision, statistics, activations=converter.activations)
+
+
+def write(vit: ViT, converter: Converter, precision: Precision, folder: Path, batch: int) -> Path:
+    exact, recipe = quantized(vit, converter, precision)
+    path = folder / f"model{converter.format.suffix}"
+    converter.convert(exact, recipe, batch=batch).save(path, metadata(vit, converter, precision))
+    return path
+
+
+def metadata(vit: ViT, converter: Converter, precision: Precision) -> Metadata:
+    return Metadata(
+        format=converter.format,
+        precision=precision,
+        labels=("Käse", "日本", '"quoted"', *vit.labels[3:]),
+        preprocessing=vit.preprocessing,
+        source=Source("model.keras", "0" * 64, "by name: test"),
+        quantization={"weights": "int8"},
+    )
+
+
+def run(path: Path, converter: Converter, pixels: np.ndarray) -> np.ndarray:
+    runtime = next(each for each in runtimes() if each.format is converter.format)
+    session = runtime.open(path, "cpu", threads=1)
+    try:
+        return run_batches(session, pixels)
+    finally:
+        session.close()
+
+
+def pairs() -> list[Any]:
+    return [
+        pytest.param(converter, precision, id=f"{converter.format}-{precision}")
+        for converter in converters()
+        for precision in converter.precisions
+    ]
+
+
+@pytest.mark.parametrize(("converter", "precision"), pairs())
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_an_artefact_computes_what_the_reference_computes(
+    case: Case, converter: Converter, precision: Precision, tmp_path: Path
+) -> None:
+    vit = random_vit(3, **case.model)
+    pixels = random_images(vit, 5, seed=2)
+    path = write(vit, converter, precision, tmp_path, case.batch)
+    parity = Parity.of(run(path, converter, pixels), forward(vit, pixels))
+    tolerance = TOLERANCES[precision]
+    assert parity.relative_difference <= tolerance.relative_difference
+    assert parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
+
+
+@pytest.mark.parametrize(("converter", "precision"), pairs())
+def test_metadata_comes_back_without_any_engine(
+    converter: Converter, precision: Precision, tmp_path: Path
+) -> None:
+    vit = random_vit()
+    path = write(vit, converter, precision, tmp_path, 1)
+    assert read_metadata(path) == metadata(vit, converter, precision)
+
+
+@pytest.mark.parametrize(("converter", "precision"), pairs())
+def test_weights_have_the_type_that_the_precision_promises(
+    converter: Converter, precision: Precision, tmp_path: Path
+) -> None:
+    path = write(random_vit(), converter, precision, tmp_path, 1)
+    operators = read_operators(path)
+    name, position, expected = EXPECTED_MACHINES[converter.format, precision]
+    found = {each.inputs[position] for each in operators if each.name == name}
+    assert found == {expected}
+
+
+@pytest.mark.parametrize(("converter", "precision"), pairs())
+def test_only_standard_operators_are_used(
+    converter: Converter, precision: Precision, tmp_path: Path
+) -> None:
+    operators = read_operators(write(random_vit(), converter, precision, tmp_path, 1))
+    assert operators
+    assert not [each.name for each in operators if is_foreign(each)]
+
+
+def is_foreign(operator: Operator) -> bool:
+    """Custom and Flex operators of TFLite, and ONNX operators with a domain of their own."""
+    return operator.name.startswith("CUSTOM") or "." in operator.name
+
+
+@pytest.mark.parametrize(("converter", "precision"), pairs())
+def test_the_same_model_gives_the_same_bytes(
+    converter: Converter, precision: Precision, tmp_path: Path
+) -> None:
+    contents = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        path = write(random_vit(), converter, precision, tmp_path / name, 1)
+        contents.append(path.read_bytes())
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("converter", converters(), ids=lambda each: str(each.format))
+def test_a_model_whose_normalisation_is_not_folded_is_refused(converter: Converter) -> None:
+    vit = random_vit()
+    with pytest.raises(ConversionError, match="rewrites"):
+        converter.convert(vit, quantize(vit, Precision.FP32).recipe)
+
+
+def test_every_format_has_a_converter() -> None:
+    assert [each.format for each in converters()] == list(Format)
+    for each in Format:
+        for precision in Precision:
+            assert converter_for(each, precision).format is each
