@@ -9,9 +9,9 @@ Only those who have Keras import this module; it needs no other engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -22,6 +22,9 @@ from vitedge.vit import Block, ViT
 from vitedge.vit_assembly import config_from_dict, vit_from_arrays
 
 _PACKAGE = "vitedge"
+
+Thinning: TypeAlias = Callable[[Any], Any]
+"""What a residual branch passes before it is added: stochastic depth drops some of its images."""
 
 # Keras stores weights under attribute names, in alphabetical order of the attributes, and what it
 # reaches through its own `layers` first loses its name. Names before "layers" keep theirs, so
@@ -135,13 +138,14 @@ class TransformerBlock(keras.layers.Layer):  # type: ignore[misc]
             width = config.dim if name in ("norm1", "norm2") else config.head_dim
             getattr(self, name).build((None, None, width))
 
-    def call(self, x: Any) -> Any:
-        """Tokens to tokens, ``(N, tokens, dim)``."""
+    def call(self, x: Any, thin: Thinning | None = None) -> Any:
+        """Tokens to tokens, ``(N, tokens, dim)``; ``thin`` sees each branch before it is added."""
+        thin = thin or _whole
         if self.config.norm_position == NormPosition.PRE:
-            x = x + self._attention(self.norm1(x))
-            return x + self._mlp(self.norm2(x))
-        x = self.norm1(x + self._attention(x))
-        return self.norm2(x + self._mlp(x))
+            x = x + thin(self._attention(self.norm1(x)))
+            return x + thin(self._mlp(self.norm2(x)))
+        x = self.norm1(x + thin(self._attention(x)))
+        return self.norm2(x + thin(self._mlp(x)))
 
     def _attention(self, x: Any) -> Any:
         q, k, v = self._heads(self.q(x)), self._heads(self.k(x)), self._heads(self.v(x))
@@ -227,8 +231,13 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         """Raw pixels to logits."""
         return self.classify(self.features(pixels))
 
-    def features(self, pixels: Any) -> Any:
-        """The vector that the head reads, ``(N, pooled_dim)``."""
+    def features(self, pixels: Any, thin: Sequence[Thinning] = ()) -> Any:
+        """The vector that the head reads, ``(N, pooled_dim)``.
+
+        Args:
+            pixels: Raw pixels ``(N, H, W, C)``.
+            thin: In training, what each block's branches pass before they are added.
+        """
         config = self.config
         x = ops.cast(pixels, self.compute_dtype)
         if not config.raw_pixels:
@@ -238,8 +247,8 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         x = self.embedding(x)
         if "input_norm" in self.eps:
             x = self.input_norm(x)
-        for block in self.blocks:
-            x = block(x)
+        for index, block in enumerate(self.blocks):
+            x = block(x, thin=thin[index] if thin else None)
         if "norm" in self.eps:
             x = self.final_norm(x)
         pooled = self._pool(x)
@@ -286,6 +295,10 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         model = cls(**config)
         model.build()
         return model
+
+
+def _whole(branch: Any) -> Any:
+    return branch
 
 
 def _activate(x: Any, activation: Activation) -> Any:

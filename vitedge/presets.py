@@ -152,10 +152,16 @@ def initialize(
         positions=_truncated(rng, (config.patches, dim), _SMALL_STD),
         blocks=tuple(block() for _ in range(config.depth)),
         norm=norm(),
-        head=normal(config.pooled_dim, config.classes, _SMALL_STD),
+        head=fresh_head(config, rng),
         preprocessing=preprocessing,
         labels=tuple(labels),
     )
+
+
+def fresh_head(config: ViTConfig, rng: np.random.Generator) -> Linear:
+    """An untrained classifier: near zero, so that it disturbs little at first."""
+    weight = _truncated(rng, (config.pooled_dim, config.classes), _SMALL_STD)
+    return Linear(weight, np.zeros(config.classes, np.float32))
 
 
 def _truncated(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> Array:

@@ -1,31 +1,21 @@
-"""One training run, from a ViT to a ViT."""
+"""The front door of training: checks what was asked, then runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitedge.chatter import quiet
-from vitedge.errors import missing_package
-from vitedge.train.optimizer import optimizer
-from vitedge.train.pipeline import Loader, evaluation_batches, steps_per_epoch, training_batches
-from vitedge.train.progress import Epoch, Watch
+from vitedge.errors import UsageError, missing_package
+from vitedge.train.pipeline import Loader
+from vitedge.train.record import Record, run_digest
+from vitedge.train.run import Run, Trained
 
 if TYPE_CHECKING:
     from vitedge.data import ImageSet
+    from vitedge.train.progress import OnEpoch, OnStep
     from vitedge.train.recipe import Recipe
     from vitedge.vit import ViT
-
-_EVALUATION_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained model, and how each epoch went."""
-
-    vit: ViT
-    history: tuple[Epoch, ...]
 
 
 def train(
@@ -34,65 +24,80 @@ def train(
     recipe: Recipe,
     *,
     held_out: ImageSet | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    teacher: ViT | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Trained:
     """Trains a model, starting from the weights it has.
+
+    The same call gives the same result on the same machine, interrupted and resumed or not.
 
     Args:
         vit: Where to start; left unchanged.
         images: Labelled images.
         recipe: How.
         held_out: Labelled images to measure the accuracy on after each epoch.
-        on_epoch: Called after each epoch, to show progress.
+        teacher: A model of the same classes and image size to learn from.
+        folder: Where the run is recorded after each epoch: its state, ``log.csv``, and
+            TensorBoard's events. None records nothing.
+        resume: Continue the run recorded in ``folder``.
+        on_step: Called after each step.
+        on_epoch: Called after each epoch; not for those before a resumption.
 
     Raises:
         UnavailableError: TensorFlow or Keras is not installed.
+        UsageError: The recipe does not fit the model, the teacher does not fit the student, or
+            there is no such run to resume.
         DataError: An image cannot be decoded, has no label, or one that the model lacks.
-        VitedgeError: The loss is no longer a number.
+        VitedgeError: The loss is no longer a number, or the disk refuses.
     """
-    keras, tf = _engines()
-    from vitedge.keras_model import from_keras, to_keras
-
-    classes = vit.config.classes
-    loader = Loader(images, vit.preprocessing, classes)
-    held_out_loader = None if held_out is None else Loader(held_out, vit.preprocessing, classes)
-    steps = steps_per_epoch(len(loader), recipe.batch_size)
-    model = to_keras(vit)
-    model.compile(
-        optimizer=optimizer(model, recipe, steps),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
-        ),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        jit_compile=False,
-    )
-    watch = Watch(recipe, steps * min(recipe.batch_size, len(loader)), on_epoch)
+    if resume and folder is None:
+        raise UsageError("to resume a run, name its folder")
+    _check_teacher(vit, teacher, recipe)
+    tf = _tensorflow()
+    loader = Loader(images, vit.preprocessing, vit.config.classes)
+    held_out_loader = None
+    if held_out is not None:
+        held_out_loader = Loader(held_out, vit.preprocessing, vit.config.classes)
+    record = None
+    if folder is not None:
+        record = Record(folder, run_digest(vit, teacher, recipe, loader.labels))
     try:
-        model.fit(
-            training_batches(loader, classes, recipe),
-            epochs=recipe.epochs,
-            steps_per_epoch=steps,
-            validation_data=held_out_loader
-            and evaluation_batches(held_out_loader, classes, _EVALUATION_BATCH),
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=watch.epoch_end)],
-            shuffle=False,
-            verbose=0,
-        )
+        run = Run(vit, loader, held_out_loader, recipe, teacher)
+        return run.finish(record, resume=resume, on_step=on_step, on_epoch=on_epoch)
     except tf.errors.OpError as error:
-        for source in (loader, held_out_loader):
-            if source is not None and source.failure is not None:
-                raise source.failure from error
+        for each in (loader, held_out_loader):
+            if each is not None and each.failure is not None:
+                raise each.failure from error
         raise
-    return Trained(from_keras(model), tuple(watch.history))
 
 
-def _engines() -> tuple[Any, Any]:
+def _tensorflow() -> Any:
     try:
         with quiet():
-            import keras
+            import keras  # noqa: F401  # has its own notes to hold back
             import tensorflow as tf
 
             tf.config.list_logical_devices()  # looks for a GPU, with more notes
     except ImportError as error:
         raise missing_package(error.name or "tensorflow", "train") from error
-    return keras, tf
+    return tf
+
+
+def _check_teacher(vit: ViT, teacher: ViT | None, recipe: Recipe) -> None:
+    if teacher is None:
+        return
+    if recipe.trainable_blocks == 0:
+        raise UsageError("a teacher cannot help where only the head learns: train some blocks, too")
+    ours, theirs = vit.config, teacher.config
+    if (ours.classes, ours.image_size, ours.channels) != (
+        theirs.classes,
+        theirs.image_size,
+        theirs.channels,
+    ):
+        raise UsageError(
+            f"the teacher has {theirs.classes} classes and images of {theirs.image_size}, "
+            f"the student {ours.classes} and {ours.image_size}: they must be the same"
+        )

@@ -1,32 +1,103 @@
-"""AdamW with warm-up and cosine decay, which spares what must not be decayed."""
+"""Which weights learn, and how fast: AdamW with warm-up, cosine decay and layer-wise rates."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from vitedge.errors import UsageError
 
 if TYPE_CHECKING:
     from vitedge.train.recipe import Recipe
 
 
-def optimizer(model: Any, recipe: Recipe, steps_per_epoch: int) -> Any:
-    """The optimizer of a model, with its learning-rate schedule."""
-    import keras
+@dataclass(frozen=True)
+class Group:
+    """Variables that share a learning rate.
 
-    warmup = round(recipe.warmup_epochs * steps_per_epoch)
-    total = recipe.epochs * steps_per_epoch
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(1, total - warmup),
-        warmup_target=recipe.learning_rate,
-        warmup_steps=warmup,
+    Attributes:
+        variables: Keras variables.
+        rate: Factor on the recipe's learning rate.
+    """
+
+    variables: tuple[Any, ...]
+    rate: float
+
+
+def groups(model: Any, recipe: Recipe) -> tuple[Group, ...]:
+    """The variables of a ``VisionTransformer`` that learn, from the input to the head.
+
+    Raises:
+        UsageError: More blocks shall learn than the model has.
+    """
+    depth, trainable = len(model.blocks), recipe.trainable_blocks
+    if trainable is not None and trainable > depth:
+        raise UsageError(f"{trainable} trainable blocks of a model that has {depth}")
+    head = _variables(*model.head_hidden, model.head)
+    if trainable == 0:
+        return (Group(head, 1.0),)
+    layers = [
+        _variables(model.embedding, getattr(model, "input_norm", None)),
+        *(_variables(block) for block in model.blocks),
+        _variables(getattr(model, "final_norm", None), getattr(model, "head_norm", None)) + head,
+    ]
+    if trainable is not None:
+        layers = layers[-1 - trainable :]
+    return tuple(
+        Group(variables, recipe.layer_decay ** (len(layers) - 1 - index))
+        for index, variables in enumerate(layers)
     )
-    adamw = keras.optimizers.AdamW(
-        learning_rate=schedule,
-        weight_decay=recipe.weight_decay,
-        global_clipnorm=recipe.gradient_clip,
+
+
+def _variables(*layers: Any) -> tuple[Any, ...]:
+    return tuple(
+        variable for layer in layers if layer is not None for variable in layer.trainable_variables
     )
-    # Only kernels decay: of all else, pulling towards zero has no meaning.
-    adamw.exclude_from_weight_decay(
-        var_list=[variable for variable in model.trainable_variables if variable.name != "kernel"]
-    )
-    return adamw
+
+
+class LayerwiseAdamW:
+    """One Keras AdamW per learning rate, and one gradient clip over all of them."""
+
+    def __init__(self, parts: Sequence[Group], recipe: Recipe, steps_per_epoch: int) -> None:
+        import keras
+
+        self._clip = recipe.gradient_clip
+        self._parts = []
+        warmup = round(recipe.warmup_epochs * steps_per_epoch)
+        self.variables: list[Any] = []
+        for rate, variables in _by_rate(parts).items():
+            schedule = keras.optimizers.schedules.CosineDecay(
+                initial_learning_rate=0.0 if warmup else rate * recipe.learning_rate,
+                decay_steps=max(1, recipe.epochs * steps_per_epoch - warmup),
+                warmup_target=rate * recipe.learning_rate if warmup else None,
+                warmup_steps=warmup,
+            )
+            adamw = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+            # Only kernels decay: of all else, pulling towards zero has no meaning.
+            adamw.exclude_from_weight_decay([one for one in variables if one.name != "kernel"])
+            adamw.build(variables)
+            self._parts.append((adamw, len(variables)))
+            self.variables += variables
+
+    def apply(self, gradients: Sequence[Any]) -> None:
+        """Takes one step down the gradients, which are in the order of ``variables``."""
+        import tensorflow as tf
+
+        clipped, _ = tf.clip_by_global_norm(gradients, self._clip)
+        start = 0
+        for adamw, count in self._parts:
+            adamw.apply(clipped[start : start + count])
+            start += count
+
+    @property
+    def state(self) -> list[Any]:
+        """Every variable that must be kept to continue later."""
+        return [variable for adamw, _ in self._parts for variable in adamw.variables]
+
+
+def _by_rate(parts: Sequence[Group]) -> dict[float, list[Any]]:
+    together: dict[float, list[Any]] = {}
+    for group in parts:
+        together.setdefault(group.rate, []).extend(group.variables)
+    return together

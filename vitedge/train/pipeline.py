@@ -6,24 +6,34 @@ continues as if it had not been.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import DataError
+from vitedge.train.augment import augmented
 from vitedge.train.distort import distort
+from vitedge.train.mix import mix
 
 if TYPE_CHECKING:
     from vitedge.data import ImageSet
-    from vitedge.preprocess import Preprocessing
-    from vitedge.train.recipe import Recipe
+    from vitedge.preprocess import ImageLike, Preprocessing
+    from vitedge.train.recipe import Augmentation, Recipe
+
+
+_EVALUATION_BATCH = 128
 
 
 class Loader:
     """Decodes and preprocesses images by their indices, for ``tf.numpy_function``.
 
     TensorFlow turns any exception on the way into one of its own; ``failure`` keeps ours.
+
+    Attributes:
+        labels: The class of each image, ``(N,)``.
+        failure: The error that ended the stream, if one did.
 
     Raises:
         DataError: The set is empty, or a sample has no label or one that the model lacks.
@@ -42,10 +52,28 @@ class Loader:
         """Height, width and channels of an image."""
         return (*self._preprocessing.size, self._preprocessing.channels)
 
-    def __call__(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """The images of some indices, uint8 ``(len(indices), H, W, C)``."""
+    def load(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Images as the device sees them, uint8 ``(len(indices), H, W, C)``."""
+        return self._batch(indices, self._preprocessing)
+
+    def load_augmented(
+        self, indices: npt.NDArray[np.int64], augmentation: Augmentation, seed: Sequence[int]
+    ) -> npt.NDArray[np.uint8]:
+        """Images changed at random, in a way that ``seed`` and their order decide."""
+
+        def change(image: ImageLike) -> npt.NDArray[np.uint8]:
+            return augmented(image, self._preprocessing, augmentation, rng)
+
+        rng = np.random.default_rng(seed)
+        return self._batch(indices, change)
+
+    def _batch(
+        self,
+        indices: npt.NDArray[np.int64],
+        change: Callable[[ImageLike], npt.NDArray[np.uint8]],
+    ) -> npt.NDArray[np.uint8]:
         try:
-            return self._preprocessing.batch([self._samples[index].image for index in indices])
+            return np.stack([change(self._samples[index].image) for index in indices])
         except DataError as error:
             self.failure = error
             raise
@@ -80,40 +108,69 @@ def training_batches(loader: Loader, classes: int, recipe: Recipe, first_epoch: 
     import tensorflow as tf
 
     labels = tf.constant(loader.labels)
-    steps = steps_per_epoch(len(loader), recipe.batch_size)
     batch_size = min(recipe.batch_size, len(loader))
-    run_seed = tf.constant(recipe.seed, tf.int64)
 
-    def epoch_indices(epoch: Any) -> Any:
-        everything = tf.range(len(loader), dtype=tf.int64)
-        order = tf.random.experimental.stateless_shuffle(everything, tf.stack([run_seed, epoch]))
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
-        return batches.enumerate(epoch * steps)
+    def fetch(step: Any, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        return loader.load_augmented(indices, recipe.augmentation, (recipe.seed, int(step)))
 
     def load(step: Any, indices: Any) -> Any:
-        pixels = tf.numpy_function(loader, [indices], tf.uint8)
+        pixels = tf.numpy_function(fetch, [step, indices], tf.uint8)
         pixels = tf.ensure_shape(pixels, (batch_size, *loader.image_shape))
-        pixels = distort(pixels, recipe.augmentation, tf.stack([run_seed, step]))
-        return pixels, tf.one_hot(tf.gather(labels, indices), classes)
+        seed = tf.stack([tf.constant(recipe.seed, tf.int64), step])
+        pixels = distort(pixels, recipe.augmentation, seed)
+        targets = tf.one_hot(tf.gather(labels, indices), classes)
+        return mix(pixels, targets, recipe.augmentation, seed)
 
-    return (
-        tf.data.Dataset.range(first_epoch, recipe.epochs)
-        .flat_map(epoch_indices)
-        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .prefetch(tf.data.AUTOTUNE)
+    batches = _shuffled_indices(len(loader), recipe, first_epoch)
+    return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
+        tf.data.AUTOTUNE
     )
 
 
-def evaluation_batches(loader: Loader, classes: int, batch_size: int) -> Any:
+def feature_batches(
+    features: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    classes: int,
+    recipe: Recipe,
+    first_epoch: int = 0,
+) -> Any:
+    """Like ``training_batches``, of features ``(N, width)`` that were computed before."""
+    import tensorflow as tf
+
+    inputs, targets = tf.constant(features), tf.one_hot(labels, classes)
+
+    def load(step: Any, indices: Any) -> Any:
+        return tf.gather(inputs, indices), tf.gather(targets, indices)
+
+    return _shuffled_indices(len(features), recipe, first_epoch).map(load)
+
+
+def _shuffled_indices(count: int, recipe: Recipe, first_epoch: int) -> Any:
+    """A dataset of ``(step, indices (B,))``; the step counts on from epoch to epoch."""
+    import tensorflow as tf
+
+    steps = steps_per_epoch(count, recipe.batch_size)
+    batch_size = min(recipe.batch_size, count)
+
+    def shuffled(epoch: Any) -> Any:
+        seed = tf.stack([tf.constant(recipe.seed, tf.int64), epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed)
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+        return batches.enumerate(epoch * steps)
+
+    return tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(shuffled)
+
+
+def evaluation_batches(loader: Loader, classes: int) -> Any:
     """A ``tf.data.Dataset`` of a set in its own order, preprocessed as on the device."""
     import tensorflow as tf
 
     targets = tf.one_hot(loader.labels, classes)
 
     def load(indices: Any) -> Any:
-        pixels = tf.numpy_function(loader, [indices], tf.uint8)
+        pixels = tf.numpy_function(loader.load, [indices], tf.uint8)
         pixels = tf.ensure_shape(pixels, (None, *loader.image_shape))
         return pixels, tf.gather(targets, indices)
 
-    batches = tf.data.Dataset.range(len(loader)).batch(batch_size)
-    return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(1)
+    batches = tf.data.Dataset.range(len(loader)).batch(_EVALUATION_BATCH)
+    return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)

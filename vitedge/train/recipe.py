@@ -12,18 +12,57 @@ class Augmentation:
     """Random changes of the training images; each is drawn anew for each image and epoch.
 
     Attributes:
-        shift: Largest translation, as a share of the image's side.
+        crop: Smallest share of the image's area that a random crop keeps, stretched to the input
+            size (Inception's crop, aspect ratio 3/4 to 4/3); 1 leaves the image whole.
+        flip: Mirror every second image left to right.
+        operations: RandAugment: how many random operations each image passes (arXiv:1909.13719).
+        magnitude: RandAugment: how strong they are, 0..10.
+        shift: Largest translation, as a share of the image's side; black comes in.
         rotation: Largest rotation, in degrees.
         zoom: Largest change of size, as a share: 0.1 draws factors from 0.9 to 1.1.
+        mixup: Alpha of mixup, the blend of two images (arXiv:1710.09412); 0 is off.
+        cutmix: Alpha of CutMix, a part of one image in another (arXiv:1905.04899); 0 is off. With
+            both, each batch gets one of the two at random.
     """
 
+    crop: float = 1.0
+    flip: bool = False
+    operations: int = 0
+    magnitude: float = 9.0
     shift: float = 0.0
     rotation: float = 0.0
     zoom: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.shift, self.rotation, self.zoom) < 0 or self.zoom >= 1:
-            raise UsageError(f"augmentation out of range: {self}")
+        _within("crop", self.crop, 0.01, 1)
+        _within("operations", self.operations, 0, 14)
+        _within("magnitude", self.magnitude, 0, 10)
+        _within("shift", self.shift, 0, 1)
+        _within("rotation", self.rotation, 0, 180)
+        _within("zoom", self.zoom, 0, 0.9)
+        _within("mixup", self.mixup, 0, 100)
+        _within("cutmix", self.cutmix, 0, 100)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Learning from a teacher's answers beside the labels (arXiv:1503.02531, arXiv:2012.12877).
+
+    Attributes:
+        hard: The teacher's class counts like a label; else its probabilities are imitated.
+        share: Weight of the teacher in the loss, 0..1; the labels have the rest.
+        temperature: Softens both sides' probabilities; for the soft kind only.
+    """
+
+    hard: bool = True
+    share: float = 0.5
+    temperature: float = 3.0
+
+    def __post_init__(self) -> None:
+        _within("share", self.share, 0, 1)
+        _within("temperature", self.temperature, 0.1, 100)
 
 
 @dataclass(frozen=True)
@@ -41,6 +80,18 @@ class Recipe:
         weight_decay: Decoupled, of weight matrices only.
         label_smoothing: Probability spread over all classes.
         gradient_clip: Largest global norm of the gradient.
+        stochastic_depth: Probability that an image skips the last block's branches; the earlier
+            blocks' fall linearly to 0 (arXiv:1603.09382).
+        average: Momentum of the exponential moving average of the weights, which then are what is
+            measured and kept; 0 keeps the last weights.
+        balance_classes: Weigh each class by the inverse of its frequency.
+        trainable_blocks: How many of the last blocks learn, beside the final norm and the head;
+            0 trains the head alone, on features computed once and without augmentation; None
+            trains everything.
+        layer_decay: Factor on the learning rate per block towards the input (arXiv:2106.08254).
+        distillation: How a teacher is listened to, where one is given.
+        keep_best: Keep the weights of the epoch with the best held-out accuracy, not the last.
+            The accuracy on these held-out images is then flattered: test on others.
         augmentation: Random changes of the images.
         seed: Fixes the order, the augmentation and all else that is random.
     """
@@ -52,17 +103,32 @@ class Recipe:
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     gradient_clip: float = 1.0
+    stochastic_depth: float = 0.0
+    average: float = 0.0
+    balance_classes: bool = False
+    trainable_blocks: int | None = None
+    layer_decay: float = 1.0
+    distillation: Distillation = field(default_factory=Distillation)
+    keep_best: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise UsageError(
-                f"{self.epochs} epochs of batches of {self.batch_size}: need 1 or more"
-            )
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(
-                f"label smoothing must be 0 or more and below 1: {self.label_smoothing}"
-            )
-        if self.learning_rate <= 0 or self.gradient_clip <= 0:
-            raise UsageError("learning rate and gradient clip must be positive")
+        _within("epochs", self.epochs, 1, 1_000_000)
+        _within("batch size", self.batch_size, 1, 1_000_000)
+        _within("learning rate", self.learning_rate, 1e-12, 1e3)
+        _within("warm-up epochs", self.warmup_epochs, 0, self.epochs)
+        _within("weight decay", self.weight_decay, 0, 100)
+        _within("label smoothing", self.label_smoothing, 0, 0.99)
+        _within("gradient clip", self.gradient_clip, 1e-12, 1e12)
+        _within("stochastic depth", self.stochastic_depth, 0, 0.99)
+        _within("average", self.average, 0, 0.999999)
+        _within("layer decay", self.layer_decay, 1e-6, 1)
+        _within("seed", self.seed, 0, 2**31 - 1)
+        if self.trainable_blocks is not None:
+            _within("trainable blocks", self.trainable_blocks, 0, 1_000_000)
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{name} must lie between {low:g} and {high:g}, not {value:g}")

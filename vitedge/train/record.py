@@ -1,0 +1,139 @@
+"""A run's folder: where it stands, so that it survives a power cut, and its logs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vitedge.errors import DataError, UsageError
+from vitedge.staging import write_whole
+from vitedge.train.progress import Epoch, history_csv
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from vitedge.train.recipe import Recipe
+    from vitedge.vit import ViT
+
+STATE_FILE = "state.npz"
+LOG_FILE = "log.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """Where a run stands after an epoch.
+
+    Attributes:
+        history: Its epochs so far.
+        state: What ``Learner.state`` returned.
+        kept: The weights that would be the result if it ended here.
+        kept_accuracy: Their held-out accuracy; None when not measured.
+    """
+
+    history: tuple[Epoch, ...]
+    state: Sequence[npt.NDArray[np.generic]]
+    kept: Sequence[npt.NDArray[np.float32]]
+    kept_accuracy: float | None
+
+
+class Record:
+    """The folder of one run.
+
+    Args:
+        folder: Made if need be.
+        run: What ``run_digest`` says of the run; a state of another run is not taken up.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self._folder, self._run = folder, run
+        self._writer: Any = None
+
+    def write(self, standing: Standing) -> None:
+        """Replaces the state and the log, each in one step.
+
+        Raises:
+            VitedgeError: The disk refuses.
+        """
+        arrays: dict[str, Any] = {
+            f"state.{index}": array for index, array in enumerate(standing.state)
+        }
+        arrays |= {f"kept.{index}": array for index, array in enumerate(standing.kept)}
+        about = {
+            "run": self._run,
+            "history": [asdict(epoch) for epoch in standing.history],
+            "kept_accuracy": standing.kept_accuracy,
+        }
+        content = io.BytesIO()
+        np.savez(content, about=np.array(json.dumps(about)), **arrays)
+        write_whole(self._folder / STATE_FILE, content.getvalue())
+        write_whole(self._folder / LOG_FILE, history_csv(standing.history))
+        self._write_events(standing.history[-1])
+
+    def read(self) -> Standing:
+        """Where the run stood.
+
+        Raises:
+            UsageError: There is nothing to resume, or it is another run.
+            DataError: The state is damaged.
+        """
+        path = self._folder / STATE_FILE
+        if not path.is_file():
+            raise UsageError(f"there is no run to resume in '{self._folder}'")
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                about = json.loads(str(arrays["about"]))
+                standing = Standing(
+                    history=tuple(Epoch(**epoch) for epoch in about["history"]),
+                    state=_numbered(arrays, "state"),
+                    kept=_numbered(arrays, "kept"),
+                    kept_accuracy=about["kept_accuracy"],
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"'{path}' is damaged ({error}); start anew without it") from error
+        if about["run"] != self._run:
+            raise UsageError(
+                f"the run in '{self._folder}' had another model, recipe or set of images; resume "
+                "it with what it was started with, or start anew in another folder"
+            )
+        return standing
+
+    def _write_events(self, epoch: Epoch) -> None:
+        """Adds an epoch to TensorBoard's log."""
+        import tensorflow as tf
+
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self._folder))
+        with self._writer.as_default(step=epoch.number):
+            for name in ("loss", "accuracy", "held_out_accuracy", "images_per_second"):
+                if (value := getattr(epoch, name)) is not None:
+                    tf.summary.scalar(name, value)
+        self._writer.flush()
+
+
+def _numbered(arrays: Any, name: str) -> list[Any]:
+    found: list[Any] = []
+    while f"{name}.{len(found)}" in arrays:
+        found.append(arrays[f"{name}.{len(found)}"])
+    return found
+
+
+def run_digest(vit: ViT, teacher: ViT | None, recipe: Recipe, labels: npt.NDArray[np.int64]) -> str:
+    """A digest of what decides a run's result: models, recipe, and the images' labels in order."""
+    digest = hashlib.sha256(json.dumps(asdict(recipe)).encode())
+    for model in (vit, teacher):
+        if model is None:
+            continue
+        about = [asdict(model.config), model.preprocessing.to_dict()]
+        digest.update(json.dumps(about).encode())
+        for _, array in model.named_arrays():
+            digest.update(array.tobytes())
+    digest.update(labels.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,168 @@
+"""One training run: its epochs, what it keeps of them, and what it reports."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vitedge.errors import VitedgeError
+from vitedge.train.learner import Learner
+from vitedge.train.loss import Loss, balanced_weights
+from vitedge.train.pipeline import (
+    Loader,
+    evaluation_batches,
+    feature_batches,
+    steps_per_epoch,
+    training_batches,
+)
+from vitedge.train.progress import Epoch, OnEpoch, OnStep, Step
+from vitedge.train.record import Record, Standing
+
+if TYPE_CHECKING:
+    from vitedge.train.recipe import Recipe
+    from vitedge.vit import ViT
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, and how each epoch went.
+
+    Attributes:
+        vit: The model, with the weights that the recipe keeps.
+        history: Every epoch in order.
+        held_out_accuracy: Of ``vit``; None when there was no held-out set.
+    """
+
+    vit: ViT
+    history: tuple[Epoch, ...]
+    held_out_accuracy: float | None
+
+
+class Run:
+    """Everything that a run is made of, ready to go; see ``vitedge.train.fit.train``."""
+
+    def __init__(
+        self,
+        vit: ViT,
+        loader: Loader,
+        held_out: Loader | None,
+        recipe: Recipe,
+        teacher: ViT | None,
+    ) -> None:
+        from vitedge.keras_model import to_keras
+
+        self._recipe, self._loader, self._classes = recipe, loader, vit.config.classes
+        self._steps = steps_per_epoch(len(loader), recipe.batch_size)
+        self._model = to_keras(vit)
+        weights = np.ones(self._classes, np.float32)
+        if recipe.balance_classes:
+            weights = balanced_weights(loader.labels, self._classes)
+        loss = Loss(recipe, weights, None if teacher is None else to_keras(teacher))
+        self._learner = Learner(self._model, recipe, loss, self._steps)
+        self._held_out = None if held_out is None else self._unchanged(held_out)
+
+    def finish(
+        self,
+        record: Record | None,
+        *,
+        resume: bool,
+        on_step: OnStep | None,
+        on_epoch: OnEpoch | None,
+    ) -> Trained:
+        """Trains to the last epoch."""
+        from vitedge.keras_model import from_keras
+
+        standing = Standing((), (), self._learner.weights(), None)
+        if record is not None and resume:
+            standing = record.read()
+            self._learner.restore(standing.state)
+        first = len(standing.history)
+        started = time.perf_counter() - (standing.history[-1].seconds if first else 0.0)
+        batches = iter(self._batches(first)) if first < self._recipe.epochs else iter(())
+        for index in range(first, self._recipe.epochs):
+            last = self._train(index, batches, on_step)
+            with self._learner.averaged():
+                measured = (
+                    None if self._held_out is None else self._learner.accuracy(self._held_out)
+                )
+                standing = self._with_kept(standing, measured)
+            epoch = Epoch(
+                number=index + 1,
+                of=self._recipe.epochs,
+                loss=last.loss,
+                accuracy=last.accuracy,
+                held_out_accuracy=measured,
+                images_per_second=last.images_per_second,
+                seconds=time.perf_counter() - started,
+            )
+            standing = replace(standing, history=(*standing.history, epoch))
+            if record is not None:
+                record.write(replace(standing, state=self._learner.state()))
+            if on_epoch is not None:
+                on_epoch(epoch)
+        self._learner.set_weights(standing.kept)
+        return Trained(from_keras(self._model), standing.history, standing.kept_accuracy)
+
+    def _unchanged(self, loader: Loader) -> Iterable[Any]:
+        """Batches without augmentation: of pixels, or of features where only the head learns."""
+        batches = evaluation_batches(loader, self._classes)
+        if self._recipe.trainable_blocks == 0:
+            return self._learner.featurized(batches)
+        return batches  # type: ignore[no-any-return]
+
+    def _batches(self, first_epoch: int) -> Any:
+        recipe, loader = self._recipe, self._loader
+        if recipe.trainable_blocks != 0:
+            return training_batches(loader, self._classes, recipe, first_epoch)
+        features = np.concatenate([inputs for inputs, _ in self._unchanged(loader)])
+        return feature_batches(features, loader.labels, self._classes, recipe, first_epoch)
+
+    def _train(self, index: int, batches: Iterator[Any], on_step: OnStep | None) -> Step:
+        """Learns for one epoch; where it stands at its end.
+
+        Raises:
+            VitedgeError: The loss is infinite or not a number.
+        """
+        started = time.perf_counter()
+        batch_size = min(self._recipe.batch_size, len(self._loader))
+        total = self._recipe.epochs * self._steps
+        losses = accuracies = 0.0
+        for number, (inputs, targets) in enumerate(islice(batches, self._steps), start=1):
+            loss, accuracy = (float(value) for value in self._learner.step(inputs, targets))
+            if not math.isfinite(loss):
+                raise self._lost(loss, index)
+            losses, accuracies = losses + loss, accuracies + accuracy
+            done = index * self._steps + number
+            seconds = time.perf_counter() - started
+            step = Step(
+                done=done,
+                of=total,
+                loss=losses / number,
+                accuracy=accuracies / number,
+                images_per_second=number * batch_size / seconds,
+                seconds_left=seconds / number * (total - done),
+            )
+            if on_step is not None:
+                on_step(step)
+        return step
+
+    def _lost(self, loss: float, index: int) -> VitedgeError:
+        recipe = self._recipe
+        return VitedgeError(
+            f"the loss became {loss} in epoch {index + 1}: lower the learning rate "
+            f"(now {recipe.learning_rate:g}) or lengthen the warm-up "
+            f"(now {recipe.warmup_epochs:g} epochs)"
+        )
+
+    def _with_kept(self, standing: Standing, measured: float | None) -> Standing:
+        """The standing with the model's present weights kept, unless better ones already are."""
+        best = standing.kept_accuracy if self._recipe.keep_best else None
+        if best is not None and measured is not None and measured <= best:
+            return standing
+        return replace(standing, kept=self._learner.weights(), kept_accuracy=measured)
