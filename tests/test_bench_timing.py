@@ -60,7 +60,7 @@ BUDGETS = [
 @pytest.mark.parametrize("case", BUDGETS, ids=lambda case: case.id)
 def test_as_many_runs_as_the_time_allows(case: Budget) -> None:
     clock = FakeClock(case.each_ms for _ in range(10_000))
-    budget = RunBudget(case.runs, 1000, 5.0, 100, 60.0)
+    budget = RunBudget(case.runs, 0, 1000, 5.0, 100, 60.0)
     told: list[int] = []
     samples = measure(clock.run, budget, told.append, clock)
     assert len(samples) == case.expected
@@ -91,7 +91,7 @@ class Times:
     samples: list[float]
     words: str
     warm: bool = True
-    load: float = 0.0
+    others: float = 1.0
 
 
 TIMES = [
@@ -99,13 +99,13 @@ TIMES = [
     Times("wide", [10.0] * 80 + [15.0] * 20, "longer than the median"),
     Times("throttling", [10.0] * 50 + [12.0] * 50, "drifted by +20 %"),
     Times("not warm", [10.0] * 50, "warm-up", warm=False),
-    Times("busy", [10.0] * 50, "busy before (load 3.0 on 2 cores)", load=3.0),
+    Times("busy", [10.0] * 50, "other programs had 30 % of the processors", others=30.0),
 ]
 
 
 @pytest.mark.parametrize("case", TIMES, ids=lambda case: case.id)
 def test_times_that_cannot_be_trusted_are_said_to_be(case: Times) -> None:
-    words = instability(case.samples, warm=case.warm, load_before=case.load, cores=2)
+    words = instability(case.samples, warm=case.warm, others_percent=case.others)
     assert (words == "") == (case.words == "")
     assert case.words in words
 

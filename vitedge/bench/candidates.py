@@ -15,7 +15,7 @@ from vitedge.runtimes import Readiness, runtime_for, targets
 from vitedge.spec import Format, Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """One artefact for one target.
 

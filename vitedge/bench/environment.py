@@ -67,7 +67,7 @@ def read_environment(threads: int) -> Environment:
         threads=threads,
         governor=_governor(),
         max_frequency_mhz=_max_frequency_mhz(),
-        temperature_c=_temperature_c(),
+        temperature_c=temperature_c(),
         memory_mb=_memory_mb(),
         load_before=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         os=_os_name(),
@@ -124,7 +124,15 @@ def _max_frequency_mhz() -> float | None:
     return max((int(khz) / 1000 for khz in found if khz.isdecimal()), default=None)
 
 
-def _temperature_c() -> float | None:
+def mean_frequency_mhz() -> float | None:
+    """Clock frequency now, averaged over the processors; None where nothing tells it."""
+    found = [_read(path) for path in _CPU_FOLDER.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
+    known = [int(khz) / 1000 for khz in found if khz.isdecimal()]
+    return sum(known) / len(known) if known else None
+
+
+def temperature_c() -> float | None:
+    """The hottest thermal zone now; None where nothing tells it."""
     zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
     found = [_read(path) for path in zones]
     return max((int(milli) / 1000 for milli in found if milli.isdecimal()), default=None)

@@ -82,6 +82,7 @@ class Measure:
 
     Attributes:
         runs: Exactly so many; None lets the budgets below decide.
+        settling_runs: Untimed runs before, where another process has had the caches.
         enough_runs: Stop here at the latest.
         enough_seconds: Stop after this time once ``wanted_runs`` are done.
         wanted_runs: Go on to this number past ``enough_seconds``.
@@ -89,6 +90,7 @@ class Measure:
     """
 
     runs: int | None
+    settling_runs: int = 0
     enough_runs: int = 1000
     enough_seconds: float = 5.0
     wanted_runs: int = 100
@@ -97,9 +99,38 @@ class Measure:
 
 @dataclass(frozen=True)
 class Measured:
-    """Milliseconds of each run, in order."""
+    """The runs.
+
+    Attributes:
+        samples_ms: Milliseconds of each, in order.
+        others_percent: Percent of all processors' time that other programs had meanwhile, or None.
+    """
 
     samples_ms: list[float]
+    others_percent: float | None
+
+
+@dataclass(frozen=True)
+class Saturate:
+    """Runs several sessions of the opened artefact at once. Answer: ``Saturated``.
+
+    Attributes:
+        parallel: How many.
+        threads: CPU threads of each.
+        seconds: For how long.
+    """
+
+    parallel: int
+    threads: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Saturated:
+    """How many images went through in how many seconds."""
+
+    images: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -177,14 +208,16 @@ class Failed:
     message: str
 
 
-Command: TypeAlias = Probe | Open | WarmUp | Measure | Inspect | Infer
-Answer: TypeAlias = Probed | Opened | WarmedUp | Measured | Inspected | Inferred | Progress | Failed
+Command: TypeAlias = Probe | Open | WarmUp | Measure | Saturate | Inspect | Infer
+Answer: TypeAlias = (
+    Probed | Opened | WarmedUp | Measured | Saturated | Inspected | Inferred | Progress | Failed
+)
 
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
-        *(Probe, Open, WarmUp, Measure, Inspect, Infer),
-        *(Probed, Opened, WarmedUp, Measured, Inspected, Inferred, Progress, Failed),
+        *(Probe, Open, WarmUp, Measure, Saturate, Inspect, Infer),
+        *(Probed, Opened, WarmedUp, Measured, Saturated, Inspected, Inferred, Progress, Failed),
     )
 }
 

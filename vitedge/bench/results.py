@@ -6,7 +6,8 @@ Milliseconds are wall time, MB are 10^6 bytes, and every share is in percent, 0.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -112,6 +113,59 @@ class VsFloat:
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """Latency over another row's, measured in turns, pair by pair.
+
+    Attributes:
+        baseline: Artefact of the other row, on the same target.
+        median: Median of the pairs' ratios; under 1 is faster.
+        low: Lower end of the median's interval of at least 95 % (order statistics).
+        high: Upper end.
+        n: Pairs.
+    """
+
+    baseline: str
+    median: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """A few seconds of a sustained run.
+
+    Attributes:
+        minute: When it ended, from the start of the run.
+        median_ms: Median latency in it.
+        n: Inferences in it.
+        temperature_c: Hottest thermal zone at its end, or None.
+        frequency_mhz: Mean clock frequency of the processors at its end, or None.
+    """
+
+    minute: float
+    median_ms: float
+    n: int
+    temperature_c: float | None
+    frequency_mhz: float | None
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What sessions in parallel get done.
+
+    Attributes:
+        parallel: Sessions at once.
+        threads: CPU threads of each.
+        images_per_second: All together.
+    """
+
+    parallel: int
+    threads: int
+    images_per_second: float
+
+
+@dataclass(frozen=True)
 class Row:
     """One artefact on one target.
 
@@ -140,6 +194,11 @@ class Row:
         warm_up_runs: Inferences before those that count.
         unstable: Why the times are not to be trusted much; empty when they are.
         samples_ms: Each warm inference, in order.
+        others_percent: Percent of all processors' time that other programs had meanwhile.
+        ratio: Against the float32 artefact, when measured in turns.
+        sustained: How the latency went on over minutes.
+        throughput: Sessions in parallel.
+        energy_mj: Energy of the whole processor per inference in millijoule, idle share included.
     """
 
     artifact: str
@@ -166,6 +225,11 @@ class Row:
     warm_up_runs: int | None
     unstable: str
     samples_ms: tuple[float, ...]
+    others_percent: float | None = None
+    ratio: Ratio | None = None
+    sustained: tuple[Window, ...] = ()
+    throughput: tuple[Throughput, ...] = ()
+    energy_mj: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; the target in words."""
@@ -197,6 +261,7 @@ class Report:
         data: The images, or None when there were none.
         reference: Name of what the logits were compared with, or None.
         command: The command line that made it, or empty.
+        thumbnails: Small JPEGs as ``data:`` addresses, by name, of images that some row flips.
     """
 
     environment: Environment
@@ -204,14 +269,16 @@ class Report:
     data: DataUsed | None = None
     reference: str | None = None
     command: str = ""
+    thumbnails: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: ``command``, ``environment``, ``data``, ``reference``, ``rows``."""
+        """JSON-ready; ``environment`` and ``rows`` are the parts to rely on."""
         return {
             "command": self.command,
             "environment": asdict(self.environment),
             "data": None if self.data is None else asdict(self.data),
             "reference": self.reference,
+            "thumbnails": dict(self.thumbnails),
             "rows": [row.to_dict() for row in self.rows],
         }
 

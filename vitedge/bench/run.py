@@ -5,24 +5,21 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from vitedge.artifact import read_metadata
-from vitedge.bench.accuracy import Logits, Truth
 from vitedge.bench.candidates import Candidate, find_candidates
 from vitedge.bench.environment import physical_cores, read_environment
+from vitedge.bench.images import Images, spool, with_reference
 from vitedge.bench.messages import Measure
-from vitedge.bench.reference import ArtifactReference, ModelReference, Reference, run_model
-from vitedge.bench.results import DataUsed, Report
-from vitedge.bench.spool import write_spool
+from vitedge.bench.reference import ArtifactReference, Reference
+from vitedge.bench.results import Report
+from vitedge.bench.rows import row_of
+from vitedge.bench.spread import ROUNDS
 from vitedge.bench.trial import Trial
+from vitedge.bench.turns import measure_in_turns, ratios
 from vitedge.bench.verdict import judge
 from vitedge.data import ImageSet
-from vitedge.errors import DataError, ModelError, UsageError
-from vitedge.preprocess import Preprocessing
+from vitedge.errors import UsageError
 from vitedge.spec import Target
 
 
@@ -34,7 +31,7 @@ class Step:
         row: Rows begun, from 1; 0 while the reference is computed.
         rows: Rows in all.
         doing: What, in words.
-        done: Runs or images done within it, or None.
+        done: Runs, images or seconds done within it, or None.
         total: How many there will be, or None.
     """
 
@@ -57,31 +54,26 @@ class BenchOptions:
         runs: Timed inferences of each row; None means a hundred at least, up to a thousand while
             they are quick, fewer only when they take over a minute.
         timeout_seconds: How long a worker may stay silent before it counts as hung.
+        interleave: Measure the artefacts of a target in turns and report ratios pair by pair;
+            all of them are in memory at once.
+        sustained_minutes: Keep each row running so long, to see how its latency drifts.
+        throughput: Measure sessions in parallel as well.
     """
 
     threads: int | None = None
     runs: int | None = None
     timeout_seconds: float = 300.0
+    interleave: bool = False
+    sustained_minutes: float | None = None
+    throughput: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"threads must be at least 1, not {self.threads}")
         if self.runs is not None and self.runs < 1:
             raise UsageError(f"runs must be at least 1, not {self.runs}")
-
-
-@dataclass(frozen=True, eq=False)
-class _Images:
-    """The set of images as the trials share it."""
-
-    index: Path
-    truth: Truth
-    reference: Logits | None
-    fallback: Preprocessing | None
-
-    @property
-    def n(self) -> int:
-        return len(self.truth.names)
+        if self.sustained_minutes is not None and self.sustained_minutes <= 0:
+            raise UsageError(f"minutes must be more than 0, not {self.sustained_minutes}")
 
 
 def run_bench(
@@ -116,137 +108,122 @@ def run_bench(
     environment = read_environment(threads)
     candidates = find_candidates(artifacts, targets, options.timeout_seconds)
     with tempfile.TemporaryDirectory(prefix="vitedge-bench-") as folder:
-        images = None
-        if data is not None:
-            images = _prepare(data, reference, Path(folder), options, threads, on_step)
-        trials = []
-        for number, candidate in enumerate(candidates, start=1):
-            say = partial(_say, on_step, number, len(candidates), str(candidate))
-            trials.append(_try(candidate, threads, options, images, Path(folder), say))
-        rows = tuple(trial.row(environment.load_before, environment.cores) for trial in trials)
-        used = None
-        if data is not None and images is not None:
-            used = DataUsed(data.name, images.n, _unreadable(trials, images.truth))
-    return Report(environment, judge(rows), used, _name(reference))
+        images = None if data is None else spool(data, Path(folder))
+        if images is not None and reference is not None:
+            images = with_reference(
+                images,
+                reference,
+                threads=threads,
+                timeout_seconds=options.timeout_seconds,
+                on_image=_Teller(on_step, 0, 0, f"reference {_name(reference)}").about(
+                    "images", images.n
+                ),
+            )
+        bench = _Bench(options, threads, images, Path(folder), on_step)
+        trials = bench.run(candidates)
+    found = ratios(trials) if options.interleave else {}
+    rows = judge(tuple(row_of(trial, found.get(position)) for position, trial in enumerate(trials)))
+    return Report(
+        environment=environment,
+        rows=rows,
+        data=None if images is None else images.used_by(trials),
+        reference=_name(reference),
+        thumbnails={} if images is None else images.thumbnails(rows),
+    )
 
 
-def _say(
-    on_step: OnStep, row: int, rows: int, what: str, doing: str, total: int | None, done: int
-) -> None:
-    on_step(Step(row, rows, f"{what}: {doing}", done, total))
+@dataclass(frozen=True)
+class _Teller:
+    """Says what goes on in one row."""
+
+    on_step: OnStep
+    row: int
+    rows: int
+    name: str
+
+    def say(self, doing: str, done: int | None = None, total: int | None = None) -> None:
+        self.on_step(Step(self.row, self.rows, f"{self.name}: {doing}", done, total))
+
+    def about(self, doing: str, total: int | None) -> Callable[[int], None]:
+        return lambda done: self.say(doing, done, total)
 
 
-def _try(
-    candidate: Candidate,
-    threads: int,
-    options: BenchOptions,
-    images: _Images | None,
-    folder: Path,
-    say: Callable[[str, int | None, int], None],
-) -> Trial:
-    trial = Trial.start(candidate, threads, options.timeout_seconds)
-    try:
-        say("loading", None, 0)
-        trial.open()
-        if images is not None:
-            _check_labels(trial, images.truth)
-        say("warming up", None, 0)
-        trial.warm_up()
-        say("measuring", options.runs, 0)
-        trial.measure(Measure(options.runs), partial(say, "measuring", options.runs))
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """What all trials of one bench share."""
+
+    options: BenchOptions
+    threads: int
+    images: Images | None
+    folder: Path
+    on_step: OnStep
+
+    def run(self, candidates: Sequence[Candidate]) -> list[Trial]:
+        """Tries every candidate; the trials come in the candidates' order."""
+        tellers = {
+            candidate: _Teller(self.on_step, number, len(candidates), str(candidate))
+            for number, candidate in enumerate(candidates, start=1)
+        }
+        trials: dict[Candidate, Trial] = {}
+        for group in self._groups(candidates):
+            told = {candidate: tellers[candidate] for candidate in group}
+            trials |= dict(zip(group, self._try_together(told), strict=True))
+        return [trials[candidate] for candidate in candidates]
+
+    def _groups(self, candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+        if not self.options.interleave:
+            return [[candidate] for candidate in candidates]
+        by_target: dict[Target, list[Candidate]] = {}
+        for candidate in candidates:
+            by_target.setdefault(candidate.target, []).append(candidate)
+        return list(by_target.values())
+
+    def _try_together(self, tellers: dict[Candidate, _Teller]) -> list[Trial]:
+        trials: list[Trial] = []
+        try:
+            for candidate, teller in tellers.items():
+                teller.say("loading")
+                trials.append(Trial.start(candidate, self.threads, self.options.timeout_seconds))
+                trials[-1].open()
+                if self.images is not None:
+                    self.images.check_labels(trials[-1])
+                teller.say("warming up")
+                trials[-1].warm_up()
+            self._measure(trials, tellers)
+            for trial in trials:
+                self._finish(trial, tellers[trial.candidate])
+        finally:
+            for trial in trials:
+                trial.close()
+        return trials
+
+    def _measure(self, trials: list[Trial], tellers: dict[Candidate, _Teller]) -> None:
+        runs = self.options.runs
+        if self.options.interleave:
+            measure_in_turns(
+                trials,
+                runs,
+                lambda trial, turn: tellers[trial.candidate].say("in turns", turn, ROUNDS),
+            )
+            return
+        for trial in trials:
+            teller = tellers[trial.candidate]
+            teller.say("measuring", 0, runs)
+            trial.measure(Measure(runs), teller.about("measuring", runs))
+
+    def _finish(self, trial: Trial, teller: _Teller) -> None:
+        """Everything after the comparable times; memory first, before anything adds to it."""
         trial.inspect()
-        if images is not None:
-            _assess(trial, images, folder / "logits.npy", partial(say, "images", images.n))
-    finally:
+        if self.options.sustained_minutes is not None:
+            seconds = round(60 * self.options.sustained_minutes)
+            trial.sustain(self.options.sustained_minutes, teller.about("sustaining", seconds))
+        if self.options.throughput:
+            teller.say("throughput")
+            trial.saturate()
+        if self.images is not None:
+            output = self.folder / "logits.npy"
+            self.images.assess(trial, output, teller.about("images", self.images.n))
         trial.close()
-    return trial
-
-
-def _assess(trial: Trial, images: _Images, output: Path, say: Callable[[int], None]) -> None:
-    """Accuracy and agreement of one trial."""
-    logits = trial.infer(images.index, output, images.fallback, say)
-    if logits is None or trial.inferred is None:
-        return
-    usable = np.ones(images.n, np.bool_)
-    usable[[position for position, _ in trial.inferred.unreadable]] = False
-    truth = images.truth
-    trial.judge_logits(
-        logits, Truth(truth.names, truth.labels, truth.class_names, usable), images.reference
-    )
-
-
-def _prepare(
-    data: ImageSet,
-    reference: Reference | None,
-    folder: Path,
-    options: BenchOptions,
-    threads: int,
-    on_step: OnStep,
-) -> _Images:
-    if not data.samples:
-        raise DataError(f"'{data.name}' holds no images")
-    index = write_spool(data.samples, folder)
-    labels = [-1 if sample.label is None else sample.label for sample in data.samples]
-    truth = Truth(
-        names=[sample.name for sample in data.samples],
-        labels=np.asarray(labels, np.int64),
-        class_names=data.class_names,
-        usable=np.ones(len(labels), np.bool_),
-    )
-    logits, fallback = None, None
-    output = folder / "reference.npy"
-    say = partial(_say, on_step, 0, 0, f"reference {_name(reference)}", "images", len(labels))
-    match reference:
-        case ModelReference():
-            logits = run_model(reference, index, len(labels), output, say)
-            fallback = reference.preprocessing
-        case ArtifactReference():
-            logits = _run_artifact(reference, index, output, options, threads, say)
-            metadata = read_metadata(reference.artifact)
-            fallback = None if metadata is None else metadata.preprocessing
-    return _Images(index, truth, logits, fallback)
-
-
-def _run_artifact(
-    reference: ArtifactReference,
-    index: Path,
-    output: Path,
-    options: BenchOptions,
-    threads: int,
-    say: Callable[[int], None],
-) -> Logits:
-    (candidate,) = find_candidates(
-        [reference.artifact], [reference.target], options.timeout_seconds
-    )
-    trial = Trial.start(candidate, threads, options.timeout_seconds)
-    try:
-        trial.open()
-        logits = trial.infer(index, output, None, say)
-    finally:
-        trial.close()
-    if logits is None:
-        words = trial.failure.message if trial.failure else "; ".join(trial.notes)
-        raise ModelError(f"the reference {candidate} cannot be run: {words}")
-    return logits
-
-
-def _check_labels(trial: Trial, truth: Truth) -> None:
-    largest = int(truth.labels.max())
-    if trial.opened is not None and largest >= trial.opened.classes:
-        raise DataError(
-            f"the data has class '{truth.class_name(largest)}' (index {largest}), but "
-            f"'{trial.candidate.artifact}' has {trial.opened.classes} classes"
-        )
-
-
-def _unreadable(trials: list[Trial], truth: Truth) -> tuple[str, ...]:
-    found = {
-        position: reason
-        for trial in trials
-        if trial.inferred is not None
-        for position, reason in trial.inferred.unreadable
-    }
-    return tuple(f"{truth.names[position]}: {found[position]}" for position in sorted(found))
 
 
 def _name(reference: Reference | None) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vitedge.bench.results import Spread
+from vitedge.bench.results import Ratio, Spread
 
 # With fewer samples the percentile is decided by one or two of them.
 _SAMPLES_NEEDED = {50: 20, 90: 100, 99: 1000}
@@ -15,7 +15,10 @@ _SAMPLES_NEEDED = {50: 20, 90: 100, 99: 1000}
 # A quiet machine repeats an inference within a few percent; beyond these, something else ran.
 _WIDE_SPREAD = 0.25
 _DRIFT = 0.10
-_BUSY_SHARE = 0.5
+_BUSY_PERCENT = 10.0
+
+ROUNDS = 10
+"""Turns of a comparison; fewer allow no interval of 95 % without the extremes."""
 
 
 def summarize(samples_ms: Sequence[float]) -> Spread | None:
@@ -33,16 +36,13 @@ def summarize(samples_ms: Sequence[float]) -> Spread | None:
     return Spread(float(values.min()), p50, p90, p99, float(values.mean()), len(values))
 
 
-def instability(
-    samples_ms: Sequence[float], *, warm: bool, load_before: float | None, cores: int
-) -> str:
+def instability(samples_ms: Sequence[float], *, warm: bool, others_percent: float | None) -> str:
     """Why these times are not to be trusted much, in words; empty when they are.
 
     Args:
         samples_ms: Warm runs, in order.
         warm: Whether the warm-up ended stable.
-        load_before: Load average before the bench, or None.
-        cores: Processors of the machine.
+        others_percent: Percent of all processors' time that other programs had, or None.
     """
     reasons = [] if warm else ["the warm-up did not become stable"]
     if len(samples_ms) >= _SAMPLES_NEEDED[50]:
@@ -55,9 +55,36 @@ def instability(
         drift = float(np.median(values[-third:]) / np.median(values[:third])) - 1
         if abs(drift) > _DRIFT:
             reasons.append(f"the median drifted by {100 * drift:+.0f} % while measuring")
-    if load_before is not None and load_before > _BUSY_SHARE * cores:
-        reasons.append(f"the machine was busy before (load {load_before:.1f} on {cores} cores)")
+    if others_percent is not None and others_percent > _BUSY_PERCENT:
+        reasons.append(f"other programs had {others_percent:.0f} % of the processors meanwhile")
     return "; ".join(reasons)
+
+
+def slowing(medians_ms: Sequence[float]) -> str:
+    """Whether a sustained run ended slower than it began, in words; empty when not.
+
+    Args:
+        medians_ms: Median of each window, in order.
+    """
+    if len(medians_ms) < 2:
+        return ""
+    last = medians_ms[-1] / medians_ms[0] - 1
+    if last <= _DRIFT:
+        return ""
+    return f"sustained, the median rose by {100 * last:.0f} %: the machine throttles"
+
+
+def pairwise_ratio(ours_ms: Sequence[float], theirs_ms: Sequence[float], baseline: str) -> Ratio:
+    """Ratio of medians measured in turns, pair by pair.
+
+    Args:
+        ours_ms: One median for each of ``ROUNDS`` turns.
+        theirs_ms: The other artefact's, in the same turns.
+        baseline: The other artefact.
+    """
+    ratios = sorted(ours / theirs for ours, theirs in zip(ours_ms, theirs_ms, strict=True))
+    # The second and the ninth of ten hold the median between them with 97.9 % (binomial).
+    return Ratio(baseline, float(np.median(ratios)), ratios[1], ratios[-2], len(ratios))
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:

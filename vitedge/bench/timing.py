@@ -19,6 +19,7 @@ class RunBudget:
     """When to stop timing; see ``messages.Measure`` for the fields."""
 
     runs: int | None
+    settling_runs: int
     enough_runs: int
     enough_seconds: float
     wanted_runs: int
@@ -60,6 +61,8 @@ def measure(
     clock: Clock = time.perf_counter,
 ) -> list[float]:
     """Milliseconds of each run, in order; ``on_run`` is told their number outside the timing."""
+    for _ in range(budget.settling_runs):
+        run()
     started = clock()
     samples: list[float] = []
     while not budget.is_spent(len(samples), clock() - started):

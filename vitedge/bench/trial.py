@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from vitedge.artifact import size_of
 from vitedge.bench.accuracy import Logits, Truth, accuracy, compare
 from vitedge.bench.candidates import Candidate
+from vitedge.bench.energy import read_counters, used_mj
+from vitedge.bench.environment import mean_frequency_mhz, temperature_c
 from vitedge.bench.messages import (
     Infer,
     Inferred,
@@ -20,17 +25,19 @@ from vitedge.bench.messages import (
     Measured,
     Open,
     Opened,
+    Saturate,
+    Saturated,
     WarmedUp,
     WarmUp,
 )
 from vitedge.bench.process import WorkerError, WorkerProcess
-from vitedge.bench.results import Accuracy, Row, Status, VsFloat
-from vitedge.bench.spread import instability, summarize
+from vitedge.bench.results import Accuracy, Status, Throughput, VsFloat, Window
 from vitedge.errors import DataError, ModelError
 from vitedge.preprocess import Preprocessing
-from vitedge.runtimes import Placement
 
 _WARM_UP_SECONDS = 10.0
+_WINDOW_SECONDS = 5.0
+_SATURATION_SECONDS = 3.0
 
 
 @dataclass
@@ -42,6 +49,9 @@ class Trial:
         threads: CPU threads.
         worker: Its process; None for what cannot even be tried.
         samples_ms: Warm runs, in order.
+        rounds_ms: Median of each turn, when measured in turns.
+        others_percent: Share of the processors that other programs had, for each turn.
+        energy_mj: What the processor used during the warm runs, or None.
         failure: What ended the trial, or None.
         notes: What a person should know beside the numbers.
     """
@@ -52,6 +62,11 @@ class Trial:
     opened: Opened | None = None
     warm: WarmedUp | None = None
     samples_ms: list[float] = field(default_factory=list)
+    rounds_ms: list[float] = field(default_factory=list)
+    others_percent: list[float] = field(default_factory=list)
+    energy_mj: float | None = None
+    windows: list[Window] = field(default_factory=list)
+    throughput: list[Throughput] = field(default_factory=list)
     inspected: Inspected | None = None
     inferred: Inferred | None = None
     accuracy: Accuracy | None = None
@@ -103,14 +118,51 @@ class Trial:
 
     def measure(self, command: Measure, on_run: Callable[[int], None]) -> list[float]:
         """Adds warm runs; returns the milliseconds of the new ones, none after a failure."""
-        before = len(self.samples_ms)
+        before, counted = len(self.samples_ms), read_counters()
 
         def step(worker: WorkerProcess) -> None:
-            self.samples_ms += worker.ask(command, Measured, on_run).samples_ms
+            measured = worker.ask(command, Measured, on_run)
+            self.samples_ms += measured.samples_ms
+            if measured.others_percent is not None:
+                self.others_percent.append(measured.others_percent)
+            used = used_mj(counted, read_counters())
+            if used is not None:
+                self.energy_mj = used + (self.energy_mj or 0.0)
 
         if self.is_timed:
             self._attempt(step)
         return self.samples_ms[before:]
+
+    def sustain(self, minutes: float, on_window: Callable[[int], None]) -> None:
+        """Keeps running, a median every few seconds; ``on_window`` is told the seconds."""
+        started = time.monotonic()
+        command = Measure(
+            None, enough_runs=sys.maxsize, wanted_runs=1, enough_seconds=_WINDOW_SECONDS
+        )
+
+        def step(worker: WorkerProcess) -> None:
+            samples = worker.ask(command, Measured).samples_ms
+            self.windows.append(
+                Window(
+                    minute=(time.monotonic() - started) / 60,
+                    median_ms=statistics.median(samples),
+                    n=len(samples),
+                    temperature_c=temperature_c(),
+                    frequency_mhz=mean_frequency_mhz(),
+                )
+            )
+
+        while self.is_timed and time.monotonic() - started < minutes * 60:
+            self._attempt(step)
+            on_window(round(time.monotonic() - started))
+
+    def saturate(self) -> None:
+        """Measures throughput with one session, two, four, up to one for each thread."""
+        parallel = 1
+        while self.is_timed and parallel <= self.threads:
+            threads = self.threads // parallel
+            self._attempt(partial(self._saturate, Saturate(parallel, threads, _SATURATION_SECONDS)))
+            parallel *= 2
 
     def inspect(self) -> None:
         """Reads memory and placement; before any image comes in."""
@@ -161,43 +213,6 @@ class Trial:
 
         self._attempt(step)
 
-    def row(self, load_before: float | None, cores: int) -> Row:
-        """What was found, judged so far only as failed or not."""
-        metadata, opened, inspected = self.candidate.metadata, self.opened, self.inspected
-        timed = None if self.candidate.is_emulated else opened
-        inferred = None if self.candidate.is_emulated else self.inferred
-        unstable = ""
-        if self.warm is not None:
-            unstable = instability(
-                self.samples_ms, warm=self.warm.stable, load_before=load_before, cores=cores
-            )
-        return Row(
-            artifact=str(self.candidate.artifact),
-            target=self.candidate.target,
-            format=self.candidate.format,
-            precision=None if metadata is None else metadata.precision,
-            status=Status.OK if self.failure is None else self.failure.status,
-            message="; ".join([*([self.failure.message] if self.failure else []), *self.notes]),
-            size_mb=_size_mb(self.candidate.artifact),
-            load_ms=None if timed is None else timed.load_ms,
-            first_run_ms=None if timed is None else timed.first_run_ms,
-            latency_ms=summarize(self.samples_ms),
-            peak_rss_mb=None if inspected is None else inspected.peak_rss_mb,
-            accuracy=self.accuracy,
-            vs_float=self.vs_float,
-            placement=_placement(inspected),
-            emulated=self.candidate.is_emulated,
-            batch=None if opened is None else opened.input_shape[0],
-            threads=self.threads,
-            source=None if metadata is None else metadata.source.name,
-            source_sha256=None if metadata is None else metadata.source.sha256,
-            preprocess_ms=None if inferred is None else summarize(inferred.preprocess_ms),
-            postprocess_ms=None if inferred is None else summarize(inferred.postprocess_ms),
-            warm_up_runs=None if self.warm is None else len(self.warm.samples_ms),
-            unstable=unstable,
-            samples_ms=tuple(self.samples_ms),
-        )
-
     def _attempt(self, step: Callable[[WorkerProcess], None]) -> None:
         if self.failure is not None or self.worker is None:
             return
@@ -209,6 +224,11 @@ class Trial:
 
     def _warm_up(self, worker: WorkerProcess) -> None:
         self.warm = worker.ask(WarmUp(_WARM_UP_SECONDS), WarmedUp)
+
+    def _saturate(self, command: Saturate, worker: WorkerProcess) -> None:
+        found = worker.ask(command, Saturated)
+        rate = found.images / found.seconds
+        self.throughput.append(Throughput(command.parallel, command.threads, rate))
 
     def _inspect(self, worker: WorkerProcess) -> None:
         self.inspected = worker.ask(Inspect(), Inspected)
@@ -229,16 +249,3 @@ class Trial:
             )
             return None
         return preprocessing
-
-
-def _size_mb(artifact: Path) -> float:
-    try:
-        return size_of(artifact) / 1e6
-    except OSError:  # an .xml without its .bin
-        return artifact.stat().st_size / 1e6
-
-
-def _placement(inspected: Inspected | None) -> Placement | None:
-    if inspected is None or inspected.on_device is None or inspected.total is None:
-        return None
-    return Placement(inspected.on_device, inspected.total)

@@ -61,6 +61,11 @@ def _slowness(row: Row, rows: tuple[Row, ...]) -> str:
     base = float32_of(row, rows)
     if base is None or base.latency_ms is None or row.latency_ms is None:
         return ""
+    if row.ratio is not None and row.ratio.baseline == base.artifact:
+        # Measured in turns: an interval, where two medians need a margin.
+        ratio = row.ratio
+        slower = f"{ratio.median:.2f} x ({ratio.low:.2f} to {ratio.high:.2f}) the time of"
+        return f"{slower} {base.artifact}" if ratio.low > 1 else ""
     ours, theirs = row.latency_ms.p50, base.latency_ms.p50
     if ours is None or theirs is None or ours <= _SLOWER_FACTOR * theirs:
         return ""

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.bench import memory
+from vitedge.bench.contention import others_percent, read_cpu_times
 from vitedge.bench.inference import infer
 from vitedge.bench.messages import (
     Answer,
@@ -32,11 +33,14 @@ from vitedge.bench.messages import (
     Probe,
     Probed,
     Progress,
+    Saturate,
+    Saturated,
     WarmedUp,
     WarmUp,
     decode,
     encode,
 )
+from vitedge.bench.saturation import saturate
 from vitedge.bench.timing import RunBudget, measure, time_ms, warm_up
 from vitedge.errors import UnavailableError, VitedgeError
 from vitedge.runtimes import Session, runtime_for
@@ -55,6 +59,7 @@ class Worker:
     def __init__(self, answers: TextIO) -> None:
         self._answers = answers
         self._session: Session | None = None
+        self._opened_as: Open | None = None
         self._pixels: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._last_sign = time.monotonic()
 
@@ -74,27 +79,42 @@ class Worker:
             case WarmUp():
                 return WarmedUp(*warm_up(self._run, command.max_seconds))
             case Measure():
-                budget = RunBudget(**vars(command))
-                return Measured(measure(self._run, budget, self._give_sign))
+                return self._measure(RunBudget(**vars(command)))
+            case Saturate():
+                return self._saturate(command)
             case Inspect():
                 return self._inspect()
             case Infer():
                 return infer(self._opened(), command, self._give_sign)
 
     def _open(self, command: Open) -> Opened:
-        target = Target.parse(command.target)
         started = time.perf_counter()
-        session = runtime_for(target).open(
-            Path(command.artifact), target.device, threads=command.threads
-        )
+        session = _open_session(command, command.threads)
         load_ms = (time.perf_counter() - started) * 1000.0
-        self._session = session
+        self._session, self._opened_as = session, command
         shape = session.input_shape
         noise, *others = _probe_pixels(shape)
         self._pixels = noise
         first_run_ms = time_ms(self._run)
         logits = [session.run(pixels) for pixels in (noise, *others)]
         return Opened(load_ms, first_run_ms, list(shape), logits[0].shape[-1], fault_of(logits))
+
+    def _measure(self, budget: RunBudget) -> Measured:
+        before = read_cpu_times()
+        samples_ms = measure(self._run, budget, self._give_sign)
+        return Measured(samples_ms, others_percent(before, read_cpu_times()))
+
+    def _saturate(self, command: Saturate) -> Saturated:
+        if self._opened_as is None:
+            raise VitedgeError("the worker was told to run an artefact before opening one")
+        sessions = [
+            _open_session(self._opened_as, command.threads) for _ in range(command.parallel)
+        ]
+        try:
+            return Saturated(*saturate(sessions, self._pixels, command.seconds))
+        finally:
+            for session in sessions:
+                session.close()
 
     def _inspect(self) -> Inspected:
         # Memory first: asking for the placement makes some engines copy their graph.
@@ -117,6 +137,11 @@ class Worker:
         if now - self._last_sign >= _SECONDS_BETWEEN_SIGNS:
             self._last_sign = now
             print(encode(Progress(done)), file=self._answers, flush=True)
+
+
+def _open_session(command: Open, threads: int) -> Session:
+    target = Target.parse(command.target)
+    return runtime_for(target).open(Path(command.artifact), target.device, threads=threads)
 
 
 def _probe_pixels(shape: tuple[int, int, int, int]) -> list[npt.NDArray[np.uint8]]:

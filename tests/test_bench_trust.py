@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.bench_artifacts import save_onnx
+from tests.bench_fixtures import fake_runtime
+from tests.bench_rows import make_row
+from vitedge.bench.contention import CpuTimes, others_percent
+from vitedge.bench.energy import read_counters, used_mj
+from vitedge.bench.results import Ratio, Status
+from vitedge.bench.run import BenchOptions, run_bench
+from vitedge.bench.saturation import saturate
+from vitedge.bench.spread import pairwise_ratio, slowing
+from vitedge.bench.verdict import judge
+from vitedge.errors import UsageError
+from vitedge.spec import Precision, Target
+
+__all__ = ["fake_runtime"]
+
+
+def test_in_turns_every_artifact_gets_a_ratio_to_its_own_float32(
+    fake_runtime: object, tmp_path: Path
+) -> None:
+    artifacts = [
+        save_onnx(tmp_path / "a.fp32.onnx"),
+        save_onnx(tmp_path / "a.int8.onnx", Precision.INT8),
+        save_onnx(tmp_path / "b.int8.onnx", Precision.INT8, sha256="1" * 64),
+    ]
+    options = BenchOptions(threads=1, runs=25, interleave=True)
+    report = run_bench(
+        artifacts, [Target("fake", "slow"), Target("fake", "abort")], options=options
+    )
+    assert [(row.artifact, str(row.target)) for row in report.rows] == [
+        (str(artifact), f"fake-{device}") for artifact in artifacts for device in ("slow", "abort")
+    ]
+    base, _, int8, _, other, _ = report.rows
+    assert base.ratio is None
+    assert other.ratio is None
+    assert int8.ratio is not None
+    assert (int8.ratio.baseline, int8.ratio.n) == (str(artifacts[0]), 10)
+    assert int8.ratio.low <= int8.ratio.median <= int8.ratio.high
+    # Both sleep for 3 ms; a scheduler adds to single runs, hardly to medians.
+    assert int8.ratio.median == pytest.approx(1, abs=0.3)
+    assert int8.latency_ms is not None
+    assert int8.latency_ms.n == 30  # 25 runs in whole turns of three
+    assert {row.status for row in report.rows[1::2]} == {Status.CRASHED}
+
+
+def test_the_interval_of_a_ratio_leaves_out_one_pair_at_each_end() -> None:
+    ratio = pairwise_ratio([1.0, 9.0, *[2.0] * 8], [1.0] * 10, "base")
+    assert (ratio.low, ratio.median, ratio.high) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "status"), [(1.01, Status.SLOWER), (0.99, Status.OK)], ids=["surely", "perhaps"]
+)
+def test_slower_in_turns_means_surely_slower(low: float, status: Status) -> None:
+    base = make_row(10.0, artifact="base", precision=Precision.FP32, vs_float=None)
+    row = make_row(30.0, ratio=Ratio("base", 1.1, low, 1.2, 10))
+    assert judge((base, row))[1].status is status
+
+
+def test_a_sustained_run_is_a_row_of_windows(fake_runtime: object, tmp_path: Path) -> None:
+    options = BenchOptions(threads=2, runs=3, sustained_minutes=0.01, throughput=True)
+    artifact = save_onnx(tmp_path / "model.onnx")
+    (row,) = run_bench([artifact], [Target("fake", "slow")], options=options).rows
+    assert row.status is Status.OK, row.message
+    assert row.sustained[0].median_ms > 3
+    assert row.sustained[0].n > 100
+    one, two = row.throughput
+    assert (one.parallel, one.threads, two.parallel, two.threads) == (1, 2, 2, 1)
+    # The fake only sleeps, so two at once do nearly twice as much; a busy machine takes some.
+    assert two.images_per_second > 1.3 * one.images_per_second
+
+
+def test_throttling_is_said_and_getting_warm_is_not() -> None:
+    assert "rose by 50 %" in slowing([10.0, 12.0, 15.0])
+    assert slowing([10.0, 9.0, 9.5]) == ""
+    assert slowing([10.0]) == ""
+
+
+class OneMillisecond:
+    """A session that notes how many images went through."""
+
+    input_shape = (2, 4, 4, 3)
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        self.runs += 1
+        return np.zeros((len(pixels), 1), np.float32)
+
+    def placement(self) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def test_throughput_counts_images_not_runs_and_not_the_first() -> None:
+    sessions = [OneMillisecond(), OneMillisecond()]
+    images, seconds = saturate(sessions, np.zeros((2, 4, 4, 3), np.uint8), 0.05)
+    assert images == 2 * sum(session.runs - 1 for session in sessions)
+    assert seconds >= 0.05
+
+
+def test_the_share_of_others_is_what_was_busy_and_not_ours() -> None:
+    before, after = CpuTimes(10.0, 100.0, 1.0), CpuTimes(16.0, 120.0, 6.0)
+    assert others_percent(before, after) == pytest.approx(5.0)  # one second of twenty
+    assert others_percent(None, after) is None
+    assert others_percent(before, before) is None
+
+
+def test_energy_adds_up_packages_and_survives_a_counter_that_wraps(tmp_path: Path) -> None:
+    def write(zone: str, used: int) -> None:
+        (tmp_path / zone).mkdir(exist_ok=True)
+        (tmp_path / zone / "energy_uj").write_text(f"{used}\n")
+        (tmp_path / zone / "max_energy_range_uj").write_text("10000\n")
+
+    write("intel-rapl:0", 9000)
+    write("intel-rapl:1", 1000)
+    write("intel-rapl:0:0", 5)  # a core within package 0, counted there already
+    before = read_counters(tmp_path)
+    write("intel-rapl:0", 2000)
+    write("intel-rapl:1", 3000)
+    write("intel-rapl:0:0", 4000)
+    assert used_mj(before, read_counters(tmp_path)) == 5.0
+    assert used_mj({}, {}) is None
+
+
+def test_minutes_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UsageError, match="more than 0"):
+        BenchOptions(sustained_minutes=0)

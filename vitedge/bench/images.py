@@ -1,0 +1,161 @@
+"""The images of a bench, as all its trials share them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vitedge.artifact import read_metadata
+from vitedge.bench.accuracy import Logits, Truth
+from vitedge.bench.candidates import find_candidates
+from vitedge.bench.reference import ArtifactReference, ModelReference, Reference, run_model
+from vitedge.bench.results import DataUsed, Row
+from vitedge.bench.spool import write_spool
+from vitedge.bench.trial import Trial
+from vitedge.data import ImageSet
+from vitedge.errors import DataError, ModelError
+from vitedge.preprocess import Preprocessing, open_image
+
+_THUMBNAIL_PIXELS = 64
+_MOST_THUMBNAILS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A set of images, spooled.
+
+    Attributes:
+        data: The set.
+        index: Where it is spooled.
+        truth: Names and labels.
+        reference: The reference's logits, or None.
+        preprocessing: The reference's, for artefacts that do not state their own; or None.
+    """
+
+    data: ImageSet
+    index: Path
+    truth: Truth
+    reference: Logits | None = None
+    preprocessing: Preprocessing | None = None
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+        return len(self.truth.names)
+
+    def assess(self, trial: Trial, output: Path, on_image: Callable[[int], None]) -> None:
+        """Accuracy and agreement of one trial; its logits go to ``output``."""
+        logits = trial.infer(self.index, output, self.preprocessing, on_image)
+        if logits is None or trial.inferred is None:
+            return
+        usable = np.ones(self.n, np.bool_)
+        usable[[position for position, _ in trial.inferred.unreadable]] = False
+        trial.judge_logits(logits, replace(self.truth, usable=usable), self.reference)
+
+    def check_labels(self, trial: Trial) -> None:
+        """Refuses labels that an opened artefact has no class for, before time is spent on it.
+
+        Raises:
+            DataError: There is one.
+        """
+        largest = int(self.truth.labels.max())
+        if trial.opened is not None and largest >= trial.opened.classes:
+            raise DataError(
+                f"the data has class '{self.truth.class_name(largest)}' (index {largest}), but "
+                f"'{trial.candidate.artifact}' has {trial.opened.classes} classes"
+            )
+
+    def used_by(self, trials: Iterable[Trial]) -> DataUsed:
+        """The set, and what of it could not be read."""
+        found = {
+            position: reason
+            for trial in trials
+            if trial.inferred is not None
+            for position, reason in trial.inferred.unreadable
+        }
+        names = self.truth.names
+        unreadable = tuple(f"{names[position]}: {found[position]}" for position in sorted(found))
+        return DataUsed(self.data.name, self.n, unreadable)
+
+    def thumbnails(self, rows: Sequence[Row]) -> dict[str, str]:
+        """Small JPEGs as ``data:`` addresses, by name, of the images that some row flips."""
+        wanted = {flip.image for row in rows if row.vs_float for flip in row.vs_float.flips}
+        chosen = [sample for sample in self.data.samples if sample.name in wanted]
+        found = {}
+        for sample in chosen[:_MOST_THUMBNAILS]:
+            picture = open_image(sample.image).convert("RGB")
+            picture.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+            stream = io.BytesIO()
+            picture.save(stream, "JPEG", quality=80)
+            encoded = base64.b64encode(stream.getvalue()).decode()
+            found[sample.name] = f"data:image/jpeg;base64,{encoded}"
+        return found
+
+
+def spool(data: ImageSet, folder: Path) -> Images:
+    """Makes a set ready for workers; nothing is decoded.
+
+    Raises:
+        DataError: It is empty.
+    """
+    if not data.samples:
+        raise DataError(f"'{data.name}' holds no images")
+    index = write_spool(data.samples, folder)
+    labels = [-1 if sample.label is None else sample.label for sample in data.samples]
+    truth = Truth(
+        names=[sample.name for sample in data.samples],
+        labels=np.asarray(labels, np.int64),
+        class_names=data.class_names,
+        usable=np.ones(len(labels), np.bool_),
+    )
+    return Images(data, index, truth)
+
+
+def with_reference(
+    images: Images,
+    reference: Reference,
+    *,
+    threads: int,
+    timeout_seconds: float,
+    on_image: Callable[[int], None],
+) -> Images:
+    """Runs the reference over the images.
+
+    Raises:
+        ModelError: It is an artefact that cannot be run.
+        DataError: No image is readable.
+    """
+    output = images.index.with_name("reference.npy")
+    if isinstance(reference, ModelReference):
+        logits = run_model(reference, images.index, images.n, output, on_image)
+        return replace(images, reference=logits, preprocessing=reference.preprocessing)
+    logits = _run_artifact(reference, images.index, output, threads, timeout_seconds, on_image)
+    metadata = read_metadata(reference.artifact)
+    preprocessing = None if metadata is None else metadata.preprocessing
+    return replace(images, reference=logits, preprocessing=preprocessing)
+
+
+def _run_artifact(
+    reference: ArtifactReference,
+    index: Path,
+    output: Path,
+    threads: int,
+    timeout_seconds: float,
+    on_image: Callable[[int], None],
+) -> Logits:
+    (candidate,) = find_candidates([reference.artifact], [reference.target], timeout_seconds)
+    trial = Trial.start(candidate, threads, timeout_seconds)
+    try:
+        trial.open()
+        logits = trial.infer(index, output, None, on_image)
+    finally:
+        trial.close()
+    if logits is None:
+        words = trial.failure.message if trial.failure else "; ".join(trial.notes)
+        raise ModelError(f"the reference {candidate} cannot be run: {words}")
+    return logits
