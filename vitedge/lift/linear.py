@@ -65,12 +65,13 @@ def tokenwise(
     still = [experiments.shape(name) for name in held]
 
     def respond(rows: Array, others: Sequence[Array] = ()) -> Array:
-        zeros = [shape.join(np.zeros((n, *shape.per_image), np.float32)) for shape in still]
+        zeros = [shape.join(np.zeros((len(rows), *shape.per_image), np.float32)) for shape in still]
         return target.layout.read(run(source.layout.write(rows), *(others or zeros))[0])
 
     if target.tokens != tokens:
         raise _not_linear(experiments, source, target)
-    bias = respond(np.zeros((n, tokens, width), np.float32))[0, 0]
+    few = experiments.batch_for(1)
+    bias = respond(np.zeros((few, tokens, width), np.float32))[0, 0].copy()
     weight = np.empty((width, target.width), np.float32)
     for start in range(0, width, n * tokens):
         count = min(n * tokens, width - start)
@@ -80,17 +81,17 @@ def tokenwise(
         weight[start : start + count] = (answers[:count] - bias) / np.float32(AMPLITUDE)
 
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((n, tokens, width)).astype(np.float32)
-    expected = x @ weight + bias
-    others = [rng.standard_normal((n, *shape.per_image)).astype(np.float32) for shape in still]
-    actual = respond(x, [shape.join(array) for shape, array in zip(still, others, strict=True)])
+    x = rng.standard_normal((few, tokens, width), np.float32)
+    others = [rng.standard_normal((few, *shape.per_image), np.float32) for shape in still]
+    actual = respond(x, [shape.join(array) for shape, array in zip(still, others, strict=True)])[0]
+    expected = x[0] @ weight + bias
     if others:
         # The stream may have been reshaped on its way, as for Keras 2's norms.
-        added = others[0].reshape(n, *target.layout.shape.per_image)
-        expected = expected + target.layout.read(target.layout.shape.join(added))
+        added = others[0].reshape(few, *target.layout.shape.per_image)
+        expected = expected + target.layout.read(target.layout.shape.join(added))[0]
     if not np.abs(actual - expected).max() <= AGREEMENT * np.abs(expected).max():
         raise _not_linear(experiments, source, target)
-    return Linear(weight, bias.copy())
+    return Linear(weight, bias)
 
 
 def dense(experiments: Experiments, source: Place, target: Place, inputs: Array | None = None) -> Linear:
@@ -115,14 +116,14 @@ def dense(experiments: Experiments, source: Place, target: Place, inputs: Array 
         fed = source.layout.write(rows.reshape(n, source.tokens, source.width))
         return target.layout.read(run(fed)[0]).reshape(n, -1)
 
-    bias = respond(np.zeros((n, size), np.float32))[0]
+    bias = respond(np.zeros((n, size), np.float32))[0].copy()
     weight = np.empty((len(wanted), len(bias)), np.float32)
     for start in range(0, len(wanted), n):
         part = wanted[start : start + n]
         rows = np.zeros((n, size), np.float32)
         rows[np.arange(len(part)), part] = AMPLITUDE
         weight[start : start + n] = (respond(rows)[: len(part)] - bias) / np.float32(AMPLITUDE)
-    return Linear(weight, bias.copy())
+    return Linear(weight, bias)
 
 
 def _not_linear(experiments: Experiments, source: Place, target: Place) -> NotAViTError:

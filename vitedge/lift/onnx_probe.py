@@ -6,7 +6,7 @@ they are fed, from the one copy that is kept, so cutting is cheap and nothing is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,18 +64,49 @@ class OnnxProbe:
         nodes = self._skeleton.graph.node
         self._nodes = {name: node for node in nodes for name in node.output if name}
         self._constants = {item.name: item for item in self._skeleton.graph.initializer}
-        self._types = {image.name: image.type.tensor_type.elem_type}
+        self._types = _element_types(self._skeleton, self._weights, image)
         self.graph = Graph(map(_node, nodes), image.name, output)
         self.batch, self.image_shape = _shape(path, image, image_size)
         self.takes_integers = np.issubdtype(self._dtype(image.name), np.integer)
         if self.batch is None and not self._runs_two():
             self.batch = 1
 
+    def shapes(self, images: int, tensors: Sequence[str]) -> list[tuple[int, ...]]:
+        """Computes shapes inside the graph, so that each tensor is freed early."""
+        import onnx
+
+        names = [f"shape of {name}" for name in tensors]
+        nodes = [
+            onnx.helper.make_node("Shape", [name], [shape])
+            for name, shape in zip(tensors, names, strict=True)
+        ]
+        run = self._open(*self._cut([self.graph.image], tensors, nodes), names)
+        image = np.zeros((images, *self.image_shape), self._dtype(self.graph.image))
+        return [tuple(map(int, result)) for result in run({self.graph.image: image})]
+
     def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
         """Cuts out a part and opens a session for it."""
+        part, needed, weights = self._cut(feeds, fetches)
+        opened = self._open(part, needed, weights, fetches)
+
+        def run(arrays: Sequence[Array]) -> list[Array]:
+            fed = {
+                name: array.astype(self._dtype(name), copy=False)
+                for name, array in zip(feeds, arrays, strict=True)
+            }
+            return [np.asarray(result, np.float32) for result in opened(fed)]
+
+        return run
+
+    def _open(
+        self,
+        part: onnx.ModelProto,
+        needed: set[str],
+        weights: dict[str, npt.NDArray[Any]],
+        fetches: Sequence[str],
+    ) -> Callable[[dict[str, npt.NDArray[Any]]], list[npt.NDArray[Any]]]:
         import onnxruntime
 
-        part, needed, weights = self._cut(feeds, fetches)
         options = onnxruntime.SessionOptions()
         # Each part runs a few times only: optimising it would take longer.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -86,25 +117,18 @@ class OnnxProbe:
             )
         except Exception as error:  # ONNX Runtime's errors share no public base  # noqa: BLE001
             raise _failure(error) from error
-        for output in session.get_outputs():
-            self._types[output.name] = _element_type(output.type)
 
-        def run(arrays: Sequence[Array]) -> list[Array]:
-            fed = {
-                name: array.astype(self._dtype(name))
-                for name, array in zip(feeds, arrays, strict=True)
-                if name in needed
-            }
+        def run(fed: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+            used = {name: array for name, array in fed.items() if name in needed}
             try:
-                results = session.run(list(fetches), fed | weights)
+                return list(session.run(list(fetches), used | weights))
             except Exception as error:  # noqa: BLE001  # as above
                 raise _failure(error) from error
-            return [np.asarray(result, np.float32) for result in results]
 
         return run
 
     def _cut(
-        self, feeds: Sequence[str], fetches: Sequence[str]
+        self, feeds: Sequence[str], fetches: Sequence[str], more: Sequence[onnx.NodeProto] = ()
     ) -> tuple[onnx.ModelProto, set[str], dict[str, npt.NDArray[Any]]]:
         """The part between two sets of tensors, the feeds it needs, and its weights."""
         import onnx
@@ -126,6 +150,7 @@ class OnnxProbe:
         part.graph.node.extend(
             _renamed(node, needed) for node in self._skeleton.graph.node if id(node) in wanted
         )
+        part.graph.node.extend(more)
         constants = [self._constants[name] for name in seen if name in self._constants]
         part.graph.initializer.extend(constants)
         weights = {name: self._weights[name] for name in seen if name in self._weights}
@@ -135,7 +160,8 @@ class OnnxProbe:
         for name, array in weights.items():
             kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
             part.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
-        part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in fetches)
+        results = [name for node in more for name in node.output] or fetches
+        part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in results)
         return part, needed, weights
 
     def _dtype(self, name: str) -> npt.DTypeLike:
@@ -256,12 +282,22 @@ def _renamed(node: onnx.NodeProto, fed: set[str]) -> onnx.NodeProto:
     return copy
 
 
-def _element_type(text: str) -> int:
-    """``tensor(float16)`` as ONNX's number."""
+def _element_types(
+    skeleton: onnx.ModelProto, weights: dict[str, npt.NDArray[Any]], image: onnx.ValueInfoProto
+) -> dict[str, int]:
+    """ONNX's number of each tensor's element type, as far as it can be inferred."""
     import onnx
 
-    name = text.removeprefix("tensor(").removesuffix(")").upper()
-    return int(onnx.TensorProto.DataType.Value(name))
+    model = onnx.ModelProto()
+    model.CopyFrom(skeleton)
+    model.graph.name = "types"
+    model.graph.input.append(image)
+    for name, array in weights.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    items = [*inferred.input, *inferred.value_info, *inferred.output]
+    return {item.name: item.type.tensor_type.elem_type for item in items}
 
 
 def _node(node: onnx.NodeProto) -> Node:

@@ -42,6 +42,10 @@ class Probe(Protocol):
         """The only number of images the model takes at once, or None when it takes any."""
         ...
 
+    def shapes(self, images: int, tensors: Sequence[str]) -> list[tuple[int, ...]]:
+        """The shapes of tensors for so many images; found without keeping the tensors."""
+        ...
+
     def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
         """Prepares the part of the model between some tensors.
 
@@ -84,9 +88,8 @@ class Experiments:
         if not unknown:
             return
         names = [name for name in unknown if name != self.graph.image]
-        run = self.probe.function([self.graph.image], names)
         batches = [self.probe.batch] if self.probe.batch else [1, 2]
-        shapes = [[array.shape for array in run([self._blank(n)])] for n in batches]
+        shapes = [self.probe.shapes(n, names) for n in batches]
         try:
             for name, *sizes in zip(names, *shapes, strict=True):
                 if len(batches) == 2:

@@ -7,10 +7,11 @@ that part are fed, too, so the graph itself holds no weight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.errors import ModelError
 from vitedge.lift.graph import Graph, Kind, Node
@@ -77,25 +78,47 @@ class TensorFlowProbe:
         self._variables = _variables_by_read(traced)
         self._session = _session(traced.graph)
 
-    def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
-        """Prepares a part of the session's graph."""
+    def shapes(self, images: int, tensors: Sequence[str]) -> list[tuple[int, ...]]:
+        """Fetches shapes only, so that each tensor is freed as soon as the model is past it."""
         import tensorflow as tf
 
-        reads = self._reads_between(feeds, fetches)
-        weights = {name: self._variables[name].numpy() for name in reads}
-        tensors = [self._operations.get_tensor_by_name(name) for name in feeds]
-        types = {tensor.name: tensor.dtype.as_numpy_dtype for tensor in tensors}
+        with self._operations.as_default():
+            fetched = [tf.shape(self._operations.get_tensor_by_name(name)) for name in tensors]
+        image = np.zeros((images, *self.image_shape), self._dtype(self.graph.image))
+        weights = self._weights_between([self.graph.image], tensors)
+        results = self._run(fetched, {self.graph.image: image} | weights)
+        return [tuple(map(int, result)) for result in results]
+
+    def function(self, feeds: Sequence[str], fetches: Sequence[str]) -> Function:
+        """Prepares a part of the session's graph."""
+        weights = self._weights_between(feeds, fetches)
+        types = [self._dtype(name) for name in feeds]
 
         def run(arrays: Sequence[Array]) -> list[Array]:
-            fed = {name: array.astype(types[name]) for name, array in zip(feeds, arrays, strict=True)}
-            try:
-                results = self._session.run(list(fetches), fed | weights)
-            except tf.errors.OpError as error:
-                reason = str(error.message).strip().partition("\n")[0]
-                raise ModelError(f"TensorFlow cannot run the model: {reason}") from error
+            typed = [array.astype(kind, copy=False) for array, kind in zip(arrays, types, strict=True)]
+            results = self._run(list(fetches), dict(zip(feeds, typed, strict=True)) | weights)
             return [np.asarray(result, np.float32) for result in results]
 
         return run
+
+    def _run(self, fetches: list[Any], feeds: Mapping[str, Any]) -> list[Any]:
+        import tensorflow as tf
+
+        try:
+            return list(self._session.run(fetches, feeds))
+        except tf.errors.OpError as error:
+            reason = str(error.message).strip().partition("\n")[0]
+            raise ModelError(f"TensorFlow cannot run the model: {reason}") from error
+
+    def _dtype(self, name: str) -> npt.DTypeLike:
+        kind: npt.DTypeLike = self._operations.get_tensor_by_name(name).dtype.as_numpy_dtype
+        return kind
+
+    def _weights_between(
+        self, feeds: Sequence[str], fetches: Sequence[str]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The variables that a part of the graph reads; NumPy shares their memory."""
+        return {name: np.asarray(self._variables[name]) for name in self._reads_between(feeds, fetches)}
 
     def _reads_between(self, feeds: Sequence[str], fetches: Sequence[str]) -> list[str]:
         """The reads of variables that a part of the graph needs."""
