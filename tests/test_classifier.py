@@ -1,0 +1,127 @@
+"""The wrapper that apps embed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vitedge
+from vitedge import builtin
+from vitedge.data import Sample
+from vitedge.errors import DataError, ModelError, UsageError
+
+ARTIFACTS = builtin.artifacts()
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    return list(builtin.images().samples[::20])
+
+
+@pytest.fixture(params=ARTIFACTS, ids=lambda path: path.suffix)
+def classifier(request: pytest.FixtureRequest) -> Iterator[vitedge.Classifier]:
+    with vitedge.load(request.param) as loaded:
+        yield loaded
+
+
+def test_it_names_digits(classifier: vitedge.Classifier, samples: list[Sample]) -> None:
+    right = [classifier.classify(each.image)[0][0] == str(each.label) for each in samples]
+    # 98.6 % of all held-out digits; of these 18, at most one may be among the rest.
+    assert sum(right) >= len(right) - 1
+
+
+def test_probabilities_are_ranked_and_sum_to_one(
+    classifier: vitedge.Classifier, samples: list[Sample]
+) -> None:
+    ranking = classifier.classify(samples[0].image, top=99)
+    probabilities = [probability for _, probability in ranking]
+    assert sorted(label for label, _ in ranking) == [*"0123456789"]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1, abs=1e-5)  # ten float32 terms
+
+
+def test_batches_and_streams_say_the_same_as_single_images(
+    classifier: vitedge.Classifier, samples: list[Sample]
+) -> None:
+    images = [each.image for each in samples]
+    alone = [classifier.classify(image) for image in images]
+    assert classifier.classify_batch(images) == alone
+    assert list(classifier.stream(iter(images))) == alone
+    assert classifier.classify_batch([]) == []
+
+
+def test_every_form_of_an_image_gives_the_same_answer(
+    classifier: vitedge.Classifier, samples: list[Sample], tmp_path: Path
+) -> None:
+    pixels = np.asarray(samples[3].image)
+    picture = Image.fromarray(pixels.squeeze())
+    path = tmp_path / "digit.png"
+    picture.save(path)
+    forms = [pixels, pixels.squeeze(), picture, picture.convert("RGB"), path, path.read_bytes()]
+    answers = [classifier.classify(form) for form in [*forms, str(path)]]
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_threads_may_share_it(classifier: vitedge.Classifier, samples: list[Sample]) -> None:
+    expected = classifier.logits([each.image for each in samples])
+    found = np.zeros_like(expected)
+
+    def work(start: int) -> None:
+        for index in range(start, len(samples), 4):
+            found[index] = classifier.logits([samples[index].image])[0]
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert np.array_equal(found, expected)
+
+
+def test_a_closed_classifier_says_so(classifier: vitedge.Classifier, samples: list[Sample]) -> None:
+    classifier.close()
+    classifier.close()
+    with pytest.raises(ModelError, match="closed"):
+        classifier.classify(samples[0].image)
+
+
+def test_a_failing_image_in_a_stream_is_named(classifier: vitedge.Classifier) -> None:
+    with pytest.raises(DataError, match="absent"):
+        list(classifier.stream(["absent.png"]))
+
+
+def test_float_arrays_are_refused_not_guessed(classifier: vitedge.Classifier) -> None:
+    with pytest.raises(DataError, match="uint8"):
+        classifier.classify(np.zeros((8, 8), np.float32))  # type: ignore[arg-type]
+
+
+def test_the_target_must_read_the_format() -> None:
+    with pytest.raises(UsageError, match="openvino-cpu"):
+        vitedge.load(ARTIFACTS[0], "openvino-cpu" if ARTIFACTS[0].suffix != ".xml" else "onnx-cpu")
+
+
+def test_it_knows_where_it_came_from(classifier: vitedge.Classifier) -> None:
+    assert classifier.metadata is not None
+    assert classifier.metadata.source.name == "digits.keras"
+    assert classifier.target.device == "cpu"
+
+
+def test_a_foreign_file_needs_its_preprocessing(tmp_path: Path) -> None:
+    import onnx
+
+    path = tmp_path / "foreign.onnx"
+    model = onnx.load(next(each for each in ARTIFACTS if each.suffix == ".onnx"))
+    del model.metadata_props[:]
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="preprocessing"):
+        vitedge.load(path)
+    known = builtin.images().samples[0]
+    with vitedge.load(ARTIFACTS[0]) as ours:
+        preprocessing = ours.preprocessing
+    with vitedge.load(path, preprocessing=preprocessing, labels="ABCDEFGHIJ") as foreign:
+        assert foreign.classify(known.image)[0][0] in "ABCDEFGHIJ"
