@@ -11,10 +11,20 @@ from reference import (
     make_keras_hub,
     make_timm,
     make_torchvision,
+    make_vit_keras,
+    make_vit_tutorial,
 )
 from reference.golden import SMALL
 
-MAKERS = (make_google_npz, make_hugging_face, make_keras_hub, make_timm, make_torchvision)
+MAKERS = (
+    make_google_npz,
+    make_hugging_face,
+    make_keras_hub,
+    make_timm,
+    make_torchvision,
+    make_vit_keras,
+    make_vit_tutorial,
+)
 
 
 def main() -> None:

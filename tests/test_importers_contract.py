@@ -32,7 +32,10 @@ def test_the_golden_files_stay_small(case: GoldenCase) -> None:
 
 
 # Files that a library writes beside the checkpoint, and that the importer has no use for.
-UNREAD = {"keras-hub": {"metadata.json", "config.json", "preprocessor.json"}}
+UNREAD = {
+    "keras-hub": {"metadata.json", "config.json", "preprocessor.json"},
+    "vit-tutorial": {"saved_model.pb", "keras_metadata.pb", "fingerprint.pb"},
+}
 
 
 def model_files(case: GoldenCase) -> list[Path]:
@@ -40,7 +43,8 @@ def model_files(case: GoldenCase) -> list[Path]:
     if case.model.is_file():
         return [case.model]
     others = {"case.json", "expected.npz"} | UNREAD.get(case.importer, set())
-    return sorted(path for path in case.model.iterdir() if path.name not in others)
+    files = (path for path in case.model.rglob("*") if path.is_file())
+    return sorted(path for path in files if path.name not in others)
 
 
 def copied(case: GoldenCase, folder: Path) -> Path:

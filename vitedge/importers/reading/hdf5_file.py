@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy.typing as npt
 
-from vitedge.errors import ModelError, missing_package
+from vitedge.errors import ModelError, VitedgeError, missing_package
 from vitedge.importers.reading.tensors import Tensors
 
 # What h5py raises on damaged files, depending on where the damage is.
@@ -64,6 +65,57 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
 
     with opened:
         yield Tensors(source, shapes, load)
+
+
+def hdf5_names(path: Path) -> frozenset[str]:
+    """Paths of all datasets; empty when it is no readable HDF5 file."""
+    if not is_hdf5(path):
+        return frozenset()
+    try:
+        with open_hdf5(str(path), path) as tensors:
+            return tensors.names
+    except VitedgeError:
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Keras2Layer:
+    """A layer of a model whose weights Keras 2 saved.
+
+    Attributes:
+        name: Its name.
+        weights: Paths of its datasets, in the order of ``layer.weights``.
+    """
+
+    name: str
+    weights: tuple[str, ...]
+
+
+def keras2_layers(path: Path) -> tuple[Keras2Layer, ...]:
+    """The layers in the model's order; empty when Keras 2 did not write the file."""
+    if not is_hdf5(path):
+        return ()
+    try:
+        import h5py
+
+        with h5py.File(path, "r") as opened:
+            root = "model_weights" if "model_weights" in opened else "/"
+            return tuple(
+                Keras2Layer(
+                    name=name,
+                    weights=tuple(
+                        f"{root}/{name}/{weight}".removeprefix("//")
+                        for weight in _texts(opened[root][name].attrs["weight_names"])
+                    ),
+                )
+                for name in _texts(opened[root].attrs["layer_names"])
+            )
+    except (ImportError, *_DAMAGE):
+        return ()
+
+
+def _texts(values: Iterable[str | bytes]) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
 def text_attribute(path: Path, name: str) -> str | None:

@@ -41,6 +41,11 @@ class Tensors:
         view._prefix, view._taken = self._prefix + prefix, self._taken
         return view
 
+    def renamed(self, places: Mapping[str, str]) -> Tensors:
+        """The arrays that ``places`` names, by the new names that are its keys."""
+        shapes = {name: self.shape(place) for name, place in places.items()}
+        return Tensors(self.source, shapes, lambda name: self._load(places[name]))
+
     def __contains__(self, name: str) -> bool:
         return self._prefix + name in self._shapes
 
