@@ -125,6 +125,8 @@ def test_accuracy_and_agreement_are_those_of_the_logits(
     assert (wrong.vs_float.flipped, wrong.vs_float.newly_wrong) == (8, 8)
     assert wrong.vs_float.flips[0].artifact in ("red", "blue")
     assert wrong.status is Status.DRIFT
+    assert set(report.thumbnails) == {f"image {index}" for index in range(12) if index % 3 != 1}
+    assert report.thumbnails["image 0"].startswith("data:image/jpeg;base64,")
     assert report.reference == "the truth"
 
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
 from tests.bench_rows import make_report, make_row
 from vitedge.bench.csv_table import render_csv
-from vitedge.bench.results import Report
+from vitedge.bench.results import Ratio, Report, Throughput
 from vitedge.bench.table import notes, render_table
 
 
@@ -40,9 +41,17 @@ def test_a_narrow_terminal_loses_columns_but_no_line_breaks(width: int) -> None:
     assert len(rows) == 5
 
 
-def test_columns_that_are_empty_in_every_row_are_left_out() -> None:
-    from dataclasses import replace
+def test_times_in_turns_and_in_parallel_have_columns_when_measured() -> None:
+    row = make_row(ratio=Ratio("base", 0.37, 0.36, 0.39, 10), throughput=(Throughput(1, 2, 90.0),))
+    report = replace(make_report(), rows=(row,))
+    text = printed(report, 200)
+    assert "x fp32" in text
+    assert {"0.37", "90.0"} <= set(text.split())
+    (line,) = csv.DictReader(io.StringIO(render_csv(report)))
+    assert (line["ratio.baseline"], line["ratio.low"]) == ("base", "0.36")
 
+
+def test_columns_that_are_empty_in_every_row_are_left_out() -> None:
     report = make_report()
     bare = replace(report, rows=(make_row(accuracy=None, vs_float=None),))
     text = printed(bare, 200)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.bench_rows import failed_row, make_report, make_row
-from vitedge.bench.results import Row, Status, VsFloat
+from tests.bench_rows import FLIP, failed_row, make_report, make_row
+from vitedge.bench.results import Ratio, Row, Status, Throughput, VsFloat, Window
 from vitedge.report import render_html
 from vitedge.report.summary import summary
 from vitedge.spec import Precision
@@ -105,6 +105,27 @@ def test_a_report_in_which_nothing_ran_is_still_a_page(library: str) -> None:
 def test_rows_without_data_are_drawn_by_latency_alone(library: str) -> None:
     page = render_html(report_values(make_row(accuracy=None, vs_float=None)))
     assert page.count('class="chart"') == 1
+
+
+def test_what_was_measured_over_time_and_in_turns_is_shown(library: str) -> None:
+    windows = tuple(Window(0.1 * step, 10.0 + step, 50, None, None) for step in range(1, 4))
+    row = make_row(
+        ratio=Ratio("base", 0.37, 0.36, 0.39, 10),
+        sustained=windows,
+        throughput=(Throughput(1, 2, 90.0), Throughput(2, 1, 120.0)),
+    )
+    page = render_html(report_values(row))
+    assert "0.37 (0.36–0.39)" in page
+    assert ">120<" in page
+    assert ('id="sustained"' in page) == (library == "vega")
+
+
+def test_flipped_images_have_thumbnails_that_can_be_nothing_but_images(library: str) -> None:
+    values = report_values(make_row())
+    values["thumbnails"] = {FLIP.image: "data:image/jpeg;base64,QUJD"}
+    assert read(render_html(values)).loads == ["data:image/jpeg;base64,QUJD"]
+    values["thumbnails"] = {FLIP.image: "https://example.org/spy.gif"}
+    assert read(render_html(values)).loads == []
 
 
 def test_the_summary_names_the_fastest_that_is_faithful() -> None:

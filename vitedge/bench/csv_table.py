@@ -10,7 +10,7 @@ from vitedge.bench.results import Report, Row
 _PLAIN = (
     *("artifact", "target", "format", "precision", "status", "message", "size_mb", "load_ms"),
     *("first_run_ms", "peak_rss_mb", "emulated", "batch", "threads", "source", "warm_up_runs"),
-    "unstable",
+    *("unstable", "others_percent", "energy_mj"),
 )
 # Columns are named `latency_ms.p50`; samples and lists of images stay in the JSON.
 _NESTED = {
@@ -20,6 +20,7 @@ _NESTED = {
     "accuracy": ("top1", "top5", "n", "top1_low", "top1_high"),
     "vs_float": ("agreement", "sqnr_db", "n", "flipped", "newly_wrong", "newly_right"),
     "placement": ("on_device", "total"),
+    "ratio": ("baseline", "median", "low", "high", "n"),
 }
 _COLUMNS = (*_PLAIN, *(f"{group}.{name}" for group, names in _NESTED.items() for name in names))
 

@@ -152,6 +152,14 @@ def _agreement(row: Row) -> str:
     return "" if row.vs_float is None else _percent(row.vs_float.agreement)
 
 
+def _ratio(row: Row) -> str:
+    return "" if row.ratio is None else f"{row.ratio.median:.2f}"
+
+
+def _throughput(row: Row) -> str:
+    return _number(max((found.images_per_second for found in row.throughput), default=None))
+
+
 def _placement(row: Row) -> str:
     return "" if row.placement is None else f"{row.placement.on_device}/{row.placement.total}"
 
@@ -170,6 +178,8 @@ _COLUMNS = (
     _Column("first ms", lambda row: _number(row.first_run_ms), 10),
     _Column("p50 ms", _latency, 0),
     _Column("p90 ms", _p90, 6),
+    _Column("x fp32", _ratio, 2),
+    _Column("images/s", _throughput, 7),
     _Column("prep ms", lambda row: _middle(row.preprocess_ms), 9),
     _Column("peak MB", lambda row: _number(row.peak_rss_mb), 5),
     _Column("top-1 %", _top1, 1),

@@ -43,7 +43,7 @@ def render_html(report: Mapping[str, Any], *, title: str = "vitedge bench") -> s
         rows=rows_table(rows),
         charts=drawn.markup,
         messages=messages(report),
-        flips=flips(rows),
+        flips=flips(report),
         environment=environment(report["environment"]),
         script=drawn.script,
     )

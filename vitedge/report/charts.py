@@ -71,9 +71,13 @@ def draw(rows: Sequence[Row]) -> Drawing:
     if title is not None:
         specs = {"front": front(points, title)} | specs
         captions["front"] = f"{title} against latency; the area of a point is the size of the file"
+    if any(len(point.sustained) > 1 for point in points):
+        specs["sustained"] = sustained(points)
+        captions["sustained"] = "Median latency while running on, in windows of a few seconds"
     library = _library()
     if library is None:
         drawn = {"latencies": plain.distributions(points)}
+        specs.pop("sustained", None)  # plain drawings keep to what a glance needs
         if title is not None:
             drawn["front"] = plain.front(points, title)
     else:
@@ -86,7 +90,7 @@ def draw(rows: Sequence[Row]) -> Drawing:
 
 def front(points: Sequence[Point], title: str) -> Spec:
     """Quality against latency."""
-    x = _latency_axis(points, "Median latency, ms")
+    x = _latency_axis([point.median_ms for point in points], "Median latency, ms", "median_ms")
     y = {
         "field": "quality",
         "type": "quantitative",
@@ -141,7 +145,7 @@ def distributions(points: Sequence[Point]) -> Spec:
         "sort": None,
         "axis": {"labelLimit": 190, "grid": False},
     }
-    x = _latency_axis(points, "Latency, ms")
+    x = _latency_axis([row["ms"] for row in quantiles], "Latency, ms", "ms")
     colour = _format_colours(points) | {"legend": None}
     return {
         "$schema": f"https://vega.github.io/schema/vega-lite/v{VEGALITE_VERSION[0]}.json",
@@ -154,24 +158,52 @@ def distributions(points: Sequence[Point]) -> Spec:
             {
                 "data": {"values": quantiles},
                 "mark": {"type": "tick", "opacity": 0.35, "thickness": 2, "size": 18},
-                "encoding": {"x": x | {"field": "ms"}, "color": colour, "tooltip": _tooltip()},
+                "encoding": {"x": x, "color": colour, "tooltip": _tooltip()},
             },
             {
                 "data": {"values": [_fields(point) for point in points]},
                 "mark": {"type": "tick", "color": _INK, "thickness": 2, "size": 24},
-                "encoding": {"x": x, "tooltip": _tooltip()},
+                "encoding": {"x": x | {"field": "median_ms"}, "tooltip": _tooltip()},
             },
         ],
         "config": _CONFIG,
     }
 
 
-def _latency_axis(points: Sequence[Point], title: str) -> Spec:
-    values = [value for point in points for value in point.quantiles_ms(3)]
+def sustained(points: Sequence[Point]) -> Spec:
+    """How latency goes on over minutes."""
+    windows = [
+        {**_fields(point), "minute": minute, "ms": value}
+        for point in points
+        for minute, value in point.sustained
+    ]
+    x = {"field": "minute", "type": "quantitative", "title": "Minutes"}
+    y = _latency_axis([row["ms"] for row in windows], "Median latency, ms", "ms")
+    return {
+        "$schema": f"https://vega.github.io/schema/vega-lite/v{VEGALITE_VERSION[0]}.json",
+        "description": "Latency of each artefact while running on",
+        "data": {"values": windows},
+        "width": "container",
+        "height": 240,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "mark": {"type": "line", "point": True},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": _format_colours(points),
+            "strokeDash": {"field": "precision", "type": "nominal", "title": "Precision"},
+            "detail": {"field": "label", "type": "nominal"},
+            "tooltip": _tooltip(),
+        },
+        "config": _CONFIG,
+    }
+
+
+def _latency_axis(values: Sequence[float], title: str, field: str) -> Spec:
     wide = max(values) > _LOG_FROM_RATIO * min(values)
     scale: Spec = {"type": "log"} if wide else {"zero": True, "domainMax": 1.08 * max(values)}
     return {
-        "field": "median_ms",
+        "field": field,
         "type": "quantitative",
         "title": title,
         "scale": scale,

@@ -24,6 +24,7 @@ class Point:
         quality: Percent on the vertical axis, or None.
         size_mb: Size of the file.
         samples_ms: Its inferences, sorted.
+        sustained: Minutes and median milliseconds of each window of a long run, in order.
         details: What a tooltip shows, by name.
     """
 
@@ -39,6 +40,7 @@ class Point:
     quality: float | None
     size_mb: float
     samples_ms: tuple[float, ...]
+    sustained: tuple[tuple[float, float], ...]
     details: Mapping[str, str]
 
     def quantiles_ms(self, number: int) -> list[float]:
@@ -82,6 +84,10 @@ def _point(row: Row, has_accuracy: bool) -> Point:
         quality=quality,
         size_mb=float(row["size_mb"]),
         samples_ms=tuple(sorted(row.get("samples_ms", ()))),
+        sustained=tuple(
+            (float(window["minute"]), float(window["median_ms"]))
+            for window in row.get("sustained", ())
+        ),
         details={
             "latency": f"{median:#.3g} ms",
             "size": f"{row['size_mb']:#.3g} MB",

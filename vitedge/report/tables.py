@@ -88,10 +88,11 @@ def messages(report: Mapping[str, Any]) -> str:
     return f"<section><h2>To know</h2><ul>{listed}</ul></section>"
 
 
-def flips(rows: Sequence[Row]) -> str:
+def flips(report: Mapping[str, Any]) -> str:
     """For each row the images whose top class is not the reference's."""
+    thumbnails = report.get("thumbnails") or {}
     parts = []
-    for row in rows:
+    for row in report["rows"]:
         found = row["vs_float"]
         if not found or not found.get("flips"):
             continue
@@ -101,10 +102,10 @@ def flips(rows: Sequence[Row]) -> str:
         )
         if found.get("newly_wrong") is not None:
             summary += f" ({found['newly_wrong']} newly wrong, {found['newly_right']} newly right)"
-        body = "".join(_flip(flip) for flip in found["flips"])
+        body = "".join(_flip(flip, thumbnails) for flip in found["flips"])
         parts.append(
-            f"<details><summary>{summary}</summary><table><thead><tr><th>Image</th>"
-            "<th>Float32 says</th><th>Artefact says</th><th>Label</th></tr></thead>"
+            f'<details><summary>{summary}</summary><table class="flips"><thead><tr>'
+            "<th>Image</th><th>Float32 says</th><th>Artefact says</th><th>Label</th></tr></thead>"
             f"<tbody>{body}</tbody></table></details>"
         )
     if not parts:
@@ -129,9 +130,12 @@ def _in_words(value: object) -> str:
     return f"{value:.0f}" if isinstance(value, float) and value >= 100 else f"{value}"
 
 
-def _flip(flip: Mapping[str, Any]) -> str:
-    cells = (flip["image"], flip["reference"], flip["artifact"], flip["label"] or _MISSING)
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+def _flip(flip: Mapping[str, Any], thumbnails: Mapping[str, str]) -> str:
+    cells = [escape(flip[key] or _MISSING) for key in ("image", "reference", "artifact", "label")]
+    address = thumbnails.get(flip["image"], "")
+    if address.startswith("data:image/"):
+        cells[0] = f'<img src="{escape(address)}" alt=""> {cells[0]}'
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def number(value: float | None) -> str:
@@ -179,6 +183,18 @@ def _sqnr(row: Row) -> str:
     return "equal" if found["sqnr_db"] is None else f"{found['sqnr_db']:.1f}"
 
 
+def _ratio(row: Row) -> str:
+    found = row.get("ratio")
+    if not found:
+        return _MISSING
+    return f"{found['median']:.2f} ({found['low']:.2f}–{found['high']:.2f})"
+
+
+def _throughput(row: Row) -> str:
+    rates = [found["images_per_second"] for found in row.get("throughput", ())]
+    return number(max(rates, default=None))
+
+
 def _placement(row: Row) -> str:
     found = row["placement"]
     return f"{found['on_device']}/{found['total']}" if found else _MISSING
@@ -193,6 +209,9 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("Median ms", latency),
     ("p90 ms", _spread("p90")),
     ("p99 ms", _spread("p99")),
+    ("Time / float32", _ratio),
+    ("Images/s at best", _throughput),
+    ("mJ an image", lambda row: number(row.get("energy_mj"))),
     ("Peak memory MB", lambda row: number(row["peak_rss_mb"])),
     ("Top-1 % (95 % interval)", _top1),
     ("Top-5 %", _percent("accuracy", "top5")),
