@@ -233,37 +233,60 @@ class _Emitter:
             matrix = np.concatenate([layer.weight for layer in layers.values()], axis=1)
             weight = self._weight(f"{name}.weight", matrix)
             return self._node("Gemm", [x, weight, self._constant(f"{name}.bias", bias)], name)
-        product = self._integer_product(
-            x, integers, self.recipe.inputs.get(next(iter(layers))), name
-        )
-        return self._node("Add", [product, self._constant(f"{name}.bias", bias)], name)
-
-    def _integer_product(
-        self, x: str, weight: IntegerWeight, static: Range | None, name: str
-    ) -> str:
-        values = self._constant(f"{name}.weight", weight.values)
-        scale = self._constant(f"{name}.scale", weight.scale)
-        zeros = self._constant(f"{name}.weight_zero", np.zeros(len(weight.scale), np.int8))
+        static = self.recipe.inputs.get(next(iter(layers)))
         if static is not None:
-            step, zero = static.scale_and_zero_point()
-            x_scale = self._constant(f"{name}.x_scale", np.asarray(step, np.float32))
-            x_zero = self._constant(f"{name}.x_zero", np.asarray(zero, np.uint8))
-            quantized = self._node("QuantizeLinear", [x, x_scale, x_zero], f"{name}/quantized")
-            # ONNX Runtime turns this pair and the MatMul into one MatMulIntegerToFloat.
-            x = self._node("DequantizeLinear", [quantized, x_scale, x_zero], f"{name}/input")
-            matrix = self._node(
-                "DequantizeLinear", [values, scale, zeros], f"{name}/weight", axis=1
-            )
-            return self._node("MatMul", [x, matrix], f"{name}/product")
-        outputs = [f"{name}/quantized", f"{name}/x_scale", f"{name}/x_zero"]
-        self._node_many("DynamicQuantizeLinear", [x], outputs, f"{name}/quantize")
-        # ONNX Runtime fuses from here to the bias: DynamicQuantizeMatMul.
+            return self._static_product(x, integers, static, bias, name)
+        return self._dynamic_product(x, integers, bias, name)
+
+    def _static_product(
+        self, x: str, weight: IntegerWeight, covered: Range, bias: Array, name: str
+    ) -> str:
+        """Standard Q/DQ around a Gemm whose output stays float.
+
+        ONNX Runtime makes one QGemm of it, if the bias is an integer too: int32 in steps of both
+        scales' product.
+        """
+        step, zero = covered.scale_and_zero_point()
+        scale = self._constant(f"{name}.x_scale", np.asarray(step, np.float32))
+        zero_point = self._constant(f"{name}.x_zero", np.asarray(zero, np.uint8))
+        quantized = self._node("QuantizeLinear", [x, scale, zero_point], f"{name}/quantized")
+        steps = np.float32(step) * weight.scale
+        limits = np.iinfo(np.int32)
+        whole = np.rint(bias / steps.astype(np.float64)).clip(limits.min, limits.max)
+        inputs = [
+            self._node("DequantizeLinear", [quantized, scale, zero_point], f"{name}/input"),
+            self._dequantized(f"{name}.weight", weight.values, weight.scale, axis=1),
+            self._dequantized(f"{name}.bias", whole.astype(np.int32), steps, axis=0),
+        ]
+        return self._node("Gemm", inputs, name)
+
+    def _dequantized(self, name: str, values: npt.NDArray[Any], scale: Array, *, axis: int) -> str:
+        zeros = np.zeros(len(scale), values.dtype)
+        inputs = [
+            self._constant(f"{name}/integers", values),
+            self._constant(f"{name}/scale", scale),
+            self._constant(f"{name}/zero", zeros),
+        ]
+        return self._node("DequantizeLinear", inputs, name, axis=axis)
+
+    def _dynamic_product(self, x: str, weight: IntegerWeight, bias: Array, name: str) -> str:
+        """One uint8 scale per tensor, when it runs; ONNX Runtime fuses all but the first node."""
+        quantized, x_scale, x_zero = self._node_many(
+            "DynamicQuantizeLinear",
+            [x],
+            [f"{name}/quantized", f"{name}/x_scale", f"{name}/x_zero"],
+            f"{name}/quantize",
+        )
+        values = self._constant(f"{name}.weight", weight.values)
+        zeros = self._constant(f"{name}.weight_zero", np.zeros(len(weight.scale), np.int8))
         integers = self._node(
-            "MatMulInteger", [outputs[0], values, outputs[2], zeros], f"{name}/integers"
+            "MatMulInteger", [quantized, values, x_zero, zeros], f"{name}/integers"
         )
         wide = self._node("Cast", [integers], f"{name}/wide", to=1)
-        scales = self._node("Mul", [outputs[1], scale], f"{name}/scales")
-        return self._node("Mul", [wide, scales], f"{name}/product")
+        scale = self._constant(f"{name}.scale", weight.scale)
+        scales = self._node("Mul", [x_scale, scale], f"{name}/scales")
+        product = self._node("Mul", [wide, scales], f"{name}/product")
+        return self._node("Add", [product, self._constant(f"{name}.bias", bias)], name)
 
     def _norm(self, norm: Norm, x: str, name: str, kind: NormKind) -> str:
         gamma = self._constant(f"{name}.gamma", norm.gamma)
