@@ -65,7 +65,7 @@ class Assembler:
         start = streams[0]
         if structure.input_norm is not None:
             start = Place(structure.input_norm.piece.source, structure.input_norm.source)
-        embedding = embed(self._experiments, start)
+        embedding = embed(self._experiments, start, self._taken.neutral)
         head = read_head(
             self._experiments, tokens, embedding.prefix_rows, embedding.patch_rows, tail
         )

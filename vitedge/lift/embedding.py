@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,25 +47,35 @@ def as_model_input(pixels: Array, shape: tuple[int, int, int]) -> Array:
     return pixels.transpose(0, 3, 1, 2) if channels_first(shape) else pixels
 
 
-def embed(experiments: Experiments, target: Place) -> Embedding:
+def embed(experiments: Experiments, target: Place, neutral: Sequence[float]) -> Embedding:
     """Probes the way from the image to the tokens.
+
+    Args:
+        experiments: Access to the model.
+        target: The tokens.
+        neutral: Per channel, the input that the model's own arithmetic turns into zero. Probing
+            around it keeps a patch's other pixels out of the sum, and their rounding with them.
 
     Raises:
         NotAViTError: The tokens are not linear in patches that neither overlap nor leave gaps.
     """
-    return _Embedder(experiments, target).embed()
+    return _Embedder(experiments, target, neutral).embed()
 
 
 class _Embedder:
-    def __init__(self, experiments: Experiments, target: Place) -> None:
+    def __init__(
+        self, experiments: Experiments, target: Place, neutral: Sequence[float]
+    ) -> None:
         self._shape = experiments.probe.image_shape
         first = channels_first(self._shape)
         channels, height, width = self._shape if first else (self._shape[2], *self._shape[:2])
         self._size, self._channels = (height, width), channels
         self._experiments, self._target = experiments, target
         self._run = experiments.between([experiments.graph.image], [target.tensor])
-        n = experiments.batch_for(1)
-        self._black = self._tokens(np.zeros((n, height, width, channels), np.float32))[0]
+        self._neutral = np.asarray(neutral, np.float32)
+        blank = np.zeros((experiments.batch_for(1), height, width, channels), np.float32)
+        self._quiet = self._tokens(blank)[0]
+        self._black = self._tokens(blank - self._neutral)[0]
 
     def embed(self) -> Embedding:
         grid = self._grid()
@@ -78,7 +89,8 @@ class _Embedder:
         )
 
     def _tokens(self, pixels: Array) -> Array:
-        fed = as_model_input(pixels, self._shape)
+        """The tokens of an image that differs from the neutral one by these pixels."""
+        fed = as_model_input(pixels + self._neutral, self._shape)
         return self._target.layout.read(self._run(fed)[0])
 
     def _responding(self, pixels: Array) -> Array:
@@ -89,7 +101,7 @@ class _Embedder:
             part = pixels[start : start + n]
             padded = np.zeros((n, *pixels.shape[1:]), np.float32)
             padded[: len(part)] = part
-            answers.append((self._tokens(padded) != self._black).any(axis=2)[: len(part)])
+            answers.append((self._tokens(padded) != self._quiet).any(axis=2)[: len(part)])
         return np.concatenate(answers)
 
     def _grid(self) -> tuple[int, int]:
@@ -137,7 +149,7 @@ class _Embedder:
             patches = np.zeros((at_once, inputs), np.float32)
             patches[np.arange(count), start + np.arange(count)] = amplitude
             pixels = unpatchify(patches.reshape(n, len(rows), inputs), self._size, patch_size)
-            answers = (self._tokens(pixels) - self._black)[:, rows].reshape(at_once, -1)
+            answers = (self._tokens(pixels) - self._quiet)[:, rows].reshape(at_once, -1)
             weight[start : start + count] = answers[:count] / np.float32(amplitude)
         return Linear(weight, np.zeros(self._target.width, np.float32))
 
@@ -150,15 +162,15 @@ class _Embedder:
         n = self._experiments.batch_for(1)
         noise = np.random.default_rng(1).standard_normal((n, *self._size, self._channels))
         fed = (noise * AMPLITUDE).astype(np.float32)
-        answer = np.abs((self._tokens(fed) - self._black)[:, rows]).mean() / AMPLITUDE
-        wanted = 64 * max(1e-6, float(np.abs(self._black[rows]).max())) / max(1e-12, float(answer))
+        answer = np.abs((self._tokens(fed) - self._quiet)[:, rows]).mean() / AMPLITUDE
+        wanted = 64 * max(1e-6, float(np.abs(self._quiet[rows]).max())) / max(1e-12, float(answer))
         return float(2.0 ** np.clip(math.ceil(math.log2(wanted)), 10, 20))
 
     def _check(self, patch: Linear, rows: Array, patch_size: tuple[int, int]) -> None:
         n = self._experiments.batch_for(1)
         noise = np.random.default_rng(2).standard_normal((n, *self._size, self._channels))
         pixels = (noise * AMPLITUDE).astype(np.float32)
-        actual = (self._tokens(pixels) - self._black)[:, rows]
+        actual = (self._tokens(pixels) - self._quiet)[:, rows]
         expected = patchify(pixels, patch_size) @ patch.weight
         if not np.abs(actual - expected).max() <= AGREEMENT * np.abs(expected).max():
             raise NotAViTError("the tokens are not one linear function of each patch of pixels")

@@ -32,12 +32,14 @@ class InputRange:
         mean: Per channel, of pixels scaled to 0..1.
         std: Per channel.
         words: How it is known, for reports.
+        neutral: Per channel, the input that the model's own arithmetic turns into zero.
     """
 
     raw: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
     words: str
+    neutral: tuple[float, ...]
 
     def apply(self, pixels: Array) -> Array:
         """Raw pixels 0..255 ``(N, H, W, C)`` to what the model takes."""
@@ -63,21 +65,26 @@ def input_range(
     first = channels_first(shape)
     channels = shape[0] if first else shape[2]
     nothing, one = (0.0,) * channels, (1.0,) * channels
-    if mean is not None or std is not None:
-        return InputRange(False, mean or nothing, std or one, "normalised as given")
     found = _first_arithmetic(experiments)
+    factor, offset = found or (np.ones(channels), np.zeros(channels))
+    neutral = tuple(float(value) for value in -offset / factor)
+
+    def normalised(words: str, by: tuple[float, ...], over: tuple[float, ...]) -> InputRange:
+        return InputRange(False, by, over, words, neutral)
+
+    if mean is not None or std is not None:
+        return normalised("normalised as given", mean or nothing, std or one)
     if found is not None:
-        factor, offset = found
         if max(np.abs(offset).max(), np.abs(255 * factor + offset).max()) > _LARGEST_NORMALISED:
-            return InputRange(False, nothing, one, "takes 0..1 and normalises inside")
-        inner_std = 1 / (255 * factor)
-        mean = tuple(float(value) for value in np.round(-offset * inner_std, 6))
-        return InputRange(True, mean, tuple(map(float, np.round(inner_std, 6))), "normalises inside")
+            return normalised("takes 0..1 and normalises inside", nothing, one)
+        inner_mean = tuple(round(value / 255, 6) for value in neutral)
+        inner_std = tuple(round(1 / (255 * float(value)), 6) for value in factor)
+        return InputRange(True, inner_mean, inner_std, "normalises inside", neutral)
     if experiments.probe.takes_integers:
-        return InputRange(True, nothing, one, "takes integer pixels")
+        return InputRange(True, nothing, one, "takes integer pixels", neutral)
     if first and channels == 3:
-        return InputRange(False, IMAGENET_MEAN, IMAGENET_STD, "assumed: ImageNet's mean and std")
-    return InputRange(False, nothing, one, "assumed: pixels / 255")
+        return normalised("assumed: ImageNet's mean and std", IMAGENET_MEAN, IMAGENET_STD)
+    return normalised("assumed: pixels / 255", nothing, one)
 
 
 def _first_arithmetic(experiments: Experiments) -> tuple[Array, Array] | None:
@@ -94,8 +101,10 @@ def _first_arithmetic(experiments: Experiments) -> tuple[Array, Array] | None:
         image = run(np.full((n, *shape), value, np.float32))[0].reshape(n, *shape)[0]
         return image[:, 0, 0] if channels_first(shape) else image[0, 0]
 
+    # Far from zero, so that the offset does not round the factor.
+    far = 255.0 if experiments.probe.takes_integers else 65536.0
     offset = per_channel(0.0)
-    factor = per_channel(1.0) - offset
+    factor = (per_channel(far) - offset) / np.float32(far)
     return (factor, offset) if (factor > 0).all() else None
 
 
