@@ -74,7 +74,12 @@ def test_a_rewrite_leaves_its_argument_unchanged(rewrite: Rewrite) -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
-@pytest.mark.parametrize("rewrite", rewrites(), ids=lambda rewrite: rewrite.name)
+@pytest.mark.parametrize(
+    "rewrite",
+    # A basis that was changed can be changed again.
+    [each for each in rewrites() if not each.name.startswith(("rotate", "balance"))],
+    ids=lambda rewrite: rewrite.name,
+)
 def test_a_rewrite_applied_twice_is_applied_once(rewrite: Rewrite) -> None:
     once = rewrite.apply(random_vit())
     assert rewrite.apply(once) is once
