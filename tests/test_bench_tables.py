@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 
 import pytest
 
 from tests.bench_rows import make_report, make_row
 from vitedge.bench.csv_table import render_csv
+from vitedge.bench.markdown_table import render_markdown
 from vitedge.bench.results import Ratio, Report, Throughput
 from vitedge.bench.table import notes, render_table
 
@@ -49,6 +51,16 @@ def test_times_in_turns_and_in_parallel_have_columns_when_measured() -> None:
     assert {"0.37", "90.0"} <= set(text.split())
     (line,) = csv.DictReader(io.StringIO(render_csv(report)))
     assert (line["ratio.baseline"], line["ratio.low"]) == ("base", "0.36")
+
+
+def test_markdown_is_a_table_that_names_cannot_break_out_of() -> None:
+    row = make_row(artifact="a|b<img>*.tflite", message="see <script>")
+    head, rule, line, *_ = render_markdown(replace(make_report(), rows=(row,))).splitlines()
+    assert "a\\|b\\<img\\>\\*.tflite" in line
+    assert "\\<script\\>" in render_markdown(replace(make_report(), rows=(row,)))
+    cells = [len(re.split(r"(?<!\\)\|", part)) for part in (head, rule, line)]
+    assert cells[0] == cells[1] == cells[2]
+    assert "A CPU \\<with\\> brackets, 2 of 2 cores" in render_markdown(make_report())
 
 
 def test_columns_that_are_empty_in_every_row_are_left_out() -> None:

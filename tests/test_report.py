@@ -15,6 +15,7 @@ import pytest
 from tests.bench_rows import FLIP, failed_row, make_report, make_row
 from vitedge.bench.results import Ratio, Row, Status, Throughput, VsFloat, Window
 from vitedge.report import render_html
+from vitedge.report.points import front_of, timed_points
 from vitedge.report.summary import summary
 from vitedge.spec import Precision
 
@@ -126,6 +127,17 @@ def test_flipped_images_have_thumbnails_that_can_be_nothing_but_images(library: 
     assert read(render_html(values)).loads == ["data:image/jpeg;base64,QUJD"]
     values["thumbnails"] = {FLIP.image: "https://example.org/spy.gif"}
     assert read(render_html(values)).loads == []
+
+
+def test_the_front_holds_what_nothing_beats_in_both() -> None:
+    def row(name: str, median_ms: float, agreement: float) -> Row:
+        return make_row(
+            median_ms, artifact=name, accuracy=None, vs_float=VsFloat(agreement, 20.0, 100)
+        )
+
+    rows = [row("slow", 30, 99), row("fast", 10, 97), row("beaten", 31, 98), row("best", 40, 100)]
+    points = timed_points(report_values(*rows)["rows"])
+    assert [point.label.split(",")[0] for point in front_of(points)] == ["fast", "slow", "best"]
 
 
 def test_the_summary_names_the_fastest_that_is_faithful() -> None:

@@ -24,7 +24,7 @@ _COLUMN_GAP, _EDGES = 2, 2
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
     """A column and when to leave it out.
 
     Attributes:
@@ -54,8 +54,7 @@ def render_table(report: Report, width: int | None = None) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    rows = _below_common_folder(report.rows)
-    columns = [column for column in _COLUMNS if any(column.cell(row) for row in rows)]
+    rows, columns = filled(report)
     if width is not None:
         columns = _fitting(columns, rows, width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -74,6 +73,12 @@ def render_table(report: Report, width: int | None = None) -> Table:
     return table
 
 
+def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
+    """The rows, named below the folder that they share, and the columns that are not empty."""
+    rows = _below_common_folder(report.rows)
+    return rows, [column for column in _COLUMNS if any(column.cell(row) for row in rows)]
+
+
 def notes(report: Report) -> tuple[str, ...]:
     """What the table has no room for: messages, unstable times, unreadable images."""
     found = []
@@ -89,7 +94,7 @@ def notes(report: Report) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _fitting(columns: list[_Column], rows: tuple[Row, ...], width: int) -> list[_Column]:
+def _fitting(columns: list[Column], rows: tuple[Row, ...], width: int) -> list[Column]:
     kept = list(columns)
     while sum(_width(column, rows) for column in kept) + _EDGES > width:
         least = max(kept, key=lambda column: column.rank)
@@ -99,7 +104,7 @@ def _fitting(columns: list[_Column], rows: tuple[Row, ...], width: int) -> list[
     return kept
 
 
-def _width(column: _Column, rows: tuple[Row, ...]) -> int:
+def _width(column: Column, rows: tuple[Row, ...]) -> int:
     return max(len(column.title), *(len(column.cell(row)) for row in rows)) + _COLUMN_GAP
 
 
@@ -171,21 +176,21 @@ def _sqnr(row: Row) -> str:
 
 
 _COLUMNS = (
-    _Column("artifact", lambda row: row.artifact, 0, is_number=False),
-    _Column("target", lambda row: str(row.target), 0, is_number=False),
-    _Column("MB", lambda row: _number(row.size_mb), 3),
-    _Column("load ms", lambda row: _number(row.load_ms), 8),
-    _Column("first ms", lambda row: _number(row.first_run_ms), 10),
-    _Column("p50 ms", _latency, 0),
-    _Column("p90 ms", _p90, 6),
-    _Column("x fp32", _ratio, 2),
-    _Column("images/s", _throughput, 7),
-    _Column("prep ms", lambda row: _middle(row.preprocess_ms), 9),
-    _Column("peak MB", lambda row: _number(row.peak_rss_mb), 5),
-    _Column("top-1 %", _top1, 1),
-    _Column("top-5 %", _top5, 11),
-    _Column("agree %", _agreement, 2),
-    _Column("SQNR dB", _sqnr, 4),
-    _Column("on device", _placement, 7),
-    _Column("status", lambda row: str(row.status), 0, is_number=False),
+    Column("artifact", lambda row: row.artifact, 0, is_number=False),
+    Column("target", lambda row: str(row.target), 0, is_number=False),
+    Column("MB", lambda row: _number(row.size_mb), 3),
+    Column("load ms", lambda row: _number(row.load_ms), 8),
+    Column("first ms", lambda row: _number(row.first_run_ms), 10),
+    Column("p50 ms", _latency, 0),
+    Column("p90 ms", _p90, 6),
+    Column("x fp32", _ratio, 2),
+    Column("images/s", _throughput, 7),
+    Column("prep ms", lambda row: _middle(row.preprocess_ms), 9),
+    Column("peak MB", lambda row: _number(row.peak_rss_mb), 5),
+    Column("top-1 %", _top1, 1),
+    Column("top-5 %", _top5, 11),
+    Column("agree %", _agreement, 2),
+    Column("SQNR dB", _sqnr, 4),
+    Column("on device", _placement, 7),
+    Column("status", lambda row: str(row.status), 0, is_number=False),
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitedge.report import plain
-from vitedge.report.points import Point, quality_title, timed_points
+from vitedge.report.points import Point, front_of, quality_title, timed_points
 
 Row = Mapping[str, Any]
 Spec = dict[str, Any]
@@ -70,7 +70,10 @@ def draw(rows: Sequence[Row]) -> Drawing:
     }
     if title is not None:
         specs = {"front": front(points, title)} | specs
-        captions["front"] = f"{title} against latency; the area of a point is the size of the file"
+        captions["front"] = (
+            f"{title} against latency; the area of a point is the size of the file, and along "
+            "the dashed line nothing is both faster and better"
+        )
     if any(len(point.sustained) > 1 for point in points):
         specs["sustained"] = sustained(points)
         captions["sustained"] = "Median latency while running on, in windows of a few seconds"
@@ -105,6 +108,11 @@ def front(points: Sequence[Point], title: str) -> Spec:
         "height": 340,
         "autosize": {"type": "fit-x", "contains": "padding"},
         "layer": [
+            {
+                "data": {"values": [_fields(point) for point in front_of(points)]},
+                "mark": {"type": "line", "color": _INK, "opacity": 0.45, "strokeDash": [4, 4]},
+                "encoding": {"x": x, "y": y},
+            },
             {
                 "mark": {"type": "point", "filled": True, "opacity": 0.9},
                 "encoding": {

@@ -59,6 +59,16 @@ def timed_points(rows: Sequence[Row]) -> list[Point]:
     return [_point(row, has_accuracy) for row in timed]
 
 
+def front_of(points: Sequence[Point]) -> list[Point]:
+    """The points that no other beats in both latency and quality, the fastest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.median_ms, -(point.quality or 0.0))):
+        is_better = not front or (point.quality or 0.0) > (front[-1].quality or 0.0)
+        if point.quality is not None and is_better:
+            front.append(point)
+    return front
+
+
 def quality_title(points: Sequence[Point]) -> str | None:
     """Name of the vertical axis; None when no point has a quality."""
     if all(point.quality is None for point in points):
