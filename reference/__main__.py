@@ -5,26 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from reference import (
-    make_google_npz,
-    make_hugging_face,
-    make_keras_hub,
-    make_timm,
-    make_torchvision,
-    make_vit_keras,
-    make_vit_tutorial,
-)
+from reference import make_timm
 from reference.golden import SMALL
-
-MAKERS = (
-    make_google_npz,
-    make_hugging_face,
-    make_keras_hub,
-    make_timm,
-    make_torchvision,
-    make_vit_keras,
-    make_vit_tutorial,
-)
+from reference.makers import MAKERS
 
 
 def main() -> None:
@@ -36,4 +19,5 @@ def main() -> None:
     make_timm.make_positions(output / "positions.npz")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -67,8 +67,12 @@ def _case(folder: Path) -> GoldenCase:
     )
 
 
-def assert_imported(case: GoldenCase) -> None:
-    """Imports a case and compares all that is known of it."""
+def assert_imported(case: GoldenCase) -> float:
+    """Imports a case and compares all that is known of it.
+
+    Returns:
+        The largest difference of any logit, divided by the range of the logits.
+    """
     recognizing = [
         importer.name
         for importer in importers()
@@ -84,5 +88,6 @@ def assert_imported(case: GoldenCase) -> None:
     for field, value in case.preprocessing.items():
         assert found[field] == (tuple(value) if isinstance(value, list) else value), field
     images, logits = case.expected()
-    difference = np.abs(forward(vit, images) - logits).max() / np.ptp(logits)
+    difference = float(np.abs(forward(vit, images) - logits).max() / np.ptp(logits))
     assert difference <= TOLERANCE
+    return difference

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,26 @@ def test_flipped_bytes_give_a_model_or_one_clear_error(case: GoldenCase, tmp_pat
             with contextlib.suppress(VitedgeError):
                 read_by_name(model, case)
         damaged.write_bytes(data.tobytes())
+
+
+def test_neither_engines_nor_the_files_own_code_are_needed() -> None:
+    # A SavedModel's variables are in a format that TensorFlow alone reads.
+    paths = [str(case.model) for case in CASES if "saved_model" not in case.name]
+    options = [case.options.heads for case in CASES if "saved_model" not in case.name]
+    program = f"""
+import pathlib, sys
+from vitedge.importers import ImportOptions, importers
+for path, heads in zip({paths!r}, {options!r}):
+    path = pathlib.Path(path)
+    found = next(importer for importer in importers() if importer.recognizes(path))
+    found.read(path, ImportOptions(heads=heads))
+loaded = {{"keras", "tensorflow", "torch", "keras_hub", "tf_keras"}} & sys.modules.keys()
+sys.exit(f"loaded {{loaded}}" if loaded else 0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_file_and_a_folder_of_no_model_are_nobodys(tmp_path: Path) -> None:

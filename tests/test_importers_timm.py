@@ -111,14 +111,11 @@ def test_a_hub_folder_brings_preprocessing_and_labels(tmp_path: Path) -> None:
     assert vit.preprocessing.interpolation is Interpolation.BILINEAR
 
 
-def test_deit_tiny_is_right_about_real_photos() -> None:
-    data = Path(__file__).parents[2] / "shared" / "data"
-    if not data.is_dir():
-        pytest.skip(f"there is no real data at '{data}'")
-    vit = read_model(data / "deit_tiny" / "deit_tiny_patch16_224.safetensors").vit
+def test_deit_tiny_is_right_about_real_photos(shared_data: Path) -> None:
+    vit = read_model(shared_data / "deit_tiny" / "deit_tiny_patch16_224.safetensors").vit
     assert vit.config.heads == 3
     assert vit.preprocessing.resize == 248
-    folder = data / "imagenet_photos" / "validation"
+    folder = shared_data / "imagenet_photos" / "validation"
     lines = (folder / "labels.csv").read_text().splitlines()[1:33]
     names, labels = zip(*(line.split(",")[:2] for line in lines), strict=True)
     logits = forward(vit, vit.preprocessing.batch([folder / name for name in names]))

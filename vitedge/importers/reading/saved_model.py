@@ -37,7 +37,7 @@ def open_variables(folder: Path) -> Iterator[Tensors]:
         import tensorflow as tf
     except ImportError as error:
         raise missing_package("tensorflow", "convert") from error
-    damage = (tf.errors.OpError, ValueError, RuntimeError, TypeError)
+    damage = (tf.errors.OpError, ValueError, RuntimeError, TypeError, IndexError)
     suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
 
     def damaged(error: BaseException) -> ModelError:
@@ -46,6 +46,8 @@ def open_variables(folder: Path) -> Iterator[Tensors]:
 
     try:
         reader = tf.train.load_checkpoint(str(folder / _VARIABLES))
+        # TensorFlow writes it last, so a file that has lost its end lacks it.
+        reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
         shapes = {
             name.removesuffix(suffix): tuple(shape)
             for name, shape in reader.get_variable_to_shape_map().items()
