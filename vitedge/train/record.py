@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitedge.errors import DataError, UsageError
-from vitedge.staging import write_whole
+from vitedge.staging import publish, staging, write_whole
 from vitedge.train.progress import Epoch, history_csv
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 STATE_FILE = "state.npz"
 LOG_FILE = "log.csv"
+EVENTS_FILE = "events.out.tfevents.vitedge"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,6 @@ class Record:
 
     def __init__(self, folder: Path, run: str) -> None:
         self._folder, self._run = folder, run
-        self._writer: Any = None
 
     def write(self, standing: Standing) -> None:
         """Replaces the state and the log, each in one step.
@@ -75,7 +75,9 @@ class Record:
         np.savez(content, about=np.array(json.dumps(about)), **arrays)
         write_whole(self._folder / STATE_FILE, content.getvalue())
         write_whole(self._folder / LOG_FILE, history_csv(standing.history))
-        self._write_events(standing.history[-1])
+        with staging(self._folder) as staged:
+            _events(standing.history, staged / EVENTS_FILE)
+            publish([staged / EVENTS_FILE], self._folder)
 
     def read(self) -> Standing:
         """Where the run stood.
@@ -105,17 +107,29 @@ class Record:
             )
         return standing
 
-    def _write_events(self, epoch: Epoch) -> None:
-        """Adds an epoch to TensorBoard's log."""
-        import tensorflow as tf
 
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self._folder))
-        with self._writer.as_default(step=epoch.number):
-            for name in ("loss", "accuracy", "held_out_accuracy", "images_per_second"):
-                if (value := getattr(epoch, name)) is not None:
-                    tf.summary.scalar(name, value)
-        self._writer.flush()
+def _events(history: Sequence[Epoch], path: Path) -> None:
+    """Writes the history as TensorBoard reads it: TFRecords of TensorFlow's ``event.proto``.
+
+    ``tf.summary`` would need the package tensorboard only to write these same records, and would
+    repeat epochs after a resumption.
+    """
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(tf.compat.v1.Event(file_version="brain.Event:2").SerializeToString())
+        for epoch in history:
+            values = [
+                tf.compat.v1.Summary.Value(tag=tag, simple_value=value)
+                for tag in ("loss", "accuracy", "held_out_accuracy", "images_per_second")
+                if (value := getattr(epoch, tag)) is not None
+            ]
+            event = tf.compat.v1.Event(
+                wall_time=epoch.seconds,
+                step=epoch.number,
+                summary=tf.compat.v1.Summary(value=values),
+            )
+            writer.write(event.SerializeToString())
 
 
 def _numbered(arrays: Any, name: str) -> list[Any]:

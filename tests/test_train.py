@@ -1,0 +1,317 @@
+"""Training runs from end to end, on models and sets small enough to be quick."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vitedge.data import ArraySamples, ImageSet, Sample, digits
+from vitedge.errors import DataError, UsageError, VitedgeError
+from vitedge.preprocess import Preprocessing
+from vitedge.presets import initialize
+from vitedge.train import Augmentation, Distillation, Epoch, Recipe, Step, Trained, adapt, train
+from vitedge.train.digits import digits_recipe, digits_vit
+from vitedge.vit import ViT, ViTConfig, forward
+
+LABELS = ("left", "right", "top")
+
+
+def small_vit(seed: int = 0, classes: int = 3) -> ViT:
+    config = ViTConfig(
+        image_size=(8, 8),
+        patch_size=(4, 4),
+        channels=1,
+        dim=16,
+        depth=2,
+        heads=2,
+        head_dim=8,
+        mlp_dim=16,
+        classes=classes,
+    )
+    grey = Preprocessing(size=(8, 8), channels=1, mean=(0.5,), std=(0.25,))
+    return initialize(config, grey, LABELS[:classes], seed=seed)
+
+
+def halves(count: int = 192, seed: int = 0) -> ImageSet:
+    """Noise with one bright half: left, right or top."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 40, (count, 8, 8), np.uint8)
+    labels = np.arange(count) % 3
+    pixels[labels == 0, :, :4] += 150
+    pixels[labels == 1, :, 4:] += 150
+    pixels[labels == 2, :4] += 150
+    return ImageSet("halves", ArraySamples(pixels, labels), LABELS)
+
+
+QUICK = Recipe(epochs=3, batch_size=32, learning_rate=5e-3, warmup_epochs=0.5)
+EVERYTHING = replace(
+    QUICK,
+    stochastic_depth=0.2,
+    average=0.9,
+    balance_classes=True,
+    layer_decay=0.7,
+    augmentation=Augmentation(
+        crop=0.7, flip=False, operations=1, shift=0.1, rotation=5, zoom=0.1, mixup=0.2, cutmix=0.5
+    ),
+)
+
+
+def assert_same_weights(first: ViT, second: ViT) -> None:
+    for (name, array), (_, other) in zip(first.named_arrays(), second.named_arrays(), strict=True):
+        np.testing.assert_array_equal(array, other, err_msg=name)
+
+
+def accuracy(vit: ViT, images: ImageSet) -> float:
+    pixels = vit.preprocessing.batch([sample.image for sample in images.samples])
+    labels = [sample.label for sample in images.samples]
+    return float((forward(vit, pixels).argmax(-1) == labels).mean())
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    return train(small_vit(), halves(), replace(QUICK, epochs=20), held_out=halves(30, seed=1))
+
+
+def test_a_model_learns_what_it_is_shown(trained):
+    assert trained.history[-1].loss < trained.history[0].loss
+    # Three classes that one look tells apart; chance would be a third.
+    assert trained.history[-1].held_out_accuracy > 0.95
+
+
+def test_the_accuracy_reported_is_that_of_the_model_returned(trained):
+    assert accuracy(trained.vit, halves(30, seed=1)) == trained.held_out_accuracy
+
+
+def test_the_best_epoch_is_kept(trained):
+    assert trained.held_out_accuracy == max(each.held_out_accuracy for each in trained.history)
+
+
+def test_the_last_epoch_is_kept_on_request():
+    recipe = replace(QUICK, keep_best=False, learning_rate=0.3)
+    result = train(small_vit(), halves(), recipe, held_out=halves(30, seed=1))
+    assert result.held_out_accuracy == result.history[-1].held_out_accuracy
+
+
+def test_the_start_is_left_unchanged():
+    start = small_vit()
+    train(start, halves(), replace(QUICK, epochs=1, warmup_epochs=0))
+    assert_same_weights(start, small_vit())
+
+
+def test_progress_is_told_step_by_step_and_epoch_by_epoch():
+    steps: list[Step] = []
+    epochs: list[Epoch] = []
+    result = train(small_vit(), halves(), QUICK, on_step=steps.append, on_epoch=epochs.append)
+    assert [(step.done, step.of) for step in steps] == [(done, 18) for done in range(1, 19)]
+    assert tuple(epochs) == result.history
+    assert [epoch.number for epoch in epochs] == [1, 2, 3]
+    assert steps[-1].seconds_left == 0
+    assert all(epoch.held_out_accuracy is None for epoch in epochs)
+
+
+def tensorboard_losses(folder: Path) -> list[float]:
+    (path,) = folder.glob("*tfevents*")
+    events = tf.compat.v1.train.summary_iterator(str(path))
+    return [
+        value.simple_value
+        for event in events
+        for value in event.summary.value
+        if value.tag == "loss"
+    ]
+
+
+@pytest.mark.parametrize("recipe", [QUICK, EVERYTHING], ids=["plain", "everything on"])
+def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, recipe):
+    held_out = halves(30, seed=1)
+    whole = train(small_vit(), halves(), recipe, held_out=held_out)
+
+    def interrupt(epoch: Epoch) -> None:
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_vit(), halves(), recipe, held_out=held_out, folder=tmp_path, on_epoch=interrupt)
+    resumed = train(small_vit(), halves(), recipe, held_out=held_out, folder=tmp_path, resume=True)
+    assert_same_weights(resumed.vit, whole.vit)
+    assert [epoch.loss for epoch in resumed.history] == [epoch.loss for epoch in whole.history]
+    with (tmp_path / "log.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["loss"]) for row in rows] == [epoch.loss for epoch in whole.history]
+    assert tensorboard_losses(tmp_path) == pytest.approx(
+        [epoch.loss for epoch in whole.history],
+        rel=1e-6,  # TensorBoard's numbers are float32
+    )
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.test_train import QUICK, halves, small_vit
+from vitedge.train import train
+train(small_vit(), halves(), QUICK, folder=Path(sys.argv[1]), resume=sys.argv[2] == "resume")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_result(tmp_path):
+    def start(how: str) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        command = [sys.executable, "-c", KILLED, str(tmp_path), how]
+        return subprocess.Popen(command, env=environment)
+
+    process = start("anew")
+    deadline = time.monotonic() + 120  # a busy machine takes a while to import TensorFlow
+    while not (tmp_path / "state.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert start("resume").wait() == 0
+    whole = train(small_vit(), halves(), QUICK)
+    resumed = train(small_vit(), halves(), QUICK, folder=tmp_path, resume=True)
+    assert_same_weights(resumed.vit, whole.vit)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one epoch."""
+    folder = tmp_path_factory.mktemp("run")
+    train(small_vit(), halves(), replace(QUICK, epochs=1), folder=folder)
+    return folder
+
+
+class TestResuming:
+    def test_needs_a_run(self, tmp_path):
+        with pytest.raises(UsageError, match="no run to resume"):
+            train(small_vit(), halves(), QUICK, folder=tmp_path, resume=True)
+
+    def test_needs_a_folder(self):
+        with pytest.raises(UsageError, match="name its folder"):
+            train(small_vit(), halves(), QUICK, resume=True)
+
+    def test_refuses_another_run(self, finished):
+        with pytest.raises(UsageError, match="another model, recipe or set"):
+            train(small_vit(), halves(), QUICK, folder=finished, resume=True)
+
+    def test_refuses_a_damaged_state(self, finished, tmp_path):
+        whole = (finished / "state.npz").read_bytes()
+        (tmp_path / "state.npz").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DataError, match="is damaged"):
+            train(small_vit(), halves(), replace(QUICK, epochs=1), folder=tmp_path, resume=True)
+
+    def test_a_finished_run_gives_its_result_again(self, finished):
+        recipe = replace(QUICK, epochs=1)
+        again = train(small_vit(), halves(), recipe, folder=finished, resume=True)
+        assert_same_weights(again.vit, train(small_vit(), halves(), recipe).vit)
+
+
+class TestFreezing:
+    def test_the_head_alone_learns_on_features_computed_once(self, trained):
+        start = adapt(trained.vit, LABELS[:2])
+        images = halves(60)
+        pair = ImageSet("pair", [s for s in images.samples if s.label < 2], LABELS[:2])
+        recipe = replace(QUICK, epochs=10, trainable_blocks=0, learning_rate=0.02)
+        result = train(start, pair, recipe, held_out=pair)
+        assert result.held_out_accuracy > 0.95  # the features already tell the two apart
+        assert (result.vit.head.weight != start.head.weight).all()
+        unchanged = replace(result.vit, head=start.head)
+        assert_same_weights(unchanged, start)
+
+    def test_the_last_blocks_learn_and_the_first_do_not(self):
+        start = small_vit()
+        vit = train(start, halves(), replace(QUICK, epochs=1, trainable_blocks=1)).vit
+        after = dict(vit.named_arrays())
+        changed = {name for name, array in start.named_arrays() if (array != after[name]).any()}
+        assert {name.split(".")[0] for name in changed} == {"blocks", "norm", "head"}
+        assert not any(name.startswith("blocks.0") for name in changed)
+
+    def test_more_blocks_than_there_are_is_an_error(self):
+        with pytest.raises(UsageError, match="3 trainable blocks of a model that has 2"):
+            train(small_vit(), halves(), replace(QUICK, trainable_blocks=3))
+
+
+class TestTeacher:
+    @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
+    def test_a_student_learns_from_its_teacher_alone(self, trained, hard):
+        # Labels that are all the same teach nothing; with share 1 only the teacher counts.
+        images = halves()
+        unlabelled = ImageSet("one class", [replace(s, label=0) for s in images.samples])
+        recipe = replace(
+            QUICK, epochs=20, distillation=Distillation(hard=hard, share=1.0, temperature=2.0)
+        )
+        result = train(small_vit(seed=1), unlabelled, recipe, teacher=trained.vit)
+        assert accuracy(result.vit, images) > 0.9  # chance, or label 0, would be a third
+
+    def test_of_other_classes_is_refused(self, trained):
+        with pytest.raises(UsageError, match=r"teacher has 3 classes .* student 2"):
+            train(small_vit(classes=2), halves(), QUICK, teacher=trained.vit)
+
+    def test_cannot_help_the_head_alone(self, trained):
+        with pytest.raises(UsageError, match="only the head learns"):
+            train(small_vit(), halves(), replace(QUICK, trainable_blocks=0), teacher=trained.vit)
+
+
+class TestBadInput:
+    def test_a_lost_loss_stops_the_run_and_says_what_to_change(self):
+        recipe = replace(QUICK, learning_rate=1e3, warmup_epochs=0, gradient_clip=1e12, epochs=30)
+        start = small_vit()
+        broken = replace(start, head=replace(start.head, bias=np.full(3, np.inf, np.float32)))
+        with pytest.raises(VitedgeError, match=r"epoch 1: lower the learning rate \(now 1000\)"):
+            train(broken, halves(), recipe)
+
+    def test_an_image_that_cannot_be_decoded_is_named(self):
+        images = halves()
+        samples = [*images.samples[:-1], Sample("broken", b"no image", 0)]
+        with pytest.raises(DataError, match="8 bytes is not an image"):
+            train(small_vit(), ImageSet("broken", samples), QUICK)
+
+    @pytest.mark.parametrize(
+        ("label", "message"),
+        [(None, "'odd' of 'set' has no label"), (3, "has a label 3, the model has 3 classes")],
+    )
+    def test_a_label_that_does_not_fit_is_refused(self, label, message):
+        samples = [Sample("odd", np.zeros((8, 8), np.uint8), label)]
+        with pytest.raises(DataError, match=message):
+            train(small_vit(), ImageSet("set", samples), QUICK)
+
+    def test_an_empty_set_is_refused(self):
+        with pytest.raises(DataError, match="holds no images"):
+            train(small_vit(), ImageSet("set", ()), QUICK)
+
+
+class TestAdapting:
+    def test_other_classes_get_a_fresh_head(self):
+        adapted = adapt(small_vit(), ("a", "b", "c", "d"))
+        assert adapted.labels == ("a", "b", "c", "d")
+        assert adapted.head.weight.shape == (16, 4)
+        assert_same_weights(
+            replace(small_vit(), head=adapted.head, labels=(), config=adapted.config), adapted
+        )
+
+    def test_the_same_classes_keep_the_head(self):
+        assert adapt(small_vit(), LABELS).head.weight is not None
+        assert_same_weights(adapt(small_vit(), LABELS), small_vit())
+
+    def test_another_size_interpolates_the_positions(self):
+        vit = small_vit()
+        adapted = adapt(vit, LABELS, image_size=(16, 16))
+        assert adapted.positions.shape == (16, 16)
+        assert adapted.preprocessing.size == (16, 16)
+        # Interpolation keeps the mean over the grid, up to the borders' weights.
+        np.testing.assert_allclose(adapted.positions.mean(0), vit.positions.mean(0), atol=0.02)
+
+
+@pytest.mark.slow
+def test_the_demos_digits_reach_97_percent():
+    training, held_out = digits()
+    result = train(digits_vit(), training, digits_recipe(), held_out=held_out)
+    assert result.held_out_accuracy >= 0.97
