@@ -44,13 +44,14 @@ class Trouble:
     device: str
     status: Status
     words: str
+    timeout_seconds: float = 60
 
 
 TROUBLES = [
     Trouble("abort", Status.CRASHED, "SIGABRT"),
     Trouble("segfault", Status.CRASHED, "SIGSEGV"),
     Trouble("exit", Status.CRASHED, "exit code 3; it said: the vendor's licence has expired"),
-    Trouble("hang", Status.TIMEOUT, "no sign of life for 4 s"),
+    Trouble("hang", Status.TIMEOUT, "no sign of life for 8 s", timeout_seconds=8),
     Trouble("refusing", Status.ERROR, "the fake refuses '"),
     Trouble("missing", Status.UNAVAILABLE, "no fake driver. Run: pip install fake"),
     Trouble("fragile", Status.UNAVAILABLE, "SIGABRT"),
@@ -66,7 +67,7 @@ def test_a_device_in_trouble_is_a_row_that_says_so_beside_a_good_one(
     trouble: Trouble, fake_runtime: object, tmp_path: Path
 ) -> None:
     artifact = save_onnx(tmp_path / "model.onnx")
-    options = BenchOptions(threads=1, runs=3, timeout_seconds=4)
+    options = BenchOptions(threads=1, runs=3, timeout_seconds=trouble.timeout_seconds)
     targets = [Target("fake", trouble.device), Target("fake", "good")]
     bad, good = run_bench([artifact], targets, options=options).rows
     assert (bad.status, good.status) == (trouble.status, Status.OK)

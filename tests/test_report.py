@@ -15,7 +15,7 @@ import pytest
 from tests.bench_rows import FLIP, failed_row, make_report, make_row
 from vitedge.bench.results import Ratio, Row, Status, Throughput, VsFloat, Window
 from vitedge.report import render_html
-from vitedge.report.points import front_of, timed_points
+from vitedge.report.points import front_of, labelled, timed_points
 from vitedge.report.summary import summary
 from vitedge.spec import Precision
 
@@ -127,6 +127,27 @@ def test_flipped_images_have_thumbnails_that_can_be_nothing_but_images(library: 
     assert read(render_html(values)).loads == ["data:image/jpeg;base64,QUJD"]
     values["thumbnails"] = {FLIP.image: "https://example.org/spy.gif"}
     assert read(render_html(values)).loads == []
+
+
+def test_the_summary_claims_no_speed_that_it_is_not_sure_of() -> None:
+    base = make_row(27.0, artifact="base", precision=Precision.FP32)
+    shaky = make_row(10.0, unstable="the median drifted")
+    words = summary(report_values(base, shaky)["rows"])
+    assert "as fast as" not in words
+    assert "not quiet" in words
+    in_turns = make_row(10.0, ratio=Ratio("base", 0.5, 0.4, 0.625, 10))
+    words = summary(report_values(base, in_turns)["rows"])
+    assert "2.00 x as fast as base (1.60 to 2.50)" in words
+
+
+def test_labels_of_neighbours_do_not_lie_on_one_another() -> None:
+    def row(median_ms: float, precision: Precision) -> Row:
+        return make_row(median_ms, precision=precision)
+
+    rows = [row(10, Precision.FP16), row(10.2, Precision.FP16), row(10.4, Precision.INT8)]
+    above, below = labelled(timed_points(report_values(*rows, row(40, Precision.FP16))["rows"]))
+    assert [point.precision for point in above] == ["fp16", "fp16"]
+    assert [point.precision for point in below] == ["int8"]
 
 
 def test_the_front_holds_what_nothing_beats_in_both() -> None:

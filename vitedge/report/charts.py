@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitedge.report import plain
-from vitedge.report.points import Point, front_of, quality_title, timed_points
+from vitedge.report.points import Point, front_of, labelled, quality_title, timed_points
 
 Row = Mapping[str, Any]
 Spec = dict[str, Any]
@@ -43,6 +43,10 @@ _CONFIG = {
         "symbolBaseFillColor": _INK,
         "symbolBaseStrokeColor": _INK,
         "orient": "bottom",
+        "direction": "horizontal",
+        "columns": 3,
+        # One legend below the other: side by side they are too wide for a phone.
+        "layout": {"bottom": {"direction": "vertical", "anchor": "start"}},
         "labelLimit": 260,
     },
     "text": {"color": _INK},
@@ -130,12 +134,21 @@ def front(points: Sequence[Point], title: str) -> Spec:
                     "tooltip": _tooltip(),
                 },
             },
-            {
-                "mark": {"type": "text", "dy": -18, "baseline": "bottom", "fontSize": 12},
-                "encoding": {"x": x, "y": y, "text": {"field": "precision"}},
-            },
+            _labels(points, x, y, above=True),
+            _labels(points, x, y, above=False),
         ],
         "config": _CONFIG,
+    }
+
+
+def _labels(points: Sequence[Point], x: Spec, y: Spec, *, above: bool) -> Spec:
+    mark: Spec = {"type": "text", "fontSize": 12}
+    mark |= {"dy": -18, "baseline": "bottom"} if above else {"dy": 18, "baseline": "top"}
+    chosen = labelled(points)[0 if above else 1]
+    return {
+        "data": {"values": [_fields(point) for point in chosen]},
+        "mark": mark,
+        "encoding": {"x": x, "y": y, "text": {"field": "precision"}},
     }
 
 
@@ -209,13 +222,15 @@ def sustained(points: Sequence[Point]) -> Spec:
 
 def _latency_axis(values: Sequence[float], title: str, field: str) -> Spec:
     wide = max(values) > _LOG_FROM_RATIO * min(values)
-    scale: Spec = {"type": "log"} if wide else {"zero": True, "domainMax": 1.08 * max(values)}
+    scale: Spec = {"zero": True, "domainMax": 1.08 * max(values)}
+    if wide:
+        scale = {"type": "log", "domain": [0.9 * min(values), 1.1 * max(values)], "nice": False}
     return {
         "field": field,
         "type": "quantitative",
         "title": title,
         "scale": scale,
-        "axis": {"tickCount": 8},
+        "axis": {"tickCount": 8, "labelOverlap": "greedy", "labelSeparation": 6},
     }
 
 

@@ -10,6 +10,9 @@ from vitedge.report.summary import latency_of
 
 Row = Mapping[str, Any]
 
+# Room that a label takes, as a share of the chart's width and height on a phone.
+_LABEL_WIDTH, _LABEL_HEIGHT = 0.12, 0.08
+
 
 @dataclass(frozen=True)
 class Point:
@@ -67,6 +70,33 @@ def front_of(points: Sequence[Point]) -> list[Point]:
         if point.quality is not None and is_better:
             front.append(point)
     return front
+
+
+def labelled(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
+    """Points whose label fits above them, and those whose label must go below.
+
+    A point close to another of the same precision needs none of its own.
+    """
+    shown = [point for point in points if point.quality is not None]
+    wide = max((point.median_ms for point in shown), default=0.0)
+    qualities = [point.quality or 0.0 for point in shown]
+    tall = max(qualities, default=0.0) - min(qualities, default=0.0)
+
+    def is_near(one: Point, other: Point) -> bool:
+        apart = abs((one.quality or 0.0) - (other.quality or 0.0))
+        return (
+            abs(one.median_ms - other.median_ms) < _LABEL_WIDTH * wide
+            and apart <= _LABEL_HEIGHT * tall
+        )
+
+    above: list[Point] = []
+    below: list[Point] = []
+    for point in shown:
+        near = [other for other in (*above, *below) if is_near(point, other)]
+        if any(other.precision == point.precision for other in near):
+            continue
+        (below if any(other in above for other in near) else above).append(point)
+    return above, below
 
 
 def quality_title(points: Sequence[Point]) -> str | None:

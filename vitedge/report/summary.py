@@ -25,14 +25,16 @@ def summary(rows: Sequence[Row]) -> str:
         )
     best = min(faithful, key=_latency)
     sentences = [f"Fastest{_condition(best)}: {_name(best)} in {_latency(best):.3g} ms"]
-    base = _float32_of(best, rows)
-    if base is not None:
-        sentences.append(f"{_latency(base) / _latency(best):.2g} x as fast as its float32 self")
+    speed = _speed(best, rows)
+    if speed:
+        sentences.append(speed)
     sentences.append(f"{best['size_mb']:.3g} MB")
     if best["accuracy"]:
         sentences.append(f"top-1 {best['accuracy']['top1']:.1f} % of {best['accuracy']['n']}")
     failed = sum(row["status"] not in ("OK", "SLOWER") for row in rows)
     ending = f" Of {_count(len(rows), 'measurement')}, {failed} did not go well." if failed else ""
+    if best.get("unstable"):
+        ending += " The machine was not quiet, so measure again before relying on the times."
     return f"{', '.join(sentences)}.{ending}"
 
 
@@ -59,6 +61,20 @@ def _condition(row: Row) -> str:
     if not row["vs_float"]:
         return ""
     return f" of those that agree with float32 on {_LEAST_AGREEMENT:.0f} % of the images"
+
+
+def _speed(best: Row, rows: Sequence[Row]) -> str:
+    """How it compares with float32, as far as that is sure."""
+    ratio = best.get("ratio")
+    if ratio:
+        return (
+            f"{1 / ratio['median']:.2f} x as fast as {ratio['baseline']} "
+            f"({1 / ratio['high']:.2f} to {1 / ratio['low']:.2f})"
+        )
+    base = _float32_of(best, rows)
+    if base is None or best.get("unstable") or base.get("unstable"):
+        return ""
+    return f"{_latency(base) / _latency(best):.2g} x as fast as its float32 self"
 
 
 def _float32_of(row: Row, rows: Sequence[Row]) -> Row | None:
