@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from vitedge.errors import ModelError
+from vitedge.importers import read_model
 from vitedge.importers.reading.torch_file import open_torch, torch_names
 
 
@@ -152,3 +153,22 @@ def test_a_checkpoint_without_tensors_says_so(tmp_path: Path) -> None:
     pickle.dump([1, 2], buffer)
     with pytest.raises(ModelError, match="holds no tensors by name"):
         read(checkpoint(tmp_path / "b.pth", buffer.getvalue()))
+
+
+def test_a_checkpoint_with_code_is_told_apart_from_one_that_is_unknown(tmp_path: Path) -> None:
+    training = checkpoint(tmp_path / "training.pth", b"(S'args'\ncargparse\nNamespace\nd.")
+    with pytest.raises(ModelError, match=r"holds 'argparse\.Namespace' beside its weights"):
+        read_model(training)
+    unknown = checkpoint(
+        tmp_path / "unknown.pth", tensor_pickle("(I2\nt", "(I1\nt"), {"0": bytes(8)}
+    )
+    with pytest.raises(ModelError, match="is not a model that vitedge can read"):
+        read_model(unknown)
+
+
+def test_a_checkpoint_of_an_old_torch_says_how_to_save_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    # What torch.save writes first with _use_new_zipfile_serialization=False.
+    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2) + b"and so on")
+    with pytest.raises(ModelError, match=r"torch's format before 1\.6"):
+        read_model(path)

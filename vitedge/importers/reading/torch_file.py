@@ -27,6 +27,9 @@ from vitedge.errors import ModelError
 from vitedge.importers.reading.keras_archive import ZIP_DAMAGE
 from vitedge.importers.reading.tensors import Tensors
 
+# MAGIC_NUMBER of torch/serialization.py, 0x1950A86A20F9469CFC6C, as a pickle of protocol 2.
+_OLD_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+
 _BFLOAT16 = "bfloat16"
 _STORAGES = {
     "DoubleStorage": "<f8",
@@ -167,6 +170,12 @@ def is_torch_file(path: Path) -> bool:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
     except ZIP_DAMAGE:
         return False
+
+
+def is_old_torch_file(path: Path) -> bool:
+    """Whether a file begins as those of torch before 1.6 do: with the pickle of a magic number."""
+    with path.open("rb") as stream:
+        return stream.read(len(_OLD_MAGIC)) == _OLD_MAGIC
 
 
 @contextmanager
