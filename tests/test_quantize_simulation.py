@@ -46,7 +46,7 @@ def test_the_same_images_make_the_same_recipe() -> None:
 def test_layers_kept_in_float_have_no_integers() -> None:
     vit, _ = apply_rewrites(random_vit())
     statistics = calibrate(vit, random_images(vit, 4))
-    _, recipe = quantize(vit, Precision.INT8, statistics, keep_float=["head"])
+    recipe = quantize(vit, Precision.INT8, statistics, keep_float=["head"]).recipe
     assert "head" not in recipe.weights
     assert "head" not in recipe.inputs
 

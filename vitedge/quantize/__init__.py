@@ -75,9 +75,13 @@ class Recipe:
         inputs: Range of the input of those linear layers whose activations are static. Integer
             layers not named here quantize their input when they run (dynamically).
         description: What was done, in words per kind of layer, for people.
+        predicted_sqnr_db: Signal-to-noise ratio of the logits if the input of this layer alone were
+            quantized, by the name of the layer, as calibration predicts it. Where q, k and v
+            share their input, it stands under ``k``.
     """
 
     precision: Precision
     weights: Mapping[str, IntegerWeight] = field(default_factory=dict)
     inputs: Mapping[str, Range] = field(default_factory=dict)
     description: Mapping[str, str] = field(default_factory=dict)
+    predicted_sqnr_db: Mapping[str, float] = field(default_factory=dict)

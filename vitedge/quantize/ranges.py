@@ -1,22 +1,26 @@
-"""The range of a static integer activation, searched by squared error."""
+"""Integer activations: what quantization leaves of them, and the static range that costs least."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable
+from typing import TypeAlias
 
-from vitedge.quantize import Range
-from vitedge.quantize.calibrate import InputStatistics
+import numpy as np
+
+from vitedge.quantize import Activations, Range
+from vitedge.quantize.input_statistics import InputStatistics
 from vitedge.vit import Array
 
-# Shares of the whole range that each end is tried at. A range that clips outliers is finer for
-# everything else; ends below a quarter of the largest value have never won.
-_SHARES = np.linspace(0.25, 1.0, 31)
-
-# Numbers that the search looks at; more change the error of the chosen range by under 1 %.
-_MOST_NUMBERS = 1 << 17
-
 LEVELS = 256
+
+Quantizer: TypeAlias = Callable[[Array], Array]
+"""From numbers to what quantization leaves of them, both of one shape."""
+
+# Shares of the whole range that each end is tried at. Images not seen go a little further.
+_SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+
+# A clipped number counts as if it were clipped by this factor: new images hold larger ones.
+_CAUTION = 2
 
 
 def fake_quantized(x: Array, covered: Range) -> Array:
@@ -27,38 +31,91 @@ def fake_quantized(x: Array, covered: Range) -> Array:
     return kept
 
 
+def dynamically_quantized(x: Array, axes: tuple[int, ...]) -> Array:
+    """Asymmetric quantization to 256 levels between the extremes over ``axes``, and back.
+
+    The range contains 0 and 0 is exact, as XNNPACK's qd8 (per token) and ONNX's
+    DynamicQuantizeLinear (per tensor) have it.
+    """
+    low = x.min(axis=axes, keepdims=True)
+    high = x.max(axis=axes, keepdims=True)
+    return _between(x, low, high)
+
+
+def _between(x: Array, low: Array, high: Array) -> Array:
+    low, high = np.minimum(low, 0), np.maximum(high, 0)
+    scale = (high - low) / np.float32(LEVELS - 1)
+    scale = np.where(scale > 0, scale, np.float32(1))
+    zero = np.rint(-low / scale)
+    integers = np.clip(np.rint(x / scale) + zero, 0, LEVELS - 1)
+    kept: Array = ((integers - zero) * scale).astype(np.float32)
+    return kept
+
+
+def dynamic_quantizer(statistics: InputStatistics, activations: Activations) -> Quantizer:
+    """What the runtime will do to the sampled rows.
+
+    The extremes of a tensor are those of its sampled rows, which hold its largest tokens.
+    """
+    if activations is Activations.PER_TOKEN:
+        return lambda rows: dynamically_quantized(rows, (-1,))
+
+    def per_tensor(rows: Array) -> Array:
+        starts = np.flatnonzero(np.diff(statistics.images, prepend=-1))
+        low = np.minimum.reduceat(rows.min(axis=1), starts)[statistics.images]
+        high = np.maximum.reduceat(rows.max(axis=1), starts)[statistics.images]
+        return _between(rows, low[:, None], high[:, None])
+
+    return per_tensor
+
+
 def whole_range(statistics: InputStatistics) -> Range:
     """From the smallest to the largest value seen."""
     return _containing_zero(float(statistics.low.min()), float(statistics.high.max()))
 
 
-def searched_range(
-    statistics: InputStatistics, importance: npt.NDArray[np.floating] | None = None
-) -> Range:
-    """The range with the least squared error on the sampled rows.
+def searched_range(statistics: InputStatistics) -> tuple[Range, float]:
+    """The range that costs the logits least, and what it costs.
 
-    The ends are searched in turn, twice: the low end with the high end held, and back.
+    First the high end is searched with the whole low side, then the low end.
 
-    Args:
-        statistics: Of the layer's input.
-        importance: What the squared error of each channel counts, ``(inputs,)``: the squared norm
-            of the weights that read the channel makes it the error of the layer's output.
+    Returns:
+        The range, and the squared error of one image's logits, clipped numbers counting double.
     """
     whole = whole_range(statistics)
-    step = -(-statistics.rows.size // _MOST_NUMBERS)
-    rows = statistics.rows[::step]
-    counts = np.ones(rows.shape[1]) if importance is None else importance
+    if not len(statistics.rows):
+        return whole, 0.0
 
     def error(covered: Range) -> float:
-        return float(((fake_quantized(rows, covered) - rows) ** 2).sum(axis=0) @ counts)
+        return _range_error(statistics, covered)
 
-    best = whole
-    for _ in range(2):
-        highs = [_containing_zero(best.low, whole.high * share) for share in _SHARES]
-        best = min((best, *highs), key=error)
-        lows = [_containing_zero(whole.low * share, best.high) for share in _SHARES]
-        best = min((best, *lows), key=error)
-    return best
+    highs = [_containing_zero(whole.low, whole.high * share) for share in _SHARES]
+    best = min(highs, key=error)
+    lows = [_containing_zero(whole.low * share, best.high) for share in _SHARES]
+    best = min((best, *lows), key=error)
+    return best, error(best)
+
+
+def input_error(statistics: InputStatistics, activations: Activations) -> float:
+    """What quantizing this input costs the logits: the squared error of one image.
+
+    A static range is tried at few lengths; that is enough to tell two scalings apart.
+    """
+    rows = statistics.rows
+    if activations is Activations.STATIC:
+        whole = whole_range(statistics)
+        return min(
+            _range_error(statistics, Range(whole.low * share, whole.high * share))
+            for share in (0.7, 0.85, 1.0)
+        )
+    return statistics.logit_error(dynamic_quantizer(statistics, activations)(rows) - rows)
+
+
+def _range_error(statistics: InputStatistics, covered: Range) -> float:
+    rows = statistics.rows
+    clipped = np.clip(rows, np.float32(covered.low), np.float32(covered.high)) - rows
+    rounded = fake_quantized(rows, covered) - rows
+    return statistics.logit_error(rounded + (_CAUTION - 1) * clipped)
 
 
 def _containing_zero(low: float, high: float) -> Range:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
+
+import numpy as np
 
 from vitedge.errors import ConversionError, UsageError
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
-from vitedge.quantize.calibrate import Statistics
-from vitedge.quantize.ranges import searched_range
-from vitedge.quantize.weights import round_to_nearest
+from vitedge.quantize.layers import map_linears
+from vitedge.quantize.ranges import Quantizer, dynamic_quantizer, fake_quantized, searched_range
+from vitedge.quantize.rounding import feedback_factor, output_hessian, round_with_feedback
+from vitedge.quantize.smoothing import balance_values, smooth
+from vitedge.quantize.input_statistics import InputStatistics, Statistics
+from vitedge.quantize.weights import searched_scale
 from vitedge.spec import Precision
-from vitedge.vit import ViT
+from vitedge.vit import Linear, ViT
 
 # A photo's pixels are integers already: uint8 holds them without any error.
 PIXELS = Range(0.0, 255.0)
+
+# Layers that see one or two tokens cost no time in float, but the whole signal passes there.
+_FEW_TOKENS = 2
 
 
 class Quantized(NamedTuple):
@@ -42,7 +51,8 @@ def quantize(
 
     Args:
         vit: The model, already rewritten; left unchanged.
-        precision: fp32 and fp16 have no integers; int8 quantizes every linear layer.
+        precision: fp32 and fp16 have no integers; int8 quantizes every linear layer, but with
+            static activations not those that see one or two tokens of an image.
         statistics: Of this very ViT.
         activations: What the runtime does with the inputs of integer layers.
         keep_float: Names of linear layers that stay float.
@@ -52,32 +62,95 @@ def quantize(
         ConversionError: The precision needs statistics and there are none.
     """
     if precision is not Precision.INT8:
-        return Quantized(vit, Recipe(precision, description={"linear layers": f"{precision}"}))
-    layers = dict(vit.named_linears())
+        words = {"linear layers": f"{precision} weights"}
+        return Quantized(vit, Recipe(precision, description=words))
+    known = dict(vit.named_linears())
     for name in keep_float:
-        if name not in layers:
+        if name not in known:
             raise UsageError(f"there is no linear layer '{name}' to keep in float")
     if statistics is None:
         raise ConversionError("int8 needs calibration images")
-    weights: dict[str, IntegerWeight] = {}
-    inputs: dict[str, Range] = {}
-    for name, layer in layers.items():
-        if name in keep_float:
-            continue
-        weights[name] = round_to_nearest(layer.weight)
-        if activations is Activations.STATIC:
-            inputs[name] = searched_range(statistics.inputs[name])
-    if "patch" in weights and vit.config.raw_pixels and activations is not Activations.PER_TOKEN:
-        inputs["patch"] = PIXELS
-    return Quantized(vit, Recipe(precision, weights, inputs, _description(activations)))
+    balanced, statistics = balance_values(vit, statistics)
+    smoothed, statistics, exponents = smooth(balanced, statistics, activations)
+    floats = set(keep_float)
+    if activations is Activations.STATIC:
+        floats |= {name for name, it in statistics.inputs.items() if it.tokens <= _FEW_TOKENS}
+    rounded = _Rounding(smoothed, statistics, activations, frozenset(floats))
+    return rounded.result(precision, _description(activations, exponents, floats))
 
 
-def _description(activations: Activations) -> dict[str, str]:
-    return {
-        "weights": "int8 per output channel, scale by squared error, rounded to nearest",
+class _Rounding:
+    """Integers for every layer, and the biases that make up for them."""
+
+    def __init__(
+        self, vit: ViT, statistics: Statistics, activations: Activations, floats: frozenset[str]
+    ) -> None:
+        self._vit, self._statistics, self._activations = vit, statistics, activations
+        self._floats = floats
+        self._weights: dict[str, IntegerWeight] = {}
+        self._inputs: dict[str, Range] = {}
+        self._predicted: dict[str, float] = {}
+        self._factor_of: InputStatistics | None = None
+
+    def result(self, precision: Precision, description: dict[str, str]) -> Quantized:
+        """Rounds layer by layer."""
+        vit = map_linears(self._vit, self._rounded)
+        recipe = Recipe(precision, self._weights, self._inputs, description, self._predicted)
+        return Quantized(vit, recipe)
+
+    def _rounded(self, name: str, layer: Linear) -> Linear:
+        if name in self._floats:
+            return layer
+        watched = self._statistics.inputs[name]
+        if self._factor_of is not watched:
+            # q, k and v share an input, so what depends on it alone is computed once.
+            self._factor_of = watched
+            self._factor = feedback_factor(output_hessian(watched))
+            self._quantizer, self._range = self._input(name, watched)
+            if len(watched.rows):
+                shared = self._name_of_input(name, watched)
+                self._predicted[shared] = self._statistics.sqnr_db(name, self._quantizer)
+        if self._range is not None:
+            self._inputs[name] = self._range
+        scale = searched_scale(layer.weight, 127)
+        integers = round_with_feedback(layer.weight, self._factor, scale)
+        weight = self._weights[name] = IntegerWeight(integers, scale)
+        kept = weight.dequantized()
+        missing = watched.mean @ (layer.weight - kept)
+        if len(watched.rows):
+            shares = watched.counts / watched.counts.sum()
+            missing += (shares @ (watched.rows - self._quantizer(watched.rows))) @ kept
+        return replace(layer, bias=(layer.bias + missing).astype(np.float32))
+
+    def _name_of_input(self, name: str, watched: InputStatistics) -> str:
+        """``k`` for an input that q, k and v share."""
+        shared = f"{name.removesuffix('.q')}.k"
+        return shared if self._statistics.inputs.get(shared) is watched else name
+
+    def _input(self, name: str, watched: InputStatistics) -> tuple[Quantizer, Range | None]:
+        """How the layer's input is quantized, and its range if that is static."""
+        if name == "patch" and self._vit.config.raw_pixels:
+            return lambda rows: rows, PIXELS
+        if self._activations is Activations.STATIC:
+            covered, _ = searched_range(watched)
+            return lambda rows: fake_quantized(rows, covered), covered
+        return dynamic_quantizer(watched, self._activations), None
+
+
+def _description(
+    activations: Activations, exponents: dict[str, float], floats: set[str]
+) -> dict[str, str]:
+    moved = sum(exponent > 0 for exponent in exponents.values())
+    words = {
+        "weights": "int8 per output channel, scale by squared error, rounded with error feedback",
+        "biases": "corrected for the mean error of weights and activations",
         "activations": {
             Activations.PER_TOKEN: "int8 per token, when it runs",
             Activations.PER_TENSOR: "uint8 per tensor, when it runs",
-            Activations.STATIC: "uint8, range searched by squared error",
+            Activations.STATIC: "uint8, range searched by the predicted error of the logits",
         }[activations],
+        "smoothing": f"channels scaled at {moved} of {len(exponents)} inputs",
     }
+    if floats:
+        words["float layers"] = ", ".join(sorted(floats))
+    return words

@@ -1,0 +1,112 @@
+"""What flows into each linear layer, and how much an error there costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.vit import Array
+
+
+# An error of nothing at all is an SQNR of some 300 dB, not a division by zero.
+_LEAST_ERROR = 1e-30
+
+
+@dataclass(frozen=True, eq=False)
+class InputStatistics:
+    """What flows into one linear layer.
+
+    Attributes:
+        low: Smallest value of each channel over all tokens of all images, ``(inputs,)``.
+        high: Largest value of each channel, ``(inputs,)``.
+        mean: Mean of each channel, ``(inputs,)``.
+        moments: Mean of the outer product ``x xᵀ`` over tokens, ``(inputs, inputs)``.
+        tokens: How many tokens the layer sees in one image.
+        count: How many tokens mean and moments were taken over.
+        rows: Some tokens, ``(rows, inputs)``: of some images, those with the largest numbers and
+            a random choice of the others. Empty for the patch projection.
+        gradients: Gradient of the logits in a random direction at each row, ``(rows, inputs)``.
+        counts: How many tokens of one image a row stands for, over the number of images; the sum
+            is ``tokens``. ``(rows,)``.
+        images: Index of the image that each row is of, ``(rows,)``.
+    """
+
+    low: Array
+    high: Array
+    mean: Array
+    moments: Array
+    tokens: int
+    count: int
+    rows: Array
+    gradients: Array
+    counts: Array
+    images: npt.NDArray[np.intp]
+
+    def scaled(self, factors: Array) -> InputStatistics:
+        """Of the input times ``factors``, ``(inputs,)``, which are positive."""
+        return InputStatistics(
+            low=self.low * factors,
+            high=self.high * factors,
+            mean=self.mean * factors,
+            moments=self.moments * np.outer(factors, factors),
+            tokens=self.tokens,
+            count=self.count,
+            rows=self.rows * factors,
+            gradients=self.gradients / factors,
+            counts=self.counts,
+            images=self.images,
+        )
+
+    def mapped(
+        self, change: npt.NDArray[np.float64], inverse: npt.NDArray[np.float64]
+    ) -> InputStatistics:
+        """Of the input times a matrix ``(inputs, inputs)``.
+
+        The extremes are those of the rows, a tenth wider: those of all tokens are not known in the
+        new basis.
+        """
+        rows: Array = (self.rows @ change).astype(np.float32)
+        return InputStatistics(
+            low=rows.min(axis=0) * np.float32(1.1),
+            high=rows.max(axis=0) * np.float32(1.1),
+            mean=(self.mean @ change).astype(np.float32),
+            moments=(change.T @ self.moments @ change).astype(np.float32),
+            tokens=self.tokens,
+            count=self.count,
+            rows=rows,
+            gradients=(self.gradients @ inverse.T).astype(np.float32),
+            counts=self.counts,
+            images=self.images,
+        )
+
+    def logit_error(self, error: Array) -> float:
+        """Expected squared error of one image's logits when the rows are off by ``error``."""
+        along = (error * self.gradients).sum(axis=1)
+        return float(self.counts @ (along * along))
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """What was measured, and on what.
+
+    Attributes:
+        inputs: By the name of the linear layer; q, k and v of a block share one object unless
+            the block computes fewer queries than keys.
+        logit_energy: Mean over images of the sum of squared logits.
+        n: Number of images.
+        sha256: Digest in hex of the pixels of all images in order.
+    """
+
+    inputs: Mapping[str, InputStatistics]
+    logit_energy: float
+    n: int
+    sha256: str
+
+    def sqnr_db(self, name: str, quantizer: Callable[[Array], Array]) -> float:
+        """Signal-to-noise ratio of the logits if this layer's input alone were quantized."""
+        watched = self.inputs[name]
+        error = watched.logit_error(quantizer(watched.rows) - watched.rows)
+        return float(10 * np.log10(self.logit_energy / max(error, _LEAST_ERROR)))
