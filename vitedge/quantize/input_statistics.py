@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from vitedge.vit import Array
 
-
 # An error of nothing at all is an SQNR of some 300 dB, not a division by zero.
 _LEAST_ERROR = 1e-30
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from vitedge.errors import ConversionError, UsageError
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
+from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.layers import map_linears
 from vitedge.quantize.ranges import Quantizer, dynamic_quantizer, fake_quantized, searched_range
 from vitedge.quantize.rounding import feedback_factor, output_hessian, round_with_feedback
 from vitedge.quantize.smoothing import balance_values, smooth
-from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.weights import searched_scale
 from vitedge.spec import Precision
 from vitedge.vit import Linear, ViT

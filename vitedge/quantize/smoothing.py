@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from vitedge.quantize import Activations
-from vitedge.quantize.ranges import input_error
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
+from vitedge.quantize.ranges import input_error
 from vitedge.rewrite.balanced_pairs import balancing
 from vitedge.spec import NormPosition
 from vitedge.vit import Array, Block, Linear, Norm, ViT
