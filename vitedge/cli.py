@@ -351,7 +351,15 @@ def targets(as_json: bool) -> None:
 @click.option("--runs", type=click.IntRange(1), help="Timed inferences of each row.")
 @click.option("--json", "json_file", type=_ANY_PATH, help="Write the report here; - is stdout.")
 @click.option("--csv", "csv_file", type=_ANY_PATH, help="Write the rows here.")
+@click.option("--markdown", "markdown_file", type=_ANY_PATH, help="Write the table here.")
 @click.option("--html", "html_file", type=_ANY_PATH, help="Write the report page here.")
+@click.option(
+    "--interleave", is_flag=True, help="Measure artefacts in turns: ratios that noise cannot bend."
+)
+@click.option(
+    "--sustained", type=float, metavar="MINUTES", help="Keep running, to see how latency drifts."
+)
+@click.option("--throughput", is_flag=True, help="Measure parallel requests as well.")
 @_force_option
 def bench(
     artifacts: tuple[Path, ...],
@@ -362,7 +370,11 @@ def bench(
     runs: int | None,
     json_file: Path | None,
     csv_file: Path | None,
+    markdown_file: Path | None,
     html_file: Path | None,
+    interleave: bool,
+    sustained: float | None,
+    throughput: bool,
     force: bool,
 ) -> None:
     """Measures ARTIFACTS (files or folders): latency, memory, accuracy, agreement, placement.
@@ -377,14 +389,25 @@ def bench(
     from vitedge.terminal import progress_on_stderr
 
     to_stdout = json_file is not None and str(json_file) == "-"
-    files = {"json": None if to_stdout else json_file, "csv": csv_file, "html": html_file}
+    files = {
+        "json": None if to_stdout else json_file,
+        "csv": csv_file,
+        "markdown": markdown_file,
+        "html": html_file,
+    }
     refuse_existing([path for path in files.values() if path is not None], force=force)
     request = Request(
         artifacts=artifacts,
         targets=tuple(_target(text) for text in wanted),
         data=data,
         reference=reference,
-        options=BenchOptions(threads=threads, runs=runs),
+        options=BenchOptions(
+            threads=threads,
+            runs=runs,
+            interleave=interleave,
+            sustained_minutes=sustained,
+            throughput=throughput,
+        ),
     )
     with progress_on_stderr() as progress:
         report = measure(request, progress=progress)

@@ -10,6 +10,7 @@ from vitedge import builtin
 from vitedge.artifact import format_of, read_metadata
 from vitedge.bench.candidates import probe
 from vitedge.bench.csv_table import render_csv
+from vitedge.bench.markdown_table import render_markdown
 from vitedge.bench.messages import Probed
 from vitedge.bench.reference import ArtifactReference, Reference, reference_from_vit
 from vitedge.bench.results import Report
@@ -134,7 +135,7 @@ def probe_targets() -> dict[Target, Probed]:
 
 
 def write_reports(report: Report, files: Mapping[str, Path | None]) -> None:
-    """Writes a report as ``json``, ``csv`` and ``html``, each where a path is given.
+    """Writes a report as ``json``, ``csv``, ``markdown`` and ``html``, where a path is given.
 
     Raises:
         VitedgeError: The disk refuses.
@@ -142,6 +143,7 @@ def write_reports(report: Report, files: Mapping[str, Path | None]) -> None:
     renderers: dict[str, Callable[[], str]] = {
         "json": report.to_json,
         "csv": lambda: render_csv(report),
+        "markdown": lambda: render_markdown(report),
         "html": lambda: render_html(report.to_dict()),
     }
     for kind, path in files.items():
