@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import DataError, missing_package
+from vitedge.npz_arrays import read_arrays
 
 if TYPE_CHECKING:
     from vitedge.preprocess import ImageLike, Preprocessing
@@ -223,15 +223,7 @@ def _excerpt(names: Sequence[str], most: int = 5) -> str:
 
 
 def _open_npz(path: Path, class_names: tuple[str, ...]) -> ImageSet:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = {
-                member.filename.removesuffix(".npy"): _read_member(path, archive, member)
-                for member in archive.infolist()
-                if member.filename in ("images.npy", "labels.npy", "classes.npy")
-            }
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
-        raise DataError(f"'{path}' is truncated or not an .npz file ({error})") from error
+    arrays = read_arrays(path, ("images", "labels", "classes"))
     images, labels = arrays.get("images"), arrays.get("labels")
     if images is None:
         raise DataError(f"'{path}' has no array 'images'")
@@ -242,40 +234,18 @@ def _open_npz(path: Path, class_names: tuple[str, ...]) -> ImageSet:
         )
     names = class_names or tuple(str(name) for name in arrays.get("classes", ()))
     if labels is not None:
-        labels = _checked_labels(labels.reshape(-1), len(images), names, path)
+        labels = checked_labels(labels.reshape(-1), len(images), names, path)
     return ImageSet(path.name, ArraySamples(images, labels), names)
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    """Memory-maps an array that is stored as it is, reads one that is compressed; no pickles."""
-    with archive.open(member) as stream:
-        if member.compress_type != zipfile.ZIP_STORED:
-            array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-            return array
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read_header is None:
-            raise ValueError(f"unknown .npy version {version}")
-        shape, fortran, dtype = read_header(stream)
-        header_length = stream.tell()
-    if dtype.hasobject:
-        raise ValueError("an array of Python objects")
-    with path.open("rb") as file:
-        # The local header's name and extra field end where the data begin (APPNOTE.TXT 4.3.7).
-        file.seek(member.header_offset + 26)
-        lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(file.read(2), "little")
-    offset = member.header_offset + 30 + lengths + header_length
-    if not np.prod(shape):
-        return np.zeros(shape, dtype)
-    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
-
-
-def _checked_labels(
+def checked_labels(
     labels: npt.NDArray[Any], images: int, names: tuple[str, ...], path: Path
 ) -> npt.NDArray[np.integer[Any]]:
+    """Labels ``(N,)`` that fit the images and the names, if there are any names.
+
+    Raises:
+        DataError: They do not.
+    """
     if len(labels) != images:
         raise DataError(f"'{path}' has {len(labels)} labels for {images} images")
     if labels.dtype.kind not in "iu":

@@ -5,6 +5,7 @@ from vitedge.train.fit import train
 from vitedge.train.progress import Epoch, Step
 from vitedge.train.recipe import Augmentation, Distillation, Recipe
 from vitedge.train.run import Trained
+from vitedge.train.splits import open_training_images, split
 
 __all__ = [
     "Augmentation",
@@ -14,5 +15,7 @@ __all__ = [
     "Step",
     "Trained",
     "adapt",
+    "open_training_images",
+    "split",
     "train",
 ]

@@ -90,7 +90,8 @@ class Record:
         if not path.is_file():
             raise UsageError(f"there is no run to resume in '{self._folder}'")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # From memory: NumPy leaves a damaged file open.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
                 standing = Standing(
                     history=tuple(Epoch(**epoch) for epoch in about["history"]),

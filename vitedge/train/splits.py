@@ -1,0 +1,165 @@
+"""Which images are trained on, and which are held out to measure on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.data import ArraySamples, ImageSet, Sample, checked_labels, digits, open_images
+from vitedge.errors import DataError
+from vitedge.npz_arrays import read_arrays
+
+DIGITS = "digits"
+_HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
+
+
+def open_training_images(
+    path: str | Path, *, share: float = 0.1, seed: int = 0
+) -> tuple[ImageSet, ImageSet]:
+    """Opens a labelled set as two: one to train on, one to measure on.
+
+    * ``digits``: the built-in handwritten digits;
+    * a folder with ``train`` and ``validation`` (or ``valid``, ``val``, ``test``) inside;
+    * an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test`` (as Keras keeps MNIST and
+      CIFAR), or with encoded images: ``train_jpeg`` bytes, ``train_offsets`` ``(N + 1,)``,
+      ``train_labels``, the same of ``test``, and ``classes``;
+    * whatever ``open_images`` opens, split by class at random.
+
+    Args:
+        path: Where the images are.
+        share: Of each class's images, what is held out, where the source has no split itself.
+        seed: Of that split.
+
+    Raises:
+        DataError: The source cannot be read, or has an image without a label to split by.
+    """
+    path = Path(path)
+    if str(path) == DIGITS and not path.exists():
+        return digits()
+    for name in _HELD_OUT_FOLDERS:
+        if (path / "train").is_dir() and (path / name).is_dir():
+            training = open_images(path / "train")
+            return training, open_images(path / name, training.class_names)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        parts = _open_split_npz(path)
+        if parts is not None:
+            return parts
+    return split(open_images(path), share=share, seed=seed)
+
+
+def split(images: ImageSet, *, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Splits a set at random, by class; both parts keep its order.
+
+    Args:
+        images: A labelled set.
+        share: Of each class's images, what goes into the second part; at least one, but never all.
+        seed: Of the choice.
+
+    Raises:
+        DataError: An image has no label.
+    """
+    labels = [sample.label for sample in images.samples]
+    if None in labels:
+        unlabelled = images.samples[labels.index(None)].name
+        raise DataError(f"'{unlabelled}' of '{images.name}' has no label to split by")
+    rng = np.random.default_rng(seed)
+    numbers = np.array(labels)
+    held_out = np.zeros(len(numbers), bool)
+    for label in np.unique(numbers):
+        members = rng.permutation(np.flatnonzero(numbers == label))
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        held_out[members[:count]] = True
+    return (
+        _part(images, np.flatnonzero(~held_out), "training"),
+        _part(images, np.flatnonzero(held_out), "held out"),
+    )
+
+
+def _part(images: ImageSet, indices: npt.NDArray[np.intp], name: str) -> ImageSet:
+    samples = Selection(images.samples, indices)
+    return ImageSet(f"{images.name} ({name})", samples, images.class_names)
+
+
+class Selection(Sequence[Sample]):
+    """Some samples of a sequence, fetched from it when asked for.
+
+    Args:
+        samples: The whole.
+        indices: Which of them, ``(N,)``.
+    """
+
+    def __init__(self, samples: Sequence[Sample], indices: npt.NDArray[np.intp]) -> None:
+        self._samples, self._indices = samples, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Selection: ...
+    def __getitem__(self, index: int | slice) -> Sample | Selection:
+        if isinstance(index, slice):
+            return Selection(self._samples, self._indices[index])
+        return self._samples[int(self._indices[index])]
+
+
+class EncodedSamples(Sequence[Sample]):
+    """Encoded images, one after another in one array of bytes.
+
+    Args:
+        data: uint8; image ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
+        offsets: Integers ``(N + 1,)``.
+        labels: Integers ``(N,)``.
+    """
+
+    def __init__(
+        self,
+        data: npt.NDArray[np.uint8],
+        offsets: npt.NDArray[np.integer[Any]],
+        labels: npt.NDArray[np.integer[Any]],
+    ) -> None:
+        self._data, self._offsets, self._labels = data, offsets, labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Selection: ...
+    def __getitem__(self, index: int | slice) -> Sample | Selection:
+        if isinstance(index, slice):
+            return Selection(self, np.arange(len(self))[index])
+        position = range(len(self))[index]
+        start, end = int(self._offsets[position]), int(self._offsets[position + 1])
+        return Sample(
+            f"image {position}", self._data[start:end].tobytes(), int(self._labels[position])
+        )
+
+
+def _open_split_npz(path: Path) -> tuple[ImageSet, ImageSet] | None:
+    """The two parts of a file that has them; None for a file that does not."""
+    forms = {
+        part: (f"x_{part}", f"y_{part}", f"{part}_jpeg", f"{part}_offsets", f"{part}_labels")
+        for part in ("train", "test")
+    }
+    arrays = read_arrays(path, {"classes", *forms["train"], *forms["test"]})
+    names = tuple(str(name) for name in arrays.get("classes", ()))
+    parts = []
+    for part, (pixels, targets, data, offsets, labels) in forms.items():
+        samples: Sequence[Sample]
+        if pixels in arrays and targets in arrays:
+            fitting = checked_labels(arrays[targets].reshape(-1), len(arrays[pixels]), names, path)
+            samples = ArraySamples(arrays[pixels], fitting)
+        elif {data, offsets, labels} <= arrays.keys():
+            fitting = checked_labels(arrays[labels], len(arrays[offsets]) - 1, names, path)
+            samples = EncodedSamples(arrays[data], arrays[offsets], fitting)
+        else:
+            return None
+        parts.append(ImageSet(f"{path.name} ({part})", samples, names))
+    return parts[0], parts[1]
