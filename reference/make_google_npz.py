@@ -7,6 +7,7 @@ is set to the original's.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def _make(folder: Path, size: Size, *, pre_logits: bool, root: str) -> None:
         importer="google-npz",
         model="vit.npz",
         images=images,
-        logits=_logits(folder.parent, arrays, root, size, normalized(images, HALVES)),
+        logits=_logits(arrays, root, size, normalized(images, HALVES)),
         packages=("timm", "torch"),
         eps=1e-6,
         preprocessing={**HALVES, "resize": None, "interpolation": "bilinear"},
@@ -77,9 +78,7 @@ def _arrays(size: Size, *, pre_logits: bool) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _logits(
-    folder: Path, arrays: dict[str, np.ndarray], root: str, size: Size, pixels: np.ndarray
-) -> np.ndarray:
+def _logits(arrays: dict[str, np.ndarray], root: str, size: Size, pixels: np.ndarray) -> np.ndarray:
     """What timm computes of them; it drops a hidden layer before the head, which is added here."""
     model = VisionTransformer(
         img_size=size.image,
@@ -91,10 +90,10 @@ def _logits(
         num_classes=size.classes,
         act_layer="gelu_tanh",
     ).eval()
-    path = folder / "reference.npz"
-    np.savez(path, **arrays)
-    model.load_pretrained(str(path))
-    path.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vit.npz"
+        np.savez(path, **arrays)
+        model.load_pretrained(str(path))
     if f"{root}pre_logits/kernel" not in arrays:
         return logits_of(model, pixels)
     model.head = torch.nn.Identity()
