@@ -90,3 +90,74 @@ def test_every_spelling_gives_the_same_config_and_logits(spelling: Spelling) -> 
     assert {norm.eps for _, norm in result.vit.named_norms()} == {spelling.eps}
     # Float32 through two blocks rounds to some 1e-6 of the range; a wrong weight shows at 1e-2.
     assert result.proof.relative < 2e-5
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> Spelling:
+    """Any combination of sizes, choices and spellings that is a Vision Transformer."""
+    patch = draw(st.tuples(st.integers(2, 6), st.integers(2, 6)))
+    grid = draw(st.tuples(st.integers(2, 4), st.integers(2, 4)))
+    prefix = draw(st.integers(0, 4))
+    poolings = ["mean", "flatten"]
+    poolings += ["class", "class_and_mean"] if prefix > 0 else []
+    poolings += ["distilled"] if prefix > 1 else []
+    pre = draw(st.booleans())
+    final_norm = pre and draw(st.booleans())
+    pooling = draw(st.sampled_from(poolings))
+    return Spelling(
+        image_size=(patch[0] * grid[0], patch[1] * grid[1]),
+        patch_size=patch,
+        channels=draw(st.sampled_from([1, 3])),
+        dim=draw(st.integers(3, 30)),
+        depth=draw(st.integers(1, 3)),
+        heads=draw(st.integers(1, 5)),
+        head_dim=draw(st.integers(2, 12)),
+        mlp_dim=draw(st.integers(2, 50)),
+        classes=draw(st.integers(2, 12)),
+        prefix_tokens=prefix,
+        prefix_last=draw(st.booleans()),
+        pooling=pooling,
+        norm_position="pre" if pre else "post",
+        input_norm=draw(st.booleans()),
+        final_norm=final_norm,
+        pooled_norm=pooling != "flatten" and draw(st.booleans()),
+        qk_norm=draw(st.booleans()),
+        layer_scale=pre and draw(st.booleans()),
+        head_hidden=draw(st.sampled_from([(), (9,), (8, 6)])),
+        activation=draw(
+            st.sampled_from(["gelu", "gelu_erf", "gelu_tanh", "quick_gelu", "relu", "silu"])
+        ),
+        norm=draw(st.sampled_from(["moments", "centred", "divided", "squares", "fused", "rms"])),
+        eps=draw(st.sampled_from([1e-6, 1e-5, 1e-3])),
+        attention=draw(st.sampled_from(["separate", "fused", "einsum", "transposed", "merged"])),
+        patches=draw(st.sampled_from(["convolution", "extract", "reshape"])),
+        rescaling=draw(st.sampled_from(["none", "unit", "symmetric", "imagenet"])),
+        channels_first=draw(st.booleans()),
+        softmax=draw(st.booleans()),
+        batch=draw(st.sampled_from([None, 1, 3])),
+        seed=draw(st.integers(0, 99)),
+    )
+
+
+def assert_lifts(spelling: Spelling) -> None:
+    result = lifted(spelling)
+    config = result.vit.config
+    assert config.image_size == spelling.image_size
+    assert config.patch_size == spelling.patch_size
+    assert (config.heads, config.head_dim) == (spelling.heads, spelling.head_dim)
+    # `lift` has compared the logits; random ones of few dims may be ill-conditioned, so it is more
+    # lenient than the cases above.
+    assert result.proof.relative < 1e-3
+
+
+@given(spellings())
+@settings(max_examples=8, deadline=None, derandomize=True)
+def test_random_spellings_lift(spelling: Spelling) -> None:
+    assert_lifts(spelling)
+
+
+@pytest.mark.slow
+@given(spellings())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_many_random_spellings_lift(spelling: Spelling) -> None:
+    assert_lifts(spelling)

@@ -127,12 +127,17 @@ class Assembler:
 
     def _like(self, tensor: str, layout: Layout) -> Place:
         shape = self._experiments.shape(tensor)
-        if shape != layout.shape:
-            raise NotAViTError(
-                f"the tokens of node {self._graph.describe(tensor)} have shape "
-                f"{shape.per_image}, those of the norms {layout.shape.per_image}"
-            )
-        return Place(tensor, Layout(shape, layout.groups))
+        if shape == layout.shape:
+            return Place(tensor, layout)
+        # Reshaped for the norm, as Keras 2 does; the channels are the last axis of their length.
+        for axis in reversed(range(len(shape.per_image))):
+            guess = Layout.rows(shape, (axis,))
+            if guess.sizes == layout.sizes:
+                return Place(tensor, guess)
+        raise NotAViTError(
+            f"the tokens of node {self._graph.describe(tensor)} have shape "
+            f"{shape.per_image}, those of the norms {layout.shape.per_image}"
+        )
 
     def _residual(self, target: Place, branch: str, stream: Place) -> str:
         """The tensor that is added to a branch: the stream, or what it was reshaped from."""

@@ -172,7 +172,8 @@ def _scale(
     axis = 1 + softmax.axis
     if np.ptp(bias, axis=axis).max() > _AGREEMENT or np.ptp(ones - bias) > _AGREEMENT:
         where = experiments.graph.describe(softmax.piece.sink)
-        raise NotAViTError(f"the attention of node {where} adds a position bias or a mask")
+        raise NotAViTError(f"the attention of node {where} adds a position bias or a mask, or "
+            "mixes its heads")
     by_left = scores(np.arange(left).reshape(left, 1))
     scale = float((ones - bias).mean())
     return scale, bool(np.ptp(by_left - bias, axis=axis).max() < abs(scale) / 2)

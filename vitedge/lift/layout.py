@@ -10,6 +10,35 @@ import numpy as np
 from vitedge.vit import Array
 
 
+def batch_axes(shape: tuple[int, ...], batch: int) -> list[int]:
+    """The axes that may hold so many images; the first axis alone if it holds just them.
+
+    Raises:
+        ValueError: There is none.
+    """
+    fitting = [axis for axis, size in enumerate(shape) if size % batch == 0]
+    if not fitting:
+        raise ValueError(f"no axis of shape {shape} holds a batch of {batch}")
+    return fitting[:1] if fitting[0] == 0 and shape[0] == batch else fitting
+
+
+def axis_of_first_image(changed: Array, batch: int) -> int:
+    """The axis along which a change of the first image stays within its first part.
+
+    Args:
+        changed: Where a tensor changed, bool.
+        batch: Number of images.
+
+    Raises:
+        ValueError: There is none.
+    """
+    reached = np.argwhere(changed).max(axis=0, initial=0)
+    for axis in batch_axes(changed.shape, batch):
+        if reached[axis] < changed.shape[axis] // batch:
+            return axis
+    raise ValueError(f"no axis of shape {changed.shape} keeps {batch} images apart")
+
+
 @dataclass(frozen=True)
 class Shape:
     """The shape of a tensor for any number of images.
@@ -24,17 +53,8 @@ class Shape:
     batch_axis: int
 
     @classmethod
-    def of_one_batch(cls, shape: tuple[int, ...], batch: int) -> Shape:
-        """Guesses the batch axis where only one batch size is possible.
-
-        Raises:
-            ValueError: No axis can hold that many images.
-        """
-        fitting = [axis for axis, size in enumerate(shape) if size % batch == 0]
-        if not fitting:
-            raise ValueError(f"no axis of shape {shape} holds a batch of {batch}")
-        exact = [axis for axis in fitting if shape[axis] == batch]
-        axis = (exact or fitting)[0]
+    def of_one_batch(cls, shape: tuple[int, ...], batch: int, axis: int) -> Shape:
+        """Where only one batch size is possible, and the axis is known."""
         return cls((*shape[:axis], shape[axis] // batch, *shape[axis + 1 :]), axis)
 
     @classmethod

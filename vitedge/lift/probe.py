@@ -9,7 +9,7 @@ import numpy as np
 
 from vitedge.errors import ModelError
 from vitedge.lift.graph import Graph
-from vitedge.lift.layout import Shape
+from vitedge.lift.layout import Shape, axis_of_first_image, batch_axes
 from vitedge.vit import Array
 
 Function: TypeAlias = Callable[[Sequence[Array]], list[Array]]
@@ -88,18 +88,32 @@ class Experiments:
         if not unknown:
             return
         names = [name for name in unknown if name != self.graph.image]
-        batches = [self.probe.batch] if self.probe.batch else [1, 2]
-        shapes = [self.probe.shapes(n, names) for n in batches]
+        name = ""
         try:
-            for name, *sizes in zip(names, *shapes, strict=True):
-                if len(batches) == 2:
+            if self.probe.batch is None:
+                for name, *sizes in zip(
+                    names, self.probe.shapes(1, names), self.probe.shapes(2, names), strict=True
+                ):
                     self._shapes[name] = Shape.of_two_batches(*sizes)
-                else:
-                    self._shapes[name] = Shape.of_one_batch(*sizes, batches[0])
+            else:
+                batch = self.probe.batch
+                for name, size in zip(names, self.probe.shapes(batch, names), strict=True):
+                    axes = batch_axes(size, batch)
+                    axis = self._tell(name, batch) if batch > 1 and len(axes) > 1 else axes[0]
+                    self._shapes[name] = Shape.of_one_batch(size, batch, axis)
         except ValueError as error:
             node = self.graph.describe(name)
             raise ModelError(f"node {node} mixes the images of a batch: {error}") from error
         self._shapes[self.graph.image] = Shape((1, *self.probe.image_shape), 0)
+
+    def _tell(self, tensor: str, batch: int) -> int:
+        """The axis of the images, found by changing the first one."""
+        run = self.probe.function([self.graph.image], [tensor])
+        images = self._blank(batch)
+        (before,) = run([images])
+        images[0] = np.random.default_rng(0).standard_normal(self.probe.image_shape) * 99
+        (after,) = run([images])
+        return axis_of_first_image(before != after, batch)
 
     def shape(self, tensor: str) -> Shape:
         """The shape of a tensor."""

@@ -147,9 +147,14 @@ class Parser:
         if not isinstance(known, NormPiece) or self._sources(known.piece.source) != expected:
             raise NotAViTError(
                 f"node {self._graph.describe(known.piece.sink)} stands where a Vision Transformer "
-                "has the norm of its tokens"
+                f"has the norm of its tokens{self._guess(known)}"
             )
         return known
+
+    def _guess(self, known: NormPiece | ActivationPiece) -> str:
+        position, first = self._graph.position, self._attentions[0].mixed.tensor
+        early = position[known.piece.sink] < position[first]
+        return ": a convolutional stage" if early and isinstance(known, ActivationPiece) else ""
 
     def _take_activation(self, norm: NormPiece) -> ActivationPiece:
         known = self._take("an activation")
