@@ -25,6 +25,14 @@ check: $(VENV)/.installed-dev
 slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
 
+# Makes the golden files anew with the libraries that they come from, then runs the same tests live
+# at larger sizes. Some of them pin old versions of what they hardly use, hence --no-deps.
+reference: $(VENV)/.installed-reference
+	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 vit-keras==0.2.0 validators opencv-python-headless
+	$(BIN)/python -m reference
+	$(BIN)/python -m pytest tests/test_importers_contract.py
+	$(BIN)/python -m pytest reference -s
+
 clean:
 	rm -rf $(VENV) vitedge-demo
 
