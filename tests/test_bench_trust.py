@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from tests.bench_fixtures import fake_runtime
 from tests.bench_rows import make_row
 from vitedge.bench.contention import CpuTimes, others_percent
 from vitedge.bench.energy import read_counters, used_mj
-from vitedge.bench.results import Ratio, Status
+from vitedge.bench.results import Ratio, Spread, Status
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.bench.saturation import saturate
 from vitedge.bench.spread import pairwise_ratio, slowing
@@ -61,6 +62,30 @@ def test_slower_in_turns_means_surely_slower(low: float, status: Status) -> None
     base = make_row(10.0, artifact="base", precision=Precision.FP32, vs_float=None)
     row = make_row(30.0, ratio=Ratio("base", 1.1, low, 1.2, 10))
     assert judge((base, row))[1].status is status
+
+
+@dataclass(frozen=True)
+class Slower:
+    id: str
+    median_ms: float
+    unstable: str
+    status: Status
+
+
+SLOWER = [
+    Slower("within the margin of two equals", 10.3, "", Status.OK),
+    Slower("beyond it", 11.0, "", Status.SLOWER),
+    Slower("beyond it on a busy machine", 11.0, "the median drifted", Status.OK),
+    Slower("clear of the spread on a busy machine", 20.0, "the median drifted", Status.SLOWER),
+]
+
+
+@pytest.mark.parametrize("case", SLOWER, ids=lambda case: case.id)
+def test_slower_is_what_noise_does_not_explain(case: Slower) -> None:
+    times = Spread(9.0, 10.0, 15.0, None, 10.0, 100)
+    base = make_row(artifact="base", precision=Precision.FP32, vs_float=None, latency_ms=times)
+    row = make_row(latency_ms=replace(times, p50=case.median_ms), unstable=case.unstable)
+    assert judge((base, row))[1].status is case.status
 
 
 def test_a_sustained_run_is_a_row_of_windows(fake_runtime: object, tmp_path: Path) -> None:

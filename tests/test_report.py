@@ -108,14 +108,19 @@ def test_rows_without_data_are_drawn_by_latency_alone(library: str) -> None:
     assert page.count('class="chart"') == 1
 
 
-def test_what_was_measured_over_time_and_in_turns_is_shown(library: str) -> None:
+def everything() -> Row:
+    """A row measured in every way there is."""
     windows = tuple(Window(0.1 * step, 10.0 + step, 50, None, None) for step in range(1, 4))
-    row = make_row(
-        ratio=Ratio("base", 0.37, 0.36, 0.39, 10),
+    return make_row(
+        ratio=Ratio("out/base", 0.37, 0.36, 0.39, 10),
         sustained=windows,
         throughput=(Throughput(1, 2, 90.0), Throughput(2, 1, 120.0)),
+        energy_mj=55.0,
     )
-    page = render_html(report_values(row))
+
+
+def test_what_was_measured_over_time_and_in_turns_is_shown(library: str) -> None:
+    page = render_html(report_values(everything()))
     assert "0.37 (0.36–0.39)" in page
     assert ">120<" in page
     assert ('id="sustained"' in page) == (library == "vega")
@@ -208,7 +213,8 @@ def test_in_a_browser_hovering_shows_the_row_and_nothing_overflows(
     pytest.importorskip("vl_convert", reason="the extra 'report' is not installed")
     page = tmp_path / "report.html"
     # Vega's own code speaks of bodies too; the page's ends last.
-    before, end, after = render_html(report_values()).rpartition("</body>")
+    values = report_values(everything(), *make_report().rows[1:])
+    before, end, after = render_html(values).rpartition("</body>")
     page.write_text(before + HOVER + end + after, "utf-8")
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "

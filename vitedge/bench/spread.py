@@ -71,7 +71,7 @@ def slowing(medians_ms: Sequence[float]) -> str:
     last = medians_ms[-1] / medians_ms[0] - 1
     if last <= _DRIFT:
         return ""
-    return f"sustained, the median rose by {100 * last:.0f} %: the machine throttles"
+    return f"sustained, the median rose by {100 * last:.0f} % (heat, or other programs)"
 
 
 def pairwise_ratio(ours_ms: Sequence[float], theirs_ms: Sequence[float], baseline: str) -> Ratio:

@@ -67,7 +67,12 @@ def _slowness(row: Row, rows: tuple[Row, ...]) -> str:
         slower = f"{ratio.median:.2f} x ({ratio.low:.2f} to {ratio.high:.2f}) the time of"
         return f"{slower} {base.artifact}" if ratio.low > 1 else ""
     ours, theirs = row.latency_ms.p50, base.latency_ms.p50
-    if ours is None or theirs is None or ours <= _SLOWER_FACTOR * theirs:
+    if ours is None or theirs is None:
+        return ""
+    # Where times jump about, only what lies clear of the other's spread is called slower.
+    is_quiet = not row.unstable and not base.unstable
+    limit = _SLOWER_FACTOR * theirs if is_quiet else base.latency_ms.p90 or 2 * theirs
+    if ours <= limit:
         return ""
     return f"{ours / theirs:.2f} x the time of {base.artifact}"
 

@@ -6,12 +6,13 @@ device itself, they are plain drawings of the same numbers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from vitedge.report.charts import draw
+from vitedge.report.drawing import draw
 from vitedge.report.summary import summary
 from vitedge.report.tables import about, environment, escape, flips, messages, rows_table
 
@@ -31,6 +32,7 @@ def render_html(report: Mapping[str, Any], *, title: str = "vitedge bench") -> s
     Raises:
         KeyError: The report lacks a part that every report has.
     """
+    report = _named_briefly(report)
     rows = report["rows"]
     folder = files(__name__)
     page = Template(folder.joinpath("page.html").read_text("utf-8"))
@@ -47,3 +49,18 @@ def render_html(report: Mapping[str, Any], *, title: str = "vitedge bench") -> s
         environment=environment(report["environment"]),
         script=drawn.script,
     )
+
+
+def _named_briefly(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The report with artefacts named without the folder that all of them share."""
+    folders = {os.path.dirname(row["artifact"]) for row in report["rows"]}
+    if len(folders) != 1:
+        return report
+    rows = []
+    for row in report["rows"]:
+        brief = {**row, "artifact": os.path.basename(row["artifact"])}
+        if row.get("ratio"):
+            baseline = os.path.basename(row["ratio"]["baseline"])
+            brief["ratio"] = {**row["ratio"], "baseline": baseline}
+        rows.append(brief)
+    return {**report, "rows": rows}

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from vitedge.report import plain
-from vitedge.report.points import Point, front_of, labelled, quality_title, timed_points
+from vitedge.report.points import Point, front_of, labelled
 
-Row = Mapping[str, Any]
 Spec = dict[str, Any]
 
 VEGALITE_VERSION = "6.1"
 
 # Wider ranges squeeze the fast ones against the axis.
 _LOG_FROM_RATIO = 20
-_QUANTILES = 101
+QUANTILES = 101
 
 # The page decides ink by its own colours, so that light, dark and print need one drawing.
 _INK = "currentColor"
@@ -51,48 +48,6 @@ _CONFIG = {
     },
     "text": {"color": _INK},
 }
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """HTML for the place of the charts, and for the end of the body."""
-
-    markup: str
-    script: str
-
-
-def draw(rows: Sequence[Row]) -> Drawing:
-    """All charts that the rows allow; interactive where ``vl-convert-python`` is installed."""
-    points = timed_points(rows)
-    if not points:
-        return Drawing("", "")
-    title = quality_title(points)
-    specs: dict[str, Spec] = {"latencies": distributions(points)}
-    captions = {
-        "latencies": f"Warm inferences of each row: {_QUANTILES} of them, evenly by rank, "
-        "and the median"
-    }
-    if title is not None:
-        specs = {"front": front(points, title)} | specs
-        captions["front"] = (
-            f"{title} against latency; the area of a point is the size of the file, and along "
-            "the dashed line nothing is both faster and better"
-        )
-    if any(len(point.sustained) > 1 for point in points):
-        specs["sustained"] = sustained(points)
-        captions["sustained"] = "Median latency while running on, in windows of a few seconds"
-    library = _library()
-    if library is None:
-        drawn = {"latencies": plain.distributions(points)}
-        specs.pop("sustained", None)  # plain drawings keep to what a glance needs
-        if title is not None:
-            drawn["front"] = plain.front(points, title)
-    else:
-        drawn = {name: f'<div class="chart" id="{name}"></div>' for name in specs}
-    figures = "".join(
-        f"<figure>{drawn[name]}<figcaption>{captions[name]}</figcaption></figure>" for name in specs
-    )
-    return Drawing(figures, "" if library is None else _script(library, specs))
 
 
 def front(points: Sequence[Point], title: str) -> Spec:
@@ -157,7 +112,7 @@ def distributions(points: Sequence[Point]) -> Spec:
     quantiles = [
         {**_fields(point), "ms": value}
         for point in points
-        for value in point.quantiles_ms(_QUANTILES)
+        for value in point.quantiles_ms(QUANTILES)
     ]
     y = {
         "field": "label",
@@ -198,7 +153,13 @@ def sustained(points: Sequence[Point]) -> Spec:
         for point in points
         for minute, value in point.sustained
     ]
-    x = {"field": "minute", "type": "quantitative", "title": "Minutes"}
+    x = {
+        "field": "minute",
+        "type": "quantitative",
+        "title": "Minutes",
+        "scale": {"zero": True},
+        "axis": {"tickCount": 8},
+    }
     y = _latency_axis([row["ms"] for row in windows], "Median latency, ms", "ms")
     return {
         "$schema": f"https://vega.github.io/schema/vega-lite/v{VEGALITE_VERSION[0]}.json",
@@ -207,15 +168,27 @@ def sustained(points: Sequence[Point]) -> Spec:
         "width": "container",
         "height": 240,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "mark": {"type": "line", "point": True},
         "encoding": {
             "x": x,
             "y": y,
             "color": _format_colours(points),
-            "strokeDash": {"field": "precision", "type": "nominal", "title": "Precision"},
             "detail": {"field": "label", "type": "nominal"},
             "tooltip": _tooltip(),
         },
+        "layer": [
+            {
+                "mark": {"type": "line"},
+                "encoding": {
+                    "strokeDash": {
+                        "field": "precision",
+                        "type": "nominal",
+                        "title": "Precision",
+                        "legend": {"symbolType": "stroke", "symbolSize": 400},
+                    }
+                },
+            },
+            {"mark": {"type": "point", "filled": True}},
+        ],
         "config": _CONFIG,
     }
 
@@ -260,26 +233,3 @@ def _fields(point: Point) -> dict[str, Any]:
 def _tooltip() -> list[Spec]:
     names = ("label", *Point.DETAILS)
     return [{"field": name, "type": "nominal", "title": name.capitalize()} for name in names]
-
-
-def _library() -> str | None:
-    """Vega as one script, or None where it is not installed."""
-    try:
-        import vl_convert  # type: ignore[import-not-found, unused-ignore]  # an extra
-    except ImportError:
-        return None
-    bundle: str = vl_convert.javascript_bundle(vl_version=VEGALITE_VERSION)
-    return bundle
-
-
-def _script(library: str, specs: Mapping[str, Spec]) -> str:
-    # A script element ends at the first "</", whatever stands around it; "<\/" means the same.
-    code = library.replace("</script", "<\\/script")
-    values = json.dumps(specs).replace("<", "\\u003c")
-    return (
-        f'<script type="module">{code}</script>\n'
-        f'<script type="module">const specs = {values};\n'
-        "for (const [name, spec] of Object.entries(specs)) {\n"
-        '  vegaEmbed("#" + name, spec, {renderer: "svg", actions: false});\n'
-        "}</script>"
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from vitedge.report.summary import latency_of
 Row = Mapping[str, Any]
 
 _MISSING = "–"
+_STATUS = "Status"
 
 _ENVIRONMENT = {
     "cpu": "CPU",
@@ -32,30 +32,25 @@ def escape(value: object) -> str:
 
 def rows_table(rows: Sequence[Row]) -> str:
     """Every row with its numbers; each cell carries its column's name for narrow screens."""
-    rows = _below_common_folder(rows)
     columns = [
         (title, cell) for title, cell in _COLUMNS if any(cell(row) != _MISSING for row in rows)
     ]
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title, _ in columns)
-    body = []
-    for row in rows:
-        cells = [
-            f'<td data-label="{escape(title)}">{escape(cell(row))}</td>' for title, cell in columns
-        ]
-        status = escape(row["status"])
-        badge = f'<td data-label="Status"><span class="status {status}">{status}</span></td>'
-        body.append(f"<tr>{''.join(cells)}{badge}</tr>")
+    body = "".join(
+        f"<tr>{''.join(_row_cell(title, cell(row)) for title, cell in columns)}</tr>"
+        for row in rows
+    )
     return (
-        f'<table class="rows"><thead><tr>{head}<th scope="col">Status</th></tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table>"
+        f'<div class="scroll"><table class="rows"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def _below_common_folder(rows: Sequence[Row]) -> list[Row]:
-    folders = {os.path.dirname(row["artifact"]) for row in rows}
-    if len(folders) != 1:
-        return list(rows)
-    return [{**row, "artifact": os.path.basename(row["artifact"])} for row in rows]
+def _row_cell(title: str, text: str) -> str:
+    shown = escape(text)
+    if title == _STATUS:
+        shown = f'<span class="status {shown}">{shown}</span>'
+    return f'<td data-label="{escape(title)}">{shown}</td>'
 
 
 def about(report: Mapping[str, Any]) -> str:
@@ -203,6 +198,7 @@ def _placement(row: Row) -> str:
 _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("Artefact", lambda row: str(row["artifact"])),
     ("Target", lambda row: str(row["target"])),
+    (_STATUS, lambda row: str(row["status"])),
     ("Size MB", lambda row: number(row["size_mb"])),
     ("Load ms", lambda row: number(row["load_ms"])),
     ("First run ms", lambda row: number(row["first_run_ms"])),
@@ -211,7 +207,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("p99 ms", _spread("p99")),
     ("Time / float32", _ratio),
     ("Images/s at best", _throughput),
-    ("mJ an image", lambda row: number(row.get("energy_mj"))),
+    ("mJ an inference", lambda row: number(row.get("energy_mj"))),
     ("Peak memory MB", lambda row: number(row["peak_rss_mb"])),
     ("Top-1 % (95 % interval)", _top1),
     ("Top-5 %", _percent("accuracy", "top5")),
