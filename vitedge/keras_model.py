@@ -55,7 +55,7 @@ class TokenNorm(keras.layers.Layer):  # type: ignore[misc]  # keras is untyped
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {"eps": self.eps, "kind": self.kind}
+        return {**super().get_config(), "eps": self.eps, "kind": self.kind}
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -69,7 +69,7 @@ class TokenEmbedding(keras.layers.Layer):  # type: ignore[misc]
         self.patch_size, self.dim, self.prefix_tokens = tuple(patch_size), dim, prefix_tokens
         self.projection = keras.layers.Dense(dim, name="projection")
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Creates the projection, the prefix tokens and the positions."""
         _, height, width, channels = input_shape
         rows, columns = height // self.patch_size[0], width // self.patch_size[1]
@@ -98,7 +98,8 @@ class TokenEmbedding(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {
+        return {
+            **super().get_config(),
             "patch_size": self.patch_size,
             "dim": self.dim,
             "prefix_tokens": self.prefix_tokens,
@@ -166,7 +167,7 @@ class TransformerBlock(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return super().get_config() | {"vit_config": self.vit_config, "eps": self.eps}
+        return {**super().get_config(), "vit_config": self.vit_config, "eps": self.eps}
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -180,6 +181,8 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         eps: The epsilon of every norm that is present, by its canonical name.
         head_hidden: Widths of the hidden layers of the head.
     """
+
+    built: bool
 
     def __init__(
         self,
