@@ -31,7 +31,11 @@ class Size:
         return 4 * self.dim
 
 
-SIZES = {"DeiT-tiny": Size(192, 12, 3), "ViT-B/16": Size(768, 12, 12), "ViT-L/16": Size(1024, 24, 16)}
+SIZES = {
+    "DeiT-tiny": Size(192, 12, 3),
+    "ViT-B/16": Size(768, 12, 12),
+    "ViT-L/16": Size(1024, 24, 16),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,6 @@ def save_model(size: Size, path: Path) -> None:
     """Writes a stock Keras ViT with random weights."""
     import keras
     from keras import layers
-
 
     image = keras.Input((224, 224, 3))
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
@@ -106,7 +109,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.models:
             path, result = Path(folder) / "model.keras", Path(folder) / "cost.json"
-            for target, values in ((save_model, (SIZES[name], path)), (measure, (name, path, result))):
+            for target, values in (
+                (save_model, (SIZES[name], path)),
+                (measure, (name, path, result)),
+            ):
                 process = processes.Process(target=target, args=values)
                 process.start()
                 process.join()
@@ -116,7 +122,9 @@ def main() -> None:
     if arguments.json:
         print(json.dumps([asdict(cost) for cost in costs], indent=2))
         return
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, n = 1")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, n = 1"
+    )
     print("model       parameters   import s   lift s   peak MiB   weights MiB")
     for cost in costs:
         print(

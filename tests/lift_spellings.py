@@ -172,7 +172,10 @@ class SpelledViT:
                 )
                 return tf.reshape(y, shape) * gamma + beta
             case "rms":
-                return x * tf.math.rsqrt(tf.reduce_mean(x * x, -1, keepdims=True) + s.eps) * gamma + beta
+                return (
+                    x * tf.math.rsqrt(tf.reduce_mean(x * x, -1, keepdims=True) + s.eps) * gamma
+                    + beta
+                )
         raise ValueError(s.norm)
 
     def _attention(self, x: tf.Tensor, name: str) -> tf.Tensor:

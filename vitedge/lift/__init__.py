@@ -121,7 +121,9 @@ def _recognize_all(experiments: Experiments) -> list[KnownPiece]:
     for piece in pieces:
         if any(piece.sink in other.piece.interior for other in known.values()):
             continue
-        found = next(filter(None, (recognize(experiments, option) for option in candidates[piece])), None)
+        found = next(
+            filter(None, (recognize(experiments, option) for option in candidates[piece])), None
+        )
         if found is None:
             unknown.append(piece)
         else:
@@ -144,4 +146,3 @@ def _ends(graph: Graph, sink: str) -> bool:
             return False
         sink = nodes[0].outputs[0]
     return True
-

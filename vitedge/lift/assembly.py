@@ -149,7 +149,10 @@ class Assembler:
             same = candidate != self._graph.image and self._graph.dominator(candidate)
             if not same or candidate in self._stops:
                 break
-            if self._experiments.shape(same).elements != self._experiments.shape(candidate).elements:
+            if (
+                self._experiments.shape(same).elements
+                != self._experiments.shape(candidate).elements
+            ):
                 break
             candidate = same
         where = self._graph.describe(target.tensor)

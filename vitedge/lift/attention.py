@@ -155,9 +155,7 @@ def _letters(equation: str, ranks: list[int]) -> tuple[str, str, str]:
     return expanded[0], expanded[1], expanded[2]
 
 
-def _scale(
-    experiments: Experiments, softmax: SoftmaxPiece, out: Operand
-) -> tuple[float, bool]:
+def _scale(experiments: Experiments, softmax: SoftmaxPiece, out: Operand) -> tuple[float, bool]:
     """The factor before the softmax, and whether the left operand holds the queries."""
     n = experiments.batch_for(1)
     run = experiments.between([out.tensor], [softmax.piece.source])
@@ -172,8 +170,9 @@ def _scale(
     axis = 1 + softmax.axis
     if np.ptp(bias, axis=axis).max() > _AGREEMENT or np.ptp(ones - bias) > _AGREEMENT:
         where = experiments.graph.describe(softmax.piece.sink)
-        raise NotAViTError(f"the attention of node {where} adds a position bias or a mask, or "
-            "mixes its heads")
+        raise NotAViTError(
+            f"the attention of node {where} adds a position bias or a mask, or mixes its heads"
+        )
     by_left = scores(np.arange(left).reshape(left, 1))
     scale = float((ones - bias).mean())
     return scale, bool(np.ptp(by_left - bias, axis=axis).max() < abs(scale) / 2)

@@ -63,9 +63,7 @@ def embed(experiments: Experiments, target: Place, neutral: Sequence[float]) -> 
 
 
 class _Embedder:
-    def __init__(
-        self, experiments: Experiments, target: Place, neutral: Sequence[float]
-    ) -> None:
+    def __init__(self, experiments: Experiments, target: Place, neutral: Sequence[float]) -> None:
         self._shape = experiments.probe.image_shape
         first = channels_first(self._shape)
         channels, height, width = self._shape if first else (self._shape[2], *self._shape[:2])
@@ -84,9 +82,7 @@ class _Embedder:
         others = np.setdiff1d(np.arange(self._target.tokens), rows)
         patch = self._projection(rows, patch_size)
         self._check(patch, rows, patch_size)
-        return Embedding(
-            self._size, patch_size, self._channels, patch, self._black, rows, others
-        )
+        return Embedding(self._size, patch_size, self._channels, patch, self._black, rows, others)
 
     def _tokens(self, pixels: Array) -> Array:
         """The tokens of an image that differs from the neutral one by these pixels."""

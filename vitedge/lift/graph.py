@@ -157,7 +157,9 @@ class Graph:
     def _dominators(self) -> dict[str, str]:
         order = list(self.position)
         before = {
-            tensor: self.live_inputs(self.producer(tensor)) for tensor in order if tensor != self.image
+            tensor: self.live_inputs(self.producer(tensor))
+            for tensor in order
+            if tensor != self.image
         }
         return immediate_dominators(order, before)
 

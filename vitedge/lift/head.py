@@ -56,7 +56,9 @@ def read_head(
     """
     graph = experiments.graph
     norm = tail[0] if tail and isinstance(tail[0], NormPiece) else None
-    activations = [known for known in tail[norm is not None :] if isinstance(known, ActivationPiece)]
+    activations = [
+        known for known in tail[norm is not None :] if isinstance(known, ActivationPiece)
+    ]
     kinds = {known.activation for known in activations} or {Activation.TANH}
     if len(activations) + (norm is not None) != len(tail) or len(kinds) > 1:
         raise NotAViTError(
@@ -81,9 +83,7 @@ def read_head(
         dense(experiments, source, target)
         for source, target in zip(sources, targets[1:], strict=True)
     ]
-    return Head(
-        pooling, order, None if norm is None else norm.norm, (*first, *rest), kinds.pop()
-    )
+    return Head(pooling, order, None if norm is None else norm.norm, (*first, *rest), kinds.pop())
 
 
 def _flat(experiments: Experiments, tensor: str) -> Place:
@@ -148,7 +148,12 @@ def _pooled_layer(
 
 
 def _check_pooling(
-    experiments: Experiments, tokens: Place, target: Place, pooling: Pooling, order: Array, prefix: int
+    experiments: Experiments,
+    tokens: Place,
+    target: Place,
+    pooling: Pooling,
+    order: Array,
+    prefix: int,
 ) -> None:
     """Before a norm, pooling must be exactly what its name says."""
     n = experiments.batch_for(1)

@@ -103,7 +103,8 @@ def open_keras(
             "Keras 2 reads; run: pip install tf-keras"
         ) from failure
     reason = str(failure).strip().partition("\n")[0]
-    raise ModelError(f"Keras cannot load '{path}': {reason}") from failure
+    hint = "; where you can, save it as .keras" if path.suffix == ".h5" else ""
+    raise ModelError(f"Keras cannot load '{path}': {reason}{hint}") from failure
 
 
 def _libraries(config: KerasConfig, *, keras_2_only: bool) -> list[Any]:
@@ -130,22 +131,15 @@ def probe_keras(model: Any, *, image_size: tuple[int, int] | None = None) -> Ten
         ModelError: It does not map one image to logits.
     """
     shape, dtype = _input(model)
-    batch, *sizes = shape
-    if image_size is not None:
-        sizes = [image_size[index] if size is None and index < 2 else size for index, size in enumerate(sizes)]
-    if len(sizes) != 3 or None in sizes:
-        raise ModelError(
-            f"the model takes {tuple(shape)}; give --image-size if height and width are open"
-        )
+    batch, sizes = _sizes("the model", shape, image_size)
 
     def logits(image: Any) -> Any:
         return select_logits(model(image, training=False))
 
-    height, width, channels = sizes
     first: Exception | None = None
     for size in dict.fromkeys([batch, batch or 1]):
         try:
-            return TensorFlowProbe(logits, (height, width, channels), size, dtype)
+            return TensorFlowProbe(logits, sizes, size, dtype)
         except (TypeError, ValueError, AttributeError) as error:
             # Layers that read the batch size off `inputs.shape` need a fixed one.
             first = first or error
@@ -153,13 +147,26 @@ def probe_keras(model: Any, *, image_size: tuple[int, int] | None = None) -> Ten
     raise ModelError(f"TensorFlow cannot trace the model: {reason}") from first
 
 
+def _sizes(
+    what: str, shape: Sequence[int | None], image_size: tuple[int, int] | None
+) -> tuple[int | None, tuple[int, int, int]]:
+    """The batch size, or None, and the shape of one image."""
+    if len(shape) == 4:
+        batch, height, width, channels = shape
+        if image_size is not None and height is None and width is None:
+            height, width = image_size
+        if height is not None and width is not None and channels is not None:
+            return batch, (height, width, channels)
+    raise ModelError(f"{what} takes {tuple(shape)}; give --image-size if height and width are open")
+
+
 def _input(model: Any) -> tuple[Sequence[int | None], str]:
     """Shape, batch included, and type of the only input."""
     shape = getattr(model, "input_shape", None)
     if shape is None and hasattr(model, "get_build_config"):
         shape = (model.get_build_config() or {}).get("input_shape")
-    if shape is None:
-        raise ModelError("the model does not say what shape it takes; save it after calling it")
+    if shape is None:  # a subclassed model that builds itself; RGB, if nobody says otherwise
+        shape = (None, None, None, 3)
     if not all(size is None or isinstance(size, int) for size in shape):
         raise ModelError(f"the model has several inputs {shape}; one, the image, is needed")
     inputs = getattr(model, "inputs", None)
@@ -213,18 +220,11 @@ def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -
     if len(inputs) != 1:
         raise ModelError(f"'{path}' takes {len(inputs)} inputs; one, the image, is needed")
     ((name, specification),) = inputs.items()
-    sizes = specification.shape.as_list() if specification.shape.rank == 4 else []
-    batch, *sizes = sizes or [None]
-    if image_size is not None:
-        sizes = [image_size[index] if size is None and index < 2 else size for index, size in enumerate(sizes)]
-    if len(sizes) != 3 or None in sizes:
-        raise ModelError(
-            f"'{path}' takes {specification.shape}; give --image-size if height and width are open"
-        )
-    height, width, channels = sizes
+    shape = specification.shape.as_list() if specification.shape.rank is not None else []
+    batch, sizes = _sizes(f"'{path}'", shape, image_size)
     return TensorFlowProbe(
         lambda image: select_logits(signature(**{name: image})),
-        (height, width, channels),
+        sizes,
         batch,
         specification.dtype.name,
     )

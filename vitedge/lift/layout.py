@@ -111,7 +111,9 @@ class Layout:
     @property
     def sizes(self) -> tuple[int, ...]:
         """The length of each group."""
-        return tuple(math.prod(self.shape.per_image[axis] for axis in group) for group in self.groups)
+        return tuple(
+            math.prod(self.shape.per_image[axis] for axis in group) for group in self.groups
+        )
 
     def read(self, array: Array) -> Array:
         """A tensor as ``(N, *sizes)``."""

@@ -94,7 +94,9 @@ def tokenwise(
     return Linear(weight, bias)
 
 
-def dense(experiments: Experiments, source: Place, target: Place, inputs: Array | None = None) -> Linear:
+def dense(
+    experiments: Experiments, source: Place, target: Place, inputs: Array | None = None
+) -> Linear:
     """The linear layer from all of one tensor's image to all of another's.
 
     Args:

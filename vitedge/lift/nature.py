@@ -110,7 +110,9 @@ def _activation(piece: Piece, run: Experiment, shape: Shape, n: int) -> Activati
     x = np.linspace(-8, 8, n * shape.elements, dtype=np.float32)
     x = np.random.default_rng(0).permutation(x).reshape(n, *shape.per_image)
     y = shape.split(run(shape.join(x))[0])
-    errors = {kind: float(np.abs(activate(x.ravel(), kind) - y.ravel()).max()) for kind in Activation}
+    errors = {
+        kind: float(np.abs(activate(x.ravel(), kind) - y.ravel()).max()) for kind in Activation
+    }
     best = min(errors, key=errors.__getitem__)
     return ActivationPiece(piece, best) if errors[best] < _AGREEMENT else None
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _KINDS: dict[Kind, frozenset[str]] = {
     Kind.SHAPE: frozenset(["Shape", "Size", "ConstantOfShape"]),
-    Kind.MOVE: frozenset("Identity Cast CastLike Reshape Flatten Squeeze Unsqueeze Dropout".split()),
+    Kind.MOVE: frozenset(
+        "Identity Cast CastLike Reshape Flatten Squeeze Unsqueeze Dropout".split()
+    ),
     Kind.SUM: frozenset("Add Sub Neg Sum Mean".split()),
     Kind.PRODUCT: frozenset(["Mul"]),
     Kind.QUOTIENT: frozenset(["Div"]),

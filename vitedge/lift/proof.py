@@ -16,6 +16,7 @@ TOLERANCE = 1e-3
 """Largest difference of a logit over the range of the logits. Float32 models of 24 blocks reach
 1e-5; models that compute in float16 inside differ by their own rounding, a few 1e-4."""
 
+
 @dataclass(frozen=True)
 class Proof:
     """The comparison.
@@ -55,7 +56,9 @@ def prove(experiments: Experiments, vit: ViT, taken: InputRange) -> Proof:
     source = np.concatenate(wanted)
     ours = np.concatenate([forward(vit, image[None]) for image in pixels])
     proof = Proof(len(pixels), float(np.abs(ours - source).max()), float(np.ptp(source)))
-    if not proof.difference <= TOLERANCE * max(proof.logit_range, float(np.abs(source).max()) * 1e-3):
+    if not proof.difference <= TOLERANCE * max(
+        proof.logit_range, float(np.abs(source).max()) * 1e-3
+    ):
         raise NotAViTError(
             f"lifted, but its logits differ from the source's by {proof.difference:.2g} "
             f"({proof.relative:.1%} of their range)"
@@ -68,7 +71,7 @@ def _images(vit: ViT) -> Array:
     height, width = vit.config.image_size
     channels = vit.config.channels
     rng = np.random.default_rng(0)
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     slopes = rng.uniform(-1, 1, (2, channels))
     gradient = np.clip(128 + 127 * (y[..., None] * slopes[0] + x[..., None] * slopes[1]), 0, 255)
     noise = rng.integers(0, 256, (height, width, channels))

@@ -164,6 +164,12 @@ class Parser:
                 f"node {self._graph.describe(known.piece.sink)} stands where a Vision Transformer "
                 "has the activation of its MLP"
             )
+        following = self._queue[0] if self._queue else None
+        if following is not None and self._sources(following.piece.source) == {known.piece.sink}:
+            raise NotAViTError(
+                f"node {self._graph.describe(following.piece.sink)} follows the second layer of an "
+                "MLP, where a Vision Transformer has nothing"
+            )
         return known
 
     def _take(self, what: str) -> NormPiece | ActivationPiece:

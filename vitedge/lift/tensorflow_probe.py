@@ -41,7 +41,9 @@ _KINDS: dict[Kind, frozenset[str]] = {
 }
 _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
 
-_CALLS = frozenset("PartitionedCall StatefulPartitionedCall If StatelessIf While StatelessWhile".split())
+_CALLS = frozenset(
+    "PartitionedCall StatefulPartitionedCall If StatelessIf While StatelessWhile".split()
+)
 
 _READS = frozenset(["ReadVariableOp"])
 
@@ -95,7 +97,9 @@ class TensorFlowProbe:
         types = [self._dtype(name) for name in feeds]
 
         def run(arrays: Sequence[Array]) -> list[Array]:
-            typed = [array.astype(kind, copy=False) for array, kind in zip(arrays, types, strict=True)]
+            typed = [
+                array.astype(kind, copy=False) for array, kind in zip(arrays, types, strict=True)
+            ]
             results = self._run(list(fetches), dict(zip(feeds, typed, strict=True)) | weights)
             return [np.asarray(result, np.float32) for result in results]
 
@@ -118,7 +122,9 @@ class TensorFlowProbe:
         self, feeds: Sequence[str], fetches: Sequence[str]
     ) -> dict[str, npt.NDArray[Any]]:
         """The variables that a part of the graph reads; NumPy shares their memory."""
-        return {name: np.asarray(self._variables[name]) for name in self._reads_between(feeds, fetches)}
+        return {
+            name: np.asarray(self._variables[name]) for name in self._reads_between(feeds, fetches)
+        }
 
     def _reads_between(self, feeds: Sequence[str], fetches: Sequence[str]) -> list[str]:
         """The reads of variables that a part of the graph needs."""
@@ -179,7 +185,9 @@ def _variables_by_read(traced: Any) -> dict[str, Any]:
             handle = handles[operation.inputs[0].name]
             kind = operation.outputs[0].dtype
             # Reading shares the variable's memory.
-            found[operation.outputs[0].name] = tf.raw_ops.ReadVariableOp(resource=handle, dtype=kind)
+            found[operation.outputs[0].name] = tf.raw_ops.ReadVariableOp(
+                resource=handle, dtype=kind
+            )
     return found
 
 
