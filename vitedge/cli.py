@@ -7,6 +7,8 @@ commands that need them, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -132,6 +134,11 @@ def _target(text: str) -> Target:
         return Target.parse(text)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _command_line() -> str:
+    """What was typed, ready to be typed again."""
+    return shlex.join(["vitedge", *sys.argv[1:]])
 
 
 def _print_json(value: Any) -> None:
@@ -382,6 +389,8 @@ def bench(
     Each row is measured in a process of its own. Without ARTIFACTS, those in the current folder
     are taken; if there are none, the built-in digits model.
     """
+    from dataclasses import replace
+
     from vitedge.bench.run import BenchOptions
     from vitedge.measure import Request, measure, write_reports
     from vitedge.staging import refuse_existing
@@ -410,7 +419,7 @@ def bench(
         ),
     )
     with progress_on_stderr() as progress:
-        report = measure(request, progress=progress)
+        report = replace(measure(request, progress=progress), command=_command_line())
     write_reports(report, files)
     if to_stdout:
         click.echo(report.to_json())

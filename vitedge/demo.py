@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitedge.bench.reference import reference_from_vit
@@ -77,9 +77,10 @@ def run_demo(
         [Target(runtime.name, "cpu") for runtime in runtimes() if "cpu" in runtime.devices],
         data=held_out,
         reference=reference_from_vit(trained.vit, model.name),
-        options=BenchOptions(),
+        options=BenchOptions(interleave=True),
         on_step=step_shower(progress),
     )
+    report = replace(report, command="vitedge demo")
     write_reports(report, reports)
     accuracy = trained.history[-1].held_out_accuracy
     return DemoResult(accuracy or 0.0, len(held_out.samples), report)
