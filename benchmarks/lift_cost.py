@@ -28,6 +28,7 @@ class Size:
 
     @property
     def mlp_dim(self) -> int:
+        """Width of the MLPs."""
         return 4 * self.dim
 
 
@@ -99,6 +100,7 @@ def measure(name: str, path: Path, result: Path) -> None:
 
 
 def main() -> None:
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="one JSON list instead of a table")
     parser.add_argument("--models", nargs="*", choices=SIZES, default=list(SIZES))

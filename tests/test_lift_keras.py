@@ -258,7 +258,7 @@ def with_overlap() -> keras.Model:
 
 
 def keras_io() -> keras.Model:
-    """As keras.io/examples/vision/image_classification_with_vision_transformer: two GELUs an MLP."""
+    """As in keras.io's image_classification_with_vision_transformer: two GELUs an MLP."""
     image = keras.Input((16, 16, 3))
     x = layers.Dense(24)(layers.Reshape((4, 192))(image))
     y = layers.LayerNormalization(epsilon=1e-6)(x)

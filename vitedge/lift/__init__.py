@@ -21,15 +21,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from vitedge.errors import NotAViTError
 from vitedge.lift.assembly import Assembler
 from vitedge.lift.attention import find_attentions
 from vitedge.lift.graph import Graph
 from vitedge.lift.input_range import InputRange, input_range
 from vitedge.lift.nature import (
-    ActivationPiece,
     KnownPiece,
-    NormPiece,
     SoftmaxPiece,
     recognize,
 )
@@ -87,7 +87,13 @@ def lift(
     Raises:
         NotAViTError: The model is no Vision Transformer; the message says which node is not.
     """
-    experiments = Experiments(probe)
+    with np.errstate(all="ignore"):  # damaged weights overflow; the proof rejects them
+        return _lift(Experiments(probe), mean, std)
+
+
+def _lift(
+    experiments: Experiments, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Lifted:
     known = _recognize_all(experiments)
     last, removed = known[-1] if known else None, False
     if isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink):
@@ -121,9 +127,8 @@ def _recognize_all(experiments: Experiments) -> list[KnownPiece]:
     for piece in pieces:
         if any(piece.sink in other.piece.interior for other in known.values()):
             continue
-        found = next(
-            filter(None, (recognize(experiments, option) for option in candidates[piece])), None
-        )
+        tried = (recognize(experiments, option) for option in candidates[piece])
+        found = next((candidate for candidate in tried if candidate is not None), None)
         if found is None:
             unknown.append(piece)
         else:

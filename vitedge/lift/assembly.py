@@ -69,7 +69,10 @@ class Assembler:
         head = read_head(
             self._experiments, tokens, embedding.prefix_rows, embedding.patch_rows, tail
         )
-        return self._vit(embedding, blocks, norm, head)
+        try:
+            return self._vit(embedding, blocks, norm, head)
+        except ValueError as error:  # blocks of different sizes
+            raise NotAViTError(f"its parts do not make one Vision Transformer: {error}") from error
 
     def _norm_kind(self) -> NormKind:
         structure = self._structure

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitedge.errors import NotAViTError
-from vitedge.lift.graph import Graph, Node
+from vitedge.lift.graph import Node
 from vitedge.lift.layout import Layout
 from vitedge.lift.nature import SoftmaxPiece
 from vitedge.lift.probe import Experiments

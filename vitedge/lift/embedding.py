@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.errors import NotAViTError
+from vitedge.lift.layout import Indices
 from vitedge.lift.linear import AGREEMENT, AMPLITUDE, Place
 from vitedge.lift.probe import Experiments
 from vitedge.vit import Array, Linear, patchify
@@ -33,8 +35,8 @@ class Embedding:
     channels: int
     patch: Linear
     tokens: Array
-    patch_rows: Array
-    prefix_rows: Array
+    patch_rows: Indices
+    prefix_rows: Indices
 
 
 def channels_first(shape: tuple[int, int, int]) -> bool:
@@ -89,7 +91,7 @@ class _Embedder:
         fed = as_model_input(pixels + self._neutral, self._shape)
         return self._target.layout.read(self._run(fed)[0])
 
-    def _responding(self, pixels: Array) -> Array:
+    def _responding(self, pixels: Array) -> npt.NDArray[np.bool_]:
         """Which tokens each image changes, bool ``(N, tokens)``."""
         n = self._experiments.batch_for(len(pixels))
         answers = []
@@ -116,7 +118,7 @@ class _Embedder:
             )
         return int(rows), int(columns)
 
-    def _rows_of_patches(self, grid: tuple[int, int], patch_size: tuple[int, int]) -> Array:
+    def _rows_of_patches(self, grid: tuple[int, int], patch_size: tuple[int, int]) -> Indices:
         rows = np.empty(grid[0] * grid[1], np.int64)
         height, width = patch_size
         noise = np.random.default_rng(0).standard_normal((*patch_size, self._channels))
@@ -133,7 +135,7 @@ class _Embedder:
             rows[indices] = reached.argmax(axis=1)
         return rows
 
-    def _projection(self, rows: Array, patch_size: tuple[int, int]) -> Linear:
+    def _projection(self, rows: Indices, patch_size: tuple[int, int]) -> Linear:
         """Every patch of every image shows another basis vector; the positions are subtracted."""
         inputs = math.prod(patch_size) * self._channels
         n = self._experiments.batch_for(min(4, math.ceil(inputs / len(rows))))
@@ -149,7 +151,7 @@ class _Embedder:
             weight[start : start + count] = answers[:count] / np.float32(amplitude)
         return Linear(weight, np.zeros(self._target.width, np.float32))
 
-    def _amplitude(self, rows: Array) -> float:
+    def _amplitude(self, rows: Indices) -> float:
         """A power of two that makes the answers 64 times as large as the positions.
 
         A model with 1/255 inside answers a unit pixel so weakly that the positions' rounding would
@@ -159,10 +161,12 @@ class _Embedder:
         noise = np.random.default_rng(1).standard_normal((n, *self._size, self._channels))
         fed = (noise * AMPLITUDE).astype(np.float32)
         answer = np.abs((self._tokens(fed) - self._quiet)[:, rows]).mean() / AMPLITUDE
+        if not math.isfinite(answer):
+            raise NotAViTError("the tokens of a noisy image are not finite")
         wanted = 64 * max(1e-6, float(np.abs(self._quiet[rows]).max())) / max(1e-12, float(answer))
         return float(2.0 ** np.clip(math.ceil(math.log2(wanted)), 10, 20))
 
-    def _check(self, patch: Linear, rows: Array, patch_size: tuple[int, int]) -> None:
+    def _check(self, patch: Linear, rows: Indices, patch_size: tuple[int, int]) -> None:
         n = self._experiments.batch_for(1)
         noise = np.random.default_rng(2).standard_normal((n, *self._size, self._channels))
         pixels = (noise * AMPLITUDE).astype(np.float32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitedge.errors import NotAViTError
-from vitedge.lift.layout import Layout
+from vitedge.lift.layout import Indices, Layout
 from vitedge.lift.linear import AGREEMENT, AMPLITUDE, Place, dense
 from vitedge.lift.nature import ActivationPiece, NormPiece
 from vitedge.lift.probe import Experiments
@@ -29,7 +29,7 @@ class Head:
     """
 
     pooling: Pooling
-    order: Array
+    order: Indices
     pooled_norm: Norm | None
     layers: tuple[Linear, ...]
     activation: Activation
@@ -38,8 +38,8 @@ class Head:
 def read_head(
     experiments: Experiments,
     tokens: Place,
-    prefix_rows: Array,
-    patch_rows: Array,
+    prefix_rows: Indices,
+    patch_rows: Indices,
     tail: Sequence[NormPiece | ActivationPiece],
 ) -> Head:
     """Probes what follows the last block (and its norm).
@@ -111,8 +111,10 @@ def _responses(experiments: Experiments, tokens: Place, target: Place) -> Array:
     return np.concatenate(answers)[: tokens.tokens]
 
 
-def _pooling(responses: Array, prefix_rows: Array, patch_rows: Array) -> tuple[Pooling, Array]:
-    """Reads the pooling off the tokens' responses, and brings the tokens that count to the front."""
+def _pooling(
+    responses: Array, prefix_rows: Indices, patch_rows: Indices
+) -> tuple[Pooling, Indices]:
+    """Reads the pooling off the tokens' responses; the tokens that count come first."""
     loudest = np.abs(responses).max()
     heard = np.abs(responses).max(axis=1) > 1e-6 * loudest
     prefix = np.concatenate([prefix_rows[heard[prefix_rows]], prefix_rows[~heard[prefix_rows]]])
@@ -132,7 +134,7 @@ def _pooled_layer(
     tokens: Place,
     target: Place,
     pooling: Pooling,
-    order: Array,
+    order: Indices,
     patches: int,
 ) -> Linear:
     """The linear layer after pooling, from the tokens that stand for it."""
@@ -152,7 +154,7 @@ def _check_pooling(
     tokens: Place,
     target: Place,
     pooling: Pooling,
-    order: Array,
+    order: Indices,
     prefix: int,
 ) -> None:
     """Before a norm, pooling must be exactly what its name says."""

@@ -104,9 +104,11 @@ def _before_norm(
 
     def arrive(values: Array) -> Array:
         filled = np.broadcast_to(values.reshape(-1, rows, channels), (n, rows, channels))
-        return operand.layout.read(run(piece.sink.write(filled.astype(np.float32)))[0])[0]
+        written = piece.sink.write(filled.astype(np.float32))
+        arrived: Array = operand.layout.read(run(written)[0])[0]
+        return arrived
 
-    factor = float(arrive(np.ones((rows, channels))).mean())
+    factor = float(arrive(np.ones((rows, channels), np.float32)).mean())
     # Counted from 1, so that a lost element cannot pass for the first one.
     numbers = arrive(np.arange(1, rows * channels + 1, dtype=np.float32)) / factor
     for layout in _splits(piece.source, heads):

@@ -46,7 +46,8 @@ class InputRange:
         if self.raw:
             return pixels.astype(np.float32)
         scaled = pixels.astype(np.float32) / np.float32(255)
-        return (scaled - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        return ((scaled - mean) / std).astype(np.float32)
 
 
 def input_range(
@@ -98,7 +99,7 @@ def _first_arithmetic(experiments: Experiments) -> tuple[Array, Array] | None:
     n = experiments.batch_for(1)
 
     def per_channel(value: float) -> Array:
-        image = run(np.full((n, *shape), value, np.float32))[0].reshape(n, *shape)[0]
+        image: Array = run(np.full((n, *shape), value, np.float32))[0].reshape(n, *shape)[0]
         return image[:, 0, 0] if channels_first(shape) else image[0, 0]
 
     # Far from zero, so that the offset does not round the factor.

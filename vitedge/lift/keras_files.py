@@ -44,7 +44,7 @@ def keras_config(path: Path) -> KerasConfig | None:
             found = KerasConfig(config, str(metadata.get("keras_version", "")))
         else:
             found = _hdf5_config(path)
-    except Exception:  # zipfile and h5py raise anything on damaged files  # noqa: BLE001
+    except Exception:  # zipfile and h5py raise anything on damaged files
         return None
     return found if isinstance(found.model, dict) else None
 
@@ -93,7 +93,7 @@ def open_keras(
             model = library.models.load_model(
                 path, custom_objects=objects, compile=False, safe_mode=not trust
             )
-        except Exception as error:  # a layer may raise anything  # noqa: BLE001
+        except Exception as error:  # a layer may raise anything
             failure = failure or error
         else:
             return probe_keras(model, image_size=image_size)
@@ -213,7 +213,7 @@ def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -
     try:
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]
-    except Exception as error:  # TensorFlow raises its own kinds and KeyError  # noqa: BLE001
+    except Exception as error:  # TensorFlow raises its own kinds and KeyError
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"'{path}' holds no SavedModel that can be served: {reason}") from error
     inputs = signature.structured_input_signature[1]

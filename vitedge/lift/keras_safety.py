@@ -95,7 +95,7 @@ def load_custom_objects(
         ModelError: The file holds code and is not trusted, or a class was not given.
         UsageError: A given class cannot be imported.
     """
-    objects = {name: thing for name, thing in map(_import, given)}
+    objects = dict(map(_import, given))
     if findings.code and not trust:
         raise ModelError(
             f"layer '{findings.code[0]}' of '{path}' holds Python code, which runs when the file "

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.vit import Array
+
+Indices: TypeAlias = npt.NDArray[np.int64]
+"""Positions along an axis."""
 
 
 def batch_axes(shape: tuple[int, ...], batch: int) -> list[int]:
@@ -22,7 +27,7 @@ def batch_axes(shape: tuple[int, ...], batch: int) -> list[int]:
     return fitting[:1] if fitting[0] == 0 and shape[0] == batch else fitting
 
 
-def axis_of_first_image(changed: Array, batch: int) -> int:
+def axis_of_first_image(changed: npt.NDArray[Any], batch: int) -> int:
     """The axis along which a change of the first image stays within its first part.
 
     Args:

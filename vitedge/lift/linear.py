@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitedge.errors import NotAViTError
-from vitedge.lift.layout import Layout
+from vitedge.lift.layout import Indices, Layout
 from vitedge.lift.probe import Experiments
 from vitedge.vit import Array, Linear
 
@@ -95,7 +95,7 @@ def tokenwise(
 
 
 def dense(
-    experiments: Experiments, source: Place, target: Place, inputs: Array | None = None
+    experiments: Experiments, source: Place, target: Place, inputs: Indices | None = None
 ) -> Linear:
     """The linear layer from all of one tensor's image to all of another's.
 

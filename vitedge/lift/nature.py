@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vitedge.lift.layout import Layout, Shape
+from vitedge.lift.layout import Indices, Layout, Shape
 from vitedge.lift.pieces import Piece
 from vitedge.lift.probe import Experiment, Experiments
 from vitedge.spec import Activation, NormKind
@@ -86,10 +86,10 @@ def recognize(experiments: Experiments, piece: Piece) -> KnownPiece | None:
     return None
 
 
-def _changed_coordinates(run: Experiment, source: Shape, sink: Shape, n: int) -> Array:
+def _changed_coordinates(run: Experiment, source: Shape, sink: Shape, n: int) -> Indices:
     """Coordinates, ``(count, rank)``, in the first image's output that one element acts on."""
     x = np.random.default_rng(0).standard_normal((n, *source.per_image)).astype(np.float32)
-    element = np.unravel_index(source.elements // 2, source.per_image)
+    element = tuple(map(int, np.unravel_index(source.elements // 2, source.per_image)))
     x[(0, *element)] = 0.5
     before = sink.split(run(source.join(x))[0])[0]
     x[(0, *element)] = 3.5
@@ -138,7 +138,8 @@ def _norm(run: Experiment, source: Layout, sink: Layout, n: int) -> tuple[Norm, 
     if np.abs(beta - beta[0]).max() > _AGREEMENT * max(1.0, float(np.abs(beta).max())):
         return None
     rng = np.random.default_rng(0)
-    x, y = [], []
+    x: list[Array] = []
+    y: list[Array] = []
     while len(x) * n * rows < 8:  # so many rows tell a norm from another one
         x.append(rng.standard_normal((n, rows, width)).astype(np.float32) * _LOUD + _LOUD)
         y.append(apply(x[-1]))
@@ -155,7 +156,8 @@ def _norm(run: Experiment, source: Layout, sink: Layout, n: int) -> tuple[Norm, 
 
 def _directions(x: Array, kind: NormKind) -> Array:
     centred = x - x.mean(axis=-1, keepdims=True) if kind is NormKind.LAYER else x
-    return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True))
+    scaled: Array = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True))
+    return scaled
 
 
 def _epsilon(
@@ -167,9 +169,11 @@ def _epsilon(
     best, distance = 0.0, 0.5
     for exponent in range(1, 8):
         scale = 10.0**-exponent
-        directions = _directions(rng.standard_normal((shape[0] * shape[1], width)), NormKind.LAYER)
+        directions = _directions(
+            rng.standard_normal((shape[0] * shape[1], width), np.float32), NormKind.LAYER
+        )
         # The first row only: rows may be many, and each tells the same.
-        y = apply((directions * scale).astype(np.float32).reshape(shape))[0].astype(np.float64)
+        y = apply((directions * np.float32(scale)).reshape(shape))[0].astype(np.float64)
         full = gamma * directions[0]
         survival = float(((y - beta) * full).sum() / (full * full).sum())
         if 0 < survival < 1 and abs(survival - 0.5) < distance:

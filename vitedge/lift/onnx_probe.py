@@ -4,6 +4,8 @@ Every experiment is a model of its own, cut out of the graph. Weights are no par
 they are fed, from the one copy that is kept, so cutting is cheap and nothing is held twice.
 """
 
+# ruff: noqa: SIM905 - a table of operators reads best as words
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -117,14 +119,14 @@ class OnnxProbe:
             session = onnxruntime.InferenceSession(
                 part.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # ONNX Runtime's errors share no public base  # noqa: BLE001
+        except Exception as error:  # ONNX Runtime's errors share no public base
             raise _failure(error) from error
 
         def run(fed: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
             used = {name: array for name, array in fed.items() if name in needed}
             try:
                 return list(session.run(list(fetches), used | weights))
-            except Exception as error:  # noqa: BLE001  # as above
+            except Exception as error:  # as above
                 raise _failure(error) from error
 
         return run
@@ -169,8 +171,9 @@ class OnnxProbe:
     def _dtype(self, name: str) -> npt.DTypeLike:
         import onnx
 
-        kind = self._types.get(name, onnx.TensorProto.FLOAT)
-        return onnx.helper.tensor_dtype_to_np_dtype(kind)
+        number = self._types.get(name, onnx.TensorProto.FLOAT)
+        kind: npt.DTypeLike = onnx.helper.tensor_dtype_to_np_dtype(number)
+        return kind
 
     def _runs_two(self) -> bool:
         """Whether a batch that is said to be free really is."""
@@ -195,7 +198,7 @@ def _load(path: Path) -> onnx.ModelProto:
         raise missing_package(str(error.name), "convert") from error
     try:
         model = onnx.load(path)
-    except Exception as error:  # protobuf's and onnx's errors share no base  # noqa: BLE001
+    except Exception as error:  # protobuf's and onnx's errors share no base
         raise ModelError(f"'{path}' is truncated or not an ONNX file ({error})") from error
     if not model.graph.node:
         raise ModelError(f"'{path}' is truncated or not an ONNX file (it has no nodes)")
@@ -217,14 +220,15 @@ def _shape(
     path: Path, image: onnx.ValueInfoProto, image_size: tuple[int, int] | None
 ) -> tuple[int | None, tuple[int, int, int]]:
     """The fixed batch size, or None, and the shape of one image."""
-    dims = [dim.dim_value or None for dim in image.type.tensor_type.shape.dim]
+    dims: list[int | None] = [dim.dim_value or None for dim in image.type.tensor_type.shape.dim]
     if len(dims) == 4:
         batch, *sizes = dims
         if image_size is not None:
             given = (*image_size, None) if sizes[2] in (1, 3) else (None, *image_size)
             sizes = [size or other for size, other in zip(sizes, given, strict=True)]
-        if None not in sizes:
-            return batch, (sizes[0], sizes[1], sizes[2])
+        first, second, third = sizes
+        if first is not None and second is not None and third is not None:
+            return batch, (first, second, third)
     raise ModelError(f"'{path}' takes {dims}; give --image-size if height and width are open")
 
 

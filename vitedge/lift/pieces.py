@@ -66,11 +66,8 @@ def _merge_overlapping(graph: Graph, regions: list[Piece]) -> list[Piece]:
         ]
         for other in same:
             kept.remove(other)
-        sinks = {region.sink, *(other.sink for other in same)}
-        if same:
-            sink = graph.common_post_dominator(sinks)
-            region = Piece(region.source, sink, graph.between(region.source, sink))
-        kept.append(region)
+        sink = graph.common_post_dominator({region.sink, *(other.sink for other in same)})
+        kept.append(Piece(region.source, sink, graph.between(region.source, sink)))
     return [
         piece
         for piece in kept

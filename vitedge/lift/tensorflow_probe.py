@@ -5,6 +5,8 @@ session, which can feed and fetch any tensor and computes only what lies between
 that part are fed, too, so the graph itself holds no weight.
 """
 
+# ruff: noqa: SIM905 - a table of operators reads best as words
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
