@@ -177,6 +177,24 @@ def test_import_writes_a_model_and_says_how_it_was_read(run: Run, model: Path) -
     assert json.loads(run("inspect", "--json", "named.keras").stdout)["labels"] == [*"abcdefghij"]
 
 
+SMALL_DIGITS = (
+    *("train", "--data", "digits", "-o", "digits.keras", "--grey", "--image-size", "16"),
+    *("--patch-size", "8", "--dim", "16", "--depth", "1", "--heads", "2", "--batch-size", "256"),
+)
+
+
+def test_train_writes_a_model_of_the_datas_classes_and_keeps_the_run(run: Run) -> None:
+    result = run(*SMALL_DIGITS, "--epochs", "1")
+    assert result.exit_code == 0, result.output
+    assert "of the held-out images" in result.stdout
+    found = json.loads(run("inspect", "--json", "digits.keras").stdout)
+    assert found["labels"] == [*"0123456789"]
+    assert found["config"]["dim"] == 16
+    again = run(*SMALL_DIGITS, "--epochs", "1")
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
+
+
 # --- wrong input
 
 
@@ -249,6 +267,14 @@ WRONG = [
         ("predict", "DIGITS", "digit.png", "--target", "onnx-cpu"),
         2,
         "onnx-cpu",
+    ),
+    Wrong("train on nothing", ("train", "--data", "no", "-o", "t.keras"), 1, "no"),
+    Wrong("train on texts", ("train", "--data", "texts", "-o", "t.keras"), 1, "texts"),
+    Wrong(
+        "no such preset", ("train", "--data", "digits", "-o", "t.keras", "--preset", "x"), 2, "x"
+    ),
+    Wrong(
+        "no epochs", ("train", "--data", "digits", "-o", "t.keras", "--epochs", "0"), 2, "epochs"
     ),
     Wrong("inspect nothing", ("inspect", "absent.onnx"), 1, "absent.onnx"),
     Wrong("inspect garbage", ("inspect", "garbage.onnx"), 1, "garbage.onnx"),

@@ -9,23 +9,28 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vitedge import __version__
+from vitedge.cli_options import (
+    PATH,
+    augmentation_options,
+    force_option,
+    import_options,
+    json_option,
+    read_import_options,
+    recipe_options,
+    size_options,
+)
 from vitedge.errors import UsageError, VitedgeError
-from vitedge.spec import Activation, Format, Interpolation, Precision, Target
+from vitedge.spec import Format, Precision, Target
 
 if TYPE_CHECKING:
-    from vitedge.importers import ImportOptions
     from vitedge.pipeline import Written
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-_ANY_PATH = click.Path(path_type=Path)
 
 
 class _Group(click.Group):
@@ -52,83 +57,6 @@ def main() -> None:
     """  # noqa: D301  # click's mark for "do not wrap" is the character itself
 
 
-# --- options that several commands share --------------------------------------------------------
-
-
-def _json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(
-        command
-    )
-
-
-def _force_option(command: Command) -> Command:
-    return click.option("--force", is_flag=True, help="Overwrite what exists.")(command)
-
-
-def _import_options(command: Command) -> Command:
-    """What a person may say about a source that the file itself does not."""
-    options = [
-        click.option("--heads", type=click.IntRange(1), help="Attention heads per block."),
-        click.option(
-            "--image-size",
-            type=click.IntRange(1),
-            help="Side of the input in pixels; positions are interpolated when it differs.",
-        ),
-        click.option("--activation", type=click.Choice([str(each) for each in Activation])),
-        click.option("--norm-eps", type=float, help="Epsilon of every norm."),
-        click.option("--mean", help="Per-channel mean of pixels in 0..1: 0.5,0.5,0.5"),
-        click.option("--std", help="Per-channel standard deviation of pixels in 0..1."),
-        click.option(
-            "--resize",
-            type=click.IntRange(0),
-            help="Shorter side before the centre crop; 0 stretches the image to the input.",
-        ),
-        click.option("--interpolation", type=click.Choice([str(each) for each in Interpolation])),
-        click.option("--labels", type=_ANY_PATH, help="Text file with one class name a line."),
-        click.option("--trust", is_flag=True, help="Let code inside the model file run."),
-        click.option(
-            "--custom-objects", multiple=True, metavar="MODULE:NAME", help="Your own Keras layer."
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _read_import_options(values: dict[str, Any]) -> ImportOptions:
-    from vitedge.importers import ImportOptions
-
-    side = values.pop("image_size")
-    labels = values.pop("labels")
-    activation, interpolation = values.pop("activation"), values.pop("interpolation")
-    return ImportOptions(
-        image_size=None if side is None else (side, side),
-        labels=None if labels is None else _read_labels(labels),
-        activation=None if activation is None else Activation(activation),
-        interpolation=None if interpolation is None else Interpolation(interpolation),
-        mean=_numbers(values.pop("mean"), "--mean"),
-        std=_numbers(values.pop("std"), "--std"),
-        **values,
-    )
-
-
-def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"{option} takes numbers with commas between, not '{text}'") from error
-
-
-def _read_labels(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the labels in '{path}': {error}") from error
-    return tuple(line.strip() for line in lines if line.strip())
-
-
 def _target(text: str) -> Target:
     try:
         return Target.parse(text)
@@ -149,12 +77,12 @@ def _print_json(value: Any) -> None:
 
 
 @main.command("import")
-@click.argument("source", type=_ANY_PATH)
-@click.option("-o", "--output", type=_ANY_PATH, default=Path("model.keras"), show_default=True)
+@click.argument("source", type=PATH)
+@click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
 @click.option("--check", is_flag=True, help="Only read and compare; write nothing.")
-@_import_options
-@_force_option
-@_json_option
+@import_options
+@force_option
+@json_option
 def import_command(
     source: Path, output: Path, check: bool, force: bool, as_json: bool, **options: Any
 ) -> None:
@@ -169,7 +97,7 @@ def import_command(
         imported = import_model(
             source,
             None if check else output,
-            _read_import_options(options),
+            read_import_options(options),
             force=force,
             progress=progress,
         )
@@ -188,7 +116,7 @@ def import_command(
 
 
 @main.command()
-@click.argument("source", type=_ANY_PATH)
+@click.argument("source", type=PATH)
 @click.option("--fp32", is_flag=True, help="Write float32 artefacts.")
 @click.option("--fp16", is_flag=True, help="Write artefacts with half-precision weights.")
 @click.option("--int8", is_flag=True, help="Write 8-bit artefacts.")
@@ -201,17 +129,17 @@ def import_command(
 )
 @click.option(
     "--calibration",
-    type=_ANY_PATH,
+    type=PATH,
     help="Folder of typical images, labelled or not, to measure activation ranges on.",
 )
-@click.option("-o", "--output", type=_ANY_PATH, default=Path(), help="Folder.  [default: .]")
+@click.option("-o", "--output", type=PATH, default=Path(), help="Folder.  [default: .]")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
     "--without", multiple=True, metavar="REWRITE", help="Exact rewrite to leave out; may repeat."
 )
-@_import_options
-@_force_option
-@_json_option
+@import_options
+@force_option
+@json_option
 def convert(
     source: Path,
     fp32: bool,
@@ -258,7 +186,7 @@ def convert(
                 batch=batch,
                 without=without,
                 force=force,
-                importing=_read_import_options(options),
+                importing=read_import_options(options),
             ),
             calibration=images,
             progress=progress,
@@ -285,8 +213,8 @@ def _written_line(written: Written) -> str:
 
 
 @main.command()
-@click.argument("file", type=_ANY_PATH)
-@_json_option
+@click.argument("file", type=PATH)
+@json_option
 def inspect(file: Path, as_json: bool) -> None:
     """Shows what FILE is: a model's config, or an artefact's metadata and operators."""
     from vitedge.inspection import inspect
@@ -299,16 +227,78 @@ def inspect(file: Path, as_json: bool) -> None:
         print_inspection(found)
 
 
+# --- training -----------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--data", type=PATH, required=True, help="Labelled images, or: digits")
+@click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
+@click.option("--init", type=PATH, help="Model to start from.")
+@click.option("--teacher", type=PATH, help="Model to learn from beside the labels.")
+@click.option("--held-out", type=float, default=0.1, show_default=True, help="Share to measure on.")
+@click.option("--resume", is_flag=True, help="Continue the run that was interrupted.")
+@size_options
+@recipe_options
+@augmentation_options
+@force_option
+def train(
+    data: Path,
+    output: Path,
+    init: Path | None,
+    teacher: Path | None,
+    held_out: float,
+    resume: bool,
+    force: bool,
+    **choices: Any,
+) -> None:
+    """Trains a Vision Transformer on your images, from fresh weights or from a model's.
+
+    DATA is a folder of class folders, a folder with labels.csv, an .npz, or `digits`. The run is
+    recorded beside the output, in model.run/, so that --resume continues it.
+    """
+    from dataclasses import fields
+
+    from vitedge.terminal import progress_on_stderr
+    from vitedge.train import Augmentation, Recipe
+    from vitedge.training import Size, TrainRequest, train_model
+
+    def chosen(kind: type) -> dict[str, Any]:
+        names = {each.name for each in fields(kind)}
+        return {name: value for name, value in choices.items() if name in names}
+
+    if choices["warmup_epochs"] is None:
+        choices["warmup_epochs"] = min(5.0, choices["epochs"] / 5)
+    request = TrainRequest(
+        data=data,
+        output=output,
+        size=Size(**chosen(Size), channels=1 if choices["grey"] else 3),
+        init=init,
+        teacher=teacher,
+        recipe=Recipe(**chosen(Recipe), augmentation=Augmentation(**chosen(Augmentation))),
+        held_out_share=held_out,
+        resume=resume,
+        force=force,
+    )
+    with progress_on_stderr() as progress:
+        trained = train_model(request, progress=progress)
+    last = trained.history[-1]
+    if last.held_out_accuracy is not None:
+        click.echo(
+            f"{last.held_out_accuracy:.1%} of the held-out images after {last.number} epochs"
+        )
+    click.echo(f"wrote {output}")
+
+
 # --- running ------------------------------------------------------------------------------------
 
 
 @main.command()
-@click.argument("artifact", type=_ANY_PATH)
-@click.argument("images", nargs=-1, required=True, type=_ANY_PATH)
+@click.argument("artifact", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--target", help="Where to run, such as tflite-cpu.  [default: the format's CPU]")
 @click.option("--threads", type=click.IntRange(1))
-@_json_option
+@json_option
 def predict(
     artifact: Path,
     images: Sequence[Path],
@@ -334,7 +324,7 @@ def predict(
 
 
 @main.command()
-@_json_option
+@json_option
 def targets(as_json: bool) -> None:
     """Lists every target: ready here, or what is missing and the command that brings it."""
     from dataclasses import asdict
@@ -350,16 +340,16 @@ def targets(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("artifacts", nargs=-1, type=_ANY_PATH)
+@click.argument("artifacts", nargs=-1, type=PATH)
 @click.option("--target", "wanted", multiple=True, help="Where to run; may repeat.  [default: all]")
-@click.option("--data", type=_ANY_PATH, help="Labelled images to measure accuracy on.")
-@click.option("--reference", type=_ANY_PATH, help="Model or float32 artefact to compare with.")
+@click.option("--data", type=PATH, help="Labelled images to measure accuracy on.")
+@click.option("--reference", type=PATH, help="Model or float32 artefact to compare with.")
 @click.option("--threads", type=click.IntRange(1))
 @click.option("--runs", type=click.IntRange(1), help="Timed inferences of each row.")
-@click.option("--json", "json_file", type=_ANY_PATH, help="Write the report here; - is stdout.")
-@click.option("--csv", "csv_file", type=_ANY_PATH, help="Write the rows here.")
-@click.option("--markdown", "markdown_file", type=_ANY_PATH, help="Write the table here.")
-@click.option("--html", "html_file", type=_ANY_PATH, help="Write the report page here.")
+@click.option("--json", "json_file", type=PATH, help="Write the report here; - is stdout.")
+@click.option("--csv", "csv_file", type=PATH, help="Write the rows here.")
+@click.option("--markdown", "markdown_file", type=PATH, help="Write the table here.")
+@click.option("--html", "html_file", type=PATH, help="Write the report page here.")
 @click.option(
     "--interleave", is_flag=True, help="Measure artefacts in turns: ratios that noise cannot bend."
 )
@@ -367,7 +357,7 @@ def targets(as_json: bool) -> None:
     "--sustained", type=float, metavar="MINUTES", help="Keep running, to see how latency drifts."
 )
 @click.option("--throughput", is_flag=True, help="Measure parallel requests as well.")
-@_force_option
+@force_option
 def bench(
     artifacts: tuple[Path, ...],
     wanted: tuple[str, ...],
@@ -430,8 +420,8 @@ def bench(
 
 
 @main.command()
-@click.option("-o", "--output", type=_ANY_PATH, default=Path("vitedge-demo"), show_default=True)
-@_force_option
+@click.option("-o", "--output", type=PATH, default=Path("vitedge-demo"), show_default=True)
+@force_option
 def demo(output: Path, force: bool) -> None:
     """Trains a small ViT on handwritten digits, converts it nine ways, measures all of them."""
     from vitedge.demo import run_demo

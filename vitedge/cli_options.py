@@ -1,0 +1,141 @@
+"""Options that several commands share, and how they become what functions take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vitedge.errors import UsageError
+from vitedge.spec import Activation, Interpolation
+
+if TYPE_CHECKING:
+    from vitedge.importers import ImportOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not text.")
+force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
+
+
+def option_group(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in the order of the help."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+# What a person may say about a source that the file itself does not.
+import_options = option_group(
+    click.option("--heads", type=click.IntRange(1), help="Attention heads per block."),
+    click.option(
+        "--image-size",
+        type=click.IntRange(1),
+        help="Side of the input in pixels; positions are interpolated when it differs.",
+    ),
+    click.option("--activation", type=click.Choice([str(each) for each in Activation])),
+    click.option("--norm-eps", type=float, help="Epsilon of every norm."),
+    click.option("--mean", help="Per-channel mean of pixels in 0..1: 0.5,0.5,0.5"),
+    click.option("--std", help="Per-channel standard deviation of pixels in 0..1."),
+    click.option(
+        "--resize",
+        type=click.IntRange(0),
+        help="Shorter side before the centre crop; 0 stretches the image to the input.",
+    ),
+    click.option("--interpolation", type=click.Choice([str(each) for each in Interpolation])),
+    click.option("--labels", type=PATH, help="Text file with one class name a line."),
+    click.option("--trust", is_flag=True, help="Let code inside the model file run."),
+    click.option(
+        "--custom-objects", multiple=True, metavar="MODULE:NAME", help="Your own Keras layer."
+    ),
+)
+
+size_options = option_group(
+    click.option("--preset", default="tiny", show_default=True, help="tiny, small, base, ..."),
+    click.option("--image-size", type=click.IntRange(1), help="Side of the input in pixels."),
+    click.option("--patch-size", type=click.IntRange(1), help="Side of a patch in pixels."),
+    click.option("--dim", type=click.IntRange(1), help="Width of the tokens."),
+    click.option("--depth", type=click.IntRange(1), help="Number of blocks."),
+    click.option("--heads", type=click.IntRange(1), help="Attention heads per block."),
+    click.option("--mlp", "mlp_dim", type=click.IntRange(1), help="Width of the MLPs."),
+    click.option("--grey", is_flag=True, help="One channel instead of three."),
+)
+
+recipe_options = option_group(
+    click.option("--epochs", type=int, default=100, show_default=True),
+    click.option("--batch-size", type=int, default=128, show_default=True),
+    click.option("--learning-rate", type=float, default=1e-3, show_default=True),
+    click.option("--warmup-epochs", type=float, help="[default: 5, or a fifth of all]"),
+    click.option("--weight-decay", type=float, default=0.05, show_default=True),
+    click.option("--label-smoothing", type=float, default=0.1, show_default=True),
+    click.option("--stochastic-depth", type=float, default=0.0, show_default=True),
+    click.option("--average", type=float, default=0.0, help="Momentum of the weights' average."),
+    click.option("--balance-classes", is_flag=True, help="Weigh rare classes more."),
+    click.option(
+        "--trainable-blocks",
+        type=int,
+        help="How many of the last blocks learn; 0 is the head alone.  [default: all]",
+    ),
+    click.option("--layer-decay", type=float, default=1.0, show_default=True),
+    click.option("--seed", type=int, default=0, show_default=True),
+)
+
+augmentation_options = option_group(
+    click.option("--crop", type=float, default=1.0, help="Least share of the image kept."),
+    click.option("--flip", is_flag=True, help="Mirror every second image."),
+    click.option("--randaugment", "operations", type=int, default=0, help="Random operations."),
+    click.option("--magnitude", type=float, default=9.0, help="Strength of those, 0 to 10."),
+    click.option("--shift", type=float, default=0.0, help="Largest shift, as a share."),
+    click.option("--rotation", type=float, default=0.0, help="Largest rotation in degrees."),
+    click.option("--zoom", type=float, default=0.0, help="Largest zoom, as a share."),
+    click.option("--mixup", type=float, default=0.0, help="Alpha of mixup."),
+    click.option("--cutmix", type=float, default=0.0, help="Alpha of CutMix."),
+)
+
+
+def read_import_options(values: dict[str, Any]) -> ImportOptions:
+    """What ``import_options`` collected, in the form that importers take; empties ``values``.
+
+    Raises:
+        UsageError: A number is none, or the labels cannot be read.
+    """
+    from vitedge.importers import ImportOptions
+
+    side = values.pop("image_size")
+    labels = values.pop("labels")
+    activation, interpolation = values.pop("activation"), values.pop("interpolation")
+    return ImportOptions(
+        image_size=None if side is None else (side, side),
+        labels=None if labels is None else _read_labels(labels),
+        activation=None if activation is None else Activation(activation),
+        interpolation=None if interpolation is None else Interpolation(interpolation),
+        mean=_numbers(values.pop("mean"), "--mean"),
+        std=_numbers(values.pop("std"), "--std"),
+        **values,
+    )
+
+
+def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{option} takes numbers with commas between, not '{text}'") from error
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the labels in '{path}': {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
