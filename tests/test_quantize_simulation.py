@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from vitedge.quantize.recipe import quantize
 from vitedge.quantize.simulate import simulate
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Precision
-from vitedge.vit import forward
+from vitedge.vit import Linear, ViT, forward
 
 
 def sqnr_db(reference: np.ndarray, quantized: np.ndarray) -> float:
@@ -29,6 +31,35 @@ def test_int8_keeps_the_logits_of_a_random_vit(activations: Activations) -> None
     logits = simulate(*quantized, images, activations=activations)
     # Rounding to 8 bits leaves about 40 dB per layer, and a dozen layers add up.
     assert sqnr_db(forward(vit, images), logits) > 25
+
+
+@pytest.mark.parametrize("activations", [Activations.PER_TENSOR, Activations.STATIC])
+def test_scaling_token_by_token_brings_tensors_close_to_tokens(activations: Activations) -> None:
+    vit, _ = apply_rewrites(random_vit(dim=48, mlp_dim=96))
+    # Prefix and patch tokens of very different sizes share a tensor, as in trained models.
+    vit = replace(vit, blocks=(replace(vit.blocks[0], fc1=_uneven(vit)), *vit.blocks[1:]))
+    statistics = calibrate(vit, random_images(vit, 24, seed=1))
+    images = random_images(vit, 16, seed=2)
+
+    def quality(below_db: float | None) -> float:
+        quantized = quantize(
+            vit,
+            Precision.INT8,
+            statistics,
+            activations=activations,
+            token_scaling_below_db=below_db,
+        )
+        assert bool(quantized.recipe.token_scaled) == (below_db is not None)
+        logits = simulate(*quantized, images, activations=activations)
+        return sqnr_db(forward(vit, images), logits)
+
+    # The scaled layer's error at least halves; that of the others stays.
+    assert quality(80.0) > quality(None) + 0.5
+
+
+def _uneven(vit: ViT) -> Linear:
+    layer = vit.blocks[0].fc1
+    return Linear(layer.weight * np.float32(4), layer.bias)
 
 
 def test_the_same_images_make_the_same_recipe() -> None:

@@ -74,6 +74,10 @@ class Recipe:
         weights: Integer weights by the name of their linear layer; layers not named stay float.
         inputs: Range of the input of those linear layers whose activations are static. Integer
             layers not named here quantize their input when they run (dynamically).
+        token_scaled: Integer layers in ``inputs`` whose input ``x`` is divided, token by token, by
+            its largest magnitude ``m = max(max|x|, floor)`` before it is quantized, and whose
+            product is multiplied by ``m`` before the bias is added; the value is the floor. The
+            range in ``inputs`` is that of ``x / m``, within -1..1.
         description: What was done, in words per kind of layer, for people.
         predicted_sqnr_db: Signal-to-noise ratio of the logits if the input of this layer alone were
             quantized, by the name of the layer, as calibration predicts it. Where q, k and v
@@ -83,5 +87,6 @@ class Recipe:
     precision: Precision
     weights: Mapping[str, IntegerWeight] = field(default_factory=dict)
     inputs: Mapping[str, Range] = field(default_factory=dict)
+    token_scaled: Mapping[str, float] = field(default_factory=dict)
     description: Mapping[str, str] = field(default_factory=dict)
     predicted_sqnr_db: Mapping[str, float] = field(default_factory=dict)

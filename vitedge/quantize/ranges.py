@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import numpy as np
 
 from vitedge.quantize import Activations, Range
@@ -13,14 +10,15 @@ from vitedge.vit import Array
 
 LEVELS = 256
 
-Quantizer: TypeAlias = Callable[[Array], Array]
-"""From numbers to what quantization leaves of them, both of one shape."""
-
 # Shares of the whole range that each end is tried at. Images not seen go a little further.
 _SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 
 # A clipped number counts as if it were clipped by this factor: new images hold larger ones.
 _CAUTION = 2
+
+
+# Lengths of the negative side that are tried for inputs scaled token by token.
+_NEGATIVE_SHARES = (1.0, 0.5, 0.25, 0.125)
 
 
 def fake_quantized(x: Array, covered: Range) -> Array:
@@ -31,19 +29,21 @@ def fake_quantized(x: Array, covered: Range) -> Array:
     return kept
 
 
+def token_scaled_quantized(x: Array, covered: Range, floor: float) -> Array:
+    """As ``fake_quantized``, of each token divided by its largest magnitude, and back."""
+    largest = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.float32(floor))
+    kept: Array = fake_quantized(x / largest, covered) * largest
+    return kept
+
+
 def dynamically_quantized(x: Array, axes: tuple[int, ...]) -> Array:
     """Asymmetric quantization to 256 levels between the extremes over ``axes``, and back.
 
     The range contains 0 and 0 is exact, as XNNPACK's qd8 (per token) and ONNX's
     DynamicQuantizeLinear (per tensor) have it.
     """
-    low = x.min(axis=axes, keepdims=True)
-    high = x.max(axis=axes, keepdims=True)
-    return _between(x, low, high)
-
-
-def _between(x: Array, low: Array, high: Array) -> Array:
-    low, high = np.minimum(low, 0), np.maximum(high, 0)
+    low = x.min(axis=axes, keepdims=True, initial=0.0)
+    high = x.max(axis=axes, keepdims=True, initial=0.0)
     scale = (high - low) / np.float32(LEVELS - 1)
     scale = np.where(scale > 0, scale, np.float32(1))
     zero = np.rint(-low / scale)
@@ -52,70 +52,80 @@ def _between(x: Array, low: Array, high: Array) -> Array:
     return kept
 
 
-def dynamic_quantizer(statistics: InputStatistics, activations: Activations) -> Quantizer:
-    """What the runtime will do to the sampled rows.
-
-    The extremes of a tensor are those of its sampled rows, which hold its largest tokens.
-    """
-    if activations is Activations.PER_TOKEN:
-        return lambda rows: dynamically_quantized(rows, (-1,))
-
-    def per_tensor(rows: Array) -> Array:
-        starts = np.flatnonzero(np.diff(statistics.images, prepend=-1))
-        low = np.minimum.reduceat(rows.min(axis=1), starts)[statistics.images]
-        high = np.maximum.reduceat(rows.max(axis=1), starts)[statistics.images]
-        return _between(rows, low[:, None], high[:, None])
-
-    return per_tensor
-
-
 def whole_range(statistics: InputStatistics) -> Range:
     """From the smallest to the largest value seen."""
     return _containing_zero(float(statistics.low.min()), float(statistics.high.max()))
 
 
 def searched_range(statistics: InputStatistics) -> tuple[Range, float]:
-    """The range that costs the logits least, and what it costs.
+    """The static range that costs the logits least, and what it costs.
 
     First the high end is searched with the whole low side, then the low end.
 
     Returns:
-        The range, and the squared error of one image's logits, clipped numbers counting double.
+        The range, and the squared error of one image's logits.
     """
     whole = whole_range(statistics)
     if not len(statistics.rows):
         return whole, 0.0
+    costs: dict[Range, float] = {}
 
     def error(covered: Range) -> float:
-        return _range_error(statistics, covered)
+        if covered not in costs:
+            costs[covered] = _range_error(statistics, covered)
+        return costs[covered]
 
-    highs = [_containing_zero(whole.low, whole.high * share) for share in _SHARES]
-    best = min(highs, key=error)
+    best = min((_containing_zero(whole.low, whole.high * share) for share in _SHARES), key=error)
     lows = [_containing_zero(whole.low * share, best.high) for share in _SHARES]
     best = min((best, *lows), key=error)
     return best, error(best)
 
 
-def input_error(statistics: InputStatistics, activations: Activations) -> float:
-    """What quantizing this input costs the logits: the squared error of one image.
+def token_scaled_range(statistics: InputStatistics) -> tuple[Range, float, float]:
+    """Range and floor of an input that is divided by the largest magnitude of each token.
 
-    A static range is tried at few lengths; that is enough to tell two scalings apart.
+    GELU's negative side is short and the same for all tokens. A floor on the divisor keeps its
+    quotient within a short negative side too, at the price of tokens below the floor.
+
+    Returns:
+        The range of the quotient, the floor, and the squared error of one image's logits.
     """
-    rows = statistics.rows
+    largest = np.abs(statistics.rows).max(axis=1, initial=0.0)
+    lowest = max(-float(statistics.low.min()), float(np.finfo(np.float32).tiny))
+
+    def candidate(share: float) -> tuple[Range, float, float]:
+        covered = Range(-share, 1.0)
+        # A token below a sixteenth of all that was seen is no token; it must not divide by zero.
+        floor = lowest / (16 if share == 1 else share)
+        step, _ = covered.scale_and_zero_point(LEVELS)
+        divisors = np.maximum(largest, np.float32(floor))
+        return covered, floor, statistics.rounding_error(divisors * np.float32(step))
+
+    return min(map(candidate, _NEGATIVE_SHARES), key=lambda found: found[2])
+
+
+def input_error(statistics: InputStatistics, activations: Activations) -> float:
+    """What quantizing this input costs: the squared error of one image's logits.
+
+    The extremes of a tensor are taken for those of its sampled rows, which hold its largest
+    tokens.
+    """
     if activations is Activations.STATIC:
-        whole = whole_range(statistics)
-        return min(
-            _range_error(statistics, Range(whole.low * share, whole.high * share))
-            for share in (0.7, 0.85, 1.0)
-        )
-    return statistics.logit_error(dynamic_quantizer(statistics, activations)(rows) - rows)
+        return searched_range(statistics)[1]
+    low = statistics.rows.min(axis=1, initial=0.0)
+    high = statistics.rows.max(axis=1, initial=0.0)
+    if activations is Activations.PER_TENSOR and len(statistics.rows):
+        starts = np.flatnonzero(np.diff(statistics.images, prepend=-1))
+        low = np.minimum.reduceat(low, starts)[statistics.images]
+        high = np.maximum.reduceat(high, starts)[statistics.images]
+    return statistics.rounding_error((high - low) / np.float32(LEVELS - 1))
 
 
 def _range_error(statistics: InputStatistics, covered: Range) -> float:
+    step, _ = covered.scale_and_zero_point(LEVELS)
     rows = statistics.rows
     clipped = np.clip(rows, np.float32(covered.low), np.float32(covered.high)) - rows
-    rounded = fake_quantized(rows, covered) - rows
-    return statistics.logit_error(rounded + (_CAUTION - 1) * clipped)
+    return statistics.rounding_error(step) + statistics.clipping_error(_CAUTION * clipped)
 
 
 def _containing_zero(low: float, high: float) -> Range:

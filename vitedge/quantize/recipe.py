@@ -12,7 +12,11 @@ from vitedge.errors import ConversionError, UsageError
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.layers import map_linears
-from vitedge.quantize.ranges import Quantizer, dynamic_quantizer, fake_quantized, searched_range
+from vitedge.quantize.ranges import (
+    input_error,
+    searched_range,
+    token_scaled_range,
+)
 from vitedge.quantize.rounding import feedback_factor, output_hessian, round_with_feedback
 from vitedge.quantize.smoothing import balance_values, smooth
 from vitedge.quantize.weights import searched_scale
@@ -31,7 +35,7 @@ class Quantized(NamedTuple):
 
     Attributes:
         vit: Computes the same as the ViT that was given, to float32 rounding, but for biases,
-            which make up for the mean error of the integers.
+            which make up for the mean error of the weights.
         recipe: Its integers.
     """
 
@@ -46,16 +50,21 @@ def quantize(
     *,
     activations: Activations = Activations.STATIC,
     keep_float: Collection[str] = (),
+    token_scaling_below_db: float | None = None,
 ) -> Quantized:
     """Chooses the numbers of an artefact.
 
     Args:
         vit: The model, already rewritten; left unchanged.
-        precision: fp32 and fp16 have no integers; int8 quantizes every linear layer, but with
-            static activations not those that see one or two tokens of an image.
+        precision: fp32 and fp16 have no integers; int8 quantizes every linear layer but
+            those that see only one or two tokens of an image.
         statistics: Of this very ViT.
         activations: What the runtime does with the inputs of integer layers.
         keep_float: Names of linear layers that stay float.
+        token_scaling_below_db: Inputs whose quantization alone would leave the logits less
+            signal-to-noise ratio are scaled token by token (``Recipe.token_scaled``), which costs
+            a reduction and two multiplications each, if that at least halves the error. None for
+            never; without meaning where activations are per token already.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
@@ -73,20 +82,26 @@ def quantize(
     balanced, statistics = balance_values(vit, statistics)
     smoothed, statistics, exponents = smooth(balanced, statistics, activations)
     floats = set(keep_float)
-    if activations is Activations.STATIC:
-        floats |= {name for name, it in statistics.inputs.items() if it.tokens <= _FEW_TOKENS}
-    rounded = _Rounding(smoothed, statistics, activations, frozenset(floats))
-    return rounded.result(precision, _description(activations, exponents, floats))
+    floats |= {name for name, it in statistics.inputs.items() if it.tokens <= _FEW_TOKENS}
+    threshold = None if activations is Activations.PER_TOKEN else token_scaling_below_db
+    rounding = _Rounding(smoothed, statistics, activations, frozenset(floats), threshold)
+    return rounding.result(precision, _description(activations, exponents, floats))
 
 
 class _Rounding:
     """Integers for every layer, and the biases that make up for them."""
 
     def __init__(
-        self, vit: ViT, statistics: Statistics, activations: Activations, floats: frozenset[str]
+        self,
+        vit: ViT,
+        statistics: Statistics,
+        activations: Activations,
+        floats: frozenset[str],
+        token_scaling_below_db: float | None,
     ) -> None:
         self._vit, self._statistics, self._activations = vit, statistics, activations
-        self._floats = floats
+        self._floats, self._token_scaling_below_db = floats, token_scaling_below_db
+        self._token_scaled: dict[str, float] = {}
         self._weights: dict[str, IntegerWeight] = {}
         self._inputs: dict[str, Range] = {}
         self._predicted: dict[str, float] = {}
@@ -95,7 +110,17 @@ class _Rounding:
     def result(self, precision: Precision, description: dict[str, str]) -> Quantized:
         """Rounds layer by layer."""
         vit = map_linears(self._vit, self._rounded)
-        recipe = Recipe(precision, self._weights, self._inputs, description, self._predicted)
+        if self._token_scaled:
+            names = ", ".join(self._token_scaled)
+            description |= {"scaled token by token": names}
+        recipe = Recipe(
+            precision,
+            self._weights,
+            self._inputs,
+            self._token_scaled,
+            description,
+            self._predicted,
+        )
         return Quantized(vit, recipe)
 
     def _rounded(self, name: str, layer: Linear) -> Linear:
@@ -106,20 +131,16 @@ class _Rounding:
             # q, k and v share an input, so what depends on it alone is computed once.
             self._factor_of = watched
             self._factor = feedback_factor(output_hessian(watched))
-            self._quantizer, self._range = self._input(name, watched)
-            if len(watched.rows):
-                shared = self._name_of_input(name, watched)
-                self._predicted[shared] = self._statistics.sqnr_db(name, self._quantizer)
+            self._range, self._floor = self._choose_input(name, watched)
         if self._range is not None:
             self._inputs[name] = self._range
+        if self._floor is not None:
+            self._token_scaled[name] = self._floor
         scale = searched_scale(layer.weight, 127)
         integers = round_with_feedback(layer.weight, self._factor, scale)
         weight = self._weights[name] = IntegerWeight(integers, scale)
         kept = weight.dequantized()
         missing = watched.mean @ (layer.weight - kept)
-        if len(watched.rows):
-            shares = watched.counts / watched.counts.sum()
-            missing += (shares @ (watched.rows - self._quantizer(watched.rows))) @ kept
         return replace(layer, bias=(layer.bias + missing).astype(np.float32))
 
     def _name_of_input(self, name: str, watched: InputStatistics) -> str:
@@ -127,14 +148,26 @@ class _Rounding:
         shared = f"{name.removesuffix('.q')}.k"
         return shared if self._statistics.inputs.get(shared) is watched else name
 
-    def _input(self, name: str, watched: InputStatistics) -> tuple[Quantizer, Range | None]:
-        """How the layer's input is quantized, and its range if that is static."""
+    def _choose_input(
+        self, name: str, watched: InputStatistics
+    ) -> tuple[Range | None, float | None]:
+        """Range and floor of the layer's input, where it has them."""
         if name == "patch" and self._vit.config.raw_pixels:
-            return lambda rows: rows, PIXELS
+            return PIXELS, None
+        covered, floor = None, None
         if self._activations is Activations.STATIC:
-            covered, _ = searched_range(watched)
-            return lambda rows: fake_quantized(rows, covered), covered
-        return dynamic_quantizer(watched, self._activations), None
+            covered, error = searched_range(watched)
+        else:
+            error = input_error(watched, self._activations)
+        below_db = self._token_scaling_below_db
+        if below_db is not None and self._statistics.sqnr_db(error) < below_db:
+            quotient, least, scaled_error = token_scaled_range(watched)
+            if scaled_error < error / 2:
+                covered, floor, error = quotient, least, scaled_error
+        if len(watched.rows):
+            shared = self._name_of_input(name, watched)
+            self._predicted[shared] = self._statistics.sqnr_db(error)
+        return covered, floor
 
 
 def _description(
@@ -143,7 +176,7 @@ def _description(
     moved = sum(exponent > 0 for exponent in exponents.values())
     words = {
         "weights": "int8 per output channel, scale by squared error, rounded with error feedback",
-        "biases": "corrected for the mean error of weights and activations",
+        "biases": "corrected for the mean error of the weights",
         "activations": {
             Activations.PER_TOKEN: "int8 per token, when it runs",
             Activations.PER_TENSOR: "uint8 per tensor, when it runs",

@@ -13,7 +13,11 @@ import numpy.typing as npt
 
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.layers import map_linears
-from vitedge.quantize.ranges import dynamically_quantized, fake_quantized
+from vitedge.quantize.ranges import (
+    dynamically_quantized,
+    fake_quantized,
+    token_scaled_quantized,
+)
 from vitedge.vit import Array, Linear, ViT, forward
 
 
@@ -33,6 +37,8 @@ def simulate(
     def quantize_input(name: str, x: Array) -> Array | None:
         if name not in recipe.weights:
             return None
+        if name in recipe.token_scaled:
+            return token_scaled_quantized(x, recipe.inputs[name], recipe.token_scaled[name])
         if name in recipe.inputs:
             return fake_quantized(x, recipe.inputs[name])
         if activations is Activations.STATIC:
