@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from vitedge.preprocess import Preprocessing
@@ -97,9 +99,7 @@ def random_vit(
         labels=tuple(f"class {index}" for index in range(classes)) if labels else (),
         input_norm=norm(dim, input_norm),
         pooled_norm=norm(dim, pooled_norm),
-        head_hidden=tuple(
-            linear(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False)
-        ),
+        head_hidden=tuple(linear(inputs, outputs) for inputs, outputs in pairwise(widths)),
     )
 
 

@@ -21,9 +21,7 @@ from vitedge.spec import Interpolation
 if TYPE_CHECKING:
     from PIL import Image
 
-ImageLike: TypeAlias = Union[
-    str, "os.PathLike[str]", bytes, npt.NDArray[np.uint8], "Image.Image"
-]
+ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, npt.NDArray[np.uint8], "Image.Image"]
 """A path, encoded bytes, ``(H, W, 3)`` or ``(H, W)`` uint8 pixels, or a Pillow image."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -66,9 +64,7 @@ class Preprocessing:
         if min(self.size) < 1:
             raise ValueError(f"size must be positive, not {self.size}")
         if self.resize is not None and self.resize < max(self.size):
-            raise ValueError(
-                f"resize to {self.resize} leaves too little to crop {self.size} from"
-            )
+            raise ValueError(f"resize to {self.resize} leaves too little to crop {self.size} from")
 
     def __call__(self, image: ImageLike) -> npt.NDArray[np.uint8]:
         """Decodes, resizes and crops one image.
@@ -175,7 +171,7 @@ def _checked_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _resize_shorter_side(
     picture: Image.Image, length: int, resample: Image.Resampling
 ) -> Image.Image:
-    """torchvision's ``Resize(int)``: the longer side is truncated, not rounded."""
+    """Torchvision's ``Resize(int)``: the longer side is truncated, not rounded."""
     width, height = picture.size
     if width <= height:
         size = (length, int(length * height / width))

@@ -36,4 +36,3 @@ def progress_on_stderr() -> Iterator[ShowProgress]:
             bar.update(task, completed=done, total=total or 1)
 
         yield show
-
