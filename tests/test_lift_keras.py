@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -283,6 +284,20 @@ def test_what_is_no_vit_is_refused_with_the_reason(build, reason: str, tmp_path:
     build().save(tmp_path / "model.keras")
     with pytest.raises(NotAViTError, match=reason):
         read(tmp_path / "model.keras")
+
+
+def test_a_file_of_keras_2_lifts_with_its_library_or_names_it() -> None:
+    golden = Path(__file__).parent / "golden" / "lift"
+    if importlib.util.find_spec("tf_keras") is None:
+        with pytest.raises(ModelError, match=r"of Keras 2.*pip install tf-keras"):
+            read(golden / "keras_2.h5")
+        return
+    vit = read(golden / "keras_2.h5").vit
+    assert [block.norm1.eps for block in vit.blocks] == [1e-3, 1e-6]
+    with np.load(golden / "keras_2.npz") as arrays:
+        logits = forward(vit, arrays["images"])
+        found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        assert np.abs(found - arrays["probabilities"]).max() < TOLERANCE
 
 
 def test_weights_alone_and_damaged_files_are_not_recognized(

@@ -3,7 +3,7 @@
 The model is traced to a graph. Its non-linear pieces (norms, activations, softmaxes and the
 products around them) are found by structure and recognised by behaviour; the affine pieces between
 them are read off by feeding basis vectors. However reshapes, einsums, splits and transposes were
-written, the answers are the same. See ``docs/decisions`` and issue 3.
+written, the answers are the same.
 
 ::
 

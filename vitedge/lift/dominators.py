@@ -23,7 +23,7 @@ def immediate_dominators(
     Returns:
         The immediate dominator of every vertex that the root reaches, except the root itself.
     """
-    root, depth = order[0], {order[0]: 0}
+    depth = {order[0]: 0}
     parents: dict[_Vertex, _Vertex] = {}
     for vertex in order[1:]:
         reached = [other for other in before[vertex] if other in depth]
@@ -37,5 +37,4 @@ def immediate_dominators(
                 else:
                     other = parents[other]  # noqa: PLW2901  # both sides climb in turn
         parents[vertex], depth[vertex] = nearest, depth[nearest] + 1
-    assert root not in parents
     return parents

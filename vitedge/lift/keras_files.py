@@ -88,6 +88,7 @@ def open_keras(
     findings = inspect_config(config.model)
     objects = load_custom_objects(path, findings, custom_objects, trust=trust)
     failure: Exception | None = None
+    old = config.version.startswith("2")
     for library in _libraries(config, keras_2_only=bool(findings.keras_2)):
         try:
             model = library.models.load_model(
@@ -97,10 +98,10 @@ def open_keras(
             failure = failure or error
         else:
             return probe_keras(model, image_size=image_size)
-    if findings.keras_2:
+    if old and importlib.util.find_spec("tf_keras") is None:
+        named = f" (its layer '{findings.keras_2[0]}')" if findings.keras_2 else ""
         raise ModelError(
-            f"layer '{findings.keras_2[0]}' of '{path}' is a TensorFlow operation that only "
-            "Keras 2 reads; run: pip install tf-keras"
+            f"'{path}' is of Keras 2, and Keras 3 cannot load it{named}; run: pip install tf-keras"
         ) from failure
     reason = str(failure).strip().partition("\n")[0]
     hint = "; where you can, save it as .keras" if path.suffix == ".h5" else ""
@@ -170,7 +171,8 @@ def _input(model: Any) -> tuple[Sequence[int | None], str]:
     if not all(size is None or isinstance(size, int) for size in shape):
         raise ModelError(f"the model has several inputs {shape}; one, the image, is needed")
     inputs = getattr(model, "inputs", None)
-    return tuple(shape), str(getattr(inputs[0], "dtype", "float32") if inputs else "float32")
+    dtype = getattr(inputs[0], "dtype", "float32") if inputs else "float32"
+    return tuple(shape), str(getattr(dtype, "name", dtype))  # Keras 2 gives TensorFlow's object
 
 
 def select_logits(result: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from vitedge.errors import ModelError, UsageError
 
-_PUBLIC_PACKAGES = frozenset(["keras", "keras_hub", "keras_cv", "keras_nlp", "vitedge"])
+_PUBLIC_PACKAGES = frozenset(["keras", "tf_keras", "keras_hub", "keras_cv", "keras_nlp", "vitedge"])
 """Their layers come from an installed package, not from the file or its author's code."""
 
 _KERAS_2_OPERATIONS = frozenset(["TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod"])
