@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -41,7 +41,6 @@ class Spelling:
     softmax: bool = False
     batch: int | None = None
     seed: int = 0
-    _: object = field(default=None, repr=False)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
