@@ -9,7 +9,7 @@ written, the answers are the same.
 
     probe           an engine evaluates any tensors given any others (tensorflow_probe, onnx_probe)
     graph, pieces   what is affine, and which regions are not
-    nature          norm, activation or softmax? found out by feeding it
+    nature, recognition    norm, activation or softmax? found out by feeding it
     attention       the products around each softmax
     structure       which piece belongs to which block
     linear, embedding, heads, head    the affine pieces, probed
@@ -23,19 +23,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitedge.errors import NotAViTError
 from vitedge.lift.assembly import Assembler
 from vitedge.lift.attention import find_attentions
-from vitedge.lift.graph import Graph
+from vitedge.lift.graph import Graph, Kind
 from vitedge.lift.input_range import InputRange, input_range
-from vitedge.lift.nature import (
-    KnownPiece,
-    SoftmaxPiece,
-    recognize,
-)
-from vitedge.lift.pieces import Piece, find_pieces, variants
+from vitedge.lift.nature import SoftmaxPiece
 from vitedge.lift.probe import Experiments, Probe
 from vitedge.lift.proof import Proof, prove
+from vitedge.lift.recognition import recognize_all
 from vitedge.lift.structure import Parser
 from vitedge.vit import ViT
 
@@ -94,7 +89,7 @@ def lift(
 def _lift(
     experiments: Experiments, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
 ) -> Lifted:
-    known = _recognize_all(experiments)
+    known = recognize_all(experiments)
     last, removed = known[-1] if known else None, False
     if isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink):
         experiments.end_at(last.piece.source)
@@ -111,43 +106,13 @@ def _lift(
     return Lifted(vit, prove(experiments, vit, taken), taken, removed)
 
 
-def _recognize_all(experiments: Experiments) -> list[KnownPiece]:
-    """All non-linear pieces, in topological order."""
-    graph = experiments.graph
-    pieces = find_pieces(graph)
-    candidates = {piece: list(variants(graph, piece, pieces)) for piece in pieces}
-    # All at once: tracing the whole model again for each tensor would take most of the time.
-    anchors = [name for node in graph.live_nodes if graph.is_bilinear(node) for name in node.inputs]
-    anchors += [node.outputs[0] for node in graph.live_nodes if graph.is_bilinear(node)]
-    options = [option for several in candidates.values() for option in several]
-    anchors += [name for option in options for name in (option.source, option.sink)]
-    experiments.measure([*anchors, graph.output])
-    known: dict[str, KnownPiece] = {}
-    unknown: list[Piece] = []
-    for piece in pieces:
-        if any(piece.sink in other.piece.interior for other in known.values()):
-            continue
-        tried = (recognize(experiments, option) for option in candidates[piece])
-        found = next((candidate for candidate in tried if candidate is not None), None)
-        if found is None:
-            unknown.append(piece)
-        else:
-            known[found.piece.sink] = found
-    for piece in unknown:
-        if not any(piece.sink in other.piece.interior for other in known.values()):
-            raise NotAViTError(
-                f"node {graph.describe(piece.sink)} computes nothing that a Vision Transformer has"
-            )
-    return sorted(known.values(), key=lambda piece: graph.position[piece.piece.sink])
-
-
 def _ends(graph: Graph, sink: str) -> bool:
-    """Whether nothing but affine nodes of one input follow a tensor."""
+    """Whether nothing but moves, sums and products with constants follow a tensor."""
     while sink != graph.output:
         nodes = graph.consumers(sink)
         if len(nodes) != 1 or len(graph.live_inputs(nodes[0])) != 1:
             return False
-        if not graph.is_affine(nodes[0]) or nodes[0].kind.value not in ("move", "sum", "product"):
+        if nodes[0].kind not in (Kind.MOVE, Kind.SUM, Kind.PRODUCT):
             return False
         sink = nodes[0].outputs[0]
     return True

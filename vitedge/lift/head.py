@@ -54,23 +54,14 @@ def read_head(
     Raises:
         NotAViTError: It is no pooling followed by linear layers.
     """
-    graph = experiments.graph
-    norm = tail[0] if tail and isinstance(tail[0], NormPiece) else None
-    activations = [
-        known for known in tail[norm is not None :] if isinstance(known, ActivationPiece)
-    ]
-    kinds = {known.activation for known in activations} or {Activation.TANH}
-    if len(activations) + (norm is not None) != len(tail) or len(kinds) > 1:
-        raise NotAViTError(
-            f"node {graph.describe(tail[-1].piece.sink)} follows the blocks, but a head has "
-            "at most one norm and one kind of activation"
-        )
+    norm, activations = _split(experiments, tail)
+    kind = activations[0].activation if activations else Activation.TANH
     sources = [] if norm is None else [Place(norm.piece.sink, norm.sink)]
     targets = [] if norm is None else [Place(norm.piece.source, norm.source)]
     for known in activations:
         targets.append(_flat(experiments, known.piece.source))
         sources.append(_flat(experiments, known.piece.sink))
-    targets.append(_flat(experiments, graph.output))
+    targets.append(_flat(experiments, experiments.graph.output))
 
     responses = _responses(experiments, tokens, targets[0])
     pooling, order = _pooling(responses, prefix_rows, patch_rows)
@@ -83,7 +74,23 @@ def read_head(
         dense(experiments, source, target)
         for source, target in zip(sources, targets[1:], strict=True)
     ]
-    return Head(pooling, order, None if norm is None else norm.norm, (*first, *rest), kinds.pop())
+    return Head(pooling, order, None if norm is None else norm.norm, (*first, *rest), kind)
+
+
+def _split(
+    experiments: Experiments, tail: Sequence[NormPiece | ActivationPiece]
+) -> tuple[NormPiece | None, list[ActivationPiece]]:
+    """The norm of the pooled tokens, if there is one, and the activations after it."""
+    first = tail[0] if tail else None
+    norm = first if isinstance(first, NormPiece) else None
+    rest = tail if norm is None else tail[1:]
+    activations = [known for known in rest if isinstance(known, ActivationPiece)]
+    if len(activations) != len(rest) or len({known.activation for known in activations}) > 1:
+        raise NotAViTError(
+            f"node {experiments.graph.describe(tail[-1].piece.sink)} follows the blocks, but a "
+            "head has at most one norm and one kind of activation"
+        )
+    return norm, activations
 
 
 def _flat(experiments: Experiments, tensor: str) -> Place:

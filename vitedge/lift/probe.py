@@ -109,7 +109,7 @@ class Experiments:
     def _tell(self, tensor: str, batch: int) -> int:
         """The axis of the images, found by changing the first one."""
         run = self.probe.function([self.graph.image], [tensor])
-        images = self._blank(batch)
+        images = self.blank(batch)
         (before,) = run([images])
         images[0] = np.random.default_rng(0).standard_normal(self.probe.image_shape) * 99
         (after,) = run([images])
@@ -131,7 +131,8 @@ class Experiments:
         """Runs an experiment once."""
         return self.between(list(feeds), fetches)(*feeds.values())
 
-    def _blank(self, n: int) -> Array:
+    def blank(self, n: int) -> Array:
+        """So many images of zeros, as the model takes them."""
         return np.zeros((n, *self.probe.image_shape), np.float32)
 
 
@@ -151,5 +152,5 @@ class Experiment:
         fed = [np.ascontiguousarray(array, np.float32) for array in arrays]
         if experiments.graph.image not in self._feeds:
             n = experiments.shape(self._feeds[0]).split(fed[0]).shape[0]
-            fed.append(experiments._blank(n))
+            fed.append(experiments.blank(n))
         return self._run(fed)
