@@ -288,12 +288,12 @@ class _Emitter:
     # --- constants
 
     def _weight(self, name: str, values: Array) -> Any:
-        """A weight; in fp16 files it is stored in half and widened when the model is compiled.
+        """A float weight: stored in half but in fp32 files, and widened when the model is compiled.
 
-        Biases and positions stay float32: they weigh nothing and meet the residual stream as
-        they are.
+        So it is in int8 files, for the layers that stay float there. Biases and positions are
+        float32 everywhere: they weigh nothing and meet the residual stream as they are.
         """
-        if self.recipe.precision is not Precision.FP16:
+        if self.recipe.precision is Precision.FP32:
             return self._constant(name, values)
         half = self._constant(f"{name}/float16", values.astype(np.float16))
         widened = self._ops.convert(half, np.float32, name=name)

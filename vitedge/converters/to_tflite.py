@@ -363,12 +363,12 @@ class _Emitter:
     # --- constants
 
     def _weight(self, values: Array, name: str) -> int:
-        """A weight; in fp16 files it is stored in half and widened when the file is loaded.
+        """A float weight: stored in half but in fp32 files, and widened when the file is loaded.
 
-        Biases and positions stay float32: they weigh nothing and meet the residual stream as
-        they are.
+        So it is in int8 files, for the layers that stay float there. Biases and positions are
+        float32 everywhere: they weigh nothing and meet the residual stream as they are.
         """
-        if self.recipe.precision is not Precision.FP16:
+        if self.recipe.precision is Precision.FP32:
             return self.model.constant(name, values)
         return self.model.operator(
             "DEQUANTIZE",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UnavailableError, missing_package
 from vitedge.lift.keras_safety import inspect_config, load_custom_objects
 from vitedge.lift.tensorflow_probe import TensorFlowProbe
@@ -111,7 +112,8 @@ def open_keras(
 def _libraries(config: KerasConfig, *, keras_2_only: bool) -> list[Any]:
     """Keras 3 and, for files of Keras 2, its successor of that name where it is installed."""
     try:
-        import keras
+        with quiet():
+            import keras
     except ImportError as error:
         raise missing_package("keras", "convert") from error
     if keras.backend.backend() != "tensorflow":
