@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
-from vitedge.quantize import IntegerWeight
 from vitedge.quantize.input_statistics import InputStatistics
-from vitedge.quantize.weights import searched_scale
 from vitedge.vit import Array
 
 # Added to the diagonal, relative to its mean: correlations weaker than this are not trusted. On
@@ -26,8 +24,6 @@ _MOST_WEIGHT = 50.0
 
 # Rows between two updates of the rest of the matrix; for speed alone.
 _BLOCK = 64
-
-_Matrix = npt.NDArray[np.floating]
 
 
 def output_hessian(statistics: InputStatistics) -> Array:
@@ -109,9 +105,3 @@ def round_with_feedback(
             errors[row - start] = error
         rest[stop:] -= upper[start:stop, stop:].T @ errors
     return integers
-
-
-def quantized_weight(weight: Array, hessian: Array) -> IntegerWeight:
-    """An int8 weight: the scale by squared error, the integers by error feedback."""
-    scale = searched_scale(weight, 127)
-    return IntegerWeight(round_with_feedback(weight, feedback_factor(hessian), scale), scale)
