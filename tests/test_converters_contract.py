@@ -74,9 +74,9 @@ CASES = [
     Case("ReLU", {"activation": Activation.RELU, "heads": 2, "head_dim": 12}),
 ]
 
-# What a model of two blocks, pooled by its mean, has: operator, position of the weight, its
-# type, how many. int8 keeps the head in float (it sees one token), and stores that in half. q, k and
-# v are one product; attention has two products of its own a block.
+# What a model of two blocks, pooled by its mean, has: operator, position of the weight, its type,
+# how many. int8 keeps the head in float (it sees one token), and stores that in half. q, k and v
+# are one product; attention has two products of its own a block.
 EXPECTED_WEIGHTS = {
     (Format.TFLITE, Precision.FP32): [("FULLY_CONNECTED", 1, "float32", 9)],
     (Format.ONNX, Precision.FP32): [("Gemm", 1, "float32", 10)],
