@@ -1,29 +1,15 @@
-"""Weights on an integer grid: scales searched by squared error."""
+"""The scale of an integer weight, searched by squared error."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.quantize import IntegerWeight
 from vitedge.vit import Array
 
 # Shares of the largest magnitude that the grid may end at. A grid that clips the largest weight
 # is finer for all others; below a half it has never won.
 _SHARES = np.linspace(0.5, 1.0, 26)
-
-
-def round_to_nearest(weight: Array, *, bits: int = 8) -> IntegerWeight:
-    """Quantizes a weight symmetrically with one scale per output channel.
-
-    Args:
-        weight: ``(inputs, outputs)``.
-        bits: 2 to 8; the grid runs from ``-(2 ** (bits - 1) - 1)`` to its negative.
-    """
-    limit = 2 ** (bits - 1) - 1
-    scale = searched_scale(weight, limit)
-    values = np.clip(np.rint(weight / scale), -limit, limit).astype(np.int8)
-    return IntegerWeight(values, scale)
 
 
 def searched_scale(
