@@ -255,7 +255,7 @@ WRONG = [
         "mean is words", ("import", "model.keras", "-o", "n.keras", "--mean", "a,b"), 2, "--mean"
     ),
     Wrong("absent artefact", ("bench", "absent.tflite"), 1, "absent.tflite"),
-    Wrong("unknown extension", ("bench", "model.h5"), 2, ".tflite, .onnx, .xml"),
+    Wrong("unknown extension", ("bench", "notes.txt"), 2, ".tflite, .onnx, .xml"),
     Wrong("unknown target", ("bench", "--target", "tpu-cpu"), 2, "tpu-cpu"),
     Wrong("target without a device", ("bench", "--target", "tflite"), 2, "<runtime>-<device>"),
     Wrong("reference without images", ("bench", "--reference", "model.keras"), 2, "--data"),

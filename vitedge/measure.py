@@ -93,6 +93,8 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
     """
     found: list[Path] = []
     for path in given or (Path(),):
+        if not path.exists():
+            raise ModelError(f"there is no artefact '{path}'")
         if not path.is_dir():
             format_of(path)
             found.append(path)

@@ -12,7 +12,8 @@ from vitedge.spec import Precision
 # what a precision does not explain.
 _LEAST_SQNR_DB = {Precision.FP32: 50.0, Precision.FP16: 30.0, Precision.INT8: 8.0}
 
-# Two equal artefacts measured one after the other differ by a few percent.
+# Two equal artefacts measured one after the other differ by a few percent, and nobody ships another
+# file for less.
 _SLOWER_FACTOR = 1.05
 
 
@@ -62,10 +63,12 @@ def _slowness(row: Row, rows: tuple[Row, ...]) -> str:
     if base is None or base.latency_ms is None or row.latency_ms is None:
         return ""
     if row.ratio is not None and row.ratio.baseline == base.artifact:
-        # Measured in turns: an interval, where two medians need a margin.
+        # Measured in turns: sure, where the interval excludes equality, and worth a word.
         ratio = row.ratio
+        if ratio.low <= 1 or ratio.median <= _SLOWER_FACTOR:
+            return ""
         slower = f"{ratio.median:.2f} x ({ratio.low:.2f} to {ratio.high:.2f}) the time of"
-        return f"{slower} {base.artifact}" if ratio.low > 1 else ""
+        return f"{slower} {base.artifact}"
     ours, theirs = row.latency_ms.p50, base.latency_ms.p50
     if ours is None or theirs is None:
         return ""

@@ -33,7 +33,7 @@ _LARGEST_TOKENS, _OTHER_TOKENS = 8, 16
 
 # The first batches go backward, then every fourth, up to so many. An image that goes backward costs
 # as much as four that do not.
-_FIRST_BACKWARD, _BACKWARD_STRIDE, _MOST_BACKWARD = 2, 4, 8
+_FIRST_BACKWARD, _BACKWARD_STRIDE, _MOST_BACKWARD = 2, 4, 16
 
 
 def calibrate(vit: ViT, images: Iterable[npt.NDArray[np.uint8]], *, seed: int = 0) -> Statistics:

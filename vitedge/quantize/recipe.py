@@ -83,6 +83,9 @@ def quantize(
     smoothed, statistics, exponents = smooth(balanced, statistics, activations)
     floats = set(keep_float)
     floats |= {name for name, it in statistics.inputs.items() if it.tokens <= _FEW_TOKENS}
+    if activations is Activations.PER_TOKEN:
+        # A scale per image is no exact grid of pixels, as a static range is, and costs 36 dB.
+        floats.add("patch")
     threshold = None if activations is Activations.PER_TOKEN else token_scaling_below_db
     rounding = _Rounding(smoothed, statistics, activations, frozenset(floats), threshold)
     return rounding.result(precision, _description(activations, exponents, floats))
