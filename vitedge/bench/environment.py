@@ -69,7 +69,7 @@ def read_environment(threads: int) -> Environment:
         max_frequency_mhz=_max_frequency_mhz(),
         temperature_c=temperature_c(),
         memory_mb=_memory_mb(),
-        load_before=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        load_before=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         os=_os_name(),
         python=platform.python_version(),
         versions=_versions(),
