@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import vitedge
+from vitedge import builtin
 
 ROOT = Path(__file__).parents[1]
 ENGINES = {
@@ -90,6 +91,17 @@ def test_the_device_side_installs_and_runs_without_tensorflow(tmp_path: Path) ->
     assert not any(heavy in installed for heavy in ("tensorflow", "keras", "torch", "scipy"))
     # Processor time of the best of three, so that a busy machine does not fail it.
     assert seconds < 0.3
+    onnx = next(each for each in builtin.artifacts() if each.suffix == ".onnx")
+    absent = subprocess.run(
+        [environment / "bin" / "vitedge", "predict", onnx, "digit.png"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert absent.returncode == 1
+    assert len(absent.stderr.splitlines()) == 1
+    assert "pip install 'vitedge[onnx]'" in absent.stderr
     for command in ("targets", "bench --runs 5 --target tflite-cpu"):
         subprocess.run(
             [environment / "bin" / "vitedge", *command.split()], check=True, cwd=tmp_path

@@ -11,6 +11,7 @@ from vitedge.bench.messages import Probed
 from vitedge.bench.results import Report
 from vitedge.bench.table import notes, render_table
 from vitedge.inspection import Inspection
+from vitedge.preprocess import Preprocessing
 from vitedge.spec import Target
 
 
@@ -66,7 +67,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
             ("classes", f"{found.classes}: {names}" if found.labels else str(found.classes))
         )
     if found.preprocessing is not None:
-        facts.append(("preprocessing", str(found.preprocessing)))
+        facts.append(("preprocessing", _preprocessing_words(found.preprocessing)))
     if found.read:
         facts.append(("read", found.read))
     facts += [(name, str(value)) for name, value in found.config.items()]
@@ -89,3 +90,13 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         facts.append(("parity", str(metadata.parity)))
     facts.append(("made with", ", ".join(f"{k} {v}" for k, v in metadata.versions.items())))
     return facts
+
+
+def _preprocessing_words(preprocessing: Preprocessing) -> str:
+    height, width = preprocessing.size
+    pixels = f"{width} x {height} {'RGB' if preprocessing.channels == 3 else 'grey'}"
+    if preprocessing.resize is None:
+        way = f"stretched ({preprocessing.interpolation})"
+    else:
+        way = f"shorter side to {preprocessing.resize} ({preprocessing.interpolation}), centre crop"
+    return f"{pixels}: {way}; inside the model: mean {preprocessing.mean}, std {preprocessing.std}"
