@@ -5,11 +5,8 @@ Packages outside may add theirs under the entry point group ``vitedge.converters
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +14,7 @@ import numpy as np
 
 from vitedge.artifact import Metadata
 from vitedge.errors import ConversionError
+from vitedge.plugins import discover
 from vitedge.quantize import Activations, IntegerWeight, Recipe
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT
@@ -70,12 +68,7 @@ class Converter(Protocol):
 @cache
 def converters() -> tuple[Converter, ...]:
     """All converters, in the order of ``Format``."""
-    found: list[Converter] = []
-    for module in pkgutil.iter_modules(__path__):
-        loaded = importlib.import_module(f"{__name__}.{module.name}")
-        if hasattr(loaded, "PLUGIN"):
-            found.append(loaded.PLUGIN)
-    found += [entry.load() for entry in entry_points(group="vitedge.converters")]
+    found: list[Converter] = discover(__name__, __path__)
     return tuple(sorted(found, key=lambda converter: list(Format).index(converter.format)))
 
 

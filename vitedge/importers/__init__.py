@@ -7,15 +7,13 @@ reads it.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
 from vitedge.errors import ModelError
+from vitedge.plugins import discover
 from vitedge.spec import Activation, Interpolation
 from vitedge.vit import ViT
 
@@ -100,12 +98,7 @@ class Importer(Protocol):
 @cache
 def importers() -> tuple[Importer, ...]:
     """All importers in the order they are asked."""
-    found: list[Importer] = []
-    for module in pkgutil.iter_modules(__path__):
-        loaded = importlib.import_module(f"{__name__}.{module.name}")
-        if hasattr(loaded, "PLUGIN"):
-            found.append(loaded.PLUGIN)
-    found += [entry.load() for entry in entry_points(group="vitedge.importers")]
+    found: list[Importer] = discover(__name__, __path__)
     return tuple(sorted(found, key=lambda importer: (importer.rank, importer.name)))
 
 

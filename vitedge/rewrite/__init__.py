@@ -1,20 +1,18 @@
 """Exact rewrites: another ViT that computes the same logits.
 
 A module in this package that ends ``PLUGIN = ...`` is one rewrite, with its mathematics in its
-docstring. Packages outside may add theirs under the entry point group ``vitedge.rewrites``.
+docstring. Packages outside may add theirs under the entry point group ``vitedge.rewrite``.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 from collections.abc import Collection, Iterable
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Protocol
 
 from vitedge.errors import UsageError
+from vitedge.plugins import discover
 from vitedge.vit import ViT
 
 
@@ -58,12 +56,7 @@ class Rewrite(Protocol):
 @cache
 def rewrites() -> tuple[Rewrite, ...]:
     """All rewrites in the order of application."""
-    found: list[Rewrite] = []
-    for module in pkgutil.iter_modules(__path__):
-        loaded = importlib.import_module(f"{__name__}.{module.name}")
-        if hasattr(loaded, "PLUGIN"):
-            found.append(loaded.PLUGIN)
-    found += [entry.load() for entry in entry_points(group="vitedge.rewrites")]
+    found: list[Rewrite] = discover(__name__, __path__)
     return tuple(sorted(found, key=lambda rewrite: (rewrite.order, rewrite.name)))
 
 

@@ -5,12 +5,9 @@ Packages outside may add theirs under the entry point group ``vitedge.runtimes``
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import UsageError
+from vitedge.plugins import discover
 from vitedge.spec import Format, Target
 
 
@@ -126,12 +124,7 @@ class Runtime(Protocol):
 @cache
 def runtimes() -> tuple[Runtime, ...]:
     """All runtimes, by name."""
-    found: list[Runtime] = []
-    for module in pkgutil.iter_modules(__path__):
-        loaded = importlib.import_module(f"{__name__}.{module.name}")
-        if hasattr(loaded, "PLUGIN"):
-            found.append(loaded.PLUGIN)
-    found += [entry.load() for entry in entry_points(group="vitedge.runtimes")]
+    found: list[Runtime] = discover(__name__, __path__)
     return tuple(sorted(found, key=lambda runtime: runtime.name))
 
 
