@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import vitedge
 from vitedge import builtin
 from vitedge.data import Sample
 from vitedge.errors import DataError, ModelError, UsageError
+from vitedge.preprocess import Preprocessing
 
 ARTIFACTS = builtin.artifacts()
 
@@ -93,6 +95,47 @@ def test_a_closed_classifier_says_so(classifier: vitedge.Classifier, samples: li
 def test_a_failing_image_in_a_stream_is_named(classifier: vitedge.Classifier) -> None:
     with pytest.raises(DataError, match="absent"):
         list(classifier.stream(["absent.png"]))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [None, io.BytesIO(b"x"), np.zeros((0, 0), np.uint8), Image.new("L", (0, 0)), b""],
+    ids=["nothing", "stream", "empty array", "empty picture", "no bytes"],
+)
+def test_what_is_no_image_is_a_data_error_also_within_a_stream(
+    classifier: vitedge.Classifier, image: object
+) -> None:
+    with pytest.raises(DataError):
+        classifier.classify(image)  # type: ignore[arg-type]
+    with pytest.raises(DataError):
+        list(classifier.stream([image]))  # type: ignore[list-item]
+
+
+def test_sixteen_bits_mean_the_same_as_eight(
+    classifier: vitedge.Classifier, samples: list[Sample], tmp_path: Path
+) -> None:
+    pixels = np.asarray(samples[3].image).squeeze()
+    Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "wide.png")
+    assert classifier.classify(tmp_path / "wide.png") == classifier.classify(pixels)
+
+
+def test_a_hair_of_a_picture_is_refused_not_resized_to_gigabytes() -> None:
+    preprocessing = Preprocessing((224, 224), resize=248)
+    with pytest.raises(DataError, match="too long and thin"):
+        preprocessing(Image.new("RGB", (1, 60000)))
+
+
+def test_labels_must_be_as_many_as_classes(samples: list[Sample]) -> None:
+    with (
+        vitedge.load(ARTIFACTS[0], labels=["a", "b"]) as classifier,
+        pytest.raises(ModelError, match="2 labels for 10 classes"),
+    ):
+        classifier.classify(samples[0].image)
+
+
+def test_threads_are_counted_from_one() -> None:
+    with pytest.raises(UsageError, match="threads"):
+        vitedge.load(ARTIFACTS[0], threads=0)
 
 
 def test_float_arrays_are_refused_not_guessed(classifier: vitedge.Classifier) -> None:

@@ -177,6 +177,27 @@ def test_import_writes_a_model_and_says_how_it_was_read(run: Run, model: Path) -
     assert json.loads(run("inspect", "--json", "named.keras").stdout)["labels"] == [*"abcdefghij"]
 
 
+def test_named_classes_need_a_model_that_has_names(run: Run, tmp_path: Path) -> None:
+    write_keras(random_vit(8, classes=2, labels=False), tmp_path / "nameless.keras")
+    run("convert", "--fp32", "--format", "tflite", "nameless.keras")
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / "pets" / name / "a.png")
+    result = run("bench", "nameless.fp32.tflite", "--data", "pets")
+    assert result.exit_code == 1
+    assert "'cat'" in result.stderr
+    assert "--labels" in result.stderr
+
+
+def test_a_row_that_failed_fails_the_command(run: Run) -> None:
+    whole = Path(artifact(".tflite")).read_bytes()
+    Path("cut.tflite").write_bytes(whole[: len(whole) // 2])
+    result = run("bench", "cut.tflite", artifact(".onnx"), "--runs", "5")
+    assert result.exit_code == 1
+    assert "1 of 2 rows failed" in result.stderr
+    assert "OK" in result.stdout
+
+
 SMALL_DIGITS = (
     *("train", "--data", "digits", "-o", "digits.keras", "--grey", "--image-size", "16"),
     *("--patch-size", "8", "--dim", "16", "--depth", "1", "--heads", "2", "--batch-size", "256"),
@@ -186,7 +207,7 @@ SMALL_DIGITS = (
 def test_train_writes_a_model_of_the_datas_classes_and_keeps_the_run(run: Run) -> None:
     result = run(*SMALL_DIGITS, "--epochs", "1")
     assert result.exit_code == 0, result.output
-    assert "of the held-out images" in result.stdout
+    assert "of the held-out images right" in result.stdout
     found = json.loads(run("inspect", "--json", "digits.keras").stdout)
     assert found["labels"] == [*"0123456789"]
     assert found["config"]["dim"] == 16
@@ -207,6 +228,7 @@ class Wrong:
 
 
 COPY = ("model.keras", "-o", "copy.keras")
+JUDGED = ("--data", "d.npz", "--reference")
 
 WRONG = [
     Wrong("no precision", ("convert", "model.keras"), 2, "--fp32, --fp16, --int8"),
@@ -268,6 +290,11 @@ WRONG = [
         2,
         "onnx-cpu",
     ),
+    Wrong("held out twice", ("train", "--data", "digits", "--held-out", "2"), 2, "--held-out"),
+    Wrong("no epsilon", ("import", *COPY, "--norm-eps", "-1"), 2, "--norm-eps"),
+    Wrong("std is no number", ("import", *COPY, "--std", "nan,1,1"), 1, "std"),
+    Wrong("no module", ("import", *COPY, "--custom-objects", "x"), 2, "module:name"),
+    Wrong("int8 as reference", ("bench", "DIGITS", *JUDGED, "DIGITS"), 2, "float32"),
     Wrong("train on nothing", ("train", "--data", "no", "-o", "t.keras"), 1, "no"),
     Wrong("train on texts", ("train", "--data", "texts", "-o", "t.keras"), 1, "texts"),
     Wrong(
@@ -293,6 +320,7 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
         Path(name).write_bytes(b"\x07garbage" * 9)
     Path("notes.txt").write_text("not a model")
     Path("two.txt").write_text("one\ntwo\n")
+    np.savez("d.npz", images=np.zeros((1, 8, 8), np.uint8), labels=np.zeros(1, np.int64))
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
     arguments = [artifact(".tflite") if each == "DIGITS" else each for each in wrong.arguments]
 
@@ -300,7 +328,10 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
 
     assert result.exit_code == wrong.exit_code, result.output
     assert result.stdout == ""
-    errors = [line for line in result.stderr.splitlines() if not line.startswith("warning: ")]
+    # click's own refusals of an option begin with two lines on how to get help.
+    others = ("warning: ", "Usage: ", "Try ")
+    lines = result.stderr.splitlines()
+    errors = [line for line in lines if line and not line.startswith(others)]
     assert len(errors) == 1
     assert wrong.words in errors[0]
     assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before

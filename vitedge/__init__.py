@@ -16,11 +16,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vitedge import _keras_hook
+from vitedge.errors import VitedgeError
 
 if TYPE_CHECKING:
     from vitedge.classifier import Classifier, load
 
-__all__ = ["Classifier", "load"]
+__all__ = ["Classifier", "VitedgeError", "load"]
 __version__ = "0.1.0"
 
 _keras_hook.install()

@@ -48,6 +48,8 @@ def load(
         UsageError: The target is unknown or reads another format.
         UnavailableError: The runtime or device is not here; the message says how to get it.
     """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
     file = Path(path)
     format_ = format_of(file)
     metadata = read_metadata(file)
@@ -152,8 +154,9 @@ class Classifier:
         source = iter(images)
 
         def prepare_next() -> npt.NDArray[np.uint8] | None:
-            image = next(source, None)
-            return None if image is None else self.preprocessing(image)
+            for image in source:
+                return self.preprocessing(image)
+            return None
 
         with ThreadPoolExecutor(1, "vitedge-preprocess") as pool:
             coming = pool.submit(prepare_next)
@@ -171,7 +174,7 @@ class Classifier:
         exponentials = np.exp(logits - logits.max())
         probabilities = exponentials / exponentials.sum()
         order = np.argsort(-probabilities, kind="stable")[: max(top, 0)]
-        return [(self._label(int(index)), float(probabilities[index])) for index in order]
-
-    def _label(self, index: int) -> str:
-        return self.labels[index] if self.labels else str(index)
+        if self.labels and len(self.labels) != len(logits):
+            raise ModelError(f"{len(self.labels)} labels for {len(logits)} classes")
+        names = self.labels or tuple(str(index) for index in range(len(logits)))
+        return [(names[index], float(probabilities[index])) for index in order]

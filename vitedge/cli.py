@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from vitedge.pipeline import Written
 
 
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+# Statuses of a bench that a script must notice. UNAVAILABLE is an answer, SLOWER a finding.
+_FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
+
+
 class _Group(click.Group):
     """Turns the errors that vitedge raises on purpose into one line and an exit code."""
 
@@ -172,8 +178,8 @@ def convert(
         images = open_images(calibration)
     elif int8:
         click.echo(
-            "warning: no --calibration images were given, so activation ranges are measured on "
-            "synthetic ones; a few dozen typical photos make int8 more accurate",
+            "warning: no --calibration images were given, so int8 is fitted to synthetic ones; "
+            "a few dozen typical photos make it more accurate",
             err=True,
         )
     with progress_on_stderr() as progress:
@@ -235,7 +241,9 @@ def inspect(file: Path, as_json: bool) -> None:
 @click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
 @click.option("--init", type=PATH, help="Model to start from.")
 @click.option("--teacher", type=PATH, help="Model to learn from beside the labels.")
-@click.option("--held-out", type=float, default=0.1, show_default=True, help="Share to measure on.")
+@click.option(
+    "--held-out", type=_SHARE, default=0.1, show_default=True, help="Share to measure on."
+)
 @click.option("--resume", is_flag=True, help="Continue the run that was interrupted.")
 @size_options
 @recipe_options
@@ -284,7 +292,7 @@ def train(
     last = trained.history[-1]
     if last.held_out_accuracy is not None:
         click.echo(
-            f"{last.held_out_accuracy:.1%} of the held-out images after {last.number} epochs"
+            f"{last.held_out_accuracy:.1%} of the held-out images right after epoch {last.number}"
         )
     click.echo(f"wrote {output}")
 
@@ -415,6 +423,9 @@ def bench(
         click.echo(report.to_json())
     else:
         print_report(report)
+    failed = [row for row in report.rows if row.status in _FAILURES]
+    if failed:
+        raise VitedgeError(f"{len(failed)} of {len(report.rows)} rows failed")
     if all(row.load_ms is None for row in report.rows):
         raise VitedgeError("nothing could be run")
 

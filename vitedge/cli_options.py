@@ -43,7 +43,9 @@ import_options = option_group(
         help="Side of the input in pixels; positions are interpolated when it differs.",
     ),
     click.option("--activation", type=click.Choice([str(each) for each in Activation])),
-    click.option("--norm-eps", type=float, help="Epsilon of every norm."),
+    click.option(
+        "--norm-eps", type=click.FloatRange(0, 1, min_open=True), help="Epsilon of every norm."
+    ),
     click.option("--mean", help="Per-channel mean of pixels in 0..1: 0.5,0.5,0.5"),
     click.option("--std", help="Per-channel standard deviation of pixels in 0..1."),
     click.option(
@@ -110,6 +112,9 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
     """
     from vitedge.importers import ImportOptions
 
+    for text in values["custom_objects"]:
+        if ":" not in text:
+            raise UsageError(f"--custom-objects takes module:name, not '{text}'")
     side = values.pop("image_size")
     labels = values.pop("labels")
     activation, interpolation = values.pop("activation"), values.pop("interpolation")
@@ -135,7 +140,7 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
 
 def _read_labels(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the labels in '{path}': {error}") from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -16,11 +16,11 @@ from vitedge.bench.reference import ArtifactReference, Reference, reference_from
 from vitedge.bench.results import Report
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.data import ImageSet, open_images
-from vitedge.errors import ModelError, UsageError
+from vitedge.errors import DataError, ModelError, UsageError
 from vitedge.importers import read_model
 from vitedge.report import render_html
 from vitedge.runtimes import runtimes, targets
-from vitedge.spec import Format, Target
+from vitedge.spec import Format, Precision, Target
 from vitedge.staging import write_whole
 
 # A driver that has not said within this time whether it is here is not.
@@ -62,6 +62,8 @@ def measure(request: Request, *, progress: Progress = lambda what, done, total: 
     if artifacts:
         class_names = _class_names(artifacts)
         data = None if request.data is None else open_images(request.data, class_names)
+        if data is not None and not class_names:
+            _refuse_named_classes(data)
     else:
         artifacts, data = builtin.artifacts(), builtin.images()
     return run_bench(
@@ -99,8 +101,11 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
             format_of(path)
             found.append(path)
             continue
+        suffixes = {known.suffix for known in Format}
         inside = [
-            file for file in sorted(path.iterdir()) if file.suffix in {f.suffix for f in Format}
+            file
+            for file in sorted(path.iterdir())
+            if file.suffix.lower() in suffixes and file.is_file()
         ]
         if not inside and given:
             raise ModelError(f"there is no artefact in '{path}'")
@@ -114,9 +119,21 @@ def open_reference(path: Path) -> Reference:
         metadata = read_metadata(path)
         if metadata is None:
             raise UsageError(f"'{path}' does not say how images are prepared; give the model")
+        if metadata.precision is not Precision.FP32:
+            raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
         name = next(known.name for known in runtimes() if known.format is metadata.format)
         return ArtifactReference(path, Target(name, "cpu"))
     return reference_from_vit(read_model(path).vit, path.name)
+
+
+def _refuse_named_classes(data: ImageSet) -> None:
+    """Names say nothing about the classes of a model that has none; indices do."""
+    indices = tuple(str(index) for index in range(len(data.class_names)))
+    if data.class_names != indices:
+        raise DataError(
+            f"'{data.name}' names its classes ('{data.class_names[0]}', ...), but the artefacts "
+            "have no labels to match; convert with --labels, or label the images by class index"
+        )
 
 
 def _class_names(artifacts: tuple[Path, ...]) -> tuple[str, ...]:

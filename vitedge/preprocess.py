@@ -7,6 +7,7 @@ decode, resize and crop, as torchvision and timm do them at evaluation, and noth
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +27,9 @@ ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, npt.NDArray[np.uint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# A picture may be any shape, but resizing its shorter side must not take gigabytes for the longer.
+_MOST_PIXELS = 100_000_000
 
 _MODES = {1: "L", 3: "RGB"}
 
@@ -59,8 +63,10 @@ class Preprocessing:
                 f"mean {self.mean} and std {self.std} need one value for each of "
                 f"{self.channels} channels"
             )
-        if min(self.std) <= 0:
+        if not all(value > 0 and math.isfinite(value) for value in self.std):
             raise ValueError(f"std must be positive, not {self.std}")
+        if not all(math.isfinite(value) for value in self.mean):
+            raise ValueError(f"mean must be finite, not {self.mean}")
         if min(self.size) < 1:
             raise ValueError(f"size must be positive, not {self.size}")
         if self.resize is not None and self.resize < max(self.size):
@@ -98,7 +104,7 @@ class Preprocessing:
     def batch(self, images: Sequence[ImageLike]) -> npt.NDArray[np.uint8]:
         """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``."""
         height, width = self.size
-        if not images:
+        if not len(images):
             return np.zeros((0, height, width, self.channels), np.uint8)
         return np.stack([self(image) for image in images])
 
@@ -141,26 +147,51 @@ def open_image(image: ImageLike) -> Image.Image:
     """
     from PIL import Image, ImageOps
 
-    if isinstance(image, Image.Image):
-        picture = image
-    elif isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray):
         return Image.fromarray(_checked_pixels(image))
+    if isinstance(image, Image.Image):
+        name = "the picture"
+    elif isinstance(image, bytes):
+        name = f"{len(image)} bytes"
+    elif isinstance(image, str | os.PathLike):
+        name = f"'{os.fspath(image)}'"
     else:
-        source = io.BytesIO(image) if isinstance(image, bytes) else image
-        name = f"{len(image)} bytes" if isinstance(image, bytes) else f"'{os.fspath(image)}'"
-        try:
-            picture = Image.open(source)
-            picture.load()
-        except FileNotFoundError as error:
-            raise DataError(f"there is no image {name}") from error
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{name} is not an image that Pillow can read ({error})") from error
-    return ImageOps.exif_transpose(picture)
+        raise DataError(
+            f"a {type(image).__name__} is no image: give a path, bytes, array or picture"
+        )
+    try:
+        if isinstance(image, Image.Image):
+            picture = image
+        else:
+            picture = Image.open(io.BytesIO(image) if isinstance(image, bytes) else image)
+        picture.load()
+    except FileNotFoundError as error:
+        raise DataError(f"there is no image {name}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).partition("<")[0].strip()
+        raise DataError(f"{name} is not an image that Pillow can read ({reason})") from error
+    if not picture.width or not picture.height:
+        raise DataError(f"{name} has no pixels: it is {picture.width} x {picture.height}")
+    return ImageOps.exif_transpose(_eight_bits(picture, name))
+
+
+def _eight_bits(picture: Image.Image, name: str) -> Image.Image:
+    """Grey pictures of 16 bits, scaled; Pillow itself would cut off whatever lies above 255."""
+    from PIL import Image
+
+    if picture.mode == "F":
+        raise DataError(f"{name} holds floating-point pixels, whose range nobody knows")
+    if not picture.mode.startswith("I"):
+        return picture
+    wide = np.asarray(picture).astype(np.int64)
+    return Image.fromarray((wide.clip(0, 65535) // 257).astype(np.uint8))
 
 
 def _checked_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if pixels.dtype != np.uint8:
         raise DataError(f"an image array must be uint8 with values 0..255, not {pixels.dtype}")
+    if not pixels.size:
+        raise DataError(f"an image array of shape {pixels.shape} has no pixels")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         return pixels[:, :, 0]
     if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3):
@@ -177,4 +208,8 @@ def _resize_shorter_side(
         size = (length, int(length * height / width))
     else:
         size = (int(length * width / height), length)
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise DataError(
+            f"a picture of {width} x {height} is too long and thin to resize to {length} pixels"
+        )
     return picture if picture.size == size else picture.resize(size, resample)

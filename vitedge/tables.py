@@ -87,7 +87,10 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         kind, n = metadata.calibration.kind, metadata.calibration.n
         facts.append(("calibration", f"{n} {kind}, SHA-256 {metadata.calibration.sha256}"))
     if metadata.parity is not None:
-        facts.append(("parity", str(metadata.parity)))
+        found_db = metadata.parity.sqnr_db
+        quality = "equal to the bit" if found_db is None else f"{found_db:.1f} dB"
+        agreement = f"top class of {metadata.parity.agreement:.0%}"
+        facts.append(("parity", f"{quality}, {agreement} the same, {metadata.parity.n} images"))
     facts.append(("made with", ", ".join(f"{k} {v}" for k, v in metadata.versions.items())))
     return facts
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from vitedge.chatter import quiet
 from vitedge.errors import ModelError, missing_package
 from vitedge.importers.reading.tensors import Tensors
 
@@ -34,7 +35,8 @@ def open_variables(folder: Path) -> Iterator[Tensors]:
         UnavailableError: TensorFlow, which reads this format, is not installed.
     """
     try:
-        import tensorflow as tf
+        with quiet():
+            import tensorflow as tf
     except ImportError as error:
         raise missing_package("tensorflow", "convert") from error
     damage = (tf.errors.OpError, ValueError, RuntimeError, TypeError, IndexError)
