@@ -141,6 +141,15 @@ def test_predict_names_a_digit(run: Run, digit: Path, suffix: str) -> None:
     assert 0.1 < probability <= 1
 
 
+def test_predict_goes_on_after_an_image_that_cannot_be_read(run: Run, digit: Path) -> None:
+    Path("text.png").write_text("no image")
+    result = run("predict", artifact(".tflite"), "text.png", str(digit), "--json")
+    assert result.exit_code == 1
+    assert [each["image"] for each in json.loads(result.stdout)] == [str(digit)]
+    assert len(result.stderr.splitlines()) == 1
+    assert "text.png" in result.stderr
+
+
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx", ".xml"])
 def test_inspect_shows_metadata_and_operators_of_an_artefact(run: Run, suffix: str) -> None:
     text = run("inspect", artifact(suffix)).stdout
@@ -214,6 +223,9 @@ def test_train_writes_a_model_of_the_datas_classes_and_keeps_the_run(run: Run) -
     again = run(*SMALL_DIGITS, "--epochs", "1")
     assert again.exit_code == 2
     assert "--force" in again.stderr
+    finished = run(*SMALL_DIGITS, "--epochs", "1", "--resume")
+    assert finished.exit_code == 0, finished.output
+    assert finished.stdout == result.stdout
 
 
 # --- wrong input

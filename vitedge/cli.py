@@ -26,7 +26,7 @@ from vitedge.cli_options import (
     recipe_options,
     size_options,
 )
-from vitedge.errors import UsageError, VitedgeError
+from vitedge.errors import DataError, UsageError, VitedgeError
 from vitedge.spec import Format, Precision, Target
 
 if TYPE_CHECKING:
@@ -318,17 +318,24 @@ def predict(
     """Names IMAGES with ARTIFACT, the most probable classes first."""
     from vitedge.classifier import load
 
-    results = []
+    results, unreadable = [], 0
     with load(artifact, target, threads) as classifier:
         for image in images:
-            ranking = classifier.classify(image, top)
+            try:
+                ranking = classifier.classify(image, top)
+            except DataError as error:
+                click.echo(f"Error: {error}", err=True)
+                unreadable += 1
+                continue
             results.append({"image": str(image), "classes": [list(pair) for pair in ranking]})
             if not as_json:
                 click.echo(str(image))
                 for label, probability in ranking:
                     click.echo(f"  {probability:7.2%}  {label}")
-    if as_json:
+    if as_json and results:
         _print_json(results)
+    if unreadable:
+        click.get_current_context().exit(1)
 
 
 @main.command()

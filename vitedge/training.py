@@ -93,7 +93,8 @@ def train_model(
     """
     if request.output.suffix != ".keras":
         raise UsageError(f"'{request.output}' must end in .keras")
-    refuse_existing([request.output], force=request.force)
+    # A resumed run may write its own output again; the record knows whose run it is.
+    refuse_existing([request.output], force=request.force or request.resume)
     images, held_out = open_training_images(
         request.data, share=request.held_out_share, seed=request.recipe.seed
     )

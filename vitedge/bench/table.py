@@ -115,6 +115,12 @@ def _below_common_folder(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple(replace(row, artifact=os.path.basename(row.artifact)) for row in rows)
 
 
+def _artifact(row: Row) -> str:
+    # Times are per inference, so a batch must not stand unmarked beside single images.
+    batched = row.batch is not None and row.batch > 1
+    return f"{row.artifact} (batch {row.batch})" if batched else row.artifact
+
+
 def _number(value: float | None) -> str:
     """Three significant digits, or three decimals of what is smaller than 0.1."""
     if value is None:
@@ -176,7 +182,7 @@ def _sqnr(row: Row) -> str:
 
 
 _COLUMNS = (
-    Column("artifact", lambda row: row.artifact, 0, is_number=False),
+    Column("artifact", _artifact, 0, is_number=False),
     Column("target", lambda row: str(row.target), 0, is_number=False),
     Column("MB", lambda row: _number(row.size_mb), 3),
     Column("load ms", lambda row: _number(row.load_ms), 8),
