@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.data import digits
 from vitedge.measure import selected, step_shower, write_reports
 from vitedge.pipeline import ConvertOptions, artifact_path, convert, write_keras
+from vitedge.progress import Progress, silent
 from vitedge.runtimes import runtimes
 from vitedge.spec import Format, Precision, Target
 from vitedge.staging import refuse_existing
@@ -19,9 +19,6 @@ from vitedge.train import Epoch, train
 from vitedge.train.digits import digits_recipe, digits_vit
 
 _CALIBRATION_IMAGES = 200
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,7 @@ class DemoResult:
     report: Report
 
 
-def run_demo(
-    output: Path, *, force: bool = False, progress: Progress = lambda what, done, total: None
-) -> DemoResult:
+def run_demo(output: Path, *, force: bool = False, progress: Progress = silent) -> DemoResult:
     """Trains a ViT on scikit-learn's digits, converts it, measures every artefact.
 
     Leaves ``model.keras``, nine artefacts, ``report.json`` and ``report.html`` in ``output``.

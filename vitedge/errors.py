@@ -70,3 +70,8 @@ def missing_package(package: str, extra: str) -> UnavailableError:
         f"the Python package '{package}' is not installed",
         f"Run: pip install 'vitedge[{extra}]'",
     )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a foreign error's message, for one of ours to quote."""
+    return str(error).strip().split("\n", 1)[0]

@@ -18,6 +18,7 @@ from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.data import ImageSet, open_images
 from vitedge.errors import DataError, ModelError, UsageError
 from vitedge.importers import read_model
+from vitedge.progress import Progress, silent
 from vitedge.report import render_html
 from vitedge.runtimes import runtimes, targets
 from vitedge.spec import Format, Precision, Target
@@ -25,9 +26,6 @@ from vitedge.staging import write_whole
 
 # A driver that has not said within this time whether it is here is not.
 _PROBE_SECONDS = 60.0
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Request:
     options: BenchOptions = field(default_factory=BenchOptions)
 
 
-def measure(request: Request, *, progress: Progress = lambda what, done, total: None) -> Report:
+def measure(request: Request, *, progress: Progress = silent) -> Report:
     """Runs the bench that was asked for.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +31,7 @@ from vitedge.errors import (
     missing_package,
 )
 from vitedge.importers import Imported, ImportOptions, read_model
+from vitedge.progress import Progress, silent
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.calibrate import Statistics, calibrate
 from vitedge.quantize.recipe import Quantized, quantize
@@ -103,16 +104,12 @@ class Written:
     metadata: Metadata
 
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
-
-
 def convert(
     source: Path,
     options: ConvertOptions,
     *,
     calibration: ImageSet | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> tuple[Written, ...]:
     """Converts a model to every format and precision asked for.
 
@@ -161,7 +158,7 @@ def import_model(
     options: ImportOptions,
     *,
     force: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> Imported:
     """Reads a model and writes it as one of our Keras models.
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-ShowProgress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much; 0 if unknown."""
+from vitedge.progress import Progress
 
 
 @contextmanager
-def progress_on_stderr() -> Iterator[ShowProgress]:
+def progress_on_stderr() -> Iterator[Progress]:
     """A bar with the time left; silent unless stderr is a terminal."""
+    from rich import progress as rich_progress
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.completed:g}/{task.total:g}"),
-        TimeRemainingColumn(),
+        rich_progress.SpinnerColumn(),
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(bar_width=30),
+        rich_progress.TextColumn("{task.completed:g}/{task.total:g}"),
+        rich_progress.TimeRemainingColumn(),
     )
     silent = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=silent) as bar:
+    with rich_progress.Progress(*columns, console=console, transient=True, disable=silent) as bar:
         task = bar.add_task("", total=1)
         described = ""
 

@@ -11,13 +11,11 @@ from vitedge.importers import read_model
 from vitedge.pipeline import write_keras
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.presets import initialize, preset
+from vitedge.progress import Progress, silent
 from vitedge.staging import refuse_existing
 from vitedge.train import Epoch, Recipe, Step, Trained, adapt, train
 from vitedge.train.splits import open_training_images
 from vitedge.vit import ViT
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class TrainRequest:
 def train_model(
     request: TrainRequest,
     *,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = silent,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Trained:
     """Trains a model and writes it.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.chatter import quiet
-from vitedge.errors import ModelError, UnavailableError
+from vitedge.errors import ModelError, UnavailableError, first_line
 from vitedge.runtimes import Availability, Placement, Readiness
 from vitedge.runtimes._vulkan import VulkanDevice, vulkan_devices
 from vitedge.spec import Format
@@ -102,7 +102,7 @@ class LiteRTSession:
                 self._interpreter: Any = module.Interpreter(str(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{package} cannot load '{path}': {_first_line(error)}") from error
+            raise ModelError(f"{package} cannot load '{path}': {first_line(error)}") from error
         (self._input,) = self._interpreter.get_input_details()
         self._output = self._interpreter.get_output_details()[0]
         if len(self._input["shape"]) != 4:
@@ -122,7 +122,7 @@ class LiteRTSession:
             self._interpreter.set_tensor(self._input["index"], values)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"LiteRT failed on '{self._path}': {_first_line(error)}") from error
+            raise ModelError(f"LiteRT failed on '{self._path}': {first_line(error)}") from error
         raw = self._interpreter.get_tensor(self._output["index"])
         return dequantize_output(raw, *self._output["quantization"])
 
@@ -153,7 +153,7 @@ class LiteRTGpuSession:
             self._model: Any = CompiledModel.from_file(str(path), HardwareAccelerator.GPU)
         except (ValueError, RuntimeError) as error:
             raise ModelError(
-                f"LiteRT's GPU accelerator cannot compile '{path}': {_first_line(error)}"
+                f"LiteRT's GPU accelerator cannot compile '{path}': {first_line(error)}"
             ) from error
         if not self._model.is_fully_accelerated():
             raise ModelError(f"LiteRT left nodes of '{path}' off the GPU")
@@ -177,7 +177,7 @@ class LiteRTGpuSession:
             raw = self._outputs[0].read(int(np.prod(shape)), np.float32)
         except (ValueError, RuntimeError) as error:
             raise ModelError(
-                f"LiteRT's GPU failed on '{self._path}': {_first_line(error)}"
+                f"LiteRT's GPU failed on '{self._path}': {first_line(error)}"
             ) from error
         return np.array(raw, np.float32).reshape(shape)
 
@@ -214,10 +214,6 @@ def dequantize_output(
     if np.issubdtype(raw.dtype, np.floating):
         return np.asarray(raw, np.float32)
     return (raw.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
 
 
 PLUGIN = LiteRT()

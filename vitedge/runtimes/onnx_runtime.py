@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.errors import ModelError, UnavailableError, missing_package
+from vitedge.errors import ModelError, UnavailableError, first_line, missing_package
 from vitedge.runtimes import Availability, Placement, Readiness
 from vitedge.spec import Format
 
@@ -64,7 +64,7 @@ class OnnxRuntime:
             )
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise ModelError(
-                f"ONNX Runtime cannot load '{path}' on {device}: {_first_line(error)}"
+                f"ONNX Runtime cannot load '{path}' on {device}: {first_line(error)}"
             ) from error
         return OnnxSession(session, path, _PROVIDERS[device])
 
@@ -94,7 +94,7 @@ class OnnxSession:
             (logits,) = self._session.run(self._outputs, feeds)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise ModelError(
-                f"ONNX Runtime failed on '{self._path}': {_first_line(error)}"
+                f"ONNX Runtime failed on '{self._path}': {first_line(error)}"
             ) from error
         return np.asarray(logits, np.float32)
 
@@ -112,10 +112,6 @@ class OnnxSession:
     def close(self) -> None:
         """See ``Session``."""
         self._session = None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
 
 
 PLUGIN = OnnxRuntime()
