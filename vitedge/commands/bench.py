@@ -1,0 +1,108 @@
+"""`vitedge bench`: artefacts are measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vitedge.cli_options import PATH, force_option
+from vitedge.cli_output import command_line
+from vitedge.errors import UsageError, VitedgeError
+from vitedge.spec import Target
+
+# Statuses of a bench that a script must notice. UNAVAILABLE is an answer, SLOWER a finding.
+_FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
+
+
+@click.command()
+@click.argument("artifacts", nargs=-1, type=PATH)
+@click.option("--target", "wanted", multiple=True, help="Where to run; may repeat.  [default: all]")
+@click.option("--data", type=PATH, help="Labelled images to measure accuracy on.")
+@click.option("--reference", type=PATH, help="Model or float32 artefact to compare with.")
+@click.option("--threads", type=click.IntRange(1))
+@click.option("--runs", type=click.IntRange(1), help="Timed inferences of each row.")
+@click.option("--json", "json_file", type=PATH, help="Write the report here; - is stdout.")
+@click.option("--csv", "csv_file", type=PATH, help="Write the rows here.")
+@click.option("--markdown", "markdown_file", type=PATH, help="Write the table here.")
+@click.option("--html", "html_file", type=PATH, help="Write the report page here.")
+@click.option(
+    "--interleave", is_flag=True, help="Measure artefacts in turns: ratios that noise cannot bend."
+)
+@click.option(
+    "--sustained", type=float, metavar="MINUTES", help="Keep running, to see how latency drifts."
+)
+@click.option("--throughput", is_flag=True, help="Measure parallel requests as well.")
+@force_option
+def bench(
+    artifacts: tuple[Path, ...],
+    wanted: tuple[str, ...],
+    data: Path | None,
+    reference: Path | None,
+    threads: int | None,
+    runs: int | None,
+    json_file: Path | None,
+    csv_file: Path | None,
+    markdown_file: Path | None,
+    html_file: Path | None,
+    interleave: bool,
+    sustained: float | None,
+    throughput: bool,
+    force: bool,
+) -> None:
+    """Measures ARTIFACTS (files or folders): latency, memory, accuracy, agreement, placement.
+
+    Each row is measured in a process of its own. Without ARTIFACTS, those in the current folder
+    are taken; if there are none, the built-in digits model.
+    """
+    from dataclasses import replace
+
+    from vitedge.bench.run import BenchOptions
+    from vitedge.measure import Request, measure, write_reports
+    from vitedge.staging import refuse_existing
+    from vitedge.tables import print_report
+    from vitedge.terminal import progress_on_stderr
+
+    to_stdout = json_file is not None and str(json_file) == "-"
+    files = {
+        "json": None if to_stdout else json_file,
+        "csv": csv_file,
+        "markdown": markdown_file,
+        "html": html_file,
+    }
+    refuse_existing([path for path in files.values() if path is not None], force=force)
+    request = Request(
+        artifacts=artifacts,
+        targets=tuple(_target(text) for text in wanted),
+        data=data,
+        reference=reference,
+        options=BenchOptions(
+            threads=threads,
+            runs=runs,
+            interleave=interleave,
+            sustained_minutes=sustained,
+            throughput=throughput,
+        ),
+    )
+    with progress_on_stderr() as progress:
+        report = replace(measure(request, progress=progress), command=command_line())
+    write_reports(report, files)
+    if to_stdout:
+        click.echo(report.to_json())
+    else:
+        print_report(report)
+    failed = [row for row in report.rows if row.status in _FAILURES]
+    if failed:
+        raise VitedgeError(f"{len(failed)} of {len(report.rows)} rows failed")
+    if all(row.load_ms is None for row in report.rows):
+        raise VitedgeError("nothing could be run")
+
+
+def _target(text: str) -> Target:
+    try:
+        return Target.parse(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+PLUGIN = bench

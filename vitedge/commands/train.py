@@ -1,0 +1,82 @@
+"""`vitedge train`: images become a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vitedge.cli_options import (
+    PATH,
+    augmentation_options,
+    force_option,
+    recipe_options,
+    size_options,
+)
+
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+
+@click.command()
+@click.option("--data", type=PATH, required=True, help="Labelled images, or: digits")
+@click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
+@click.option("--init", type=PATH, help="Model to start from.")
+@click.option("--teacher", type=PATH, help="Model to learn from beside the labels.")
+@click.option(
+    "--held-out", type=_SHARE, default=0.1, show_default=True, help="Share to measure on."
+)
+@click.option("--resume", is_flag=True, help="Continue the run that was interrupted.")
+@size_options
+@recipe_options
+@augmentation_options
+@force_option
+def train(
+    data: Path,
+    output: Path,
+    init: Path | None,
+    teacher: Path | None,
+    held_out: float,
+    resume: bool,
+    force: bool,
+    **choices: Any,
+) -> None:
+    """Trains a Vision Transformer on your images, from fresh weights or from a model's.
+
+    DATA is a folder of class folders, a folder with labels.csv, an .npz, or `digits`. The run is
+    recorded beside the output, in model.run/, so that --resume continues it.
+    """
+    from dataclasses import fields
+
+    from vitedge.terminal import progress_on_stderr
+    from vitedge.train import Augmentation, Recipe
+    from vitedge.training import Size, TrainRequest, train_model
+
+    def chosen(kind: type) -> dict[str, Any]:
+        names = {each.name for each in fields(kind)}
+        return {name: value for name, value in choices.items() if name in names}
+
+    if choices["warmup_epochs"] is None:
+        choices["warmup_epochs"] = min(5.0, choices["epochs"] / 5)
+    request = TrainRequest(
+        data=data,
+        output=output,
+        size=Size(**chosen(Size), channels=1 if choices["grey"] else 3),
+        init=init,
+        teacher=teacher,
+        recipe=Recipe(**chosen(Recipe), augmentation=Augmentation(**chosen(Augmentation))),
+        held_out_share=held_out,
+        resume=resume,
+        force=force,
+    )
+    with progress_on_stderr() as progress:
+        trained = train_model(request, progress=progress)
+    last = trained.history[-1]
+    if last.held_out_accuracy is not None:
+        click.echo(
+            f"{last.held_out_accuracy:.1%} of the held-out images right after epoch {last.number}"
+        )
+    click.echo(f"wrote {output}")
+
+
+PLUGIN = train
