@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from vitedge.artifact import METADATA_KEY, Metadata
 from vitedge.converters import side_by_side
-from vitedge.converters.walk import Walk
 from vitedge.errors import ConversionError, missing_package
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.spec import Activation, Format, NormKind, Precision
 from vitedge.vit import Array, Linear, Norm, ViT
+from vitedge.walk import Walk
 
 # Opset 20 has Gelu; IR 9 is what its release of ONNX writes. ONNX Runtime 1.17 and later read both.
 _OPSET = 20
@@ -79,7 +79,8 @@ class _Emitter(Walk[str]):
     tokens_are_rows = True
 
     def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
-        super().__init__(vit, recipe, batch)
+        super().__init__(vit, batch)
+        self.recipe = recipe
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
 

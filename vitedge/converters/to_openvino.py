@@ -22,11 +22,11 @@ import numpy.typing as npt
 
 from vitedge.artifact import METADATA_KEY, Metadata
 from vitedge.converters import side_by_side
-from vitedge.converters.walk import Walk
 from vitedge.errors import ConversionError, missing_package
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.spec import Activation, Format, NormKind, Precision
 from vitedge.vit import Array, Linear, Norm, ViT
+from vitedge.walk import Walk
 
 _LEVELS = 256
 
@@ -76,7 +76,8 @@ class _Emitter(Walk[Any]):
     def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
         from openvino import opset13
 
-        super().__init__(vit, recipe, batch)
+        super().__init__(vit, batch)
+        self.recipe = recipe
         self._ops: Any = opset13
         self._numbered = 0
 

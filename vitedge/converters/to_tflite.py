@@ -21,10 +21,10 @@ import numpy.typing as npt
 from vitedge.artifact import Metadata
 from vitedge.converters import side_by_side
 from vitedge.converters.tflite_model import TFLiteModel
-from vitedge.converters.walk import Walk
 from vitedge.quantize import Activations, Recipe
 from vitedge.spec import Activation, Format, NormKind, Precision
 from vitedge.vit import Array, Linear, Norm, ViT
+from vitedge.walk import Walk
 
 # FULLY_CONNECTED reads per-channel int8 weights under float inputs since this version.
 _HYBRID_PER_CHANNEL = 12
@@ -67,7 +67,8 @@ class _Emitter(Walk[int]):
     tokens_are_rows = True
 
     def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
-        super().__init__(vit, recipe, batch)
+        super().__init__(vit, batch)
+        self.recipe = recipe
         self.model = TFLiteModel()
         self._shared_integers: dict[tuple[int, ...], int] = {}
 

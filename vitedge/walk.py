@@ -1,4 +1,4 @@
-"""The walk through a ViT that every converter makes; what each format does at a step is its own."""
+"""The walk through a ViT in the order of computation; what is done at a step is the subclass's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
-from vitedge.quantize import Recipe
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 from vitedge.vit import Array, Block, Linear, Norm, ViT
 
@@ -27,7 +26,6 @@ class Walk(ABC, Generic[Value]):
 
     Args:
         vit: The model; its input normalisation is folded.
-        recipe: Its precision and integers.
         batch: Static batch size.
 
     Raises:
@@ -37,10 +35,10 @@ class Walk(ABC, Generic[Value]):
     tokens_are_rows: bool
     """Whether tokens are a matrix ``(batch * tokens, dim)``, or ``(batch, tokens, dim)``."""
 
-    def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
+    def __init__(self, vit: ViT, batch: int) -> None:
         if not vit.config.raw_pixels:
             raise ConversionError("the input normalisation is not folded; apply the rewrites first")
-        self.vit, self.recipe, self.batch = vit, recipe, batch
+        self.vit, self.batch = vit, batch
         self.config = vit.config
 
     # --- the walk
