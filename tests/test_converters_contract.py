@@ -14,7 +14,7 @@ from vitedge.artifact import Metadata, Parity, Source, read_metadata
 from vitedge.converters import Converter, converter_for, converters
 from vitedge.errors import ConversionError
 from vitedge.operators import Operator, read_operators
-from vitedge.pipeline import TOLERANCES
+from vitedge.publication import TOLERANCES
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.rewrite import apply_rewrites

@@ -19,14 +19,8 @@ from vitedge.converters import converter_for
 from vitedge.data import ImageSet, Sample
 from vitedge.errors import ConversionError, DataError, ModelError, ParityError, UsageError
 from vitedge.importers import ImportOptions, read_model
-from vitedge.pipeline import (
-    ConvertOptions,
-    artifact_path,
-    check_parity,
-    convert,
-    import_model,
-    write_keras,
-)
+from vitedge.pipeline import ConvertOptions, convert, import_model, write_keras
+from vitedge.publication import artifact_path, check_parity
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT, forward
 

@@ -10,8 +10,9 @@ from vitedge.bench.results import Report
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.data import digits
 from vitedge.measure import selected, step_shower, write_reports
-from vitedge.pipeline import ConvertOptions, artifact_path, convert, write_keras
+from vitedge.pipeline import ConvertOptions, convert, write_keras
 from vitedge.progress import Progress, silent
+from vitedge.publication import artifact_path
 from vitedge.runtimes import runtimes
 from vitedge.spec import Format, Precision, Target
 from vitedge.staging import refuse_existing

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import (
-    Calibration,
-    Metadata,
-    Parity,
-    Source,
-    files_of,
-    read_metadata,
-    sha256_of,
-)
+from vitedge.artifact import Calibration, Metadata, Parity, Source, files_of, sha256_of
 from vitedge.chatter import quiet
-from vitedge.converters import Draft, converter_for
+from vitedge.converters import converter_for
 from vitedge.data import ImageSet, synthetic_images
-from vitedge.errors import (
-    ConversionError,
-    DataError,
-    ParityError,
-    UsageError,
-    missing_package,
-)
+from vitedge.errors import DataError, UsageError, missing_package
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.progress import Progress, silent
+from vitedge.publication import (
+    Reference,
+    Written,
+    artifact_path,
+    check_parity,
+    versions_of,
+    write_checked,
+)
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.calibrate import Statistics, calibrate
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.rewrite import apply_rewrites
-from vitedge.runtimes import run_batches, runtime_for
-from vitedge.spec import Format, Precision, Target
+from vitedge.spec import Format, Precision
 from vitedge.staging import publish, refuse_existing, staging
 from vitedge.vit import ViT, forward
 
@@ -48,29 +39,6 @@ _PARITY_IMAGES = 8
 _SYNTHETIC_IMAGES = 64
 
 _ENGINES = {Format.TFLITE: "ai-edge-litert", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What an artefact must keep of its reference's logits.
-
-    Attributes:
-        relative_difference: Largest difference of any logit over the range of all logits.
-        sqnr_db: Least signal-to-noise ratio in decibel.
-    """
-
-    relative_difference: float
-    sqnr_db: float
-
-
-TOLERANCES = {
-    # Sums in another order differ by 1e-6 of the range; a wrong epsilon or GELU by 1e-3.
-    Precision.FP32: Tolerance(1e-4, 80.0),
-    # Weights rounded to 11 bits give 60 dB.
-    Precision.FP16: Tolerance(1e-2, 40.0),
-    # A right int8 graph of a trained model gives 15 to 30 dB, a wrong one under 5.
-    Precision.INT8: Tolerance(0.5, 10.0),
-}
 
 
 @dataclass(frozen=True)
@@ -94,14 +62,6 @@ class ConvertOptions:
     without: tuple[str, ...] = ()
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
-
-
-@dataclass(frozen=True)
-class Written:
-    """An artefact that was written."""
-
-    path: Path
-    metadata: Metadata
 
 
 def convert(
@@ -210,11 +170,6 @@ def write_keras(vit: ViT, output: Path) -> None:
         publish([folder / output.name], output.parent)
 
 
-def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
-    """Where an artefact goes: ``model.keras`` becomes ``model.int8.tflite``."""
-    return folder / f"{source.stem}.{precision}{target.suffix}"
-
-
 class _Work:
     """What all artefacts of one model share: the rewritten ViT, its statistics, its reference."""
 
@@ -239,8 +194,8 @@ class _Work:
         self._statistics: Statistics | None = None
         self._quantizations: dict[Activations, Quantized] = {}
         first = [sample.image for sample in self._images.samples[:_PARITY_IMAGES]]
-        self._samples = self._original.preprocessing.batch(first)
-        self._reference = forward(self._original, self._samples)
+        pixels = self._original.preprocessing.batch(first)
+        self._reference = Reference(pixels, forward(self._original, pixels))
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -248,28 +203,7 @@ class _Work:
         converter = converter_for(target, precision)
         draft = converter.convert(vit, recipe, batch=self._options.batch)
         metadata = self._metadata(target, precision, recipe)
-        with staging(path.parent) as folder:
-            staged = folder / path.name
-            draft.save(staged, metadata)
-            parity = Parity.of(self._logits(staged, target), self._reference)
-            check_parity(parity, precision, path.name)
-            metadata = replace(metadata, parity=parity)
-            self._save_checked(draft, staged, metadata, target)
-            # The main file comes last: whoever finds it finds all of the artefact.
-            publish(reversed(files_of(staged)), path.parent)
-        return Written(path, metadata)
-
-    def _save_checked(self, draft: Draft, staged: Path, metadata: Metadata, target: Format) -> None:
-        """Saves again, now that the parity is known, and makes sure of what lies on the disk."""
-        before = self._logits(staged, target, count=1)
-        for part in files_of(staged):
-            part.unlink()  # a runtime may still have the old one mapped; never write into it
-        draft.save(staged, metadata)
-        same = np.array_equal(before, self._logits(staged, target, count=1))
-        if not same or read_metadata(staged) != metadata:
-            raise ConversionError(
-                f"'{staged.name}' did not survive being written; is the disk full?"
-            )
+        return write_checked(draft, path, metadata, self._reference)
 
     def _quantized(self, target: Format, precision: Precision) -> Quantized:
         if precision is not Precision.INT8:
@@ -289,16 +223,6 @@ class _Work:
             self._progress(f"calibrating on {self._images.name}", done, total)
             yield self._original.preprocessing(sample.image)
 
-    def _logits(
-        self, path: Path, target: Format, count: int | None = None
-    ) -> npt.NDArray[np.float32]:
-        runtime_target = _checking_target(target)
-        session = runtime_for(runtime_target).open(path, runtime_target.device)
-        try:
-            return run_batches(session, self._samples[:count])
-        finally:
-            session.close()
-
     def _metadata(self, target: Format, precision: Precision, recipe: Recipe) -> Metadata:
         calibration = None
         if recipe.weights and self._statistics is not None:
@@ -312,38 +236,7 @@ class _Work:
             rewrites=self._rewrites,
             quantization=dict(recipe.description),
             calibration=calibration,
-            versions=_versions(target),
+            versions=versions_of([_ENGINES[target]]),
             parameters=self._original.parameters,
             macs=self._vit.macs,
         )
-
-
-def check_parity(parity: Parity, precision: Precision, name: str) -> None:
-    """Refuses an artefact whose logits are too far from the reference.
-
-    Raises:
-        ParityError: They are.
-    """
-    tolerance = TOLERANCES[precision]
-    enough = parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
-    if enough and parity.relative_difference <= tolerance.relative_difference:
-        return
-    raise ParityError(
-        f"{name} computes something else than its source: {parity.sqnr_db or 0:.1f} dB (needs "
-        f"{tolerance.sqnr_db:g}), largest difference {parity.relative_difference:.2g} of the "
-        f"logits' range (allowed {tolerance.relative_difference:g}); nothing was written"
-    )
-
-
-def _checking_target(target: Format) -> Target:
-    return Target({Format.TFLITE: "tflite", Format.ONNX: "onnx"}.get(target, "openvino"), "cpu")
-
-
-def _versions(target: Format) -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("vitedge", _ENGINES[target]):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # run from a folder that was never installed
-            versions[package] = "not installed"
-    return versions

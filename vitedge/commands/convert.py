@@ -15,7 +15,7 @@ from vitedge.errors import UsageError
 from vitedge.spec import Format, Precision
 
 if TYPE_CHECKING:
-    from vitedge.pipeline import Written
+    from vitedge.publication import Written
 
 
 @click.command()

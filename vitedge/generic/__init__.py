@@ -1,0 +1,1 @@
+"""The generic path: what is no Vision Transformer, through each format's own converter."""

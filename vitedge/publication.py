@@ -1,0 +1,148 @@
+"""An artefact is published only after its own runtime gave the logits of its reference."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.artifact import Metadata, Parity, files_of, read_metadata
+from vitedge.converters import Draft
+from vitedge.errors import ConversionError, ParityError
+from vitedge.runtimes import run_batches, runtime_for
+from vitedge.spec import Format, Precision, Target
+from vitedge.staging import publish, staging
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What an artefact must keep of its reference's logits.
+
+    Attributes:
+        relative_difference: Largest difference of any logit over the range of all logits.
+        sqnr_db: Least signal-to-noise ratio in decibel.
+    """
+
+    relative_difference: float
+    sqnr_db: float
+
+
+TOLERANCES = {
+    # Sums in another order differ by 1e-6 of the range; a wrong epsilon or GELU by 1e-3.
+    Precision.FP32: Tolerance(1e-4, 80.0),
+    # Weights rounded to 11 bits give 60 dB.
+    Precision.FP16: Tolerance(1e-2, 40.0),
+    # A right int8 graph of a trained model gives 15 to 30 dB, a wrong one under 5.
+    Precision.INT8: Tolerance(0.5, 10.0),
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """An artefact that was written."""
+
+    path: Path
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an artefact is compared with.
+
+    Attributes:
+        pixels: uint8 ``(N, H, W, C)``.
+        logits: What the float32 model computes of them, ``(N, classes)``.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    logits: npt.NDArray[np.float32]
+
+
+def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
+    """Where an artefact goes: ``model.keras`` becomes ``model.int8.tflite``."""
+    return folder / f"{source.stem}.{precision}{target.suffix}"
+
+
+def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Reference) -> Written:
+    """Saves a draft, runs it, compares it with its reference, and publishes it.
+
+    Args:
+        draft: The artefact but for its metadata.
+        path: Where it goes.
+        metadata: All but its parity, which is measured here.
+        reference: What it must compute.
+
+    Raises:
+        ParityError: It computes something else; nothing is published.
+        ConversionError: The format cannot hold it, or the disk lost a part of it.
+    """
+    target = metadata.format
+    with staging(path.parent) as folder:
+        staged = folder / path.name
+        draft.save(staged, metadata)
+        parity = Parity.of(_logits(staged, target, reference.pixels), reference.logits)
+        check_parity(parity, metadata.precision, path.name)
+        metadata = replace(metadata, parity=parity)
+        _save_checked(draft, staged, metadata, reference.pixels[:1])
+        # The main file comes last: whoever finds it finds all of the artefact.
+        publish(reversed(files_of(staged)), path.parent)
+    return Written(path, metadata)
+
+
+def _save_checked(
+    draft: Draft, staged: Path, metadata: Metadata, pixels: npt.NDArray[np.uint8]
+) -> None:
+    """Saves again, now that the parity is known, and makes sure of what lies on the disk."""
+    before = _logits(staged, metadata.format, pixels)
+    for part in files_of(staged):
+        part.unlink()  # a runtime may still have the old one mapped; never write into it
+    draft.save(staged, metadata)
+    same = np.array_equal(before, _logits(staged, metadata.format, pixels))
+    if not same or read_metadata(staged) != metadata:
+        raise ConversionError(f"'{staged.name}' did not survive being written; is the disk full?")
+
+
+def check_parity(parity: Parity, precision: Precision, name: str) -> None:
+    """Refuses an artefact whose logits are too far from the reference.
+
+    Raises:
+        ParityError: They are.
+    """
+    tolerance = TOLERANCES[precision]
+    enough = parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
+    if enough and parity.relative_difference <= tolerance.relative_difference:
+        return
+    raise ParityError(
+        f"{name} computes something else than its source: {parity.sqnr_db or 0:.1f} dB (needs "
+        f"{tolerance.sqnr_db:g}), largest difference {parity.relative_difference:.2g} of the "
+        f"logits' range (allowed {tolerance.relative_difference:g}); nothing was written"
+    )
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """The versions of Python, vitedge and some packages, for the metadata."""
+    versions = {"python": platform.python_version()}
+    for package in ("vitedge", *packages):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a folder that was never installed
+            versions[package] = "not installed"
+    return versions
+
+
+def _logits(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    runtime_target = _checking_target(target)
+    session = runtime_for(runtime_target).open(path, runtime_target.device)
+    try:
+        return run_batches(session, pixels)
+    finally:
+        session.close()
+
+
+def _checking_target(target: Format) -> Target:
+    return Target({Format.TFLITE: "tflite", Format.ONNX: "onnx"}.get(target, "openvino"), "cpu")
