@@ -30,7 +30,8 @@ def progress_on_stderr() -> Iterator[Progress]:
         def show(what: str, done: int, total: int) -> None:
             nonlocal described
             if what != described:
-                bar.reset(task, description=what, total=total or 1)
+                # What an earlier run has done already says nothing about the speed of this one.
+                bar.reset(task, description=what, total=total or 1, completed=done)
                 described = what
             bar.update(task, completed=done, total=total or 1)
 

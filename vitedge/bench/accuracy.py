@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.bench.logits import Logits
 from vitedge.bench.results import Accuracy, Difference, VsFloat
 from vitedge.bench.spread import wilson_interval
 from vitedge.errors import DataError, ModelError
 
-Logits = npt.NDArray[np.float32]
-
-# Logits of a large set are mapped files; this many rows of them are in memory at a time.
+# Logits of a large set lie on the disk; this many rows of them are in memory at a time.
 _CHUNK_ROWS = 1024
 _MOST_FLIPS = 24
 _MOST_WORST = 5
@@ -40,6 +39,11 @@ class Truth:
     def class_name(self, index: int) -> str:
         """The class's name, or its index where it has none."""
         return self.class_names[index] if index < len(self.class_names) else str(index)
+
+
+def are_finite(logits: Logits) -> bool:
+    """Whether there is no NaN and no infinity."""
+    return all(np.isfinite(logits[rows]).all() for rows in _chunks(np.arange(logits.shape[0])))
 
 
 def accuracy(logits: Logits, truth: Truth) -> Accuracy | None:
@@ -134,7 +138,9 @@ def _decibel(signal: float, noise: float) -> float | None:
     return 10 * math.log10(max(signal, np.finfo(np.float64).tiny) / noise)
 
 
-def _ranks_of(logits: Logits, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _ranks_of(
+    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
     """How many classes are ranked before the label, int64 ``(n,)``."""
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]

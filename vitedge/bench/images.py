@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from vitedge.artifact import read_metadata
-from vitedge.bench.accuracy import Logits, Truth
+from vitedge.bench.accuracy import Truth
 from vitedge.bench.candidates import find_candidates
+from vitedge.bench.logits import LogitsStore, StoredLogits
 from vitedge.bench.reference import ArtifactReference, ModelReference, Reference, run_model
 from vitedge.bench.results import DataUsed, Row
-from vitedge.bench.spool import write_spool
+from vitedge.bench.spool import digest_spool, write_spool
 from vitedge.bench.trial import Trial
 from vitedge.data import ImageSet
 from vitedge.errors import DataError, ModelError
@@ -33,6 +34,7 @@ class Images:
         data: The set.
         index: Where it is spooled.
         truth: Names and labels.
+        store: Where the logits of these images lie.
         reference: The reference's logits, or None.
         preprocessing: The reference's, for artefacts that do not state their own; or None.
     """
@@ -40,7 +42,8 @@ class Images:
     data: ImageSet
     index: Path
     truth: Truth
-    reference: Logits | None = None
+    store: LogitsStore
+    reference: StoredLogits | None = None
     preprocessing: Preprocessing | None = None
 
     @property
@@ -48,14 +51,15 @@ class Images:
         """How many there are."""
         return len(self.truth.names)
 
-    def assess(self, trial: Trial, output: Path, on_image: Callable[[int], None]) -> None:
-        """Accuracy and agreement of one trial; its logits go to ``output``."""
-        logits = trial.infer(self.index, output, self.preprocessing, on_image)
+    def assess(self, trial: Trial, on_image: Callable[[int], None]) -> None:
+        """Accuracy and agreement of one trial."""
+        logits = trial.infer(self.index, self.store, self.preprocessing, on_image)
         if logits is None or trial.inferred is None:
             return
         usable = np.ones(self.n, np.bool_)
         usable[[position for position, _ in trial.inferred.unreadable]] = False
         trial.judge_logits(logits, replace(self.truth, usable=usable), self.reference)
+        self.store.release(logits.path)
 
     def check_labels(self, trial: Trial) -> None:
         """Refuses labels that an opened artefact has no class for, before time is spent on it.
@@ -97,8 +101,14 @@ class Images:
         return found
 
 
-def spool(data: ImageSet, folder: Path) -> Images:
+def spool(data: ImageSet, folder: Path, *, keep: Path | None, machine: str) -> Images:
     """Makes a set ready for workers; nothing is decoded.
+
+    Args:
+        data: The set.
+        folder: Where it is spooled, and logits lie for a while.
+        keep: Where logits lie for longer, so that an interrupted bench goes on; or None.
+        machine: What else logits depend on: processor and versions of engines.
 
     Raises:
         DataError: It is empty.
@@ -113,7 +123,10 @@ def spool(data: ImageSet, folder: Path) -> Images:
         class_names=data.class_names,
         usable=np.ones(len(labels), np.bool_),
     )
-    return Images(data, index, truth)
+    if keep is None:
+        return Images(data, index, truth, LogitsStore(folder, of="", keeps=False))
+    store = LogitsStore(keep, of=f"{digest_spool(index)} {machine}", keeps=True)
+    return Images(data, index, truth, store)
 
 
 def with_reference(
@@ -130,11 +143,13 @@ def with_reference(
         ModelError: It is an artefact that cannot be run.
         DataError: No image is readable.
     """
-    output = images.index.with_name("reference.npy")
     if isinstance(reference, ModelReference):
+        output = images.store.path_for("reference", reference.name, reference.sha256)
+        if not reference.sha256:
+            images.store.forget(output)
         logits = run_model(reference, images.index, images.n, output, on_image)
         return replace(images, reference=logits, preprocessing=reference.preprocessing)
-    logits = _run_artifact(reference, images.index, output, threads, timeout_seconds, on_image)
+    logits = _run_artifact(reference, images, threads, timeout_seconds, on_image)
     metadata = read_metadata(reference.artifact)
     preprocessing = None if metadata is None else metadata.preprocessing
     return replace(images, reference=logits, preprocessing=preprocessing)
@@ -142,17 +157,16 @@ def with_reference(
 
 def _run_artifact(
     reference: ArtifactReference,
-    index: Path,
-    output: Path,
+    images: Images,
     threads: int,
     timeout_seconds: float,
     on_image: Callable[[int], None],
-) -> Logits:
+) -> StoredLogits:
     (candidate,) = find_candidates([reference.artifact], [reference.target], timeout_seconds)
     trial = Trial.start(candidate, threads, timeout_seconds)
     try:
         trial.open()
-        logits = trial.infer(index, output, None, on_image)
+        logits = trial.infer(images.index, images.store, None, on_image, is_reference=True)
     finally:
         trial.close()
     if logits is None:

@@ -160,13 +160,14 @@ class Infer:
     Attributes:
         images: Index file that ``spool.write_spool`` wrote.
         preprocessing: ``Preprocessing.to_dict()``.
-        logits: Where to write float32 ``(n, classes)``, an ``.npy``; the row of an unreadable
-            image is zeros.
+        logits: The file of ``logits.LogitsWriter``; rows that it has are not computed again.
+        classes: Logits of an image.
     """
 
     images: str
     preprocessing: dict[str, Any]
     logits: str
+    classes: int
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,9 @@ class Inferred:
     Attributes:
         n: Images in the set.
         unreadable: Positions of those that could not be decoded, with the reason.
-        preprocess_ms: Time of each image.
-        inference_ms: Time of each run.
-        postprocess_ms: Time of each run's softmax and ranking.
+        preprocess_ms: Time of each image, of the first thousand.
+        inference_ms: Time of each run, of the first thousand.
+        postprocess_ms: Time of each run's softmax and ranking, of the first thousand.
     """
 
     n: int

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.bench.logits import LogitsWriter, StoredLogits
 from vitedge.bench.spool import read_spool
 from vitedge.errors import DataError
 from vitedge.preprocess import Preprocessing
@@ -29,11 +31,14 @@ class ModelReference:
         name: What to call it.
         preprocessing: Its images.
         logits: uint8 pixels ``(N, H, W, C)`` to float32 logits ``(N, classes)``.
+        sha256: Digest of what it computes, by which an interrupted bench finds its logits again;
+            empty means that they are computed anew.
     """
 
     name: str
     preprocessing: Preprocessing
     logits: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,48 +59,53 @@ Reference: TypeAlias = ModelReference | ArtifactReference
 
 def reference_from_vit(vit: ViT, name: str) -> ModelReference:
     """The canonical form's own forward pass as the reference; needs SciPy."""
-    return ModelReference(name, vit.preprocessing, partial(forward, vit))
+    digest = hashlib.sha256(repr((vit.config, vit.preprocessing)).encode())
+    for array_name, array in vit.named_arrays():
+        digest.update(array_name.encode())
+        digest.update(array.tobytes())
+    return ModelReference(name, vit.preprocessing, partial(forward, vit), digest.hexdigest())
 
 
 def run_model(
     reference: ModelReference, images: Path, n: int, output: Path, on_image: Callable[[int], None]
-) -> npt.NDArray[np.float32]:
-    """Computes the logits of a spooled set into a mapped file; unreadable images get zeros.
+) -> StoredLogits:
+    """Computes the logits of a spooled set; unreadable images get zeros.
 
     Args:
         reference: The model.
         images: Index that ``write_spool`` wrote.
         n: Images in it.
-        output: The ``.npy`` to write.
+        output: Where to; rows that are there are not computed again.
         on_image: Told how many images are done.
-
-    Returns:
-        float32 ``(n, classes)``, mapped.
 
     Raises:
         DataError: No image can be read.
+        VitedgeError: The disk refuses.
     """
-    table: npt.NDArray[np.float32] | None = None
-    for positions, pixels in _batches(images, reference.preprocessing):
-        logits = reference.logits(pixels)
-        if table is None:
-            table = _mapped(output, (n, logits.shape[1]))
-        table[positions] = logits
-        on_image(positions[-1] + 1)
-    if table is None:
-        raise DataError(f"none of the {n} images can be read")
-    return table
+    preprocessing = reference.preprocessing
+    black = np.zeros((1, *preprocessing.size, preprocessing.channels), np.uint8)
+    classes = reference.logits(black).shape[1]
+    with LogitsWriter(output, classes) as table:
+        on_image(table.rows)
+        for positions, pixels in _batches(images, preprocessing, table):
+            table.write(positions, reference.logits(pixels))
+            on_image(table.rows)
+        if len(table.unreadable) == n:
+            raise DataError(f"none of the {n} images can be read")
+        return table.finish(n)
 
 
 def _batches(
-    images: Path, preprocessing: Preprocessing
+    images: Path, preprocessing: Preprocessing, table: LogitsWriter
 ) -> Iterator[tuple[list[int], npt.NDArray[np.uint8]]]:
     positions: list[int] = []
     stack: list[npt.NDArray[np.uint8]] = []
-    for position, image in enumerate(read_spool(images)):
+    start = table.rows
+    for position, image in enumerate(read_spool(images, start), start):
         try:
             stack.append(preprocessing(image))
-        except DataError:  # each row's own worker lists the unreadable ones
+        except DataError as error:
+            table.leave_out(position, str(error))
             continue
         positions.append(position)
         if len(stack) == _BATCH:
@@ -103,7 +113,3 @@ def _batches(
             positions, stack = [], []
     if stack:
         yield positions, np.stack(stack)
-
-
-def _mapped(path: Path, shape: tuple[int, int]) -> Any:
-    return np.lib.format.open_memmap(path, "w+", np.dtype(np.float32), shape)

@@ -58,6 +58,8 @@ class BenchOptions:
             all of them are in memory at once.
         sustained_minutes: Keep each row running so long, to see how its latency drifts.
         throughput: Measure sessions in parallel as well.
+        resume: Folder that keeps logits, so that a bench that was interrupted goes on where it
+            stopped; times are measured anew.
     """
 
     threads: int | None = None
@@ -66,6 +68,7 @@ class BenchOptions:
     interleave: bool = False
     sustained_minutes: float | None = None
     throughput: bool = False
+    resume: Path | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -108,7 +111,10 @@ def run_bench(
     environment = read_environment(threads)
     candidates = find_candidates(artifacts, targets, options.timeout_seconds)
     with tempfile.TemporaryDirectory(prefix="vitedge-bench-") as folder:
-        images = None if data is None else spool(data, Path(folder))
+        images = None
+        if data is not None:
+            machine = f"{environment.cpu} {dict(environment.versions)}"
+            images = spool(data, Path(folder), keep=options.resume, machine=machine)
         if images is not None and reference is not None:
             images = with_reference(
                 images,
@@ -119,7 +125,7 @@ def run_bench(
                     "images", images.n
                 ),
             )
-        bench = _Bench(options, threads, images, Path(folder), on_step)
+        bench = _Bench(options, threads, images, on_step)
         trials = bench.run(candidates)
     found = ratios(trials) if options.interleave else {}
     rows = judge(tuple(row_of(trial, found.get(position)) for position, trial in enumerate(trials)))
@@ -155,7 +161,6 @@ class _Bench:
     options: BenchOptions
     threads: int
     images: Images | None
-    folder: Path
     on_step: OnStep
 
     def run(self, candidates: Sequence[Candidate]) -> list[Trial]:
@@ -221,8 +226,7 @@ class _Bench:
             teller.say("throughput")
             trial.saturate()
         if self.images is not None:
-            output = self.folder / "logits.npy"
-            self.images.assess(trial, output, teller.about("images", self.images.n))
+            self.images.assess(trial, teller.about("images", self.images.n))
         trial.close()
 
 

@@ -1,15 +1,17 @@
 """Handing a set of images to worker processes through files, in constant memory.
 
 Images that are files are handed over by path. Anything else is copied behind one another into one
-file, and an index of JSON lines says where each begins.
+file, and an index of JSON lines says where each begins, or how large and how old the file is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,12 @@ def write_spool(samples: Sequence[Sample], folder: Path) -> Path:
 
 def _entry(image: ImageLike, content: io.BufferedWriter) -> dict[str, object]:
     if isinstance(image, (str, os.PathLike)):
-        return {"file": os.path.abspath(os.fspath(image))}
+        path = os.path.abspath(os.fspath(image))
+        try:
+            facts = os.stat(path)
+        except OSError:  # whoever opens it will say so
+            return {"file": path, "length": 0}
+        return {"file": path, "length": facts.st_size, "modified": facts.st_mtime_ns}
     shape: tuple[int, ...] | None = None
     if isinstance(image, bytes):
         encoded = image
@@ -54,10 +61,10 @@ def _entry(image: ImageLike, content: io.BufferedWriter) -> dict[str, object]:
     return {"start": start, "length": len(encoded), "shape": shape}
 
 
-def read_spool(index: Path) -> Iterator[ImageLike]:
-    """The images in order, one at a time; files are not opened."""
+def read_spool(index: Path, start: int = 0) -> Iterator[ImageLike]:
+    """The images from ``start`` on in order, one at a time; files are not opened."""
     with index.open(encoding="utf-8") as lines, (index.parent / _BYTES).open("rb") as content:
-        for line in lines:
+        for line in islice(lines, start, None):
             entry = json.loads(line)
             if "file" in entry:
                 yield entry["file"]
@@ -74,3 +81,20 @@ def count_spool(index: Path) -> int:
     """How many images an index lists."""
     with index.open(encoding="utf-8") as lines:
         return sum(1 for _ in lines)
+
+
+def digest_spool(index: Path) -> str:
+    """Digest of the images, in hex: bytes that were copied; path, size and time of files."""
+    digest = hashlib.sha256()
+    for path in (index, index.parent / _BYTES):
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sizes_of(index: Path) -> Iterator[int]:
+    """Bytes of each image, encoded as it was given."""
+    with index.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)["length"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import time
@@ -10,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from vitedge.bench.accuracy import Logits, Truth, accuracy, compare
+from vitedge.artifact import files_of, sha256_of
+from vitedge.bench.accuracy import Truth, accuracy, are_finite, compare
 from vitedge.bench.candidates import Candidate
 from vitedge.bench.energy import read_counters, used_mj
 from vitedge.bench.environment import mean_frequency_mhz, temperature_c
+from vitedge.bench.logits import Logits, LogitsStore, StoredLogits
 from vitedge.bench.messages import (
     Infer,
     Inferred,
@@ -171,22 +172,30 @@ class Trial:
     def infer(
         self,
         images: Path,
-        logits: Path,
+        store: LogitsStore,
         fallback: Preprocessing | None,
         on_image: Callable[[int], None],
-    ) -> Logits | None:
+        *,
+        is_reference: bool = False,
+    ) -> StoredLogits | None:
         """Computes the logits of a spooled set; None when that is not possible.
 
         Args:
             images: Index that ``write_spool`` wrote.
-            logits: The ``.npy`` to write.
+            store: Where to; what it has already is not computed again.
             fallback: Preprocessing for an artefact that does not state its own.
             on_image: Told how many images are done.
+            is_reference: Others are compared with these logits; a row of the same artefact has
+                its own.
         """
         preprocessing = self._preprocessing(fallback)
-        if preprocessing is None:
+        if preprocessing is None or self.opened is None:
             return None
-        command = Infer(str(images), preprocessing.to_dict(), str(logits))
+        prepared = preprocessing.to_dict()
+        digests = [sha256_of(part) for part in files_of(self.candidate.artifact)]
+        role = "reference" if is_reference else "row"
+        path = store.path_for(role, str(self.candidate.target), json.dumps(prepared), *digests)
+        command = Infer(str(images), prepared, str(path), self.opened.classes)
 
         def step(worker: WorkerProcess) -> None:
             self.inferred = worker.ask(command, Inferred, on_image)
@@ -194,17 +203,15 @@ class Trial:
         self._attempt(step)
         if self.inferred is None:
             return None
-        table: Logits = np.load(logits, mmap_mode="r")
-        return table
+        return StoredLogits(path, (self.inferred.n, command.classes))
 
     def judge_logits(self, logits: Logits, truth: Truth, reference: Logits | None) -> None:
         """Compares logits with labels and the reference."""
 
         def step(_: WorkerProcess) -> None:
-            for start in range(0, len(logits), 1024):
-                if not np.isfinite(logits[start : start + 1024]).all():
-                    raise WorkerError(Status.DRIFT, "logits of some images are not finite")
             try:
+                if not are_finite(logits):
+                    raise WorkerError(Status.DRIFT, "logits of some images are not finite")
                 self.accuracy = accuracy(logits, truth)
                 if reference is not None:
                     self.vs_float = compare(logits, reference, truth)

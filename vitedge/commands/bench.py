@@ -33,6 +33,12 @@ _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
     "--sustained", type=float, metavar="MINUTES", help="Keep running, to see how latency drifts."
 )
 @click.option("--throughput", is_flag=True, help="Measure parallel requests as well.")
+@click.option(
+    "--resume",
+    type=PATH,
+    metavar="FOLDER",
+    help="Keep logits here, and go on from those that an interrupted run left.",
+)
 @force_option
 def bench(
     artifacts: tuple[Path, ...],
@@ -48,6 +54,7 @@ def bench(
     interleave: bool,
     sustained: float | None,
     throughput: bool,
+    resume: Path | None,
     force: bool,
 ) -> None:
     """Measures ARTIFACTS (files or folders): latency, memory, accuracy, agreement, placement.
@@ -82,6 +89,7 @@ def bench(
             interleave=interleave,
             sustained_minutes=sustained,
             throughput=throughput,
+            resume=resume,
         ),
     )
     with progress_on_stderr() as progress:
