@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,3 +37,45 @@ def quiet() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(saved, _STDERR)
             os.close(saved)
+
+
+@contextmanager
+def overheard() -> Iterator[list[str]]:
+    """Collects the lines that C++ code writes to stderr, once the block has ended.
+
+    Some drivers return a bare failure, or none, and only log why. Where stderr is a file that can
+    be read, it is read afterwards and nothing is redirected: the last words of a process that is
+    aborted are then still where its parent looks for them.
+    """
+    lines: list[str] = []
+    sys.stderr.flush()
+    if _is_readable_file(_STDERR):
+        start = os.fstat(_STDERR).st_size
+        try:
+            yield lines
+        finally:
+            sys.stderr.flush()
+            length = os.fstat(_STDERR).st_size - start
+            lines += os.pread(_STDERR, length, start).decode("utf-8", "replace").splitlines()
+        return
+    saved = os.dup(_STDERR)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), _STDERR)
+        try:
+            yield lines
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, _STDERR)
+            os.close(saved)
+            held.seek(0)
+            lines += held.read().decode("utf-8", "replace").splitlines()
+
+
+def _is_readable_file(descriptor: int) -> bool:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return False
+    try:
+        os.pread(descriptor, 0, 0)
+    except OSError:  # open for writing only
+        return False
+    return True

@@ -5,7 +5,8 @@
     VitedgeError                exit 1: what happened, the value, what to do
     ├── UsageError              exit 2: the request itself makes no sense
     ├── ModelError              a model file or network that cannot be read as asked
-    │   └── NotAViTError        it was read, but it is no Vision Transformer
+    │   ├── NotAViTError        it was read, but it is no Vision Transformer
+    │   └── PlacementError      the device asked for cannot run all of it
     ├── DataError               images or labels that cannot be used
     ├── ConversionError         an artefact that could not be made
     │   └── ParityError         it was made, but computes something else than its source
@@ -36,6 +37,10 @@ class ModelError(VitedgeError):
 
 class NotAViTError(ModelError):
     """A model was read, but its computation is not a Vision Transformer's."""
+
+
+class PlacementError(ModelError):
+    """The device asked for cannot run all operators of an artefact; the message names some."""
 
 
 class DataError(VitedgeError):

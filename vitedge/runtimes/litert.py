@@ -1,4 +1,4 @@
-"""LiteRT (formerly TensorFlow Lite): CPU through XNNPACK, GPU through the WebGPU accelerator.
+"""LiteRT (formerly TensorFlow Lite): CPU through XNNPACK, GPU through WebGPU, Intel's NPU.
 
 On the CPU it takes whichever package is installed: ``ai-edge-litert``, its predecessor
 ``tflite-runtime``, or full TensorFlow's ``tf.lite``, in that order.
@@ -18,6 +18,9 @@ import numpy.typing as npt
 from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UnavailableError, first_line
 from vitedge.runtimes import Availability, Placement, Readiness
+from vitedge.runtimes._integer_values import dequantize_output, quantize_input
+from vitedge.runtimes._litert_compiled import CompiledSession, gpu_options, npu_options
+from vitedge.runtimes._litert_npu import npu_availability
 from vitedge.runtimes._vulkan import VulkanDevice, vulkan_devices
 from vitedge.spec import Format
 
@@ -27,6 +30,8 @@ _PACKAGES = (
     ("tflite-runtime", "tflite_runtime.interpreter"),
     ("tensorflow", "tensorflow.lite"),
 )
+# CompiledModel takes options for each accelerator since this release.
+_ACCELERATORS_SINCE = (2, 3)
 _REMEDY = "Run: pip install 'vitedge[tflite]'"
 _GPU_REMEDY = (
     "Install the GPU's Vulkan driver and loader (Debian: apt install libvulkan1 and the "
@@ -40,7 +45,7 @@ class LiteRT:
 
     name: str = "tflite"
     format: Format = Format.TFLITE
-    devices: tuple[str, ...] = ("cpu", "gpu")
+    devices: tuple[str, ...] = ("cpu", "gpu", "npu")
 
     def availability(self, device: str) -> Availability:
         """See ``Runtime``."""
@@ -52,22 +57,28 @@ class LiteRT:
         if device == "cpu":
             return Availability(Readiness.READY, found)
         if package != "ai-edge-litert":
-            detail = f"{found} has no GPU accelerator"
+            detail = f"{found} has no accelerators"
             return Availability(Readiness.MISSING, detail, "Run: pip install ai-edge-litert")
-        try:
-            devices = vulkan_devices()
-        except OSError as error:
-            return Availability(Readiness.MISSING, str(error), _GPU_REMEDY)
-        return _gpu_availability(found, devices)
+        if _release(package) < _ACCELERATORS_SINCE:
+            remedy = "Run: pip install --upgrade ai-edge-litert"
+            return Availability(Readiness.MISSING, f"{found} is too old for accelerators", remedy)
+        return npu_availability(found) if device == "npu" else _gpu_availability(found)
 
     def open(
         self, path: Path, device: str, *, threads: int | None = None
-    ) -> LiteRTSession | LiteRTGpuSession:
+    ) -> LiteRTSession | CompiledSession:
         """See ``Runtime``."""
         state = self.availability(device)
         if state.readiness is Readiness.MISSING:
             raise UnavailableError(f"tflite-{device} cannot run here: {state.detail}", state.remedy)
-        return LiteRTGpuSession(path) if device == "gpu" else LiteRTSession(path, threads)
+        if device == "cpu":
+            return LiteRTSession(path, threads)
+        if not path.is_file():
+            raise ModelError(f"there is no artefact '{path}'")
+        if device == "gpu":
+            return CompiledSession(path, device, gpu_options(path))
+        is_emulated = state.readiness is Readiness.EMULATED
+        return CompiledSession(path, device, npu_options(path, emulated=is_emulated))
 
 
 def _installed_package() -> str | None:
@@ -80,9 +91,27 @@ def _installed_package() -> str | None:
     return None
 
 
-def _gpu_availability(found: str, devices: tuple[VulkanDevice, ...]) -> Availability:
+def _release(package: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version(package).split(".")[:2])
+
+
+def _gpu_availability(found: str) -> Availability:
+    try:
+        devices = vulkan_devices()
+    except OSError as error:
+        return Availability(Readiness.MISSING, f"{found}: {error}", _GPU_REMEDY)
+    return gpu_readiness(found, devices)
+
+
+def gpu_readiness(found: str, devices: tuple[VulkanDevice, ...]) -> Availability:
+    """Ready with a graphics processor, emulated with a software driver only.
+
+    Args:
+        found: The package and its version, for the words.
+        devices: What Vulkan finds.
+    """
     if not devices:
-        return Availability(Readiness.MISSING, "Vulkan finds no device", _GPU_REMEDY)
+        return Availability(Readiness.MISSING, f"{found}: Vulkan finds no device", _GPU_REMEDY)
     hardware = [device for device in devices if not device.is_software]
     names = ", ".join(device.name for device in hardware or devices)
     readiness = Readiness.READY if hardware else Readiness.EMULATED
@@ -139,81 +168,6 @@ class LiteRTSession:
     def close(self) -> None:
         """See ``Session``."""
         self._interpreter = None
-
-
-class LiteRTGpuSession:
-    """A model compiled by LiteRT's GPU accelerator alone, no CPU behind it; see ``Session``."""
-
-    def __init__(self, path: Path) -> None:
-        from ai_edge_litert.compiled_model import CompiledModel
-        from ai_edge_litert.hardware_accelerator import HardwareAccelerator
-
-        self._path = path
-        try:
-            self._model: Any = CompiledModel.from_file(str(path), HardwareAccelerator.GPU)
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"LiteRT's GPU accelerator cannot compile '{path}': {first_line(error)}"
-            ) from error
-        if not self._model.is_fully_accelerated():
-            raise ModelError(f"LiteRT left nodes of '{path}' off the GPU")
-        (self._details,) = self._model.get_input_tensor_details(0).values()
-        (self._output,) = self._model.get_output_tensor_details(0).values()
-        self._inputs = self._model.create_input_buffers(0)
-        self._outputs = self._model.create_output_buffers(0)
-
-    @property
-    def input_shape(self) -> tuple[int, int, int, int]:
-        """See ``Session``."""
-        n, height, width, channels = (int(size) for size in self._details["shape"])
-        return n, height, width, channels
-
-    def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """See ``Session``."""
-        shape = tuple(int(size) for size in self._output["shape"])
-        try:
-            self._inputs[0].write(np.ascontiguousarray(pixels, np.float32))
-            self._model.run_by_index(0, self._inputs, self._outputs)
-            raw = self._outputs[0].read(int(np.prod(shape)), np.float32)
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"LiteRT's GPU failed on '{self._path}': {first_line(error)}"
-            ) from error
-        return np.array(raw, np.float32).reshape(shape)
-
-    def placement(self) -> Placement | None:
-        """LiteRT tells only that every node is accelerated, which the constructor demanded."""
-        return None
-
-    def close(self) -> None:
-        """See ``Session``."""
-        for buffer in (*self._inputs, *self._outputs):
-            buffer.destroy()
-        self._inputs, self._outputs = [], []
-        if self._model is not None:
-            self._model.close()
-            self._model = None
-
-
-def quantize_input(
-    pixels: npt.NDArray[Any], dtype: type[np.generic], scale: float, zero_point: int
-) -> npt.NDArray[Any]:
-    """Pixels as the dtype that the graph takes; integers by its scale and zero point."""
-    if dtype == np.float32 or (dtype == np.uint8 and scale in (0.0, 1.0)):
-        return np.ascontiguousarray(pixels, dtype)
-    limits = np.iinfo(np.dtype(dtype))
-    scaled = np.rint(pixels.astype(np.float32) / np.float32(scale)) + zero_point
-    values: npt.NDArray[Any] = np.clip(scaled, limits.min, limits.max).astype(dtype)
-    return values
-
-
-def dequantize_output(
-    raw: npt.NDArray[Any], scale: float, zero_point: int
-) -> npt.NDArray[np.float32]:
-    """Logits as float32."""
-    if np.issubdtype(raw.dtype, np.floating):
-        return np.asarray(raw, np.float32)
-    return (raw.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
 PLUGIN = LiteRT()
