@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from vitedge.errors import DataError
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Interpolation
 
+GOLDEN = Path(__file__).parent / "golden" / "pixels.npz"
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8)
 
 
@@ -100,6 +103,36 @@ def test_any_image_becomes_the_models_input(width, height, size, margin, channel
     assert pixels.shape == (size, size, channels)
     # A picture of one value stays one, whatever filter and crop.
     assert (pixels == 77).all()
+
+
+def golden_cases() -> list[tuple[int, dict[str, object]]]:
+    """What ``reference/make_pixels.py`` had torchvision and timm do."""
+    with np.load(GOLDEN) as arrays:
+        return list(enumerate(json.loads(bytes(arrays["described"]))["cases"]))
+
+
+@pytest.mark.parametrize(
+    ("number", "case"),
+    golden_cases(),
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+def test_pixels_are_those_of_the_training_library_to_the_bit(number, case):
+    preprocessing = Preprocessing(
+        size=tuple(case["size"]),
+        resize=case["resize"],
+        interpolation=Interpolation(case["interpolation"]),
+    )
+    with np.load(GOLDEN) as arrays:
+        for index, expected in enumerate(arrays[f"pixels_{number}"]):
+            np.testing.assert_array_equal(preprocessing(arrays[f"picture_{index}"]), expected)
+
+
+def test_the_network_sees_what_it_saw_in_timm():
+    preprocessing = Preprocessing(size=(24, 24), resize=26)
+    with np.load(GOLDEN) as arrays:
+        found = preprocessing.normalize(preprocessing(arrays["picture_1"]))
+        # Two float32 roundings of values up to 2.7.
+        np.testing.assert_allclose(found, arrays["normalized"], atol=1e-6)
 
 
 def test_the_centre_crop_is_torchvisions():
