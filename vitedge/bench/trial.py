@@ -239,6 +239,8 @@ class Trial:
 
     def _inspect(self, worker: WorkerProcess) -> None:
         self.inspected = worker.ask(Inspect(), Inspected)
+        if self.inspected.estimate:
+            self.notes.append(self.inspected.estimate)
 
     def _preprocessing(self, fallback: Preprocessing | None) -> Preprocessing | None:
         if self.failure is not None or self.opened is None:
