@@ -146,11 +146,13 @@ class Inspected:
         peak_rss_mb: Peak resident memory in 10^6 bytes; None where the system does not tell.
         on_device: Nodes on the device; None when the runtime does not tell.
         total: Nodes of the graph; None when the runtime does not tell.
+        estimate: What the device's compiler predicts of its speed, in words.
     """
 
     peak_rss_mb: float | None
     on_device: int | None
     total: int | None
+    estimate: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,10 +205,12 @@ class Failed:
     Attributes:
         unavailable: The runtime or device is not here (else the artefact or the run failed).
         message: One line.
+        fallback: The device cannot run all operators of the artefact.
     """
 
     unavailable: bool
     message: str
+    fallback: bool = False
 
 
 Command: TypeAlias = Probe | Open | WarmUp | Measure | Saturate | Inspect | Infer

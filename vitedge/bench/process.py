@@ -30,7 +30,7 @@ class WorkerError(Exception):
     """A worker failed.
 
     Args:
-        status: CRASHED, TIMEOUT, ERROR or UNAVAILABLE.
+        status: CRASHED, TIMEOUT, ERROR, FALLBACK or UNAVAILABLE.
         message: One line.
     """
 
@@ -85,8 +85,7 @@ class WorkerProcess:
                 if on_progress is not None:
                     on_progress(answer.done)
             elif isinstance(answer, Failed):
-                status = Status.UNAVAILABLE if answer.unavailable else Status.ERROR
-                raise WorkerError(status, answer.message)
+                raise WorkerError(_status_of(answer), answer.message)
             elif isinstance(answer, expected):
                 return answer
             else:
@@ -160,6 +159,12 @@ class WorkerProcess:
         lines = self._errors.read().decode("utf-8", "replace").split("\n")
         spoken = [" ".join(line.split()) for line in lines if line.strip()]
         return spoken[-1] if spoken else ""
+
+
+def _status_of(failed: Failed) -> Status:
+    if failed.unavailable:
+        return Status.UNAVAILABLE
+    return Status.FALLBACK if failed.fallback else Status.ERROR
 
 
 def death_in_words(code: int) -> str:

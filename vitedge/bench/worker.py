@@ -42,8 +42,9 @@ from vitedge.bench.messages import (
 )
 from vitedge.bench.saturation import saturate
 from vitedge.bench.timing import RunBudget, measure, time_ms, warm_up
-from vitedge.errors import UnavailableError, VitedgeError
-from vitedge.runtimes import Session, runtime_for
+from vitedge.errors import PlacementError, UnavailableError, VitedgeError
+from vitedge.runtimes import EstimatedSession, Session, runtime_for
+from vitedge.runtimes.faults import fault_of, probe_pixels
 from vitedge.spec import Target
 
 _SECONDS_BETWEEN_SIGNS = 1.0
@@ -93,7 +94,7 @@ class Worker:
         load_ms = (time.perf_counter() - started) * 1000.0
         self._session, self._opened_as = session, command
         shape = session.input_shape
-        noise, *others = _probe_pixels(shape)
+        noise, *others = probe_pixels(shape)
         self._pixels = noise
         first_run_ms = time_ms(self._run)
         logits = [session.run(pixels) for pixels in (noise, *others)]
@@ -119,10 +120,12 @@ class Worker:
     def _inspect(self) -> Inspected:
         # Memory first: asking for the placement makes some engines copy their graph.
         peak_mb = memory.peak_rss_mb()
-        placement = self._opened().placement()
+        session = self._opened()
+        estimate = session.estimate() if isinstance(session, EstimatedSession) else ""
+        placement = session.placement()
         if placement is None:
-            return Inspected(peak_mb, None, None)
-        return Inspected(peak_mb, placement.on_device, placement.total)
+            return Inspected(peak_mb, None, None, estimate)
+        return Inspected(peak_mb, placement.on_device, placement.total, estimate)
 
     def _opened(self) -> Session:
         if self._session is None:
@@ -144,26 +147,6 @@ def _open_session(command: Open, threads: int) -> Session:
     return runtime_for(target).open(Path(command.artifact), target.device, threads=threads)
 
 
-def _probe_pixels(shape: tuple[int, int, int, int]) -> list[npt.NDArray[np.uint8]]:
-    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return [noise, np.zeros_like(noise), np.full_like(noise, 255)]
-
-
-def fault_of(logits: list[npt.NDArray[np.float32]]) -> str:
-    """What is visibly wrong with the logits of different images; empty when nothing is.
-
-    Accelerators have been seen to return each of these without an error.
-    """
-    together = np.stack(logits)
-    if not np.isfinite(together).all():
-        return "the logits are not finite (NaN or infinity)"
-    if not together.any():
-        return "all logits are zero"
-    if len(logits) > 1 and (together == together[0]).all():
-        return "the logits do not depend on the image"
-    return ""
-
-
 def serve(commands: Iterator[str], answers: TextIO) -> None:
     """Obeys commands until there are no more."""
     worker = Worker(answers)
@@ -171,7 +154,11 @@ def serve(commands: Iterator[str], answers: TextIO) -> None:
         try:
             answer: Any = worker.obey(decode(line))
         except VitedgeError as error:
-            answer = Failed(isinstance(error, UnavailableError), one_line(str(error)))
+            answer = Failed(
+                isinstance(error, UnavailableError),
+                one_line(str(error)),
+                isinstance(error, PlacementError),
+            )
         except Exception as error:
             # Whatever an engine raises is a fact about the artefact, not the end of the bench.
             answer = Failed(False, one_line(f"{type(error).__name__}: {error}"))

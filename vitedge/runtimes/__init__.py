@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,40 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
+class EstimatedSession(Protocol):
+    """A session whose device is not here, and whose compiler predicts how fast it would be."""
+
+    def estimate(self) -> str:
+        """The prediction in words that say whose it is; never a measurement."""
+        ...
+
+
+@runtime_checkable
+class AheadOfTime(Protocol):
+    """A runtime some of whose devices take a form compiled ahead of time."""
+
+    def compiled_forms(self, device: str) -> tuple[str, ...]:
+        """Names of the chips to compile for; empty for devices that take artefacts as they are."""
+        ...
+
+    def compile(self, path: Path, device: str, form: str, output: Path) -> None:
+        """Compiles an artefact for one chip; the output keeps the artefact's metadata.
+
+        Args:
+            path: The artefact; left unchanged.
+            device: One of the runtime's devices.
+            form: One of ``compiled_forms(device)``.
+            output: The file to write, of the same format.
+
+        Raises:
+            UnavailableError: The compiler is not here.
+            PlacementError: The chip cannot run all operators.
+            ModelError: The artefact cannot be compiled.
+        """
+        ...
+
+
 class Runtime(Protocol):
     """An engine that executes one format on one or several devices.
 
@@ -116,6 +150,7 @@ class Runtime(Protocol):
 
         Raises:
             UnavailableError: The engine or device is not here.
+            PlacementError: The device cannot run all operators of the artefact.
             ModelError: The file is not an artefact that this engine can load.
         """
         ...

@@ -124,19 +124,17 @@ def gpu_options(path: Path) -> Any:
     return options
 
 
-def npu_options(path: Path, *, emulated: bool) -> Any:
-    """Intel's NPU alone, or in its place the CPU behind the same compiler and dispatcher."""
+def npu_options(*, emulated: bool) -> Any:
+    """Intel's NPU alone, or in its place the CPU behind the same compiler and dispatcher.
+
+    The CPU then computes floats in bfloat16 where it can, whatever one asks of it.
+    """
     from ai_edge_litert.compiled_model import IntelOpenVinoOptions, Options
     from ai_edge_litert.hardware_accelerator import HardwareAccelerator
 
     backend = IntelOpenVinoOptions.GRAPH_BACKEND
     options = Options(HardwareAccelerator.NPU)
-    intel = options.intel_openvino_options
-    intel.graph_backend = backend.CPU if emulated else backend.NPU
-    metadata = read_metadata(path)
-    if emulated and (metadata is None or metadata.precision is not Precision.INT8):
-        # OpenVINO's CPU would compute in bfloat16, which no NPU does.
-        intel.configs_map["INFERENCE_PRECISION_HINT"] = "f32"
+    options.intel_openvino_options.graph_backend = backend.CPU if emulated else backend.NPU
     return options
 
 

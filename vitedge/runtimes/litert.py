@@ -78,7 +78,7 @@ class LiteRT:
         if device == "gpu":
             return CompiledSession(path, device, gpu_options(path))
         is_emulated = state.readiness is Readiness.EMULATED
-        return CompiledSession(path, device, npu_options(path, emulated=is_emulated))
+        return CompiledSession(path, device, npu_options(emulated=is_emulated))
 
 
 def _installed_package() -> str | None:

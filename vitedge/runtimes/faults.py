@@ -1,0 +1,38 @@
+"""What is visibly wrong with the answers of a device that reports no error."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.runtimes import Session
+
+
+def probe_pixels(shape: tuple[int, int, int, int]) -> list[npt.NDArray[np.uint8]]:
+    """Three inputs of a shape that have nothing in common: noise, black and white."""
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return [noise, np.zeros_like(noise), np.full_like(noise, 255)]
+
+
+def fault_of(logits: list[npt.NDArray[np.float32]]) -> str:
+    """What is visibly wrong with the logits of different images; empty when nothing is.
+
+    Accelerators have been seen to return each of these without an error.
+    """
+    together = np.stack(logits)
+    if not np.isfinite(together).all():
+        return "the logits are not finite (NaN or infinity)"
+    if not together.any():
+        return "all logits are zero"
+    if len(logits) > 1 and (together == together[0]).all():
+        return "the logits do not depend on the image"
+    return ""
+
+
+def find_fault(session: Session) -> str:
+    """Runs a session on three inputs; what is visibly wrong with what it answers, or nothing.
+
+    Raises:
+        ModelError: The runtime failed to execute the artefact.
+    """
+    return fault_of([session.run(pixels) for pixels in probe_pixels(session.input_shape)])
