@@ -1,0 +1,424 @@
+"""Our artefacts beside what the runtimes' own tools make of the same model: latency and accuracy.
+
+Run: ``python benchmarks/peers.py --photos FOLDER --weights deit_tiny_patch16_224.safetensors``
+(``pip install -e '.[benchmarks]'``). Without them it takes random weights: latency is the same,
+accuracy means nothing and is left out. A short run: ``--model deit-tiny --threads 1 --runs 20``.
+
+Each contender runs in a process of its own; those of one format are measured in turns, A B A B, and
+so is one large matrix product, which tells what share of the machine's rate an artefact reaches.
+Ratios are medians over pairs of turns with their 98 % interval. Artefacts stay in ``--folder``, and
+a later run measures them again without making them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+
+from gemm_rate import OPERATIONS, write_gemm
+from stock_routes import ROUTES, Workbench
+
+from vitedge.artifact import files_of
+from vitedge.bench.candidates import find_candidates
+from vitedge.bench.reference import reference_from_vit
+from vitedge.bench.results import Ratio
+from vitedge.bench.run import BenchOptions, run_bench
+from vitedge.bench.spread import pairwise_ratio
+from vitedge.bench.trial import Trial
+from vitedge.bench.turns import measure_in_turns
+from vitedge.data import ImageSet, open_images
+from vitedge.importers import read_model
+from vitedge.pipeline import ConvertOptions, convert
+from vitedge.preprocess import Preprocessing
+from vitedge.presets import initialize, preset
+from vitedge.spec import Format, Precision, Target
+from vitedge.synthetic import synthetic_images
+from vitedge.vit import ViT
+
+_TIMEOUT_SECONDS = 300.0
+_SYNTHETIC_PHOTOS = 24
+
+MODELS = {
+    "deit-tiny": lambda: preset("deit-tiny", classes=1000),
+    "vit-base": lambda: preset("base", classes=1000),
+    # For a look at whether everything runs; judged like DeiT-tiny.
+    "miniature": lambda: preset(
+        "tiny", classes=10, image_size=32, patch_size=8, dim=32, heads=2, depth=2
+    ),
+}
+
+_RUNTIMES = {Format.TFLITE: "tflite", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Ours over theirs must not exceed the limit."""
+
+    format: Format
+    ours: Precision
+    rivals: tuple[str, ...]
+    limit: float
+
+
+_TFLITE_INT8 = ("stock-dynamic-tflite", "stock-full-tflite", "stock-quantizer-tflite")
+_ONNX_INT8 = ("stock-dynamic-onnx", "stock-static-onnx", "stock-linear-onnx")
+_FLOAT_GOALS = tuple(
+    Goal(each, Precision.FP32, (f"stock-fp32-{_RUNTIMES[each]}",), 0.92) for each in Format
+)
+GOALS = {
+    "deit-tiny": (
+        Goal(Format.TFLITE, Precision.INT8, _TFLITE_INT8, 0.80),
+        Goal(Format.TFLITE, Precision.INT8, ("stock-full-tflite",), 0.22),
+        Goal(Format.ONNX, Precision.INT8, _ONNX_INT8, 0.80),
+        Goal(Format.OPENVINO, Precision.INT8, ("stock-nncf-openvino",), 0.60),
+        Goal(Format.OPENVINO, Precision.INT8, ("stock-nncf-on-ours-openvino",), 0.90),
+        *_FLOAT_GOALS,
+    ),
+    "vit-base": (
+        Goal(Format.TFLITE, Precision.INT8, _TFLITE_INT8, 0.90),
+        Goal(Format.ONNX, Precision.INT8, _ONNX_INT8, 0.85),
+        Goal(Format.OPENVINO, Precision.INT8, ("stock-nncf-openvino",), 0.80),
+        *_FLOAT_GOALS,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One artefact.
+
+    Attributes:
+        name: What the table calls it.
+        words: How it was made.
+        format: Its format.
+        precision: What it computes in.
+        path: The file.
+        operations: Multiplications and additions of one run.
+    """
+
+    name: str
+    words: str
+    format: Format
+    precision: Precision
+    path: Path
+    operations: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured of a contender.
+
+    Attributes:
+        name: The contender's.
+        words: How it was made.
+        format: Its format.
+        precision: What it computes in.
+        threads: CPU threads.
+        n: Timed inferences.
+        p50_ms: Their median, or None where nothing was timed.
+        rounds_ms: Median of each turn.
+        giga_operations: Multiplications and additions a second, in 10^9.
+        agreement: Percent of photos on which it names the float32 model's class, or None.
+        sqnr_db: Of its logits against the float32 model's, or None.
+        failure: Why there are no numbers; empty when there are.
+    """
+
+    name: str
+    words: str
+    format: Format
+    precision: Precision
+    threads: int
+    n: int
+    p50_ms: float | None
+    rounds_ms: list[float]
+    giga_operations: float | None
+    agreement: float | None = None
+    sqnr_db: float | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A goal, and what was reached."""
+
+    ours: str
+    rival: str
+    limit: float
+    ratio: Ratio
+
+    def __str__(self) -> str:
+        said = "reached" if self.ratio.median <= self.limit else "MISSED"
+        return (
+            f"{self.ours} / {self.rival}: {self.ratio.median:.3f} "
+            f"[{self.ratio.low:.3f}, {self.ratio.high:.3f}], goal {self.limit:.2f} {said}"
+        )
+
+
+# --- the contenders -------------------------------------------------------------------------------
+
+
+def contenders(
+    name: str, arguments: argparse.Namespace, vit: ViT, source: Path, photos: ImageSet
+) -> list[Contender]:
+    """Makes what is not there yet, ours and the stock ones that were asked for."""
+    folder = arguments.folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    ours = _ours(arguments, source, photos, folder)
+    pixels = [vit.preprocessing(sample.image) for sample in photos.samples]
+    bench = Workbench(vit, pixels, folder, folder / "ours.fp32.xml")
+    operations = 2 * vit.macs
+    found = [
+        Contender(f"ours-{precision}-{_RUNTIMES[target]}", "", target, precision, path, operations)
+        for (target, precision), path in ours.items()
+        if target in arguments.formats
+    ]
+    for route_name, route in ROUTES.items():
+        if route.format not in arguments.formats or route_name in arguments.without:
+            continue
+        _say(f"{name}: {route_name} ({route.words})")
+        path = bench.make(route_name)
+        found.append(
+            Contender(route_name, route.words, route.format, route.precision, path, operations)
+        )
+    return found + list(_products(folder, arguments.formats))
+
+
+def _products(folder: Path, formats: Sequence[Format]) -> Iterator[Contender]:
+    """The large matrix products, one for each format and precision."""
+    for target in formats:
+        for precision in (Precision.FP32, Precision.INT8):
+            path = write_gemm(target, precision, folder)
+            name = f"gemm-{precision}-{_RUNTIMES[target]}"
+            yield Contender(name, "one matrix product", target, precision, path, OPERATIONS)
+
+
+def _ours(
+    arguments: argparse.Namespace, source: Path, photos: ImageSet, folder: Path
+) -> dict[tuple[Format, Precision], Path]:
+    """Our artefacts, made all at once so that images are calibrated on once."""
+    precisions = (Precision.FP32, Precision.INT8)
+    ours = {
+        (target, precision): folder / f"ours.{precision}{target.suffix}"
+        for target in Format
+        for precision in precisions
+    }
+    if all(path.exists() for path in ours.values()):
+        return ours
+    _say(f"{folder.name}: ours")
+    with tempfile.TemporaryDirectory(dir=folder) as staging:
+        options = ConvertOptions(tuple(Format), precisions, Path(staging))
+        for written in convert(source, options, calibration=photos):
+            made = ours[written.metadata.format, written.metadata.precision]
+            for part in files_of(written.path):
+                part.rename(made.with_suffix(part.suffix))
+    return ours
+
+
+def _model(name: str, arguments: argparse.Namespace) -> tuple[ViT, Path]:
+    """The ViT, and a file that holds it."""
+    if name == "deit-tiny" and arguments.weights is not None:
+        return read_model(arguments.weights).vit, arguments.weights
+    from vitedge.keras_model import to_keras
+
+    config = MODELS[name]()
+    side = config.image_size[0]
+    vit = initialize(config, Preprocessing((side, side), resize=side * 248 // 224))
+    path = arguments.folder / f"{name}.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        to_keras(vit).save(path)
+    return vit, path
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def measured(chosen: Sequence[Contender], threads: int, runs: int | None) -> dict[str, Outcome]:
+    """Times the contenders of one format in turns; no runs are no times."""
+    trials: list[Trial] = []
+    try:
+        for contender in chosen if runs != 0 else ():
+            trials.append(_started(contender, threads))
+            trials[-1].warm_up()
+        measure_in_turns(trials, runs, lambda trial, turn: None)
+    finally:
+        for trial in trials:
+            trial.close()
+    pairs = zip_longest(chosen, trials)
+    return {each.name: _outcome(each, threads, trial) for each, trial in pairs}
+
+
+def _started(contender: Contender, threads: int) -> Trial:
+    target = Target(_RUNTIMES[contender.format], "cpu")
+    (candidate,) = find_candidates([contender.path], [target], _TIMEOUT_SECONDS)
+    trial = Trial.start(candidate, threads, _TIMEOUT_SECONDS)
+    trial.open()
+    return trial
+
+
+def _outcome(contender: Contender, threads: int, trial: Trial | None) -> Outcome:
+    samples = [] if trial is None else trial.samples_ms
+    median = statistics.median(samples) if samples else None
+    return Outcome(
+        name=contender.name,
+        words=contender.words,
+        format=contender.format,
+        precision=contender.precision,
+        threads=threads,
+        n=len(samples),
+        p50_ms=median,
+        rounds_ms=[] if trial is None else trial.rounds_ms,
+        giga_operations=None if median is None else contender.operations / median / 1e6,
+        failure=trial.failure.message if trial is not None and trial.failure else "",
+    )
+
+
+def with_accuracy(
+    outcomes: dict[str, Outcome], chosen: Sequence[Contender], vit: ViT, photos: ImageSet
+) -> dict[str, Outcome]:
+    """Adds agreement and SQNR against the float32 model, on all photos."""
+    artifacts = {each.path.resolve(): each.name for each in chosen if not _is_product(each.name)}
+    report = run_bench(
+        list(artifacts),
+        [Target(_RUNTIMES[target], "cpu") for target in {each.format for each in chosen}],
+        data=photos,
+        reference=reference_from_vit(vit, "float32"),
+        options=BenchOptions(runs=1),
+        on_step=lambda step: None,
+    )
+    found = dict(outcomes)
+    for row in report.rows:
+        name = artifacts[Path(row.artifact).resolve()]
+        if row.vs_float is not None:
+            found[name] = replace(
+                found[name], agreement=row.vs_float.agreement, sqnr_db=row.vs_float.sqnr_db
+            )
+    return found
+
+
+def _is_product(name: str) -> bool:
+    return name.startswith("gemm")
+
+
+def judged(goals: Sequence[Goal], outcomes: dict[str, Outcome]) -> list[Judged]:
+    """What was reached of each goal whose contenders were measured."""
+    found = []
+    for goal in goals:
+        ours = outcomes.get(f"ours-{goal.ours}-{_RUNTIMES[goal.format]}")
+        rivals = [outcomes[name] for name in goal.rivals if name in outcomes]
+        timed = [rival for rival in rivals if rival.p50_ms is not None]
+        if ours is None or ours.p50_ms is None or not timed:
+            continue
+        best = min(timed, key=lambda rival: rival.p50_ms)
+        ratio = pairwise_ratio(ours.rounds_ms, best.rounds_ms, best.name)
+        found.append(Judged(ours.name, best.name, goal.limit, ratio))
+    return found
+
+
+# --- showing --------------------------------------------------------------------------------------
+
+
+def show(outcomes: Sequence[Outcome]) -> None:
+    """Prints the table."""
+    rates = {
+        precision: max(
+            (
+                each.giga_operations
+                for each in outcomes
+                if _is_product(each.name) and each.precision is precision and each.p50_ms
+            ),
+            default=None,
+        )
+        for precision in (Precision.FP32, Precision.INT8)
+    }
+    print("| contender | p50 ms | n | GOP/s | of GEMM % | agree % | SQNR dB |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for each in outcomes:
+        rate = rates[each.precision]
+        share = 100 * each.giga_operations / rate if rate and each.giga_operations else None
+        cells = (
+            _number(each.p50_ms, 2),
+            str(each.n),
+            _number(each.giga_operations, 0),
+            _number(share, 0),
+            _number(each.agreement, 1),
+            _number(each.sqnr_db, 1),
+        )
+        print(f"| {each.name} | {' | '.join(cells)} |{' ' + each.failure if each.failure else ''}")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", nargs="*", choices=MODELS, default=["deit-tiny", "vit-base"])
+    parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
+    parser.add_argument("--format", nargs="*", type=Format, dest="formats", default=list(Format))
+    parser.add_argument("--without", nargs="*", choices=ROUTES, default=[], help="stock routes")
+    parser.add_argument(
+        "--runs", type=int, help="timed inferences of each; 0 times nothing [default: enough]"
+    )
+    parser.add_argument("--weights", type=Path, help="timm's deit_tiny_patch16_224.safetensors")
+    parser.add_argument(
+        "--photos", type=Path, help="folder of calibration/ and validation/ [default: synthetic]"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("peers"), help="for the artefacts")
+    parser.add_argument("--json", type=Path, help="write all numbers here too")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Makes, measures and prints."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    arguments = _arguments()
+    record = []
+    for name in arguments.model:
+        vit, source = _model(name, arguments)
+        photos = _calibration(vit, arguments.photos)
+        chosen = contenders(name, arguments, vit, source, photos)
+        for number, threads in enumerate(arguments.threads):
+            outcomes: dict[str, Outcome] = {}
+            for target in arguments.formats:
+                group = [each for each in chosen if each.format is target]
+                outcomes |= measured(group, threads, arguments.runs)
+            if number == 0 and name == "deit-tiny" and arguments.photos and arguments.weights:
+                validation = open_images(arguments.photos / "validation")
+                outcomes = with_accuracy(outcomes, chosen, vit, validation)
+            print(f"\n{name}, {threads} threads\n")
+            show(list(outcomes.values()))
+            reached = judged(GOALS["vit-base" if name == "vit-base" else "deit-tiny"], outcomes)
+            print("", *reached, sep="\n")
+            record.append(
+                {
+                    "model": name,
+                    "threads": threads,
+                    "outcomes": [asdict(each) for each in outcomes.values()],
+                    "goals": [asdict(each) for each in reached],
+                }
+            )
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(record, indent=2))
+
+
+def _calibration(vit: ViT, photos: Path | None) -> ImageSet:
+    if photos is not None:
+        return open_images(photos / "calibration")
+    return synthetic_images(vit.preprocessing, _SYNTHETIC_PHOTOS, seed=0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The programs in ``benchmarks/`` run, and what they compare with is what it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.models import random_images, random_vit
+from vitedge.runtimes import runtimes
+from vitedge.spec import Format, Precision
+from vitedge.vit import forward
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+STOCK_TOOLS = ("ai_edge_quantizer", "nncf", "tf2onnx")
+
+
+@pytest.fixture
+def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.mark.usefixtures("on_path")
+def test_the_stock_keras_model_computes_what_the_vit_computes() -> None:
+    from stock_keras import stock_keras_model
+
+    vit = random_vit()
+    (pixels,) = random_images(vit, 1)
+    logits = np.asarray(stock_keras_model(vit)(pixels[None].astype(np.float32)))
+    np.testing.assert_allclose(logits, forward(vit, pixels[None]), atol=1e-4)
+
+
+@pytest.mark.usefixtures("on_path")
+def test_other_models_than_plain_vits_are_no_stock_models() -> None:
+    from stock_keras import stock_keras_model
+
+    with pytest.raises(ValueError, match="plain"):
+        stock_keras_model(random_vit(qk_norm=True))
+
+
+@pytest.mark.usefixtures("on_path")
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
+@pytest.mark.parametrize("target", Format)
+def test_the_product_whose_rate_is_measured_is_a_product(
+    target: Format, precision: Precision, tmp_path: Path
+) -> None:
+    from gemm_rate import SIDE, right_side, write_gemm
+
+    runtime = next(each for each in runtimes() if each.format is target)
+    session = runtime.open(write_gemm(target, precision, tmp_path), "cpu", threads=1)
+    pixels = np.random.default_rng(1).integers(0, 256, (1, SIDE, SIDE, 1), np.uint8)
+    found = session.run(pixels).reshape(-1).astype(np.float64)
+    session.close()
+    expected = pixels[0, 0, :, 0].astype(np.float64) @ right_side().astype(np.float64)
+    # Formats differ in the scale of their integers, which rates do not depend on.
+    assert np.corrcoef(found, expected)[0, 1] > 0.9999
+
+
+@pytest.mark.slow
+def test_every_contender_of_the_smallest_model_is_measured_and_judged(tmp_path: Path) -> None:
+    missing = [name for name in STOCK_TOOLS if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed: pip install -e '.[benchmarks]'")
+    record = tmp_path / "record.json"
+    command = [sys.executable, BENCHMARKS / "peers.py", "--model", "miniature", "--threads", "1"]
+    command += ["--runs", "10", "--folder", tmp_path / "artefacts", "--json", record]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (measured,) = json.loads(record.read_text())
+    outcomes = {each["name"]: each for each in measured["outcomes"]}
+    assert len(outcomes) == 6 + 11 + 6  # ours, the stock routes', the matrix products
+    assert not {name: each["failure"] for name, each in outcomes.items() if each["failure"]}
+    assert all(each["p50_ms"] > 0 for each in outcomes.values())
+    assert [goal["limit"] for goal in measured["goals"]]
+    assert "| stock-nncf-openvino |" in done.stdout
