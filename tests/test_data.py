@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitedge.data import ArraySamples, ImageSet, digits, open_images, synthetic_images
+from tests.cifar_files import CIFAR_10, write_batch, write_cifar_10
+from vitedge.cifar import Part
+from vitedge.data import ArraySamples, ImageSet, digits, open_images
 from vitedge.errors import DataError
 from vitedge.preprocess import Preprocessing
+from vitedge.synthetic import synthetic_images
 
 LABELS = ("cat", "dog", "owl")
 
@@ -275,3 +278,65 @@ def test_the_shared_photos_are_read_by_their_label_file(shared_data):
     images = open_images(shared_data / "imagenet_photos" / "validation")
     assert len(images.samples) == 500
     assert all(sample.label is not None for sample in images.samples)
+
+
+class TestCifar:
+    def test_folder_stands_for_the_part_that_was_asked_for(self, tmp_path):
+        written = write_cifar_10(tmp_path / "cifar-10-batches-bin")
+        held_out = open_images(tmp_path / "cifar-10-batches-bin")
+        assert held_out.class_names == CIFAR_10
+        assert [sample.label for sample in held_out.samples] == [9, 3]
+        training = open_images(tmp_path / "cifar-10-batches-bin", part=Part.TRAINING)
+        assert [sample.label for sample in training.samples] == [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]
+        assert [sample.name for sample in training.samples] == [f"image {i}" for i in range(10)]
+        np.testing.assert_array_equal(training.samples[7].image, written[3][1])
+        assert training.samples[-1].label == 0
+        assert [sample.label for sample in training.samples[2:5]] == [2, 0, 3]
+
+    def test_classes_are_the_models_by_name(self, tmp_path):
+        write_cifar_10(tmp_path / "cifar")
+        images = open_images(tmp_path / "cifar" / "test_batch.bin", ("Cat", "Truck", "Owl"))
+        assert [sample.label for sample in images.samples] == [1, 0]
+        with pytest.raises(DataError, match=r"class 'truck'.*2: 'cat', 'owl' .*'cat', 'truck'"):
+            open_images(tmp_path / "cifar", ("cat", "owl"))
+
+    def test_of_a_hundred_classes_has_the_fine_ones(self, tmp_path):
+        names = [f"class {index}" for index in range(100)]
+        pixels = write_batch(tmp_path / "test.bin", [99, 7], seed=0, coarse=True)
+        write_batch(tmp_path / "train.bin", [1], seed=1, coarse=True)
+        (tmp_path / "fine_label_names.txt").write_text("\n".join(names))
+        images = open_images(tmp_path)
+        assert [sample.label for sample in images.samples] == [99, 7]
+        assert images.class_names == tuple(names)
+        np.testing.assert_array_equal(images.samples[0].image, pixels[0])
+
+    def test_batch_alone_has_indices_for_names(self, tmp_path):
+        write_batch(tmp_path / "some.bin", [4], seed=0)
+        assert open_images(tmp_path / "some.bin").class_names == tuple("0123456789")
+
+    @pytest.mark.parametrize("named", ["", "test_batch"], ids=["folder", "file"])
+    def test_pickles_are_refused_unread_and_the_binary_version_is_named(self, tmp_path, named):
+        for name in ("test_batch", *(f"data_batch_{number}" for number in range(1, 6))):
+            (tmp_path / name).write_bytes(pickle.dumps({b"data": [0]}, protocol=2))
+        with pytest.raises(DataError, match=r"can run any code.*cifar-10-binary\.tar\.gz"):
+            open_images(tmp_path / named)
+
+    def test_that_is_truncated_is_one_clear_line(self, tmp_path):
+        write_cifar_10(tmp_path / "cifar")
+        whole = (tmp_path / "cifar" / "test_batch.bin").read_bytes()
+        (tmp_path / "cifar" / "test_batch.bin").write_bytes(whole[:-1])
+        with pytest.raises(DataError, match="truncated or not a binary batch"):
+            open_images(tmp_path / "cifar")
+        (tmp_path / "cifar" / "test_batch.bin").unlink()
+        with pytest.raises(DataError, match=r"lacks test_batch\.bin"):
+            open_images(tmp_path / "cifar")
+
+
+def test_an_archive_with_its_own_class_names_is_matched_to_the_models_by_name(tmp_path):
+    pixels = np.zeros((3, 4, 4, 3), np.uint8)
+    path = tmp_path / "set.npz"
+    np.savez(path, images=pixels, labels=[0, 1, 1], classes=["owl", "cat"])
+    assert [sample.label for sample in open_images(path, LABELS).samples] == [2, 0, 0]
+    assert [sample.label for sample in open_images(path).samples] == [0, 1, 1]
+    with pytest.raises(DataError, match=r"class 'owl'.*2: 'cat', 'dog' .*'cat', 'owl'"):
+        open_images(path, LABELS[:2])

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.cifar_files import write_cifar_10
 from vitedge.data import ArraySamples, ImageSet, Sample
 from vitedge.errors import DataError
 from vitedge.preprocess import Preprocessing
@@ -248,3 +249,10 @@ class TestOpeningTrainingImages:
         assert (len(training.samples), len(held_out.samples)) == (50_000, 10_000)
         assert training.class_names[training.samples[0].label] == "airplane"
         assert Preprocessing(size=(32, 32))(held_out.samples[-1].image).shape == (32, 32, 3)
+
+
+def test_cifar_is_trained_on_by_its_own_two_parts(tmp_path):
+    write_cifar_10(tmp_path / "cifar")
+    training, held_out = open_training_images(tmp_path / "cifar")
+    assert [sample.label for sample in training.samples] == [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]
+    assert [sample.label for sample in held_out.samples] == [9, 3]

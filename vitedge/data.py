@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import csv
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from vitedge import cifar
+from vitedge.cifar import Part
 from vitedge.errors import DataError, missing_package
 from vitedge.npz_arrays import read_arrays
 
 if TYPE_CHECKING:
-    from vitedge.preprocess import ImageLike, Preprocessing
+    from vitedge.preprocess import ImageLike
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 LABELS_FILE = "labels.csv"
@@ -87,7 +91,36 @@ class ArraySamples(Sequence[Sample]):
         return Sample(f"image {index % len(self)}", np.asarray(self._pixels[index]), label)
 
 
-def open_images(path: str | Path, class_names: Sequence[str] = ()) -> ImageSet:
+class JoinedSamples(Sequence[Sample]):
+    """Several sequences behind one another.
+
+    Args:
+        parts: At least one.
+    """
+
+    def __init__(self, parts: Sequence[ArraySamples]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(len(self))[index]]
+        position = range(len(self))[index]
+        part = bisect_right(self._ends, position)
+        start = self._ends[part - 1] if part else 0
+        return replace(self._parts[part][position - start], name=f"image {position}")
+
+
+def open_images(
+    path: str | Path, class_names: Sequence[str] = (), *, part: Part = Part.HELD_OUT
+) -> ImageSet:
     """Opens a set of images in whichever form it comes.
 
     * a folder of one folder per class;
@@ -96,7 +129,8 @@ def open_images(path: str | Path, class_names: Sequence[str] = ()) -> ImageSet:
     * a folder of images, or one image, without labels;
     * an ``.npz`` with ``images`` uint8 ``(N, H, W)`` or ``(N, H, W, C)`` and, optionally,
       ``labels`` integers ``(N,)`` and ``classes`` names. What NumPy saved uncompressed is
-      memory-mapped; what it compressed is read whole.
+      memory-mapped; what it compressed is read whole;
+    * the folder of CIFAR-10 or CIFAR-100 in binary form, or one of its ``.bin`` files.
 
     In a folder, files that are no images by their extension are ignored. No image is decoded.
 
@@ -104,26 +138,36 @@ def open_images(path: str | Path, class_names: Sequence[str] = ()) -> ImageSet:
         path: The folder or file.
         class_names: The model's labels. When given, the set's classes are matched to them, by
             name or by index; when not, the set's own classes are numbered in order.
+        part: Which part of CIFAR's folder: what models are measured on, or what they are trained
+            and calibrated on.
 
     Raises:
-        DataError: The path is missing, holds no images, is unreadable, or names a class that the
-            model does not have.
+        DataError: The path is missing, holds no images, is unreadable, a pickle, or names a class
+            that the model does not have.
     """
     path = Path(path)
     try:
         if path.is_dir():
-            found = _open_folder(path, tuple(class_names))
+            batches = cifar.batches_in(path, part)
+            if batches:
+                found = _open_batches(batches, tuple(class_names))
+            else:
+                found = _open_folder(path, tuple(class_names))
         elif not path.exists():
             raise DataError(f"there are no images '{path}'")
         elif path.suffix.lower() == ".csv":
             found = _open_labels(path, tuple(class_names))
         elif path.suffix.lower() == ".npz":
             found = _open_npz(path, tuple(class_names))
+        elif path.suffix.lower() == cifar.SUFFIX:
+            found = _open_batches([path], tuple(class_names))
         elif _is_image(path):
             found = ImageSet(path.name, (Sample(path.name, str(path), None),), tuple(class_names))
         else:
+            cifar.refuse_pickle(path)
             raise DataError(
-                f"'{path}' is not a set of images: give a folder, a .csv, an .npz or an image"
+                f"'{path}' is not a set of images: give a folder, a .csv, an .npz, a .bin of CIFAR "
+                "or an image"
             )
     except OSError as error:
         raise DataError(f"cannot read '{path}' ({error.strerror or error})") from error
@@ -199,7 +243,7 @@ def _match_classes(
     labels are digits mean what they say. Upper and lower case are the same.
 
     Raises:
-        DataError: The model has no such class, or two folders are the same class.
+        DataError: The model has no such class.
     """
     ordered = sorted(found, key=lambda name: (int(name) if name.isdecimal() else math.inf, name))
     if not class_names:
@@ -232,10 +276,48 @@ def _open_npz(path: Path, class_names: tuple[str, ...]) -> ImageSet:
             f"'images' in '{path}' must be uint8 (N, H, W) or (N, H, W, C), "
             f"not {images.dtype} {images.shape}"
         )
-    names = class_names or tuple(str(name) for name in arrays.get("classes", ()))
+    own_names = tuple(str(name) for name in arrays.get("classes", ()))
     if labels is not None:
-        labels = checked_labels(labels.reshape(-1), len(images), names, path)
-    return ImageSet(path.name, ArraySamples(images, labels), names)
+        known = own_names or class_names
+        labels = checked_labels(labels.reshape(-1), len(images), known, path)
+        if own_names and class_names:
+            labels = _renumbered(labels, own_names, class_names, str(path))
+    return ImageSet(path.name, ArraySamples(images, labels), class_names or own_names)
+
+
+def _open_batches(paths: Sequence[Path], class_names: tuple[str, ...]) -> ImageSet:
+    batches = [cifar.read_batch(path) for path in paths]
+    own_names = batches[0].class_names
+    samples = JoinedSamples(
+        [
+            ArraySamples(
+                batch.pixels,
+                _renumbered(batch.labels, own_names, class_names, str(path))
+                if class_names
+                else batch.labels,
+            )
+            for path, batch in zip(paths, batches, strict=True)
+        ]
+    )
+    name = paths[0].name if len(paths) == 1 else paths[0].parent.resolve().name
+    return ImageSet(name, samples, class_names or own_names)
+
+
+def _renumbered(
+    labels: npt.NDArray[np.integer[Any]],
+    own_names: tuple[str, ...],
+    class_names: tuple[str, ...],
+    source: str,
+) -> npt.NDArray[np.integer[Any]]:
+    """Labels that index the set's own classes as labels that index the model's.
+
+    Raises:
+        DataError: A class that the set uses is not one of the model's.
+    """
+    used = [own_names[index] for index in np.unique(labels)]
+    _, index_of = _match_classes(used, class_names, source)
+    new_index = np.array([index_of.get(name, -1) for name in own_names], np.int64)
+    return np.asarray(new_index[labels])
 
 
 def checked_labels(
@@ -284,47 +366,3 @@ def digits() -> tuple[ImageSet, ImageSet]:
         ImageSet("digits (training)", ArraySamples(pixels[~held_out], labels[~held_out]), names),
         ImageSet("digits (held out)", ArraySamples(pixels[held_out], labels[held_out]), names),
     )
-
-
-# A std of 0.5 is the convention that scales pixels to -1..1; photos measure 0.22 to 0.28.
-_LARGEST_MEASURED_STD = 0.28
-# One colour direction carries 90 % of the variance of ImageNet's pixels (eigenvalues 0.2175,
-# 0.0188, 0.0045: Krizhevsky et al., 2012, section 4.1, as published with fb.resnet.torch), which
-# is a correlation of 0.855 between any two of three channels.
-_COLOUR_CORRELATION = 0.855
-
-
-def synthetic_images(preprocessing: Preprocessing, n: int, seed: int) -> ImageSet:
-    """Noise with the statistics of natural images, to calibrate on when there are no images.
-
-    The amplitude spectrum falls as 1/frequency (Field, 1987, doi:10.1364/JOSAA.4.002379), colour
-    channels are correlated, and over the set each channel has the mean and standard deviation
-    that the preprocessing states. Each image is ``(H, W, C)`` uint8 of the model's input size.
-    The set is held in memory.
-    """
-    rng = np.random.default_rng(seed)
-    height, width = preprocessing.size
-    channels = preprocessing.channels
-    noise = _pink_noise(rng, (n, channels, height, width))
-    correlation = np.full((channels, channels), _COLOUR_CORRELATION)
-    np.fill_diagonal(correlation, 1.0)
-    mixed = np.einsum("cd,ndhw->nhwc", np.linalg.cholesky(correlation), noise)
-    std = np.minimum(preprocessing.std, _LARGEST_MEASURED_STD)
-    pixels = 255 * (mixed * std + np.asarray(preprocessing.mean))
-    images = np.clip(np.round(pixels), 0, 255).astype(np.uint8)
-    return ImageSet("synthetic images", ArraySamples(images, None))
-
-
-def _pink_noise(
-    rng: np.random.Generator, shape: tuple[int, int, int, int]
-) -> npt.NDArray[np.float64]:
-    """Gaussian noise ``(N, C, H, W)`` with a 1/frequency amplitude and unit variance."""
-    height, width = shape[2:]
-    rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-    frequency = np.hypot(rows, columns)
-    # The constant component gets the lowest frequency's amplitude: brightness varies by image.
-    frequency[0, 0] = 1 / max(height, width)
-    spectrum = np.fft.rfft2(rng.standard_normal(shape)) / frequency
-    noise = np.fft.irfft2(spectrum, s=(height, width))
-    power = np.fft.fft2(np.fft.irfft2(1 / frequency, s=(height, width)))
-    return np.asarray(noise / np.sqrt((np.abs(power) ** 2).mean()))

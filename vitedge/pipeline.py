@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vitedge.artifact import Calibration, Metadata, Parity, Source, files_of, sha256_of
 from vitedge.chatter import quiet
 from vitedge.converters import converter_for
-from vitedge.data import ImageSet, synthetic_images
+from vitedge.data import ImageSet
 from vitedge.errors import DataError, UsageError, missing_package
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.progress import Progress, silent
@@ -30,6 +30,7 @@ from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Format, Precision
 from vitedge.staging import publish, refuse_existing, staging
+from vitedge.synthetic import synthetic_images
 from vitedge.vit import ViT, forward
 
 # Enough to tell a right graph from a wrong one; accuracy is the bench's business.

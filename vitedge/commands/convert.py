@@ -62,6 +62,7 @@ def convert(
     Each is loaded in its own runtime after writing and compared with the model; one that computes
     something else is an error and is not written.
     """
+    from vitedge.cifar import Part
     from vitedge.data import open_images
     from vitedge.pipeline import ConvertOptions, convert
     from vitedge.terminal import progress_on_stderr
@@ -72,7 +73,7 @@ def convert(
         raise UsageError("say what to write: --fp32, --fp16, --int8 or several of them")
     images = None
     if calibration is not None:
-        images = open_images(calibration)
+        images = open_images(calibration, part=Part.TRAINING)
     elif int8:
         click.echo(
             "warning: no --calibration images were given, so int8 is fitted to synthetic ones; "

@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.cifar import Part, batches_in
 from vitedge.data import ArraySamples, ImageSet, Sample, checked_labels, digits, open_images
 from vitedge.errors import DataError
 from vitedge.npz_arrays import read_arrays
@@ -24,6 +25,7 @@ def open_training_images(
 
     * ``digits``: the built-in handwritten digits;
     * a folder with ``train`` and ``validation`` (or ``valid``, ``val``, ``test``) inside;
+    * the folder of CIFAR-10 or CIFAR-100 in binary form;
     * an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test`` (as Keras keeps MNIST and
       CIFAR), or with encoded images: ``train_jpeg`` bytes, ``train_offsets`` ``(N + 1,)``,
       ``train_labels``, the same of ``test``, and ``classes``;
@@ -44,6 +46,9 @@ def open_training_images(
         if (path / "train").is_dir() and (path / name).is_dir():
             training = open_images(path / "train")
             return training, open_images(path / name, training.class_names)
+    if path.is_dir() and batches_in(path, Part.TRAINING):
+        training = open_images(path, part=Part.TRAINING)
+        return training, open_images(path, training.class_names, part=Part.HELD_OUT)
     if path.suffix.lower() == ".npz" and path.is_file():
         parts = _open_split_npz(path)
         if parts is not None:
