@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitedge.bench import accuracy as bench_accuracy
-from vitedge.bench.accuracy import Truth, accuracy, compare
+from vitedge.bench.accuracy import Truth, accuracy, compare, right_bits
 from vitedge.errors import DataError, ModelError
 
 
@@ -53,6 +53,16 @@ def test_unlabelled_and_unreadable_images_do_not_count() -> None:
     assert accuracy(logits, truth_of([-1] * 4)) is None
 
 
+def test_which_images_are_right_can_be_read_back() -> None:
+    logits = np.eye(11, dtype=np.float32)
+    labels = [index if index % 3 else 0 for index in range(10)] + [-1]
+    found = accuracy(logits, truth_of(labels))
+    assert found is not None
+    right = [index % 3 != 0 or index == 0 for index in range(10)]
+    assert right_bits(found.right)[:11].tolist() == [*right, False]
+    assert not right_bits(found.right)[11:].any()
+
+
 def test_a_label_beyond_the_classes_is_an_error_that_shows_both() -> None:
     with pytest.raises(DataError, match=r"index 4.*only 4 classes"):
         accuracy(np.eye(4, dtype=np.float32), truth_of([0, 1, 2, 4]))
@@ -81,6 +91,12 @@ def test_flips_are_counted_both_ways_and_the_worst_are_named() -> None:
     assert found is not None
     assert (found.agreement, found.flipped) == (50, 2)
     assert (found.newly_wrong, found.newly_right) == (1, 1)
+    assert found.drop is not None
+    assert (found.drop.points, found.drop.n) == (0, 4)
+    assert found.drop.low < 0 < found.drop.high
+    (confusion,) = found.confusions
+    assert (confusion.reference, confusion.artifact, confusion.n) == ("0", "1", 2)
+    assert confusion.images == ("1.jpg", "0.jpg")
     assert [flip.image for flip in found.flips] == ["1.jpg", "0.jpg"]
     assert found.worst[0].image == "1.jpg"
     assert (found.worst[0].reference, found.worst[0].artifact) == ("0", "1")

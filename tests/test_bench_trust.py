@@ -10,11 +10,11 @@ from tests.bench_artifacts import save_onnx
 from tests.bench_fixtures import fake_runtime
 from tests.bench_rows import make_row
 from vitedge.bench.contention import CpuTimes, others_percent
-from vitedge.bench.energy import read_counters, used_mj
+from vitedge.bench.energy import battery_watts, read_counters, used_mj
 from vitedge.bench.results import Ratio, Spread, Status
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.bench.saturation import saturate
-from vitedge.bench.spread import pairwise_ratio, slowing
+from vitedge.bench.spread import paired_drop, pairwise_ratio, slowing
 from vitedge.bench.verdict import judge
 from vitedge.errors import UsageError
 from vitedge.spec import Precision, Target
@@ -160,3 +160,45 @@ def test_energy_adds_up_packages_and_survives_a_counter_that_wraps(tmp_path: Pat
 def test_minutes_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError, match="more than 0"):
         BenchOptions(sustained_minutes=0)
+
+
+def write_supply(folder: Path, **facts: str) -> None:
+    folder.mkdir(parents=True)
+    for name, value in facts.items():
+        (folder / name).write_text(f"{value}\n")
+
+
+def test_batteries_that_discharge_add_up_and_nothing_else_counts(tmp_path: Path) -> None:
+    discharging = {"type": "Battery", "status": "Discharging"}
+    write_supply(tmp_path / "BAT0", **discharging, power_now="5000000")
+    # 12 V and 0.25 A, as drivers say it that report no power.
+    write_supply(tmp_path / "BAT1", **discharging, voltage_now="12000000", current_now="-250000")
+    write_supply(tmp_path / "BAT2", type="Battery", status="Charging", power_now="9000000")
+    write_supply(tmp_path / "mouse", **discharging, scope="Device", power_now="9000000")
+    write_supply(tmp_path / "AC", type="Mains", online="0")
+    assert battery_watts(tmp_path) == pytest.approx(8.0)
+    assert battery_watts(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("newly_wrong", "newly_right", "n"), [(0, 0, 100), (7, 3, 500), (40, 0, 40), (1, 9, 50)]
+)
+def test_the_interval_of_a_drop_holds_the_drop_and_narrows_with_more_images(
+    newly_wrong: int, newly_right: int, n: int
+) -> None:
+    drop = paired_drop(newly_wrong, newly_right, n)
+    assert drop.points == pytest.approx(100 * (newly_wrong - newly_right) / n)
+    assert drop.low < drop.high
+    tenfold = paired_drop(10 * newly_wrong, 10 * newly_right, 10 * n)
+    assert tenfold.high - tenfold.low < drop.high - drop.low
+    mirrored = paired_drop(newly_right, newly_wrong, n)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-drop.high, -drop.low))
+
+
+def test_the_interval_of_a_drop_holds_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    outcomes = rng.multinomial(500, [0.02, 0.01, 0.97], 4000)
+    intervals = [paired_drop(int(wrong), int(right), 500) for wrong, right, _ in outcomes]
+    covered = np.mean([drop.low <= 1.0 <= drop.high for drop in intervals])
+    # Of 4,000 trials the share is known to 0.4 points; the interval errs on the wide side.
+    assert 0.94 < covered < 0.98

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.bench.logits import Logits
-from vitedge.bench.results import Accuracy, Difference, VsFloat
-from vitedge.bench.spread import wilson_interval
+from vitedge.bench.results import Accuracy, Confusion, Difference, VsFloat
+from vitedge.bench.spread import paired_drop, wilson_interval
 from vitedge.errors import DataError, ModelError
 
 # Logits of a large set lie on the disk; this many rows of them are in memory at a time.
 _CHUNK_ROWS = 1024
 _MOST_FLIPS = 24
 _MOST_WORST = 5
+_MOST_CONFUSIONS, _IMAGES_OF_A_CONFUSION = 12, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +67,24 @@ def accuracy(logits: Logits, truth: Truth) -> Accuracy | None:
             f"the data has class {truth.class_name(largest)} (index {largest}), "
             f"but the artefact has only {logits.shape[1]} classes"
         )
-    first = fifth = 0
+    right, fifth = np.zeros(len(truth.labels), np.bool_), 0
     for rows in _chunks(counted):
         ranks = _ranks_of(logits[rows], truth.labels[rows])
-        first += int((ranks == 0).sum())
+        right[rows] = ranks == 0
         fifth += int((ranks < 5).sum())
-    n = len(counted)
-    return Accuracy(100 * first / n, 100 * fifth / n, n, *wilson_interval(first, n))
+    n, first = len(counted), int(right.sum())
+    bits = base64.b64encode(np.packbits(right).tobytes()).decode()
+    return Accuracy(100 * first / n, 100 * fifth / n, n, *wilson_interval(first, n), bits)
+
+
+def right_bits(encoded: str) -> npt.NDArray[np.bool_]:
+    """``Accuracy.right`` as bool, up to seven more than the set has images; those are False.
+
+    Raises:
+        ValueError: It is no base64.
+    """
+    packed = np.frombuffer(base64.b64decode(encoded, validate=True), np.uint8)
+    return np.unpackbits(packed).astype(np.bool_)
 
 
 def compare(logits: Logits, reference: Logits, truth: Truth) -> VsFloat | None:
@@ -98,23 +112,47 @@ def compare(logits: Logits, reference: Logits, truth: Truth) -> VsFloat | None:
         signal += float((theirs**2).sum())
         noise += float(((ours - theirs) ** 2).sum())
     labels = truth.labels[counted]
+    labelled = int((labels >= 0).sum())
     right = (tops == labels) & (labels >= 0)
-    known = bool((labels >= 0).any())
+    newly_wrong, newly_right = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
 
     def differences(which: npt.NDArray[np.intp], most: int) -> tuple[Difference, ...]:
         worst = which[np.argsort(-largest[which], kind="stable")][:most]
         return tuple(_difference(truth, int(counted[i]), tops[:, i], largest[i]) for i in worst)
 
     flipped = np.flatnonzero(tops[0] != tops[1])
+    ordered = flipped[np.argsort(-largest[flipped], kind="stable")]
     return VsFloat(
         agreement=100 * (1 - len(flipped) / n),
         sqnr_db=_decibel(signal, noise),
         n=n,
         flips=differences(flipped, _MOST_FLIPS),
         flipped=len(flipped),
-        newly_wrong=int((right[0] & ~right[1]).sum()) if known else None,
-        newly_right=int((right[1] & ~right[0]).sum()) if known else None,
+        newly_wrong=newly_wrong if labelled else None,
+        newly_right=newly_right if labelled else None,
         worst=differences(np.arange(n), _MOST_WORST),
+        drop=paired_drop(newly_wrong, newly_right, labelled) if labelled else None,
+        confusions=_confusions(truth, counted[ordered], tops[:, ordered]),
+    )
+
+
+def _confusions(
+    truth: Truth, positions: npt.NDArray[np.intp], tops: npt.NDArray[np.int64]
+) -> tuple[Confusion, ...]:
+    """Pairs of classes, the most frequent first; images in the order given."""
+    pairs = [(int(theirs), int(ours)) for theirs, ours in tops.T]
+    return tuple(
+        Confusion(
+            reference=truth.class_name(pair[0]),
+            artifact=truth.class_name(pair[1]),
+            n=n,
+            images=tuple(
+                truth.names[position]
+                for position, found in zip(positions, pairs, strict=True)
+                if found == pair
+            )[:_IMAGES_OF_A_CONFUSION],
+        )
+        for pair, n in Counter(pairs).most_common(_MOST_CONFUSIONS)
     )
 
 

@@ -10,7 +10,7 @@ from vitedge.bench.results import Report, Row
 _PLAIN = (
     *("artifact", "target", "format", "precision", "status", "message", "size_mb", "load_ms"),
     *("first_run_ms", "peak_rss_mb", "emulated", "batch", "threads", "source", "warm_up_runs"),
-    *("unstable", "others_percent", "energy_mj"),
+    *("unstable", "others_percent", "energy_mj", "battery_mj"),
 )
 # Columns are named `latency_ms.p50`; samples and lists of images stay in the JSON.
 _NESTED = {
@@ -19,6 +19,7 @@ _NESTED = {
     "postprocess_ms": ("p50", "mean", "n"),
     "accuracy": ("top1", "top5", "n", "top1_low", "top1_high"),
     "vs_float": ("agreement", "sqnr_db", "n", "flipped", "newly_wrong", "newly_right"),
+    "vs_float.drop": ("points", "low", "high", "n"),
     "placement": ("on_device", "total"),
     "ratio": ("baseline", "median", "low", "high", "n"),
 }
@@ -35,6 +36,9 @@ def render_csv(report: Report) -> str:
 
 
 def _cell(row: Row, column: str) -> object:
-    group, _, name = column.partition(".")
-    value = getattr(row, group)
-    return getattr(value, name) if name and value is not None else value
+    value: object = row
+    for name in column.split("."):
+        if value is None:
+            return None
+        value = getattr(value, name)
+    return value

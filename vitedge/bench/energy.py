@@ -1,6 +1,9 @@
-"""Energy that the processor says it has used: Intel's and AMD's RAPL counters.
+"""Energy, where the machine exposes it.
 
-https://docs.kernel.org/power/powercap/powercap.html; most systems let only root read them.
+Intel's and AMD's RAPL counters say what the processor has used
+(https://docs.kernel.org/power/powercap/powercap.html; most systems let only root read them), and a
+battery's gauge what the whole device draws
+(https://docs.kernel.org/power/power_supply_class.html).
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _POWERCAP = Path("/sys/class/powercap")
+_POWER_SUPPLY = Path("/sys/class/power_supply")
 
 Counters = Mapping[str, tuple[int, int]]
 """Microjoule so far and where the counter wraps, by processor package."""
@@ -39,3 +43,27 @@ def used_mj(before: Counters, after: Counters) -> float | None:
         (start, wrap), (end, _) = before[package], after[package]
         total += end - start if end >= start else end - start + wrap
     return total / 1000
+
+
+def battery_watts(folder: Path = _POWER_SUPPLY) -> float | None:
+    """What the batteries give now, in watt; None where there is none, or none is discharging."""
+    found = [_watts(supply) for supply in sorted(folder.glob("*"))]
+    known = [watts for watts in found if watts is not None]
+    return sum(known) if known else None
+
+
+def _watts(supply: Path) -> float | None:
+    try:
+        kind, status = ((supply / name).read_text().strip() for name in ("type", "status"))
+        # A device's keyboard or pen has a battery too.
+        scope = supply / "scope"
+        is_ours = not scope.exists() or scope.read_text().strip() == "System"
+        if (kind, status, is_ours) != ("Battery", "Discharging", True):
+            return None
+        if (supply / "power_now").exists():
+            return abs(int((supply / "power_now").read_text())) / 1e6
+        micro_volts = int((supply / "voltage_now").read_text())
+        # Some drivers report a discharging current as negative.
+        return micro_volts * abs(int((supply / "current_now").read_text())) / 1e12
+    except (OSError, ValueError):
+        return None

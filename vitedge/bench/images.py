@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from vitedge.bench.candidates import find_candidates
 from vitedge.bench.logits import LogitsStore, StoredLogits
 from vitedge.bench.reference import ArtifactReference, ModelReference, Reference, run_model
 from vitedge.bench.results import DataUsed, Row
-from vitedge.bench.spool import digest_spool, write_spool
+from vitedge.bench.spool import digest_spool, sizes_of, write_spool
 from vitedge.bench.trial import Trial
 from vitedge.data import ImageSet
 from vitedge.errors import DataError, ModelError
@@ -84,11 +86,14 @@ class Images:
         }
         names = self.truth.names
         unreadable = tuple(f"{names[position]}: {found[position]}" for position in sorted(found))
-        return DataUsed(self.data.name, self.n, unreadable)
+        return DataUsed(self.data.name, self.n, unreadable, self._digest())
 
     def thumbnails(self, rows: Sequence[Row]) -> dict[str, str]:
         """Small JPEGs as ``data:`` addresses, by name, of the images that some row flips."""
-        wanted = {flip.image for row in rows if row.vs_float for flip in row.vs_float.flips}
+        compared = [row.vs_float for row in rows if row.vs_float]
+        wanted = {flip.image for found in compared for flip in found.flips} | {
+            image for found in compared for pair in found.confusions for image in pair.images
+        }
         chosen = [sample for sample in self.data.samples if sample.name in wanted]
         found = {}
         for sample in chosen[:_MOST_THUMBNAILS]:
@@ -99,6 +104,13 @@ class Images:
             encoded = base64.b64encode(stream.getvalue()).decode()
             found[sample.name] = f"data:image/jpeg;base64,{encoded}"
         return found
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        sizes = sizes_of(self.index)
+        for fact in zip(self.truth.names, self.truth.labels.tolist(), sizes, strict=True):
+            digest.update(json.dumps(fact).encode())
+        return digest.hexdigest()
 
 
 def spool(data: ImageSet, folder: Path, *, keep: Path | None, machine: str) -> Images:

@@ -58,6 +58,9 @@ class Accuracy:
         n: Labelled images.
         top1_low: Lower end of the 95 % Wilson interval of ``top1``.
         top1_high: Upper end.
+        right: One bit for each image of the set, first image in the highest bit of the first byte:
+            whether its best class is the label; in base64. Two reports on the same images are
+            compared image by image with it.
     """
 
     top1: float
@@ -65,6 +68,25 @@ class Accuracy:
     n: int
     top1_low: float
     top1_high: float
+    right: str = ""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Top-1 lost against another artefact on the same images, in percentage points.
+
+    Attributes:
+        points: Share that only the other has right, less the share that only this one has;
+            negative where accuracy was won.
+        low: Lower end of the 95 % interval (Agresti & Min, 2005, doi:10.1002/sim.1781).
+        high: Upper end.
+        n: Labelled images.
+    """
+
+    points: float
+    low: float
+    high: float
+    n: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +109,23 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """Two classes of which the artefact names one where the reference names the other.
+
+    Attributes:
+        reference: What the reference says.
+        artifact: What the artefact says.
+        n: How many images.
+        images: Names of the most different of them.
+    """
+
+    reference: str
+    artifact: str
+    n: int
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class VsFloat:
     """Logits against the reference's.
 
@@ -100,6 +139,8 @@ class VsFloat:
         newly_wrong: Images that only the reference classifies right; None without labels.
         newly_right: Images that only the artefact classifies right; None without labels.
         worst: The images with the largest difference of any logit, flipped or not.
+        drop: What the flips cost in top-1; None without labels.
+        confusions: Which class became which, the most frequent first, at most a dozen.
     """
 
     agreement: float
@@ -110,6 +151,8 @@ class VsFloat:
     newly_wrong: int | None = None
     newly_right: int | None = None
     worst: tuple[Difference, ...] = ()
+    drop: Drop | None = None
+    confusions: tuple[Confusion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,6 +242,8 @@ class Row:
         sustained: How the latency went on over minutes.
         throughput: Sessions in parallel.
         energy_mj: Energy of the whole processor per inference in millijoule, idle share included.
+        battery_mj: What the battery gave per inference in millijoule: the whole device, screen and
+            all. None where there is no battery, or it is charging.
     """
 
     artifact: str
@@ -230,6 +275,7 @@ class Row:
     sustained: tuple[Window, ...] = ()
     throughput: tuple[Throughput, ...] = ()
     energy_mj: float | None = None
+    battery_mj: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; the target in words."""
@@ -244,11 +290,13 @@ class DataUsed:
         name: Name of the set.
         n: Images in it.
         unreadable: Those that could not be decoded, with the reason; no row counts them.
+        sha256: Digest of the images' names, labels and sizes in bytes, in order.
     """
 
     name: str
     n: int
     unreadable: tuple[str, ...]
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,14 @@ def row_of(trial: Trial, ratio: Ratio | None) -> Row:
         sustained=tuple(trial.windows),
         throughput=tuple(trial.throughput),
         energy_mj=None if trial.energy_mj is None or not runs else trial.energy_mj / runs,
+        battery_mj=_battery_mj(trial),
     )
+
+
+def _battery_mj(trial: Trial) -> float | None:
+    if not trial.battery_watts or not trial.samples_ms:
+        return None
+    return statistics.mean(trial.battery_watts) * statistics.mean(trial.samples_ms)
 
 
 def _instability(trial: Trial) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vitedge.bench.results import Ratio, Spread
+from vitedge.bench.results import Drop, Ratio, Spread
 
 # With fewer samples the percentile is decided by one or two of them.
 _SAMPLES_NEEDED = {50: 20, 90: 100, 99: 1000}
@@ -16,6 +16,8 @@ _SAMPLES_NEEDED = {50: 20, 90: 100, 99: 1000}
 _WIDE_SPREAD = 0.25
 _DRIFT = 0.10
 _BUSY_PERCENT = 10.0
+
+_NORMAL_975 = 1.959964  # the standard normal's 97.5th percentile
 
 ROUNDS = 10
 """Turns of a comparison; fewer allow no interval of 95 % without the extremes."""
@@ -89,9 +91,27 @@ def pairwise_ratio(ours_ms: Sequence[float], theirs_ms: Sequence[float], baselin
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
     """95 % interval of a share, in percent (Wilson, 1927, doi:10.1080/01621459.1927.10502953)."""
-    z = 1.959964  # the standard normal's 97.5th percentile
+    z = _NORMAL_975
     share = right / n
     centre = share + z * z / (2 * n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 100 / (1 + z * z / n)
     return max(0.0, (centre - half) * scale), min(100.0, (centre + half) * scale)
+
+
+def paired_drop(newly_wrong: int, newly_right: int, n: int) -> Drop:
+    """Top-1 lost on the same images, with the interval of Agresti and Min (2005).
+
+    It adds half an image to each of the four outcomes, without which few or no flips would
+    pretend to be certain.
+
+    Args:
+        newly_wrong: Images that only the other has right.
+        newly_right: Images that only this one has right.
+        n: All labelled images.
+    """
+    lost, adjusted = newly_wrong - newly_right, n + 2
+    centre = lost / adjusted
+    variance = (newly_wrong + newly_right + 1) - lost * lost / adjusted
+    half = _NORMAL_975 * math.sqrt(variance) / adjusted
+    return Drop(100 * lost / n, 100 * (centre - half), 100 * (centre + half), n)

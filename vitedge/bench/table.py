@@ -159,6 +159,15 @@ def _top5(row: Row) -> str:
     return "" if row.accuracy is None else _percent(row.accuracy.top5)
 
 
+def _lost(row: Row) -> str:
+    """Top-1 lost against float32, and its interval."""
+    if row.vs_float is None or row.vs_float.drop is None:
+        return ""
+    drop = row.vs_float.drop
+    # Adding zero makes -0.0 positive.
+    return f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})"
+
+
 def _agreement(row: Row) -> str:
     return "" if row.vs_float is None else _percent(row.vs_float.agreement)
 
@@ -193,8 +202,10 @@ _COLUMNS = (
     Column("images/s", _throughput, 7),
     Column("prep ms", lambda row: _middle(row.preprocess_ms), 9),
     Column("peak MB", lambda row: _number(row.peak_rss_mb), 5),
+    Column("mJ", lambda row: _number(row.energy_mj or row.battery_mj), 8),
     Column("top-1 %", _top1, 1),
     Column("top-5 %", _top5, 11),
+    Column("lost %", _lost, 12),
     Column("agree %", _agreement, 2),
     Column("SQNR dB", _sqnr, 4),
     Column("on device", _placement, 7),

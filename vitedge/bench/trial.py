@@ -14,7 +14,7 @@ from pathlib import Path
 from vitedge.artifact import files_of, sha256_of
 from vitedge.bench.accuracy import Truth, accuracy, are_finite, compare
 from vitedge.bench.candidates import Candidate
-from vitedge.bench.energy import read_counters, used_mj
+from vitedge.bench.energy import battery_watts, read_counters, used_mj
 from vitedge.bench.environment import mean_frequency_mhz, temperature_c
 from vitedge.bench.logits import Logits, LogitsStore, StoredLogits
 from vitedge.bench.messages import (
@@ -53,6 +53,7 @@ class Trial:
         rounds_ms: Median of each turn, when measured in turns.
         others_percent: Share of the processors that other programs had, for each turn.
         energy_mj: What the processor used during the warm runs, or None.
+        battery_watts: What the battery gave, read after each turn.
         failure: What ended the trial, or None.
         notes: What a person should know beside the numbers.
     """
@@ -66,6 +67,7 @@ class Trial:
     rounds_ms: list[float] = field(default_factory=list)
     others_percent: list[float] = field(default_factory=list)
     energy_mj: float | None = None
+    battery_watts: list[float] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     throughput: list[Throughput] = field(default_factory=list)
     inspected: Inspected | None = None
@@ -129,6 +131,9 @@ class Trial:
             used = used_mj(counted, read_counters())
             if used is not None:
                 self.energy_mj = used + (self.energy_mj or 0.0)
+            watts = battery_watts()
+            if watts is not None:
+                self.battery_watts.append(watts)
 
         if self.is_timed:
             self._attempt(step)

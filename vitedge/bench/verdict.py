@@ -10,7 +10,14 @@ from vitedge.spec import Precision
 # Measured on DeiT-tiny: float32 in another engine 85-110 dB, float16 weights 50-60, bfloat16 in
 # place of float32 34, good int8 14-26, and int8 that has lost its accuracy 3-5. Below these lies
 # what a precision does not explain.
-_LEAST_SQNR_DB = {Precision.FP32: 50.0, Precision.FP16: 30.0, Precision.INT8: 8.0}
+_LEAST_SQNR_DB = {
+    Precision.FP32: 50.0,
+    Precision.FP16: 30.0,
+    Precision.INT8: 8.0,
+    Precision.INT8_STATIC: 7.0,
+    Precision.W8A16: 12.0,
+    Precision.INT4: 5.0,
+}
 
 # Two equal artefacts measured one after the other differ by a few percent, and nobody ships another
 # file for less.
