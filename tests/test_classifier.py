@@ -16,6 +16,7 @@ from vitedge import builtin
 from vitedge.data import Sample
 from vitedge.errors import DataError, ModelError, UsageError
 from vitedge.preprocess import Preprocessing
+from vitedge.spec import Precision, Target
 
 ARTIFACTS = builtin.artifacts()
 
@@ -53,7 +54,7 @@ def test_batches_and_streams_say_the_same_as_single_images(
     images = [each.image for each in samples]
     alone = [classifier.classify(image) for image in images]
     assert classifier.classify_batch(images) == alone
-    assert list(classifier.stream(iter(images))) == alone
+    assert [each.ranking for each in classifier.stream(iter(images))] == alone
     assert classifier.classify_batch([]) == []
 
 
@@ -125,12 +126,59 @@ def test_a_hair_of_a_picture_is_refused_not_resized_to_gigabytes() -> None:
         preprocessing(Image.new("RGB", (1, 60000)))
 
 
-def test_labels_must_be_as_many_as_classes(samples: list[Sample]) -> None:
+def test_labels_must_be_as_many_as_classes() -> None:
+    with pytest.raises(ModelError, match="2 labels for 10 classes"):
+        vitedge.load(ARTIFACTS[0], labels=["a", "b"])
+
+
+def test_without_labels_classes_are_called_by_their_index(samples: list[Sample]) -> None:
+    with vitedge.load(ARTIFACTS[0], labels=()) as classifier:
+        assert classifier.classify(samples[0].image)[0][0] in "0123456789"
+
+
+class Silent:
+    """A session of an accelerator that fails without saying so."""
+
+    input_shape = (1, 8, 8, 1)
+    closed = False
+
+    def __init__(self, value: float) -> None:
+        self._logits = np.full((1, 10), value, np.float32)
+
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        assert pixels.shape == self.input_shape
+        return self._logits
+
+    def placement(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf], ids=str)
+def test_an_accelerator_that_computes_nothing_is_not_believed(value: float) -> None:
+    preprocessing = Preprocessing((8, 8), channels=1, mean=(0.5,), std=(0.5,))
+    session = Silent(value)
     with (
-        vitedge.load(ARTIFACTS[0], labels=["a", "b"]) as classifier,
-        pytest.raises(ModelError, match="2 labels for 10 classes"),
+        vitedge.Classifier(session, preprocessing, (), Target("tflite", "gpu")) as classifier,
+        pytest.raises(ModelError, match="tflite-gpu computes nothing"),
     ):
-        classifier.classify(samples[0].image)
+        classifier.warm_up()
+    assert session.closed
+
+
+def test_info_says_what_runs_where(classifier: vitedge.Classifier) -> None:
+    info = classifier.info
+    assert info.target == classifier.target
+    assert info.file in ARTIFACTS
+    assert info.classes == 10
+    assert info.input_shape[1:] == (16, 16, 1)
+    assert info.precision is Precision.INT8
+    assert info.threads is None
+    assert any(character.isdigit() for character in info.engine)
+    assert info.placement is not None
+    assert info.placement.on_device == info.placement.total > 0
 
 
 def test_threads_are_counted_from_one() -> None:

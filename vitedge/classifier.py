@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
@@ -19,11 +20,54 @@ import numpy.typing as npt
 from vitedge.artifact import Metadata, format_of, read_metadata
 from vitedge.errors import ModelError, UsageError
 from vitedge.preprocess import ImageLike, Preprocessing
-from vitedge.runtimes import Session, run_batches, runtime_for, runtimes
-from vitedge.spec import Target
+from vitedge.runtimes import Placement, Session, run_batches, runtime_for, runtimes
+from vitedge.spec import Format, Precision, Target
+from vitedge.stream import Frames, Source, open_source, prepared_images
 
 Ranking: TypeAlias = list[tuple[str, float]]
 """Labels with their probabilities, the most probable first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What ``Classifier.stream`` says of one frame.
+
+    Attributes:
+        image: The frame, as its source gave it: a camera gives RGB pixels ``(H, W, 3)``.
+        ranking: Its classes.
+        skipped: Frames before it that were left out, because they were old when it was their turn.
+    """
+
+    image: ImageLike
+    ranking: Ranking
+    skipped: int
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a classifier is and where it runs.
+
+    Attributes:
+        file: The artefact.
+        target: Runtime and device.
+        engine: The engine's package and version, in its own words.
+        threads: CPU threads asked for; None left the choice to the engine.
+        format: Format of the file.
+        precision: What the file says of itself; None when vitedge did not write it.
+        input_shape: Shape of the pixels of one run, ``(N, H, W, C)``.
+        classes: How many there are.
+        placement: Nodes on the device, of all; None where the engine does not tell.
+    """
+
+    file: Path
+    target: Target
+    engine: str
+    threads: int | None
+    format: Format
+    precision: Precision | None
+    input_shape: tuple[int, int, int, int]
+    classes: int
+    placement: Placement | None
 
 
 def load(
@@ -34,7 +78,7 @@ def load(
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Classifier:
-    """Loads an artefact.
+    """Loads an artefact and runs it once, so that the first image is as quick as the next.
 
     Args:
         path: A ``.tflite``, ``.onnx`` or ``.xml`` file.
@@ -44,7 +88,8 @@ def load(
         preprocessing: Instead of that inside the file; needed for files that vitedge did not write.
 
     Raises:
-        ModelError: The file is missing or unreadable, or says nothing of its preprocessing.
+        ModelError: The file is missing or unreadable, says nothing of its preprocessing, computes
+            nothing on this target, or has another number of classes than there are labels.
         UsageError: The target is unknown or reads another format.
         UnavailableError: The runtime or device is not here; the message says how to get it.
     """
@@ -70,8 +115,28 @@ def load(
         runtime = runtime_for(wanted)
         if runtime.format is not format_:
             raise UsageError(f"target {wanted} runs {runtime.format.suffix} files, not '{file}'")
+    engine = runtime.availability(wanted.device).detail
     session = runtime.open(file, wanted.device, threads=threads)
-    return Classifier(session, preprocessing, tuple(labels), wanted, metadata)
+    classifier = Classifier(session, preprocessing, tuple(labels), wanted, metadata)
+    try:
+        classes = classifier.warm_up()
+        if labels and len(labels) != classes:
+            raise ModelError(f"{len(labels)} labels for {classes} classes")
+    except BaseException:
+        classifier.close()
+        raise
+    classifier.info = Info(
+        file=file,
+        target=wanted,
+        engine=engine,
+        threads=threads,
+        format=format_,
+        precision=None if metadata is None else metadata.precision,
+        input_shape=session.input_shape,
+        classes=classes,
+        placement=session.placement(),
+    )
+    return classifier
 
 
 class Classifier:
@@ -82,7 +147,10 @@ class Classifier:
         labels: One name per class, or empty: classes are then called by their index.
         target: Where it runs.
         metadata: What the file says of itself, or None when vitedge did not write it.
+        info: What it is and where it runs.
     """
+
+    info: Info
 
     def __init__(
         self,
@@ -144,25 +212,56 @@ class Classifier:
         """Raw scores of several images, float32 ``(len(images), classes)``."""
         return self._infer(self.preprocessing.batch(images))
 
-    def stream(self, images: Iterable[ImageLike], top: int = 5) -> Iterator[Ranking]:
-        """Names images as they come, preparing the next while the last is inferred.
+    def stream(
+        self, source: Source, top: int = 5, *, newest: bool | None = None
+    ) -> Iterator[Prediction]:
+        """Names images as they come.
+
+        While one is inferred, the next is prepared and the one after that captured or decoded.
+        Where frames come faster than they are asked for, those of a camera are skipped and the
+        newest wins; every image of a folder or an iterable is named, unless ``newest`` says
+        otherwise.
 
         Args:
-            images: A camera, a folder's files, any iterable; it is read one image ahead.
+            source: The number of a camera, a folder, or an iterable of images.
             top: How many classes to return at most.
+            newest: Whether frames that come too fast are skipped; None means those of cameras.
+
+        Raises:
+            DataError: The source cannot be opened, or an image of it cannot be decoded.
+            UsageError: The source is none.
+            UnavailableError: No package that reads cameras is installed.
+            ModelError: The runtime failed, or the classifier is closed.
         """
-        source = iter(images)
+        # Opened here and not when the first prediction is asked for: a missing camera is an
+        # error of this call.
+        return self._predictions(open_source(source, newest=newest), top)
 
-        def prepare_next() -> npt.NDArray[np.uint8] | None:
-            for image in source:
-                return self.preprocessing(image)
-            return None
+    def warm_up(self) -> int:
+        """Runs once on noise: engines compile and allocate in their first run. ``load`` does it.
 
-        with ThreadPoolExecutor(1, "vitedge-preprocess") as pool:
-            coming = pool.submit(prepare_next)
-            while (pixels := coming.result()) is not None:
-                coming = pool.submit(prepare_next)
-                yield self._rank(self._infer(pixels[None])[0], top)
+        Returns:
+            How many classes there are.
+
+        Raises:
+            ModelError: The logits are all zero or not finite, as those of accelerators are that
+                fail in silence; or the classifier is closed.
+        """
+        size, channels = self.preprocessing.size, self.preprocessing.channels
+        noise = np.random.default_rng(0).integers(0, 256, (1, *size, channels), np.uint8)
+        logits = self._infer(noise)
+        if not np.isfinite(logits).all() or not logits.any():
+            raise ModelError(
+                f"{self.target} computes nothing of this artefact: its logits are all zero or not "
+                "finite; another precision or target may do better"
+            )
+        return int(logits.shape[1])
+
+    def _predictions(self, frames: Frames, top: int) -> Iterator[Prediction]:
+        with closing(prepared_images(frames, self.preprocessing)) as coming:
+            for each in coming:
+                ranking = self._rank(self._infer(each.pixels[None])[0], top)
+                yield Prediction(each.image, ranking, each.skipped)
 
     def _infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         with self._lock:
@@ -174,7 +273,5 @@ class Classifier:
         exponentials = np.exp(logits - logits.max())
         probabilities = exponentials / exponentials.sum()
         order = np.argsort(-probabilities, kind="stable")[: max(top, 0)]
-        if self.labels and len(self.labels) != len(logits):
-            raise ModelError(f"{len(self.labels)} labels for {len(logits)} classes")
-        names = self.labels or tuple(str(index) for index in range(len(logits)))
-        return [(names[index], float(probabilities[index])) for index in order]
+        names = self.labels or range(len(logits))
+        return [(str(names[index]), float(probabilities[index])) for index in order]

@@ -189,6 +189,7 @@ def run_batches(session: Session, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[
     parts = []
     for start in range(0, len(pixels), size):
         part = pixels[start : start + size]
-        padded = np.pad(part, [(0, size - len(part)), (0, 0), (0, 0), (0, 0)])
-        parts.append(session.run(padded)[: len(part)])
+        if len(part) < size:
+            part = np.pad(part, [(0, size - len(part)), (0, 0), (0, 0), (0, 0)])
+        parts.append(session.run(part)[: len(pixels) - start])
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

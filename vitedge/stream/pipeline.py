@@ -1,0 +1,107 @@
+"""Three things at once: a frame is decoded, the one before prepared, the one before that inferred.
+
+Two threads run ahead of whoever asks, one item each. Pillow and NumPy release the interpreter
+lock while they work, so do the runtimes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.preprocess import ImageLike, Preprocessing, open_image
+from vitedge.stream.mailbox import Closed, Mailbox
+from vitedge.stream.sources import Frames
+
+# A camera gives a frame within this time; a source that blocks for longer is left to end by itself.
+_SECONDS_TO_END = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A frame that is ready to be inferred.
+
+    Attributes:
+        image: As the source gave it.
+        pixels: uint8 ``(H, W, C)``, the model's input.
+        skipped: Frames since the last one that a newer one replaced.
+    """
+
+    image: ImageLike
+    pixels: npt.NDArray[np.uint8]
+    skipped: int
+
+
+def prepared_images(frames: Frames, preprocessing: Preprocessing) -> Generator[Prepared]:
+    """Decodes and prepares frames in threads that run ahead.
+
+    Args:
+        frames: The source; closed when it ends, or when the iterator is closed.
+        preprocessing: What makes pixels of an image.
+
+    Raises:
+        DataError: An image cannot be decoded; those before it were given out.
+    """
+    decoded: Mailbox[tuple[ImageLike, ImageLike]] = Mailbox(newest=frames.live)
+    ready: Mailbox[Prepared] = Mailbox(newest=frames.live)
+    threads = (
+        threading.Thread(
+            target=_decode, args=(frames, decoded), name="vitedge-decode", daemon=True
+        ),
+        threading.Thread(
+            target=_prepare,
+            args=(decoded, ready, preprocessing),
+            name="vitedge-prepare",
+            daemon=True,
+        ),
+    )
+    for thread in threads:
+        thread.start()
+    try:
+        while True:
+            try:
+                prepared, replaced = ready.take()
+            except Closed:
+                return
+            yield Prepared(prepared.image, prepared.pixels, prepared.skipped + replaced)
+    finally:
+        decoded.close()
+        ready.close()
+        for thread in threads:
+            thread.join(_SECONDS_TO_END)
+
+
+def _decode(frames: Frames, decoded: Mailbox[tuple[ImageLike, ImageLike]]) -> None:
+    try:
+        for image in frames:
+            # Arrays are pixels already; files and bytes are decoded here.
+            picture = image if isinstance(image, np.ndarray) else open_image(image)
+            decoded.put((image, picture))
+    except Closed:
+        pass
+    except BaseException as error:  # whoever iterates gets it, whatever it is
+        decoded.close(error)
+    finally:
+        frames.close()
+        decoded.close()
+
+
+def _prepare(
+    decoded: Mailbox[tuple[ImageLike, ImageLike]],
+    ready: Mailbox[Prepared],
+    preprocessing: Preprocessing,
+) -> None:
+    try:
+        while True:
+            (image, picture), replaced = decoded.take()
+            ready.put(Prepared(image, preprocessing(picture), replaced))
+    except Closed:
+        ready.close()
+    except BaseException as error:  # whoever iterates gets it, whatever it is
+        ready.close(error)
+    finally:
+        decoded.close()
