@@ -85,6 +85,9 @@ class Preprocessing:
         """
         from PIL import Image
 
+        shape = (*self.size, self.channels)
+        if isinstance(image, np.ndarray) and self.resize is None and image.shape == shape:
+            return _checked_pixels(image).reshape(shape).copy()  # nothing to do
         picture = open_image(image)
         if picture.mode != _MODES[self.channels]:
             picture = picture.convert(_MODES[self.channels])
@@ -99,7 +102,7 @@ class Preprocessing:
             left = round((picture.width - width) / 2.0)
             top = round((picture.height - height) / 2.0)
             picture = picture.crop((left, top, left + width, top + height))
-        return np.asarray(picture, np.uint8).reshape(height, width, self.channels)
+        return np.asarray(picture, np.uint8).reshape(shape)
 
     def batch(self, images: Sequence[ImageLike]) -> npt.NDArray[np.uint8]:
         """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``."""

@@ -1,0 +1,166 @@
+"""What the wrapper costs beside the bare runtime, and preprocessing beside inference.
+
+Run: ``python benchmarks/wrapper_overhead.py ARTIFACT... --photos FOLDER [--threads 1] [--json]``.
+Everything is timed in turns, image by image, so that ratios hold on a machine whose speed drifts;
+a ratio is the median over the images of times within one turn.
+
+* overhead: ``classify`` of pixels that need no resizing (checks, copies, lock, float32 conversion,
+  softmax, ranking), over the engine's own calls on a float32 array that lies ready.
+* preprocessing: resize and crop of decoded photos, and the same with decoding the file, over the
+  inference of the same artefact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import vitedge
+from vitedge.bench.environment import read_environment
+from vitedge.spec import Format
+
+Run = Callable[[np.ndarray], Any]
+
+WARM_UP_RUNS = 20
+
+
+@dataclass(frozen=True)
+class Result:
+    """One artefact's ratios in percent, each with its quartiles, and what they are made of."""
+
+    artifact: str
+    n: int
+    threads: int
+    bare_ms: float
+    overhead_percent: tuple[float, float, float]
+    pixels_percent: tuple[float, float, float]
+    file_percent: tuple[float, float, float]
+
+
+def bare_runtime(model: vitedge.Classifier, threads: int) -> Run:
+    """The engine's own calls, as a program without a wrapper would write them."""
+    path = model.info.file
+    match model.info.format:
+        case Format.TFLITE:
+            from ai_edge_litert.interpreter import Interpreter
+
+            interpreter = Interpreter(str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+            taken = interpreter.get_input_details()[0]["index"]
+            given = interpreter.get_output_details()[0]["index"]
+
+            def run_tflite(pixels: np.ndarray) -> Any:
+                interpreter.set_tensor(taken, pixels)
+                interpreter.invoke()
+                return interpreter.get_tensor(given)
+
+            return run_tflite
+        case Format.ONNX:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+            return lambda pixels: session.run(["logits"], {"pixels": pixels})
+        case Format.OPENVINO:
+            import openvino
+
+            config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+            if model.info.precision != "int8":
+                config["INFERENCE_PRECISION_HINT"] = "f32"
+            compiled = openvino.Core().compile_model(str(path), "CPU", config)
+            request = compiled.create_infer_request()
+            return lambda pixels: request.infer([pixels])[0]
+
+
+def measure(path: Path, photos: list[Path], threads: int) -> Result:
+    """Times one artefact on each photo in turn."""
+    with vitedge.load(path, threads=threads) as model:
+        unresized = replace(model.preprocessing, resize=None)
+    with vitedge.load(path, threads=threads, preprocessing=unresized) as wrapped:
+        bare = bare_runtime(wrapped, threads)
+        decoded = [np.asarray(Image.open(photo).convert("RGB")) for photo in photos]
+        for _ in range(WARM_UP_RUNS):
+            bare(model.preprocessing(decoded[0])[None].astype(np.float32))
+            wrapped.classify(model.preprocessing(decoded[0]))
+        turns = []
+        for number, (photo, picture) in enumerate(zip(photos, decoded, strict=True)):
+            pixels = model.preprocessing(picture)
+            ready = pixels[None].astype(np.float32)
+            timed = [
+                ("bare", lambda ready=ready: bare(ready)),
+                ("wrapped", lambda pixels=pixels: wrapped.classify(pixels)),
+            ]
+            # Whoever runs second has warmer caches; they take turns at it.
+            turn = {name: seconds(run) for name, run in timed[:: 1 - 2 * (number % 2)]}
+            turn["pixels"] = seconds(lambda picture=picture: model.preprocessing(picture))
+            turn["file"] = seconds(lambda photo=photo: model.preprocessing(photo))
+            turns.append(turn)
+    return Result(
+        artifact=path.name,
+        n=len(turns),
+        threads=threads,
+        bare_ms=1000 * statistics.median(turn["bare"] for turn in turns),
+        overhead_percent=quartiles([turn["wrapped"] / turn["bare"] - 1 for turn in turns]),
+        pixels_percent=quartiles([turn["pixels"] / turn["bare"] for turn in turns]),
+        file_percent=quartiles([turn["file"] / turn["bare"] for turn in turns]),
+    )
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def quartiles(ratios: list[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile, in percent."""
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return 100 * low, 100 * middle, 100 * high
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("artifacts", nargs="+", type=Path)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of JPEGs")
+    parser.add_argument("--count", type=int, default=100, help="photos to use")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    arguments = parser.parse_args()
+    photos = sorted(arguments.photos.glob("*.jpg"))[: arguments.count]
+    environment = read_environment(arguments.threads)
+    results = [measure(path, photos, arguments.threads) for path in arguments.artifacts]
+    if arguments.json:
+        found = {"environment": asdict(environment), "results": [asdict(each) for each in results]}
+        print(json.dumps(found, indent=1))
+        return
+    print(
+        f"{environment.cpu}, {arguments.threads} threads, n = {len(photos)} photos, "
+        f"{WARM_UP_RUNS} warm-up runs; median percent of the bare runtime's time (quartiles)"
+    )
+    print(f"{'artefact':40} {'bare ms':>7} {'overhead':>20} {'resize, crop':>20} {'+ decode':>20}")
+    for each in results:
+        cells = [
+            f"{middle:.1f} ({low:.1f} to {high:.1f})"
+            for low, middle, high in (each.overhead_percent, each.pixels_percent, each.file_percent)
+        ]
+        print(
+            f"{each.artifact:40} {each.bare_ms:7.1f} " + " ".join(f"{cell:>20}" for cell in cells)
+        )
+
+
+if __name__ == "__main__":
+    main()
