@@ -5,6 +5,13 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
+from vitedge.runtimes import Availability, Readiness
+
+_REMEDY = (
+    "Install the GPU's Vulkan driver and loader (Debian: apt install libvulkan1 and the "
+    "vendor's or Mesa's driver)"
+)
+
 # Vulkan 1.0 specification: VkStructureType, VkPhysicalDeviceType, VkPhysicalDeviceProperties.
 _INSTANCE_CREATE_INFO = 1
 _DEVICE_TYPE_CPU = 4
@@ -31,6 +38,28 @@ class _InstanceCreateInfo(ctypes.Structure):
         ("enabledExtensionCount", ctypes.c_uint32),
         ("ppEnabledExtensionNames", ctypes.c_void_p),
     )
+
+
+def vulkan_availability(found: str) -> Availability:
+    """Whether something that computes through Vulkan can run here.
+
+    Args:
+        found: The package and its version, for the words.
+    """
+    try:
+        return readiness_on(found, vulkan_devices())
+    except OSError as error:
+        return Availability(Readiness.MISSING, f"{found}: {error}", _REMEDY)
+
+
+def readiness_on(found: str, devices: tuple[VulkanDevice, ...]) -> Availability:
+    """Ready with a graphics processor, emulated with a software driver only."""
+    if not devices:
+        return Availability(Readiness.MISSING, f"{found}: Vulkan finds no device", _REMEDY)
+    hardware = [device for device in devices if not device.is_software]
+    names = ", ".join(device.name for device in hardware or devices)
+    readiness = Readiness.READY if hardware else Readiness.EMULATED
+    return Availability(readiness, f"{found} on {names}")
 
 
 def vulkan_devices() -> tuple[VulkanDevice, ...]:

@@ -21,7 +21,7 @@ from vitedge.runtimes import Availability, Placement, Readiness
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.runtimes._litert_compiled import CompiledSession, gpu_options, npu_options
 from vitedge.runtimes._litert_npu import npu_availability
-from vitedge.runtimes._vulkan import VulkanDevice, vulkan_devices
+from vitedge.runtimes._vulkan import vulkan_availability
 from vitedge.spec import Format
 
 # Package, module that holds Interpreter. TensorFlow comes last: importing it takes seconds.
@@ -33,10 +33,6 @@ _PACKAGES = (
 # CompiledModel takes options for each accelerator since this release.
 _ACCELERATORS_SINCE = (2, 3)
 _REMEDY = "Run: pip install 'vitedge[tflite]'"
-_GPU_REMEDY = (
-    "Install the GPU's Vulkan driver and loader (Debian: apt install libvulkan1 and the "
-    "vendor's or Mesa's driver)"
-)
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class LiteRT:
         if _release(package) < _ACCELERATORS_SINCE:
             remedy = "Run: pip install --upgrade ai-edge-litert"
             return Availability(Readiness.MISSING, f"{found} is too old for accelerators", remedy)
-        return npu_availability(found) if device == "npu" else _gpu_availability(found)
+        return npu_availability(found) if device == "npu" else vulkan_availability(found)
 
     def open(
         self, path: Path, device: str, *, threads: int | None = None
@@ -93,29 +89,6 @@ def _installed_package() -> str | None:
 
 def _release(package: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version(package).split(".")[:2])
-
-
-def _gpu_availability(found: str) -> Availability:
-    try:
-        devices = vulkan_devices()
-    except OSError as error:
-        return Availability(Readiness.MISSING, f"{found}: {error}", _GPU_REMEDY)
-    return gpu_readiness(found, devices)
-
-
-def gpu_readiness(found: str, devices: tuple[VulkanDevice, ...]) -> Availability:
-    """Ready with a graphics processor, emulated with a software driver only.
-
-    Args:
-        found: The package and its version, for the words.
-        devices: What Vulkan finds.
-    """
-    if not devices:
-        return Availability(Readiness.MISSING, f"{found}: Vulkan finds no device", _GPU_REMEDY)
-    hardware = [device for device in devices if not device.is_software]
-    names = ", ".join(device.name for device in hardware or devices)
-    readiness = Readiness.READY if hardware else Readiness.EMULATED
-    return Availability(readiness, f"{found} on {names}")
 
 
 class LiteRTSession:

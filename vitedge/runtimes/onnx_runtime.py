@@ -1,24 +1,34 @@
-"""ONNX Runtime: CPU and CUDA."""
+"""ONNX Runtime and its execution providers: see ``_onnx_providers`` for the targets.
+
+A device other than the CPU gets the whole graph or an error: ONNX Runtime would otherwise run on
+the CPU what the device refuses, and retry there what fails, while it goes on to name the device.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.errors import ModelError, UnavailableError, first_line, missing_package
+from vitedge.chatter import quiet
+from vitedge.errors import (
+    ModelError,
+    PlacementError,
+    UnavailableError,
+    first_line,
+    missing_package,
+)
 from vitedge.runtimes import Availability, Placement, Readiness
+from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
+from vitedge.runtimes._onnx_providers import PROVIDERS
 from vitedge.spec import Format
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_REMEDIES = {
-    "cpu": "Run: pip install 'vitedge[onnx]'",
-    "cuda": "On a machine with an NVIDIA GPU run: pip install onnxruntime-gpu",
-}
+_REFUSED_FALLBACK = "fallback to CPU EP has been explicitly disabled"
 
 
 @dataclass(frozen=True)
@@ -27,53 +37,88 @@ class OnnxRuntime:
 
     name: str = "onnx"
     format: Format = Format.ONNX
-    devices: tuple[str, ...] = tuple(_PROVIDERS)
+    devices: tuple[str, ...] = tuple(PROVIDERS)
 
     def availability(self, device: str) -> Availability:
         """See ``Runtime``."""
         try:
             import onnxruntime
         except ImportError as error:
-            return Availability(Readiness.MISSING, str(error), _REMEDIES["cpu"])
-        found = onnxruntime.get_available_providers()
-        if _PROVIDERS[device] not in found:
-            detail = f"onnxruntime {onnxruntime.__version__} has only {', '.join(found)}"
-            return Availability(Readiness.MISSING, detail, _REMEDIES[device])
-        return Availability(Readiness.READY, f"onnxruntime {onnxruntime.__version__}")
+            return Availability(Readiness.MISSING, str(error), PROVIDERS["cpu"].remedy)
+        return PROVIDERS[device].availability(onnxruntime)
 
     def open(self, path: Path, device: str, *, threads: int | None = None) -> OnnxSession:
         """See ``Runtime``."""
         try:
-            import onnxruntime
+            import onnxruntime  # noqa: F401
         except ImportError as error:
             raise missing_package("onnxruntime", "onnx") from error
         state = self.availability(device)
         if state.readiness is Readiness.MISSING:
             raise UnavailableError(f"onnx-{device} cannot run here: {state.detail}", state.remedy)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        if device != "cpu":
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
+        start = partial(_start, path, device, threads)
         try:
-            session = onnxruntime.InferenceSession(
-                str(path), options, providers=[_PROVIDERS[device]]
-            )
+            session = start()
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise ModelError(
-                f"ONNX Runtime cannot load '{path}' on {device}: {first_line(error)}"
-            ) from error
-        return OnnxSession(session, path, _PROVIDERS[device])
+            raise _refusal(path, device, start, error) from error
+        return OnnxSession(session, path, device, start)
+
+
+def _start(
+    path: Path, device: str, threads: int | None, *, strict: bool = True, profile: str = ""
+) -> Any:
+    """An ``InferenceSession``.
+
+    Args:
+        path: The artefact.
+        device: A key of ``PROVIDERS``.
+        threads: CPU threads, or None.
+        strict: Nodes that the device cannot run are an error.
+        profile: Begin of the name of a trace file to write, or empty.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4 if strict else 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if device != "cpu" and strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    if profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
+    with quiet():
+        providers = PROVIDERS[device].add_to(options, onnxruntime)
+        # enable_fallback=0: a run that fails on the device is not repeated on the CPU.
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=providers or None, enable_fallback=0
+        )
+
+
+def _refusal(path: Path, device: str, start: Callable[..., Any], error: Exception) -> Exception:
+    """Names the nodes that a device cannot run: ONNX Runtime says only that there are some."""
+    refused = ModelError(f"ONNX Runtime cannot load '{path}' on {device}: {first_line(error)}")
+    if _REFUSED_FALLBACK not in str(error):
+        return refused
+    try:
+        assigned = assigned_nodes(start(strict=False))
+    except Exception:  # the first error says more than whatever failed now
+        return refused
+    left = [node for provider, node in assigned if provider != PROVIDERS[device].name]
+    if not left:
+        return refused
+    names = ", ".join(f"{node.op_type} '{node.name}'" for node in left[:3])
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+    return PlacementError(f"{len(left)} nodes of '{path}' cannot run on {device}: {names}{more}")
 
 
 class OnnxSession:
     """A model in ONNX Runtime; see ``Session``."""
 
-    def __init__(self, session: Any, path: Path, provider: str) -> None:
-        self._session, self._path, self._provider = session, path, provider
+    def __init__(self, session: Any, path: Path, device: str, start: Callable[..., Any]) -> None:
+        self._session, self._path, self._device, self._start = session, path, device, start
         (self._input,) = session.get_inputs()
         self._outputs = [session.get_outputs()[0].name]
         self._dtype = np.uint8 if "uint8" in self._input.type else np.float32
@@ -89,9 +134,12 @@ class OnnxSession:
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See ``Session``."""
+        return self._run(self._session, pixels)
+
+    def _run(self, session: Any, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         feeds = {self._input.name: np.ascontiguousarray(pixels, self._dtype)}
         try:
-            (logits,) = self._session.run(self._outputs, feeds)
+            (logits,) = session.run(self._outputs, feeds)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise ModelError(
                 f"ONNX Runtime failed on '{self._path}': {first_line(error)}"
@@ -100,14 +148,13 @@ class OnnxSession:
 
     def placement(self) -> Placement | None:
         """See ``Session``."""
-        try:
-            assigned = self._session.get_provider_graph_assignment_info()
-        except (AttributeError, RuntimeError):  # before onnxruntime 1.24
-            return None
-        counts: Counter[str] = Counter()
-        for part in assigned:
-            counts[part.ep_name] += len(part.get_nodes())
-        return Placement(counts[self._provider], counts.total())
+        pixels = np.zeros(self.input_shape, np.uint8)
+        return placement_on(
+            PROVIDERS[self._device].name,
+            self._session,
+            self._start,
+            lambda session: self._run(session, pixels),
+        )
 
     def close(self) -> None:
         """See ``Session``."""
