@@ -115,3 +115,21 @@ def paired_drop(newly_wrong: int, newly_right: int, n: int) -> Drop:
     variance = (newly_wrong + newly_right + 1) - lost * lost / adjusted
     half = _NORMAL_975 * math.sqrt(variance) / adjusted
     return Drop(100 * lost / n, 100 * (centre - half), 100 * (centre + half), n)
+
+
+def unpaired_drop(
+    before: tuple[float, float, float], now: tuple[float, float, float], n: int
+) -> Drop:
+    """Top-1 lost on different images, with the interval of Newcombe (1998, method 10).
+
+    Statistics in Medicine 17, pages 873 to 890.
+
+    Args:
+        before: Percent, and its Wilson interval.
+        now: Percent, and its Wilson interval.
+        n: Labelled images now.
+    """
+    lost = before[0] - now[0]
+    low = lost - math.hypot(before[0] - before[1], now[2] - now[0])
+    high = lost + math.hypot(before[2] - before[0], now[0] - now[1])
+    return Drop(lost, low, high, n)

@@ -1,0 +1,47 @@
+"""Findings as JUnit XML, which build servers show beside their own tests.
+
+https://github.com/testmoapp/junitxml describes what they have in common.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from vitedge.check.rules import Finding, Outcome
+
+# What XML 1.0 forbids even when escaped (https://www.w3.org/TR/xml/#charsets): vendors colour their
+# messages.
+_FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render_junit(findings: tuple[Finding, ...]) -> str:
+    """A test suite with one test case for each check; the target is its class."""
+    outcomes = [finding.outcome for finding in findings]
+    counts = {
+        "name": "vitedge check",
+        "tests": str(len(outcomes)),
+        "failures": str(outcomes.count(Outcome.FAILED)),
+        "skipped": str(outcomes.count(Outcome.SKIPPED)),
+        "errors": "0",
+    }
+    root = ElementTree.Element("testsuites")
+    suite = ElementTree.SubElement(root, "testsuite", counts)
+    for finding in findings:
+        name = {"classname": finding.target, "name": f"{finding.artifact} {finding.kind}"}
+        attributes = {key: _allowed(value) for key, value in name.items()}
+        case = ElementTree.SubElement(suite, "testcase", attributes)
+        words = _allowed(finding.words)
+        if finding.outcome is Outcome.FAILED:
+            ElementTree.SubElement(case, "failure", message=words, type=str(finding.kind))
+        elif finding.outcome is Outcome.SKIPPED:
+            ElementTree.SubElement(case, "skipped", message=words)
+        else:
+            ElementTree.SubElement(case, "system-out").text = words
+    ElementTree.indent(root)
+    text: str = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
+    return f"{text}\n"
+
+
+def _allowed(text: str) -> str:
+    return _FORBIDDEN.sub("�", text)

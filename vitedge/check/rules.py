@@ -1,0 +1,235 @@
+"""What passes and what fails; each rule in a function of its own.
+
+A rule decides by the numbers as they were measured, not by their intervals: on the same images an
+artefact's accuracy is the same at every run, so a build does not fail by chance. The interval is
+in the words, for whoever has to decide what a failure means. What cannot be compared although it
+was asked for fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vitedge.bench.results import Drop, Status
+from vitedge.bench.spread import paired_drop, unpaired_drop
+from vitedge.check.report_file import ReportFile, ReportRow, TopOne
+from vitedge.errors import UsageError
+
+_BROKEN = (Status.CRASHED, Status.TIMEOUT, Status.ERROR)
+
+
+class Kind(StrEnum):
+    """What a check is about; when several fail, the exit code is that of the first."""
+
+    RUN = "run"
+    ACCURACY = "accuracy"
+    LATENCY = "latency"
+    DEVICE = "device"
+
+    @property
+    def exit_code(self) -> int:
+        """Of ``vitedge check`` when such a check fails; 2 is a request that makes no sense."""
+        return {Kind.RUN: 1, Kind.ACCURACY: 3, Kind.LATENCY: 4, Kind.DEVICE: 5}[self]
+
+
+class Outcome(StrEnum):
+    """How a check ended."""
+
+    PASSED = "passed"
+    FAILED = "FAILED"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of one row.
+
+    Attributes:
+        artifact: The row's artefact.
+        target: The row's target in words.
+        kind: What was checked.
+        outcome: How it ended.
+        words: The numbers, and the limit.
+    """
+
+    artifact: str
+    target: str
+    kind: Kind
+    outcome: Outcome
+    words: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a report may be.
+
+    Attributes:
+        max_drop: Top-1 that may be lost, in percentage points: against the baseline, without one
+            against float32 in the same report. None does not check.
+        max_slowdown: Latency over the baseline's. None does not check.
+        require_device: Whether every node must have run on the device that was asked for.
+    """
+
+    max_drop: float | None = None
+    max_slowdown: float | None = None
+    require_device: bool = False
+
+
+def check(report: ReportFile, baseline: ReportFile | None, limits: Limits) -> tuple[Finding, ...]:
+    """Every rule on every row.
+
+    Raises:
+        UsageError: A slowdown is limited, but there is no baseline; or there is nothing to check.
+    """
+    if limits.max_slowdown is not None and baseline is None:
+        raise UsageError("--max-slowdown needs an older report to compare with: give --baseline")
+    if not report.rows:
+        raise UsageError(f"'{report.path}' has no rows to check")
+    findings: list[Finding] = []
+    for key, row in report.rows.items():
+        before = None if baseline is None else baseline.rows.get(key)
+        findings += _run(row, before)
+        if row.status in _BROKEN:
+            continue
+        findings += _device(row, limits)
+        if row.status is not Status.UNAVAILABLE:
+            findings += _accuracy(row, report, before, baseline, limits.max_drop)
+            findings += _latency(row, report, before, baseline, limits.max_slowdown)
+    for key, gone in (baseline.rows if baseline else {}).items():
+        if key not in report.rows:
+            words = "is in the baseline, but not in the report"
+            findings.append(_finding(gone, Kind.RUN, Outcome.FAILED, words))
+    return tuple(findings)
+
+
+def exit_code(findings: tuple[Finding, ...]) -> int:
+    """0 when nothing failed, else that of the first kind that did."""
+    failed = {finding.kind for finding in findings if finding.outcome is Outcome.FAILED}
+    return next((kind.exit_code for kind in Kind if kind in failed), 0)
+
+
+def _finding(row: ReportRow, kind: Kind, outcome: Outcome, words: str) -> Finding:
+    return Finding(row.artifact, row.target, kind, outcome, words)
+
+
+def _run(row: ReportRow, before: ReportRow | None) -> Iterator[Finding]:
+    words = f"{row.status}: {row.message}" if row.message else str(row.status)
+    if row.status in _BROKEN:
+        yield _finding(row, Kind.RUN, Outcome.FAILED, words)
+    elif row.status is not Status.UNAVAILABLE:
+        yield _finding(row, Kind.RUN, Outcome.PASSED, words)
+    elif before is not None and before.status is not Status.UNAVAILABLE:
+        yield _finding(row, Kind.RUN, Outcome.FAILED, f"{words} (it ran in the baseline)")
+    else:
+        yield _finding(row, Kind.RUN, Outcome.SKIPPED, words)
+
+
+def _device(row: ReportRow, limits: Limits) -> Iterator[Finding]:
+    device = row.target.partition("-")[2]
+    if row.placement is not None:
+        words = f"{row.placement.on_device} of {row.placement.total} nodes ran on {device}"
+    elif row.message:
+        words = row.message
+    else:
+        words = f"the runtime does not tell which nodes ran on {device}"
+    if not limits.require_device:
+        if row.status is Status.FALLBACK:
+            yield _finding(row, Kind.DEVICE, Outcome.SKIPPED, f"{words}; not required")
+        return
+    # Where there is nothing but the processor, nothing else can have run.
+    is_known = row.placement is not None or device == "cpu"
+    is_there = row.status not in (Status.FALLBACK, Status.UNAVAILABLE) and is_known
+    yield _finding(row, Kind.DEVICE, Outcome.PASSED if is_there else Outcome.FAILED, words)
+
+
+def _accuracy(
+    row: ReportRow,
+    report: ReportFile,
+    before: ReportRow | None,
+    baseline: ReportFile | None,
+    limit: float | None,
+) -> Iterator[Finding]:
+    if row.status is Status.DRIFT:
+        yield _finding(row, Kind.ACCURACY, Outcome.FAILED, f"DRIFT: {row.message}")
+        return
+    if limit is None:
+        return
+    if baseline is None:
+        drop, than = row.drop, "float32"
+        lacks = "the report does not compare it with float32: bench with --data and --reference"
+    elif before is None:
+        yield _finding(row, Kind.ACCURACY, Outcome.SKIPPED, "not in the baseline")
+        return
+    else:
+        drop, than = _drop(row.top1, before.top1, report.images == baseline.images != ""), "before"
+        lacks = "one of the reports has no accuracy: bench with --data"
+    if drop is None:
+        yield _finding(row, Kind.ACCURACY, Outcome.FAILED, lacks)
+        return
+    others = "" if baseline is None or report.images == baseline.images else ", on other images"
+    words = (
+        f"{_points(drop.points)} of top-1 than {than} (95 %: {drop.low:+.1f} to {drop.high:+.1f} "
+        f"points lost, {drop.n} images{others}); at most {limit:g} may be lost"
+    )
+    outcome = Outcome.FAILED if drop.points > limit else Outcome.PASSED
+    yield _finding(row, Kind.ACCURACY, outcome, words)
+
+
+def _points(lost: float) -> str:
+    if lost == 0:
+        return "no less"
+    return f"{abs(lost):.2f} points {'less' if lost > 0 else 'more'}"
+
+
+def _drop(now: TopOne | None, before: TopOne | None, same_images: bool) -> Drop | None:
+    if now is None or before is None:
+        return None
+    if same_images and now.right is not None and before.right is not None and now.n == before.n:
+        wrong = int((before.right & ~now.right).sum())
+        right = int((now.right & ~before.right).sum())
+        return paired_drop(wrong, right, now.n)
+    return unpaired_drop(
+        (before.percent, before.low, before.high), (now.percent, now.low, now.high), now.n
+    )
+
+
+def _latency(
+    row: ReportRow,
+    report: ReportFile,
+    before: ReportRow | None,
+    baseline: ReportFile | None,
+    limit: float | None,
+) -> Iterator[Finding]:
+    if limit is None or baseline is None:
+        return
+    if before is None or before.median_ms is None:
+        yield _finding(row, Kind.LATENCY, Outcome.SKIPPED, "no times in the baseline")
+        return
+    if row.median_ms is None:
+        yield _finding(row, Kind.LATENCY, Outcome.FAILED, "no times, but the baseline has some")
+        return
+    if row.ratio is not None and before.ratio is not None:
+        slowdown = row.ratio / before.ratio
+        numbers = f"{row.ratio:.2f} x the time of float32 in turns, before {before.ratio:.2f}"
+    elif (report.cpu, row.threads) == (baseline.cpu, before.threads):
+        slowdown = row.median_ms / before.median_ms
+        numbers = f"{row.median_ms:.3g} ms, before {before.median_ms:.3g}"
+    elif row.is_float32:
+        words = f"'{baseline.cpu}', {before.threads} threads before: other times"
+        yield _finding(row, Kind.LATENCY, Outcome.SKIPPED, words)
+        return
+    else:
+        words = (
+            f"the baseline is of '{baseline.cpu}' with {before.threads} threads, this is "
+            f"'{report.cpu}' with {row.threads}; times of different machines are compared only as "
+            "ratios: bench float32 too, with --interleave, for both reports"
+        )
+        yield _finding(row, Kind.LATENCY, Outcome.FAILED, words)
+        return
+    words = f"{numbers}: {slowdown:.2f} x; at most {limit:g} x"
+    if row.unstable:
+        words += f" (unstable: {row.unstable})"
+    outcome = Outcome.FAILED if slowdown > limit else Outcome.PASSED
+    yield _finding(row, Kind.LATENCY, outcome, words)

@@ -1,0 +1,76 @@
+"""`vitedge check`: a report is held against limits and an older report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vitedge.cli_options import PATH, force_option, json_option
+from vitedge.cli_output import print_json
+
+
+@click.command()
+@click.argument("report", type=PATH)
+@click.option("--baseline", type=PATH, help="An older report to compare with.")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0),
+    metavar="POINTS",
+    help="Top-1 that may be lost against the baseline; without one, against float32.",
+)
+@click.option(
+    "--max-slowdown",
+    type=click.FloatRange(0, min_open=True),
+    metavar="RATIO",
+    help="Latency over the baseline's: 1.2 is a fifth slower.",
+)
+@click.option(
+    "--require-device", is_flag=True, help="All nodes must have run on the device asked for."
+)
+@click.option("--junit", "junit_file", type=PATH, help="Write the checks here, as JUnit XML.")
+@force_option
+@json_option
+def check(
+    report: Path,
+    baseline: Path | None,
+    max_drop: float | None,
+    max_slowdown: float | None,
+    require_device: bool,
+    junit_file: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Checks REPORT, the JSON of a bench, for a build that must not get worse.
+
+    Exit code 0: all is well. 1: something did not run. 2: the request makes no sense. 3: accuracy.
+    4: latency. 5: nodes off the device. When several fail, the smallest of them.
+    """
+    from dataclasses import asdict
+
+    from vitedge.check.junit import render_junit
+    from vitedge.check.report_file import read_report
+    from vitedge.check.rules import Limits, Outcome, check, exit_code
+    from vitedge.staging import refuse_existing, write_whole
+
+    if junit_file is not None:
+        refuse_existing([junit_file], force=force)
+    findings = check(
+        read_report(report),
+        None if baseline is None else read_report(baseline),
+        Limits(max_drop, max_slowdown, require_device),
+    )
+    if junit_file is not None:
+        write_whole(junit_file, render_junit(findings))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for found in findings:
+            words = f"{found.artifact} on {found.target}: {found.words}"
+            click.echo(f"{found.outcome:8}{found.kind:10}{words}")
+        failed = sum(found.outcome is Outcome.FAILED for found in findings)
+        click.echo(f"{failed} of {len(findings)} checks failed")
+    click.get_current_context().exit(exit_code(findings))
+
+
+PLUGIN = check
