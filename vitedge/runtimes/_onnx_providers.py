@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from vitedge.runtimes import Availability, Readiness
-from vitedge.runtimes._qnn import qnn_availability, qnn_devices, qnn_options
+from vitedge.runtimes._qnn import DEVICE_OPTIONS, qnn_availability, qnn_devices, qnn_options
 from vitedge.runtimes._vulkan import vulkan_availability
 
 
@@ -84,8 +84,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
         "qnn": Provider(
             "QNNExecutionProvider",
             "Run: pip install 'vitedge[qnn]'",
-            # The first and last (de)quantization belong to the device as well.
-            {"offload_graph_io_quantization": "0", "htp_graph_finalization_optimization_mode": "3"},
+            DEVICE_OPTIONS,
             probe=qnn_availability,
             plug_in=True,
         ),

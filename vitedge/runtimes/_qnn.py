@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +20,12 @@ SOC_MODELS: Mapping[str, str] = MappingProxyType(
 
 # The emulator's own default is a chip that can finalize neither float graphs nor Gelu.
 _EMULATED_CHIP = "sm8550"
+
+
+# The first and last (de)quantization belong to the device as well.
+DEVICE_OPTIONS: Mapping[str, str] = MappingProxyType(
+    {"offload_graph_io_quantization": "0", "htp_graph_finalization_optimization_mode": "3"}
+)
 
 
 def qnn_devices(onnxruntime: Any) -> Sequence[Any]:
@@ -74,6 +81,29 @@ def qnn_options(devices: Sequence[Any], chip: str | None = None) -> dict[str, st
     if chip is not None or is_emulator(devices):
         options["soc_model"] = SOC_MODELS[chip or _EMULATED_CHIP]
     return options
+
+
+def compile_context(onnxruntime: Any, path: Path, chip: str, output: Path) -> None:
+    """Writes an ONNX file whose one node holds the graph compiled for a chip.
+
+    ONNX Runtime copies the metadata.
+
+    Raises:
+        Exception: ONNX Runtime's own, which share no base.
+    """
+    devices = qnn_devices(onnxruntime)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    for key, value in {
+        "session.disable_cpu_ep_fallback": "1",
+        "ep.context_enable": "1",
+        "ep.context_embed_mode": "1",
+        "ep.context_file_path": str(output),
+    }.items():
+        options.add_session_config_entry(key, value)
+    chosen = dict(DEVICE_OPTIONS) | qnn_options(devices, chip)
+    options.add_provider_for_devices(devices[:1], chosen)
+    onnxruntime.InferenceSession(str(path), options, enable_fallback=0)
 
 
 def is_emulator(devices: Sequence[Any]) -> bool:

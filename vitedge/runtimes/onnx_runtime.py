@@ -26,6 +26,7 @@ from vitedge.errors import (
 from vitedge.runtimes import Availability, Placement, Readiness
 from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
+from vitedge.runtimes._qnn import SOC_MODELS, compile_context
 from vitedge.spec import Format
 
 _REFUSED_FALLBACK = "fallback to CPU EP has been explicitly disabled"
@@ -49,19 +50,37 @@ class OnnxRuntime:
 
     def open(self, path: Path, device: str, *, threads: int | None = None) -> OnnxSession:
         """See ``Runtime``."""
-        try:
-            import onnxruntime  # noqa: F401
-        except ImportError as error:
-            raise missing_package("onnxruntime", "onnx") from error
-        state = self.availability(device)
-        if state.readiness is Readiness.MISSING:
-            raise UnavailableError(f"onnx-{device} cannot run here: {state.detail}", state.remedy)
+        self._demand(device)
         start = partial(_start, path, device, threads)
         try:
             session = start()
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise _refusal(path, device, start, error) from error
         return OnnxSession(session, path, device, start)
+
+    def compiled_forms(self, device: str) -> tuple[str, ...]:
+        """See ``AheadOfTime``."""
+        return tuple(SOC_MODELS) if device == "qnn" else ()
+
+    def compile(self, path: Path, device: str, form: str, output: Path) -> None:
+        """See ``AheadOfTime``."""
+        onnxruntime = self._demand(device)
+        try:
+            with quiet():
+                compile_context(onnxruntime, path, form, output)
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise _refusal(path, device, partial(_start, path, device, None), error) from error
+
+    def _demand(self, device: str) -> Any:
+        """The engine, on which the device can be used."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise missing_package("onnxruntime", "onnx") from error
+        state = self.availability(device)
+        if state.readiness is Readiness.MISSING:
+            raise UnavailableError(f"onnx-{device} cannot run here: {state.detail}", state.remedy)
+        return onnxruntime
 
 
 def _start(

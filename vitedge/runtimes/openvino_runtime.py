@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ _REMEDIES = {
     "npu": "Install Intel's NPU driver (https://github.com/intel/linux-npu-driver)",
 }
 
+_LIBRARY = re.compile(r'Cannot load library "[^"]*": (?:/\S+: )?')
+
 
 @dataclass(frozen=True)
 class OpenVINORuntime:
@@ -37,12 +40,13 @@ class OpenVINORuntime:
             return Availability(Readiness.MISSING, str(error), _REMEDIES["cpu"])
         release = f"openvino {openvino.__version__.split('-')[0]}"
         core, name = openvino.Core(), device.upper()
-        try:
-            found = core.get_property(name, "FULL_DEVICE_NAME")
-        except RuntimeError as error:
-            present = ", ".join(core.available_devices) or "no device at all"
-            words = f"{release} finds {present}, not {name}: {_last_line(error)}"
+        # GPU.0, GPU.1 where there are several; a plug-in that loads is no device yet.
+        present = core.available_devices
+        if not any(found.split(".")[0] == name for found in present):
+            listed = ", ".join(present) or "no device at all"
+            words = f"{release} finds {listed}, not {name}: {_drivers_words(core, name)}"
             return Availability(Readiness.MISSING, words, _REMEDIES[device])
+        found = core.get_property(name, "FULL_DEVICE_NAME")
         return Availability(Readiness.READY, f"{release} on {found}")
 
     def open(self, path: Path, device: str, *, threads: int | None = None) -> OpenVINOSession:
@@ -110,6 +114,22 @@ class OpenVINOSession:
     def close(self) -> None:
         """See ``Session``."""
         self._request = self._model = None
+
+
+def _drivers_words(core: Any, name: str) -> str:
+    """Why a device cannot be used: only asking it to compile something brings it out."""
+    import openvino
+    from openvino import opset13
+
+    value = opset13.parameter([1], np.float32)
+    model = openvino.Model([opset13.result(opset13.relu(value))], [value], "nothing")
+    try:
+        core.compile_model(model, name)
+    except RuntimeError as error:
+        lines = [_LIBRARY.sub("", line).strip() for line in str(error).splitlines()]
+        spoken = [line.split(" Error: Exception from")[0] for line in lines if line]
+        return next((line for line in spoken if not line.startswith("Exception from")), spoken[-1])
+    return "it gives no reason"
 
 
 def _last_line(error: Exception) -> str:
