@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,12 @@ from vitedge.artifact import Calibration, Metadata, Parity, Source, files_of, sh
 from vitedge.chatter import quiet
 from vitedge.converters import converter_for
 from vitedge.data import ImageSet
-from vitedge.errors import DataError, UsageError, missing_package
+from vitedge.errors import (
+    ConversionError,
+    DataError,
+    UsageError,
+    missing_package,
+)
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.progress import Progress, silent
 from vitedge.publication import (
@@ -40,6 +47,9 @@ _PARITY_IMAGES = 8
 _SYNTHETIC_IMAGES = 64
 
 _ENGINES = {Format.TFLITE: "ai-edge-litert", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
+
+
+OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ def convert(
     *,
     calibration: ImageSet | None = None,
     progress: Progress = silent,
+    on_refusal: OnRefusal | None = None,
 ) -> tuple[Written, ...]:
     """Converts a model to every format and precision asked for.
 
@@ -82,6 +93,8 @@ def convert(
         options: What to make of it.
         calibration: Images to measure activation ranges on; None means synthetic ones.
         progress: Told how far things are.
+        on_refusal: Told of each artefact that cannot be made; the others are made all the same.
+            Without it such an artefact is an error.
 
     Raises:
         UsageError: An output exists, or a rewrite is unknown.
@@ -90,27 +103,34 @@ def convert(
         ConversionError: A format lacks a precision or cannot hold the model.
         ParityError: An artefact computes something else than the source.
     """
-    jobs = [(target, precision) for precision in options.precisions for target in options.formats]
-    for target, precision in jobs:
-        converter_for(target, precision)  # refuse before any work is done
-    refuse_existing(
-        [
-            part
-            for target, precision in jobs
-            for part in files_of(artifact_path(options.output, source, precision, target))
-        ],
-        force=options.force,
-    )
+    jobs: dict[Path, tuple[Format, Precision]] = {}
+    for precision in options.precisions:
+        for target in options.formats:
+            path = artifact_path(options.output, source, precision, target)
+            with _refusals_to(on_refusal, path):
+                converter_for(target, precision)  # refuse before any work is done
+                jobs[path] = target, precision
+    refuse_existing([part for path in jobs for part in files_of(path)], force=options.force)
     progress("reading the model", 0, 1)
     imported = read_model(source, options.importing)
     work = _Work(source, imported, options, calibration, progress)
     written = []
-    for number, (target, precision) in enumerate(jobs):
-        path = artifact_path(options.output, source, precision, target)
+    for number, (path, (target, precision)) in enumerate(jobs.items()):
         progress(f"writing {path.name}", number, len(jobs))
-        written.append(work.write(path, target, precision))
+        with _refusals_to(on_refusal, path):
+            written.append(work.write(path, target, precision))
     progress("done", len(jobs), len(jobs))
     return tuple(written)
+
+
+@contextmanager
+def _refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ConversionError as error:
+        if told is None:
+            raise
+        told(path, error)
 
 
 def import_model(
