@@ -105,7 +105,9 @@ def load(
         labels = metadata.labels if metadata else ()
     runtime = None
     if target is None:
-        runtime = next(known for known in runtimes() if known.format is format_)
+        runtime = next(
+            known for known in runtimes() if known.format is format_ and "cpu" in known.devices
+        )
         wanted = Target(runtime.name, "cpu")
     else:
         try:

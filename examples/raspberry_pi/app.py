@@ -1,0 +1,107 @@
+"""Names what a camera sees: on the picture, in the terminal, in a web page, in a window.
+
+    python app.py model.int8.tflite                    camera 0, page on http://127.0.0.1:8000
+    python app.py model.int8.tflite --source photos    a folder in place of a camera
+    python app.py model.int8.tflite --host 0.0.0.0     page for the whole home network
+    python app.py model.int8.tflite --window           label on the screen of the Pi
+
+Copy this folder and change what you like: `watch` is all there is to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from page import Page
+from picture import labelled
+
+import vitedge
+from vitedge.classifier import Prediction
+from vitedge.errors import VitedgeError
+
+Show = Callable[[Prediction, float], bool]
+"""Shows one prediction and the frames per second; False means that the person has seen enough."""
+
+
+def watch(model: vitedge.Classifier, source: int | Iterator[Path], show: Show) -> None:
+    """Names frames until the source ends or nobody watches."""
+    frames_per_second, last = 0.0, time.monotonic()
+    for prediction in model.stream(source, top=5):
+        now = time.monotonic()
+        # Smoothed: a single frame's time jumps too much to be read.
+        frames_per_second += 0.1 * (1 / max(now - last, 1e-3) - frames_per_second)
+        last = now
+        if not show(prediction, frames_per_second):
+            return
+
+
+def show_in_terminal(prediction: Prediction) -> None:
+    """One line: the best class, over the last one."""
+    label, probability = prediction.ranking[0]
+    print(f"\r\033[K{probability:6.1%}  {label}", end="", file=sys.stderr, flush=True)
+
+
+def slideshow(folder: Path, seconds: float) -> Iterator[Path]:
+    """The images of a folder over and over, as a camera would give them."""
+    from vitedge.stream import open_source
+
+    for path in itertools.cycle(list(open_source(folder))):
+        yield path
+        time.sleep(seconds)
+
+
+def main() -> int:
+    """Runs the app."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("artifact", type=Path, help="a file that `vitedge convert` wrote")
+    parser.add_argument("--source", default="0", help="camera number or folder  [default: 0]")
+    parser.add_argument("--target", help="where to run, such as tflite-cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--host", default="127.0.0.1", help="address of the page")
+    parser.add_argument("--port", type=int, default=8000, help="port of the page; 0 takes any")
+    parser.add_argument("--window", action="store_true", help="show the picture on the screen")
+    parser.add_argument("--seconds", type=float, default=1.0, help="per image of a folder")
+    arguments = parser.parse_args()
+    # systemd stops a service with SIGTERM; the camera shall be freed as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if arguments.source.isdecimal():
+        source: int | Iterator[Path] = int(arguments.source)
+    else:
+        source = slideshow(Path(arguments.source), arguments.seconds)
+    try:
+        with (
+            vitedge.load(arguments.artifact, arguments.target, arguments.threads) as model,
+            Page(arguments.host, arguments.port, name=arguments.artifact.name) as page,
+        ):
+            print(f"{model.info.engine} runs {model.info.file.name}; watch {page.address}")
+            sys.stdout.flush()
+            window = None
+            if arguments.window:
+                from window import Window
+
+                window = Window()
+
+            def show(prediction: Prediction, frames_per_second: float) -> bool:
+                picture = labelled(prediction.image, prediction.ranking)
+                page.show(picture, prediction.ranking, frames_per_second)
+                if sys.stderr.isatty():
+                    show_in_terminal(prediction)
+                return window is None or window.show(picture)
+
+            watch(model, source, show)
+    except KeyboardInterrupt:
+        return 0
+    except (VitedgeError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
