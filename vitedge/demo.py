@@ -21,6 +21,8 @@ from vitedge.train.digits import digits_recipe, digits_vit
 
 _CALIBRATION_IMAGES = 200
 
+_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
+
 
 @dataclass(frozen=True)
 class DemoResult:
@@ -51,7 +53,7 @@ def run_demo(output: Path, *, force: bool = False, progress: Progress = silent) 
     artifacts = [
         artifact_path(output, model, precision, format_)
         for format_ in Format
-        for precision in Precision
+        for precision in _PRECISIONS
     ]
     refuse_existing([model, *reports.values(), *artifacts], force=force)
     training, held_out = digits()
@@ -64,7 +66,7 @@ def run_demo(output: Path, *, force: bool = False, progress: Progress = silent) 
     write_keras(trained.vit, model)
     convert(
         model,
-        ConvertOptions(precisions=tuple(Precision), output=output, force=force),
+        ConvertOptions(precisions=_PRECISIONS, output=output, force=force),
         calibration=selected(training, _CALIBRATION_IMAGES),
         progress=progress,
     )

@@ -39,6 +39,11 @@ TOLERANCES = {
     Precision.FP16: Tolerance(1e-2, 40.0),
     # A right int8 graph of a trained model gives 15 to 30 dB, a wrong one under 5.
     Precision.INT8: Tolerance(0.5, 10.0),
+    Precision.INT8_STATIC: Tolerance(0.5, 8.0),
+    # What is left is the rounding of int8 weights.
+    Precision.W8A16: Tolerance(0.5, 15.0),
+    # 4-bit weights of a trained model give 12 to 20 dB.
+    Precision.INT4: Tolerance(0.7, 6.0),
 }
 
 

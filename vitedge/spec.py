@@ -24,7 +24,21 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     FP16 = "fp16"
+    """Half-precision weights."""
     INT8 = "int8"
+    """8-bit linear layers; everything between them stays float."""
+    INT8_STATIC = "int8-static"
+    """Integers from the pixels to the logits, for NPUs: 8 bits where there are products, 16 in
+    the residual stream and its norms."""
+    W8A16 = "w8a16"
+    """Integers from the pixels to the logits: 8-bit weights, 16-bit activations."""
+    INT4 = "int4"
+    """4-bit weights with a scale for each group of them."""
+
+    @property
+    def all_integer(self) -> bool:
+        """Whether no operator computes in float."""
+        return self in (Precision.INT8_STATIC, Precision.W8A16)
 
 
 class Activation(StrEnum):

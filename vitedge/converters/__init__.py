@@ -5,7 +5,7 @@ Packages outside may add theirs under the entry point group ``vitedge.converters
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +47,11 @@ class Converter(Protocol):
         ...
 
     @property
+    def refusals(self) -> Mapping[Precision, str]:
+        """Why it lacks each of the other precisions, and what to take in its place."""
+        ...
+
+    @property
     def activations(self) -> Activations:
         """How its runtime quantizes the inputs of int8 layers best."""
         ...
@@ -79,9 +84,12 @@ def converter_for(target: Format, precision: Precision) -> Converter:
         ConversionError: No converter writes the format in that precision.
     """
     for converter in converters():
-        if converter.format is target and precision in converter.precisions:
+        if converter.format is not target:
+            continue
+        if precision in converter.precisions:
             return converter
-    raise ConversionError(f"{target} has no {precision}")
+        raise ConversionError(f"{target} has no {precision}: {converter.refusals[precision]}")
+    raise ConversionError(f"there is no converter to {target}")
 
 
 def side_by_side(weights: Sequence[IntegerWeight | None]) -> IntegerWeight | None:
@@ -95,5 +103,6 @@ def side_by_side(weights: Sequence[IntegerWeight | None]) -> IntegerWeight | Non
         return None
     return IntegerWeight(
         values=np.concatenate([weight.values for weight in present], axis=1),
-        scale=np.concatenate([weight.scale for weight in present]),
+        scale=np.concatenate([weight.scale for weight in present], axis=-1),
+        bits=present[0].bits,
     )

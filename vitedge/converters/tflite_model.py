@@ -168,7 +168,7 @@ class TFLiteModel:
         model.version, model.description = _SCHEMA_VERSION, description
         model.subgraphs = [graph]
         model.operatorCodes = [self._operator_code(*key) for key in self._codes]
-        text = self._aligned_buffer(np.frombuffer(metadata.encode(), np.uint8))
+        text = aligned_buffer(np.frombuffer(metadata.encode(), np.uint8))
         model.buffers = [*self._buffers, text]
         entry = schema.MetadataT()
         entry.name, entry.buffer = METADATA_KEY, len(self._buffers)
@@ -208,25 +208,27 @@ class TFLiteModel:
 
     def _buffer(self, values: npt.NDArray[Any]) -> int:
         flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-        self._buffers.append(self._aligned_buffer(flat))
+        self._buffers.append(aligned_buffer(flat))
         return len(self._buffers) - 1
 
-    def _aligned_buffer(self, values: npt.NDArray[np.uint8]) -> Any:
-        schema = self._schema
 
-        class AlignedBuffer(schema.BufferT):  # type: ignore[misc,name-defined]  # untyped
-            """The generated ``Pack`` ignores the schema's ``force_align``."""
+def aligned_buffer(values: npt.NDArray[np.uint8]) -> Any:
+    """A flatbuffer's buffer of these bytes, at an address that kernels can read from."""
+    schema = load_schema()
 
-            def Pack(self, builder: Any) -> int:  # noqa: N802  # flatbuffers' name
-                builder.StartVector(1, len(self.data), _ALIGNMENT)
-                builder.head -= len(self.data)
-                end = builder.head + len(self.data)
-                builder.Bytes[builder.head : end] = self.data.tobytes()
-                data = builder.EndVector()
-                schema.BufferStart(builder)
-                schema.BufferAddData(builder, data)
-                return int(schema.BufferEnd(builder))
+    class AlignedBuffer(schema.BufferT):  # type: ignore[misc,name-defined]  # untyped
+        """The generated ``Pack`` ignores the schema's ``force_align``."""
 
-        buffer = AlignedBuffer()
-        buffer.data = values
-        return buffer
+        def Pack(self, builder: Any) -> int:  # noqa: N802  # flatbuffers' name
+            builder.StartVector(1, len(self.data), _ALIGNMENT)
+            builder.head -= len(self.data)
+            end = builder.head + len(self.data)
+            builder.Bytes[builder.head : end] = self.data.tobytes()
+            data = builder.EndVector()
+            schema.BufferStart(builder)
+            schema.BufferAddData(builder, data)
+            return int(schema.BufferEnd(builder))
+
+    buffer = AlignedBuffer()
+    buffer.data = values
+    return buffer

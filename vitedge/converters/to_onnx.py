@@ -11,8 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ _IR_VERSION = 9
 # A protobuf message ends at 2 GiB; weights beyond that lie in a file beside the model.
 _PROTOBUF_LIMIT = 2**31 - 1
 
+_REFUSALS: Mapping[Precision, str] = {
+    Precision.INT8_STATIC: "being written",
+    Precision.W8A16: "being written",
+    Precision.INT4: "being written",
+}
+
 
 @dataclass(frozen=True)
 class OnnxConverter:
@@ -42,6 +48,7 @@ class OnnxConverter:
     format: Format = Format.ONNX
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
     activations: Activations = Activations.PER_TENSOR
+    refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> OnnxDraft:
         """See ``Converter``."""

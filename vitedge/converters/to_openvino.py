@@ -12,8 +12,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,11 @@ from vitedge.spec import Activation, Format, NormKind, Precision
 from vitedge.vit import Array, Linear, Norm, ViT
 from vitedge.walk import Walk
 
-_LEVELS = 256
+_REFUSALS: Mapping[Precision, str] = {
+    Precision.INT8_STATIC: "being written",
+    Precision.W8A16: "being written",
+    Precision.INT4: "being written",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class OpenVINOConverter:
     format: Format = Format.OPENVINO
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
     activations: Activations = Activations.STATIC
+    refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> OpenVINODraft:
         """See ``Converter``."""
@@ -147,10 +152,12 @@ class _Emitter(Walk[Any]):
 
     def _quantized(self, x: Any, covered: Range, name: str) -> Any:
         # Move the ends so that real 0 is one of the levels, as the recipe's zero point says.
-        scale, zero = covered.scale_and_zero_point(_LEVELS)
+        scale, zero = covered.scale_and_zero_point()
         low = self._scalar(f"{name}/low", -zero * scale)
-        high = self._scalar(f"{name}/high", (_LEVELS - 1 - zero) * scale)
-        return self._ops.fake_quantize(x, low, high, low, high, _LEVELS, name=f"{name}/quantized")
+        high = self._scalar(f"{name}/high", (covered.levels - 1 - zero) * scale)
+        return self._ops.fake_quantize(
+            x, low, high, low, high, covered.levels, name=f"{name}/quantized"
+        )
 
     def _integer_weight(self, weight: IntegerWeight, name: str) -> Any:
         stored = self.constant(f"{name}.weight/int8", np.ascontiguousarray(weight.values.T))

@@ -10,8 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ _HYBRID_CONVOLUTION = 5
 # DEQUANTIZE reads float16 since this version.
 _DEQUANTIZE_FLOAT16 = 3
 
+_REFUSALS: Mapping[Precision, str] = {
+    Precision.INT8_STATIC: "being written",
+    Precision.W8A16: "being written",
+    Precision.INT4: "being written",
+}
+
 
 @dataclass(frozen=True)
 class TFLiteConverter:
@@ -41,6 +47,7 @@ class TFLiteConverter:
     format: Format = Format.TFLITE
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
     activations: Activations = Activations.PER_TOKEN
+    refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> TFLiteDraft:
         """See ``Converter``."""

@@ -30,39 +30,71 @@ class Activations(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class IntegerWeight:
-    """A weight matrix on a symmetric integer grid with one scale per output channel.
+    """A weight matrix on a symmetric integer grid.
 
     Attributes:
-        values: int8 ``(inputs, outputs)``, within -127..127 (never -128).
-        scale: float32 ``(outputs,)``; the weight is ``values * scale``.
+        values: int8 ``(inputs, outputs)``, within -127..127 (never -128), or -7..7 of 4 bits.
+        scale: float32, one for each output ``(outputs,)``, or for each output and group of
+            neighbouring inputs ``(groups, outputs)``; the weight is ``values * scale``.
+        bits: 8 or 4.
     """
 
     values: npt.NDArray[np.int8]
     scale: npt.NDArray[np.float32]
+    bits: int = 8
+
+    @property
+    def group(self) -> int:
+        """How many inputs share a scale."""
+        groups = 1 if self.scale.ndim == 1 else len(self.scale)
+        return len(self.values) // groups
 
     def dequantized(self) -> npt.NDArray[np.float32]:
         """The weight that the integers stand for."""
-        return self.values.astype(np.float32) * self.scale
+        scale = self.scale
+        if scale.ndim == 2:
+            scale = np.repeat(scale, self.group, axis=0)
+        return self.values.astype(np.float32) * scale
 
 
 @dataclass(frozen=True)
 class Range:
-    """The interval of real numbers that a static integer activation covers; it contains 0."""
+    """The interval of real numbers that a static integer activation covers; it contains 0.
+
+    Attributes:
+        low: Its lower end.
+        high: Its upper end.
+        bits: Width of the integers, 8 or 16.
+    """
 
     low: float
     high: float
+    bits: int = 8
 
     def __post_init__(self) -> None:
         if not self.low <= 0 <= self.high or self.low == self.high:
             raise ValueError(f"a quantized range must contain 0 and more: {self.low}..{self.high}")
 
-    def scale_and_zero_point(self, levels: int = 256) -> tuple[float, int]:
+    @property
+    def levels(self) -> int:
+        """How many integers there are."""
+        return 1 << self.bits
+
+    def scale_and_zero_point(self) -> tuple[float, int]:
         """Scale and zero point of unsigned integers ``0..levels - 1``.
 
-        The zero point is rounded to an integer, so that real 0 is exact.
+        The zero point is rounded to an integer, so that real 0 is exact. Signed integers have the
+        same scale, and a zero point smaller by half of the levels.
         """
-        scale = (self.high - self.low) / (levels - 1)
+        scale = (self.high - self.low) / (self.levels - 1)
         return scale, round(-self.low / scale)
+
+    @classmethod
+    def symmetric(cls, largest: float, bits: int) -> Range:
+        """``largest`` on both sides of 0; the zero point of signed integers is 0."""
+        # One step further below: two's complement has one integer more there.
+        step = largest / ((1 << bits - 1) - 1)
+        return cls(-largest - step, largest, bits)
 
 
 @dataclass(frozen=True)
@@ -74,6 +106,9 @@ class Recipe:
         weights: Integer weights by the name of their linear layer; layers not named stay float.
         inputs: Range of the input of those linear layers whose activations are static. Integer
             layers not named here quantize their input when they run (dynamically).
+        tensors: Of a recipe without any float operator: the range of every tensor that an operator
+            makes, by the name that ``vitedge.walk`` gives it. What only moves numbers (reshape,
+            slice) keeps the range of what it moves.
         token_scaled: Integer layers in ``inputs`` whose input ``x`` is divided, token by token, by
             its largest magnitude ``m = max(max|x|, floor)`` before it is quantized, and whose
             product is multiplied by ``m`` before the bias is added; the value is the floor. The
@@ -87,6 +122,7 @@ class Recipe:
     precision: Precision
     weights: Mapping[str, IntegerWeight] = field(default_factory=dict)
     inputs: Mapping[str, Range] = field(default_factory=dict)
+    tensors: Mapping[str, Range] = field(default_factory=dict)
     token_scaled: Mapping[str, float] = field(default_factory=dict)
     description: Mapping[str, str] = field(default_factory=dict)
     predicted_sqnr_db: Mapping[str, float] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -46,17 +46,26 @@ class InputStatistics:
 
     def scaled(self, factors: Array) -> InputStatistics:
         """Of the input times ``factors``, ``(inputs,)``, which are positive."""
-        return InputStatistics(
+        return replace(
+            self,
             low=self.low * factors,
             high=self.high * factors,
             mean=self.mean * factors,
             moments=self.moments * np.outer(factors, factors),
-            tokens=self.tokens,
-            count=self.count,
             rows=self.rows * factors,
             gradients=self.gradients / factors,
-            counts=self.counts,
-            images=self.images,
+        )
+
+    def shifted(self, offset: Array) -> InputStatistics:
+        """Of the input plus ``offset``, ``(inputs,)``."""
+        mixed = np.outer(offset, self.mean)
+        return replace(
+            self,
+            low=self.low + offset,
+            high=self.high + offset,
+            mean=self.mean + offset,
+            moments=self.moments + mixed + mixed.T + np.outer(offset, offset),
+            rows=self.rows + offset,
         )
 
     def mapped(
@@ -68,17 +77,14 @@ class InputStatistics:
         new basis.
         """
         rows: Array = (self.rows @ change).astype(np.float32)
-        return InputStatistics(
+        return replace(
+            self,
             low=rows.min(axis=0) * np.float32(1.1),
             high=rows.max(axis=0) * np.float32(1.1),
             mean=(self.mean @ change).astype(np.float32),
             moments=(change.T @ self.moments @ change).astype(np.float32),
-            tokens=self.tokens,
-            count=self.count,
             rows=rows,
             gradients=(self.gradients @ inverse.T).astype(np.float32),
-            counts=self.counts,
-            images=self.images,
         )
 
     def rounding_error(self, step: Array | float) -> float:

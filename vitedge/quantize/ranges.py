@@ -22,10 +22,10 @@ _NEGATIVE_SHARES = (1.0, 0.5, 0.25, 0.125)
 
 
 def fake_quantized(x: Array, covered: Range) -> Array:
-    """What is left of ``x`` after quantization to uint8 and back."""
-    scale, zero = covered.scale_and_zero_point(LEVELS)
+    """What is left of ``x`` after quantization and back."""
+    scale, zero = covered.scale_and_zero_point()
     integers = np.rint(x * np.float32(1 / scale)) + np.float32(zero)
-    kept: Array = (np.clip(integers, 0, LEVELS - 1) - np.float32(zero)) * np.float32(scale)
+    kept: Array = (np.clip(integers, 0, covered.levels - 1) - np.float32(zero)) * np.float32(scale)
     return kept
 
 
@@ -97,7 +97,7 @@ def token_scaled_range(statistics: InputStatistics) -> tuple[Range, float, float
         covered = Range(-share, 1.0)
         # A token below a sixteenth of all that was seen is no token; it must not divide by zero.
         floor = lowest / (16 if share == 1 else share)
-        step, _ = covered.scale_and_zero_point(LEVELS)
+        step, _ = covered.scale_and_zero_point()
         divisors = np.maximum(largest, np.float32(floor))
         return covered, floor, statistics.rounding_error(divisors * np.float32(step))
 
@@ -122,7 +122,7 @@ def input_error(statistics: InputStatistics, activations: Activations) -> float:
 
 
 def _range_error(statistics: InputStatistics, covered: Range) -> float:
-    step, _ = covered.scale_and_zero_point(LEVELS)
+    step, _ = covered.scale_and_zero_point()
     rows = statistics.rows
     clipped = np.clip(rows, np.float32(covered.low), np.float32(covered.high)) - rows
     return statistics.rounding_error(step) + statistics.clipping_error(_CAUTION * clipped)

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.errors import ConversionError, UsageError
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
+from vitedge.quantize.centring import centre_keys_and_values
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
+from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.layers import map_linears
 from vitedge.quantize.ranges import (
     input_error,
     searched_range,
     token_scaled_range,
 )
-from vitedge.quantize.rounding import feedback_factor, output_hessian, round_with_feedback
+from vitedge.quantize.rounding import (
+    feedback_factor,
+    importance_of_inputs,
+    output_hessian,
+    round_with_feedback,
+)
+from vitedge.quantize.simulate import with_integer_weights
 from vitedge.quantize.smoothing import balance_values, smooth
+from vitedge.quantize.trace import FEW_TOKENS, is_attention_input
 from vitedge.quantize.weights import searched_scale
 from vitedge.spec import Precision
 from vitedge.vit import Linear, ViT
@@ -26,8 +36,17 @@ from vitedge.vit import Linear, ViT
 # A photo's pixels are integers already: uint8 holds them without any error.
 PIXELS = Range(0.0, 255.0)
 
-# Layers that see one or two tokens cost no time in float, but the whole signal passes there.
-_FEW_TOKENS = 2
+# The same as 16-bit integers, in steps of 1/128, which hold a pixel exactly too.
+_WIDE_PIXELS = Range.symmetric(32767 / 128, 16)
+
+# What 16-bit inputs cover beyond what calibration saw; one bit of sixteen is cheap.
+_HEADROOM = 2.0
+
+# Weights that share a scale at 4 bits. XNNPACK takes multiples of 32.
+_GROUP = 32
+
+Images = Callable[[], Iterable[npt.NDArray[np.uint8]]]
+"""Gives the calibration pixels once more, each uint8 ``(H, W, C)``."""
 
 
 class Quantized(NamedTuple):
@@ -51,83 +70,130 @@ def quantize(
     activations: Activations = Activations.STATIC,
     keep_float: Collection[str] = (),
     token_scaling_below_db: float | None = None,
+    images: Images | None = None,
 ) -> Quantized:
     """Chooses the numbers of an artefact.
 
     Args:
         vit: The model, already rewritten; left unchanged.
-        precision: fp32 and fp16 have no integers; int8 quantizes every linear layer but
-            those that see only one or two tokens of an image.
+        precision: fp32 and fp16 have no integers; int8 quantizes every linear layer but those that
+            see only one or two tokens of an image, int4 every one but the first and those of the
+            head, the all-integer ones everything.
         statistics: Of this very ViT.
-        activations: What the runtime does with the inputs of integer layers.
-        keep_float: Names of linear layers that stay float.
+        activations: What the runtime does with the inputs of integer layers; all-integer
+            precisions and int4 do not ask.
+        keep_float: Names of linear layers that stay float; in an all-integer precision their
+            input has 16 bits.
         token_scaling_below_db: Inputs whose quantization alone would leave the logits less
             signal-to-noise ratio are scaled token by token (``Recipe.token_scaled``), which costs
             a reduction and two multiplications each, if that at least halves the error. None for
             never; without meaning where activations are per token already.
+        images: The images that the statistics are of; all-integer precisions look at them again.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
-        ConversionError: The precision needs statistics and there are none.
+        ConversionError: The precision needs statistics or images and there are none.
     """
-    if precision is not Precision.INT8:
+    if precision in (Precision.FP32, Precision.FP16):
         words = {"linear layers": f"{precision} weights"}
         return Quantized(vit, Recipe(precision, description=words))
     known = dict(vit.named_linears())
     for name in keep_float:
         if name not in known:
             raise UsageError(f"there is no linear layer '{name}' to keep in float")
-    if statistics is None:
-        raise ConversionError("int8 needs calibration images")
-    balanced, statistics = balance_values(vit, statistics)
-    smoothed, statistics, exponents = smooth(balanced, statistics, activations)
-    floats = set(keep_float)
-    floats |= {name for name, it in statistics.inputs.items() if it.tokens <= _FEW_TOKENS}
+    if statistics is None or (precision.all_integer and images is None):
+        raise ConversionError(f"{precision} needs calibration images")
+    if precision.all_integer:
+        activations = Activations.STATIC
+    if precision is Precision.INT4:
+        activations = Activations.PER_TOKEN
+    exact, statistics = centre_keys_and_values(vit, statistics)
+    exact, statistics = balance_values(exact, statistics)
+    exact, statistics, exponents = smooth(exact, statistics, activations)
+    plan = _plan(precision, statistics, activations, frozenset(keep_float))
+    plan = replace(plan, token_scaling_below_db=token_scaling_below_db)
+    rounded = _Rounding(exact, statistics, plan).result(_description(plan, exponents))
+    if not precision.all_integer or images is None:
+        return rounded
+    recipe = rounded.recipe
+    computed = with_integer_weights(rounded.vit, recipe)
+    narrow_bits = 8 if precision is Precision.INT8_STATIC else 16
+    tensors = tensor_ranges(computed, recipe.inputs, images(), narrow_bits=narrow_bits)
+    return Quantized(rounded.vit, replace(recipe, tensors=tensors))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What becomes what.
+
+    Attributes:
+        precision: The artefact's.
+        activations: What the runtime does with inputs.
+        floats: Layers without integers.
+        wide: Layers whose input has 16 bits.
+        token_scaling_below_db: See ``quantize``.
+    """
+
+    precision: Precision
+    activations: Activations
+    floats: frozenset[str] = frozenset()
+    wide: frozenset[str] = frozenset()
+    token_scaling_below_db: float | None = None
+
+
+def _plan(
+    precision: Precision,
+    statistics: Statistics,
+    activations: Activations,
+    kept: frozenset[str],
+) -> _Plan:
+    inputs = statistics.inputs
+    few = {name for name, watched in inputs.items() if watched.tokens <= FEW_TOKENS}
+    if precision is Precision.W8A16:
+        return _Plan(precision, activations, wide=frozenset(inputs))
+    if precision is Precision.INT8_STATIC:
+        # Queries are multiplied with keys, which have 8 bits.
+        wide = {name for name in few if not is_attention_input(name)} | {"patch"} | kept
+        return _Plan(precision, activations, wide=frozenset(wide))
+    if precision is Precision.INT4:
+        ends = {name for name in inputs if name.startswith(("patch", "head"))}
+        return _Plan(precision, activations, floats=kept | ends)
+    floats = kept | few
     if activations is Activations.PER_TOKEN:
         # A scale per image is no exact grid of pixels, as a static range is, and costs 36 dB.
-        floats.add("patch")
-    threshold = None if activations is Activations.PER_TOKEN else token_scaling_below_db
-    rounding = _Rounding(smoothed, statistics, activations, frozenset(floats), threshold)
-    return rounding.result(precision, _description(activations, exponents, floats))
+        floats |= {"patch"}
+    return _Plan(precision, activations, floats=floats)
 
 
 class _Rounding:
     """Integers for every layer, and the biases that make up for them."""
 
-    def __init__(
-        self,
-        vit: ViT,
-        statistics: Statistics,
-        activations: Activations,
-        floats: frozenset[str],
-        token_scaling_below_db: float | None,
-    ) -> None:
-        self._vit, self._statistics, self._activations = vit, statistics, activations
-        self._floats, self._token_scaling_below_db = floats, token_scaling_below_db
+    def __init__(self, vit: ViT, statistics: Statistics, plan: _Plan) -> None:
+        self._vit, self._statistics, self._plan = vit, statistics, plan
         self._token_scaled: dict[str, float] = {}
         self._weights: dict[str, IntegerWeight] = {}
         self._inputs: dict[str, Range] = {}
         self._predicted: dict[str, float] = {}
         self._factor_of: InputStatistics | None = None
 
-    def result(self, precision: Precision, description: dict[str, str]) -> Quantized:
+    def result(self, description: Mapping[str, str]) -> Quantized:
         """Rounds layer by layer."""
         vit = map_linears(self._vit, self._rounded)
         if self._token_scaled:
             names = ", ".join(self._token_scaled)
-            description |= {"scaled token by token": names}
+            description = {**description, "scaled token by token": names}
         recipe = Recipe(
-            precision,
-            self._weights,
-            self._inputs,
-            self._token_scaled,
-            description,
-            self._predicted,
+            self._plan.precision,
+            weights=self._weights,
+            inputs=self._inputs,
+            token_scaled=self._token_scaled,
+            description=description,
+            predicted_sqnr_db=self._predicted,
         )
         return Quantized(vit, recipe)
 
     def _rounded(self, name: str, layer: Linear) -> Linear:
-        if name in self._floats:
+        if name in self._plan.floats:
             return layer
         watched = self._statistics.inputs[name]
         if self._factor_of is not watched:
@@ -139,12 +205,26 @@ class _Rounding:
             self._inputs[name] = self._range
         if self._floor is not None:
             self._token_scaled[name] = self._floor
-        scale = searched_scale(layer.weight, 127)
-        integers = round_with_feedback(layer.weight, self._factor, scale)
-        weight = self._weights[name] = IntegerWeight(integers, scale)
-        kept = weight.dequantized()
-        missing = watched.mean @ (layer.weight - kept)
+        weight = self._weights[name] = self._integers(layer)
+        missing = watched.mean @ (layer.weight - weight.dequantized())
         return replace(layer, bias=(layer.bias + missing).astype(np.float32))
+
+    def _integers(self, layer: Linear) -> IntegerWeight:
+        if self._plan.precision is not Precision.INT4:
+            scale = searched_scale(layer.weight, 127)
+            return IntegerWeight(round_with_feedback(layer.weight, self._factor, scale), scale)
+        limit, inputs = 7, len(layer.weight)
+        size = _GROUP if inputs % _GROUP == 0 else inputs
+        importance = importance_of_inputs(self._factor)
+        scale = np.stack(
+            [
+                searched_scale(layer.weight[rows], limit, importance[rows])
+                for rows in (slice(start, start + size) for start in range(0, inputs, size))
+            ]
+        )
+        each = np.repeat(scale, size, axis=0)
+        integers = round_with_feedback(layer.weight, self._factor, each, limit=limit)
+        return IntegerWeight(integers, scale, bits=4)
 
     def _name_of_input(self, name: str, watched: InputStatistics) -> str:
         """``k`` for an input that q, k and v share."""
@@ -155,14 +235,20 @@ class _Rounding:
         self, name: str, watched: InputStatistics
     ) -> tuple[Range | None, float | None]:
         """Range and floor of the layer's input, where it has them."""
+        plan = self._plan
         if name == "patch" and self._vit.config.raw_pixels:
-            return PIXELS, None
+            return _WIDE_PIXELS if name in plan.wide else PIXELS, None
+        if name in plan.wide:
+            largest = float(max(watched.high.max(), -watched.low.min())) or 1.0
+            return Range.symmetric(largest * _HEADROOM, 16), None
         covered, floor = None, None
-        if self._activations is Activations.STATIC:
+        if plan.activations is Activations.STATIC:
             covered, error = searched_range(watched)
         else:
-            error = input_error(watched, self._activations)
-        below_db = self._token_scaling_below_db
+            error = input_error(watched, plan.activations)
+        below_db = plan.token_scaling_below_db
+        if plan.activations is Activations.PER_TOKEN:
+            below_db = None
         if below_db is not None and self._statistics.sqnr_db(error) < below_db:
             quotient, least, scaled_error = token_scaled_range(watched)
             if scaled_error < error / 2:
@@ -173,9 +259,7 @@ class _Rounding:
         return covered, floor
 
 
-def _description(
-    activations: Activations, exponents: dict[str, float], floats: set[str]
-) -> dict[str, str]:
+def _description(plan: _Plan, exponents: Mapping[str, float]) -> dict[str, str]:
     moved = sum(exponent > 0 for exponent in exponents.values())
     words = {
         "weights": "int8 per output channel, scale by squared error, rounded with error feedback",
@@ -184,9 +268,25 @@ def _description(
             Activations.PER_TOKEN: "int8 per token, when it runs",
             Activations.PER_TENSOR: "uint8 per tensor, when it runs",
             Activations.STATIC: "uint8, range searched by the predicted error of the logits",
-        }[activations],
+        }[plan.activations],
         "smoothing": f"channels scaled at {moved} of {len(exponents)} inputs",
     }
-    if floats:
-        words["float layers"] = ", ".join(sorted(floats))
+    match plan.precision:
+        case Precision.INT4:
+            words["weights"] = (
+                f"int4 in groups of {_GROUP} inputs, scale by squared error, rounded with error "
+                "feedback"
+            )
+            words["activations"] = "as the runtime takes them: int8 in blocks, or float"
+        case Precision.INT8_STATIC:
+            words["activations"] = (
+                "8 bits where there are products, range searched by the predicted error of the "
+                "logits; 16 bits in the residual stream, norms, shares and logits"
+            )
+        case Precision.W8A16:
+            words["activations"] = "16 bits, symmetric, twice the range that was seen"
+    if plan.floats:
+        words["float layers"] = ", ".join(sorted(plan.floats))
+    if plan.precision is Precision.INT8_STATIC:
+        words["16-bit inputs"] = ", ".join(sorted(plan.wide))
     return words

@@ -75,6 +75,14 @@ def feedback_factor(hessian: Array) -> tuple[npt.NDArray[np.intp], Array]:
     return order, factor
 
 
+def importance_of_inputs(factor: tuple[npt.NDArray[np.intp], Array]) -> Array:
+    """What an error in each input's weights costs when later ones make up for it, ``(inputs,)``."""
+    order, upper = factor
+    importance = np.empty(len(order), np.float32)
+    importance[order] = 1 / np.square(np.diag(upper))
+    return importance
+
+
 def round_with_feedback(
     weight: Array,
     factor: tuple[npt.NDArray[np.intp], Array],

@@ -18,6 +18,7 @@ from vitedge.quantize.ranges import (
     fake_quantized,
     token_scaled_quantized,
 )
+from vitedge.quantize.trace import trace
 from vitedge.vit import Array, Linear, ViT, forward
 
 
@@ -33,6 +34,8 @@ def simulate(
         activations: How inputs without a static range are quantized; for ``STATIC`` they stay
             float.
     """
+    if recipe.tensors:
+        return _simulate_integers(vit, recipe, images)
 
     def quantize_input(name: str, x: Array) -> Array | None:
         if name not in recipe.weights:
@@ -48,6 +51,16 @@ def simulate(
         return dynamically_quantized(x, axes)
 
     return forward(with_integer_weights(vit, recipe), images, quantize_input)
+
+
+def _simulate_integers(vit: ViT, recipe: Recipe, images: npt.NDArray[Any]) -> Array:
+    def made(name: str, x: Array, _narrow: bool) -> Array:
+        return fake_quantized(x, recipe.tensors[name])
+
+    def entering(name: str, x: Array) -> Array:
+        return fake_quantized(x, recipe.inputs[name])
+
+    return trace(with_integer_weights(vit, recipe), images, made, entering)
 
 
 def with_integer_weights(vit: ViT, recipe: Recipe) -> ViT:
