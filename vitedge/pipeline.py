@@ -18,9 +18,11 @@ from vitedge.data import ImageSet
 from vitedge.errors import (
     ConversionError,
     DataError,
+    NotAViTError,
     UsageError,
     missing_package,
 )
+from vitedge.generic import GenericJob, convert_generically
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.progress import Progress, silent
 from vitedge.publication import (
@@ -112,7 +114,19 @@ def convert(
                 jobs[path] = target, precision
     refuse_existing([part for path in jobs for part in files_of(path)], force=options.force)
     progress("reading the model", 0, 1)
-    imported = read_model(source, options.importing)
+    try:
+        imported = read_model(source, options.importing)
+    except NotAViTError as why:
+        job = GenericJob(
+            source,
+            why,
+            list(jobs.values()),
+            options.output,
+            options.batch,
+            options.without,
+            options.importing,
+        )
+        return convert_generically(job, calibration=calibration, progress=progress)
     work = _Work(source, imported, options, calibration, progress)
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
@@ -161,7 +175,12 @@ def import_model(
             raise UsageError(f"'{output}' must end in .keras")
         refuse_existing([output], force=force)
     progress("reading the model", 0, 2)
-    imported = read_model(source, options)
+    try:
+        imported = read_model(source, options)
+    except NotAViTError as error:
+        raise NotAViTError(
+            f"'{source}' is no Vision Transformer: {error}; `vitedge convert` takes it as it is"
+        ) from error
     if output is not None:
         progress(f"writing {output.name}", 1, 2)
         write_keras(imported.vit, output)

@@ -7,7 +7,7 @@ from pathlib import Path
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.overrides import with_options
 from vitedge.lift import lift
-from vitedge.lift.keras_files import SAVED_MODEL, keras_config, open_keras, open_saved_model
+from vitedge.lift.keras_files import SAVED_MODEL, keras_config, open_model
 
 
 class LiftedKerasImporter:
@@ -22,16 +22,13 @@ class LiftedKerasImporter:
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Loads, traces and lifts."""
-        if path.is_dir():
-            probe = open_saved_model(path, image_size=options.image_size)
-        else:
-            probe = open_keras(
-                path,
-                custom_objects=options.custom_objects,
-                trust=options.trust,
-                image_size=options.image_size,
-            )
-        lifted = lift(probe, mean=options.mean, std=options.std)
+        loaded = open_model(
+            path,
+            custom_objects=options.custom_objects,
+            trust=options.trust,
+            image_size=options.image_size,
+        )
+        lifted = lift(loaded.probe(), mean=options.mean, std=options.std)
         return Imported(with_options(lifted.vit, options), str(lifted))
 
 

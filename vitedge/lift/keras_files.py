@@ -1,17 +1,18 @@
-"""Opens Keras models and SavedModels for lifting."""
+"""Opens Keras models and SavedModels, whoever wrote them."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitedge.chatter import quiet
-from vitedge.errors import ModelError, UnavailableError, missing_package
+from vitedge.errors import ModelError, UnavailableError, first_line, missing_package
 from vitedge.lift.keras_safety import inspect_config, load_custom_objects
 from vitedge.lift.tensorflow_probe import TensorFlowProbe
 
@@ -63,14 +64,74 @@ def _hdf5_config(path: Path) -> KerasConfig:
     return KerasConfig(json.loads(text(config)), text(version))
 
 
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, as a function that TensorFlow can trace.
+
+    Attributes:
+        logits: Maps images ``(N, *image_shape)`` to logits ``(N, classes)``.
+        image_shape: Shape of one image.
+        batch: The only batch size it takes, or None.
+        dtype: TensorFlow's name of the input's type.
+        parameters: Number of weights.
+    """
+
+    logits: Callable[[Any], Any]
+    image_shape: tuple[int, int, int]
+    batch: int | None
+    dtype: str
+    parameters: int
+
+    def probe(self) -> TensorFlowProbe:
+        """Traces the model.
+
+        Raises:
+            ModelError: TensorFlow cannot.
+        """
+        first: Exception | None = None
+        for size in dict.fromkeys([self.batch, self.batch or 1]):
+            try:
+                return TensorFlowProbe(self.logits, self.image_shape, size, self.dtype)
+            except (TypeError, ValueError, AttributeError) as error:
+                # Layers that read the batch size off `inputs.shape` need a fixed one.
+                first = first or error
+        assert first is not None
+        raise ModelError(f"TensorFlow cannot trace the model: {first_line(first)}") from first
+
+
+def open_model(
+    path: Path,
+    *,
+    custom_objects: Sequence[str] = (),
+    trust: bool = False,
+    image_size: tuple[int, int] | None = None,
+) -> LoadedModel:
+    """Loads a SavedModel's folder, a ``.keras`` or an ``.h5`` file.
+
+    Args:
+        path: The file or folder.
+        custom_objects: ``module:name`` of the user's layers.
+        trust: Code inside the file may run.
+        image_size: Height and width, where the model leaves them open.
+
+    Raises:
+        ModelError: It is damaged, needs code that was not given, or is no image model.
+        UsageError: A custom object cannot be imported.
+        UnavailableError: Keras is missing, or runs on another backend than TensorFlow.
+    """
+    if path.is_dir():
+        return open_saved_model(path, image_size=image_size)
+    return open_keras(path, custom_objects=custom_objects, trust=trust, image_size=image_size)
+
+
 def open_keras(
     path: Path,
     *,
     custom_objects: Sequence[str] = (),
     trust: bool = False,
     image_size: tuple[int, int] | None = None,
-) -> TensorFlowProbe:
-    """Loads and traces a ``.keras`` or ``.h5`` model.
+) -> LoadedModel:
+    """Loads a ``.keras`` or ``.h5`` model.
 
     Args:
         path: The file.
@@ -98,13 +159,14 @@ def open_keras(
         except Exception as error:  # a layer may raise anything
             failure = failure or error
         else:
-            return probe_keras(model, image_size=image_size)
+            return _loaded(model, image_size)
     if old and importlib.util.find_spec("tf_keras") is None:
         named = f" (its layer '{findings.keras_2[0]}')" if findings.keras_2 else ""
         raise ModelError(
             f"'{path}' is of Keras 2, and Keras 3 cannot load it{named}; run: pip install tf-keras"
         ) from failure
-    reason = str(failure).strip().partition("\n")[0]
+    assert failure is not None
+    reason = first_line(failure)
     hint = "; where you can, save it as .keras" if path.suffix == ".h5" else ""
     raise ModelError(f"Keras cannot load '{path}': {reason}{hint}") from failure
 
@@ -127,27 +189,19 @@ def _libraries(config: KerasConfig, *, keras_2_only: bool) -> list[Any]:
     return libraries
 
 
-def probe_keras(model: Any, *, image_size: tuple[int, int] | None = None) -> TensorFlowProbe:
-    """Traces a loaded Keras model.
-
-    Raises:
-        ModelError: It does not map one image to logits.
-    """
+def _loaded(model: Any, image_size: tuple[int, int] | None) -> LoadedModel:
+    """A Keras model, once it is sure that it maps one image to logits."""
     shape, dtype = _input(model)
     batch, sizes = _sizes("the model", shape, image_size)
 
     def logits(image: Any) -> Any:
         return select_logits(model(image, training=False))
 
-    first: Exception | None = None
-    for size in dict.fromkeys([batch, batch or 1]):
-        try:
-            return TensorFlowProbe(logits, sizes, size, dtype)
-        except (TypeError, ValueError, AttributeError) as error:
-            # Layers that read the batch size off `inputs.shape` need a fixed one.
-            first = first or error
-    reason = str(first).strip().partition("\n")[0]
-    raise ModelError(f"TensorFlow cannot trace the model: {reason}") from first
+    return LoadedModel(logits, sizes, batch, dtype, _count(model.weights))
+
+
+def _count(variables: Sequence[Any]) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def _sizes(
@@ -199,7 +253,7 @@ def select_logits(result: Any) -> Any:
     return flat[0]
 
 
-def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -> TensorFlowProbe:
+def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -> LoadedModel:
     """Loads the graph of a SavedModel; its Python code, if any, is not part of it.
 
     Args:
@@ -218,17 +272,19 @@ def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]
     except Exception as error:  # TensorFlow raises its own kinds and KeyError
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"'{path}' holds no SavedModel that can be served: {reason}") from error
+        raise ModelError(
+            f"'{path}' holds no SavedModel that can be served: {first_line(error)}"
+        ) from error
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
         raise ModelError(f"'{path}' takes {len(inputs)} inputs; one, the image, is needed")
     ((name, specification),) = inputs.items()
     shape = specification.shape.as_list() if specification.shape.rank is not None else []
     batch, sizes = _sizes(f"'{path}'", shape, image_size)
-    return TensorFlowProbe(
+    return LoadedModel(
         lambda image: select_logits(signature(**{name: image})),
         sizes,
         batch,
         specification.dtype.name,
+        _count(signature.variables),
     )

@@ -97,6 +97,15 @@ def add_logits(path: Path, model: onnx.ModelProto) -> str:
     raise ModelError(f"'{path}' has the outputs {names}; which one holds the logits?")
 
 
+def count_weights(model: onnx.ModelProto) -> int:
+    """Number of floating-point constants."""
+    import onnx
+
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+    items = [item for item in model.graph.initializer if item.data_type in floats]
+    return int(sum(np.prod(item.dims) for item in items))
+
+
 def without_weights(
     model: onnx.ModelProto,
 ) -> tuple[onnx.ModelProto, dict[str, npt.NDArray[Any]]]:

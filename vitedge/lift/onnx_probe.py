@@ -19,6 +19,7 @@ from vitedge.errors import ModelError
 from vitedge.lift.graph import Graph, Kind, Node
 from vitedge.lift.onnx_files import (
     add_logits,
+    count_weights,
     element_types,
     image_of,
     load_onnx,
@@ -57,6 +58,9 @@ class OnnxProbe:
         path: The file.
         image_size: Height and width, where the model leaves them open.
 
+    Attributes:
+        parameters: Number of weights.
+
     Raises:
         ModelError: The file is damaged, or it does not map one image to logits.
         UnavailableError: onnx or ONNX Runtime is missing.
@@ -66,6 +70,7 @@ class OnnxProbe:
         model = load_onnx(path)
         image = image_of(path, model)
         output = add_logits(path, model)
+        self.parameters = count_weights(model)
         self._skeleton, self._weights = without_weights(model)
         del model
         nodes = self._skeleton.graph.node

@@ -1,0 +1,104 @@
+"""What the generic path needs of a source: graphs that take raw pixels and give logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from vitedge.chatter import overheard
+from vitedge.errors import ConversionError, first_line, missing_package
+from vitedge.lift import Probe
+from vitedge.lift.graph import Graph, Kind
+from vitedge.lift.input_range import InputRange
+
+PIXELS, LOGITS = "pixels", "logits"
+"""What every artefact calls its input and its output."""
+
+
+class Network(Protocol):
+    """A source as each format's own converter takes it.
+
+    Every graph maps ``pixels`` ``(batch, H, W, C)``, float32 0..255, to ``logits``
+    ``(batch, classes)``; its shapes are constant, and normalisation lies inside.
+    """
+
+    @property
+    def probe(self) -> Probe:
+        """The source in its own engine."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        ...
+
+    def to_tensorflow(self, taken: InputRange, batch: int) -> Any:
+        """A ``GraphDef`` without variables.
+
+        Raises:
+            ConversionError: This kind of source cannot become one, or not at this batch size.
+        """
+        ...
+
+    def to_onnx(self, taken: InputRange, batch: int) -> Any:
+        """An ``onnx.ModelProto``.
+
+        Raises:
+            ConversionError: ONNX cannot express the model, or not at this batch size.
+        """
+        ...
+
+    def to_openvino(self, taken: InputRange, batch: int) -> Any:
+        """An ``openvino.Model``.
+
+        Raises:
+            ConversionError: OpenVINO cannot express the model, or not at this batch size.
+        """
+        ...
+
+
+def softmax_at_end(graph: Graph) -> str | None:
+    """The tensor that a final softmax reads, or None when the model gives logits.
+
+    An artefact gives logits; whoever shows them takes the softmax, and taking it twice would make
+    every answer look unsure.
+    """
+    tensor = graph.output
+    while tensor != graph.image:
+        node = graph.producer(tensor)
+        live = graph.live_inputs(node)
+        if node.op == "Softmax":
+            return live[0]
+        if node.kind is not Kind.MOVE or len(live) != 1:
+            return None
+        tensor = live[0]
+    return None
+
+
+def has_attention(graph: Graph) -> bool:
+    """Whether the model multiplies two tensors that both depend on the image."""
+    return any(graph.is_bilinear(node) for node in graph.live_nodes)
+
+
+def read_into_openvino(read: Callable[[Any], Any]) -> Any:
+    """What one of OpenVINO's frontends makes of a model, with our names.
+
+    Args:
+        read: Given the module ``openvino``, returns an ``openvino.Model``.
+
+    Raises:
+        ConversionError: The frontend cannot read the model.
+        UnavailableError: OpenVINO is missing.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise missing_package("openvino", "convert") from error
+    try:
+        with overheard():
+            model = read(openvino)
+    except Exception as error:  # each frontend raises its own kinds
+        raise ConversionError(f"OpenVINO cannot convert the model: {first_line(error)}") from error
+    model.inputs[0].get_tensor().set_names({PIXELS})
+    model.outputs[0].get_tensor().set_names({LOGITS})
+    return model
