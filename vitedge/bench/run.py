@@ -54,8 +54,8 @@ class BenchOptions:
         runs: Timed inferences of each row; None means a hundred at least, up to a thousand while
             they are quick, fewer only when they take over a minute.
         timeout_seconds: How long a worker may stay silent before it counts as hung.
-        interleave: Measure the artefacts of a target in turns and report ratios pair by pair;
-            all of them are in memory at once.
+        interleave: Measure the artefacts of a device in turns, whatever their runtimes, and report
+            ratios pair by pair; all of them are in memory at once.
         sustained_minutes: Keep each row running so long, to see how its latency drifts.
         throughput: Measure sessions in parallel as well.
         resume: Folder that keeps logits, so that a bench that was interrupted goes on where it
@@ -127,12 +127,13 @@ def run_bench(
             )
         bench = _Bench(options, threads, images, on_step)
         trials = bench.run(candidates)
+        used = None if images is None else images.used_by(trials)
     found = ratios(trials) if options.interleave else {}
     rows = judge(tuple(row_of(trial, found.get(position)) for position, trial in enumerate(trials)))
     return Report(
         environment=environment,
         rows=rows,
-        data=None if images is None else images.used_by(trials),
+        data=used,
         reference=_name(reference),
         thumbnails={} if images is None else images.thumbnails(rows),
     )
@@ -178,10 +179,10 @@ class _Bench:
     def _groups(self, candidates: Sequence[Candidate]) -> list[list[Candidate]]:
         if not self.options.interleave:
             return [[candidate] for candidate in candidates]
-        by_target: dict[Target, list[Candidate]] = {}
+        by_device: dict[str, list[Candidate]] = {}
         for candidate in candidates:
-            by_target.setdefault(candidate.target, []).append(candidate)
-        return list(by_target.values())
+            by_device.setdefault(candidate.target.device, []).append(candidate)
+        return list(by_device.values())
 
     def _try_together(self, tellers: dict[Candidate, _Teller]) -> list[Trial]:
         trials: list[Trial] = []
