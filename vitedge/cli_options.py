@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from vitedge.errors import UsageError
-from vitedge.spec import Activation, Interpolation
+from vitedge.spec import Activation, Interpolation, Target
 
 if TYPE_CHECKING:
     from vitedge.importers import ImportOptions
@@ -127,6 +127,18 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
         std=_numbers(values.pop("std"), "--std"),
         **values,
     )
+
+
+def read_targets(texts: Iterable[str]) -> tuple[Target, ...]:
+    """Targets in words, such as ``tflite-cpu``.
+
+    Raises:
+        UsageError: A text is none.
+    """
+    try:
+        return tuple(Target.parse(text) for text in texts)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:

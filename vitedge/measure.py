@@ -12,12 +12,17 @@ from vitedge.bench.candidates import probe
 from vitedge.bench.csv_table import render_csv
 from vitedge.bench.markdown_table import render_markdown
 from vitedge.bench.messages import Probed
-from vitedge.bench.reference import ArtifactReference, Reference, reference_from_vit
+from vitedge.bench.reference import (
+    ArtifactReference,
+    ModelReference,
+    Reference,
+    reference_from_vit,
+)
 from vitedge.bench.results import Report
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.data import ImageSet, open_images
 from vitedge.errors import DataError, ModelError, UsageError
-from vitedge.importers import read_model
+from vitedge.importers import ImportOptions, read_model
 from vitedge.progress import Progress, silent
 from vitedge.report import render_html
 from vitedge.runtimes import runtimes, targets
@@ -61,7 +66,7 @@ def measure(request: Request, *, progress: Progress = silent) -> Report:
         class_names = _class_names(artifacts)
         data = None if request.data is None else open_images(request.data, class_names)
         if data is not None and not class_names:
-            _refuse_named_classes(data)
+            refuse_named_classes(data)
     else:
         artifacts, data = builtin.artifacts(), builtin.images()
     return run_bench(
@@ -121,11 +126,20 @@ def open_reference(path: Path) -> Reference:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
         name = next(known.name for known in runtimes() if known.format is metadata.format)
         return ArtifactReference(path, Target(name, "cpu"))
-    return reference_from_vit(read_model(path).vit, path.name)
+    return open_model(path)
 
 
-def _refuse_named_classes(data: ImageSet) -> None:
-    """Names say nothing about the classes of a model that has none; indices do."""
+def open_model(path: Path, importing: ImportOptions | None = None) -> ModelReference:
+    """A model to compare logits with."""
+    return reference_from_vit(read_model(path, importing or ImportOptions()).vit, path.name)
+
+
+def refuse_named_classes(data: ImageSet) -> None:
+    """Names say nothing about the classes of a model that has none; indices do.
+
+    Raises:
+        DataError: The set names its classes.
+    """
     indices = tuple(str(index) for index in range(len(data.class_names)))
     if data.class_names != indices:
         raise DataError(

@@ -11,6 +11,7 @@ from vitedge.bench.messages import Probed
 from vitedge.bench.results import Report
 from vitedge.bench.table import notes, render_table
 from vitedge.inspection import Inspection
+from vitedge.pick.run import Picked
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Target
 
@@ -21,6 +22,40 @@ def print_report(report: Report) -> None:
     console.print(render_table(report, console.width))
     for note in notes(report):
         console.print(note, style="dim", highlight=False, markup=False)
+
+
+def print_pick(picked: Picked) -> None:
+    """What could be shipped, what could not, and the choice in words with its command."""
+    console = Console()
+    choice, summary = picked.choice, picked.report.pick
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "artefact", "target"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("p50 ms", "MB", "top-1 %", "lost (95 %)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("budget", overflow="fold")
+    for each in choice.contenders:
+        row, drop = each.row, each.drop
+        lost = f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})"
+        table.add_row(
+            "front" if each.on_front else "",
+            *(row.artifact, str(row.target)),
+            *(f"{each.latency_ms:#.3g}", f"{row.size_mb:#.3g}"),
+            *("" if row.accuracy is None else f"{row.accuracy.top1:.1f}", lost),
+            "; ".join(miss.words for miss in each.misses) or "within",
+            style="bold" if each is choice.best else None,
+        )
+    if choice.contenders:
+        console.print(table, highlight=False, markup=False)
+    for note in notes(picked.report):
+        console.print(note, style="dim", highlight=False, markup=False)
+    for name, reason in picked.refused.items():
+        console.print(f"{name}: not made: {reason}", style="dim", highlight=False, markup=False)
+    if summary is not None:
+        console.print(f"\n{summary.words}", highlight=False, markup=False)
+        if summary.command:
+            # A command is to be copied: no line break inside it.
+            console.print(f"\n{summary.command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_targets(found: Mapping[Target, Probed]) -> None:

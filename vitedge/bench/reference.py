@@ -31,6 +31,7 @@ class ModelReference:
         name: What to call it.
         preprocessing: Its images.
         logits: uint8 pixels ``(N, H, W, C)`` to float32 logits ``(N, classes)``.
+        labels: Name of each class, or empty.
         sha256: Digest of what it computes, by which an interrupted bench finds its logits again;
             empty means that they are computed anew.
     """
@@ -38,6 +39,7 @@ class ModelReference:
     name: str
     preprocessing: Preprocessing
     logits: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+    labels: tuple[str, ...] = ()
     sha256: str = ""
 
 
@@ -63,7 +65,9 @@ def reference_from_vit(vit: ViT, name: str) -> ModelReference:
     for array_name, array in vit.named_arrays():
         digest.update(array_name.encode())
         digest.update(array.tobytes())
-    return ModelReference(name, vit.preprocessing, partial(forward, vit), digest.hexdigest())
+    return ModelReference(
+        name, vit.preprocessing, partial(forward, vit), vit.labels, digest.hexdigest()
+    )
 
 
 def run_model(

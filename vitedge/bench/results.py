@@ -300,6 +300,33 @@ class DataUsed:
 
 
 @dataclass(frozen=True)
+class Pick:
+    """Which artefact of the report to ship.
+
+    Attributes:
+        artifact: Its path, or None when none ran as it should.
+        target: Where it was measured.
+        meets_budget: Whether it is within the budget, or only the nearest to it.
+        words: What it costs, why it was chosen, and how sure that is.
+        command: What makes it again; empty when there is none.
+        max_drop: Budget: top-1 that may be lost, in percentage points.
+        max_latency_ms: Budget: median latency, or None.
+        max_size_mb: Budget: size, or None.
+        front: Artefacts, with their targets, that no other beats in accuracy, latency and size.
+    """
+
+    artifact: str | None
+    target: str | None
+    meets_budget: bool
+    words: str
+    command: str
+    max_drop: float
+    max_latency_ms: float | None
+    max_size_mb: float | None
+    front: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything one bench found.
 
@@ -310,6 +337,7 @@ class Report:
         reference: Name of what the logits were compared with, or None.
         command: The command line that made it, or empty.
         thumbnails: Small JPEGs as ``data:`` addresses, by name, of images that some row flips.
+        pick: Which of the rows to ship, when that was asked.
     """
 
     environment: Environment
@@ -318,6 +346,7 @@ class Report:
     reference: str | None = None
     command: str = ""
     thumbnails: Mapping[str, str] = field(default_factory=dict)
+    pick: Pick | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``environment`` and ``rows`` are the parts to rely on."""
@@ -326,6 +355,7 @@ class Report:
             "environment": asdict(self.environment),
             "data": None if self.data is None else asdict(self.data),
             "reference": self.reference,
+            "pick": None if self.pick is None else asdict(self.pick),
             "thumbnails": dict(self.thumbnails),
             "rows": [row.to_dict() for row in self.rows],
         }

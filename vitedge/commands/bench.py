@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from vitedge.cli_options import PATH, force_option
+from vitedge.cli_options import PATH, force_option, read_targets
 from vitedge.cli_output import command_line
-from vitedge.errors import UsageError, VitedgeError
-from vitedge.spec import Target
+from vitedge.errors import VitedgeError
 
 # Statuses of a bench that a script must notice. UNAVAILABLE is an answer, SLOWER a finding.
 _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
@@ -80,7 +79,7 @@ def bench(
     refuse_existing([path for path in files.values() if path is not None], force=force)
     request = Request(
         artifacts=artifacts,
-        targets=tuple(_target(text) for text in wanted),
+        targets=read_targets(wanted),
         data=data,
         reference=reference,
         options=BenchOptions(
@@ -104,13 +103,6 @@ def bench(
         raise VitedgeError(f"{len(failed)} of {len(report.rows)} rows failed")
     if all(row.load_ms is None for row in report.rows):
         raise VitedgeError("nothing could be run")
-
-
-def _target(text: str) -> Target:
-    try:
-        return Target.parse(text)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 PLUGIN = bench

@@ -1,0 +1,168 @@
+"""Makes what is plausible, measures it in turns, and chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vitedge.bench.results import Pick, Report
+from vitedge.bench.run import BenchOptions, run_bench
+from vitedge.cifar import Part
+from vitedge.converters import converters
+from vitedge.data import ImageSet, open_images
+from vitedge.errors import ConversionError, UnavailableError
+from vitedge.importers import ImportOptions
+from vitedge.measure import open_model, probe_targets, refuse_named_classes, step_shower
+from vitedge.pick.choice import Budget, Choice, choose
+from vitedge.pick.overlap import refuse_overlap
+from vitedge.pick.words import in_words
+from vitedge.pipeline import ConvertOptions, convert
+from vitedge.progress import Progress, silent
+from vitedge.runtimes import Readiness, runtime_for
+from vitedge.spec import Format, Precision, Target
+
+
+@dataclass(frozen=True)
+class PickRequest:
+    """What a person wants to ship.
+
+    Attributes:
+        model: Any model that an importer reads.
+        data: Images to measure accuracy on.
+        budget: What the artefact may cost.
+        targets: Where it shall run; empty means every target that is ready here.
+        calibration: Other images to measure activation ranges on; None means synthetic ones.
+        output: Folder for the artefacts.
+        force: Existing artefacts may be overwritten.
+        importing: How to read the model.
+        bench: How to measure; always in turns.
+    """
+
+    model: Path
+    data: Path
+    budget: Budget
+    targets: tuple[Target, ...] = ()
+    calibration: Path | None = None
+    output: Path = field(default_factory=Path)
+    force: bool = False
+    importing: ImportOptions = field(default_factory=ImportOptions)
+    bench: BenchOptions = field(default_factory=BenchOptions)
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What came of it.
+
+    Attributes:
+        report: The bench of all artefacts, with the pick in it.
+        choice: The artefact, and the others.
+        refused: Why an artefact could not be made, by its file name.
+    """
+
+    report: Report
+    choice: Choice
+    refused: dict[str, str]
+
+
+def pick(
+    request: PickRequest,
+    *,
+    reproduce: Callable[[Precision, Format], str],
+    progress: Progress = silent,
+) -> Picked:
+    """Converts a model in every precision that the targets' formats have, measures, chooses.
+
+    An artefact that cannot be made, or does not run, is no contender; the others still are.
+
+    Args:
+        request: What is wanted.
+        reproduce: The command that makes one artefact of the model again.
+        progress: Told how far things are.
+
+    Raises:
+        UsageError: An output exists, or a target is unknown.
+        ModelError: The model cannot be read.
+        DataError: Images are unusable, or some are in both sets.
+        ConversionError: None of the artefacts can be made.
+        UnavailableError: No target is ready here.
+    """
+    targets = request.targets or _ready_targets()
+    formats = tuple(dict.fromkeys(runtime_for(target).format for target in targets))
+    progress("reading the model", 0, 1)
+    model = open_model(request.model, request.importing)
+    data = open_images(request.data, model.labels)
+    if not model.labels:
+        refuse_named_classes(data)
+    calibration = _open_calibration(request.calibration, data)
+    refused: dict[str, str] = {}
+
+    def refuse(path: Path, error: ConversionError) -> None:
+        refused[path.name] = str(error)
+
+    written = convert(
+        request.model,
+        ConvertOptions(
+            formats=formats,
+            precisions=_precisions_of(formats),
+            output=request.output,
+            force=request.force,
+            importing=request.importing,
+        ),
+        calibration=calibration,
+        progress=progress,
+        on_refusal=refuse,
+    )
+    if not written:
+        raise ConversionError("; ".join(refused.values()))
+    report = run_bench(
+        [each.path for each in written],
+        targets,
+        data=data,
+        reference=model,
+        options=replace(request.bench, interleave=True),
+        on_step=step_shower(progress),
+    )
+    choice = choose(report.rows, request.budget)
+    summary = _summary(choice, reproduce)
+    return Picked(replace(report, pick=summary), choice, refused)
+
+
+def _ready_targets() -> tuple[Target, ...]:
+    probed = probe_targets()
+    ready = [target for target, state in probed.items() if state.readiness == Readiness.READY]
+    if not ready:
+        remedies = {state.remedy for state in probed.values() if state.remedy}
+        raise UnavailableError("no target is ready here", " or ".join(sorted(remedies)))
+    return tuple(ready)
+
+
+def _precisions_of(formats: tuple[Format, ...]) -> tuple[Precision, ...]:
+    offered = [each.precisions for each in converters() if each.format in formats]
+    return tuple(each for each in Precision if any(each in found for found in offered))
+
+
+def _open_calibration(path: Path | None, evaluation: ImageSet) -> ImageSet | None:
+    if path is None:
+        return None
+    calibration = open_images(path, part=Part.TRAINING)
+    refuse_overlap(calibration, evaluation)
+    return calibration
+
+
+def _summary(choice: Choice, reproduce: Callable[[Precision, Format], str]) -> Pick:
+    best = choice.best
+    command = ""
+    if best is not None and best.row.precision is not None:
+        command = reproduce(best.row.precision, best.row.format)
+    return Pick(
+        artifact=None if best is None else best.row.artifact,
+        target=None if best is None else str(best.row.target),
+        meets_budget=choice.meets_budget,
+        words=in_words(choice),
+        command=command,
+        max_drop=choice.budget.max_drop,
+        max_latency_ms=choice.budget.max_latency_ms,
+        max_size_mb=choice.budget.max_size_mb,
+        front=tuple(str(each) for each in choice.contenders if each.on_front),
+    )
