@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from vitedge.bench.results import Drop
 from vitedge.pick.choice import Choice, Contender
 
@@ -43,8 +41,7 @@ def how_sure(drop: Drop, limit: float) -> str:
         return f"{words}."
     # The interval narrows with the square root of the number of images.
     needed = drop.n * ((drop.high - drop.points) / spare) ** 2
-    digits = 10 ** (math.floor(math.log10(needed)) - 1)
-    return f"{words}; about {math.ceil(needed / digits) * digits:,} would."
+    return f"{words}; about {float(f'{needed:.2g}'):,.0f} would."
 
 
 def _numbers(contender: Contender) -> str:
