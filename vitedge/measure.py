@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vitedge import builtin
 from vitedge.artifact import format_of, read_metadata
-from vitedge.bench.candidates import probe
+from vitedge.bench.candidates import probe_all
 from vitedge.bench.csv_table import render_csv
 from vitedge.bench.markdown_table import render_markdown
 from vitedge.bench.messages import Probed
@@ -162,7 +162,7 @@ def _class_names(artifacts: tuple[Path, ...]) -> tuple[str, ...]:
 
 def probe_targets() -> dict[Target, Probed]:
     """Whether each target can run here, each asked in a process of its own."""
-    return {target: probe(target, _PROBE_SECONDS) for target in targets()}
+    return probe_all(targets(), _PROBE_SECONDS)
 
 
 def write_reports(report: Report, files: Mapping[str, Path | None]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -77,7 +79,7 @@ def find_candidates(
             f"none of {', '.join(map(str, readers))} reads "
             f"{' or '.join(sorted({found.suffix for found in formats.values()})) or 'no artefact'}"
         )
-    probed = {target: probe(target, timeout_seconds) for target in needed}
+    probed = probe_all(needed, timeout_seconds)
     found: list[Candidate] = []
     for path in unique:
         metadata, fault = _metadata_of(path)
@@ -100,6 +102,18 @@ def probe(target: Target, timeout_seconds: float) -> Probed:
             return worker.ask(Probe(str(target)), Probed)
         except WorkerError as error:
             return Probed(Readiness.MISSING, error.message, "")
+
+
+def probe_all(wanted: Iterable[Target], timeout_seconds: float) -> dict[Target, Probed]:
+    """Asks about several targets at once: each is mostly an engine's import.
+
+    Raises:
+        UsageError: No runtime knows one of the targets.
+    """
+    order = list(wanted)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        states = pool.map(lambda target: probe(target, timeout_seconds), order)
+        return dict(zip(order, states, strict=True))
 
 
 def _ready(fitting: list[Target], probed: dict[Target, Probed]) -> list[Target]:

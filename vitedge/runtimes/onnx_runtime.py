@@ -130,7 +130,8 @@ def _refusal(path: Path, device: str, start: Callable[..., Any], error: Exceptio
         return refused
     names = ", ".join(f"{node.op_type} '{node.name}'" for node in left[:3])
     more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-    return PlacementError(f"{len(left)} nodes of '{path}' cannot run on {device}: {names}{more}")
+    count = f"{len(left)} node{'s' if len(left) > 1 else ''}"
+    return PlacementError(f"{count} of '{path}' cannot run on {device}: {names}{more}")
 
 
 class OnnxSession:
