@@ -138,3 +138,13 @@ def _reshape(model: TFLiteModel, x: int, shape: tuple[int, ...], name: str) -> i
     return model.operator(
         "RESHAPE", [x, model.constant(f"{name}/shape", wanted)], shape, name=name, options=options
     )
+
+
+def save_small_images(folder: Path, n: int = 6) -> Path:
+    """``small_images`` as files in one folder, for the command line."""
+    from PIL import Image
+
+    folder.mkdir()
+    for sample in small_images(n).samples:
+        Image.fromarray(np.asarray(sample.image)).save(folder / f"{sample.name}.png")
+    return folder

@@ -6,6 +6,7 @@ It lies in ``.targets`` beside the tests, so that a second run starts at once.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import platform
 import subprocess
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +115,22 @@ def _lock(name: str) -> Iterator[None]:
         yield
 
 
-def environment_for(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """The variables with which another Python runs this checkout."""
-    return os.environ | {"PYTHONPATH": str(ROOT)} | (extra or {})
+def run_python(python: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs a Python that sees this checkout."""
+    return subprocess.run(
+        [str(python), *(str(argument) for argument in arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def bench_there(python: Path, artifact: Path, target: str, *options: str | Path) -> dict[str, Any]:
+    """The row of an artefact, by the command line of the Python that has the target."""
+    bench = ("-m", "vitedge", "bench", artifact, "--target", target)
+    ended = run_python(python, *bench, "--threads", "1", "--json", "-", *options)
+    assert ended.stdout, ended.stderr
+    row: dict[str, Any]
+    (row,) = json.loads(ended.stdout)["rows"]
+    return row

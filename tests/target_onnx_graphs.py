@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitedge.artifact import METADATA_KEY, Metadata, Source
+from vitedge.preprocess import Preprocessing
+from vitedge.spec import Format, Precision
+
 _HEADER = '<ir_version: 8, opset_import: ["" : 13]>\n'
 _TAKES_AND_GIVES = "(float[1,8,8,3] pixels) => (float[1,3] logits)"
 _MEANS = "means = ReduceMean <axes=[1,2], keepdims=0> (pixels)"
@@ -24,10 +28,19 @@ ENDLESS = (
 
 
 def save_graph(path: Path, body: str) -> Path:
-    """Writes a graph in ONNX's text form."""
+    """Writes a graph in ONNX's text form as a float32 artefact."""
     import onnx
 
     constants = "<int64 trips = {1000000000000}, bool go = {1}>" if body is ENDLESS else ""
     text = f"{_HEADER}graph {_TAKES_AND_GIVES} {constants} {{ {body} }}"
-    onnx.save(onnx.parser.parse_model(text), str(path))
+    model = onnx.parser.parse_model(text)
+    metadata = Metadata(
+        format=Format.ONNX,
+        precision=Precision.FP32,
+        labels=("red", "green", "blue"),
+        preprocessing=Preprocessing(size=(8, 8)),
+        source=Source("by hand", "0" * 64, "by hand"),
+    )
+    onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
+    onnx.save(model, str(path))
     return path
