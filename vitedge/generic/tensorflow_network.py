@@ -28,6 +28,10 @@ _OPSET = 18
 # What may stand between a softmax and the end without changing a value.
 _MOVES = frozenset(["Identity", "Cast", "Reshape", "Squeeze"])
 
+# tf2onnx tries all permutations of an einsum's axes, for up to half a minute, and still leaves
+# products that no quantizer recognises; `einsums_as_products` knows them by their shapes.
+_HIDDEN_EINSUM = "HiddenEinsum"
+
 _FOLDING = ("constfold", "function", "constfold", "dependency")
 """Grappler's passes that inline functions and compute what depends on shapes only."""
 
@@ -39,6 +43,7 @@ class TensorFlowNetwork:
         self._loaded = loaded
         self.parameters = loaded.parameters
         self._frozen: tuple[InputRange, int, Any] | None = None
+        self._exported: tuple[InputRange, int, Any] | None = None
 
     @cached_property
     def probe(self) -> TensorFlowProbe:
@@ -52,12 +57,14 @@ class TensorFlowNetwork:
         return self._frozen[2]
 
     def to_onnx(self, taken: InputRange, batch: int) -> Any:
-        """See ``Network``; tf2onnx, and what it leaves undone."""
+        """See ``Network``; by tf2onnx, once, with what it leaves undone."""
         try:
             with quiet():
                 import tf2onnx
         except ImportError as error:
             raise missing_package("tf2onnx", "generic") from error
+        if self._exported is not None and self._exported[:2] == (taken, batch):
+            return self._exported[2]
         definition = self.to_tensorflow(taken, batch)
         try:
             with overheard():  # operators that it does not know; `mended` names those that remain
@@ -66,14 +73,18 @@ class TensorFlowNetwork:
                     opset=_OPSET,
                     input_names=[f"{PIXELS}:0"],
                     output_names=[f"{LOGITS}:0"],
-                    custom_op_handlers={"Einsum": (_as_it_is, [])},
+                    custom_op_handlers={"Einsum": (_hide, [])},
                 )
         except Exception as error:  # tf2onnx raises whatever its handlers do
             raise ConversionError(
                 f"tf2onnx cannot convert the model: {first_line(error)}"
             ) from error
         rename(model.graph, {f"{PIXELS}:0": PIXELS, f"{LOGITS}:0": LOGITS})
-        return mended(model)
+        for node in model.graph.node:
+            if node.op_type == _HIDDEN_EINSUM:
+                node.op_type = "Einsum"
+        self._exported = (taken, batch, mended(model))
+        return self._exported[2]
 
     def to_openvino(self, taken: InputRange, batch: int) -> Any:
         """See ``Network``; OpenVINO's TensorFlow frontend."""
@@ -147,6 +158,9 @@ def _folded(definition: Any) -> Any:
         raise ConversionError(f"TensorFlow cannot fold the model: {first_line(error)}") from error
 
 
-def _as_it_is(_context: Any, node: Any, _name: str, _arguments: Any) -> Any:
-    """Leaves an einsum to ``as_products``: tf2onnx takes half a minute over some of them."""
+def _hide(_context: Any, node: Any, _name: str, _arguments: Any) -> Any:
+    """Keeps tf2onnx's optimizer off an einsum."""
+    node.type = _HIDDEN_EINSUM
+    for name in set(node.attr) - {"equation"}:  # TensorFlow's own
+        del node.attr[name]
     return node

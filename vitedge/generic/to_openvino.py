@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,8 @@ def openvino_candidates(
 
 def _quantized(network: Any, attends: bool, batch: int, images: CalibrationImages) -> Any:
     try:
-        import nncf
+        with redirect_stdout(io.StringIO()):  # it logs there, and so it does with its bars below
+            import nncf
         from nncf.quantization.advanced_parameters import (
             AdvancedQuantizationParameters,
             AdvancedSmoothQuantParameters,
@@ -70,7 +73,7 @@ def _quantized(network: Any, attends: bool, batch: int, images: CalibrationImage
     # with it, 20 dB without, on DeiT-tiny.
     off = AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
     try:
-        with overheard():
+        with overheard(), redirect_stdout(io.StringIO()):
             return nncf.quantize(
                 network,
                 nncf.Dataset(_Batches(images, batch)),
