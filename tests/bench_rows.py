@@ -12,10 +12,13 @@ from vitedge.bench.results import (
     Accuracy,
     DataUsed,
     Difference,
+    Ratio,
     Report,
     Row,
     Status,
+    Throughput,
     VsFloat,
+    Window,
 )
 from vitedge.bench.spread import summarize
 from vitedge.runtimes import Placement
@@ -71,6 +74,35 @@ def make_row(median_ms: float = 10.0, **changes: Any) -> Row:
         samples_ms=tuple(times.tolist()),
     )
     return replace(row, **changes)
+
+
+def everything() -> Row:
+    """A row measured in every way there is."""
+    windows = tuple(Window(0.1 * step, 10.0 + step, 50, None, None) for step in range(1, 4))
+    return make_row(
+        ratio=Ratio("out/base", 0.37, 0.36, 0.39, 10),
+        sustained=windows,
+        throughput=(Throughput(1, 2, 90.0), Throughput(2, 1, 120.0)),
+        energy_mj=55.0,
+    )
+
+
+def layer_values() -> list[dict[str, Any]]:
+    """Two artefacts compared layer by layer, as the JSON has it."""
+    names = [f"blocks.{block}.{layer}" for block in (0, 1) for layer in ("out", "fc1", "fc2")]
+    errors = {"int8": [31.0, 28.0, 25.5, 24.0, 20.5, 12.0], "fp16": [70.0, 66, 64, 63, 62, 61]}
+    return [
+        {
+            "artifact": f"out/model.{precision}.tflite",
+            "format": "tflite",
+            "precision": precision,
+            "layers": [
+                {"name": name, "sqnr_db": sqnr_db}
+                for name, sqnr_db in zip(names, found, strict=True)
+            ],
+        }
+        for precision, found in errors.items()
+    ]
 
 
 def failed_row(status: Status, message: str, **changes: Any) -> Row:

@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bench_rows import FLIP, failed_row, make_report, make_row
-from vitedge.bench.results import Ratio, Row, Status, Throughput, VsFloat, Window
+from tests.bench_rows import FLIP, everything, failed_row, layer_values, make_report, make_row
+from vitedge.bench.results import Confusion, Pick, Ratio, Row, Status, VsFloat
 from vitedge.report import render_html
 from vitedge.report.points import front_of, labelled, timed_points
 from vitedge.report.summary import summary
@@ -108,17 +105,6 @@ def test_rows_without_data_are_drawn_by_latency_alone(library: str) -> None:
     assert page.count('class="chart"') == 1
 
 
-def everything() -> Row:
-    """A row measured in every way there is."""
-    windows = tuple(Window(0.1 * step, 10.0 + step, 50, None, None) for step in range(1, 4))
-    return make_row(
-        ratio=Ratio("out/base", 0.37, 0.36, 0.39, 10),
-        sustained=windows,
-        throughput=(Throughput(1, 2, 90.0), Throughput(2, 1, 120.0)),
-        energy_mj=55.0,
-    )
-
-
 def test_what_was_measured_over_time_and_in_turns_is_shown(library: str) -> None:
     page = render_html(report_values(everything()))
     assert "0.37 (0.36–0.39)" in page
@@ -137,11 +123,11 @@ def test_flipped_images_have_thumbnails_that_can_be_nothing_but_images(library: 
 def test_the_summary_claims_no_speed_that_it_is_not_sure_of() -> None:
     base = make_row(27.0, artifact="base", precision=Precision.FP32)
     shaky = make_row(10.0, unstable="the median drifted")
-    words = summary(report_values(base, shaky)["rows"])
+    words = summary(report_values(base, shaky))
     assert "as fast as" not in words
     assert "not quiet" in words
     in_turns = make_row(10.0, ratio=Ratio("base", 0.5, 0.4, 0.625, 10))
-    words = summary(report_values(base, in_turns)["rows"])
+    words = summary(report_values(base, in_turns))
     assert "2.00 x as fast as base (1.60 to 2.50)" in words
 
 
@@ -168,70 +154,64 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
 
 def test_the_summary_names_the_fastest_that_is_faithful() -> None:
     unfaithful = VsFloat(80.0, 3.0, 500)
-    rows = report_values(
+    report = report_values(
         make_row(27.0, artifact="base", precision=Precision.FP32),
         make_row(10.0, artifact="good"),
         make_row(5.0, artifact="fast but wrong", vs_float=unfaithful),
         failed_row(Status.CRASHED, "SIGILL"),
-    )["rows"]
-    words = summary(rows)
+    )
+    words = summary(report)
     assert "good on tflite-cpu in 10.4 ms, 2.7 x as fast as its float32 self" in words
     assert "Of 4 measurements, 1 did not go well." in words
-    assert "No artefact agrees" in summary(rows[2:3])
+    assert "No artefact agrees" in summary(report | {"rows": report["rows"][2:3]})
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-# Moves the mouse over the largest point once Vega has drawn it, and leaves the tooltip's words
-# where --dump-dom shows them.
-HOVER = """
-<script>
-const poll = setInterval(() => {
-  const points = [...document.querySelectorAll("#front .mark-symbol.role-mark path")];
-  if (!points.length) return;
-  clearInterval(poll);
-  const box = points[0].getBoundingClientRect();
-  const at = {bubbles: true, clientX: box.x + box.width / 2, clientY: box.y + box.height / 2};
-  for (const kind of ["pointerover", "mouseover", "pointermove", "mousemove"]) {
-    points[0].dispatchEvent(new MouseEvent(kind, at));
-  }
-  setTimeout(() => {
-    const tip = document.getElementById("vg-tooltip-element");
-    document.body.dataset.tooltip = tip ? tip.innerText : "";
-    document.body.dataset.overflow = document.documentElement.scrollWidth > innerWidth;
-  }, 300);
-}, 50);
-</script>
-"""
+def test_which_class_became_which_is_counted_and_shown(library: str) -> None:
+    row = make_row()
+    assert row.vs_float is not None
+    pairs = (Confusion("tench", "goldfish", 3, (FLIP.image,)), Confusion("cat", "dog", 1, ()))
+    values = report_values(replace(row, vs_float=replace(row.vs_float, confusions=pairs)))
+    values["thumbnails"] = {FLIP.image: "data:image/jpeg;base64,QUJD"}
+    found = read(render_html(values))
+    assert "tenchgoldfish3" in found.text
+    assert len(found.loads) == 2  # beside the pair of classes, and in the list of images
+    # Who is right is said by a sign, not by a colour alone.
+    assert "tench ✓" in found.text
+    assert "goldfish ✗" in found.text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
-@pytest.mark.parametrize("width", [500, 800, 1280])
-def test_in_a_browser_hovering_shows_the_row_and_nothing_overflows(
-    width: int, tmp_path: Path
-) -> None:
-    pytest.importorskip("vl_convert", reason="the extra 'report' is not installed")
-    page = tmp_path / "report.html"
-    # Vega's own code speaks of bodies too; the page's ends last.
-    values = report_values(everything(), *make_report().rows[1:])
-    before, end, after = render_html(values).rpartition("</body>")
-    page.write_text(before + HOVER + end + after, "utf-8")
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-        "--disable-background-networking --disable-component-update"
+def test_the_error_of_each_layer_has_a_section_of_its_own(library: str) -> None:
+    page = render_html(report_values() | {"layers": layer_values()})
+    assert "Error layer by layer" in page
+    if library == "plain":
+        assert "blocks.1.fc2 12.0, blocks.1.fc1 20.5" in page
+    assert "Error layer by layer" not in render_html(report_values())
+    equal = [{**layer_values()[0], "layers": [{"name": "head", "sqnr_db": None}]}]
+    assert "Error layer by layer" not in render_html(report_values() | {"layers": equal})
+
+
+def test_a_pick_opens_the_page_with_its_words_and_its_command(library: str) -> None:
+    command = "vitedge convert model.keras --int8 --format tflite"
+    pick = Pick(
+        "out/model.int8.tflite", "tflite-cpu", True, "Ship <it>.", command, 0.5, None, 8, ()
     )
-    finished = subprocess.run(
-        [
-            *(str(CHROMIUM), *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"),
-            *(f"--window-size={width},900", "--virtual-time-budget=8000", "--dump-dom"),
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    (tooltip,) = re.findall(r'data-tooltip="([^"]*)"', finished.stdout)
-    assert "model.int8.tflite, tflite-cpu" in tooltip
-    assert "10.4 ms" in tooltip
-    assert 'data-overflow="false"' in finished.stdout
+    values = report_values() | {"pick": vars(pick)}
+    page = render_html(values)
+    assert '<p class="summary">Ship &lt;it&gt;.</p>' in page
+    assert command in read(page).text
+
+
+def test_steps_beside_inference_stand_apart_and_so_does_what_was_lost(library: str) -> None:
+    from vitedge.bench.spread import paired_drop
+
+    row = make_row(battery_mj=41.0)
+    assert row.vs_float is not None
+    row = replace(row, vs_float=replace(row.vs_float, drop=paired_drop(3, 1, 500)))
+    page = render_html(report_values(row))
+    for title, value in (
+        ("Preprocess ms", "4.00"),
+        ("Postprocess ms", "0.100"),
+        ("Battery mJ", "41.0"),
+        ("Top-1 lost (95 % interval)", "0.4 (-0.5 to 1.3)"),
+    ):
+        assert f'data-label="{title}">{value}<' in page

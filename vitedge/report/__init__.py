@@ -13,8 +13,9 @@ from string import Template
 from typing import Any
 
 from vitedge.report.drawing import draw
+from vitedge.report.sections import changes, picked
 from vitedge.report.summary import summary
-from vitedge.report.tables import about, environment, escape, flips, messages, rows_table
+from vitedge.report.tables import about, environment, escape, messages, rows_table
 
 __all__ = ["render_html"]
 
@@ -36,16 +37,18 @@ def render_html(report: Mapping[str, Any], *, title: str = "vitedge bench") -> s
     rows = report["rows"]
     folder = files(__name__)
     page = Template(folder.joinpath("page.html").read_text("utf-8"))
-    drawn = draw(rows)
+    drawn = draw(rows, report.get("layers") or ())
     return page.substitute(
         title=escape(title),
         style=folder.joinpath("page.css").read_text("utf-8"),
-        summary=escape(summary(rows)),
+        summary=escape(summary(report)),
+        picked=picked(report),
         about=about(report),
         rows=rows_table(rows),
         charts=drawn.markup,
         messages=messages(report),
-        flips=flips(report),
+        layers=drawn.layers,
+        changes=changes(report),
         environment=environment(report["environment"]),
         script=drawn.script,
     )

@@ -17,28 +17,28 @@ _LOG_FROM_RATIO = 20
 QUANTILES = 101
 
 # The page decides ink by its own colours, so that light, dark and print need one drawing.
-_INK = "currentColor"
+INK = "currentColor"
 _AXIS = {
-    "labelColor": _INK,
-    "titleColor": _INK,
-    "domainColor": _INK,
-    "tickColor": _INK,
-    "gridColor": _INK,
+    "labelColor": INK,
+    "titleColor": INK,
+    "domainColor": INK,
+    "tickColor": INK,
+    "gridColor": INK,
     "gridOpacity": 0.15,
     "labelFontSize": 12,
     "titleFontSize": 12,
     "titleFontWeight": "normal",
 }
-_CONFIG = {
+CONFIG = {
     "background": None,
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": _AXIS,
     "legend": {
-        "labelColor": _INK,
-        "titleColor": _INK,
-        "symbolBaseFillColor": _INK,
-        "symbolBaseStrokeColor": _INK,
+        "labelColor": INK,
+        "titleColor": INK,
+        "symbolBaseFillColor": INK,
+        "symbolBaseStrokeColor": INK,
         "orient": "bottom",
         "direction": "horizontal",
         "columns": 3,
@@ -46,7 +46,7 @@ _CONFIG = {
         "layout": {"bottom": {"direction": "vertical", "anchor": "start"}},
         "labelLimit": 260,
     },
-    "text": {"color": _INK},
+    "text": {"color": INK},
 }
 
 
@@ -69,7 +69,7 @@ def front(points: Sequence[Point], title: str) -> Spec:
         "layer": [
             {
                 "data": {"values": [_fields(point) for point in front_of(points)]},
-                "mark": {"type": "line", "color": _INK, "opacity": 0.45, "strokeDash": [4, 4]},
+                "mark": {"type": "line", "color": INK, "opacity": 0.45, "strokeDash": [4, 4]},
                 "encoding": {"x": x, "y": y},
             },
             {
@@ -84,7 +84,7 @@ def front(points: Sequence[Point], title: str) -> Spec:
                         "type": "quantitative",
                         "title": "Size, MB",
                         "scale": {"domainMin": 0, "range": [0, 700]},
-                        "legend": {"tickCount": 3, "symbolFillColor": _INK},
+                        "legend": {"tickCount": 3, "symbolFillColor": INK},
                     },
                     "tooltip": _tooltip(),
                 },
@@ -92,7 +92,7 @@ def front(points: Sequence[Point], title: str) -> Spec:
             _labels(points, x, y, above=True),
             _labels(points, x, y, above=False),
         ],
-        "config": _CONFIG,
+        "config": CONFIG,
     }
 
 
@@ -138,11 +138,11 @@ def distributions(points: Sequence[Point]) -> Spec:
             },
             {
                 "data": {"values": [_fields(point) for point in points]},
-                "mark": {"type": "tick", "color": _INK, "thickness": 2, "size": 24},
+                "mark": {"type": "tick", "color": INK, "thickness": 2, "size": 24},
                 "encoding": {"x": x | {"field": "median_ms"}, "tooltip": _tooltip()},
             },
         ],
-        "config": _CONFIG,
+        "config": CONFIG,
     }
 
 
@@ -189,7 +189,7 @@ def sustained(points: Sequence[Point]) -> Spec:
             },
             {"mark": {"type": "point", "filled": True}},
         ],
-        "config": _CONFIG,
+        "config": CONFIG,
     }
 
 

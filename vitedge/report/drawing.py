@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vitedge.report import plain
+from vitedge.report import plain, plain_layers
 from vitedge.report.charts import (
     QUANTILES,
     VEGALITE_VERSION,
@@ -16,6 +16,7 @@ from vitedge.report.charts import (
     front,
     sustained,
 )
+from vitedge.report.layers import LAYERS_CAPTION, LayerError, layer_errors, layers_chart
 from vitedge.report.points import Point, quality_title, timed_points
 
 Row = Mapping[str, Any]
@@ -23,23 +24,46 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Drawing:
-    """HTML for the place of the charts, and for the end of the body."""
+    """HTML for the places of the charts, and for the end of the body."""
 
     markup: str
+    layers: str
     script: str
 
 
-def draw(rows: Sequence[Row]) -> Drawing:
-    """All charts that the rows allow; interactive where ``vl-convert-python`` is installed."""
-    points = timed_points(rows)
-    if not points:
-        return Drawing("", "")
-    title = quality_title(points)
+def draw(rows: Sequence[Row], layers: Sequence[Mapping[str, Any]]) -> Drawing:
+    """All charts that the numbers allow; interactive where ``vl-convert-python`` is installed.
+
+    Args:
+        rows: Of the report.
+        layers: For each artefact that was compared layer by layer its ``artifact``, ``format``,
+            ``precision`` and ``layers``: ``name`` and ``sqnr_db`` of each, in the model's order.
+    """
+    points, errors = timed_points(rows), layer_errors(layers)
+    if not points and not errors:
+        return Drawing("", "", "")
     library = _library()
-    return _plain(points, title) if library is None else _interactive(points, title, library)
+    if library is None:
+        section = _layer_section(plain_layers.worst_layers(errors), plain_layers.CAPTION, errors)
+        return Drawing(_plain(points), section, "")
+    specs, markup = _interactive(points)
+    section = ""
+    if errors:
+        specs["layers"] = layers_chart(errors)
+        section = _layer_section(_place("layers"), LAYERS_CAPTION, errors)
+    return Drawing(markup, section, _script(library, specs))
 
 
-def _plain(points: Sequence[Point], title: str | None) -> Drawing:
+def _layer_section(drawn: str, caption: str, errors: Sequence[LayerError]) -> str:
+    if not errors:
+        return ""
+    return f"<section><h2>Error layer by layer</h2>{_figure(drawn, caption)}</section>"
+
+
+def _plain(points: Sequence[Point]) -> str:
+    if not points:
+        return ""
+    title = quality_title(points)
     figures = [
         _figure(
             plain.distributions(points),
@@ -49,11 +73,15 @@ def _plain(points: Sequence[Point], title: str | None) -> Drawing:
     if title is not None:
         caption = f"{title} against latency; the area of a point is the size of the file"
         figures.insert(0, _figure(plain.front(points, title), caption))
-    return Drawing("".join(figures), "")
+    return "".join(figures)
 
 
-def _interactive(points: Sequence[Point], title: str | None, library: str) -> Drawing:
+def _interactive(points: Sequence[Point]) -> tuple[dict[str, Spec], str]:
+    """Specifications by the identifier of their place, and the places."""
+    if not points:
+        return {}, ""
     charts: dict[str, tuple[Spec, str]] = {}
+    title = quality_title(points)
     if title is not None:
         caption = (
             f"{title} against latency; the area of a point is the size of the file, and along "
@@ -65,13 +93,12 @@ def _interactive(points: Sequence[Point], title: str | None, library: str) -> Dr
     if any(len(point.sustained) > 1 for point in points):
         caption = "Median latency while running on, in windows of a few seconds"
         charts["sustained"] = sustained(points), caption
-    figures = [
-        _figure(f'<div class="chart" id="{name}"></div>', caption)
-        for name, (_, caption) in charts.items()
-    ]
-    return Drawing(
-        "".join(figures), _script(library, {name: spec for name, (spec, _) in charts.items()})
-    )
+    figures = [_figure(_place(name), caption) for name, (_, caption) in charts.items()]
+    return {name: spec for name, (spec, _) in charts.items()}, "".join(figures)
+
+
+def _place(name: str) -> str:
+    return f'<div class="chart" id="{name}"></div>'
 
 
 def _figure(drawn: str, caption: str) -> str:

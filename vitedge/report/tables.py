@@ -83,31 +83,6 @@ def messages(report: Mapping[str, Any]) -> str:
     return f"<section><h2>To know</h2><ul>{listed}</ul></section>"
 
 
-def flips(report: Mapping[str, Any]) -> str:
-    """For each row the images whose top class is not the reference's."""
-    thumbnails = report.get("thumbnails") or {}
-    parts = []
-    for row in report["rows"]:
-        found = row["vs_float"]
-        if not found or not found.get("flips"):
-            continue
-        summary = (
-            f"{escape(row['artifact'])} on {escape(row['target'])}: {found['flipped']} of "
-            f"{found['n']} images"
-        )
-        if found.get("newly_wrong") is not None:
-            summary += f" ({found['newly_wrong']} newly wrong, {found['newly_right']} newly right)"
-        body = "".join(_flip(flip, thumbnails) for flip in found["flips"])
-        parts.append(
-            f'<details><summary>{summary}</summary><table class="flips"><thead><tr>'
-            "<th>Image</th><th>Float32 says</th><th>Artefact says</th><th>Label</th></tr></thead>"
-            f"<tbody>{body}</tbody></table></details>"
-        )
-    if not parts:
-        return ""
-    return f"<section><h2>Images that changed class</h2>{''.join(parts)}</section>"
-
-
 def environment(values: Mapping[str, Any]) -> str:
     """The machine, without what it did not tell."""
     lines = []
@@ -123,14 +98,6 @@ def _in_words(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {version}" for name, version in value.items())
     return f"{value:.0f}" if isinstance(value, float) and value >= 100 else f"{value}"
-
-
-def _flip(flip: Mapping[str, Any], thumbnails: Mapping[str, str]) -> str:
-    cells = [escape(flip[key] or _MISSING) for key in ("image", "reference", "artifact", "label")]
-    address = thumbnails.get(flip["image"], "")
-    if address.startswith("data:image/"):
-        cells[0] = f'<img src="{escape(address)}" alt=""> {cells[0]}'
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def number(value: float | None) -> str:
@@ -157,6 +124,19 @@ def _percent(group: str, name: str) -> Callable[[Row], str]:
     return cell
 
 
+def _middle(step: str) -> Callable[[Row], str]:
+    """The median of a step beside inference, or the mean of too few."""
+
+    def cell(row: Row) -> str:
+        spread = row.get(step)
+        if not spread:
+            return _MISSING
+        middle = spread["mean"] if spread["p50"] is None else spread["p50"]
+        return number(middle) if middle >= 0.1 else f"{middle:.3f}"
+
+    return cell
+
+
 def _spread(name: str) -> Callable[[Row], str]:
     return lambda row: number(row["latency_ms"][name] if row["latency_ms"] else None)
 
@@ -169,6 +149,14 @@ def _top1(row: Row) -> str:
     if "top1_low" in found:
         interval = f" ({found['top1_low']:.1f}–{found['top1_high']:.1f})"
     return f"{found['top1']:.1f}{interval}"
+
+
+def _lost(row: Row) -> str:
+    drop = (row["vs_float"] or {}).get("drop")
+    if not drop:
+        return _MISSING
+    # Adding zero makes -0.0 positive.
+    return f"{drop['points'] + 0.0:.1f} ({drop['low']:.1f} to {drop['high']:.1f})"
 
 
 def _sqnr(row: Row) -> str:
@@ -205,11 +193,15 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("Median ms", latency),
     ("p90 ms", _spread("p90")),
     ("p99 ms", _spread("p99")),
+    ("Preprocess ms", _middle("preprocess_ms")),
+    ("Postprocess ms", _middle("postprocess_ms")),
     ("Time / float32", _ratio),
     ("Images/s at best", _throughput),
-    ("mJ an inference", lambda row: number(row.get("energy_mj"))),
+    ("Processor mJ", lambda row: number(row.get("energy_mj"))),
+    ("Battery mJ", lambda row: number(row.get("battery_mj"))),
     ("Peak memory MB", lambda row: number(row["peak_rss_mb"])),
     ("Top-1 % (95 % interval)", _top1),
+    ("Top-1 lost (95 % interval)", _lost),
     ("Top-5 %", _percent("accuracy", "top5")),
     ("Agreement %", _percent("vs_float", "agreement")),
     ("SQNR dB", _sqnr),
