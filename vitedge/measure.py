@@ -124,7 +124,11 @@ def open_reference(path: Path) -> Reference:
             raise UsageError(f"'{path}' does not say how images are prepared; give the model")
         if metadata.precision is not Precision.FP32:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
-        name = next(known.name for known in runtimes() if known.format is metadata.format)
+        name = next(
+            known.name
+            for known in runtimes()
+            if known.format is metadata.format and "cpu" in known.devices
+        )
         return ArtifactReference(path, Target(name, "cpu"))
     return open_model(path)
 
