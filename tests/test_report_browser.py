@@ -72,6 +72,8 @@ def test_nothing_is_wider_than_the_window(browser: Chromium, page: Path, width: 
     browser.open(page, width=width)
     browser.wait(f"document.querySelector('{LARGEST_POINT}') !== null")
     assert browser.run("document.documentElement.scrollWidth") <= width
+    inner = "[...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth)"
+    assert browser.run(inner)
 
 
 def contrast(browser: Chromium, selector: str) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 from vitedge.report.drawing import draw
 from vitedge.report.sections import changes, picked
 from vitedge.report.summary import summary
-from vitedge.report.tables import about, environment, escape, messages, rows_table
+from vitedge.report.tables import about, environment, escape, messages, rows_tables
 
 __all__ = ["render_html"]
 
@@ -44,7 +44,7 @@ def render_html(report: Mapping[str, Any], *, title: str = "vitedge bench") -> s
         summary=escape(summary(report)),
         picked=picked(report),
         about=about(report),
-        rows=rows_table(rows),
+        rows=rows_tables(rows),
         charts=drawn.markup,
         messages=messages(report),
         layers=drawn.layers,

@@ -9,6 +9,7 @@ from typing import Any
 from vitedge.report.summary import latency_of
 
 Row = Mapping[str, Any]
+Column = tuple[str, Callable[[Row], str]]
 
 _MISSING = "–"
 _STATUS = "Status"
@@ -30,11 +31,20 @@ def escape(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def rows_table(rows: Sequence[Row]) -> str:
-    """Every row with its numbers; each cell carries its column's name for narrow screens."""
-    columns = [
-        (title, cell) for title, cell in _COLUMNS if any(cell(row) != _MISSING for row in rows)
-    ]
+def rows_tables(rows: Sequence[Row]) -> str:
+    """Every row with its numbers, speed and accuracy apart: together they are too wide."""
+    parts = []
+    for heading, columns in (("Speed and size", _SPEED), ("Accuracy", _ACCURACY)):
+        shown = [
+            (title, cell) for title, cell in columns if any(cell(row) != _MISSING for row in rows)
+        ]
+        if shown:
+            parts.append(f"<h2>{heading}</h2>{_table([*_NAMES, *shown], rows)}")
+    return "".join(parts)
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    """Each cell carries its column's name, for narrow screens."""
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title, _ in columns)
     body = "".join(
         f"<tr>{''.join(_row_cell(title, cell(row)) for title, cell in columns)}</tr>"
@@ -50,7 +60,8 @@ def _row_cell(title: str, text: str) -> str:
     shown = escape(text)
     if title == _STATUS:
         shown = f'<span class="status {shown}">{shown}</span>'
-    return f'<td data-label="{escape(title)}">{shown}</td>'
+    kind = ' class="missing"' if text == _MISSING else ""
+    return f'<td data-label="{escape(title)}"{kind}>{shown}</td>'
 
 
 def about(report: Mapping[str, Any]) -> str:
@@ -183,27 +194,31 @@ def _placement(row: Row) -> str:
     return f"{found['on_device']}/{found['total']}" if found else _MISSING
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+_NAMES: tuple[Column, ...] = (
     ("Artefact", lambda row: str(row["artifact"])),
     ("Target", lambda row: str(row["target"])),
     (_STATUS, lambda row: str(row["status"])),
+)
+_SPEED: tuple[Column, ...] = (
     ("Size MB", lambda row: number(row["size_mb"])),
     ("Load ms", lambda row: number(row["load_ms"])),
     ("First run ms", lambda row: number(row["first_run_ms"])),
     ("Median ms", latency),
     ("p90 ms", _spread("p90")),
     ("p99 ms", _spread("p99")),
+    ("Time / float32", _ratio),
     ("Preprocess ms", _middle("preprocess_ms")),
     ("Postprocess ms", _middle("postprocess_ms")),
-    ("Time / float32", _ratio),
     ("Images/s at best", _throughput),
+    ("Peak memory MB", lambda row: number(row["peak_rss_mb"])),
     ("Processor mJ", lambda row: number(row.get("energy_mj"))),
     ("Battery mJ", lambda row: number(row.get("battery_mj"))),
-    ("Peak memory MB", lambda row: number(row["peak_rss_mb"])),
+    ("Nodes on device", _placement),
+)
+_ACCURACY: tuple[Column, ...] = (
     ("Top-1 % (95 % interval)", _top1),
     ("Top-1 lost (95 % interval)", _lost),
     ("Top-5 %", _percent("accuracy", "top5")),
     ("Agreement %", _percent("vs_float", "agreement")),
     ("SQNR dB", _sqnr),
-    ("Nodes on device", _placement),
 )
