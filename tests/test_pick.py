@@ -145,7 +145,7 @@ def test_the_words_say_why_and_what_was_faster() -> None:
     assert "Faster but not within it: static on tflite-cpu: loses 4.00 points, 0.5 allowed" in words
     nearest = in_words(choose(ROWS, Budget(0.5, 6.0, 8.0)))
     assert nearest.startswith("None of 4 meets the budget. The nearest is int8 on tflite-cpu: ")
-    assert "ms, 6 allowed" in nearest
+    assert "ms, 6 allowed. In all: 7." in nearest
     unstable = in_words(choose((replace(INT8, unstable="other programs"),), Budget(0.5)))
     assert "unstable (other programs)" in unstable
 

@@ -215,3 +215,14 @@ def test_steps_beside_inference_stand_apart_and_so_does_what_was_lost(library: s
         ("Top-1 lost (95 % interval)", "0.4 (-0.5 to 1.3)"),
     ):
         assert f'data-label="{title}">{value}<' in page
+
+
+def test_what_all_names_begin_with_is_left_out_where_room_is_short() -> None:
+    names = ("out/model.int8.tflite", "out/model.fp32.tflite")
+    points = timed_points(report_values(*(make_row(artifact=name) for name in names))["rows"])
+    assert [point.short for point in points] == [
+        "int8.tflite, tflite-cpu",
+        "fp32.tflite, tflite-cpu",
+    ]
+    (alone,) = timed_points(report_values(make_row())["rows"])
+    assert alone.short == "model.int8.tflite, tflite-cpu"

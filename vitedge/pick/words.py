@@ -15,10 +15,10 @@ def in_words(choice: Choice) -> str:
         return "No artefact ran as it should, so there is none to name."
     if not choice.meets_budget:
         missed = " and ".join(miss.words for miss in best.misses)
-        return (
-            f"None of {len(choice.contenders)} meets the budget. The nearest is {best}: {missed}. "
-            f"{_numbers(best)}."
+        words = (
+            f"None of {len(choice.contenders)} meets the budget. The nearest is {best}: {missed}."
         )
+        return f"{words} In all: {_numbers(best)}. {_unstable(best)}".rstrip()
     return " ".join(
         sentence
         for sentence in (

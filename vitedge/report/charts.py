@@ -115,7 +115,7 @@ def distributions(points: Sequence[Point]) -> Spec:
         for value in point.quantiles_ms(QUANTILES)
     ]
     y = {
-        "field": "label",
+        "field": "short",
         "type": "nominal",
         "title": None,
         "sort": None,
@@ -220,6 +220,7 @@ def _format_colours(points: Sequence[Point]) -> Spec:
 def _fields(point: Point) -> dict[str, Any]:
     return {
         "label": point.label,
+        "short": point.short,
         "format": point.format,
         "target": point.target,
         "precision": point.precision,

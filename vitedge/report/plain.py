@@ -57,7 +57,7 @@ def distributions(points: Sequence[Point]) -> str:
         y = row * _ROW + 24
         scale = (_WIDTH - 16) / right
         first, last = point.quantiles_ms(2)[0] * scale, point.quantiles_ms(2)[-1] * scale
-        marks.append(_text(0, y - 6, f"{point.label}: {point.details['latency']}"))
+        marks.append(_text(0, y - 6, f"{point.short}: {point.details['latency']}"))
         marks.append(
             f'<rect x="{first:.1f}" y="{y:.1f}" width="{max(1.0, last - first):.1f}" height="8" '
             f'fill="{COLOURS[point.format]}" fill-opacity="0.6">{_title(point)}</rect>'

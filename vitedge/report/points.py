@@ -19,7 +19,8 @@ class Point:
     """One row that was timed.
 
     Attributes:
-        label: Artefact and target, short.
+        label: Artefact and target.
+        short: The same without what the names of all artefacts begin with.
         format: Format of the file.
         target: Runtime and device.
         precision: Precision, or ``?``.
@@ -36,6 +37,7 @@ class Point:
     )
 
     label: str
+    short: str
     format: str
     target: str
     precision: str
@@ -59,7 +61,8 @@ def timed_points(rows: Sequence[Row]) -> list[Point]:
     """A point for each row with times; quality is top-1 where all have it, else agreement."""
     timed = [row for row in rows if latency_of(row) is not None]
     has_accuracy = bool(timed) and all(row["accuracy"] for row in timed)
-    return [_point(row, has_accuracy) for row in timed]
+    stem = _shared_stem([_file_name(row) for row in timed])
+    return [_point(row, has_accuracy, stem) for row in timed]
 
 
 def front_of(points: Sequence[Point]) -> list[Point]:
@@ -106,7 +109,18 @@ def quality_title(points: Sequence[Point]) -> str | None:
     return "Top-1, %" if all(point.details["accuracy"] for point in points) else "Agreement, %"
 
 
-def _point(row: Row, has_accuracy: bool) -> Point:
+def _file_name(row: Row) -> str:
+    return str(row["artifact"]).replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _shared_stem(names: Sequence[str]) -> str:
+    """What all of several names begin with, before precision and format: ``model.``."""
+    stems = {name.rsplit(".", 2)[0] + "." for name in names if name.count(".") >= 2}
+    is_shared = len(stems) == 1 and len(set(names)) > 1
+    return stems.pop() if is_shared else ""
+
+
+def _point(row: Row, has_accuracy: bool, stem: str) -> Point:
     accuracy, vs_float = row["accuracy"], row["vs_float"]
     quality = None
     if has_accuracy:
@@ -114,9 +128,10 @@ def _point(row: Row, has_accuracy: bool) -> Point:
     elif vs_float:
         quality = float(vs_float["agreement"])
     median = latency_of(row) or 0.0
-    name = str(row["artifact"]).replace("\\", "/").rsplit("/", 1)[-1]
+    name = _file_name(row)
     return Point(
         label=f"{name}, {row['target']}",
+        short=f"{name.removeprefix(stem)}, {row['target']}",
         format=str(row["format"]),
         target=str(row["target"]),
         precision=str(row["precision"] or "?"),
