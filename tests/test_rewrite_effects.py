@@ -7,6 +7,7 @@ import pytest
 
 from tests.models import random_vit
 from vitedge.rewrite import apply_rewrites
+from vitedge.rewrite.scale_residual import PLUGIN as SCALE_RESIDUAL
 from vitedge.spec import NormPosition, Pooling
 
 
@@ -37,3 +38,19 @@ def test_a_post_norm_vit_keeps_the_gamma_that_feeds_its_sums() -> None:
 def test_all_queries_stay_where_the_head_reads_patches(pooling: Pooling) -> None:
     _, applied = apply_rewrites(random_vit(pooling=pooling))
     assert "pooled-queries-only" not in applied
+
+
+def test_a_scaled_stream_leaves_room_to_square_it_in_half_precision() -> None:
+    vit, _ = apply_rewrites(random_vit())
+    scaled = SCALE_RESIDUAL.apply(vit)
+    for before, after in zip(vit.named_norms(), scaled.named_norms(), strict=True):
+        assert after[1].eps == before[1].eps / 256
+    np.testing.assert_array_equal(scaled.patch.weight * 16, vit.patch.weight)
+    for before, after in zip(vit.blocks, scaled.blocks, strict=True):
+        np.testing.assert_array_equal(after.fc2.bias * 16, before.fc2.bias)
+        np.testing.assert_array_equal(after.fc1.weight, before.fc1.weight)
+
+
+def test_a_post_norm_stream_is_not_scaled() -> None:
+    vit = random_vit(norm_position=NormPosition.POST)
+    assert SCALE_RESIDUAL.apply(vit) is vit
