@@ -64,6 +64,7 @@ class ConvertOptions:
         output: Folder for the artefacts.
         batch: Static batch size.
         without: Names of rewrites to leave out.
+        extra: Names of rewrites to apply although they are not default.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
     """
@@ -73,6 +74,7 @@ class ConvertOptions:
     output: Path = field(default_factory=Path)
     batch: int = 1
     without: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
 
@@ -223,7 +225,9 @@ class _Work:
     ) -> None:
         self._options, self._progress = options, progress
         self._original = imported.vit
-        self._vit, self._rewrites = apply_rewrites(imported.vit, options.without)
+        self._vit, self._rewrites = apply_rewrites(
+            imported.vit, options.without, extra=options.extra
+        )
         self._source = Source(source.name, sha256_of(source), imported.path)
         self._images = calibration or synthetic_images(
             imported.vit.preprocessing, _SYNTHETIC_IMAGES, seed=0
