@@ -90,7 +90,12 @@ class _Job:
 
     def compiled(self, chip: str) -> Path:
         """``model.w8a16.onnx-qnn.onnx`` compiled: ``model.w8a16.onnx-qnn-sm8550.onnx``."""
-        return self.path.with_name(f"{self.path.stem}-{chip}{self.path.suffix}")
+        stem = self.path.stem
+        if chip.startswith(self.target.device):  # ethos-u55-128, not ethos-u-u55-128
+            stem = stem.removesuffix(self.target.device)
+        else:
+            stem += "-"
+        return self.path.with_name(f"{stem}{chip}{self.path.suffix}")
 
 
 def convert_for(

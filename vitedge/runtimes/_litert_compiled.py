@@ -18,7 +18,6 @@ import numpy.typing as npt
 from vitedge.artifact import read_metadata
 from vitedge.chatter import overheard, quiet
 from vitedge.errors import ModelError, PlacementError, UnavailableError, first_line
-from vitedge.operators import read_operators
 from vitedge.runtimes import Placement
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.spec import Precision
@@ -98,7 +97,7 @@ class CompiledSession:
         """What the NPU's compiler took of the graph; a GPU takes all of it or is refused."""
         if self._share is not None:
             return Placement(int(self._share[1]), int(self._share[2]))
-        total = sum(read_operators(self._path).values())
+        total = _operators_in(self._path)
         return Placement(total, total)
 
     def close(self) -> None:
@@ -110,6 +109,14 @@ class CompiledSession:
             if self._model is not None:
                 self._model.close()
                 self._model = None
+
+
+def _operators_in(path: Path) -> int:
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAsModel(path.read_bytes(), 0)
+    graphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
+    return sum(graph.OperatorsLength() for graph in graphs)
 
 
 def gpu_options(path: Path) -> Any:
