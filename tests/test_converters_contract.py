@@ -93,6 +93,24 @@ EXPECTED_WEIGHTS = {
         ("MatMulInteger", 1, "int8", 8),
         ("Cast", 0, "float16", 1),
     ],
+    (Format.TFLITE, Precision.INT8_STATIC): [
+        ("FULLY_CONNECTED", 1, "int8", 13),
+        ("FULLY_CONNECTED", 0, "int8", 12),
+        ("FULLY_CONNECTED", 0, "int16", 1),
+        ("CONV_2D", 0, "int16", 1),
+        ("BATCH_MATMUL", 0, "int8", 6),
+        ("RSQRT", 0, "int16", 5),
+    ],
+    (Format.TFLITE, Precision.W8A16): [
+        ("FULLY_CONNECTED", 1, "int8", 13),
+        ("FULLY_CONNECTED", 0, "int16", 13),
+        ("BATCH_MATMUL", 0, "int16", 4),
+    ],
+    (Format.ONNX, Precision.INT8_STATIC): [("DequantizeLinear", 0, "int8", 14)],
+    (Format.ONNX, Precision.W8A16): [
+        ("DequantizeLinear", 0, "int8", 14),
+        ("DequantizeLinear", 0, "uint8", 4),
+    ],
     (Format.OPENVINO, Precision.INT8): [
         ("Convert", 0, "int8", 9),
         ("Convert", 0, "float16", 1),
@@ -102,8 +120,14 @@ EXPECTED_WEIGHTS = {
 
 def quantized(vit: ViT, converter: Converter, precision: Precision) -> Quantized:
     rewritten, _ = apply_rewrites(vit)
-    statistics = calibrate(rewritten, random_images(vit, 16, seed=1))
-    return quantize(rewritten, precision, statistics, activations=converter.activations)
+    images = random_images(vit, 16, seed=1)
+    return quantize(
+        rewritten,
+        precision,
+        calibrate(rewritten, images),
+        activations=converter.activations,
+        images=lambda: images,
+    )
 
 
 def write(vit: ViT, converter: Converter, precision: Precision, folder: Path, batch: int) -> Path:
@@ -175,6 +199,36 @@ def test_weights_have_the_type_that_the_precision_promises(
     for name, position, kind, count in EXPECTED_WEIGHTS[converter.format, precision]:
         found = [each for each in operators if each.name == name and each.inputs[position] == kind]
         assert sum(operators[each] for each in found) == count, (name, kind)
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8_STATIC, Precision.W8A16])
+def test_an_all_integer_tflite_file_holds_no_float_at_all(
+    precision: Precision, tmp_path: Path
+) -> None:
+    converter = converter_for(Format.TFLITE, precision)
+    for operator in read_operators(write(random_vit(), converter, precision, tmp_path, 1)):
+        assert not [kind for kind in operator.inputs + operator.outputs if "float" in kind]
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8_STATIC, Precision.W8A16])
+def test_every_node_of_an_all_integer_onnx_file_stands_between_quantizations(
+    precision: Precision, tmp_path: Path
+) -> None:
+    import onnx
+
+    converter = converter_for(Format.ONNX, precision)
+    graph = onnx.load(str(write(random_vit(), converter, precision, tmp_path, 1))).graph
+    made_by = {output: node.op_type for node in graph.node for output in node.output}
+    integers = {each.name for each in graph.initializer if each.data_type == onnx.TensorProto.INT64}
+    for node in graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        sources = {made_by[each] for each in node.input if each not in integers}
+        readers = {each.op_type for each in graph.node if set(node.output) & set(each.input)}
+        assert sources == {"DequantizeLinear"}, node.name
+        assert readers == {"QuantizeLinear"}, node.name
+    assert [each.type.tensor_type.elem_type for each in graph.input] == [onnx.TensorProto.UINT8]
+    assert [each.type.tensor_type.elem_type for each in graph.output] == [onnx.TensorProto.UINT16]
 
 
 @pytest.mark.parametrize(("converter", "precision"), pairs())

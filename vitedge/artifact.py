@@ -28,6 +28,9 @@ from vitedge.preprocess import Preprocessing
 from vitedge.spec import Format, Precision
 
 METADATA_KEY = "vitedge"
+
+# ONNX has no place of its own that says how to read integer logits: (integer - zero) * scale.
+LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY = "vitedge.logits_scale", "vitedge.logits_zero_point"
 SCHEMA_VERSION = 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vitedge.errors import UsageError
-from vitedge.spec import Activation, Interpolation, Target
+from vitedge.spec import Activation, Interpolation, Precision, Target
 
 if TYPE_CHECKING:
     from vitedge.importers import ImportOptions
@@ -33,6 +33,22 @@ def option_group(*options: Callable[[Command], Command]) -> Callable[[Command], 
 
     return decorate
 
+
+precision_options = option_group(
+    *(
+        click.option(
+            f"--{precision}", "precisions", flag_value=str(precision), multiple=True, help=words
+        )
+        for precision, words in {
+            Precision.FP32: "Write float32 artefacts.",
+            Precision.FP16: "Write artefacts with half-precision weights.",
+            Precision.INT8: "Write 8-bit artefacts, for CPUs and GPUs.",
+            Precision.INT8_STATIC: "Write all-integer artefacts, for NPUs.",
+            Precision.W8A16: "Write all-integer artefacts with 16-bit activations.",
+            Precision.INT4: "Write artefacts with 4-bit weights.",
+        }.items()
+    )
+)
 
 # What a person may say about a source that the file itself does not.
 import_options = option_group(

@@ -236,7 +236,7 @@ class _Work:
         if not self._images.samples:
             raise DataError(f"'{self._images.name}' holds no images to calibrate on")
         self._statistics: Statistics | None = None
-        self._quantizations: dict[Activations, Quantized] = {}
+        self._quantizations: dict[tuple[Precision, Activations], Quantized] = {}
         first = [sample.image for sample in self._images.samples[:_PARITY_IMAGES]]
         pixels = self._original.preprocessing.batch(first)
         self._reference = Reference(pixels, forward(self._original, pixels))
@@ -250,16 +250,23 @@ class _Work:
         return write_checked(draft, path, metadata, self._reference)
 
     def _quantized(self, target: Format, precision: Precision) -> Quantized:
-        if precision is not Precision.INT8:
+        if precision in (Precision.FP32, Precision.FP16):
             return quantize(self._vit, precision)
         activations = converter_for(target, precision).activations
-        if activations not in self._quantizations:
+        if precision is not Precision.INT8:
+            activations = Activations.STATIC  # the same numbers for every format
+        key = (precision, activations)
+        if key not in self._quantizations:
             if self._statistics is None:
                 self._statistics = calibrate(self._vit, self._calibration_pixels())
-            self._quantizations[activations] = quantize(
-                self._vit, precision, self._statistics, activations=activations
+            self._quantizations[key] = quantize(
+                self._vit,
+                precision,
+                self._statistics,
+                activations=activations,
+                images=self._calibration_pixels,
             )
-        return self._quantizations[activations]
+        return self._quantizations[key]
 
     def _calibration_pixels(self) -> Iterator[npt.NDArray[np.uint8]]:
         total = len(self._images.samples)

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vitedge.cli_options import PATH, force_option, import_options, json_option, read_import_options
+from vitedge.cli_options import (
+    PATH,
+    force_option,
+    import_options,
+    json_option,
+    precision_options,
+    read_import_options,
+)
 from vitedge.cli_output import print_json
-from vitedge.errors import UsageError
+from vitedge.errors import ConversionError, UsageError
 from vitedge.spec import Format, Precision
 
 if TYPE_CHECKING:
@@ -20,9 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source", type=PATH)
-@click.option("--fp32", is_flag=True, help="Write float32 artefacts.")
-@click.option("--fp16", is_flag=True, help="Write artefacts with half-precision weights.")
-@click.option("--int8", is_flag=True, help="Write 8-bit artefacts.")
+@precision_options
 @click.option(
     "--format",
     "formats",
@@ -45,9 +50,7 @@ if TYPE_CHECKING:
 @json_option
 def convert(
     source: Path,
-    fp32: bool,
-    fp16: bool,
-    int8: bool,
+    precisions: Sequence[str],
     formats: Sequence[str],
     calibration: Path | None,
     output: Path,
@@ -67,17 +70,15 @@ def convert(
     from vitedge.pipeline import ConvertOptions, convert
     from vitedge.terminal import progress_on_stderr
 
-    asked = {Precision.FP32: fp32, Precision.FP16: fp16, Precision.INT8: int8}
-    precisions = tuple(precision for precision, wanted in asked.items() if wanted)
     if not precisions:
         raise UsageError("say what to write: --fp32, --fp16, --int8 or several of them")
-    images = None
+    images, refused = None, dict[Path, ConversionError]()
     if calibration is not None:
         images = open_images(calibration, part=Part.TRAINING)
-    elif int8:
+    elif any(each not in (Precision.FP32, Precision.FP16) for each in precisions):
         click.echo(
-            "warning: no --calibration images were given, so int8 is fitted to synthetic ones; "
-            "a few dozen typical photos make it more accurate",
+            "warning: no --calibration images were given, so integers are fitted to synthetic "
+            "ones; a few dozen typical photos make them more accurate",
             err=True,
         )
     with progress_on_stderr() as progress:
@@ -85,7 +86,7 @@ def convert(
             source,
             ConvertOptions(
                 formats=tuple(Format(each) for each in formats) or tuple(Format),
-                precisions=precisions,
+                precisions=tuple(Precision(each) for each in dict.fromkeys(precisions)),
                 output=output,
                 batch=batch,
                 without=without,
@@ -94,7 +95,13 @@ def convert(
             ),
             calibration=images,
             progress=progress,
+            # Asked for by name, a format that cannot is an error.
+            on_refusal=None if formats else refused.__setitem__,
         )
+    for path, why in refused.items():
+        click.echo(f"skipped {path.name}: {why}", err=True)
+    if not written:
+        raise next(iter(refused.values()))
     if as_json:
         print_json(
             [{"path": str(each.path)} | json.loads(each.metadata.to_json()) for each in written]

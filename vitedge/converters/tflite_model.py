@@ -7,7 +7,7 @@ leaves nothing to guess. The schema is LiteRT's own (``ai_edge_litert.schema_py_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from vitedge.artifact import METADATA_KEY
 from vitedge.errors import ConversionError, missing_package
-from vitedge.quantize import IntegerWeight
+from vitedge.quantize import IntegerWeight, Range
+from vitedge.vit import Array
 
 # Offsets within a flatbuffer are 32 bits, signed in some readers.
 MAX_BYTES = 2**31 - 1
@@ -25,6 +26,20 @@ _SCHEMA_VERSION = 3
 
 # Kernels read constants with vector instructions, and mapped files are read where they lie.
 _ALIGNMENT = 16
+
+# Operators that only move numbers, and which of their inputs it is that they move.
+_MOVED_INPUT = {"RESHAPE": 0, "TRANSPOSE": 0, "SLICE": 0, "SPLIT": 1}
+
+
+# NumPy's name of a type, and the schema's.
+_DTYPES = {
+    "f4": "FLOAT32",
+    "f2": "FLOAT16",
+    "i8": "INT64",
+    "i4": "INT32",
+    "i2": "INT16",
+    "i1": "INT8",
+}
 
 
 def load_schema() -> Any:
@@ -37,9 +52,16 @@ def load_schema() -> Any:
 
 
 class TFLiteModel:
-    """A model of one subgraph under construction; tensors are the integers it hands out."""
+    """A model of one subgraph under construction; tensors are the integers it hands out.
 
-    def __init__(self) -> None:
+    Args:
+        ranges: Of an all-integer model: the range of each output by its name. What only moves
+            numbers keeps the range of what it moves. Without ranges, outputs are float32.
+    """
+
+    def __init__(self, ranges: Mapping[str, Range] | None = None) -> None:
+        self._ranges = ranges
+        self._range_of: dict[int, Range] = {}
         self._schema = load_schema()
         self._buffers: list[Any] = [self._schema.BufferT()]  # the first is empty by definition
         self._tensors: list[Any] = []
@@ -54,15 +76,59 @@ class TFLiteModel:
     def input(self, name: str, shape: Sequence[int], dtype: str = "FLOAT32") -> int:
         """Adds a graph input."""
         tensor = self._tensor(name, shape, dtype)
+        if self._ranges is not None:
+            self._lay_down(tensor, self._ranges[name])
         self._inputs.append(tensor)
         return tensor
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> int:
-        """Adds a constant; its dtype is the array's: float32, float16, int32 or int8."""
-        dtype = {"f4": "FLOAT32", "f2": "FLOAT16", "i4": "INT32", "i1": "INT8"}[
-            values.dtype.str[1:]
-        ]
-        return self._tensor(name, values.shape, dtype, self._buffer(values))
+        """Adds a constant; its dtype is the array's."""
+        return self._tensor(name, values.shape, _DTYPES[values.dtype.str[1:]], self._buffer(values))
+
+    def range_of(self, tensor: int) -> Range:
+        """The range of an integer activation."""
+        return self._range_of[tensor]
+
+    def integer_constant(self, name: str, values: Array, covered: Range) -> int:
+        """Adds a float array as integers of a range."""
+        scale, zero = _signed(covered)
+        limits = np.iinfo(f"i{covered.bits // 8}")
+        integers = (np.rint(values / scale) + zero).clip(limits.min, limits.max)
+        tensor = self.constant(name, integers.astype(limits.dtype))
+        self._lay_down(tensor, covered)
+        return tensor
+
+    def integer_bias(
+        self, name: str, values: Array, steps: npt.NDArray[np.float64], bits: int
+    ) -> int:
+        """Adds a bias in steps of input scale times weight scale, ``(outputs,)`` each.
+
+        Args:
+            name: Name of the tensor.
+            values: The bias.
+            steps: What one unit of each output is worth.
+            bits: Of the layer's input; the bias has 32 for 8, and 64 for 16.
+        """
+        dtype = np.int32 if bits == 8 else np.int64
+        limits = np.iinfo(np.int32) if bits == 8 else np.iinfo(np.int64)
+        whole = np.rint(values.astype(np.float64) / steps).clip(limits.min / 2, limits.max / 2)
+        tensor = self.constant(name, whole.astype(dtype))
+        self._set_quantization(tensor, steps.astype(np.float32), np.zeros(len(steps), np.int64))
+        return tensor
+
+    def _lay_down(self, tensor: int, covered: Range) -> None:
+        scale, zero = _signed(covered)
+        self._range_of[tensor] = covered
+        self._tensors[tensor].type = getattr(self._schema.TensorType, f"INT{covered.bits}")
+        self._set_quantization(tensor, np.asarray([scale], np.float32), np.asarray([zero]))
+
+    def _set_quantization(
+        self, tensor: int, scale: Array, zero: npt.NDArray[np.int64], axis: int = 0
+    ) -> None:
+        quantization = self._schema.QuantizationParametersT()
+        quantization.scale, quantization.zeroPoint = scale, zero
+        quantization.quantizedDimension = axis
+        self._tensors[tensor].quantization = quantization
 
     def weight(self, name: str, weight: IntegerWeight, shape: Sequence[int] | None = None) -> int:
         """Adds an int8 weight ``(inputs, outputs)`` as TFLite wants it: outputs first.
@@ -74,11 +140,7 @@ class TFLiteModel:
         """
         values = weight.values.T
         tensor = self.constant(name, values if shape is None else values.reshape(shape))
-        quantization = self._schema.QuantizationParametersT()
-        quantization.scale = weight.scale
-        quantization.zeroPoint = np.zeros(len(weight.scale), np.int64)
-        quantization.quantizedDimension = 0
-        self._tensors[tensor].quantization = quantization
+        self._set_quantization(tensor, weight.scale, np.zeros(len(weight.scale), np.int64))
         return tensor
 
     def operator(
@@ -91,7 +153,7 @@ class TFLiteModel:
         options: dict[str, Any] | None = None,
         version: int = 1,
     ) -> int:
-        """Adds an operator with one float32 output, and returns that output.
+        """Adds an operator with one output, and returns that output.
 
         Args:
             code: Name of the operator in the schema's ``BuiltinOperator``.
@@ -112,10 +174,15 @@ class TFLiteModel:
         options: dict[str, Any] | None = None,
         version: int = 1,
     ) -> list[int]:
-        """Adds an operator with several float32 outputs; see ``operator``."""
+        """Adds an operator with several outputs; see ``operator``."""
         outputs = [
             self._tensor(name, shape, "FLOAT32") for name, shape in zip(names, shapes, strict=True)
         ]
+        if self._ranges is not None:
+            for name, output in zip(names, outputs, strict=True):
+                moved = _MOVED_INPUT.get(code)
+                covered = self._ranges[name] if moved is None else self._range_of[inputs[moved]]
+                self._lay_down(output, covered)
         operator = self._schema.OperatorT()
         number = getattr(self._schema.BuiltinOperator, code)
         operator.opcodeIndex = self._codes.setdefault((number, version), len(self._codes))
@@ -232,3 +299,9 @@ def aligned_buffer(values: npt.NDArray[np.uint8]) -> Any:
     buffer = AlignedBuffer()
     buffer.data = values
     return buffer
+
+
+def _signed(covered: Range) -> tuple[float, int]:
+    """Scale and zero point of signed integers, which TFLite has."""
+    scale, zero = covered.scale_and_zero_point()
+    return scale, zero - covered.levels // 2

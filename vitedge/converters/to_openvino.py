@@ -29,8 +29,9 @@ from vitedge.vit import Array, Linear, Norm, ViT
 from vitedge.walk import Walk
 
 _REFUSALS: Mapping[Precision, str] = {
-    Precision.INT8_STATIC: "being written",
-    Precision.W8A16: "being written",
+    Precision.INT8_STATIC: "its int8 is static already, and its plug-ins choose themselves what "
+    "stays float on a device; take --int8",
+    Precision.W8A16: "its plug-ins have no 16-bit integer activations; take --int8 or --fp16",
     Precision.INT4: "being written",
 }
 

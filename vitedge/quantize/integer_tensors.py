@@ -31,9 +31,9 @@ _SAMPLE = 512
 # Shares of the negative side that the input of an activation is tried to end at.
 _LOW_SHARES = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2)
 
-# What runtimes lay down for the outputs of these, by the end of their name: shares and gates lie
-# within 0..1, in steps of 1/256 or 1/32768.
-_BETWEEN_0_AND_1 = ("/softmax", "/gate")
+# What runtimes lay down for the outputs of these, by the end of their name. Shares and gates lie
+# within 0..1, in steps of 1/256 or 1/32768; tanh within -1..1, in steps of 1/128 or 1/32768.
+_BETWEEN_0_AND_1, _BETWEEN_SIGNS = ("/softmax", "/gate"), "/tanh"
 
 
 def tensor_ranges(
@@ -92,6 +92,8 @@ class _Seen:
         bits = narrow_bits if self.narrow else 16
         if name.endswith(_BETWEEN_0_AND_1):
             return Range(0.0, 255 / 256) if bits == 8 else Range.symmetric(32767 / 32768, 16)
+        if name.endswith(_BETWEEN_SIGNS):
+            return Range.symmetric(1 - 1 / (1 << bits - 1), bits)
         largest = max(-self._low, self._high)
         if not np.isfinite(largest):
             raise ConversionError(f"the calibration images make '{name}' not finite")

@@ -28,7 +28,7 @@ from vitedge.quantize.rounding import (
 )
 from vitedge.quantize.simulate import with_integer_weights
 from vitedge.quantize.smoothing import balance_values, smooth
-from vitedge.quantize.trace import FEW_TOKENS, is_attention_input
+from vitedge.quantize.trace import FEW_TOKENS, is_always_narrow
 from vitedge.quantize.weights import searched_scale
 from vitedge.spec import Precision
 from vitedge.vit import Linear, ViT
@@ -152,8 +152,7 @@ def _plan(
     if precision is Precision.W8A16:
         return _Plan(precision, activations, wide=frozenset(inputs))
     if precision is Precision.INT8_STATIC:
-        # Queries are multiplied with keys, which have 8 bits.
-        wide = {name for name in few if not is_attention_input(name)} | {"patch"} | kept
+        wide = {name for name in few if not is_always_narrow(name)} | {"patch"} | kept
         return _Plan(precision, activations, wide=frozenset(wide))
     if precision is Precision.INT4:
         ends = {name for name in inputs if name.startswith(("patch", "head"))}

@@ -19,6 +19,9 @@ from vitedge.vit import Array
 # DeiT-tiny anything from 0.01 to 0.2 is within 0.2 dB.
 _DAMPING = 0.05
 
+# And relative to the mean square of the inputs, which float32 differences do not reach.
+_LEAST = 1e-5
+
 # No token weighs more than this many average ones.
 _MOST_WEIGHT = 50.0
 
@@ -46,8 +49,9 @@ def output_hessian(statistics: InputStatistics) -> Array:
     diagonal = np.diag(hessian).copy()
     believed = statistics.count / (statistics.count + width)
     hessian = hessian * np.float32(believed)
-    # A channel that never varies still needs a positive diagonal.
-    floor = np.float32(_DAMPING * diagonal.mean() + np.finfo(np.float32).tiny)
+    # Inputs that never vary (the first class token) still need a positive diagonal.
+    energy = np.diag(statistics.moments).mean()
+    floor = np.float32(_DAMPING * diagonal.mean() + _LEAST * energy + np.finfo(np.float32).tiny)
     np.fill_diagonal(hessian, diagonal + floor)
     result: Array = hessian.astype(np.float32)
     return result

@@ -58,8 +58,7 @@ class _Trace(Walk[Array]):
     def linears(self, layers: dict[str, Linear], x: Array) -> Array:
         outputs = []
         for name, layer in layers.items():
-            # Queries meet keys, which are narrow.
-            narrow = is_attention_input(name) or (x.ndim > 2 and x.shape[1] > FEW_TOKENS)
+            narrow = is_always_narrow(name) or (x.ndim > 2 and x.shape[1] > FEW_TOKENS)
             outputs.append(self._made(name, self._product(name, layer, x), narrow))
         return np.concatenate(outputs, axis=-1)
 
@@ -71,10 +70,10 @@ class _Trace(Walk[Array]):
         if kind is NormKind.LAYER:
             mean: Array = x.mean(axis=-1, keepdims=True)
             x = self._wide(f"{name}/centred", x - self._wide(f"{name}/mean", mean))
-        square = self._wide(f"{name}/square", x * x)
-        variance = self._wide(f"{name}/variance", square.mean(axis=-1, keepdims=True))
-        shifted = self._wide(f"{name}/variance_eps", variance + np.float32(norm.eps))
-        inverse: Array = np.float32(1) / np.sqrt(shifted)
+        square: Array = x * x
+        mean_square: Array = square.mean(axis=-1, keepdims=True)
+        variance = self._wide(f"{name}/variance", mean_square)
+        inverse: Array = (1 / np.sqrt(variance + norm.eps)).astype(np.float32)
         x = self._wide(name, x * self._wide(f"{name}/inverse", inverse))
         if not np.all(norm.gamma == 1):
             x = self._wide(f"{name}/scaled", x * norm.gamma)
@@ -84,14 +83,13 @@ class _Trace(Walk[Array]):
 
     def activate(self, x: Array, activation: Activation, name: str) -> Array:
         label = f"{name}/{activation}"
-        narrow = x.ndim > 2 and x.shape[1] > FEW_TOKENS
         if activation not in (Activation.QUICK_GELU, Activation.SILU):
-            return self._made(label, activate(x, activation), narrow)
+            return self._made(label, activate(x, activation), True)
         inner = x
         if activation is Activation.QUICK_GELU:
-            inner = self._made(f"{label}/scaled", x * np.float32(1.702), narrow)
+            inner = self._made(f"{label}/scaled", x * np.float32(1.702), True)
         gate: Array = np.float32(1) / (np.float32(1) + np.exp(-inner))
-        return self._made(label, x * self._made(f"{label}/gate", gate, narrow), narrow)
+        return self._made(label, x * self._made(f"{label}/gate", gate, True), True)
 
     def split_heads(
         self, joined: Array, names: Sequence[str], block_name: str, tokens: int
@@ -102,6 +100,11 @@ class _Trace(Walk[Array]):
         return [part.reshape(shape).transpose(0, 2, 1, 3) for part in parts]
 
     def attend(self, q: Array, k: Array, v: Array, queries: int, name: str) -> Array:
+        if self.vit.blocks[0].q_norm is not None:
+            # Products made them narrow; norms make them wide again.
+            q = self._made(f"{name}/queries", q, True)
+        if self.vit.blocks[0].k_norm is not None:
+            k = self._made(f"{name}/keys", k, True)
         scores = self._made(f"{name}/scores", q @ k.swapaxes(-1, -2), True)
         if self.config.attention_scale != 1.0:
             scaled = scores * np.float32(self.config.attention_scale)
@@ -141,6 +144,9 @@ class _Trace(Walk[Array]):
         return values
 
 
-def is_attention_input(name: str) -> bool:
-    """Whether a linear layer makes queries, keys or values."""
-    return name.rpartition(".")[2] in ("q", "k", "v")
+def is_always_narrow(name: str) -> bool:
+    """Whether what a linear layer makes is narrow however few tokens it sees.
+
+    Queries meet keys in a product; activation tables of 16 bits are not to be had everywhere.
+    """
+    return name.rpartition(".")[2] in ("q", "k", "v", "fc1") or name.startswith("head_hidden")

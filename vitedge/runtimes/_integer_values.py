@@ -1,4 +1,4 @@
-"""What TFLite graphs with integer inputs and outputs take and give."""
+"""What graphs with integer inputs and outputs take and give."""
 
 from __future__ import annotations
 

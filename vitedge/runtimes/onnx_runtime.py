@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.artifact import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY
 from vitedge.chatter import quiet
 from vitedge.errors import (
     ModelError,
@@ -24,6 +25,7 @@ from vitedge.errors import (
     missing_package,
 )
 from vitedge.runtimes import Availability, Placement, Readiness
+from vitedge.runtimes._integer_values import dequantize_output
 from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
 from vitedge.runtimes._qnn import SOC_MODELS, compile_context
@@ -142,6 +144,9 @@ class OnnxSession:
         (self._input,) = session.get_inputs()
         self._outputs = [session.get_outputs()[0].name]
         self._dtype = np.uint8 if "uint8" in self._input.type else np.float32
+        described = session.get_modelmeta().custom_metadata_map
+        self._scale = float(described.get(LOGITS_SCALE_KEY, 1.0))
+        self._zero_point = int(described.get(LOGITS_ZERO_POINT_KEY, 0))
         shape = self._input.shape
         if len(shape) != 4 or not all(isinstance(size, int) for size in shape):
             raise ModelError(f"'{path}' takes {shape}; vitedge runs static (N, H, W, C) inputs")
@@ -164,7 +169,7 @@ class OnnxSession:
             raise ModelError(
                 f"ONNX Runtime failed on '{self._path}': {first_line(error)}"
             ) from error
-        return np.asarray(logits, np.float32)
+        return dequantize_output(logits, self._scale, self._zero_point)
 
     def placement(self) -> Placement | None:
         """See ``Session``."""

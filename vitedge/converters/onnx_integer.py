@@ -1,0 +1,180 @@
+"""The nodes of an ONNX file whose every tensor is quantized, for NPUs.
+
+Standard QuantizeLinear and DequantizeLinear pairs stand around each node, those that only move
+numbers included, which is how execution providers are told of integers (ONNX Runtime's QDQ form).
+Norms and GELU are single nodes: taken apart they lose their accuracy, or their place, on NPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.artifact import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY
+from vitedge.converters.onnx_emitter import OnnxEmitter
+from vitedge.quantize import Range, Recipe
+from vitedge.spec import NormKind
+from vitedge.vit import Array, Block, Linear, Norm, ViT
+
+# The first opset whose QuantizeLinear makes uint16, and its IR. ONNX Runtime 1.20 reads both.
+_OPSET, _IR_VERSION = 21, 10
+
+# Nodes that only move numbers: what they give has the range of what they take.
+_MOVING = ("Reshape", "Transpose", "Slice", "Split")
+
+_PIXELS = Range(0.0, 255.0)
+
+
+class OnnxIntegerEmitter(OnnxEmitter):
+    """The steps as nodes between DequantizeLinear and QuantizeLinear.
+
+    Values are the names of dequantized tensors.
+    """
+
+    def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
+        super().__init__(vit, recipe, batch)
+        self._ranges = dict(recipe.tensors)
+        self._range_of: dict[str, Range] = {}
+        self._requantized: dict[tuple[str, Range], str] = {}
+
+    def emit(self) -> Any:
+        """The finished model; pixels are uint8, logits uint16."""
+        from onnx import TensorProto
+
+        logits = self.walk(self._dequantize("pixels", _PIXELS))
+        last = self._range_of[logits]
+        self._add("QuantizeLinear", [logits, *self._grid(last)], ["logits"], "logits")
+        model = self._model(TensorProto.UINT8, TensorProto.UINT16, _OPSET, _IR_VERSION)
+        scale, zero = last.scale_and_zero_point()
+        model.metadata_props.add(key=LOGITS_SCALE_KEY, value=repr(scale))
+        model.metadata_props.add(key=LOGITS_ZERO_POINT_KEY, value=str(zero))
+        return model
+
+    def _heads(
+        self, block: Block, names: Sequence[str], x: str, block_name: str, tokens: int
+    ) -> list[str]:
+        """One product each: their ranges differ, and a tensor has one."""
+        heads = []
+        for name in names:
+            product = self.linears({f"{block_name}.{name}": getattr(block, name)}, x)
+            heads += self.split_heads(product, [name], block_name, tokens)
+        return heads
+
+    def linears(self, layers: dict[str, Linear], x: str) -> str:
+        """See ``Walk``; one layer at a time."""
+        ((name, layer),) = layers.items()
+        x = self._as(x, self.recipe.inputs[name], f"{name}/input")
+        weight = self.recipe.weights[name]
+        scale, _ = self._range_of[x].scale_and_zero_point()
+        steps = np.float32(scale) * weight.scale
+        limits = np.iinfo(np.int32)
+        whole = np.rint(layer.bias / steps.astype(np.float64)).clip(limits.min, limits.max)
+        inputs = [
+            x,
+            self._dequantized(f"{name}.weight", weight.values, weight.scale, axis=1),
+            self._dequantized(f"{name}.bias", whole.astype(np.int32), steps, axis=0),
+        ]
+        return self._node("Gemm", inputs, name)
+
+    def attend(self, q: str, k: str, v: str, queries: int, name: str) -> str:
+        """See ``Walk``."""
+        q = self._as(q, self._ranges.get(f"{name}/queries"), f"{name}/queries")
+        k = self._as(k, self._ranges.get(f"{name}/keys"), f"{name}/keys")
+        return super().attend(q, k, v, queries, name)
+
+    def norm(self, norm: Norm, x: str, name: str, kind: NormKind) -> str:
+        """See ``Walk``."""
+        if kind is NormKind.LAYER:
+            beta = self._ranges.get(f"{name}/shifted") or self._ranges.get(f"{name}/scaled")
+            # One node makes what the walk calls centred, scaled and shifted.
+            self._ranges[name] = beta or self._ranges[name]
+        else:
+            self._lay_down_root_mean_square(name)
+        return super().norm(norm, x, name, kind)
+
+    def _lay_down_root_mean_square(self, name: str) -> None:
+        largest = self._ranges[f"{name}/variance"].high
+        peak = max(self._ranges[name].high, 1.0) ** 2
+        self._ranges |= {
+            f"{name}/square": Range.symmetric(largest * peak, 16),
+            f"{name}/mean_square": Range.symmetric(largest, 16),
+            f"{name}/eps": Range.symmetric(largest, 16),
+            f"{name}/root": Range.symmetric(float(np.sqrt(largest)), 16),
+            f"{name}/normed": self._ranges[name],
+        }
+
+    def concatenate(self, values: list[str], name: str) -> str:
+        """See ``Walk``; parts and whole have one range."""
+        covered = self._ranges[name]
+        return super().concatenate(
+            [self._as(each, covered, f"{each}/as_part") for each in values], name
+        )
+
+    # --- single nodes
+
+    def _node_many(
+        self, operator: str, inputs: Sequence[str], outputs: list[str], name: str, **attributes: Any
+    ) -> list[str]:
+        made = [f"{output}/float" for output in outputs]
+        self._add(operator, inputs, made, name, **attributes)
+        finished = []
+        for output, raw in zip(outputs, made, strict=True):
+            moved = self._range_of[inputs[0]] if operator in _MOVING else None
+            finished.append(self._pair(raw, moved or self._ranges[output], output))
+        return finished
+
+    def _pair(self, x: str, covered: Range, name: str) -> str:
+        """A quantization and back."""
+        quantized = f"{name}/integers"
+        self._add("QuantizeLinear", [x, *self._grid(covered)], [quantized], f"{name}/quantize")
+        return self._dequantize(quantized, covered, name)
+
+    def _dequantize(self, quantized: str, covered: Range, name: str = "") -> str:
+        name = name or f"{quantized}/float"
+        self._add("DequantizeLinear", [quantized, *self._grid(covered)], [name], f"{name}/back")
+        self._range_of[name] = covered
+        return name
+
+    def _as(self, x: str, covered: Range | None, name: str) -> str:
+        """The same numbers in another range; None is the one they have."""
+        if covered is None or self._range_of[x] == covered:
+            return x
+        key = (x, covered)
+        if key not in self._requantized:
+            self._requantized[key] = self._pair(x, covered, name)
+        return self._requantized[key]
+
+    def _grid(self, covered: Range) -> list[str]:
+        """Scale and zero point as constants."""
+        scale, zero = covered.scale_and_zero_point()
+        dtype = np.uint8 if covered.bits == 8 else np.uint16
+        label = f"grid/{covered.low:.9g}/{covered.high:.9g}/{covered.bits}"
+        return [
+            super().constant(f"{label}/scale", np.asarray(scale, np.float32)),
+            super().constant(f"{label}/zero", np.asarray(zero, dtype)),
+        ]
+
+    def _dequantized(self, name: str, values: npt.NDArray[Any], scale: Array, *, axis: int) -> str:
+        plain = super().constant
+        inputs = [
+            plain(f"{name}/integers", values),
+            plain(f"{name}/scale", scale),
+            plain(f"{name}/zero", np.zeros(len(scale), values.dtype)),
+        ]
+        self._add("DequantizeLinear", inputs, [name], name, axis=axis)
+        return name
+
+    def constant(self, name: str, values: npt.NDArray[Any]) -> str:
+        """See ``Walk``; floats become integers of 16 bits."""
+        if values.dtype != np.float32:
+            return super().constant(name, values)
+        if name not in self._range_of:
+            largest = float(np.abs(values).max()) or 1.0
+            covered = Range.symmetric(largest, 16)
+            scale, zero = covered.scale_and_zero_point()
+            integers = (np.rint(values / scale) + zero).clip(0, 65535).astype(np.uint16)
+            self._dequantize(super().constant(f"{name}/integers", integers), covered, name)
+        return name
