@@ -117,7 +117,7 @@ def convert(
     refuse_existing([part for path in jobs for part in files_of(path)], force=options.force)
     progress("reading the model", 0, 1)
     try:
-        imported = read_model(source, options.importing)
+        imported = read_model(source, options.importing.compared_on(calibration))
     except NotAViTError as why:
         job = GenericJob(
             source,

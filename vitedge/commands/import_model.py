@@ -3,51 +3,72 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vitedge.cli_options import PATH, force_option, import_options, json_option, read_import_options
 from vitedge.cli_output import print_json
 
+if TYPE_CHECKING:
+    from vitedge.vit import ViT
+
 
 @click.command("import")
 @click.argument("source", type=PATH)
 @click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
 @click.option("--check", is_flag=True, help="Only read and compare; write nothing.")
+@click.option("--images", type=PATH, help="Photos to compare logits with the source's on, too.")
 @import_options
 @force_option
 @json_option
 def import_command(
-    source: Path, output: Path, check: bool, force: bool, as_json: bool, **options: Any
+    source: Path,
+    output: Path,
+    check: bool,
+    images: Path | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Reads a Vision Transformer from SOURCE and writes it as a Keras model.
 
-    The model carries its preprocessing and labels; `convert` and Keras itself read it.
+    The model carries its preprocessing and labels; `convert` and Keras itself read it. With
+    --check, says what was compared with what instead of writing anything.
     """
+    from vitedge.data import open_images
     from vitedge.pipeline import import_model
+    from vitedge.source_check import check_source
     from vitedge.terminal import progress_on_stderr
 
+    compared = None if images is None else open_images(images)
+    importing = read_import_options(options).compared_on(compared)
+    findings: tuple[str, ...] = ()
     with progress_on_stderr() as progress:
-        imported = import_model(
-            source,
-            None if check else output,
-            read_import_options(options),
-            force=force,
-            progress=progress,
-        )
+        if check:
+            checked = check_source(source, importing, progress=progress)
+            imported, findings = checked.imported, checked.findings
+        else:
+            imported = import_model(source, output, importing, force=force, progress=progress)
     vit = imported.vit
     if as_json:
-        result = {"output": None if check else str(output), "path": imported.path}
-        print_json(result | {"parameters": vit.parameters, "classes": vit.config.classes})
+        result: dict[str, Any] = {"output": None if check else str(output), "path": imported.path}
+        result |= {"parameters": vit.parameters, "classes": vit.config.classes}
+        print_json(result | ({"checked": findings} if check else {}))
         return
-    config = vit.config
-    click.echo(
-        f"{imported.path}: {config.depth} blocks, {config.dim} wide, {config.heads} heads, "
-        f"{vit.parameters:,} parameters, {config.classes} classes"
-    )
+    click.echo(f"{imported.path}: {_sizes(vit)}")
+    for finding in findings:
+        click.echo(f"checked: {finding}")
     if not check:
         click.echo(f"wrote {output}")
+
+
+def _sizes(vit: ViT) -> str:
+    config = vit.config
+    return (
+        f"{config.depth} blocks, {config.dim} wide, {config.heads} heads, "
+        f"{vit.parameters:,} parameters, {config.classes} classes"
+    )
 
 
 PLUGIN = import_command

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, UsageError
-from vitedge.generic.network import Network, has_attention, softmax_at_end
+from vitedge.generic.network import Network, has_attention
 from vitedge.generic.onnx_network import OnnxNetwork
 from vitedge.generic.tensorflow_network import TensorFlowNetwork
 from vitedge.importers import ImportOptions
 from vitedge.lift.embedding import as_model_input, channels_first
+from vitedge.lift.ending import softmax_at_end
 from vitedge.lift.input_range import InputRange, input_range
 from vitedge.lift.keras_files import SAVED_MODEL, keras_config, open_model
 from vitedge.lift.probe import Experiments

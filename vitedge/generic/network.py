@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from vitedge.chatter import overheard
 from vitedge.errors import ConversionError, first_line, missing_package
 from vitedge.lift import Probe
-from vitedge.lift.graph import Graph, Kind
+from vitedge.lift.graph import Graph
 from vitedge.lift.input_range import InputRange
 
 PIXELS, LOGITS = "pixels", "logits"
@@ -55,24 +55,6 @@ class Network(Protocol):
             ConversionError: OpenVINO cannot express the model, or not at this batch size.
         """
         ...
-
-
-def softmax_at_end(graph: Graph) -> str | None:
-    """The tensor that a final softmax reads, or None when the model gives logits.
-
-    An artefact gives logits; whoever shows them takes the softmax, and taking it twice would make
-    every answer look unsure.
-    """
-    tensor = graph.output
-    while tensor != graph.image:
-        node = graph.producer(tensor)
-        live = graph.live_inputs(node)
-        if node.op == "Softmax":
-            return live[0]
-        if node.kind is not Kind.MOVE or len(live) != 1:
-            return None
-        tensor = live[0]
-    return None
 
 
 def has_attention(graph: Graph) -> bool:

@@ -28,8 +28,8 @@ class LiftedKerasImporter:
             trust=options.trust,
             image_size=options.image_size,
         )
-        lifted = lift(loaded.probe(), mean=options.mean, std=options.std)
-        return Imported(with_options(lifted.vit, options), str(lifted))
+        lifted = lift(loaded.probe(), mean=options.mean, std=options.std, images=options.images)
+        return Imported(with_options(lifted.vit, options), str(lifted), str(lifted.proof))
 
 
 PLUGIN = LiftedKerasImporter()

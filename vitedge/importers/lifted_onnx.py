@@ -23,8 +23,8 @@ class LiftedOnnxImporter:
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads and lifts."""
         probe = OnnxProbe(path, image_size=options.image_size)
-        lifted = lift(probe, mean=options.mean, std=options.std)
-        return Imported(with_options(lifted.vit, options), str(lifted))
+        lifted = lift(probe, mean=options.mean, std=options.std, images=options.images)
+        return Imported(with_options(lifted.vit, options), str(lifted), str(lifted.proof))
 
 
 PLUGIN = LiftedOnnxImporter()

@@ -19,6 +19,7 @@ written, the answers are the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ from vitedge.lift.probe import Experiments, Probe
 from vitedge.lift.proof import Proof, prove
 from vitedge.lift.recognition import recognize_all
 from vitedge.lift.structure import Parser
+from vitedge.preprocess import ImageLike
 from vitedge.vit import ViT
 
 __all__ = ["Lifted", "lift", "Probe"]
@@ -56,8 +58,7 @@ class Lifted:
     def __str__(self) -> str:
         words = [
             f"lifted: {self.vit.config.depth} blocks",
-            f"max logit difference {self.proof.difference:.1g} "
-            f"({self.proof.relative:.1g} of the range)",
+            str(self.proof),
             f"input {self.taken.words}",
         ]
         if self.softmax_removed:
@@ -70,6 +71,7 @@ def lift(
     *,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    images: Sequence[ImageLike] = (),
 ) -> Lifted:
     """Lifts a model.
 
@@ -78,16 +80,20 @@ def lift(
         mean: What is subtracted from pixels scaled to 0..1 before the model; None: see
             ``input_range``.
         std: What they are then divided by.
+        images: Images to compare the logits on, besides made-up ones.
 
     Raises:
         NotAViTError: The model is no Vision Transformer; the message says which node is not.
     """
     with np.errstate(all="ignore"):  # damaged weights overflow; the proof rejects them
-        return _lift(Experiments(probe), mean, std)
+        return _lift(Experiments(probe), mean, std, images)
 
 
 def _lift(
-    experiments: Experiments, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+    experiments: Experiments,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    images: Sequence[ImageLike],
 ) -> Lifted:
     known = recognize_all(experiments)
     last, removed = known[-1] if known else None, False
@@ -103,7 +109,7 @@ def _lift(
     structure = Parser(graph, others, attentions, stops).parse()
     taken = input_range(experiments, mean, std)
     vit = Assembler(experiments, structure, stops, taken).assemble()
-    return Lifted(vit, prove(experiments, vit, taken), taken, removed)
+    return Lifted(vit, prove(experiments, vit, taken, images), taken, removed)
 
 
 def _ends(graph: Graph, sink: str) -> bool:

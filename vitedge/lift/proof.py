@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from vitedge.errors import NotAViTError
 from vitedge.lift.embedding import as_model_input
 from vitedge.lift.input_range import InputRange
 from vitedge.lift.probe import Experiments
+from vitedge.preprocess import ImageLike
 from vitedge.vit import Array, ViT, forward
 
 TOLERANCE = 1e-3
@@ -22,31 +24,74 @@ class Proof:
     """The comparison.
 
     Attributes:
-        images: How many images were compared.
+        random: How many made-up images were compared.
+        real: How many images of the user's were.
         difference: Largest absolute difference of a logit.
         logit_range: Largest logit minus the smallest.
+        largest: Largest absolute logit.
     """
 
-    images: int
+    random: int
+    real: int
     difference: float
     logit_range: float
+    largest: float
 
     @property
     def relative(self) -> float:
         """Difference over range."""
         return self.difference / max(self.logit_range, 1e-12)
 
+    @property
+    def holds(self) -> bool:
+        """Whether the two compute the same; never when a logit is not a number."""
+        return self.difference <= TOLERANCE * max(self.logit_range, self.largest * 1e-3)
 
-def prove(experiments: Experiments, vit: ViT, taken: InputRange) -> Proof:
-    """Compares logits on noise and on a smooth image.
+    def __str__(self) -> str:
+        real = f" and {self.real} real" if self.real else ""
+        return (
+            f"max logit difference {self.difference:.1g} ({self.relative:.1g} of the range) on "
+            f"{self.random} random{real} images"
+        )
+
+
+def prove(
+    experiments: Experiments, vit: ViT, taken: InputRange, images: Sequence[ImageLike] = ()
+) -> Proof:
+    """Compares a lifted ViT with its source; see ``compare``.
 
     Raises:
-        NotAViTError: They differ by more than ``TOLERANCE``.
+        NotAViTError: The logits differ by more than ``TOLERANCE``.
+        DataError: An image cannot be read.
     """
-    pixels = _images(vit)
+    proof = compare(experiments, vit, taken, images)
+    if not proof.holds:
+        raise NotAViTError(
+            f"lifted, but its logits differ from the source's by {proof.difference:.2g} "
+            f"({proof.relative:.1%} of their range)"
+        )
+    return proof
+
+
+def compare(
+    experiments: Experiments, vit: ViT, taken: InputRange, images: Sequence[ImageLike] = ()
+) -> Proof:
+    """Compares logits on noise, on smooth images and on the user's.
+
+    Args:
+        experiments: Access to the source.
+        vit: What it is said to be.
+        taken: What the source takes.
+        images: The user's; they are prepared as the ViT says.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    made_up = _images(vit)
+    pixels = np.concatenate([made_up, vit.preprocessing.batch(images).astype(np.float32)])
     graph, shape = experiments.graph, experiments.probe.image_shape
     run = experiments.between([graph.image], [graph.output])
-    n = experiments.batch_for(len(pixels))
+    n = experiments.batch_for(len(made_up))
     wanted = []
     for start in range(0, len(pixels), n):
         part = pixels[start : start + n]
@@ -55,24 +100,22 @@ def prove(experiments: Experiments, vit: ViT, taken: InputRange) -> Proof:
         wanted.append(answers.reshape(n, -1)[: len(part)])
     source = np.concatenate(wanted)
     ours = np.concatenate([forward(vit, image[None]) for image in pixels])
-    proof = Proof(len(pixels), float(np.abs(ours - source).max()), float(np.ptp(source)))
-    if not proof.difference <= TOLERANCE * max(
-        proof.logit_range, float(np.abs(source).max()) * 1e-3
-    ):
-        raise NotAViTError(
-            f"lifted, but its logits differ from the source's by {proof.difference:.2g} "
-            f"({proof.relative:.1%} of their range)"
-        )
-    return proof
+    return Proof(
+        random=len(made_up),
+        real=len(images),
+        difference=float(np.abs(ours - source).max()),
+        logit_range=float(np.ptp(source)),
+        largest=float(np.abs(source).max()),
+    )
 
 
 def _images(vit: ViT) -> Array:
-    """Noise and a colour gradient: whole pixels 0..255 as float32."""
+    """Noise and colour gradients, two of each: whole pixels 0..255 as float32."""
     height, width = vit.config.image_size
     channels = vit.config.channels
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    slopes = rng.uniform(-1, 1, (2, channels))
-    gradient = np.clip(128 + 127 * (y[..., None] * slopes[0] + x[..., None] * slopes[1]), 0, 255)
-    noise = rng.integers(0, 256, (height, width, channels))
-    return np.stack([noise, np.round(gradient)]).astype(np.float32)
+    noise = rng.integers(0, 256, (2, height, width, channels))
+    slopes = rng.uniform(-1, 1, (2, 2, 1, 1, channels))
+    gradients = 128 + 127 * (y[..., None] * slopes[0] + x[..., None] * slopes[1])
+    return np.concatenate([noise, np.round(np.clip(gradients, 0, 255))]).astype(np.float32)

@@ -1,0 +1,116 @@
+"""``vitedge import --check``: what is known of a model that was read, and how it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vitedge.artifact import Parity
+from vitedge.chatter import quiet
+from vitedge.errors import ModelError, ParityError, UnavailableError, missing_package
+from vitedge.importers import Imported, ImportOptions, read_model
+from vitedge.lift.ending import softmax_at_end
+from vitedge.lift.input_range import InputRange, input_range
+from vitedge.lift.keras_files import SAVED_MODEL, keras_config, open_model
+from vitedge.lift.probe import Experiments
+from vitedge.lift.proof import compare
+from vitedge.preprocess import Preprocessing
+from vitedge.progress import Progress, silent
+from vitedge.publication import check_parity
+from vitedge.spec import Precision
+from vitedge.vit import ViT, forward
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A model that was read, and what was found out about it.
+
+    Attributes:
+        imported: The model.
+        findings: What was checked, a sentence each.
+    """
+
+    imported: Imported
+    findings: tuple[str, ...]
+
+
+def check_source(source: Path, options: ImportOptions, *, progress: Progress = silent) -> Checked:
+    """Reads a model, and compares its logits with those of whatever can be run.
+
+    Args:
+        source: Any model that an importer reads.
+        options: What the source does not say itself, and the images to compare on.
+        progress: Told how far things are.
+
+    Raises:
+        ModelError: The source cannot be read.
+        ParityError: The source, or the Keras model made of it, computes something else.
+        UnavailableError: Keras is not installed.
+    """
+    progress("reading the model", 0, 3)
+    imported = read_model(source, options)
+    progress("running the source", 1, 3)
+    findings = []
+    if imported.proof:
+        findings.append(f"the source was run: {imported.proof}")
+    else:
+        findings.append("every tensor of the source found its place by name, and all shapes agree")
+        findings.append(_against_source(source, imported.vit, options))
+    progress("making a Keras model", 2, 3)
+    findings.append(_round_trip(imported.vit, options))
+    progress("done", 3, 3)
+    return Checked(imported, tuple(findings))
+
+
+def _against_source(source: Path, vit: ViT, options: ImportOptions) -> str:
+    """Runs a source that was read by its names, where it is more than weights."""
+    if not (source / SAVED_MODEL).is_file() and keras_config(source) is None:
+        return "the source was not run: it holds weights, and no network to compute logits with"
+    try:
+        loaded = open_model(source, custom_objects=options.custom_objects, trust=options.trust)
+        experiments = Experiments(loaded.probe())
+        before_softmax = softmax_at_end(experiments.graph)
+        if before_softmax is not None:
+            experiments.end_at(before_softmax)
+        taken = _taken(experiments, vit.preprocessing)
+        proof = compare(experiments, vit, taken, options.images)
+    except (ModelError, UnavailableError) as error:
+        return f"the source was not run: {error}"
+    if not proof.holds:
+        raise ParityError(
+            f"'{source}' was read by its names, but computes something else: {proof}; "
+            "was it changed since its library made it?"
+        )
+    return f"the source was run: {proof}"
+
+
+def _taken(experiments: Experiments, preprocessing: Preprocessing) -> InputRange:
+    """What the source takes: what its own arithmetic says, else what its kind is known to take."""
+    found = input_range(experiments)
+    if not found.words.startswith("assumed"):
+        return found
+    return input_range(experiments, preprocessing.mean, preprocessing.std)
+
+
+def _round_trip(vit: ViT, options: ImportOptions) -> str:
+    """Compares the Keras model that ``import`` would write with the canonical form."""
+    try:
+        with quiet():
+            from vitedge.keras_model import to_keras
+
+            model = to_keras(vit)
+    except ImportError as error:
+        raise missing_package(error.name or "keras", "convert") from error
+    shape = (2, *vit.config.image_size, vit.config.channels)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    pixels = np.concatenate([noise, vit.preprocessing.batch(options.images)]).astype(np.float32)
+    logits = np.concatenate([np.asarray(model(image[None]), np.float32) for image in pixels])
+    parity = Parity.of(logits, np.concatenate([forward(vit, image[None]) for image in pixels]))
+    check_parity(parity, Precision.FP32, "the Keras model")
+    real = f" and {len(options.images)} real" if options.images else ""
+    return (
+        f"as a Keras model it gives the same logits: {parity.relative_difference:.1g} of their "
+        f"range on {len(noise)} random{real} images"
+    )
