@@ -16,6 +16,7 @@ from vitedge.converters import converter_for
 from vitedge.converters.tflite_model import TFLiteModel
 from vitedge.data import ArraySamples, ImageSet
 from vitedge.preprocess import Preprocessing
+from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
@@ -43,8 +44,14 @@ def small_artifact(folder: Path, target: Format, precision: Precision) -> Path:
     vit = small_vit()
     rewritten, _ = apply_rewrites(vit)
     converter = converter_for(target, precision)
-    statistics = calibrate(rewritten, random_images(vit, 16, seed=1))
-    exact, recipe = quantize(rewritten, precision, statistics, activations=converter.activations)
+    pixels = random_images(vit, 16, seed=1)
+    exact, recipe = quantize(
+        rewritten,
+        precision,
+        calibrate(rewritten, pixels),
+        activations=Activations.STATIC if precision.all_integer else converter.activations,
+        images=lambda: iter(pixels),
+    )
     path = folder / f"small.{precision}{target.suffix}"
     metadata = Metadata(
         format=target,

@@ -14,8 +14,9 @@ from vitedge.spec import Format, Precision
 
 __all__ = ["htp_emulator"]
 
-# The HTP computes floats in half: 50 dB were seen.
-LEAST_SQNR_DB = {Precision.FP16: 40.0}
+# The HTP computes floats in half: 50 dB were seen; 24 and 29 of the integers, where the CPU has 24
+# and 38.
+LEAST_SQNR_DB = {Precision.FP16: 40.0, Precision.INT8_STATIC: 18.0, Precision.W8A16: 22.0}
 
 COMPILE = """
 import sys
