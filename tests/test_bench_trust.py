@@ -11,10 +11,12 @@ from tests.bench_fixtures import fake_runtime
 from tests.bench_rows import make_row
 from vitedge.bench.contention import CpuTimes, others_percent
 from vitedge.bench.energy import battery_watts, read_counters, used_mj
+from vitedge.bench.environment import unsteadiness
 from vitedge.bench.results import Ratio, Spread, Status
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.bench.saturation import saturate
-from vitedge.bench.spread import paired_drop, pairwise_ratio, slowing
+from vitedge.bench.spread import instability, paired_drop, pairwise_ratio, slowing
+from vitedge.bench.throttling import throttle_count
 from vitedge.bench.verdict import judge
 from vitedge.errors import UsageError
 from vitedge.spec import Precision, Target
@@ -202,3 +204,24 @@ def test_the_interval_of_a_drop_holds_the_truth_about_as_often_as_it_says() -> N
     covered = np.mean([drop.low <= 1.0 <= drop.high for drop in intervals])
     # Of 4,000 trials the share is known to 0.4 points; the interval errs on the wide side.
     assert 0.94 < covered < 0.98
+
+
+def test_throttling_is_counted_where_the_system_counts_it(tmp_path: Path) -> None:
+    assert throttle_count(tmp_path) is None
+    for core, times in (("cpu0", 3), ("cpu1", 4)):
+        folder = tmp_path / core / "thermal_throttle"
+        folder.mkdir(parents=True)
+        (folder / "core_throttle_count").write_text(f"{times}\n")
+        (folder / "package_throttle_count").write_text("1\n")
+    assert throttle_count(tmp_path) == 9
+    words = instability([1.0] * 30, warm=True, others_percent=0.0, throttled=True)
+    assert words == "the processor slowed itself down (heat, or too little power)"
+
+
+def test_a_machine_that_cannot_repeat_says_why() -> None:
+    assert unsteadiness("performance", 0.2, 4) == ()
+    assert unsteadiness("", None, 4) == ()
+    governor, load, slowed = unsteadiness("ondemand, performance", 3.0, 4, "now: throttled")
+    assert "'ondemand, performance'" in governor
+    assert "3 processes on 4 processors" in load
+    assert "slowed down, now: throttled" in slowed

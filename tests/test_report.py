@@ -93,6 +93,12 @@ def test_every_row_stands_in_the_page_with_its_status(library: str) -> None:
     assert "unreadable image: torn.jpg" in text
 
 
+def test_what_makes_the_machine_unsteady_is_among_what_to_know(library: str) -> None:
+    values = report_values()
+    values["environment"]["warnings"] = ["the frequency governor is 'ondemand'"]
+    assert "the frequency governor is 'ondemand'" in read(render_html(values)).text
+
+
 def test_a_report_in_which_nothing_ran_is_still_a_page(library: str) -> None:
     page = render_html(report_values(failed_row(Status.CRASHED, "SIGILL")))
     assert "None of 1 measurement gave a time that counts." in page

@@ -15,6 +15,18 @@ _PACKAGES = (
     *("ai-edge-litert", "tflite-runtime", "onnxruntime", "onnxruntime-gpu", "openvino"),
 )
 _CPU_FOLDER = Path("/sys/devices/system/cpu")
+# https://www.raspberrypi.com/documentation/computers/os.html#get_throttled: what is so now; 16 bits
+# further on, what has been since the start.
+_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+_THROTTLING = {
+    0: "under-voltage",
+    1: "frequency capped",
+    2: "throttled",
+    3: "soft temperature limit",
+}
+_STEADY_GOVERNOR = "performance"
+# Beyond this load something else competes for the processors.
+_BUSY_SHARE = 0.5
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -37,6 +49,8 @@ class Environment:
         python: Version.
         versions: Installed engines and packages.
         started: Date and time, ISO 8601, UTC.
+        throttling: What slowed a Raspberry Pi's processor down, or empty.
+        warnings: Why times taken here may not repeat, in words.
     """
 
     cpu: str
@@ -53,28 +67,61 @@ class Environment:
     python: str
     versions: Mapping[str, str]
     started: str
+    throttling: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def read_environment(threads: int) -> Environment:
     """Reads the machine; loads no engine."""
     from datetime import UTC, datetime
 
+    governor, load, slowed = _governor(), _load(), throttling()
     return Environment(
         cpu=_cpu_model(),
         machine=platform.machine(),
         cores=len(_usable_processors()),
         physical_cores=physical_cores(),
         threads=threads,
-        governor=_governor(),
+        governor=governor,
         max_frequency_mhz=_max_frequency_mhz(),
         temperature_c=temperature_c(),
         memory_mb=_memory_mb(),
-        load_before=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        load_before=load,
         os=_os_name(),
         python=platform.python_version(),
         versions=_versions(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
+        throttling=slowed,
+        warnings=unsteadiness(governor, load, len(_usable_processors()), slowed),
     )
+
+
+def unsteadiness(
+    governor: str, load: float | None, cores: int, slowed: str = ""
+) -> tuple[str, ...]:
+    """Why times on such a machine may not repeat, in words.
+
+    Args:
+        governor: Frequency governors in use, or empty.
+        load: Processes running or waiting before the bench, or None.
+        cores: Logical processors.
+        slowed: What ``throttling`` said.
+    """
+    found = []
+    if governor not in ("", _STEADY_GOVERNOR):
+        found.append(
+            f"the frequency governor is '{governor}', so clocks rise and fall while measuring; "
+            f"'{_STEADY_GOVERNOR}' repeats better"
+        )
+    if load is not None and load > _BUSY_SHARE * cores:
+        found.append(f"the machine was busy before: {load:g} processes on {cores} processors")
+    if slowed:
+        found.append(f"the processor was slowed down, {slowed}")
+    return tuple(found)
+
+
+def _load() -> float | None:
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def physical_cores() -> int:
@@ -136,6 +183,18 @@ def temperature_c() -> float | None:
     zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
     found = [_read(path) for path in zones]
     return max((int(milli) / 1000 for milli in found if milli.isdecimal()), default=None)
+
+
+def throttling(flags: Path = _THROTTLED) -> str:
+    """What slows a Raspberry Pi's processor down, now or since it started; empty elsewhere."""
+    try:
+        value = int(_read(flags), 16)
+    except ValueError:
+        return ""
+    now = [words for bit, words in _THROTTLING.items() if value >> bit & 1]
+    since = [words for bit, words in _THROTTLING.items() if value >> (bit + 16) & 1]
+    parts = [f"now: {', '.join(now)}"] if now else []
+    return "; ".join(parts + ([f"since its start: {', '.join(since)}"] if since else []))
 
 
 def _memory_mb() -> float | None:

@@ -66,6 +66,7 @@ def _instability(trial: Trial) -> str:
         trial.samples_ms,
         warm=trial.warm.stable,
         others_percent=_others_percent(trial),
+        throttled=trial.throttled,
     )
     sustained = slowing([window.median_ms for window in trial.windows])
     return "; ".join(word for word in (words, sustained) if word)

@@ -38,13 +38,20 @@ def summarize(samples_ms: Sequence[float]) -> Spread | None:
     return Spread(float(values.min()), p50, p90, p99, float(values.mean()), len(values))
 
 
-def instability(samples_ms: Sequence[float], *, warm: bool, others_percent: float | None) -> str:
+def instability(
+    samples_ms: Sequence[float],
+    *,
+    warm: bool,
+    others_percent: float | None,
+    throttled: bool = False,
+) -> str:
     """Why these times are not to be trusted much, in words; empty when they are.
 
     Args:
         samples_ms: Warm runs, in order.
         warm: Whether the warm-up ended stable.
         others_percent: Percent of all processors' time that other programs had, or None.
+        throttled: Whether the processor slowed itself down meanwhile.
     """
     reasons = [] if warm else ["the warm-up did not become stable"]
     if len(samples_ms) >= _SAMPLES_NEEDED[50]:
@@ -59,6 +66,8 @@ def instability(samples_ms: Sequence[float], *, warm: bool, others_percent: floa
             reasons.append(f"the median drifted by {100 * drift:+.0f} % while measuring")
     if others_percent is not None and others_percent > _BUSY_PERCENT:
         reasons.append(f"other programs had {others_percent:.0f} % of the processors meanwhile")
+    if throttled:
+        reasons.append("the processor slowed itself down (heat, or too little power)")
     return "; ".join(reasons)
 
 

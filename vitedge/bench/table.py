@@ -81,7 +81,7 @@ def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
 
 def notes(report: Report) -> tuple[str, ...]:
     """What the table has no room for: messages, unstable times, unreadable images."""
-    found = []
+    found = list(report.environment.warnings)
     for row in report.rows:
         name = f"{row.artifact} on {row.target}"
         if row.message:

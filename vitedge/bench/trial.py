@@ -33,6 +33,7 @@ from vitedge.bench.messages import (
 )
 from vitedge.bench.process import WorkerError, WorkerProcess
 from vitedge.bench.results import Accuracy, Status, Throughput, VsFloat, Window
+from vitedge.bench.throttling import throttle_count
 from vitedge.errors import DataError, ModelError
 from vitedge.preprocess import Preprocessing
 
@@ -52,6 +53,7 @@ class Trial:
         samples_ms: Warm runs, in order.
         rounds_ms: Median of each turn, when measured in turns.
         others_percent: Share of the processors that other programs had, for each turn.
+        throttled: Whether the processor slowed itself down during the warm runs.
         energy_mj: What the processor used during the warm runs, or None.
         battery_watts: What the battery gave, read after each turn.
         failure: What ended the trial, or None.
@@ -66,6 +68,7 @@ class Trial:
     samples_ms: list[float] = field(default_factory=list)
     rounds_ms: list[float] = field(default_factory=list)
     others_percent: list[float] = field(default_factory=list)
+    throttled: bool = False
     energy_mj: float | None = None
     battery_watts: list[float] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
@@ -121,7 +124,7 @@ class Trial:
 
     def measure(self, command: Measure, on_run: Callable[[int], None]) -> list[float]:
         """Adds warm runs; returns the milliseconds of the new ones, none after a failure."""
-        before, counted = len(self.samples_ms), read_counters()
+        before, counted, throttles = len(self.samples_ms), read_counters(), throttle_count()
 
         def step(worker: WorkerProcess) -> None:
             measured = worker.ask(command, Measured, on_run)
@@ -131,6 +134,7 @@ class Trial:
             used = used_mj(counted, read_counters())
             if used is not None:
                 self.energy_mj = used + (self.energy_mj or 0.0)
+            self.throttled |= throttle_count() != throttles
             watts = battery_watts()
             if watts is not None:
                 self.battery_watts.append(watts)

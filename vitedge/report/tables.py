@@ -86,6 +86,7 @@ def messages(report: Mapping[str, Any]) -> str:
             items.append(f"{name}: {escape(row['status'])}: {escape(row['message'])}")
         if row.get("unstable"):
             items.append(f"{name}: the times are unstable: {escape(row['unstable'])}")
+    items += [escape(line) for line in report["environment"].get("warnings", ())]
     unreadable = (report.get("data") or {}).get("unreadable", ())
     items += [f"unreadable image: {escape(line)}" for line in unreadable]
     if not items:
@@ -98,7 +99,7 @@ def environment(values: Mapping[str, Any]) -> str:
     """The machine, without what it did not tell."""
     lines = []
     for key, value in values.items():
-        if value in (None, "", {}):
+        if value in (None, "", {}) or key == "warnings":
             continue
         name = _ENVIRONMENT.get(key, key.replace("_", " ").capitalize())
         lines.append(f"<dt>{escape(name)}</dt><dd>{escape(_in_words(value))}</dd>")
