@@ -135,7 +135,7 @@ def convert_for(
     jobs = [
         _Job(target, precision, _path(options.output, source, target, precision))
         for target in dict.fromkeys(targets)
-        for precision in _precisions(target, options.precisions)
+        for precision in precisions_for(target, options.precisions)
     ]
     _check_chips(chips, targets)
     states = {job.target: probe(job.target, _SECONDS_TO_ANSWER) for job in jobs}
@@ -169,7 +169,13 @@ def _path(folder: Path, source: Path, target: Target, precision: Precision) -> P
     return plain.with_name(f"{plain.stem}.{target}{plain.suffix}")
 
 
-def _precisions(target: Target, asked: Sequence[Precision]) -> tuple[Precision, ...]:
+def precisions_for(target: Target, asked: Sequence[Precision]) -> tuple[Precision, ...]:
+    """The precisions to write for a target: those asked for, or the one that suits it best.
+
+    Raises:
+        UsageError: The target is unknown, or nothing is known of what it takes.
+        ConversionError: It does not run one of those asked for.
+    """
     fit = FITS.get(str(target))
     if fit is None:
         runtime_for(target)

@@ -16,10 +16,11 @@ from vitedge.cli_options import (
     json_option,
     precision_options,
     read_import_options,
+    read_targets,
 )
 from vitedge.cli_output import print_json
 from vitedge.errors import ConversionError, UsageError
-from vitedge.spec import Format, Precision
+from vitedge.spec import Format, Precision, Target
 
 if TYPE_CHECKING:
     from vitedge.publication import Written
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", type=PATH)
 @precision_options
+@click.option(
+    "--for",
+    "targets",
+    multiple=True,
+    metavar="TARGET",
+    help="Write what this target takes, compiled too where it takes that; may repeat.",
+)
+@click.option(
+    "--chip", "chips", multiple=True, help="Compile for this chip only; may repeat.  [default: all]"
+)
 @click.option(
     "--format",
     "formats",
@@ -51,6 +62,8 @@ if TYPE_CHECKING:
 def convert(
     source: Path,
     precisions: Sequence[str],
+    targets: Sequence[str],
+    chips: Sequence[str],
     formats: Sequence[str],
     calibration: Path | None,
     output: Path,
@@ -63,41 +76,57 @@ def convert(
     """Writes artefacts of SOURCE: model.int8.tflite, model.int8.onnx, model.int8.xml and so on.
 
     Each is loaded in its own runtime after writing and compared with the model; one that computes
-    something else is an error and is not written.
+    something else is an error and is not written. With --for, precision and form follow from the
+    target (model.int8-static.ethos-u.tflite), which is asked whether it runs the whole of it.
     """
     from vitedge.cifar import Part
     from vitedge.data import open_images
+    from vitedge.fitting import convert_for, precisions_for
     from vitedge.pipeline import ConvertOptions, convert
     from vitedge.terminal import progress_on_stderr
 
-    if not precisions:
-        raise UsageError("say what to write: --fp32, --fp16, --int8 or several of them")
+    devices = read_targets(targets)
+    _check_request(precisions, formats, devices, chips)
+    asked = tuple(Precision(each) for each in dict.fromkeys(precisions))
+    chosen = [each for target in devices for each in precisions_for(target, asked)] or asked
     images, refused = None, dict[Path, ConversionError]()
     if calibration is not None:
         images = open_images(calibration, part=Part.TRAINING)
-    elif any(each not in (Precision.FP32, Precision.FP16) for each in precisions):
+    elif any(each not in (Precision.FP32, Precision.FP16) for each in chosen):
         click.echo(
             "warning: no --calibration images were given, so integers are fitted to synthetic "
             "ones; a few dozen typical photos make them more accurate",
             err=True,
         )
+    wanted = ConvertOptions(
+        formats=tuple(Format(each) for each in formats) or tuple(Format),
+        precisions=asked,
+        output=output,
+        batch=batch,
+        without=without,
+        force=force,
+        importing=read_import_options(options),
+    )
     with progress_on_stderr() as progress:
-        written = convert(
-            source,
-            ConvertOptions(
-                formats=tuple(Format(each) for each in formats) or tuple(Format),
-                precisions=tuple(Precision(each) for each in dict.fromkeys(precisions)),
-                output=output,
-                batch=batch,
-                without=without,
-                force=force,
-                importing=read_import_options(options),
-            ),
-            calibration=images,
-            progress=progress,
-            # Asked for by name, a format that cannot is an error.
-            on_refusal=None if formats else refused.__setitem__,
-        )
+        if devices:
+            written = convert_for(
+                source,
+                devices,
+                wanted,
+                chips=chips,
+                calibration=images,
+                progress=progress,
+                warn=_warn,
+            )
+        else:
+            written = convert(
+                source,
+                wanted,
+                calibration=images,
+                progress=progress,
+                # Asked for by name, a format that cannot is an error.
+                on_refusal=None if formats else refused.__setitem__,
+            )
     for path, why in refused.items():
         click.echo(f"skipped {path.name}: {why}", err=True)
     if not written:
@@ -110,6 +139,24 @@ def convert(
     click.echo(f"read {source}: {written[0].metadata.source.path}")
     for each in written:
         click.echo(_written_line(each))
+
+
+def _check_request(
+    precisions: Sequence[str],
+    formats: Sequence[str],
+    targets: Sequence[Target],
+    chips: Sequence[str],
+) -> None:
+    if targets and formats:
+        raise UsageError("--for decides the format; leave out --format")
+    if chips and not targets:
+        raise UsageError("--chip says what --for compiles; give --for as well")
+    if not targets and not precisions:
+        raise UsageError("say what to write: --fp32, --fp16, --int8 or several of them, or --for")
+
+
+def _warn(words: str) -> None:
+    click.echo(f"warning: {words}", err=True)
 
 
 def _written_line(written: Written) -> str:
