@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bench_artifacts import save_onnx
+from tests.bench_artifacts import save_onnx, save_openvino
 from tests.bench_fixtures import fake_runtime
 from tests.bench_rows import make_row
+from vitedge.bench import environment, run
 from vitedge.bench.contention import CpuTimes, others_percent
 from vitedge.bench.energy import battery_watts, read_counters, used_mj
 from vitedge.bench.environment import unsteadiness
 from vitedge.bench.results import Ratio, Spread, Status
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.bench.saturation import saturate
-from vitedge.bench.spread import instability, paired_drop, pairwise_ratio, slowing
+from vitedge.bench.spread import ROUNDS, instability, paired_drop, pairwise_ratio, slowing
 from vitedge.bench.throttling import throttle_count
 from vitedge.bench.verdict import judge
 from vitedge.errors import UsageError
@@ -225,3 +226,24 @@ def test_a_machine_that_cannot_repeat_says_why() -> None:
     assert "'ondemand, performance'" in governor
     assert "3 processes on 4 processors" in load
     assert "slowed down, now: throttled" in slowed
+
+
+def test_turns_go_across_runtimes_as_long_as_all_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = [save_onnx(tmp_path / "a.onnx"), save_openvino(tmp_path / "a.xml")]
+    targets = [Target("onnx", "cpu"), Target("openvino", "cpu")]
+    options = BenchOptions(threads=1, runs=20, interleave=True)
+
+    def order() -> list[str]:
+        """The runtimes of the turns, one after the other."""
+        steps: list[str] = []
+        run_bench(
+            artifacts, targets, options=options, on_step=lambda step: steps.append(step.doing)
+        )
+        return [words.split("on ")[1][:4] for words in steps if "in turns" in words]
+
+    assert order() == ["onnx", "open"] * ROUNDS
+    small = environment.read_environment
+    monkeypatch.setattr(run, "read_environment", lambda n: replace(small(n), memory_mb=200.0))
+    assert order() == ["onnx"] * ROUNDS + ["open"] * ROUNDS

@@ -300,6 +300,37 @@ class DataUsed:
 
 
 @dataclass(frozen=True)
+class LayerError:
+    """How much of the signal is left behind one layer.
+
+    Attributes:
+        name: The layer.
+        sqnr_db: Power of the reference's output over power of the difference, in decibel; None when
+            they are equal to the bit.
+    """
+
+    name: str
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True)
+class LayerErrors:
+    """One artefact compared with its model layer by layer.
+
+    Attributes:
+        artifact: Its path.
+        format: Format of the file.
+        precision: What the artefact says of itself, or None.
+        layers: In the model's order.
+    """
+
+    artifact: str
+    format: Format
+    precision: Precision | None
+    layers: tuple[LayerError, ...]
+
+
+@dataclass(frozen=True)
 class Pick:
     """Which artefact of the report to ship.
 
@@ -338,6 +369,7 @@ class Report:
         command: The command line that made it, or empty.
         thumbnails: Small JPEGs as ``data:`` addresses, by name, of images that some row flips.
         pick: Which of the rows to ship, when that was asked.
+        layers: Artefacts compared with their model layer by layer, when that was asked.
     """
 
     environment: Environment
@@ -347,6 +379,7 @@ class Report:
     command: str = ""
     thumbnails: Mapping[str, str] = field(default_factory=dict)
     pick: Pick | None = None
+    layers: tuple[LayerErrors, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``environment`` and ``rows`` are the parts to rely on."""
@@ -357,6 +390,7 @@ class Report:
             "reference": self.reference,
             "pick": None if self.pick is None else asdict(self.pick),
             "thumbnails": dict(self.thumbnails),
+            "layers": [asdict(each) for each in self.layers],
             "rows": [row.to_dict() for row in self.rows],
         }
 

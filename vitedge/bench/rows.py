@@ -26,7 +26,7 @@ def row_of(trial: Trial, ratio: Ratio | None) -> Row:
         precision=None if metadata is None else metadata.precision,
         status=Status.OK if failure is None else failure.status,
         message="; ".join([*([failure.message] if failure else []), *trial.notes]),
-        size_mb=_size_mb(candidate.artifact),
+        size_mb=size_mb(candidate.artifact),
         load_ms=None if timed is None else timed.load_ms,
         first_run_ms=None if timed is None else timed.first_run_ms,
         latency_ms=summarize(trial.samples_ms),
@@ -76,7 +76,8 @@ def _others_percent(trial: Trial) -> float | None:
     return statistics.mean(trial.others_percent) if trial.others_percent else None
 
 
-def _size_mb(artifact: Path) -> float:
+def size_mb(artifact: Path) -> float:
+    """All files of an artefact, or the main one where others are missing, in 10^6 bytes."""
     try:
         return size_of(artifact) / 1e6
     except OSError:  # an .xml without its .bin

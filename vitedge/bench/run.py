@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from vitedge.bench.images import Images, spool, with_reference
 from vitedge.bench.messages import Measure
 from vitedge.bench.reference import ArtifactReference, Reference
 from vitedge.bench.results import Report
-from vitedge.bench.rows import row_of
+from vitedge.bench.rows import row_of, size_mb
 from vitedge.bench.spread import ROUNDS
 from vitedge.bench.trial import Trial
 from vitedge.bench.turns import measure_in_turns, ratios
@@ -21,6 +21,9 @@ from vitedge.bench.verdict import judge
 from vitedge.data import ImageSet
 from vitedge.errors import UsageError
 from vitedge.spec import Target
+
+# Python with an engine takes 70 to 180 MB; engines keep packed copies of the weights.
+_PROCESS_MB, _COPIES_OF_WEIGHTS = 180.0, 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class BenchOptions:
             they are quick, fewer only when they take over a minute.
         timeout_seconds: How long a worker may stay silent before it counts as hung.
         interleave: Measure the artefacts of a device in turns, whatever their runtimes, and report
-            ratios pair by pair; all of them are in memory at once.
+            ratios pair by pair; all of them are in memory at once. Where they do not fit, those of
+            a target.
         sustained_minutes: Keep each row running so long, to see how its latency drifts.
         throughput: Measure sessions in parallel as well.
         resume: Folder that keeps logits, so that a bench that was interrupted goes on where it
@@ -125,7 +129,7 @@ def run_bench(
                     "images", images.n
                 ),
             )
-        bench = _Bench(options, threads, images, on_step)
+        bench = _Bench(options, threads, images, on_step, environment.memory_mb)
         trials = bench.run(candidates)
         used = None if images is None else images.used_by(trials)
     found = ratios(trials) if options.interleave else {}
@@ -163,6 +167,7 @@ class _Bench:
     threads: int
     images: Images | None
     on_step: OnStep
+    memory_mb: float | None
 
     def run(self, candidates: Sequence[Candidate]) -> list[Trial]:
         """Tries every candidate; the trials come in the candidates' order."""
@@ -179,10 +184,11 @@ class _Bench:
     def _groups(self, candidates: Sequence[Candidate]) -> list[list[Candidate]]:
         if not self.options.interleave:
             return [[candidate] for candidate in candidates]
-        by_device: dict[str, list[Candidate]] = {}
-        for candidate in candidates:
-            by_device.setdefault(candidate.target.device, []).append(candidate)
-        return list(by_device.values())
+        groups: list[list[Candidate]] = []
+        for group in _grouped(candidates, lambda candidate: candidate.target.device):
+            fits = self.memory_mb is None or sum(map(_needed_mb, group)) < self.memory_mb
+            groups += [group] if fits else _grouped(group, lambda candidate: candidate.target)
+        return groups
 
     def _try_together(self, tellers: dict[Candidate, _Teller]) -> list[Trial]:
         trials: list[Trial] = []
@@ -229,6 +235,20 @@ class _Bench:
         if self.images is not None:
             self.images.assess(trial, teller.about("images", self.images.n))
         trial.close()
+
+
+def _grouped(
+    candidates: Sequence[Candidate], key: Callable[[Candidate], Hashable]
+) -> list[list[Candidate]]:
+    groups: dict[Hashable, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(key(candidate), []).append(candidate)
+    return list(groups.values())
+
+
+def _needed_mb(candidate: Candidate) -> float:
+    """Memory of a process with the artefact, generously."""
+    return _PROCESS_MB + _COPIES_OF_WEIGHTS * size_mb(candidate.artifact)
 
 
 def _name(reference: Reference | None) -> str | None:
