@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import DataError
+from vitedge.quantize.cores import Cores, all_cores
 from vitedge.quantize.gradients import record_gradients
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.vit import Array, ViT, forward
 
 __all__ = ["Statistics", "calibrate"]
 
-# Large enough to fill the BLAS, small enough that a batch's activations stay in the cache.
+# Enough for the cores of a laptop; the inputs of all layers of so many images are in memory.
 _BATCH = 4
 
 # Tokens of each image that enter the second moments. Neighbouring tokens are alike, and the
@@ -32,7 +34,7 @@ _MOMENT_TOKENS = 64
 _LARGEST_TOKENS, _OTHER_TOKENS = 8, 16
 
 # The first batches go backward, then every fourth, up to so many. An image that goes backward costs
-# as much as four that do not.
+# as much as three that do not.
 _FIRST_BACKWARD, _BACKWARD_STRIDE, _MOST_BACKWARD = 2, 4, 16
 
 
@@ -51,10 +53,11 @@ def calibrate(vit: ViT, images: Iterable[npt.NDArray[np.uint8]], *, seed: int = 
         DataError: There is no image, or one has another shape or dtype.
     """
     digest = hashlib.sha256()
-    calibration = _Calibration(vit, seed)
-    for index, batch in enumerate(_batches(_checked(vit, images), _BATCH)):
-        digest.update(batch.tobytes())
-        calibration.add(index, batch)
+    with all_cores() as cores:
+        calibration = _Calibration(vit, seed, cores)
+        for index, batch in enumerate(_batches(_checked(vit, images), _BATCH)):
+            digest.update(batch.tobytes())
+            calibration.add(index, batch)
     if not calibration.n:
         raise DataError("there are no images to calibrate on")
     return calibration.result(digest.hexdigest())
@@ -76,29 +79,78 @@ def _batches(images: Iterator[npt.NDArray[np.uint8]], size: int) -> Iterator[npt
         yield np.stack(batch)
 
 
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """One image on its way through the model.
+
+    Attributes:
+        logits: ``(1, classes)``.
+        inputs: Of each linear layer by name, ``(tokens, inputs)``.
+        gradients: Of the logits at those, from the head to the first block; empty when the image
+            did not go backward.
+    """
+
+    logits: Array
+    inputs: dict[str, Array]
+    gradients: dict[str, Array]
+
+
 class _Calibration:
     """Statistics in the making."""
 
-    def __init__(self, vit: ViT, seed: int) -> None:
-        self._vit = vit
-        last = f"blocks.{vit.config.depth - 1}.q"
-        self._own_queries = last if vit.config.pooled_queries_only else ""
+    def __init__(self, vit: ViT, seed: int, cores: Cores) -> None:
+        self._vit, self._cores = vit, cores
         self._rng = np.random.default_rng(seed)
-        self._watchers: dict[str, _Watcher] = {}
+        last = f"blocks.{vit.config.depth - 1}.q"
+        own_queries = last if vit.config.pooled_queries_only else ""
+        self._watchers = {
+            name: _Watcher(len(layer.weight))
+            for name, layer in vit.named_linears()
+            # q, k and v read the same tokens, but where only pooled tokens have queries.
+            if not name.endswith((".q", ".v")) or name == own_queries
+        }
         self._energy = 0.0
         self._backward = 0
         self.n = 0
 
     def add(self, index: int, batch: npt.NDArray[np.uint8]) -> None:
         """Takes the batch of that index."""
-        logits = forward(self._vit, batch, self._watch)
-        self._energy += float((logits.astype(np.float64) ** 2).sum())
         wanted = index < _FIRST_BACKWARD or index % _BACKWARD_STRIDE == 0
+        directions: Array | list[None] = [None] * len(batch)
         if wanted and self._backward < _MOST_BACKWARD:
             self._backward += 1
-            directions = self._rng.standard_normal(logits.shape).astype(np.float32)
-            record_gradients(self._vit, batch, directions, self._keep_gradients)
+            shape = (len(batch), self._vit.config.classes)
+            directions = self._rng.standard_normal(shape).astype(np.float32)
+        seen = self._cores.map(self._see, zip(batch, directions, strict=True))
+        self._energy += float(sum((each.logits.astype(np.float64) ** 2).sum() for each in seen))
+
+        def add(name: str) -> None:
+            self._watchers[name].add([each.inputs[name] for each in seen], self.n)
+
+        self._cores.map(add, self._watchers)
+        for name in seen[0].gradients:
+            for each in seen:
+                self._watchers[name].keep(each.inputs[name], each.gradients[name], self._rng)
         self.n += len(batch)
+
+    def _see(self, task: tuple[npt.NDArray[np.uint8], Array | None]) -> _Seen:
+        image, direction = task
+        inputs: dict[str, Array] = {}
+        gradients: dict[str, Array] = {}
+
+        def watch(name: str, x: Array) -> None:
+            if name in self._watchers:
+                inputs[name] = x.reshape(-1, x.shape[-1])
+
+        def record(name: str, x: Array, gradient: Array) -> None:
+            watch(name, x)
+            gradients[name] = gradient.reshape(-1, x.shape[-1])
+
+        if direction is None:
+            logits = forward(self._vit, image[None], watch)
+        else:
+            logits = record_gradients(self._vit, image[None], direction[None], record, watch)
+        return _Seen(logits, inputs, gradients)
 
     def result(self, sha256: str) -> Statistics:
         """All that was seen."""
@@ -109,19 +161,6 @@ class _Calibration:
                 inputs[f"{block}.v"] = inputs[name]
                 inputs.setdefault(f"{block}.q", inputs[name])
         return Statistics(inputs, self._energy / self.n, self.n, sha256)
-
-    def _watch(self, name: str, x: Array) -> None:
-        layer = name.rpartition(".")[2]
-        # q, k and v read the same tokens, but where only pooled tokens have queries.
-        if layer == "v" or (layer == "q" and name != self._own_queries):
-            return
-        if name not in self._watchers:
-            self._watchers[name] = _Watcher(x.shape[-1])
-        self._watchers[name].add(x.reshape(len(x), -1, x.shape[-1]), self.n)
-
-    def _keep_gradients(self, name: str, x: Array, gradient: Array) -> None:
-        shape = (len(x), -1, x.shape[-1])
-        self._watchers[name].keep(x.reshape(shape), gradient.reshape(shape), self._rng)
 
 
 class _Watcher:
@@ -138,32 +177,32 @@ class _Watcher:
         self._gradients: list[Array] = []
         self._counts: list[Array] = []
 
-    def add(self, x: Array, first: int) -> None:
-        """Takes ``(images, tokens, inputs)``; ``first`` is the index of the first image."""
-        self._tokens = x.shape[1]
-        np.minimum(self._low, x.min(axis=(0, 1)), out=self._low)
-        np.maximum(self._high, x.max(axis=(0, 1)), out=self._high)
+    def add(self, images: Sequence[Array], first: int) -> None:
+        """Takes ``(tokens, inputs)`` of each image; ``first`` is the index of the first image."""
+        self._tokens = len(images[0])
+        for x in images:
+            np.minimum(self._low, x.min(axis=0), out=self._low)
+            np.maximum(self._high, x.max(axis=0), out=self._high)
         stride = max(1, self._tokens // _MOMENT_TOKENS)
-        some = x[:, first % stride :: stride].reshape(-1, x.shape[-1])
+        some = np.concatenate([x[first % stride :: stride] for x in images])
         self._sum += some.sum(axis=0)
         self._outer += some.T @ some
         self._count += len(some)
 
-    def keep(self, x: Array, gradient: Array, rng: np.random.Generator) -> None:
-        """Keeps some tokens of each image with their gradients."""
-        for tokens, slopes in zip(x, gradient, strict=True):
-            order = np.argsort(-np.abs(tokens).max(axis=1), kind="stable")
-            largest, others = order[:_LARGEST_TOKENS], order[_LARGEST_TOKENS:]
-            chosen = rng.permutation(others)[:_OTHER_TOKENS]
-            kept = np.concatenate([largest, chosen])
-            counts = np.ones(len(kept), np.float32)
-            counts[len(largest) :] = len(others) / max(len(chosen), 1)
-            self._rows.append(tokens[kept])
-            self._gradients.append(slopes[kept])
-            self._counts.append(counts)
+    def keep(self, tokens: Array, slopes: Array, rng: np.random.Generator) -> None:
+        """Keeps some tokens of an image with their gradients, both ``(tokens, inputs)``."""
+        order = np.argsort(-np.abs(tokens).max(axis=1), kind="stable")
+        largest, others = order[:_LARGEST_TOKENS], order[_LARGEST_TOKENS:]
+        chosen = rng.permutation(others)[:_OTHER_TOKENS]
+        kept = np.concatenate([largest, chosen])
+        counts = np.ones(len(kept), np.float32)
+        counts[len(largest) :] = len(others) / max(len(chosen), 1)
+        self._rows.append(tokens[kept])
+        self._gradients.append(slopes[kept])
+        self._counts.append(counts)
 
     def result(self) -> InputStatistics:
-        """What was seen."""
+        """What was seen; to be asked for once."""
         width = len(self._low)
         lengths = [len(rows) for rows in self._rows]
         none = np.zeros((0, width), np.float32)
@@ -173,7 +212,8 @@ class _Watcher:
             low=self._low,
             high=self._high,
             mean=(self._sum / self._count).astype(np.float32),
-            moments=self._outer / np.float32(self._count),
+            # In place: the moments of a large model take gigabytes.
+            moments=np.divide(self._outer, np.float32(self._count), out=self._outer),
             tokens=self._tokens,
             count=self._count,
             rows=np.concatenate([none, *self._rows]),

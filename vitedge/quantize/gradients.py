@@ -26,6 +26,7 @@ from vitedge.vit import (
     Block,
     Linear,
     Norm,
+    Observer,
     ViT,
     activate,
     embed,
@@ -45,29 +46,34 @@ _STEP = np.float32(1e-2)
 
 
 def record_gradients(
-    vit: ViT, images: npt.NDArray[Any], directions: Array, record: Recorder
+    vit: ViT,
+    images: npt.NDArray[Any],
+    directions: Array,
+    record: Recorder,
+    observe: Observer | None = None,
 ) -> Array:
     """Runs forward and backward once and hands out each linear layer's input and gradient.
+
+    Memory is that of all activations of the images.
 
     Args:
         vit: The model.
         images: Pixels ``(N, H, W, C)``.
         directions: Gradient of the logits, ``(N, classes)``.
         record: Called from the head back to the first block; the patch projection is left out.
+        observe: Called with the input of the patch projection.
 
     Returns:
         The logits, ``(N, classes)``.
     """
-    config = vit.config
-    x = embed(vit, images)
-    entering = []
+    x = embed(vit, images, observe)
+    passes = []
     for index, block in enumerate(vit.blocks):
-        entering.append(x)
-        x = _BlockPass(vit, block, x, index).output
+        passes.append(_BlockPass(vit, block, x, index))
+        x = passes[-1].output
     logits, gradient = _head(vit, x, directions, record)
-    for index in range(config.depth - 1, -1, -1):
-        blockwise = _BlockPass(vit, vit.blocks[index], entering[index], index)
-        gradient = blockwise.backward(gradient, record)
+    while passes:
+        gradient = passes.pop().backward(gradient, record)
     return logits
 
 

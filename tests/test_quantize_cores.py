@@ -1,0 +1,31 @@
+"""Sharing work out over the cores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from vitedge.quantize.cores import all_cores
+
+
+def blas_threads() -> list[int]:
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+
+def test_outcomes_come_in_the_order_of_the_items() -> None:
+    with all_cores() as cores:
+        assert cores.map(lambda item: item * item, range(50)) == [n * n for n in range(50)]
+
+
+def test_an_error_of_the_work_is_raised() -> None:
+    with all_cores() as cores, pytest.raises(ZeroDivisionError):
+        cores.map(lambda item: 1 // item, [1, 0])
+
+
+def test_the_blas_has_one_thread_within_and_its_own_number_after() -> None:
+    before = blas_threads()
+    with all_cores() as cores:
+        assert set(cores.map(lambda _: max(blas_threads()), range(4))) == {1}
+    assert blas_threads() == before
