@@ -8,18 +8,8 @@ from typing import Any
 import numpy as np
 
 from vitedge.bench.environment import Environment
-from vitedge.bench.results import (
-    Accuracy,
-    DataUsed,
-    Difference,
-    Ratio,
-    Report,
-    Row,
-    Status,
-    Throughput,
-    VsFloat,
-    Window,
-)
+from vitedge.bench.quality import Accuracy, Difference, VsFloat
+from vitedge.bench.results import DataUsed, Ratio, Report, Row, Status, Throughput, Window
 from vitedge.bench.spread import summarize
 from vitedge.runtimes import Placement
 from vitedge.spec import Format, Precision, Target

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.bench_rows import ENVIRONMENT, failed_row, make_row
-from vitedge.bench.results import Accuracy, DataUsed, Drop, Ratio, Report, Row, Status
+from vitedge.bench.quality import Accuracy, Drop
+from vitedge.bench.results import DataUsed, Ratio, Report, Row, Status
 from vitedge.bench.spread import unpaired_drop, wilson_interval
 from vitedge.cli import main
 from vitedge.runtimes import Placement

@@ -14,7 +14,8 @@ from PIL import Image
 
 from tests.bench_rows import failed_row, make_row
 from tests.models import random_images, random_vit
-from vitedge.bench.results import Accuracy, Drop, Row, Status, VsFloat
+from vitedge.bench.quality import Accuracy, Drop, VsFloat
+from vitedge.bench.results import Row, Status
 from vitedge.bench.spread import paired_drop, wilson_interval
 from vitedge.cli import main
 from vitedge.data import ImageSet, Sample

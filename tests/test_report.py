@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.bench_rows import FLIP, everything, failed_row, layer_values, make_report, make_row
-from vitedge.bench.results import Confusion, Pick, Ratio, Row, Status, VsFloat
+from vitedge.bench.quality import Confusion, VsFloat
+from vitedge.bench.results import Pick, Ratio, Row, Status
 from vitedge.report import render_html
 from vitedge.report.points import front_of, labelled, timed_points
 from vitedge.report.summary import summary

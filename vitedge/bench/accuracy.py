@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.bench.logits import Logits
-from vitedge.bench.results import Accuracy, Confusion, Difference, VsFloat
+from vitedge.bench.quality import Accuracy, Confusion, Difference, VsFloat
 from vitedge.bench.spread import paired_drop, wilson_interval
 from vitedge.errors import DataError, ModelError
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from vitedge.bench.environment import Environment
+from vitedge.bench.quality import Accuracy, VsFloat
 from vitedge.runtimes import Placement
 from vitedge.spec import Format, Precision, Target
 
@@ -46,113 +47,6 @@ class Spread:
     p99: float | None
     mean: float
     n: int
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Top classes against labels.
-
-    Attributes:
-        top1: Percent of images whose best class is the label.
-        top5: Percent of images whose label is among the best five.
-        n: Labelled images.
-        top1_low: Lower end of the 95 % Wilson interval of ``top1``.
-        top1_high: Upper end.
-        right: One bit for each image of the set, first image in the highest bit of the first byte:
-            whether its best class is the label; in base64. Two reports on the same images are
-            compared image by image with it.
-    """
-
-    top1: float
-    top5: float
-    n: int
-    top1_low: float
-    top1_high: float
-    right: str = ""
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Top-1 lost against another artefact on the same images, in percentage points.
-
-    Attributes:
-        points: Share that only the other has right, less the share that only this one has;
-            negative where accuracy was won.
-        low: Lower end of the 95 % interval (Agresti & Min, 2005, doi:10.1002/sim.1781).
-        high: Upper end.
-        n: Labelled images.
-    """
-
-    points: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One image on which the artefact differs from the reference.
-
-    Attributes:
-        image: Its name.
-        reference: The reference's top class.
-        artifact: The artefact's top class.
-        label: The true class, or None.
-        max_difference: Largest absolute difference of any logit.
-    """
-
-    image: str
-    reference: str
-    artifact: str
-    label: str | None
-    max_difference: float
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Two classes of which the artefact names one where the reference names the other.
-
-    Attributes:
-        reference: What the reference says.
-        artifact: What the artefact says.
-        n: How many images.
-        images: Names of the most different of them.
-    """
-
-    reference: str
-    artifact: str
-    n: int
-    images: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class VsFloat:
-    """Logits against the reference's.
-
-    Attributes:
-        agreement: Percent of images with the same top class.
-        sqnr_db: Power of the reference's logits over power of the difference, in decibel; None
-            when they are equal to the bit.
-        n: Images compared.
-        flips: Images whose top class differs; the most different first, at most a few dozen.
-        flipped: How many there are.
-        newly_wrong: Images that only the reference classifies right; None without labels.
-        newly_right: Images that only the artefact classifies right; None without labels.
-        worst: The images with the largest difference of any logit, flipped or not.
-        drop: What the flips cost in top-1; None without labels.
-        confusions: Which class became which, the most frequent first, at most a dozen.
-    """
-
-    agreement: float
-    sqnr_db: float | None
-    n: int
-    flips: tuple[Difference, ...] = ()
-    flipped: int = 0
-    newly_wrong: int | None = None
-    newly_right: int | None = None
-    worst: tuple[Difference, ...] = ()
-    drop: Drop | None = None
-    confusions: tuple[Confusion, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ from vitedge.bench.messages import (
     WarmUp,
 )
 from vitedge.bench.process import WorkerError, WorkerProcess
-from vitedge.bench.results import Accuracy, Status, Throughput, VsFloat, Window
+from vitedge.bench.quality import Accuracy, VsFloat
+from vitedge.bench.results import Status, Throughput, Window
 from vitedge.bench.throttling import throttle_count
 from vitedge.errors import DataError, ModelError
 from vitedge.preprocess import Preprocessing

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.bench.accuracy import right_bits
-from vitedge.bench.results import Drop, Status
+from vitedge.bench.quality import Drop
+from vitedge.bench.results import Status
 from vitedge.errors import UsageError
 from vitedge.runtimes import Placement
 

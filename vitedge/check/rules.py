@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vitedge.bench.results import Drop, Status
+from vitedge.bench.quality import Drop
+from vitedge.bench.results import Status
 from vitedge.bench.spread import paired_drop, unpaired_drop
 from vitedge.check.report_file import ReportFile, ReportRow, TopOne
 from vitedge.errors import UsageError

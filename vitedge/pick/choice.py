@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitedge.bench.results import Drop, Row, Status
+from vitedge.bench.quality import Drop
+from vitedge.bench.results import Row, Status
 from vitedge.bench.spread import paired_drop
 
 # Two runs of one artefact differ by this much; nobody ships a less accurate file for less.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitedge.bench.results import Drop
+from vitedge.bench.quality import Drop
 from vitedge.pick.choice import Choice, Contender
 
 _MOST_FASTER = 3
