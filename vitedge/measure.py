@@ -61,6 +61,34 @@ def measure(request: Request, *, progress: Progress = silent) -> Report:
         ModelError: A file is missing or cannot be read.
         DataError: The images cannot be used, or their classes are not the model's.
     """
+    found = resolve(request)
+    return run_bench(
+        found.artifacts,
+        request.targets,
+        data=found.data,
+        reference=found.reference,
+        options=request.options,
+        on_step=step_shower(progress),
+    )
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The files that a request stands for, opened.
+
+    Attributes:
+        artifacts: The artefacts.
+        data: The images, or None.
+        reference: What to compare with, or None.
+    """
+
+    artifacts: tuple[Path, ...]
+    data: ImageSet | None
+    reference: Reference | None
+
+
+def resolve(request: Request) -> Resolved:
+    """Finds and opens what a request names; see ``measure`` for the errors."""
     artifacts = find_artifacts(request.artifacts)
     if artifacts:
         class_names = _class_names(artifacts)
@@ -69,14 +97,8 @@ def measure(request: Request, *, progress: Progress = silent) -> Report:
             refuse_named_classes(data)
     else:
         artifacts, data = builtin.artifacts(), builtin.images()
-    return run_bench(
-        artifacts,
-        request.targets,
-        data=data,
-        reference=None if request.reference is None else open_reference(request.reference),
-        options=request.options,
-        on_step=step_shower(progress),
-    )
+    reference = None if request.reference is None else open_reference(request.reference)
+    return Resolved(artifacts, data, reference)
 
 
 def step_shower(progress: Progress) -> Callable[[Step], None]:

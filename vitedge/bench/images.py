@@ -16,7 +16,13 @@ from vitedge.artifact import read_metadata
 from vitedge.bench.accuracy import Truth
 from vitedge.bench.candidates import find_candidates
 from vitedge.bench.logits import LogitsStore, StoredLogits
-from vitedge.bench.reference import ArtifactReference, ModelReference, Reference, run_model
+from vitedge.bench.reference import (
+    ArtifactReference,
+    ModelReference,
+    Reference,
+    StoredReference,
+    run_model,
+)
 from vitedge.bench.results import DataUsed, Row
 from vitedge.bench.spool import digest_spool, sizes_of, write_spool
 from vitedge.bench.trial import Trial
@@ -161,6 +167,8 @@ def with_reference(
             images.store.forget(output)
         logits = run_model(reference, images.index, images.n, output, on_image)
         return replace(images, reference=logits, preprocessing=reference.preprocessing)
+    if isinstance(reference, StoredReference):
+        return replace(images, reference=reference.logits, preprocessing=reference.preprocessing)
     logits = _run_artifact(reference, images, threads, timeout_seconds, on_image)
     metadata = read_metadata(reference.artifact)
     preprocessing = None if metadata is None else metadata.preprocessing

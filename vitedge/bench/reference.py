@@ -56,7 +56,22 @@ class ArtifactReference:
     target: Target
 
 
-Reference: TypeAlias = ModelReference | ArtifactReference
+@dataclass(frozen=True)
+class StoredReference:
+    """A model that ran elsewhere.
+
+    Attributes:
+        name: What to call it.
+        preprocessing: Its images, or None when it did not say.
+        logits: One row for each image of the set.
+    """
+
+    name: str
+    preprocessing: Preprocessing | None
+    logits: StoredLogits
+
+
+Reference: TypeAlias = ModelReference | ArtifactReference | StoredReference
 
 
 def reference_from_vit(vit: ViT, name: str) -> ModelReference:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _INDEX, _BYTES = "images.jsonl", "images.bin"
 
 
-def write_spool(samples: Sequence[Sample], folder: Path) -> Path:
+def write_spool(samples: Iterable[Sample], folder: Path) -> Path:
     """Writes the index, and the bytes of those images that are not files.
 
     Returns:

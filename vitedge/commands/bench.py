@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import click
 
@@ -38,6 +38,18 @@ _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
     metavar="FOLDER",
     help="Keep logits here, and go on from those that an interrupted run left.",
 )
+@click.option(
+    "--host",
+    metavar="USER@HOST",
+    help="Measure on this machine: whatever ssh reaches, with Python 3.11 or newer.",
+)
+@click.option(
+    "--remote-dir",
+    type=click.Path(path_type=PurePosixPath),
+    default=PurePosixPath(".cache/vitedge"),
+    show_default=True,
+    help="Folder on the host for the environment and the files.",
+)
 @force_option
 def bench(
     artifacts: tuple[Path, ...],
@@ -54,6 +66,8 @@ def bench(
     sustained: float | None,
     throughput: bool,
     resume: Path | None,
+    host: str | None,
+    remote_dir: PurePosixPath,
     force: bool,
 ) -> None:
     """Measures ARTIFACTS (files or folders): latency, memory, accuracy, agreement, placement.
@@ -92,7 +106,13 @@ def bench(
         ),
     )
     with progress_on_stderr() as progress:
-        report = replace(measure(request, progress=progress), command=command_line())
+        if host is None:
+            report = measure(request, progress=progress)
+        else:
+            from vitedge.remote.bench import measure_on
+
+            report = measure_on(host, remote_dir, request, progress=progress, say=_warn)
+    report = replace(report, command=command_line())
     write_reports(report, files)
     if to_stdout:
         click.echo(report.to_json())
@@ -103,6 +123,10 @@ def bench(
         raise VitedgeError(f"{len(failed)} of {len(report.rows)} rows failed")
     if all(row.load_ms is None for row in report.rows):
         raise VitedgeError("nothing could be run")
+
+
+def _warn(words: str) -> None:
+    click.echo(f"warning: {words}", err=True)
 
 
 PLUGIN = bench

@@ -1,0 +1,1 @@
+"""Devices elsewhere, reached with the system's own ``ssh`` and ``scp``."""

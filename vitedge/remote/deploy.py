@@ -1,0 +1,88 @@
+"""An artefact, an environment and the example app on a device, ready to run."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from vitedge.artifact import files_of, format_of, read_metadata, sha256_of
+from vitedge.errors import ModelError, UsageError
+from vitedge.progress import Progress, silent
+from vitedge.remote.installation import install
+from vitedge.remote.ssh import Device
+from vitedge.remote.wheel import app_files
+
+# Moves what has arrived into place. A file of the app that the maker has changed since it was left
+# there is the maker's: its digest is not the one that was noted.
+_PLACE = """\
+import hashlib, json, os, sys
+folder, arrived, artifacts = sys.argv[1], sys.argv[2], sys.argv[3:]
+noted = os.path.join(folder, '.vitedge-app.json')
+known = json.load(open(noted)) if os.path.exists(noted) else {}
+digest = lambda path: hashlib.sha256(open(path, 'rb').read()).hexdigest()
+for name in sorted(os.listdir(arrived)):
+    there, here = os.path.join(folder, name), os.path.join(arrived, name)
+    if name not in artifacts:
+        fresh = digest(here)
+        if os.path.exists(there) and digest(there) not in (known.get(name), fresh):
+            print(name)
+            continue
+        known[name] = fresh
+    os.replace(here, there)
+with open(noted, 'w') as stream:
+    json.dump(known, stream)
+"""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What was left where.
+
+    Attributes:
+        host: The device.
+        folder: The folder on it.
+        command: What to run there.
+        kept: Files of the app that were changed there and left alone.
+    """
+
+    host: str
+    folder: str
+    command: str
+    kept: tuple[str, ...]
+
+
+def deploy(artifact: Path, destination: str, *, progress: Progress = silent) -> Deployed:
+    """Makes an app on a device: its environment, its files, the artefact.
+
+    Args:
+        artifact: A file that vitedge wrote.
+        destination: ``host:folder``; the folder is made, and relative to the home folder.
+        progress: Told what is being done.
+
+    Raises:
+        UsageError: The destination is no ``host:folder``.
+        ModelError: The artefact is missing, or says nothing of its preprocessing.
+        ConnectionLost: The device cannot be reached.
+        UnavailableError: vitedge cannot be installed there.
+    """
+    host, colon, folder = destination.rpartition(":")
+    if not colon or not folder:
+        raise UsageError(f"'{destination}' is not host:folder; write pi@raspberrypi.local:camera")
+    if read_metadata(artifact) is None:
+        raise ModelError(
+            f"'{artifact}' does not say how images are prepared; vitedge must write it"
+        )
+    device = Device(host, PurePosixPath(folder))
+    # The app sees the system's packages: picamera2 comes with the device, not from an index.
+    install(device, [format_of(artifact)], progress, sees_system=True)
+    progress(f"{host}: copying {artifact.name} and the app", 0, 0)
+    files = [*files_of(artifact), *app_files().values()]
+    arrived = device.folder / f".arriving-{sha256_of(artifact)[:16]}"
+    device.run(["mkdir", "-p", arrived])
+    device.copy(files, arrived)
+    artifacts = [path.name for path in files_of(artifact)]
+    kept = device.run(["python3", "-", device.folder, arrived, *artifacts], text=_PLACE).split()
+    device.run(["rm", "-rf", arrived])
+    command = f"cd {shlex.quote(folder)} && venv/bin/python app.py {shlex.quote(artifact.name)}"
+    return Deployed(host, folder, command, tuple(kept))
