@@ -31,9 +31,9 @@ reference: $(VENV)/.installed-reference
 	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 vit-keras==0.2.0 validators opencv-python-headless
 	$(BIN)/python -m reference
 	$(BIN)/python -m reference.make_pixels
-	$(BIN)/python reference/lift_onnx.py tests/golden/lift
-	$(BIN)/python reference/lift_keras_2.py tests/golden/lift
-	$(BIN)/python -m pytest tests/test_importers_contract.py
+	$(BIN)/python -m reference.lift_onnx tests/golden/lift
+	$(BIN)/python -m reference.lift_keras_2 tests/golden/lift
+	$(BIN)/python -m pytest tests/test_importers_contract.py tests/test_lift_named.py
 	$(BIN)/python -m pytest reference -s
 
 clean:

@@ -1,6 +1,6 @@
 """Makes ``tests/golden/lift/keras_2.h5`` and its expectations, with Keras 2 (``tf-keras``).
 
-Run: ``python reference/lift_keras_2.py tests/golden/lift``. The model has what Keras 3 cannot read
+Run: ``python -m reference.lift_keras_2 tests/golden/lift``. The model has what Keras 3 cannot read
 from such a file: attention, and TensorFlow operations between layers.
 """
 

@@ -2,7 +2,7 @@
 
 Run in an environment with torch, onnxscript and these libraries::
 
-    python reference/lift_onnx.py tests/golden/lift
+    python -m reference.lift_onnx tests/golden/lift
 
 Each library builds its own model with random weights; torch exports it with both of its exporters,
 the one that traces (``script``) and the one on ``torch.export`` (``dynamo``), with a free batch and

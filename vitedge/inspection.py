@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifact import Metadata, read_metadata, size_of
+from vitedge.errors import NotAViTError
+from vitedge.generic import open_generic
 from vitedge.importers import ImportOptions, read_model
 from vitedge.operators import Operator, read_operators
 from vitedge.preprocess import Preprocessing
@@ -83,12 +85,16 @@ def _inspect_artifact(path: Path) -> Inspection:
 
 
 def _inspect_model(path: Path) -> Inspection:
-    imported = read_model(path, ImportOptions())
-    vit = imported.vit
     files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
+    size_mb = sum(part.stat().st_size for part in files) / 1e6
+    try:
+        imported = read_model(path, ImportOptions())
+    except NotAViTError as why:
+        return _inspect_generic(path, size_mb, why)
+    vit = imported.vit
     return Inspection(
         path,
-        sum(part.stat().st_size for part in files) / 1e6,
+        size_mb,
         classes=vit.config.classes,
         labels=vit.labels,
         preprocessing=vit.preprocessing,
@@ -96,4 +102,17 @@ def _inspect_model(path: Path) -> Inspection:
         macs=vit.macs,
         config=asdict(vit.config),
         read=imported.path,
+    )
+
+
+def _inspect_generic(path: Path, size_mb: float, why: NotAViTError) -> Inspection:
+    model = open_generic(path, ImportOptions())
+    return Inspection(
+        path,
+        size_mb,
+        classes=model.classes,
+        labels=model.labels,
+        preprocessing=model.preprocessing,
+        parameters=model.network.parameters,
+        read=f"generic: {why}; {model.words}",
     )

@@ -69,7 +69,12 @@ def _against_source(source: Path, vit: ViT, options: ImportOptions) -> str:
     if not (source / SAVED_MODEL).is_file() and keras_config(source) is None:
         return "the source was not run: it holds weights, and no network to compute logits with"
     try:
-        loaded = open_model(source, custom_objects=options.custom_objects, trust=options.trust)
+        loaded = open_model(
+            source,
+            custom_objects=options.custom_objects,
+            trust=options.trust,
+            image_size=vit.preprocessing.size,
+        )
         experiments = Experiments(loaded.probe())
         before_softmax = softmax_at_end(experiments.graph)
         if before_softmax is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,9 @@ def _convert(
     if images is not None:
         converter.representative_dataset = lambda: ([each] for each in images.batches(batch))
     try:
-        with overheard():
+        with overheard(), warnings.catch_warnings():
+            # It misses statistics of inputs that are to stay float.
+            warnings.simplefilter("ignore")
             return bytes(converter.convert())
     except Exception as error:  # the converter raises its own kinds
         raise ConversionError(f"TFLite cannot express the model: {_reason(error)}") from error

@@ -19,6 +19,7 @@ from vitedge.lift.tensorflow_probe import TensorFlowProbe
 SAVED_MODEL = "saved_model.pb"
 
 _CONFIG, _METADATA = "config.json", "metadata.json"
+_SERVED = "serving_default"
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,7 @@ def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -
         raise missing_package("tensorflow", "convert") from error
     try:
         loaded = tf.saved_model.load(str(path))
-        signature = loaded.signatures["serving_default"]
+        signature = loaded.signatures[_SERVED]
     except Exception as error:  # TensorFlow raises its own kinds and KeyError
         raise ModelError(
             f"'{path}' holds no SavedModel that can be served: {first_line(error)}"
@@ -281,10 +282,10 @@ def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -
     ((name, specification),) = inputs.items()
     shape = specification.shape.as_list() if specification.shape.rank is not None else []
     batch, sizes = _sizes(f"'{path}'", shape, image_size)
-    return LoadedModel(
-        lambda image: select_logits(signature(**{name: image})),
-        sizes,
-        batch,
-        specification.dtype.name,
-        _count(signature.variables),
-    )
+
+    def logits(image: Any) -> Any:
+        # By way of `loaded`, whose variables would go with it.
+        return select_logits(loaded.signatures[_SERVED](**{name: image}))
+
+    kind, parameters = specification.dtype.name, _count(signature.variables)
+    return LoadedModel(logits, sizes, batch, kind, parameters)

@@ -1,0 +1,99 @@
+"""`import --check`: what was compared with what, in words that claim no more than was done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from tests.golden_cases import GOLDEN, golden_cases
+from tests.models import random_vit
+from vitedge.cli import main
+from vitedge.errors import NotAViTError, ParityError
+from vitedge.importers import ImportOptions
+from vitedge.lift import lift
+from vitedge.lift.onnx_probe import OnnxProbe
+from vitedge.pipeline import write_keras
+from vitedge.source_check import check_source
+
+CASES = {case.name: case for case in golden_cases()}
+LIFTED = GOLDEN / "lift" / "timm_script_one.onnx"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(9):
+        pixels = rng.integers(0, 256, (40, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_file_of_weights_is_not_said_to_have_been_run() -> None:
+    case = CASES["timm_vit"]
+    names, run, keras = check_source(case.model, case.options).findings
+    assert names == "every tensor of the source found its place by name, and all shapes agree"
+    assert run.startswith("the source was not run: it holds weights, and no network")
+    assert keras.startswith("as a Keras model it gives the same logits: ")
+    assert keras.endswith("on 2 random images")
+
+
+def test_a_source_whose_code_may_not_run_says_so() -> None:
+    case = CASES["vit_keras_keras"]
+    _, run, _ = check_source(case.model, case.options).findings
+    assert run.startswith("the source was not run: layer 'ExtractToken' of ")
+    assert run.endswith("if you trust its author, add --trust")
+
+
+def test_a_source_read_by_name_that_can_be_run_is_run(tmp_path: Path) -> None:
+    write_keras(random_vit(3), tmp_path / "model.keras")
+    _, run, _ = check_source(tmp_path / "model.keras", ImportOptions()).findings
+    assert run.startswith("the source was run: max logit difference ")
+    assert run.endswith("on 4 random images")
+
+
+def test_a_source_that_computes_something_else_than_was_read_is_an_error(tmp_path: Path) -> None:
+    write_keras(random_vit(3), tmp_path / "model.keras")
+    with pytest.raises(ParityError, match="computes something else: max logit difference"):
+        check_source(tmp_path / "model.keras", ImportOptions(norm_eps=0.1))
+
+
+def test_the_command_compares_on_the_first_eight_photos_and_writes_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["import", "--check", "--images", str(photos), "--json", str(LIFTED)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert "on 4 random and 8 real images" in found["path"]
+    run, keras = found["checked"]
+    assert run.startswith("the source was run: max logit difference ")
+    assert run.endswith("on 4 random and 8 real images")
+    assert keras.endswith("on 2 random and 8 real images")
+    assert found["output"] is None
+    assert not (tmp_path / "model.keras").exists()
+
+
+def test_a_lift_that_is_wrong_on_the_users_images_alone_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = (np.full((32, 32, 3), 255, np.uint8),)
+    right = lift(OnnxProbe(LIFTED), images=images)
+    assert (right.proof.random, right.proof.real) == (4, 1)
+    from vitedge.lift import proof
+
+    def wrong_on_white(vit, pixels):  # type: ignore[no-untyped-def]
+        return right_forward(vit, pixels) + (pixels.min() == 255)
+
+    right_forward = proof.forward
+    monkeypatch.setattr(proof, "forward", wrong_on_white)
+    lift(OnnxProbe(LIFTED))
+    with pytest.raises(NotAViTError, match="logits differ from the source's"):
+        lift(OnnxProbe(LIFTED), images=images)
