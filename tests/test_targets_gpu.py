@@ -15,6 +15,7 @@ from tests.target_artifacts import (
     small_artifact,
 )
 from tests.target_fixtures import software_vulkan
+from tests.target_stock import save_stock_int8
 from vitedge.bench.candidates import probe
 from vitedge.bench.results import Status
 from vitedge.runtimes import Readiness
@@ -73,3 +74,15 @@ def test_an_accelerator_that_aborts_is_a_crash_with_its_last_words(
     assert row.status is Status.CRASHED
     assert "Check failed" in row.message
     assert "already a consumer" in row.message
+
+
+@pytest.mark.slow
+def test_full_int8_that_the_gpu_computes_wrongly_without_a_word_is_a_drift(
+    software_vulkan: Path, tmp_path: Path
+) -> None:
+    artifact = save_stock_int8(tmp_path / "stock.tflite")
+    row = bench_small(artifact, "tflite-gpu")
+    assert row.status is Status.DRIFT, row.message
+    assert row.placement is not None
+    assert row.placement.on_device == row.placement.total  # so it says
+    assert bench_small(artifact, "tflite-cpu").status is Status.OK

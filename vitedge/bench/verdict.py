@@ -47,13 +47,15 @@ def _judged(row: Row, rows: tuple[Row, ...]) -> Row:
 
 def drift(row: Row) -> str:
     """Why the logits cannot be right on this target; empty when they can."""
-    if row.vs_float is None or row.precision is None or row.vs_float.sqnr_db is None:
+    if row.vs_float is None or row.vs_float.sqnr_db is None:
         return ""
-    least, found = _LEAST_SQNR_DB[row.precision], row.vs_float.sqnr_db
+    found, name = row.vs_float.sqnr_db, row.precision or "any precision"
+    # A file that does not state its precision is held to the least of all.
+    least = _LEAST_SQNR_DB[row.precision] if row.precision else min(_LEAST_SQNR_DB.values())
     if found >= least:
         return ""
     return (
-        f"the logits lie {found:.1f} dB above their error, and {row.precision} should reach "
+        f"the logits lie {found:.1f} dB above their error, and {name} should reach "
         f"{least:.0f} dB; {row.vs_float.agreement:.1f} % of top classes agree"
     )
 
