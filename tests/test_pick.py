@@ -239,3 +239,27 @@ def test_pick_refuses_to_measure_on_what_it_calibrates_on(folder: Path) -> None:
     assert result.exit_code == 1
     assert "32 of 32 images of 'data.npz' are also in the calibration set" in result.output
     assert not (folder / "artefacts").exists()
+
+
+@pytest.mark.slow
+def test_pick_takes_what_is_no_vision_transformer(folder: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.layers.Input((16, 16, 3)),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(8, 3, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(10),
+    ]
+    keras.Sequential(layers).save("network.keras")
+    result = run(
+        *("pick", "network.keras", "--data", "data.npz", "--calibration", "calibration.npz"),
+        *("--target", "tflite-cpu", "--threads", "1", "--max-drop", "100"),
+    )
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.output.split())
+    assert "Ship artefacts/network." in words
+    # What the format's own tools cannot make is said, and the rest is measured all the same.
+    assert "network.w8a16.tflite: not made: 'network.keras' is no Vision Transformer" in words

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitedge import builtin
-from vitedge.artifact import format_of, read_metadata
+from vitedge.artifact import format_of, read_metadata, sha256_of
 from vitedge.bench.candidates import probe_all
 from vitedge.bench.csv_table import render_csv
 from vitedge.bench.markdown_table import render_markdown
@@ -21,7 +21,8 @@ from vitedge.bench.reference import (
 from vitedge.bench.results import Report
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.data import ImageSet, open_images
-from vitedge.errors import DataError, ModelError, UsageError
+from vitedge.errors import DataError, ModelError, NotAViTError, UsageError
+from vitedge.generic import open_generic
 from vitedge.importers import ImportOptions, read_model
 from vitedge.progress import Progress, silent
 from vitedge.report import render_html
@@ -156,8 +157,14 @@ def open_reference(path: Path) -> Reference:
 
 
 def open_model(path: Path, importing: ImportOptions | None = None) -> ModelReference:
-    """A model to compare logits with."""
-    return reference_from_vit(read_model(path, importing or ImportOptions()).vit, path.name)
+    """A model to compare logits with: a ViT's own forward pass, or another model's own engine."""
+    importing = importing or ImportOptions()
+    try:
+        return reference_from_vit(read_model(path, importing).vit, path.name)
+    except NotAViTError:
+        model = open_generic(path, importing)
+        digest = f"{sha256_of(path)} {importing}"
+        return ModelReference(path.name, model.preprocessing, model.logits, model.labels, digest)
 
 
 def refuse_named_classes(data: ImageSet) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +14,6 @@ from vitedge.chatter import quiet
 from vitedge.converters import converter_for
 from vitedge.data import ImageSet
 from vitedge.errors import (
-    ConversionError,
     DataError,
     NotAViTError,
     UsageError,
@@ -26,10 +23,12 @@ from vitedge.generic import GenericJob, convert_generically
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.progress import Progress, silent
 from vitedge.publication import (
+    OnRefusal,
     Reference,
     Written,
     artifact_path,
     check_parity,
+    refusals_to,
     versions_of,
     write_checked,
 )
@@ -49,9 +48,6 @@ _PARITY_IMAGES = 8
 _SYNTHETIC_IMAGES = 64
 
 _ENGINES = {Format.TFLITE: "ai-edge-litert", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
-
-
-OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ def convert(
     for precision in options.precisions:
         for target in options.formats:
             path = artifact_path(options.output, source, precision, target)
-            with _refusals_to(on_refusal, path):
+            with refusals_to(on_refusal, path):
                 converter_for(target, precision)  # refuse before any work is done
                 jobs[path] = target, precision
     refuse_existing([part for path in jobs for part in files_of(path)], force=options.force)
@@ -128,25 +124,17 @@ def convert(
             options.without,
             options.importing,
         )
-        return convert_generically(job, calibration=calibration, progress=progress)
+        return convert_generically(
+            job, calibration=calibration, progress=progress, on_refusal=on_refusal
+        )
     work = _Work(source, imported, options, calibration, progress)
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
         progress(f"writing {path.name}", number, len(jobs))
-        with _refusals_to(on_refusal, path):
+        with refusals_to(on_refusal, path):
             written.append(work.write(path, target, precision))
     progress("done", len(jobs), len(jobs))
     return tuple(written)
-
-
-@contextmanager
-def _refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except ConversionError as error:
-        if told is None:
-            raise
-        told(path, error)
 
 
 def import_model(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +47,21 @@ TOLERANCES = {
     # 4-bit weights of a trained model give 12 to 20 dB.
     Precision.INT4: Tolerance(0.7, 6.0),
 }
+
+
+OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
+"""Told of an artefact that cannot be made, and why."""
+
+
+@contextmanager
+def refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
+    """Tells that an artefact cannot be made instead of giving up; gives up when nobody listens."""
+    try:
+        yield
+    except ConversionError as error:
+        if told is None:
+            raise
+        told(path, error)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -28,25 +29,28 @@ def print_pick(picked: Picked) -> None:
     """What could be shipped, what could not, and the choice in words with its command."""
     console = Console()
     choice, summary = picked.choice, picked.report.pick
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "artefact", "target"):
-        table.add_column(heading, overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    table.add_column("artefact", overflow="fold", min_width=16)
+    table.add_column("target", no_wrap=True)
     for heading in ("p50 ms", "MB", "top-1 %", "lost (95 %)"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("budget", overflow="fold")
+    table.add_column("misses", overflow="fold")
     for each in choice.contenders:
         row, drop = each.row, each.drop
-        lost = f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})"
         table.add_row(
-            "front" if each.on_front else "",
-            *(row.artifact, str(row.target)),
+            "*" if each.on_front else "",
+            *(Path(row.artifact).name, str(row.target)),
             *(f"{each.latency_ms:#.3g}", f"{row.size_mb:#.3g}"),
-            *("" if row.accuracy is None else f"{row.accuracy.top1:.1f}", lost),
-            "; ".join(miss.words for miss in each.misses) or "within",
+            "" if row.accuracy is None else f"{row.accuracy.top1:.1f}",
+            # Adding zero makes -0.0 positive.
+            f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})",
+            ", ".join(miss.limit for miss in each.misses),
             style="bold" if each is choice.best else None,
         )
     if choice.contenders:
         console.print(table, highlight=False, markup=False)
+        console.print("* on the front: none is better in latency, size and accuracy at once\n")
     for note in notes(picked.report):
         console.print(note, style="dim", highlight=False, markup=False)
     for name, reason in picked.refused.items():

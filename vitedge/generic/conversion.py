@@ -16,7 +16,15 @@ from vitedge.generic.to_openvino import openvino_candidates
 from vitedge.generic.to_tflite import tflite_candidates
 from vitedge.importers import ImportOptions
 from vitedge.progress import Progress, silent
-from vitedge.publication import Reference, Written, artifact_path, versions_of, write_checked
+from vitedge.publication import (
+    OnRefusal,
+    Reference,
+    Written,
+    artifact_path,
+    refusals_to,
+    versions_of,
+    write_checked,
+)
 from vitedge.spec import Format, Precision
 from vitedge.synthetic import synthetic_images
 
@@ -59,7 +67,11 @@ class GenericJob:
 
 
 def convert_generically(
-    job: GenericJob, *, calibration: ImageSet | None = None, progress: Progress = silent
+    job: GenericJob,
+    *,
+    calibration: ImageSet | None = None,
+    progress: Progress = silent,
+    on_refusal: OnRefusal | None = None,
 ) -> tuple[Written, ...]:
     """Converts a model with each format's own converter and quantizer.
 
@@ -67,6 +79,7 @@ def convert_generically(
         job: What to make.
         calibration: Images to measure activation ranges on; None means synthetic ones.
         progress: Told how far things are.
+        on_refusal: Told of each artefact that cannot be made; the others are made all the same.
 
     Raises:
         UsageError: Options speak of what only a Vision Transformer has.
@@ -80,20 +93,24 @@ def convert_generically(
             f"'{job.source}' is no Vision Transformer, so there is no rewrite "
             f"'{job.without[0]}' to leave out"
         )
+    possible: dict[Path, tuple[Format, Precision]] = {}
     for target, precision in job.artifacts:
-        if precision not in _PRECISIONS:
-            raise ConversionError(
-                f"'{job.source}' is no Vision Transformer, and the {target} tools for other "
-                f"models have no {precision}; choose among {', '.join(_PRECISIONS)}"
-            )
-    progress("no Vision Transformer: converting generically", 0, len(job.artifacts))
+        path = artifact_path(job.output, job.source, precision, target)
+        with refusals_to(on_refusal, path):
+            if precision not in _PRECISIONS:
+                raise ConversionError(
+                    f"'{job.source}' is no Vision Transformer, and the {target} tools for other "
+                    f"models have no {precision}; choose among {', '.join(_PRECISIONS)}"
+                )
+            possible[path] = target, precision
+    progress("no Vision Transformer: converting generically", 0, len(possible))
     work = _Work(job, calibration, progress)
     written = []
-    for number, (target, precision) in enumerate(job.artifacts):
-        path = artifact_path(job.output, job.source, precision, target)
-        progress(f"writing {path.name}", number, len(job.artifacts))
-        written.append(work.write(path, target, precision))
-    progress("done", len(job.artifacts), len(job.artifacts))
+    for number, (path, (target, precision)) in enumerate(possible.items()):
+        progress(f"writing {path.name}", number, len(possible))
+        with refusals_to(on_refusal, path):
+            written.append(work.write(path, target, precision))
+    progress("done", len(possible), len(possible))
     return tuple(written)
 
 

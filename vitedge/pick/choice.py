@@ -42,10 +42,12 @@ class Miss:
     """A limit that was missed.
 
     Attributes:
+        limit: ``drop``, ``latency`` or ``size``.
         words: By how much.
         share: The excess as a share of the limit.
     """
 
+    limit: str
     words: str
     share: float
 
@@ -142,13 +144,13 @@ def _misses(row: Row, latency_ms: float, drop: Drop, budget: Budget) -> tuple[Mi
     if drop.points > budget.max_drop:
         excess = drop.points - budget.max_drop
         words = f"loses {drop.points:.2f} points, {budget.max_drop:g} allowed"
-        found.append(Miss(words, excess / max(budget.max_drop, _LEAST_DROP_SCALE)))
-    for value, limit, unit in (
-        (latency_ms, budget.max_latency_ms, "ms"),
-        (row.size_mb, budget.max_size_mb, "MB"),
+        found.append(Miss("drop", words, excess / max(budget.max_drop, _LEAST_DROP_SCALE)))
+    for name, value, limit, unit in (
+        ("latency", latency_ms, budget.max_latency_ms, "ms"),
+        ("size", row.size_mb, budget.max_size_mb, "MB"),
     ):
         if limit is not None and value > limit:
-            found.append(Miss(f"{value:#.3g} {unit}, {limit:g} allowed", value / limit - 1))
+            found.append(Miss(name, f"{value:#.3g} {unit}, {limit:g} allowed", value / limit - 1))
     return tuple(found)
 
 
