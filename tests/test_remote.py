@@ -10,15 +10,19 @@ import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.bench_rows import ENVIRONMENT, everything, make_row
 from vitedge import builtin
 from vitedge.bench.environment import Environment, throttling
+from vitedge.bench.images import spool, with_reference
+from vitedge.bench.reference import ModelReference
 from vitedge.bench.results import Row
 from vitedge.data import ImageSet, Sample
 from vitedge.errors import DataError, UsageError
+from vitedge.preprocess import Preprocessing
 from vitedge.remote.deploy import deploy
 from vitedge.remote.journal import Journal, State
 from vitedge.remote.plain import from_plain
@@ -141,6 +145,37 @@ def test_images_arrive_as_they_were(tmp_path: Path) -> None:
     image = arrived.data.samples[1].image
     assert isinstance(image, bytes)
     assert image.startswith(b"\x89PNG")
+
+
+def test_a_device_gets_the_logits_of_the_reference_not_the_model(tmp_path: Path) -> None:
+    preprocessing = Preprocessing((4, 4), channels=1, mean=(0.5,), std=(0.5,))
+
+    def mean_and_negative(pixels: np.ndarray) -> np.ndarray:
+        mean = pixels.mean(axis=(1, 2, 3), dtype=np.float32)
+        return np.stack([mean, -mean], axis=1)
+
+    pixels = [np.full((4, 4), value, np.uint8) for value in (10, 20, 30)]
+    data = ImageSet("grey", [Sample(str(each[0, 0]), each, 0) for each in pixels])
+    (tmp_path / "sent").mkdir()
+    reference = ModelReference("mean", preprocessing, mean_and_negative)
+    seen: list[int] = []
+    pack(data, reference, tmp_path / "sent", seen.append)
+    arrived = open_shipment(tmp_path / "sent")
+    assert arrived.reference is not None
+    assert arrived.reference.name == "mean"
+    assert seen[-1] == 3
+    (tmp_path / "there").mkdir()
+    images = with_reference(
+        spool(arrived.data, tmp_path / "there", keep=None, machine=""),
+        arrived.reference,
+        threads=1,
+        timeout_seconds=60,
+        on_image=seen.append,
+    )
+    assert images.preprocessing == preprocessing
+    assert images.reference is not None
+    found = images.reference[np.arange(3)]
+    np.testing.assert_array_equal(found, [[10, -10], [20, -20], [30, -30]])
 
 
 def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:

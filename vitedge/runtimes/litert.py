@@ -28,7 +28,7 @@ from vitedge.spec import Format
 _PACKAGES = (
     ("ai-edge-litert", "ai_edge_litert.interpreter"),
     ("tflite-runtime", "tflite_runtime.interpreter"),
-    ("tensorflow", "tensorflow.lite"),
+    ("tensorflow", "tensorflow.lite.python.interpreter"),
 )
 # CompiledModel takes options for each accelerator since this release.
 _ACCELERATORS_SINCE = (2, 3)
@@ -91,6 +91,14 @@ def _release(package: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version(package).split(".")[:2])
 
 
+def _refusal(package: str, path: Path, error: Exception) -> ModelError:
+    words = f"{package} {version(package)} cannot load '{path}': {first_line(error)}"
+    if package == "tflite-runtime":
+        # It ended with version 2.14 of 2023; per-channel int8 weights came in 2024.
+        words += " ai-edge-litert is newer and reads it; run: pip install ai-edge-litert"
+    return ModelError(words)
+
+
 class LiteRTSession:
     """A model in LiteRT's interpreter on the CPU; see ``Session``."""
 
@@ -104,7 +112,7 @@ class LiteRTSession:
                 self._interpreter: Any = module.Interpreter(str(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{package} cannot load '{path}': {first_line(error)}") from error
+            raise _refusal(str(package), path, error) from error
         (self._input,) = self._interpreter.get_input_details()
         self._output = self._interpreter.get_output_details()[0]
         if len(self._input["shape"]) != 4:
