@@ -24,6 +24,7 @@ from vitedge.cli import main
 from vitedge.data import ImageSet, Sample
 from vitedge.errors import ConversionError, ModelError, NotAViTError, UsageError
 from vitedge.importers import ImportOptions
+from vitedge.inspection import inspect
 from vitedge.pipeline import ConvertOptions, convert, import_model
 from vitedge.publication import TOLERANCES, Written
 from vitedge.spec import Activation, Format, Precision
@@ -76,6 +77,9 @@ def test_a_cnn_comes_out_in_every_format_and_precision(tmp_path: Path) -> None:
         assert bool(metadata.quantization) == (metadata.precision is not Precision.FP32)
         if metadata.calibration is not None:
             assert (metadata.calibration.kind, metadata.calibration.n) == ("images", 8)
+    found = inspect(tmp_path / "cnn.keras")
+    assert found.read == written[0].metadata.source.path
+    assert (found.classes, found.parameters) == (CLASSES, model.count_params())
 
 
 def test_shifted_windows_compute_what_keras_does(tmp_path: Path) -> None:
