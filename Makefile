@@ -37,7 +37,7 @@ reference: $(VENV)/.installed-reference
 	$(BIN)/python -m pytest reference -s
 
 clean:
-	rm -rf $(VENV) vitedge-demo
+	rm -rf $(VENV) vitedge-demo .targets
 
 # pyproject.toml is the only thing that decides what is installed.
 $(VENV)/.installed-%: pyproject.toml
