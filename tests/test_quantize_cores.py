@@ -29,3 +29,22 @@ def test_the_blas_has_one_thread_within_and_its_own_number_after() -> None:
     with all_cores() as cores:
         assert set(cores.map(lambda _: max(blas_threads()), range(4))) == {1}
     assert blas_threads() == before
+
+
+def test_work_ahead_stays_few_items_ahead_and_in_order() -> None:
+    begun: list[int] = []
+    most = 1 + max(blas_threads())  # as many as there are cores, and the one that is waited for
+
+    def work(item: int) -> int:
+        begun.append(item)
+        return item
+
+    with all_cores() as cores:
+        for position, outcome in enumerate(cores.ahead(work, range(100))):
+            assert outcome == position
+            assert len(begun) <= position + most
+
+
+def test_nothing_is_ahead_of_nothing() -> None:
+    with all_cores() as cores:
+        assert list(cores.ahead(abs, [])) == []

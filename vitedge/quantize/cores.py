@@ -7,8 +7,9 @@ the cores too. Here each core works at something of its own, with a BLAS of one 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,12 +22,22 @@ Outcome = TypeVar("Outcome")
 class Cores:
     """Threads that each have a core."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
+    def __init__(self, pool: ThreadPoolExecutor, count: int) -> None:
+        self._pool, self._count = pool, count
 
     def map(self, work: Callable[[Item], Outcome], items: Iterable[Item]) -> list[Outcome]:
         """Does all the work; outcomes come in the order of the items, the first error is raised."""
         return list(self._pool.map(work, items))
+
+    def ahead(self, work: Callable[[Item], Outcome], items: Iterable[Item]) -> Iterator[Outcome]:
+        """As ``map``, but no more is in memory than the cores are at and one outcome each."""
+        running: deque[Future[Outcome]] = deque()
+        for item in items:
+            running.append(self._pool.submit(work, item))
+            if len(running) > self._count:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
 
 
 @contextmanager
@@ -43,4 +54,4 @@ def all_cores() -> Iterator[Cores]:
     controller = ThreadpoolController()
     count = max((each["num_threads"] for each in controller.info()), default=1)
     with controller.limit(limits=1), ThreadPoolExecutor(count) as pool:
-        yield Cores(pool)
+        yield Cores(pool, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from vitedge.errors import ConversionError, UsageError
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.quantize.centring import centre_keys_and_values
+from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.layers import map_linears
@@ -31,7 +32,7 @@ from vitedge.quantize.smoothing import balance_values, smooth
 from vitedge.quantize.trace import FEW_TOKENS, is_always_narrow
 from vitedge.quantize.weights import searched_scale
 from vitedge.spec import Precision
-from vitedge.vit import Linear, ViT
+from vitedge.vit import Array, Linear, ViT
 
 # A photo's pixels are integers already: uint8 holds them without any error.
 PIXELS = Range(0.0, 255.0)
@@ -177,7 +178,10 @@ class _Rounding:
 
     def result(self, description: Mapping[str, str]) -> Quantized:
         """Rounds layer by layer."""
-        vit = map_linears(self._vit, self._rounded)
+        with all_cores() as cores:
+            # What takes longest is done for the next layers meanwhile.
+            self._factors = cores.ahead(_factor, self._distinct_inputs())
+            vit = map_linears(self._vit, self._rounded)
         if self._token_scaled:
             names = ", ".join(self._token_scaled)
             description = {**description, "scaled token by token": names}
@@ -198,7 +202,7 @@ class _Rounding:
         if self._factor_of is not watched:
             # q, k and v share an input, so what depends on it alone is computed once.
             self._factor_of = watched
-            self._factor = feedback_factor(output_hessian(watched))
+            self._factor = next(self._factors)
             self._range, self._floor = self._choose_input(name, watched)
         if self._range is not None:
             self._inputs[name] = self._range
@@ -207,6 +211,16 @@ class _Rounding:
         weight = self._weights[name] = self._integers(layer)
         missing = watched.mean @ (layer.weight - weight.dequantized())
         return replace(layer, bias=(layer.bias + missing).astype(np.float32))
+
+    def _distinct_inputs(self) -> Iterator[InputStatistics]:
+        """Of the layers that are rounded, in their order; of neighbours that share one, one."""
+        last = None
+        for name, _ in self._vit.named_linears():
+            if name not in self._plan.floats:
+                watched = self._statistics.inputs[name]
+                if watched is not last:
+                    yield watched
+                last = watched
 
     def _integers(self, layer: Linear) -> IntegerWeight:
         if self._plan.precision is not Precision.INT4:
@@ -256,6 +270,10 @@ class _Rounding:
             shared = self._name_of_input(name, watched)
             self._predicted[shared] = self._statistics.sqnr_db(error)
         return covered, floor
+
+
+def _factor(watched: InputStatistics) -> tuple[npt.NDArray[np.intp], Array]:
+    return feedback_factor(output_hessian(watched))
 
 
 def _description(plan: _Plan, exponents: Mapping[str, float]) -> dict[str, str]:
