@@ -17,7 +17,12 @@ _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
 @click.command()
 @click.argument("artifacts", nargs=-1, type=PATH)
 @click.option("--target", "wanted", multiple=True, help="Where to run; may repeat.  [default: all]")
-@click.option("--data", type=PATH, help="Labelled images to measure accuracy on.")
+@click.option(
+    "--data",
+    type=PATH,
+    help="Images to measure accuracy on: class folders, a folder with labels.csv, a .csv, an .npz, "
+    "or CIFAR's binary batches.",
+)
 @click.option("--reference", type=PATH, help="Model or float32 artefact to compare with.")
 @click.option("--threads", type=click.IntRange(1))
 @click.option("--runs", type=click.IntRange(1), help="Timed inferences of each row.")

@@ -23,7 +23,13 @@ _NONE_MEETS_THE_BUDGET = 3
 
 @click.command()
 @click.argument("model", type=PATH)
-@click.option("--data", type=PATH, required=True, help="Labelled images to measure accuracy on.")
+@click.option(
+    "--data",
+    type=PATH,
+    required=True,
+    help="Images to measure accuracy on: class folders, a folder with labels.csv, a .csv, an .npz, "
+    "or CIFAR's binary batches.",
+)
 @click.option(
     "--calibration", type=PATH, help="Other images, labelled or not, to measure ranges on."
 )
