@@ -86,5 +86,26 @@ def test_deit_tiny_in_half_precision_agrees_on_an_emulated_htp(
     )
     assert row["status"] == "OK", row["message"]
     assert row["emulated"]
-    assert row["placement"]["on_device"] == row["placement"]["total"] > 300
+    assert row["placement"]["on_device"] == row["placement"]["total"] > 200
     assert row["vs_float"]["sqnr_db"] >= 30
+
+
+def test_deit_tiny_in_integers_leaves_nothing_to_the_cpu_beside_an_ethos_u(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    artifacts = deit_artifacts(
+        shared_data, tmp_path, Format.TFLITE, Precision.FP32, Precision.INT8_STATIC
+    )
+    (row,) = run_bench(
+        [artifacts[Precision.INT8_STATIC]],
+        [Target("ethos", "u")],
+        data=photos(shared_data, "validation", CALIBRATION_PHOTOS),
+        reference=ArtifactReference(artifacts[Precision.FP32], Target("tflite", "cpu")),
+        options=BenchOptions(threads=2, runs=1),
+    ).rows
+    assert row.status is Status.OK, row.message
+    assert row.placement is not None
+    assert row.placement.on_device == row.placement.total > 500
+    assert "ms on Ethos-u85-256" in row.message
+    assert row.vs_float is not None
+    assert row.vs_float.agreement >= 80
