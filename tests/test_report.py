@@ -206,6 +206,9 @@ def test_a_pick_opens_the_page_with_its_words_and_its_command(library: str) -> N
     page = render_html(values)
     assert '<p class="summary">Ship &lt;it&gt;.</p>' in page
     assert command in read(page).text
+    assert ("the ring is around the pick" in page) == (library == "vega")
+    points = timed_points(values["rows"], values["pick"])
+    assert [point.label for point in points if point.is_picked] == ["model.int8.tflite, tflite-cpu"]
 
 
 def test_steps_beside_inference_stand_apart_and_so_does_what_was_lost(library: str) -> None:

@@ -15,7 +15,8 @@ from vitedge.report import render_html
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
 
 WIDTHS = [360, 800, 1280]
-LARGEST_POINT = "#front .mark-symbol.role-mark path"
+# Those whose area is the size of a file, not the ring around the pick.
+LARGEST_POINT = "#front .mark-symbol.role-mark path[fill]:not([fill='transparent'])"
 TOOLTIP = "document.querySelector('#vg-tooltip-element.visible')?.innerText"
 
 
@@ -31,7 +32,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = json.loads(make_report().to_json())
     report["rows"][0] = json.loads(json.dumps(everything().to_dict()))
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_html(report | {"layers": layer_values()}), "utf-8")
+    picked = {
+        "artifact": "out/model.int8.tflite",
+        "target": "tflite-cpu",
+        "words": "",
+        "command": "",
+    }
+    path.write_text(render_html(report | {"layers": layer_values(), "pick": picked}), "utf-8")
     return path
 
 
@@ -70,7 +77,7 @@ def test_hovering_near_a_layer_shows_its_error(browser: Chromium, page: Path, wi
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_window(browser: Chromium, page: Path, width: int) -> None:
     browser.open(page, width=width)
-    browser.wait(f"document.querySelector('{LARGEST_POINT}') !== null")
+    browser.wait(f"document.querySelector({json.dumps(LARGEST_POINT)}) !== null")
     assert browser.run("document.documentElement.scrollWidth") <= width
     inner = "[...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth)"
     assert browser.run(inner)
@@ -108,7 +115,7 @@ def test_text_can_be_read_in_light_and_in_dark(
 
 def test_the_page_asks_the_network_for_nothing(browser: Chromium, page: Path) -> None:
     browser.open(page, width=1280)
-    browser.wait(f"document.querySelector('{LARGEST_POINT}') !== null")
+    browser.wait(f"document.querySelector({json.dumps(LARGEST_POINT)}) !== null")
     assert browser.run("performance.getEntriesByType('resource').length") == 0
 
 

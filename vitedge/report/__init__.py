@@ -37,7 +37,7 @@ def render_html(report: Mapping[str, Any], *, title: str = "vitedge bench") -> s
     rows = report["rows"]
     folder = files(__name__)
     page = Template(folder.joinpath("page.html").read_text("utf-8"))
-    drawn = draw(rows, report.get("layers") or ())
+    drawn = draw(report)
     return page.substitute(
         title=escape(title),
         style=folder.joinpath("page.css").read_text("utf-8"),

@@ -51,7 +51,7 @@ CONFIG = {
 
 
 def front(points: Sequence[Point], title: str) -> Spec:
-    """Quality against latency."""
+    """Quality against latency; a ring is around what was picked."""
     x = _latency_axis([point.median_ms for point in points], "Median latency, ms", "median_ms")
     y = {
         "field": "quality",
@@ -70,6 +70,12 @@ def front(points: Sequence[Point], title: str) -> Spec:
             {
                 "data": {"values": [_fields(point) for point in front_of(points)]},
                 "mark": {"type": "line", "color": INK, "opacity": 0.45, "strokeDash": [4, 4]},
+                "encoding": {"x": x, "y": y},
+            },
+            # Below the points, or it would take the pointer from them.
+            {
+                "data": {"values": [_fields(point) for point in points if point.is_picked]},
+                "mark": {"type": "point", "size": 1400, "color": INK, "strokeWidth": 1.5},
                 "encoding": {"x": x, "y": y},
             },
             {

@@ -19,8 +19,6 @@ from vitedge.report.charts import (
 from vitedge.report.layers import LAYERS_CAPTION, LayerError, layer_errors, layers_chart
 from vitedge.report.points import Point, quality_title, timed_points
 
-Row = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Drawing:
@@ -31,15 +29,16 @@ class Drawing:
     script: str
 
 
-def draw(rows: Sequence[Row], layers: Sequence[Mapping[str, Any]]) -> Drawing:
+def draw(report: Mapping[str, Any]) -> Drawing:
     """All charts that the numbers allow; interactive where ``vl-convert-python`` is installed.
 
     Args:
-        rows: Of the report.
-        layers: For each artefact that was compared layer by layer its ``artifact``, ``format``,
-            ``precision`` and ``layers``: ``name`` and ``sqnr_db`` of each, in the model's order.
+        report: Its ``layers``, where it has some, hold for each artefact that was compared layer by
+            layer its ``artifact``, ``format``, ``precision`` and ``layers``: ``name`` and
+            ``sqnr_db`` of each, in the model's order.
     """
-    points, errors = timed_points(rows), layer_errors(layers)
+    points = timed_points(report["rows"], report.get("pick"))
+    errors = layer_errors(report.get("layers") or ())
     if not points and not errors:
         return Drawing("", "", "")
     library = _library()
@@ -87,6 +86,8 @@ def _interactive(points: Sequence[Point]) -> tuple[dict[str, Spec], str]:
             f"{title} against latency; the area of a point is the size of the file, and along "
             "the dashed line nothing is both faster and better"
         )
+        if any(point.is_picked for point in points):
+            caption += "; the ring is around the pick"
         charts["front"] = front(points, title), caption
     caption = f"Warm inferences of each row: up to {QUANTILES}, evenly by rank, and the median"
     charts["latencies"] = distributions(points), caption

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from vitedge.report.summary import latency_of
@@ -30,6 +30,7 @@ class Point:
         samples_ms: Its inferences, sorted.
         sustained: Minutes and median milliseconds of each window of a long run, in order.
         details: What a tooltip shows, by name.
+        is_picked: Whether it is the one to ship.
     """
 
     DETAILS: ClassVar[tuple[str, ...]] = (
@@ -47,6 +48,7 @@ class Point:
     samples_ms: tuple[float, ...]
     sustained: tuple[tuple[float, float], ...]
     details: Mapping[str, str]
+    is_picked: bool = False
 
     def quantiles_ms(self, number: int) -> list[float]:
         """So many values from the fastest to the slowest, evenly by rank; fewer when there are."""
@@ -57,12 +59,14 @@ class Point:
         return [samples[round(step * last / (number - 1))] for step in range(number)]
 
 
-def timed_points(rows: Sequence[Row]) -> list[Point]:
+def timed_points(rows: Sequence[Row], pick: Mapping[str, Any] | None = None) -> list[Point]:
     """A point for each row with times; quality is top-1 where all have it, else agreement."""
     timed = [row for row in rows if latency_of(row) is not None]
     has_accuracy = bool(timed) and all(row["accuracy"] for row in timed)
     stem = _shared_stem([_file_name(row) for row in timed])
-    return [_point(row, has_accuracy, stem) for row in timed]
+    return [
+        replace(_point(row, has_accuracy, stem), is_picked=_is_picked(row, pick)) for row in timed
+    ]
 
 
 def front_of(points: Sequence[Point]) -> list[Point]:
@@ -111,6 +115,12 @@ def quality_title(points: Sequence[Point]) -> str | None:
 
 def _file_name(row: Row) -> str:
     return str(row["artifact"]).replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _is_picked(row: Row, pick: Mapping[str, Any] | None) -> bool:
+    if pick is None or pick["artifact"] is None or pick["target"] != row["target"]:
+        return False
+    return _file_name({"artifact": pick["artifact"]}) == _file_name(row)
 
 
 def _shared_stem(names: Sequence[str]) -> str:
