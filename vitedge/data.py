@@ -7,9 +7,8 @@ decoded by whoever asks for it. The exceptions say so.
 from __future__ import annotations
 
 import csv
-import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from vitedge import cifar
 from vitedge.cifar import Part
+from vitedge.class_matching import checked_labels, match_classes, renumbered
 from vitedge.errors import DataError, missing_package
 from vitedge.npz_arrays import read_arrays
 
@@ -202,7 +202,7 @@ def _open_folder(folder: Path, class_names: tuple[str, ...]) -> ImageSet:
     if loose:
         samples = tuple(Sample(path.name, str(path), None) for path in loose)
         return ImageSet(folder.name, samples, class_names)
-    names, index_of = _match_classes(folders, class_names, str(folder))
+    names, index_of = match_classes(folders, class_names, str(folder))
     samples = tuple(
         Sample(str(path.relative_to(folder)), str(path), index_of[name])
         for name in sorted(folders, key=index_of.__getitem__)
@@ -229,41 +229,9 @@ def _open_labels(path: Path, class_names: tuple[str, ...]) -> ImageSet:
     if not class_names and all(label.isdecimal() for label in labels):
         index_of = {label: int(label) for label in labels}
     else:
-        class_names, index_of = _match_classes(labels, class_names, str(path))
+        class_names, index_of = match_classes(labels, class_names, str(path))
     samples = tuple(Sample(file, str(path.parent / file), index_of[label]) for file, label in rows)
     return ImageSet(path.parent.resolve().name, samples, class_names)
-
-
-def _match_classes(
-    found: Iterable[str], class_names: tuple[str, ...], source: str
-) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The names of all classes, and the index of each class found.
-
-    A name of the model's wins over an index, so that folders ``0`` to ``9`` of a model whose
-    labels are digits mean what they say. Upper and lower case are the same.
-
-    Raises:
-        DataError: The model has no such class.
-    """
-    ordered = sorted(found, key=lambda name: (int(name) if name.isdecimal() else math.inf, name))
-    if not class_names:
-        return tuple(ordered), {name: index for index, name in enumerate(ordered)}
-    by_name = {name.casefold(): index for index, name in reversed(list(enumerate(class_names)))}
-    index_of: dict[str, int] = {}
-    for name in ordered:
-        index = by_name.get(name.casefold(), int(name) if name.isdecimal() else -1)
-        if not 0 <= index < len(class_names):
-            raise DataError(
-                f"class '{name}' of '{source}' is not one of the model's {len(class_names)}: "
-                f"{_excerpt(class_names)} (the data has {_excerpt(ordered)})"
-            )
-        index_of[name] = index
-    return class_names, index_of
-
-
-def _excerpt(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:most])
-    return f"{shown}, ..." if len(names) > most else shown
 
 
 def _open_npz(path: Path, class_names: tuple[str, ...]) -> ImageSet:
@@ -281,7 +249,7 @@ def _open_npz(path: Path, class_names: tuple[str, ...]) -> ImageSet:
         known = own_names or class_names
         labels = checked_labels(labels.reshape(-1), len(images), known, path)
         if own_names and class_names:
-            labels = _renumbered(labels, own_names, class_names, str(path))
+            labels = renumbered(labels, own_names, class_names, str(path))
     return ImageSet(path.name, ArraySamples(images, labels), class_names or own_names)
 
 
@@ -292,7 +260,7 @@ def _open_batches(paths: Sequence[Path], class_names: tuple[str, ...]) -> ImageS
         [
             ArraySamples(
                 batch.pixels,
-                _renumbered(batch.labels, own_names, class_names, str(path))
+                renumbered(batch.labels, own_names, class_names, str(path))
                 if class_names
                 else batch.labels,
             )
@@ -301,43 +269,6 @@ def _open_batches(paths: Sequence[Path], class_names: tuple[str, ...]) -> ImageS
     )
     name = paths[0].name if len(paths) == 1 else paths[0].parent.resolve().name
     return ImageSet(name, samples, class_names or own_names)
-
-
-def _renumbered(
-    labels: npt.NDArray[np.integer[Any]],
-    own_names: tuple[str, ...],
-    class_names: tuple[str, ...],
-    source: str,
-) -> npt.NDArray[np.integer[Any]]:
-    """Labels that index the set's own classes as labels that index the model's.
-
-    Raises:
-        DataError: A class that the set uses is not one of the model's.
-    """
-    used = [own_names[index] for index in np.unique(labels)]
-    _, index_of = _match_classes(used, class_names, source)
-    new_index = np.array([index_of.get(name, -1) for name in own_names], np.int64)
-    return np.asarray(new_index[labels])
-
-
-def checked_labels(
-    labels: npt.NDArray[Any], images: int, names: tuple[str, ...], path: Path
-) -> npt.NDArray[np.integer[Any]]:
-    """Labels ``(N,)`` that fit the images and the names, if there are any names.
-
-    Raises:
-        DataError: They do not.
-    """
-    if len(labels) != images:
-        raise DataError(f"'{path}' has {len(labels)} labels for {images} images")
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"'labels' in '{path}' must be integers, not {labels.dtype}")
-    if images and (labels.min() < 0 or (names and labels.max() >= len(names))):
-        raise DataError(
-            f"'labels' in '{path}' run from {labels.min()} to {labels.max()}, but there are "
-            f"{len(names)} classes: {_excerpt(names)}"
-        )
-    return labels
 
 
 def digits() -> tuple[ImageSet, ImageSet]:

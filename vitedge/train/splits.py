@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.cifar import Part, batches_in
-from vitedge.data import ArraySamples, ImageSet, Sample, checked_labels, digits, open_images
+from vitedge.class_matching import checked_labels
+from vitedge.data import ArraySamples, ImageSet, Sample, digits, open_images
 from vitedge.errors import DataError
 from vitedge.npz_arrays import read_arrays
 

@@ -1,0 +1,82 @@
+"""Classes of a set of images as classes of a model: by name, or by index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.errors import DataError
+
+
+def match_classes(
+    found: Iterable[str], class_names: tuple[str, ...], source: str
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The names of all classes, and the index of each class found.
+
+    A name of the model's wins over an index, so that folders ``0`` to ``9`` of a model whose
+    labels are digits mean what they say. Upper and lower case are the same.
+
+    Raises:
+        DataError: The model has no such class.
+    """
+    ordered = sorted(found, key=lambda name: (int(name) if name.isdecimal() else math.inf, name))
+    if not class_names:
+        return tuple(ordered), {name: index for index, name in enumerate(ordered)}
+    by_name = {name.casefold(): index for index, name in reversed(list(enumerate(class_names)))}
+    index_of: dict[str, int] = {}
+    for name in ordered:
+        index = by_name.get(name.casefold(), int(name) if name.isdecimal() else -1)
+        if not 0 <= index < len(class_names):
+            raise DataError(
+                f"class '{name}' of '{source}' is not one of the model's {len(class_names)}: "
+                f"{_excerpt(class_names)} (the data has {_excerpt(ordered)})"
+            )
+        index_of[name] = index
+    return class_names, index_of
+
+
+def renumbered(
+    labels: npt.NDArray[np.integer[Any]],
+    own_names: tuple[str, ...],
+    class_names: tuple[str, ...],
+    source: str,
+) -> npt.NDArray[np.integer[Any]]:
+    """Labels that index the set's own classes as labels that index the model's.
+
+    Raises:
+        DataError: A class that the set uses is not one of the model's.
+    """
+    used = [own_names[index] for index in np.unique(labels)]
+    _, index_of = match_classes(used, class_names, source)
+    new_index = np.array([index_of.get(name, -1) for name in own_names], np.int64)
+    return np.asarray(new_index[labels])
+
+
+def checked_labels(
+    labels: npt.NDArray[Any], images: int, names: tuple[str, ...], path: Path
+) -> npt.NDArray[np.integer[Any]]:
+    """Labels ``(N,)`` that fit the images and the names, if there are any names.
+
+    Raises:
+        DataError: They do not.
+    """
+    if len(labels) != images:
+        raise DataError(f"'{path}' has {len(labels)} labels for {images} images")
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"'labels' in '{path}' must be integers, not {labels.dtype}")
+    if images and (labels.min() < 0 or (names and labels.max() >= len(names))):
+        raise DataError(
+            f"'labels' in '{path}' run from {labels.min()} to {labels.max()}, but there are "
+            f"{len(names)} classes: {_excerpt(names)}"
+        )
+    return labels
+
+
+def _excerpt(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:most])
+    return f"{shown}, ..." if len(names) > most else shown
