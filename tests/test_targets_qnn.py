@@ -29,6 +29,16 @@ target = Target("onnx", "qnn")
 runtime_for(target).compile(Path(sys.argv[1]), target.device, sys.argv[2], Path(sys.argv[3]))
 """
 
+# ONNX Runtime makes the session all the same, and names the provider in get_providers().
+OPEN_WITHOUT_BACKEND = """
+import sys
+from pathlib import Path
+from vitedge.runtimes import _onnx_providers, runtime_for
+from vitedge.spec import Target
+_onnx_providers.qnn_options = lambda devices: {"backend_path": "/nowhere/libQnnHtp.so"}
+runtime_for(Target("onnx", "qnn")).open(Path(sys.argv[1]), "qnn")
+"""
+
 
 @pytest.fixture(scope="module")
 def float32(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -88,6 +98,15 @@ def test_dynamic_int8_is_a_fallback_and_not_a_run_on_the_cpu(
     row = bench_there(htp_emulator, artifact, "onnx-qnn")
     assert row["status"] == "FALLBACK"
     assert "cannot run on qnn" in row["message"]
+
+
+def test_a_backend_that_cannot_start_is_a_refusal_and_not_the_cpu(
+    htp_emulator: Path, float32: Path
+) -> None:
+    ended = run_python(htp_emulator, "-c", OPEN_WITHOUT_BACKEND, float32)
+    assert ended.returncode
+    assert "PlacementError" in ended.stderr
+    assert "cannot run on qnn" in ended.stderr
 
 
 def test_what_half_precision_cannot_hold_is_a_drift(
