@@ -70,9 +70,6 @@ class ReportRow:
     drop: Drop | None
     placement: Placement | None
 
-    def __str__(self) -> str:
-        return f"{self.artifact} on {self.target}"
-
 
 @dataclass(frozen=True)
 class ReportFile:
