@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
 import sys
@@ -9,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_STDERR = 2
+_STDOUT, _STDERR = 1, 2
 
 
 @contextmanager
@@ -37,6 +38,22 @@ def quiet() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(saved, _STDERR)
             os.close(saved)
+
+
+@contextmanager
+def stdout_on_stderr() -> Iterator[None]:
+    """Sends what C code prints meanwhile to stderr: stdout is for results."""
+    sys.stdout.flush()
+    saved = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    try:
+        yield
+    finally:
+        if os.name == "posix":
+            # A pipe is written when C's buffer is full, which may be after this.
+            ctypes.CDLL(None).fflush(None)
+        os.dup2(saved, _STDOUT)
+        os.close(saved)
 
 
 @contextmanager

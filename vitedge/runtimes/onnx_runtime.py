@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY
-from vitedge.chatter import quiet
+from vitedge.chatter import quiet, stdout_on_stderr
 from vitedge.errors import (
     ModelError,
     PlacementError,
@@ -24,7 +24,7 @@ from vitedge.errors import (
     first_line,
     missing_package,
 )
-from vitedge.runtimes import Availability, Placement, Readiness
+from vitedge.runtimes import Availability, Placement, Readiness, no_features
 from vitedge.runtimes._integer_values import dequantize_output
 from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
@@ -68,7 +68,7 @@ class OnnxRuntime:
         """See ``AheadOfTime``."""
         onnxruntime = self._demand(device)
         try:
-            with quiet():
+            with quiet(), stdout_on_stderr():
                 compile_context(onnxruntime, path, form, output)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise _refusal(path, device, partial(_start, path, device, None), error) from error
@@ -110,7 +110,7 @@ def _start(
     if profile:
         options.enable_profiling = True
         options.profile_file_prefix = profile
-    with quiet():
+    with quiet(), stdout_on_stderr():
         providers = PROVIDERS[device].add_to(options, onnxruntime)
         # enable_fallback=0: a run that fails on the device is not repeated on the CPU.
         return onnxruntime.InferenceSession(
@@ -170,6 +170,20 @@ class OnnxSession:
                 f"ONNX Runtime failed on '{self._path}': {first_line(error)}"
             ) from error
         return dequantize_output(logits, self._scale, self._zero_point)
+
+    def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See ``FeatureSession``."""
+        names = [output.name for output in self._session.get_outputs()]
+        if len(names) < 2:
+            raise no_features(self._path)
+        feeds = {self._input.name: np.ascontiguousarray(pixels, self._dtype)}
+        try:
+            (features,) = self._session.run(names[1:2], feeds)
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise ModelError(
+                f"ONNX Runtime failed on '{self._path}': {first_line(error)}"
+            ) from error
+        return np.asarray(features, np.float32)
 
     def placement(self) -> Placement | None:
         """See ``Session``."""
