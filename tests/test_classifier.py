@@ -177,8 +177,25 @@ def test_info_says_what_runs_where(classifier: vitedge.Classifier) -> None:
     assert info.precision is Precision.INT8
     assert info.threads is None
     assert any(character.isdigit() for character in info.engine)
-    assert info.placement is not None
-    assert info.placement.on_device == info.placement.total > 0
+    placement = classifier.placement()
+    assert placement is not None
+    assert placement.on_device == placement.total > 0
+
+
+def test_an_artefact_without_features_says_how_to_get_them(
+    classifier: vitedge.Classifier, samples: list[Sample]
+) -> None:
+    with pytest.raises(ModelError, match="gives no features; convert the model again"):
+        classifier.embed([samples[0].image])
+
+
+def test_a_target_without_features_says_so(samples: list[Sample]) -> None:
+    preprocessing = Preprocessing((8, 8), channels=1, mean=(0.5,), std=(0.5,))
+    with (
+        vitedge.Classifier(Silent(1.0), preprocessing, (), Target("tflite", "gpu")) as classifier,
+        pytest.raises(ModelError, match="tflite-gpu gives no features"),
+    ):
+        classifier.embed([samples[0].image])
 
 
 def test_threads_are_counted_from_one() -> None:

@@ -20,7 +20,15 @@ import numpy.typing as npt
 from vitedge.artifact import Metadata, format_of, read_metadata
 from vitedge.errors import ModelError, UsageError
 from vitedge.preprocess import ImageLike, Preprocessing
-from vitedge.runtimes import Placement, Session, run_batches, runtime_for, runtimes
+from vitedge.runtimes import (
+    FeatureSession,
+    Placement,
+    Session,
+    in_batches,
+    run_batches,
+    runtime_for,
+    runtimes,
+)
 from vitedge.spec import Format, Precision, Target
 from vitedge.stream import Frames, Source, open_source, prepared_images
 
@@ -56,7 +64,6 @@ class Info:
         precision: What the file says of itself; None when vitedge did not write it.
         input_shape: Shape of the pixels of one run, ``(N, H, W, C)``.
         classes: How many there are.
-        placement: Nodes on the device, of all; None where the engine does not tell.
     """
 
     file: Path
@@ -67,7 +74,6 @@ class Info:
     precision: Precision | None
     input_shape: tuple[int, int, int, int]
     classes: int
-    placement: Placement | None
 
 
 def load(
@@ -136,7 +142,6 @@ def load(
         precision=None if metadata is None else metadata.precision,
         input_shape=session.input_shape,
         classes=classes,
-        placement=session.placement(),
     )
     return classifier
 
@@ -214,6 +219,35 @@ class Classifier:
         """Raw scores of several images, float32 ``(len(images), classes)``."""
         return self._infer(self.preprocessing.batch(images))
 
+    def embed(self, images: Sequence[ImageLike]) -> npt.NDArray[np.float32]:
+        """What the head reads of several images: features to compare, search or train with.
+
+        Returns:
+            float32 ``(len(images), width)``.
+
+        Raises:
+            DataError: An image cannot be decoded.
+            ModelError: The artefact was converted without ``--features``, or this target does not
+                give them; the runtime failed, or the classifier is closed.
+        """
+        pixels = self.preprocessing.batch(images)
+        with self._lock:
+            session = self._open_session()
+            if not isinstance(session, FeatureSession):
+                raise ModelError(
+                    f"{self.target} gives no features; load the file on its CPU target"
+                )
+            return in_batches(session.features, session.input_shape[0], pixels)
+
+    def placement(self) -> Placement | None:
+        """How many nodes run on the target's device; None where the engine does not tell.
+
+        Raises:
+            ModelError: The classifier is closed.
+        """
+        with self._lock:
+            return self._open_session().placement()
+
     def stream(
         self, source: Source, top: int = 5, *, newest: bool | None = None
     ) -> Iterator[Prediction]:
@@ -267,9 +301,12 @@ class Classifier:
 
     def _infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         with self._lock:
-            if self._session is None:
-                raise ModelError("the classifier is closed")
-            return run_batches(self._session, pixels)
+            return run_batches(self._open_session(), pixels)
+
+    def _open_session(self) -> Session:
+        if self._session is None:
+            raise ModelError("the classifier is closed")
+        return self._session
 
     def _rank(self, logits: npt.NDArray[np.float32], top: int) -> Ranking:
         exponentials = np.exp(logits - logits.max())

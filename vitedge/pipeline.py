@@ -19,6 +19,7 @@ from vitedge.errors import (
     UsageError,
     missing_package,
 )
+from vitedge.features import feature_size, with_features
 from vitedge.generic import GenericJob, convert_generically
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.progress import Progress, silent
@@ -61,6 +62,7 @@ class ConvertOptions:
         batch: Static batch size.
         without: Names of rewrites to leave out.
         extra: Names of rewrites to apply although they are not default.
+        features: Give the artefacts what the head reads as a second output.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
     """
@@ -71,6 +73,7 @@ class ConvertOptions:
     batch: int = 1
     without: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    features: bool = False
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
 
@@ -115,6 +118,11 @@ def convert(
     try:
         imported = read_model(source, options.importing.compared_on(calibration))
     except NotAViTError as why:
+        if options.features:
+            raise NotAViTError(
+                f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
+                "out --features"
+            ) from why
         job = GenericJob(
             source,
             why,
@@ -213,8 +221,11 @@ class _Work:
     ) -> None:
         self._options, self._progress = options, progress
         self._original = imported.vit
+        self._features = feature_size(imported.vit) if options.features else 0
         self._vit, self._rewrites = apply_rewrites(
-            imported.vit, options.without, extra=options.extra
+            with_features(imported.vit) if options.features else imported.vit,
+            options.without,
+            extra=options.extra,
         )
         self._source = Source(source.name, sha256_of(source), imported.path)
         self._images = calibration or synthetic_images(
@@ -233,7 +244,7 @@ class _Work:
         """Emits one artefact, checks it and publishes it."""
         vit, recipe = self._quantized(target, precision)
         converter = converter_for(target, precision)
-        draft = converter.convert(vit, recipe, batch=self._options.batch)
+        draft = converter.convert(vit, recipe, batch=self._options.batch, features=self._features)
         metadata = self._metadata(target, precision, recipe)
         return write_checked(draft, path, metadata, self._reference)
 

@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     "--without", multiple=True, metavar="REWRITE", help="Exact rewrite to leave out; may repeat."
 )
 @import_options
+@click.option(
+    "--features", is_flag=True, help="Give what the head reads as a second output, for embeddings."
+)
 @force_option
 @json_option
 def convert(
@@ -69,6 +72,7 @@ def convert(
     output: Path,
     batch: int,
     without: tuple[str, ...],
+    features: bool,
     force: bool,
     as_json: bool,
     **options: Any,
@@ -104,6 +108,7 @@ def convert(
         output=output,
         batch=batch,
         without=without,
+        features=features,
         force=force,
         importing=read_import_options(options),
     )

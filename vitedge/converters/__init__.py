@@ -56,16 +56,19 @@ class Converter(Protocol):
         """How its runtime quantizes the inputs of int8 layers best."""
         ...
 
-    def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> Draft:
+    def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0) -> Draft:
         """Emits the graph: float32 pixels ``(batch, H, W, C)`` to logits ``(batch, classes)``.
 
         Args:
             vit: The model, already rewritten; left unchanged.
             recipe: Its precision and, for quantized ones, the integers.
             batch: Static batch size.
+            features: How many of the head's last outputs are features (see
+                ``vitedge.features``), which become a second output ``(batch, features)``.
 
         Raises:
-            ConversionError: The format lacks the precision, or cannot express the model.
+            ConversionError: The format lacks the precision, or cannot express the model; or there
+                are features and no float operators.
         """
         ...
 
@@ -90,6 +93,19 @@ def converter_for(target: Format, precision: Precision) -> Converter:
             return converter
         raise ConversionError(f"{target} has no {precision}: {converter.refusals[precision]}")
     raise ConversionError(f"there is no converter to {target}")
+
+
+def refuse_features(recipe: Recipe, features: int) -> None:
+    """Refuses features of an all-integer artefact: one scale cannot serve them and the logits.
+
+    Raises:
+        ConversionError: Both are asked for.
+    """
+    if features and recipe.tensors:
+        raise ConversionError(
+            f"{recipe.precision} computes in integers alone, so its features would be as coarse as "
+            "its logits; leave out --features, or take fp32, fp16 or int8"
+        )
 
 
 def side_by_side(weights: Sequence[IntegerWeight | None]) -> IntegerWeight | None:

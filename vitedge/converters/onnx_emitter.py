@@ -37,6 +37,21 @@ class OnnxEmitter(Walk[str]):
         self._node("Identity", [self.walk("pixels")], "logits")
         return self._model(TensorProto.FLOAT, TensorProto.FLOAT, _OPSET, _IR_VERSION)
 
+    def emit_with_features(self, features: int) -> Any:
+        """The finished model; the head's last outputs, so many of them, get an output apart."""
+        from onnx import TensorProto, helper
+
+        head = self.walk("pixels")
+        classes = self.config.classes - features
+        sizes = self._integers("outputs/sizes", (classes, features))
+        self._node_many("Split", [head, sizes], ["logits", "features"], "outputs", axis=1)
+        model = self._model(TensorProto.FLOAT, TensorProto.FLOAT, _OPSET, _IR_VERSION)
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = classes
+        model.graph.output.append(
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, (self.batch, features))
+        )
+        return model
+
     def _model(self, taken: int, given: int, opset: int, ir_version: int) -> Any:
         """The nodes so far as a model; dtypes are those of pixels and logits."""
         from onnx import helper
@@ -106,7 +121,13 @@ class OnnxEmitter(Walk[str]):
             matrix = np.concatenate([layer.weight for layer in layers.values()], axis=1)
             weight = self._weight(f"{name}.weight", matrix)
             return self._node("Gemm", [x, weight, self.constant(f"{name}.bias", bias)], name)
-        static = self.recipe.inputs.get(next(iter(layers)))
+        if integers.bits == 4:
+            weight = self._grouped(f"{name}.weight", integers)
+            return self._node("Gemm", [x, weight, self.constant(f"{name}.bias", bias)], name)
+        first = next(iter(layers))
+        static, floor = self.recipe.inputs.get(first), self.recipe.token_scaled.get(first)
+        if static is not None and floor is not None:
+            return self._token_scaled_product(x, integers, static, floor, bias, name)
         if static is not None:
             return self._static_product(x, integers, static, bias, name)
         return self._dynamic_product(x, integers, bias, name)
@@ -142,6 +163,47 @@ class OnnxEmitter(Walk[str]):
         ]
         return self._node("DequantizeLinear", inputs, name, axis=axis)
 
+    def _grouped(self, name: str, weight: IntegerWeight) -> str:
+        """4-bit weights, which ONNX Runtime multiplies as they are (MatMulNBits)."""
+        from onnx import TensorProto, helper
+
+        nibbles = weight.values.reshape(-1).view(np.uint8) & 15
+        packed = nibbles[0::2] | nibbles[1::2] << 4
+        if nibbles.size % 2:
+            raise ConversionError(f"'{name}' has an odd number of weights; int4 packs two a byte")
+        integers = f"{name}/integers"
+        self._constants[integers] = helper.make_tensor(
+            integers, TensorProto.INT4, weight.values.shape, packed.tobytes(), raw=True
+        )
+        scale = self.constant(f"{name}/scale", weight.scale)
+        return self._node(
+            "DequantizeLinear", [integers, scale], name, axis=0, block_size=weight.group
+        )
+
+    def _token_scaled_product(
+        self,
+        x: str,
+        weight: IntegerWeight,
+        covered: Range,
+        floor: float,
+        bias: Array,
+        name: str,
+    ) -> str:
+        """Each token over its largest magnitude is quantized, and the product multiplied by it."""
+        least = self.constant(f"{name}/floor", np.asarray(floor, np.float32))
+        axes = self._integers("last_axis", (-1,))
+        size = self._node("Abs", [x], f"{name}/size")
+        largest = self._node("ReduceMax", [size, axes], f"{name}/largest", keepdims=1)
+        largest = self._node("Max", [largest, least], f"{name}/divisor")
+        step, zero = covered.scale_and_zero_point()
+        x_scale = self.constant(f"{name}.x_scale", np.asarray(step, np.float32))
+        x_zero = self.constant(f"{name}.x_zero", np.asarray(zero, np.uint8))
+        quotient = self._node("Div", [x, largest], f"{name}/quotient")
+        quantized = self._node("QuantizeLinear", [quotient, x_scale, x_zero], f"{name}/quantized")
+        product = self._integer_product(quantized, weight, x_scale, x_zero, name)
+        product = self._node("Mul", [product, largest], f"{name}/scaled_back")
+        return self._node("Add", [product, self.constant(f"{name}.bias", bias)], name)
+
     def _dynamic_product(self, x: str, weight: IntegerWeight, bias: Array, name: str) -> str:
         """One uint8 scale per tensor, when it runs; ONNX Runtime fuses all but the first node."""
         quantized, x_scale, x_zero = self._node_many(
@@ -150,6 +212,13 @@ class OnnxEmitter(Walk[str]):
             [f"{name}/quantized", f"{name}/x_scale", f"{name}/x_zero"],
             f"{name}/quantize",
         )
+        product = self._integer_product(quantized, weight, x_scale, x_zero, name)
+        return self._node("Add", [product, self.constant(f"{name}.bias", bias)], name)
+
+    def _integer_product(
+        self, quantized: str, weight: IntegerWeight, x_scale: str, x_zero: str, name: str
+    ) -> str:
+        """MatMulInteger and what makes floats of it, which ONNX Runtime fuses."""
         values = self.constant(f"{name}.weight", weight.values)
         zeros = self.constant(f"{name}.weight_zero", np.zeros(len(weight.scale), np.int8))
         integers = self._node(
@@ -158,8 +227,7 @@ class OnnxEmitter(Walk[str]):
         wide = self._node("Cast", [integers], f"{name}/wide", to=1)
         scale = self.constant(f"{name}.scale", weight.scale)
         scales = self._node("Mul", [x_scale, scale], f"{name}/scales")
-        product = self._node("Mul", [wide, scales], f"{name}/product")
-        return self._node("Add", [product, self.constant(f"{name}.bias", bias)], name)
+        return self._node("Mul", [wide, scales], f"{name}/product")
 
     def norm(self, norm: Norm, x: str, name: str, kind: NormKind) -> str:
         """See ``Walk``."""

@@ -220,6 +220,14 @@ class TFLiteEmitter(Walk[int]):
             "SLICE", [tokens, begin, size], shape, name=name, options={"table": "SliceOptions"}
         )
 
+    def columns(self, x: int, first: int, count: int, name: str) -> int:
+        """Some neighbouring columns out of ``(batch, width)``."""
+        shape = (self.batch, count)
+        begin, size = self._integers((0, first)), self._integers(shape)
+        return self.model.operator(
+            "SLICE", [x, begin, size], shape, name=name, options={"table": "SliceOptions"}
+        )
+
     def mean_of_tokens(self, tokens: int, name: str) -> int:
         """See ``Walk``."""
         return self._reduce_mean(tokens, 1, (self.batch, self.config.dim), name, keep=False)

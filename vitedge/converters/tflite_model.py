@@ -200,11 +200,11 @@ class TFLiteModel:
         self._operators.append(operator)
         return outputs
 
-    def to_bytes(self, output: int, description: str, metadata: str) -> bytes:
+    def to_bytes(self, outputs: Mapping[str, int], description: str, metadata: str) -> bytes:
         """The finished file.
 
         Args:
-            output: The tensor that the graph returns, under the signature name ``logits``.
+            outputs: The tensors that the graph returns, in order, by their signature names.
             description: One line for viewers.
             metadata: JSON for ``vitedge.artifact``.
 
@@ -219,18 +219,18 @@ class TFLiteModel:
                 f"a TFLite file cannot hold {total / 2**30:.1f} GiB of weights (its limit is "
                 "2 GiB); convert with --fp16 or --int8, or to --format onnx or openvino"
             )
-        model = self._model(output, description, metadata)
+        model = self._model(outputs, description, metadata)
         builder = flatbuffers.Builder(total + (1 << 20))
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
 
-    def _model(self, output: int, description: str, metadata: str) -> Any:
+    def _model(self, outputs: Mapping[str, int], description: str, metadata: str) -> Any:
         schema = self._schema
         graph = schema.SubGraphT()
         graph.name = "main"
         graph.tensors, graph.operators = self._tensors, self._operators
         graph.inputs = np.asarray(self._inputs, np.int32)
-        graph.outputs = np.asarray([output], np.int32)
+        graph.outputs = np.asarray(list(outputs.values()), np.int32)
         model = schema.ModelT()
         model.version, model.description = _SCHEMA_VERSION, description
         model.subgraphs = [graph]
@@ -240,7 +240,7 @@ class TFLiteModel:
         entry = schema.MetadataT()
         entry.name, entry.buffer = METADATA_KEY, len(self._buffers)
         model.metadata = [entry]
-        model.signatureDefs = [self._signature(output)]
+        model.signatureDefs = [self._signature(outputs)]
         return model
 
     def _operator_code(self, number: int, version: int) -> Any:
@@ -250,7 +250,7 @@ class TFLiteModel:
         code.deprecatedBuiltinCode = min(number, 127)
         return code
 
-    def _signature(self, output: int) -> Any:
+    def _signature(self, outputs: Mapping[str, int]) -> Any:
         def named(tensor: int, name: str) -> Any:
             entry = self._schema.TensorMapT()
             entry.name, entry.tensorIndex = name, tensor
@@ -261,7 +261,7 @@ class TFLiteModel:
         signature.inputs = [
             named(tensor, self._tensors[tensor].name.decode()) for tensor in self._inputs
         ]
-        signature.outputs = [named(output, "logits")]
+        signature.outputs = [named(tensor, name) for name, tensor in outputs.items()]
         return signature
 
     def _tensor(self, name: str, shape: Sequence[int], dtype: str, buffer: int = 0) -> int:

@@ -16,16 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitedge.artifact import METADATA_KEY, Metadata
+from vitedge.artifact import Metadata
+from vitedge.converters import refuse_features
 from vitedge.converters.onnx_emitter import OnnxEmitter
+from vitedge.converters.onnx_file import write_onnx
 from vitedge.converters.onnx_integer import OnnxIntegerEmitter
-from vitedge.errors import ConversionError, missing_package
+from vitedge.errors import missing_package
 from vitedge.quantize import Activations, Recipe
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT
-
-# A protobuf message ends at 2 GiB; weights beyond that lie in a file beside the model.
-_PROTOBUF_LIMIT = 2**31 - 1
 
 _REFUSALS: Mapping[Precision, str] = {
     Precision.INT4: "being written",
@@ -47,14 +46,17 @@ class OnnxConverter:
     activations: Activations = Activations.PER_TENSOR
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
 
-    def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> OnnxDraft:
+    def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0) -> OnnxDraft:
         """See ``Converter``."""
         try:
             import onnx  # noqa: F401
         except ImportError as error:
             raise missing_package("onnx", "convert") from error
-        emitter = OnnxIntegerEmitter if recipe.tensors else OnnxEmitter
-        return OnnxDraft(emitter(vit, recipe, batch).emit())
+        refuse_features(recipe, features)
+        if recipe.tensors:
+            return OnnxDraft(OnnxIntegerEmitter(vit, recipe, batch).emit())
+        emitter = OnnxEmitter(vit, recipe, batch)
+        return OnnxDraft(emitter.emit_with_features(features) if features else emitter.emit())
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,7 @@ class OnnxDraft:
 
     def save(self, path: Path, metadata: Metadata) -> None:
         """See ``Draft``."""
-        import onnx
-
-        if self.model.ByteSize() > _PROTOBUF_LIMIT - (1 << 20):
-            raise ConversionError(
-                f"an ONNX file of {self.model.ByteSize() / 2**30:.1f} GiB is over protobuf's limit "
-                "of 2 GiB; convert with --fp16 or --int8"
-            )
-        finished = onnx.ModelProto()
-        finished.CopyFrom(self.model)
-        finished.metadata_props.add(key=METADATA_KEY, value=metadata.to_json())
-        path.write_bytes(finished.SerializeToString())
+        write_onnx(self.model, path, metadata.to_json())
 
 
 PLUGIN = OnnxConverter()

@@ -45,7 +45,9 @@ class OpenVINOConverter:
     activations: Activations = Activations.STATIC
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
 
-    def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> OpenVINODraft:
+    def convert(
+        self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0
+    ) -> OpenVINODraft:
         """See ``Converter``."""
         try:
             import openvino  # noqa: F401
@@ -54,7 +56,7 @@ class OpenVINOConverter:
         dynamic = sorted(set(recipe.weights) - set(recipe.inputs))
         if dynamic:
             raise ConversionError(f"OpenVINO needs a calibrated input range for {dynamic[0]}")
-        return OpenVINODraft(_Emitter(vit, recipe, batch).emit())
+        return OpenVINODraft(_Emitter(vit, recipe, batch).emit(features))
 
 
 @dataclass(frozen=True)
@@ -87,17 +89,26 @@ class _Emitter(Walk[Any]):
         self._ops: Any = opset13
         self._numbered = 0
 
-    def emit(self) -> Any:
-        """The finished model."""
+    def emit(self, features: int = 0) -> Any:
+        """The finished model; its logits end in so many features, which get an output apart."""
         import openvino
 
         shape = (self.batch, *self.config.image_size, self.config.channels)
         pixels = self._ops.parameter(shape, np.float32, name="pixels")
         pixels.output(0).get_tensor().set_names({"pixels"})
-        logits = self.walk(pixels)
-        logits.output(0).get_tensor().set_names({"logits"})
-        result = self._ops.result(logits, name="logits")
-        return openvino.Model([result], [pixels], "vision_transformer")
+        head = self.walk(pixels)
+        outputs = {"logits": head.output(0)}
+        if features:
+            axis = self.constant("outputs/axis", np.asarray(1, np.int64))
+            sizes = np.asarray([self.config.classes - features, features], np.int64)
+            lengths = self.constant("outputs/sizes", sizes)
+            parts = self._ops.variadic_split(head, axis, lengths, name="outputs").outputs()
+            outputs = dict(zip(("logits", "features"), parts, strict=True))
+        results = []
+        for name, output in outputs.items():
+            output.get_tensor().set_names({name})
+            results.append(self._ops.result(output, name=name))
+        return openvino.Model(results, [pixels], "vision_transformer")
 
     def patches(self, pixels: Any) -> Any:
         """Rows of a patch are contiguous in NHWC, so cutting patches is one copy."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitedge.artifact import Metadata
+from vitedge.converters import refuse_features
 from vitedge.converters.tflite_emitter import TFLiteEmitter
 from vitedge.converters.tflite_integer import TFLiteIntegerEmitter
 from vitedge.converters.tflite_model import TFLiteModel
@@ -42,10 +43,22 @@ class TFLiteConverter:
     activations: Activations = Activations.PER_TOKEN
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
 
-    def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1) -> TFLiteDraft:
+    def convert(
+        self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0
+    ) -> TFLiteDraft:
         """See ``Converter``."""
+        refuse_features(recipe, features)
         emitter = (TFLiteIntegerEmitter if recipe.tensors else TFLiteEmitter)(vit, recipe, batch)
-        return TFLiteDraft(emitter.model, emitter.emit())
+        head = emitter.emit()
+        if not features:
+            return TFLiteDraft(emitter.model, {"logits": head})
+        classes = vit.config.classes - features
+        parts = {"logits": (0, classes), "features": (classes, features)}
+        outputs = {
+            name: emitter.columns(head, first, count, f"outputs/{name}")
+            for name, (first, count) in parts.items()
+        }
+        return TFLiteDraft(emitter.model, outputs)
 
 
 @dataclass(frozen=True)
@@ -53,12 +66,12 @@ class TFLiteDraft:
     """A finished graph; see ``Draft``."""
 
     model: TFLiteModel
-    output: int
+    outputs: Mapping[str, int]
 
     def save(self, path: Path, metadata: Metadata) -> None:
         """See ``Draft``."""
         description = f"Vision Transformer {metadata.source.name}, {metadata.precision}, by vitedge"
-        path.write_bytes(self.model.to_bytes(self.output, description, metadata.to_json()))
+        path.write_bytes(self.model.to_bytes(self.outputs, description, metadata.to_json()))
 
 
 PLUGIN = TFLiteConverter()

@@ -5,6 +5,7 @@ Packages outside may add theirs under the entry point group ``vitedge.runtimes``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -14,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.errors import UsageError
+from vitedge.errors import ModelError, UsageError
 from vitedge.plugins import discover
 from vitedge.spec import Format, Target
 
@@ -115,6 +116,27 @@ class AheadOfTime(Protocol):
         ...
 
 
+@runtime_checkable
+class FeatureSession(Protocol):
+    """A session that gives the features of artefacts that have them as a second output."""
+
+    def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Computes what the head reads; like ``Session.run`` in all else.
+
+        Returns:
+            float32 features ``(N, width)``; the caller's to keep.
+
+        Raises:
+            ModelError: The artefact has no second output, or the runtime failed.
+        """
+        ...
+
+
+def no_features(path: Path) -> ModelError:
+    """The error for an artefact without a second output."""
+    return ModelError(f"'{path}' gives no features; convert the model again, with --features")
+
+
 class Runtime(Protocol):
     """An engine that executes one format on one or several devices.
 
@@ -185,11 +207,19 @@ def runtime_for(target: Target) -> Runtime:
 
 def run_batches(session: Session, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Runs pixels ``(N, H, W, C)`` in a session's static batches, the last one padded."""
-    size = session.input_shape[0]
+    return in_batches(session.run, session.input_shape[0], pixels)
+
+
+def in_batches(
+    run: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]],
+    size: int,
+    pixels: npt.NDArray[np.uint8],
+) -> npt.NDArray[np.float32]:
+    """Calls ``run`` on batches of exactly ``size``, and gives the rows of real images."""
     parts = []
     for start in range(0, len(pixels), size):
         part = pixels[start : start + size]
         if len(part) < size:
             part = np.pad(part, [(0, size - len(part)), (0, 0), (0, 0), (0, 0)])
-        parts.append(session.run(part)[: len(pixels) - start])
+        parts.append(run(part)[: len(pixels) - start])
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

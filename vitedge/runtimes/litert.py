@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UnavailableError, first_line
-from vitedge.runtimes import Availability, Placement, Readiness
+from vitedge.runtimes import Availability, Placement, Readiness, no_features
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.runtimes._litert_compiled import CompiledSession, gpu_options, npu_options
 from vitedge.runtimes._litert_npu import npu_availability
@@ -114,7 +114,7 @@ class LiteRTSession:
         except (ValueError, RuntimeError) as error:
             raise _refusal(str(package), path, error) from error
         (self._input,) = self._interpreter.get_input_details()
-        self._output = self._interpreter.get_output_details()[0]
+        self._output, *self._others = self._interpreter.get_output_details()
         if len(self._input["shape"]) != 4:
             shape = list(self._input["shape"])
             raise ModelError(f"'{path}' takes {shape}; vitedge runs (N, H, W, C) inputs")
@@ -133,8 +133,18 @@ class LiteRTSession:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"LiteRT failed on '{self._path}': {first_line(error)}") from error
-        raw = self._interpreter.get_tensor(self._output["index"])
-        return dequantize_output(raw, *self._output["quantization"])
+        return self._read(self._output)
+
+    def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See ``FeatureSession``."""
+        if not self._others:
+            raise no_features(self._path)
+        self.run(pixels)
+        return self._read(self._others[0])
+
+    def _read(self, output: Any) -> npt.NDArray[np.float32]:
+        raw = self._interpreter.get_tensor(output["index"])
+        return dequantize_output(raw, *output["quantization"])
 
     def placement(self) -> Placement | None:
         """See ``Session``."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vitedge.artifact import read_metadata
 from vitedge.errors import ModelError, UnavailableError, missing_package
-from vitedge.runtimes import Availability, Placement, Readiness
+from vitedge.runtimes import Availability, Placement, Readiness, no_features
 from vitedge.spec import Format, Precision
 
 _REMEDIES = {
@@ -100,11 +100,20 @@ class OpenVINOSession:
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See ``Session``."""
+        return self._infer(pixels, 0)
+
+    def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See ``FeatureSession``."""
+        if len(self._model.outputs) < 2:
+            raise no_features(self._path)
+        return self._infer(pixels, 1)
+
+    def _infer(self, pixels: npt.NDArray[Any], output: int) -> npt.NDArray[np.float32]:
         try:
             results = self._request.infer([np.ascontiguousarray(pixels, self._dtype)])
         except RuntimeError as error:
             raise ModelError(f"OpenVINO failed on '{self._path}': {_last_line(error)}") from error
-        return np.array(results[0], np.float32)
+        return np.array(results[output], np.float32)
 
     def placement(self) -> Placement | None:
         """OpenVINO compiles for one device or fails: every executed node is on it."""
