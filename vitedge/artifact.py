@@ -28,6 +28,7 @@ from vitedge.preprocess import Preprocessing
 from vitedge.spec import Format, Precision
 
 METADATA_KEY = "vitedge"
+ONNX_DATA_SUFFIX = ".data"
 
 # ONNX has no place of its own that says how to read integer logits: (integer - zero) * scale.
 LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY = "vitedge.logits_scale", "vitedge.logits_zero_point"
@@ -179,8 +180,18 @@ def format_of(path: Path) -> Format:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """Every file that makes up an artefact: the one named, and OpenVINO's weights."""
-    return (path, path.with_suffix(".bin")) if format_of(path) is Format.OPENVINO else (path,)
+    """Every file that makes up an artefact: the one named first.
+
+    Beside it lie OpenVINO's weights, and those of an ONNX model of over 2 GiB.
+    """
+    match format_of(path):
+        case Format.OPENVINO:
+            return path, path.with_suffix(".bin")
+        case Format.ONNX:
+            data = path.with_name(path.name + ONNX_DATA_SUFFIX)
+            return (path, data) if data.exists() else (path,)
+        case Format.TFLITE:
+            return (path,)
 
 
 def size_of(path: Path) -> int:

@@ -111,8 +111,11 @@ def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Refer
         check_parity(parity, metadata.precision, path.name)
         metadata = replace(metadata, parity=parity)
         _save_checked(draft, staged, metadata, reference.pixels[:1])
+        made = files_of(staged)
         # The main file comes last: whoever finds it finds all of the artefact.
-        publish(reversed(files_of(staged)), path.parent)
+        publish(reversed(made), path.parent)
+    for old in set(files_of(path)) - {path.with_name(part.name) for part in made}:
+        old.unlink()  # weights of the artefact that was overwritten
     return Written(path, metadata)
 
 
