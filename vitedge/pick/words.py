@@ -54,7 +54,7 @@ def _numbers(contender: Contender) -> str:
     else:
         lost = abs(drop.points)
         direction = "less" if drop.points > 0 else "more"
-        than = f"{lost:.2f} points {direction} than float32" if lost else "as many as float32"
+        than = f"{lost:.2f} points {direction} than float32" if lost else "as many right as float32"
         words.append(f"top-1 {row.accuracy.top1:.1f} % of {drop.n} images, {than} ({interval})")
     return ", ".join(words)
 
