@@ -59,7 +59,7 @@ def find_candidates(
     Args:
         artifacts: The files; one named twice counts once.
         wanted: Targets, ready or not; empty means all that are ready here. An artefact for which
-            none is ready keeps its format's first target, to say why.
+            none is ready keeps its format's CPU target, to say why.
         timeout_seconds: How long a driver may take to say whether it is here.
 
     Raises:
@@ -118,7 +118,7 @@ def probe_all(wanted: Iterable[Target], timeout_seconds: float) -> dict[Target, 
 
 def _ready(fitting: list[Target], probed: dict[Target, Probed]) -> list[Target]:
     ready = [target for target in fitting if probed[target].readiness == Readiness.READY]
-    return ready or fitting[:1]
+    return ready or sorted(fitting, key=lambda target: target.device != "cpu")[:1]
 
 
 def _metadata_of(path: Path) -> tuple[Metadata | None, str]:
