@@ -123,6 +123,16 @@ def mobilevit() -> keras.Model:
     return keras.Model(image, layers.Dense(CLASSES)(layers.GlobalAveragePooling2D()(x)))
 
 
+def convnext() -> keras.Model:
+    """A ConvNeXt block (arXiv:2201.03545): a convolution in groups, which Keras gives to XLA."""
+    image = keras.Input((SIZE, SIZE, 3))
+    x = layers.Conv2D(16, 4, 4)(layers.Rescaling(1 / 255.0)(image))
+    y = layers.Conv2D(16, 7, padding="same", groups=16)(x)
+    y = layers.Dense(32, activation="gelu")(layers.LayerNormalization()(y))
+    x = layers.Add()([x, layers.Dense(16)(y)])
+    return keras.Model(image, layers.Dense(CLASSES)(layers.GlobalAveragePooling2D()(x)))
+
+
 def keras_io_example() -> keras.Model:
     """The ViT of keras.io's examples: a GELU after both layers of an MLP, a head on all tokens."""
     image = keras.Input((SIZE, SIZE, 3))
@@ -148,6 +158,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "cnn": cnn,
     "swin": swin,
     "mobilevit": mobilevit,
+    "convnext": convnext,
     "keras_io_example": keras_io_example,
 }
 

@@ -80,7 +80,13 @@ def read_into_openvino(read: Callable[[Any], Any]) -> Any:
         with overheard():
             model = read(openvino)
     except Exception as error:  # each frontend raises its own kinds
-        raise ConversionError(f"OpenVINO cannot convert the model: {first_line(error)}") from error
+        raise ConversionError(f"OpenVINO cannot convert the model: {_reason(error)}") from error
     model.inputs[0].get_tensor().set_names({PIXELS})
     model.outputs[0].get_tensor().set_names({LOGITS})
     return model
+
+
+def _reason(error: Exception) -> str:
+    """The operators that have no rule, where a report of many lines names them."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if "No conversion rule" in line), first_line(error))

@@ -97,16 +97,22 @@ class TensorFlowNetwork:
             convert_variables_to_constants_v2,
         )
 
-        fixed = self._loaded.batch
+        fixed = self.probe.batch
         if fixed is not None and fixed != batch:
             raise ConversionError(f"the model takes {fixed} images at once; give --batch {fixed}")
         shape = self._loaded.image_shape
         if channels_first(shape):
             shape = (*shape[1:], shape[0])
         specification = tf.TensorSpec((batch, *shape), tf.float32, name=PIXELS)
-        traced = tf.compat.v1.wrap_function(self._from_pixels(taken), [specification])
+        try:
+            traced = tf.compat.v1.wrap_function(self._from_pixels(taken), [specification])
+        except (TypeError, ValueError) as error:
+            raise ConversionError(
+                f"TensorFlow cannot trace the model for {batch} images at once: {first_line(error)}"
+            ) from error
         frozen = convert_variables_to_constants_v2(traced).graph.as_graph_def()
         _drop_softmax(frozen)
+        _allow_inlining(frozen)
         return _folded(frozen)
 
     def _from_pixels(self, taken: InputRange) -> Callable[[Any], Any]:
@@ -135,6 +141,13 @@ def _drop_softmax(definition: Any) -> None:
         node = nodes[node.input[0].partition(":")[0]]
     if node.op == "Softmax":
         node.op = "Identity"
+
+
+def _allow_inlining(definition: Any) -> None:
+    """Lets Grappler open functions that were meant for XLA: Keras's convolutions in groups."""
+    for item in (*definition.node, *definition.library.function):
+        for name in ("_XlaMustCompile", "_noinline"):
+            item.attr.pop(name, None)
 
 
 def _folded(definition: Any) -> Any:

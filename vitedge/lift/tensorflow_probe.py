@@ -73,10 +73,14 @@ class TensorFlowProbe:
     ) -> None:
         import tensorflow as tf
 
-        self.image_shape, self.batch = image_shape, batch
+        self.image_shape = image_shape
         self.takes_integers = tf.as_dtype(dtype).is_integer
-        specification = tf.TensorSpec((batch, *image_shape), dtype, name="image")
-        traced = _trace(model, specification)
+        traced = _trace(model, tf.TensorSpec((batch, *image_shape), dtype, name="image"))
+        built_in = traced.outputs[0].shape.dims and traced.outputs[0].shape[0]
+        if batch is None and built_in:  # a layer inside has a batch size of its own
+            batch = int(built_in)
+            traced = _trace(model, tf.TensorSpec((batch, *image_shape), dtype, name="image"))
+        self.batch = batch
         self.graph = _read_graph(traced)
         self._operations = traced.graph
         self._variables = _variables_by_read(traced)
