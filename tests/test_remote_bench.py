@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.request import urlopen
@@ -210,6 +211,27 @@ def test_the_command_line_measures_on_a_host(device: Device, tmp_path: Path) -> 
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["rows"][0]["status"] == "OK"
     assert {"cpu", "governor", "temperature_c", "throttling"} <= set(report["environment"])
+
+
+@pytest.mark.slow
+def test_whoever_interrupts_it_stops_the_device_and_can_go_on_later(device: Device) -> None:
+    command = [sys.executable, "-m", "vitedge", "bench", TFLITE, ONNX, "--host", HOST]
+    command += ["--remote-dir", str(device.folder), "--threads", "1", "--runs", "2000"]
+    command += ["--target", "tflite-cpu", "--target", "onnx-cpu"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + PATIENCE_S
+    while not any(begun_parts(folder) == [0, 1] for folder in jobs(device)):
+        assert time.monotonic() < until
+        assert first.poll() is None
+        time.sleep(0.1)
+    (folder,) = jobs(device)
+    first.send_signal(signal.SIGINT)
+    _, errors = first.communicate(timeout=PATIENCE_S)
+    assert first.returncode != 0
+    assert f"stopped on {HOST}; what it measured is kept there" in errors
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert second.stdout.count("-cpu") >= 2
+    assert not folder.exists()
 
 
 def test_a_host_that_is_not_there_is_one_line(server: Server) -> None:
