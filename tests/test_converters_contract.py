@@ -111,6 +111,15 @@ EXPECTED_WEIGHTS = {
         ("DequantizeLinear", 0, "int8", 14),
         ("DequantizeLinear", 0, "uint8", 4),
     ],
+    (Format.TFLITE, Precision.INT4): [
+        ("FULLY_CONNECTED", 1, "int4", 8),
+        ("DEQUANTIZE", 0, "float16", 2),
+    ],
+    (Format.ONNX, Precision.INT4): [("DequantizeLinear", 0, "int4", 8), ("Cast", 0, "float16", 2)],
+    (Format.OPENVINO, Precision.INT4): [
+        ("Convert", 0, "int4", 8),
+        ("Convert", 0, "float16", 2 + 8),
+    ],
     (Format.OPENVINO, Precision.INT8): [
         ("Convert", 0, "int8", 9),
         ("Convert", 0, "float16", 1),

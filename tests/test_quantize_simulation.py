@@ -32,12 +32,14 @@ def test_int8_keeps_the_logits_of_a_random_vit(activations: Activations) -> None
     assert sqnr_db(forward(vit, images), logits) > 25
 
 
-@pytest.mark.parametrize("activations", [Activations.PER_TENSOR, Activations.STATIC])
-def test_recipes_that_scale_token_by_token_keep_the_logits(activations: Activations) -> None:
+@pytest.mark.parametrize(
+    "activations", [Activations.PER_TENSOR, Activations.STATIC_OR_PER_TOKEN]
+)
+def test_recipes_that_are_finer_where_it_matters_keep_the_logits(activations: Activations) -> None:
     vit, _ = apply_rewrites(random_vit())
     statistics = calibrate(vit, random_images(vit, 32, seed=1))
     quantized = quantize(
-        vit, Precision.INT8, statistics, activations=activations, token_scaling_below_db=90.0
+        vit, Precision.INT8, statistics, activations=activations, costly_below_db=90.0
     )
     images = random_images(vit, 16, seed=2)
     logits = simulate(*quantized, images, activations=activations)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.artifact import Metadata
 from vitedge.errors import ConversionError
@@ -106,6 +107,15 @@ def refuse_features(recipe: Recipe, features: int) -> None:
             f"{recipe.precision} computes in integers alone, so its features would be as coarse as "
             "its logits; leave out --features, or take fp32, fp16 or int8"
         )
+
+
+def packed_nibbles(values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
+    """4-bit integers in C order, two a byte, the first in the lower half."""
+    nibbles = np.ascontiguousarray(values).reshape(-1).view(np.uint8) & np.uint8(15)
+    if nibbles.size % 2:
+        nibbles = np.append(nibbles, np.uint8(0))
+    packed: npt.NDArray[np.uint8] = nibbles[0::2] | nibbles[1::2] << np.uint8(4)
+    return packed
 
 
 def side_by_side(weights: Sequence[IntegerWeight | None]) -> IntegerWeight | None:

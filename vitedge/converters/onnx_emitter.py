@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.converters import side_by_side
+from vitedge.converters import packed_nibbles, side_by_side
 from vitedge.quantize import IntegerWeight, Range, Recipe
 from vitedge.spec import Activation, NormKind, Precision
 from vitedge.vit import Array, Linear, Norm, ViT
@@ -17,6 +17,8 @@ from vitedge.walk import Walk
 # Opset 20 has Gelu; IR 9 is what its release of ONNX writes. ONNX Runtime 1.17 and later read both.
 _OPSET = 20
 _IR_VERSION = 9
+# The first with 4-bit integers and scales for groups of them. ONNX Runtime 1.20 reads both.
+_OPSET_OF_INT4, _IR_OF_INT4 = 21, 10
 
 
 class OnnxEmitter(Walk[str]):
@@ -35,7 +37,7 @@ class OnnxEmitter(Walk[str]):
         from onnx import TensorProto
 
         self._node("Identity", [self.walk("pixels")], "logits")
-        return self._model(TensorProto.FLOAT, TensorProto.FLOAT, _OPSET, _IR_VERSION)
+        return self._model(TensorProto.FLOAT, TensorProto.FLOAT, *self._versions())
 
     def emit_with_features(self, features: int) -> Any:
         """The finished model; the head's last outputs, so many of them, get an output apart."""
@@ -45,12 +47,18 @@ class OnnxEmitter(Walk[str]):
         classes = self.config.classes - features
         sizes = self._integers("outputs/sizes", (classes, features))
         self._node_many("Split", [head, sizes], ["logits", "features"], "outputs", axis=1)
-        model = self._model(TensorProto.FLOAT, TensorProto.FLOAT, _OPSET, _IR_VERSION)
+        model = self._model(TensorProto.FLOAT, TensorProto.FLOAT, *self._versions())
         model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = classes
         model.graph.output.append(
             helper.make_tensor_value_info("features", TensorProto.FLOAT, (self.batch, features))
         )
         return model
+
+    def _versions(self) -> tuple[int, int]:
+        """Opset and IR version: the oldest that have what is used."""
+        if self.recipe.precision is Precision.INT4:
+            return _OPSET_OF_INT4, _IR_OF_INT4
+        return _OPSET, _IR_VERSION
 
     def _model(self, taken: int, given: int, opset: int, ir_version: int) -> Any:
         """The nodes so far as a model; dtypes are those of pixels and logits."""
@@ -167,10 +175,7 @@ class OnnxEmitter(Walk[str]):
         """4-bit weights, which ONNX Runtime multiplies as they are (MatMulNBits)."""
         from onnx import TensorProto, helper
 
-        nibbles = weight.values.reshape(-1).view(np.uint8) & 15
-        packed = nibbles[0::2] | nibbles[1::2] << 4
-        if nibbles.size % 2:
-            raise ConversionError(f"'{name}' has an odd number of weights; int4 packs two a byte")
+        packed = packed_nibbles(weight.values)
         integers = f"{name}/integers"
         self._constants[integers] = helper.make_tensor(
             integers, TensorProto.INT4, weight.values.shape, packed.tobytes(), raw=True

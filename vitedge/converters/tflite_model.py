@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import METADATA_KEY
+from vitedge.converters import packed_nibbles
 from vitedge.errors import ConversionError, missing_package
 from vitedge.quantize import IntegerWeight, Range
 from vitedge.vit import Array
@@ -131,7 +132,7 @@ class TFLiteModel:
         self._tensors[tensor].quantization = quantization
 
     def weight(self, name: str, weight: IntegerWeight, shape: Sequence[int] | None = None) -> int:
-        """Adds an int8 weight ``(inputs, outputs)`` as TFLite wants it: outputs first.
+        """Adds an integer weight ``(inputs, outputs)`` as TFLite wants it: outputs first.
 
         Args:
             name: Name of the tensor.
@@ -139,8 +140,29 @@ class TFLiteModel:
             shape: What to split the inputs into, outputs first; None leaves them.
         """
         values = weight.values.T
+        if weight.bits == 4:
+            return self._grouped_weight(name, weight)
         tensor = self.constant(name, values if shape is None else values.reshape(shape))
         self._set_quantization(tensor, weight.scale, np.zeros(len(weight.scale), np.int64))
+        return tensor
+
+    def _grouped_weight(self, name: str, weight: IntegerWeight) -> int:
+        """4-bit weights with a scale for each output, or for each group of 32 of its inputs."""
+        schema = self._schema
+        values = weight.values.T
+        tensor = self._tensor(name, values.shape, "INT4", self._buffer(packed_nibbles(values)))
+        outputs = values.shape[0]
+        if weight.group == values.shape[1]:
+            scale = weight.scale.reshape(outputs)
+            self._set_quantization(tensor, scale, np.zeros(outputs, np.int64))
+            return tensor
+        groups = schema.BlockwiseQuantizationT()
+        groups.scales = self.constant(f"{name}/scale", weight.scale.T.astype(np.float16))
+        groups.zeroPoints, groups.blockSize = -1, weight.group
+        quantization = schema.QuantizationParametersT()
+        quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+        quantization.details = groups
+        self._tensors[tensor].quantization = quantization
         return tensor
 
     def operator(

@@ -26,10 +26,6 @@ from vitedge.quantize import Activations, Recipe
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT
 
-_REFUSALS: Mapping[Precision, str] = {
-    Precision.INT4: "being written",
-}
-
 
 @dataclass(frozen=True)
 class OnnxConverter:
@@ -42,9 +38,10 @@ class OnnxConverter:
         Precision.INT8,
         Precision.INT8_STATIC,
         Precision.W8A16,
+        Precision.INT4,
     )
     activations: Activations = Activations.PER_TENSOR
-    refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
+    refusals: Mapping[Precision, str] = field(default_factory=dict)
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0) -> OnnxDraft:
         """See ``Converter``."""

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import METADATA_KEY, Metadata
-from vitedge.converters import side_by_side
+from vitedge.converters import packed_nibbles, side_by_side
 from vitedge.errors import ConversionError, missing_package
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.spec import Activation, Format, NormKind, Precision
@@ -32,7 +33,6 @@ _REFUSALS: Mapping[Precision, str] = {
     Precision.INT8_STATIC: "its int8 is static already, and its plug-ins choose themselves what "
     "stays float on a device; take --int8",
     Precision.W8A16: "its plug-ins have no 16-bit integer activations; take --int8 or --fp16",
-    Precision.INT4: "being written",
 }
 
 
@@ -41,8 +41,13 @@ class OpenVINOConverter:
     """Writes ``.xml`` files with their ``.bin``."""
 
     format: Format = Format.OPENVINO
-    precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
-    activations: Activations = Activations.STATIC
+    precisions: tuple[Precision, ...] = (
+        Precision.FP32,
+        Precision.FP16,
+        Precision.INT8,
+        Precision.INT4,
+    )
+    activations: Activations = Activations.STATIC_OR_PER_TOKEN
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
 
     def convert(
@@ -53,9 +58,6 @@ class OpenVINOConverter:
             import openvino  # noqa: F401
         except ImportError as error:
             raise missing_package("openvino", "convert") from error
-        dynamic = sorted(set(recipe.weights) - set(recipe.inputs))
-        if dynamic:
-            raise ConversionError(f"OpenVINO needs a calibrated input range for {dynamic[0]}")
         return OpenVINODraft(_Emitter(vit, recipe, batch).emit(features))
 
 
@@ -108,7 +110,18 @@ class _Emitter(Walk[Any]):
         for name, output in outputs.items():
             output.get_tensor().set_names({name})
             results.append(self._ops.result(output, name=name))
-        return openvino.Model(results, [pixels], "vision_transformer")
+        model = openvino.Model(results, [pixels], "vision_transformer")
+        widths = [
+            len(weight.values) if weight.bits == 8 else weight.group
+            for name, weight in self.recipe.weights.items()
+            if name not in self.recipe.inputs
+        ]
+        if widths:
+            # One option for all layers: where a group is not a divisor of the inputs, the plug-in
+            # would compute the layer in float.
+            group = str(math.gcd(*widths))
+            model.set_rt_info(group, ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+        return model
 
     def patches(self, pixels: Any) -> Any:
         """Rows of a patch are contiguous in NHWC, so cutting patches is one copy."""
@@ -157,8 +170,12 @@ class _Emitter(Walk[Any]):
             matrix = np.concatenate([layer.weight for layer in layers.values()], axis=1)
             weight = self._weight(f"{name}.weight", matrix.T)
         else:
-            x = self._quantized(x, self.recipe.inputs[next(iter(layers))], name)
-            weight = self._integer_weight(integers, name)
+            covered = self.recipe.inputs.get(next(iter(layers)))
+            if covered is None:
+                weight = self._compressed_weight(integers, name)
+            else:
+                x = self._quantized(x, covered, name)
+                weight = self._integer_weight(integers, name)
         product = self._ops.matmul(x, weight, False, True, name=f"{name}/product")
         return self._ops.add(product, self.constant(f"{name}.bias", bias), name=name)
 
@@ -176,6 +193,29 @@ class _Emitter(Walk[Any]):
         wide = self._ops.convert(stored, np.float32, name=f"{name}.weight/wide")
         scale = self.constant(f"{name}.weight/scale", weight.scale[:, None])
         return self._ops.multiply(wide, scale, name=f"{name}.weight")
+
+    def _compressed_weight(self, weight: IntegerWeight, name: str) -> Any:
+        """A weight under float inputs, which the CPU plug-in quantizes when it runs."""
+        outputs_first = np.ascontiguousarray(weight.values.T)
+        outputs, inputs = outputs_first.shape
+        shape = (outputs, inputs // weight.group, weight.group)
+        stored = self._stored_integers(outputs_first.reshape(shape), weight.bits, name)
+        wide = self._ops.convert(stored, np.float16, name=f"{name}.weight/wide")
+        scale = weight.scale.reshape(-1, outputs).T[:, :, None].astype(np.float16)
+        scaled = self._ops.multiply(
+            wide, self.constant(f"{name}.weight/scale", scale), name=f"{name}.weight/scaled"
+        )
+        matrix = self.reshape(scaled, (outputs, inputs), f"{name}.weight/matrix")
+        return self._ops.convert(matrix, np.float32, name=f"{name}.weight")
+
+    def _stored_integers(self, values: npt.NDArray[np.int8], bits: int, name: str) -> Any:
+        import openvino
+
+        label = f"{name}.weight/int{bits}"
+        if bits == 8:
+            return self.constant(label, values)
+        packed = openvino.Tensor(packed_nibbles(values), values.shape, openvino.Type.i4)
+        return self._ops.constant(packed, shared_memory=False, name=label)
 
     def norm(self, norm: Norm, x: Any, name: str, kind: NormKind) -> Any:
         """See ``Walk``."""

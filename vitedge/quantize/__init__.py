@@ -26,6 +26,9 @@ class Activations(StrEnum):
     """When it runs, with one scale per tensor: ONNX Runtime's DynamicQuantizeLinear."""
     STATIC = "static"
     """With a range that was fixed before, from calibration."""
+    STATIC_OR_PER_TOKEN = "static or per-token"
+    """With a fixed range, but where that costs the logits much when it runs, with a scale per
+    token: OpenVINO."""
 
 
 @dataclass(frozen=True, eq=False)

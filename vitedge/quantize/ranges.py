@@ -110,7 +110,7 @@ def input_error(statistics: InputStatistics, activations: Activations) -> float:
     The extremes of a tensor are taken for those of its sampled rows, which hold its largest
     tokens.
     """
-    if activations is Activations.STATIC:
+    if activations in (Activations.STATIC, Activations.STATIC_OR_PER_TOKEN):
         return searched_range(statistics)[1]
     low = statistics.rows.min(axis=1, initial=0.0)
     high = statistics.rows.max(axis=1, initial=0.0)

@@ -47,7 +47,8 @@ def simulate(
         if activations is Activations.STATIC:
             return None
         # An image of a batch is a tensor of its own.
-        axes = (-1,) if activations is Activations.PER_TOKEN else tuple(range(1, x.ndim))
+        per_tensor = activations is Activations.PER_TENSOR
+        axes = tuple(range(1, x.ndim)) if per_tensor else (-1,)
         return dynamically_quantized(x, axes)
 
     return forward(with_integer_weights(vit, recipe), images, quantize_input)
