@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vitedge.artifact import read_metadata
 from vitedge.chatter import overheard, quiet
 from vitedge.errors import ModelError, PlacementError, UnavailableError, first_line
-from vitedge.runtimes import Placement
+from vitedge.runtimes import Placement, no_features
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.spec import Precision
 
@@ -64,7 +64,7 @@ class CompiledSession:
         with quiet():
             described = Interpreter(str(path))
         (self._input,) = described.get_input_details()
-        self._output = described.get_output_details()[0]
+        self._described = described.get_output_details()
         if len(self._input["shape"]) != 4:
             shape = list(self._input["shape"])
             raise ModelError(f"'{path}' takes {shape}; vitedge runs (N, H, W, C) inputs")
@@ -80,18 +80,27 @@ class CompiledSession:
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See ``Session``."""
-        shape, dtype = tuple(self._output["shape"]), self._output["dtype"]
+        return self._infer(pixels, 0)
+
+    def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See ``FeatureSession``."""
+        if len(self._described) < 2:
+            raise no_features(self._path)
+        return self._infer(pixels, 1)
+
+    def _infer(self, pixels: npt.NDArray[Any], output: int) -> npt.NDArray[np.float32]:
+        wanted = self._described[output]
+        shape, dtype = tuple(wanted["shape"]), wanted["dtype"]
         values = quantize_input(pixels, self._input["dtype"], *self._input["quantization"])
         try:
             self._inputs[0].write(values)
             self._model.run_by_index(0, self._inputs, self._outputs)
-            raw = self._outputs[0].read(int(np.prod(shape)), dtype)
+            raw = self._outputs[output].read(int(np.prod(shape)), dtype)
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"LiteRT's {self._device} failed on '{self._path}': {first_line(error)}"
             ) from error
-        logits = np.array(raw, dtype).reshape(shape)
-        return dequantize_output(logits, *self._output["quantization"])
+        return dequantize_output(np.array(raw, dtype).reshape(shape), *wanted["quantization"])
 
     def placement(self) -> Placement | None:
         """What the NPU's compiler took of the graph; a GPU takes all of it or is refused."""

@@ -96,6 +96,10 @@ class EthosUSession:
         """See ``Session``."""
         return self.computing.run(pixels)
 
+    def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See ``FeatureSession``."""
+        return self.computing.features(pixels)
+
     def placement(self) -> Placement | None:
         """Of the first generation; ``open`` has refused what any of them leaves to the CPU."""
         first = self.compiled[0]
