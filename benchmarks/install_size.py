@@ -2,9 +2,10 @@
 
 Run: ``python benchmarks/install_size.py [--extras tflite onnx openvino] [--json]``.
 Each extra is installed from nothing into an environment of its own. Size is what lies in
-site-packages afterwards, less pip, without compiled bytecode; times are the wall time of fresh
-processes with warm file caches: ``import vitedge``, and from there to a loaded, warmed-up model
-(the built-in digits), which is mostly the engine's import.
+site-packages afterwards, less pip, without compiled bytecode, here and as a Raspberry Pi with OS 12
+gets it (arm64 wheels, which need no emulator to be unpacked). Times are the wall time of fresh
+processes here with warm file caches: ``vitedge.load`` imported, and then a loaded and warmed-up
+model (the built-in digits), which is mostly the engine's import.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import venv
 from dataclasses import asdict, dataclass
@@ -42,6 +44,7 @@ class Cost:
 
     extra: str
     installed_mb: float
+    raspberry_pi_mb: float
     packages: dict[str, float]
     import_s: float
     load_s: float
@@ -71,11 +74,22 @@ def measure(extra: str, wheel: Path, folder: Path) -> Cost:
     return Cost(
         extra=extra,
         installed_mb=sum(packages.values()),
+        raspberry_pi_mb=raspberry_pi_mb(extra, wheel, folder / "arm64"),
         packages=dict(sorted(packages.items(), key=lambda item: -item[1])[:6]),
         import_s=statistics.median(each[0] for each in warm),
         load_s=statistics.median(each[1] for each in warm),
         n=RUNS,
     )
+
+
+def raspberry_pi_mb(extra: str, wheel: Path, site: Path) -> float:
+    """Size of one extra's wheels for a Raspberry Pi with OS 12: Python 3.11, glibc 2.36, arm64."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", site]
+    command += ["--python-version", "3.11", "--only-binary", ":all:"]
+    for minor in range(17, 37):
+        command += ["--platform", f"manylinux_2_{minor}_aarch64"]
+    subprocess.run([*command, f"{wheel}[{extra}]"], check=True)
+    return size_mb(site)
 
 
 def size_mb(path: Path) -> float:
@@ -100,13 +114,11 @@ def main() -> None:
         print(json.dumps([asdict(cost) for cost in costs], indent=1))
         return
     print(f"{platform.machine()}, Python {platform.python_version()}, median of {RUNS} processes")
-    print("extra      installed MB   import s   load s   largest")
+    print("extra      installed MB   on a Pi   import s   load s   largest here")
     for cost in costs:
         largest = ", ".join(f"{name} {size:.0f}" for name, size in list(cost.packages.items())[:4])
-        print(
-            f"{cost.extra:9}  {cost.installed_mb:>12.0f}  {cost.import_s:>9.2f}  "
-            f"{cost.load_s:>7.2f}   {largest}"
-        )
+        sizes = f"{cost.installed_mb:>12.0f}  {cost.raspberry_pi_mb:>10.0f}"
+        print(f"{cost.extra:9}  {sizes}  {cost.import_s:>9.2f}  {cost.load_s:>7.2f}   {largest}")
 
 
 if __name__ == "__main__":
