@@ -15,8 +15,11 @@ trap 'rm -rf "$unpacked"' EXIT
 cd "$unpacked"
 
 # A fresh machine or container may never have fetched its package lists.
-download=(apt-get -qq -o APT::Sandbox::User=root download chromium-common)
-"${download[@]}" 2>/dev/null || { apt-get -qq update && "${download[@]}"; }
+download() { apt-get -qq -o APT::Sandbox::User=root download chromium-common; }
+if ! download 2>/dev/null; then
+    apt-get -qq update
+    download
+fi
 dpkg -x chromium-common_*.deb .
 mkdir -p "$folder"
 for file in "${files[@]}"; do cp "usr/lib/chromium/$file" "$folder/"; done
