@@ -12,7 +12,9 @@ from pathlib import Path
 
 _PACKAGES = (
     *("vitedge", "numpy", "pillow"),
-    *("ai-edge-litert", "tflite-runtime", "onnxruntime", "onnxruntime-gpu", "openvino"),
+    *("ai-edge-litert", "tflite-runtime", "ethos-u-vela", "openvino"),
+    *("onnxruntime", "onnxruntime-gpu", "onnxruntime-qnn"),
+    *("onnxruntime-webgpu", "onnxruntime-openvino"),
 )
 _CPU_FOLDER = Path("/sys/devices/system/cpu")
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled: what is so now; 16 bits
