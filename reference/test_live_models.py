@@ -114,17 +114,6 @@ def test_the_mit_of_keras_hub_goes_generically(tmp_path: Path) -> None:
     assert_artefacts_compute(tmp_path / "mit.keras", options, np.asarray(model(pixels)))
 
 
-def test_the_mobilenet_of_keras_applications_goes_generically(tmp_path: Path) -> None:
-    model = keras.applications.MobileNetV3Small(
-        (64, 64, 3), weights=None, classes=7, classifier_activation=None
-    )
-    model.save(tmp_path / "mobilenet.keras")
-    images, _ = images_and_pixels()
-    options = ConvertOptions(precisions=(Precision.FP32, Precision.INT8), output=tmp_path)
-    logits = np.asarray(model(images.astype(np.float32), training=False))
-    assert_artefacts_compute(tmp_path / "mobilenet.keras", options, logits)
-
-
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "script"])
 def test_the_swin_of_timm_goes_generically_from_onnx(dynamo: bool, tmp_path: Path) -> None:
     from timm.models.swin_transformer import SwinTransformer
