@@ -105,9 +105,9 @@ def test_an_artefact_that_computes_something_else_is_not_published(
     converter = converter_for(Format.ONNX, Precision.FP32)
     right = type(converter).convert
 
-    def wrong(self, vit, recipe, *, batch=1):  # type: ignore[no-untyped-def]
+    def wrong(self, vit, recipe, *, batch=1, features=0):  # type: ignore[no-untyped-def]
         bent = replace(vit, head=replace(vit.head, bias=vit.head.bias[::-1].copy()))
-        return right(self, bent, recipe, batch=batch)
+        return right(self, bent, recipe, batch=batch, features=features)
 
     monkeypatch.setattr(type(converter), "convert", wrong)
     options = ConvertOptions(formats=(Format.ONNX,), precisions=(Precision.FP32,), output=tmp_path)
