@@ -45,7 +45,7 @@ def small_artifact(folder: Path, target: Format, precision: Precision) -> Path:
     rewritten, _ = apply_rewrites(vit)
     converter = converter_for(target, precision)
     pixels = random_images(vit, 16, seed=1)
-    exact, recipe = quantize(
+    made = quantize(
         rewritten,
         precision,
         calibrate(rewritten, pixels),
@@ -60,7 +60,7 @@ def small_artifact(folder: Path, target: Format, precision: Precision) -> Path:
         preprocessing=vit.preprocessing,
         source=Source("small.keras", "0" * 64, "by name: test"),
     )
-    converter.convert(exact, recipe).save(path, metadata)
+    converter.convert(made.vit, made.recipe).save(path, metadata)
     return path
 
 

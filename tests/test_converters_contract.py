@@ -140,9 +140,11 @@ def quantized(vit: ViT, converter: Converter, precision: Precision) -> Quantized
 
 
 def write(vit: ViT, converter: Converter, precision: Precision, folder: Path, batch: int) -> Path:
-    exact, recipe = quantized(vit, converter, precision)
+    made = quantized(vit, converter, precision)
     path = folder / f"model{converter.format.suffix}"
-    converter.convert(exact, recipe, batch=batch).save(path, metadata(vit, converter, precision))
+    converter.convert(made.vit, made.recipe, batch=batch).save(
+        path, metadata(vit, converter, precision)
+    )
     return path
 
 

@@ -27,14 +27,12 @@ def test_int8_keeps_the_logits_of_a_random_vit(activations: Activations) -> None
     statistics = calibrate(vit, random_images(vit, 32, seed=1))
     quantized = quantize(vit, Precision.INT8, statistics, activations=activations)
     images = random_images(vit, 16, seed=2)
-    logits = simulate(*quantized, images, activations=activations)
+    logits = simulate(quantized.vit, quantized.recipe, images, activations=activations)
     # Rounding to 8 bits leaves about 40 dB per layer, and a dozen layers add up.
     assert sqnr_db(forward(vit, images), logits) > 25
 
 
-@pytest.mark.parametrize(
-    "activations", [Activations.PER_TENSOR, Activations.STATIC_OR_PER_TOKEN]
-)
+@pytest.mark.parametrize("activations", [Activations.PER_TENSOR, Activations.STATIC_OR_PER_TOKEN])
 def test_recipes_that_are_finer_where_it_matters_keep_the_logits(activations: Activations) -> None:
     vit, _ = apply_rewrites(random_vit())
     statistics = calibrate(vit, random_images(vit, 32, seed=1))
@@ -42,7 +40,7 @@ def test_recipes_that_are_finer_where_it_matters_keep_the_logits(activations: Ac
         vit, Precision.INT8, statistics, activations=activations, costly_below_db=90.0
     )
     images = random_images(vit, 16, seed=2)
-    logits = simulate(*quantized, images, activations=activations)
+    logits = simulate(quantized.vit, quantized.recipe, images, activations=activations)
     # As without scaling: rounding to 8 bits leaves about 40 dB per layer.
     assert sqnr_db(forward(vit, images), logits) > 25
 

@@ -10,6 +10,7 @@
     ├── DataError               images or labels that cannot be used
     ├── ConversionError         an artefact that could not be made
     │   └── ParityError         it was made, but computes something else than its source
+    ├── BudgetError             exit 3: no artefact within the budget that was given
     └── UnavailableError        a runtime, device or package that is not here
 
 The command line prints the message of a ``VitedgeError`` on one line and exits with its
@@ -53,6 +54,12 @@ class ConversionError(VitedgeError):
 
 class ParityError(ConversionError):
     """An artefact computes something else than the model it came from."""
+
+
+class BudgetError(VitedgeError):
+    """An artefact was measured, and loses more accuracy than it may."""
+
+    exit_code = 3
 
 
 class UnavailableError(VitedgeError):

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from vitedge.artifact import Calibration, Metadata, Parity, Source, files_of, sha256_of
+from vitedge.artifact import Metadata, Parity, Source, files_of, sha256_of
+from vitedge.budget import Budget, TopClasses, fewest_lifted
 from vitedge.chatter import quiet
-from vitedge.converters import converter_for
+from vitedge.converters import Draft, converter_for
 from vitedge.data import ImageSet
-from vitedge.errors import (
-    DataError,
-    NotAViTError,
-    UsageError,
-    missing_package,
-)
+from vitedge.errors import NotAViTError, UsageError, missing_package
 from vitedge.features import feature_size, with_features
 from vitedge.generic import GenericJob, convert_generically
 from vitedge.importers import Imported, ImportOptions, read_model
@@ -33,20 +28,16 @@ from vitedge.publication import (
     versions_of,
     write_checked,
 )
-from vitedge.quantize import Activations, Recipe
-from vitedge.quantize.calibrate import Statistics, calibrate
-from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.quantization import FLOAT_PRECISIONS, Quantizations
+from vitedge.quantize import Recipe
+from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Format, Precision
 from vitedge.staging import publish, refuse_existing, staging
-from vitedge.synthetic import synthetic_images
 from vitedge.vit import ViT, forward
 
 # Enough to tell a right graph from a wrong one; accuracy is the bench's business.
 _PARITY_IMAGES = 8
-
-# Synthetic calibration images; more change the ranges of natural models by under 1 %.
-_SYNTHETIC_IMAGES = 64
 
 _ENGINES = {Format.TFLITE: "ai-edge-litert", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
 
@@ -62,6 +53,7 @@ class ConvertOptions:
         batch: Static batch size.
         without: Names of rewrites to leave out.
         extra: Names of rewrites to apply although they are not default.
+        budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         features: Give the artefacts what the head reads as a second output.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
@@ -73,6 +65,7 @@ class ConvertOptions:
     batch: int = 1
     without: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    budget: Budget | None = None
     features: bool = False
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
@@ -105,6 +98,7 @@ def convert(
         DataError: A calibration image cannot be read, or there is none.
         ConversionError: A format lacks a precision or cannot hold the model.
         ParityError: An artefact computes something else than the source.
+        BudgetError: An artefact cannot keep the budget.
     """
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
@@ -228,55 +222,53 @@ class _Work:
             extra=options.extra,
         )
         self._source = Source(source.name, sha256_of(source), imported.path)
-        self._images = calibration or synthetic_images(
-            imported.vit.preprocessing, _SYNTHETIC_IMAGES, seed=0
+        self._quantizations = Quantizations(
+            self._vit, imported.vit.preprocessing, calibration, progress
         )
-        self._kind = "synthetic" if calibration is None else "images"
-        if not self._images.samples:
-            raise DataError(f"'{self._images.name}' holds no images to calibrate on")
-        self._statistics: Statistics | None = None
-        self._quantizations: dict[tuple[Precision, Activations], Quantized] = {}
-        first = [sample.image for sample in self._images.samples[:_PARITY_IMAGES]]
-        pixels = self._original.preprocessing.batch(first)
+        samples = self._quantizations.images.samples[:_PARITY_IMAGES]
+        pixels = self._original.preprocessing.batch([sample.image for sample in samples])
         self._reference = Reference(pixels, forward(self._original, pixels))
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
-        vit, recipe = self._quantized(target, precision)
-        converter = converter_for(target, precision)
-        draft = converter.convert(vit, recipe, batch=self._options.batch, features=self._features)
-        metadata = self._metadata(target, precision, recipe)
+        lifted: tuple[str, ...] = ()
+        if self._options.budget is not None and precision not in FLOAT_PRECISIONS:
+            lifted = self._lifted(self._options.budget, path.name, target, precision)
+        draft, metadata = self._draft(target, precision, lifted)
         return write_checked(draft, path, metadata, self._reference)
 
-    def _quantized(self, target: Format, precision: Precision) -> Quantized:
-        if precision in (Precision.FP32, Precision.FP16):
-            return quantize(self._vit, precision)
-        activations = converter_for(target, precision).activations
-        if precision is not Precision.INT8:
-            activations = Activations.STATIC  # the same numbers for every format
-        key = (precision, activations)
-        if key not in self._quantizations:
-            if self._statistics is None:
-                self._statistics = calibrate(self._vit, self._calibration_pixels())
-            self._quantizations[key] = quantize(
-                self._vit,
-                precision,
-                self._statistics,
-                activations=activations,
-                images=self._calibration_pixels,
-            )
-        return self._quantizations[key]
+    def _draft(
+        self, target: Format, precision: Precision, lifted: Sequence[str] = ()
+    ) -> tuple[Draft, Metadata]:
+        made = self._quantizations.make(target, precision, lifted)
+        converter = converter_for(target, precision)
+        draft = converter.convert(
+            made.vit, made.recipe, batch=self._options.batch, features=self._features
+        )
+        return draft, self._metadata(target, precision, made.recipe)
 
-    def _calibration_pixels(self) -> Iterator[npt.NDArray[np.uint8]]:
-        total = len(self._images.samples)
-        for done, sample in enumerate(self._images.samples):
-            self._progress(f"calibrating on {self._images.name}", done, total)
-            yield self._original.preprocessing(sample.image)
+    def _lifted(
+        self, budget: Budget, name: str, target: Format, precision: Precision
+    ) -> tuple[str, ...]:
+        """The layers that have to stay out of 8 bits, as measured."""
+        measured = TopClasses(budget, self._original.preprocessing, target)
+        self._progress(f"measuring {name}", 0, 1)
+        floats = measured.of(*self._draft(target, Precision.FP32))
+
+        def drop(layers: Sequence[str]) -> float:
+            self._progress(f"measuring {name} with {len(layers)} layers lifted", 0, 1)
+            return measured.drop(floats, measured.of(*self._draft(target, precision, layers)))
+
+        def rank() -> list[str]:
+            self._progress(f"ranking the layers of {name}", 0, 1)
+            made = self._quantizations.make(target, precision)
+            activations = self._quantizations.activations(target, precision)
+            ranked = rank_layers(made, self._reference.pixels, activations=activations)
+            return [each.layer for each in ranked]
+
+        return fewest_lifted(rank, drop, budget.max_drop, name)
 
     def _metadata(self, target: Format, precision: Precision, recipe: Recipe) -> Metadata:
-        calibration = None
-        if recipe.weights and self._statistics is not None:
-            calibration = Calibration(self._kind, self._statistics.n, self._statistics.sha256)
         return Metadata(
             format=target,
             precision=precision,
@@ -285,7 +277,7 @@ class _Work:
             source=self._source,
             rewrites=self._rewrites,
             quantization=dict(recipe.description),
-            calibration=calibration,
+            calibration=self._quantizations.calibration if recipe.weights else None,
             versions=versions_of([_ENGINES[target]]),
             parameters=self._original.parameters,
             macs=self._vit.macs,

@@ -161,7 +161,7 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
 
 
 def _logits(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    runtime_target = _checking_target(target)
+    runtime_target = checking_target(target)
     session = runtime_for(runtime_target).open(path, runtime_target.device)
     try:
         return run_batches(session, pixels)
@@ -169,5 +169,6 @@ def _logits(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.ND
         session.close()
 
 
-def _checking_target(target: Format) -> Target:
+def checking_target(target: Format) -> Target:
+    """Where artefacts of a format are checked: its own runtime, on the CPU."""
     return Target({Format.TFLITE: "tflite", Format.ONNX: "onnx"}.get(target, "openvino"), "cpu")

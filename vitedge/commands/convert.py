@@ -51,6 +51,14 @@ if TYPE_CHECKING:
     type=PATH,
     help="Folder of typical images, labelled or not, to measure activation ranges on.",
 )
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Most that an integer artefact may lose on --data against float32: points of accuracy, or "
+    "of agreement without labels. As few layers as possible are lifted out of 8 bits.",
+)
+@click.option("--data", type=PATH, help="Images to measure --max-drop on.")
 @click.option("-o", "--output", type=PATH, default=Path(), help="Folder.  [default: .]")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
@@ -69,6 +77,8 @@ def convert(
     chips: Sequence[str],
     formats: Sequence[str],
     calibration: Path | None,
+    max_drop: float | None,
+    data: Path | None,
     output: Path,
     batch: int,
     without: tuple[str, ...],
@@ -83,6 +93,7 @@ def convert(
     something else is an error and is not written. With --for, precision and form follow from the
     target (model.int8-static.ethos-u.tflite), which is asked whether it runs the whole of it.
     """
+    from vitedge.budget import Budget
     from vitedge.cifar import Part
     from vitedge.data import open_images
     from vitedge.fitting import convert_for, precisions_for
@@ -102,12 +113,18 @@ def convert(
             "ones; a few dozen typical photos make them more accurate",
             err=True,
         )
+    if (max_drop is None) != (data is None):
+        raise UsageError("--max-drop and --data go together: what may be lost, and on what")
+    budget = None
+    if max_drop is not None and data is not None:
+        budget = Budget(max_drop, open_images(data, part=Part.HELD_OUT))
     wanted = ConvertOptions(
         formats=tuple(Format(each) for each in formats) or tuple(Format),
         precisions=asked,
         output=output,
         batch=batch,
         without=without,
+        budget=budget,
         features=features,
         force=force,
         importing=read_import_options(options),

@@ -6,7 +6,7 @@ stream and its norms, whose operators cost little and whose error is nearly all 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,7 @@ def tensor_ranges(
     images: Iterable[npt.NDArray[np.uint8]],
     *,
     narrow_bits: int,
+    wide: Collection[str] = (),
 ) -> dict[str, Range]:
     """The range of every tensor, by the name that the walk gives it.
 
@@ -50,6 +51,7 @@ def tensor_ranges(
         inputs: Ranges of the inputs of linear layers, chosen before.
         images: Pixels uint8 ``(H, W, C)``; the first few are looked at.
         narrow_bits: Bits of what products read and make; all else has 16.
+        wide: Linear layers whose output has 16 bits all the same.
 
     Raises:
         ConversionError: A tensor is not finite.
@@ -58,7 +60,7 @@ def tensor_ranges(
     rng = np.random.default_rng(0)
 
     def made(name: str, x: Array, narrow: bool) -> Array:
-        seen.setdefault(name, _Seen(narrow)).add(x, rng)
+        seen.setdefault(name, _Seen(narrow and name not in wide)).add(x, rng)
         return x
 
     for _, image in zip(range(_IMAGES), images, strict=False):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,17 +53,20 @@ Images = Callable[[], Iterable[npt.NDArray[np.uint8]]]
 """Gives the calibration pixels once more, each uint8 ``(H, W, C)``."""
 
 
-class Quantized(NamedTuple):
+@dataclass(frozen=True)
+class Quantized:
     """A recipe, and the ViT that it is for.
 
     Attributes:
         vit: Computes the same as the ViT that was given, to float32 rounding, but for biases,
             which make up for the mean error of the weights.
         recipe: Its integers.
+        exact: The ViT just before its weights were rounded.
     """
 
     vit: ViT
     recipe: Recipe
+    exact: ViT
 
 
 def quantize(
@@ -87,8 +89,8 @@ def quantize(
         statistics: Of this very ViT.
         activations: What the runtime does with the inputs of integer layers; all-integer
             precisions and int4 do not ask.
-        keep_float: Names of linear layers that stay float; in an all-integer precision their
-            input has 16 bits.
+        keep_float: Names of linear layers that stay float; in int8-static their input and output
+            have 16 bits (see ``liftable``).
         costly_below_db: Inputs whose quantization alone would leave the logits less signal-to-noise
             ratio are quantized more finely if that at least halves the error, at some cost of time:
             where activations are per tensor, they are scaled token by token
@@ -102,11 +104,13 @@ def quantize(
     """
     if precision in (Precision.FP32, Precision.FP16):
         words = {"linear layers": f"{precision} weights"}
-        return Quantized(vit, Recipe(precision, description=words))
+        return Quantized(vit, Recipe(precision, description=words), vit)
     known = dict(vit.named_linears())
     for name in keep_float:
         if name not in known:
             raise UsageError(f"there is no linear layer '{name}' to keep in float")
+        if not liftable(precision, name):
+            raise UsageError(f"{precision} cannot keep '{name}' out of 8 bits")
     if statistics is None or (precision.all_integer and images is None):
         raise ConversionError(f"{precision} needs calibration images")
     if precision.all_integer:
@@ -124,8 +128,21 @@ def quantize(
     recipe = rounded.recipe
     computed = with_integer_weights(rounded.vit, recipe)
     narrow_bits = 8 if precision is Precision.INT8_STATIC else 16
-    tensors = tensor_ranges(computed, recipe.inputs, images(), narrow_bits=narrow_bits)
-    return Quantized(rounded.vit, replace(recipe, tensors=tensors))
+    tensors = tensor_ranges(
+        computed, recipe.inputs, images(), narrow_bits=narrow_bits, wide=plan.wide
+    )
+    return replace(rounded, recipe=replace(recipe, tensors=tensors))
+
+
+def liftable(precision: Precision, name: str) -> bool:
+    """Whether ``keep_float`` can name this integer layer.
+
+    In an all-integer artefact nothing is float. There int8-static can widen what writes into the
+    residual stream; queries, keys, values and what enters an activation stay narrow.
+    """
+    if precision is Precision.INT8_STATIC:
+        return name.endswith((".out", ".fc2"))
+    return precision in (Precision.INT8, Precision.INT4)
 
 
 @dataclass(frozen=True)
@@ -198,7 +215,7 @@ class _Rounding:
             description=description,
             predicted_sqnr_db=self._predicted,
         )
-        return Quantized(vit, recipe)
+        return Quantized(vit, recipe, self._vit)
 
     def _rounded(self, name: str, layer: Linear) -> Linear:
         if name in self._plan.floats:

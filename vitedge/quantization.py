@@ -1,0 +1,93 @@
+"""All the quantizations of one model, from one calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.artifact import Calibration
+from vitedge.converters import converter_for
+from vitedge.data import ImageSet
+from vitedge.errors import DataError
+from vitedge.preprocess import Preprocessing
+from vitedge.progress import Progress
+from vitedge.quantize import Activations
+from vitedge.quantize.calibrate import Statistics, calibrate
+from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.spec import Format, Precision
+from vitedge.synthetic import synthetic_images
+from vitedge.vit import ViT
+
+FLOAT_PRECISIONS = (Precision.FP32, Precision.FP16)
+
+# Synthetic calibration images; more change the ranges of natural models by under 1 %.
+_SYNTHETIC_IMAGES = 64
+
+
+class Quantizations:
+    """Makes recipes when they are asked for; what they share is made once.
+
+    Args:
+        vit: The model, already rewritten.
+        preprocessing: Of the model's source.
+        images: Images to calibrate on; None means synthetic ones.
+        progress: Told how far the calibration is.
+
+    Raises:
+        DataError: There is no image.
+    """
+
+    def __init__(
+        self, vit: ViT, preprocessing: Preprocessing, images: ImageSet | None, progress: Progress
+    ) -> None:
+        self._vit, self._preprocessing, self._progress = vit, preprocessing, progress
+        self._kind = "synthetic" if images is None else "images"
+        self.images = images or synthetic_images(preprocessing, _SYNTHETIC_IMAGES, seed=0)
+        if not self.images.samples:
+            raise DataError(f"'{self.images.name}' holds no images to calibrate on")
+        self._statistics: Statistics | None = None
+        self._made: dict[tuple[Precision, Activations, frozenset[str]], Quantized] = {}
+
+    def make(
+        self, target: Format, precision: Precision, keep_float: Collection[str] = ()
+    ) -> Quantized:
+        """The recipe of a format in a precision, and the ViT that it is for."""
+        if precision in FLOAT_PRECISIONS:
+            return quantize(self._vit, precision)
+        activations = self.activations(target, precision)
+        key = (precision, activations, frozenset(keep_float))
+        if key not in self._made:
+            if self._statistics is None:
+                self._statistics = calibrate(self._vit, self.pixels())
+            self._made[key] = quantize(
+                self._vit,
+                precision,
+                self._statistics,
+                activations=activations,
+                keep_float=keep_float,
+                images=self.pixels,
+            )
+        return self._made[key]
+
+    def activations(self, target: Format, precision: Precision) -> Activations:
+        """How inputs of integer layers are quantized."""
+        if precision is Precision.INT8:
+            return converter_for(target, precision).activations
+        # The same numbers for every format.
+        return Activations.PER_TOKEN if precision is Precision.INT4 else Activations.STATIC
+
+    def pixels(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """The calibration images as the model takes them, each ``(H, W, C)``."""
+        total = len(self.images.samples)
+        for done, sample in enumerate(self.images.samples):
+            self._progress(f"calibrating on {self.images.name}", done, total)
+            yield self._preprocessing(sample.image)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What the recipes rest on; None before the first that needs images."""
+        if self._statistics is None:
+            return None
+        return Calibration(self._kind, self._statistics.n, self._statistics.sha256)
