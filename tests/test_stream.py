@@ -1,4 +1,4 @@
-"""Streams: everything in order from a folder, the newest from a camera, and an end without rests."""
+"""Streams: all in order from a folder, the newest from a camera, and nothing left at the end."""
 
 from __future__ import annotations
 
@@ -95,8 +95,6 @@ def test_the_newest_frame_wins_when_the_app_is_slow() -> None:
         asked.wait(PATIENCE_S)
         for value in range(1, 101):
             yield frame(value)
-        # The stages behind pass frames on without being asked, until the last one lies ready.
-        time.sleep(0.3)
         produced.set()
         forever.wait(PATIENCE_S)
 
@@ -105,9 +103,12 @@ def test_the_newest_frame_wins_when_the_app_is_slow() -> None:
     assert next(coming).pixels[0, 0, 0] == 0
     asked.set()
     assert produced.wait(PATIENCE_S)
-    latest = next(coming)
-    assert latest.pixels[0, 0, 0] == 100
-    assert latest.skipped == 99
+    found = [next(coming)]
+    while found[-1].pixels[0, 0, 0] < 100:
+        found.append(next(coming))
+    # At most one lay ready, one was being prepared, and then comes the newest.
+    assert len(found) <= 3
+    assert len(found) + sum(each.skipped for each in found) == 100
     forever.set()
     coming.close()
 
