@@ -96,7 +96,9 @@ def _tflite(weight: Any, integer: bool, path: Path) -> None:
         "SLICE", [product, first, size], (1, SIDE), name="logits", options={"table": "SliceOptions"}
     )
     precision = Precision.INT8 if integer else Precision.FP32
-    path.write_bytes(model.to_bytes({"logits": logits}, "gemm", _metadata(Format.TFLITE, precision)))
+    path.write_bytes(
+        model.to_bytes({"logits": logits}, "gemm", _metadata(Format.TFLITE, precision))
+    )
 
 
 def _openvino(weight: Any, integer: bool, path: Path) -> None:

@@ -16,17 +16,14 @@ import argparse
 import json
 import os
 import statistics
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from gemm_rate import OPERATIONS, write_gemm
-from stock_routes import ROUTES, Workbench
+from contenders import MODELS, RUNTIMES, Contender, contenders, open_model
+from stock_routes import ROUTES
 
-from vitedge.artifact import files_of
 from vitedge.bench.candidates import find_candidates
 from vitedge.bench.reference import reference_from_vit
 from vitedge.bench.results import Ratio
@@ -35,27 +32,12 @@ from vitedge.bench.spread import pairwise_ratio
 from vitedge.bench.trial import Trial
 from vitedge.bench.turns import measure_in_turns
 from vitedge.data import ImageSet, open_images
-from vitedge.importers import read_model
-from vitedge.pipeline import ConvertOptions, convert
-from vitedge.preprocess import Preprocessing
-from vitedge.presets import initialize, preset
 from vitedge.spec import Format, Precision, Target
 from vitedge.synthetic import synthetic_images
 from vitedge.vit import ViT
 
 _TIMEOUT_SECONDS = 300.0
 _SYNTHETIC_PHOTOS = 24
-
-MODELS = {
-    "deit-tiny": lambda: preset("deit-tiny", classes=1000),
-    "vit-base": lambda: preset("base", classes=1000),
-    # For a look at whether everything runs; judged like DeiT-tiny.
-    "miniature": lambda: preset(
-        "tiny", classes=10, image_size=32, patch_size=8, dim=32, heads=2, depth=2
-    ),
-}
-
-_RUNTIMES = {Format.TFLITE: "tflite", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,7 @@ class Goal:
 _TFLITE_INT8 = ("stock-dynamic-tflite", "stock-full-tflite", "stock-quantizer-tflite")
 _ONNX_INT8 = ("stock-dynamic-onnx", "stock-static-onnx", "stock-linear-onnx")
 _FLOAT_GOALS = tuple(
-    Goal(each, Precision.FP32, (f"stock-fp32-{_RUNTIMES[each]}",), 0.92) for each in Format
+    Goal(each, Precision.FP32, (f"stock-fp32-{RUNTIMES[each]}",), 0.92) for each in Format
 )
 GOALS = {
     "deit-tiny": (
@@ -89,27 +71,6 @@ GOALS = {
         *_FLOAT_GOALS,
     ),
 }
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One artefact.
-
-    Attributes:
-        name: What the table calls it.
-        words: How it was made.
-        format: Its format.
-        precision: What it computes in.
-        path: The file.
-        operations: Multiplications and additions of one run.
-    """
-
-    name: str
-    words: str
-    format: Format
-    precision: Precision
-    path: Path
-    operations: int
 
 
 @dataclass(frozen=True)
@@ -162,82 +123,6 @@ class Judged:
         )
 
 
-# --- the contenders -------------------------------------------------------------------------------
-
-
-def contenders(
-    name: str, arguments: argparse.Namespace, vit: ViT, source: Path, photos: ImageSet
-) -> list[Contender]:
-    """Makes what is not there yet, ours and the stock ones that were asked for."""
-    folder = arguments.folder / name
-    folder.mkdir(parents=True, exist_ok=True)
-    ours = _ours(arguments, source, photos, folder)
-    pixels = [vit.preprocessing(sample.image) for sample in photos.samples]
-    bench = Workbench(vit, pixels, folder, folder / "ours.fp32.xml")
-    operations = 2 * vit.macs
-    found = [
-        Contender(f"ours-{precision}-{_RUNTIMES[target]}", "", target, precision, path, operations)
-        for (target, precision), path in ours.items()
-        if target in arguments.formats
-    ]
-    for route_name, route in ROUTES.items():
-        if route.format not in arguments.formats or route_name in arguments.without:
-            continue
-        _say(f"{name}: {route_name} ({route.words})")
-        path = bench.make(route_name)
-        found.append(
-            Contender(route_name, route.words, route.format, route.precision, path, operations)
-        )
-    return found + list(_products(folder, arguments.formats))
-
-
-def _products(folder: Path, formats: Sequence[Format]) -> Iterator[Contender]:
-    """The large matrix products, one for each format and precision."""
-    for target in formats:
-        for precision in (Precision.FP32, Precision.INT8):
-            path = write_gemm(target, precision, folder)
-            name = f"gemm-{precision}-{_RUNTIMES[target]}"
-            yield Contender(name, "one matrix product", target, precision, path, OPERATIONS)
-
-
-def _ours(
-    arguments: argparse.Namespace, source: Path, photos: ImageSet, folder: Path
-) -> dict[tuple[Format, Precision], Path]:
-    """Our artefacts, made all at once so that images are calibrated on once."""
-    precisions = (Precision.FP32, Precision.INT8)
-    ours = {
-        (target, precision): folder / f"ours.{precision}{target.suffix}"
-        for target in Format
-        for precision in precisions
-    }
-    if all(path.exists() for path in ours.values()):
-        return ours
-    _say(f"{folder.name}: ours")
-    with tempfile.TemporaryDirectory(dir=folder) as staging:
-        options = ConvertOptions(tuple(Format), precisions, Path(staging))
-        for written in convert(source, options, calibration=photos):
-            made = ours[written.metadata.format, written.metadata.precision]
-            for part in files_of(written.path):
-                part.rename(made.with_suffix(part.suffix))
-    return ours
-
-
-def _model(name: str, arguments: argparse.Namespace) -> tuple[ViT, Path]:
-    """The ViT, and a file that holds it."""
-    if name == "deit-tiny" and arguments.weights is not None:
-        return read_model(arguments.weights).vit, arguments.weights
-    from vitedge.keras_model import to_keras
-
-    config = MODELS[name]()
-    side = config.image_size[0]
-    vit = initialize(config, Preprocessing((side, side), resize=side * 248 // 224))
-    path = arguments.folder / f"{name}.keras"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        to_keras(vit).save(path)
-    return vit, path
-
-
 # --- measuring ------------------------------------------------------------------------------------
 
 
@@ -257,7 +142,7 @@ def measured(chosen: Sequence[Contender], threads: int, runs: int | None) -> dic
 
 
 def _started(contender: Contender, threads: int) -> Trial:
-    target = Target(_RUNTIMES[contender.format], "cpu")
+    target = Target(RUNTIMES[contender.format], "cpu")
     (candidate,) = find_candidates([contender.path], [target], _TIMEOUT_SECONDS)
     trial = Trial.start(candidate, threads, _TIMEOUT_SECONDS)
     trial.open()
@@ -288,7 +173,7 @@ def with_accuracy(
     artifacts = {each.path.resolve(): each.name for each in chosen if not _is_product(each.name)}
     report = run_bench(
         list(artifacts),
-        [Target(_RUNTIMES[target], "cpu") for target in {each.format for each in chosen}],
+        [Target(RUNTIMES[target], "cpu") for target in {each.format for each in chosen}],
         data=photos,
         reference=reference_from_vit(vit, "float32"),
         options=BenchOptions(runs=1),
@@ -312,7 +197,7 @@ def judged(goals: Sequence[Goal], outcomes: dict[str, Outcome]) -> list[Judged]:
     """What was reached of each goal whose contenders were measured."""
     found = []
     for goal in goals:
-        ours = outcomes.get(f"ours-{goal.ours}-{_RUNTIMES[goal.format]}")
+        ours = outcomes.get(f"ours-{goal.ours}-{RUNTIMES[goal.format]}")
         rivals = [outcomes[name] for name in goal.rivals if name in outcomes]
         timed = [rival for rival in rivals if rival.p50_ms is not None]
         if ours is None or ours.p50_ms is None or not timed:
@@ -359,10 +244,6 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", nargs="*", choices=MODELS, default=["deit-tiny", "vit-base"])
@@ -387,9 +268,11 @@ def main() -> None:
     arguments = _arguments()
     record = []
     for name in arguments.model:
-        vit, source = _model(name, arguments)
+        vit, source = open_model(name, arguments.folder, arguments.weights)
         photos = _calibration(vit, arguments.photos)
-        chosen = contenders(name, arguments, vit, source, photos)
+        chosen = contenders(
+            arguments.folder / name, arguments.formats, arguments.without, vit, source, photos
+        )
         for number, threads in enumerate(arguments.threads):
             outcomes: dict[str, Outcome] = {}
             for target in arguments.formats:

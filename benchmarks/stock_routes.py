@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,6 @@ class Workbench:
     photos: Sequence[npt.NDArray[np.uint8]]
     folder: Path
     ours: Path
-    _made: dict[str, Path] = field(default_factory=dict)
 
     @cached_property
     def keras_model(self) -> keras.Model:

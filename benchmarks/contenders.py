@@ -1,0 +1,143 @@
+"""Who competes in ``peers.py``: our artefacts, the stock routes', and one matrix product."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemm_rate import OPERATIONS, write_gemm
+from stock_routes import ROUTES, Workbench
+
+from vitedge.artifact import files_of
+from vitedge.data import ImageSet
+from vitedge.importers import read_model
+from vitedge.pipeline import ConvertOptions, convert
+from vitedge.preprocess import Preprocessing
+from vitedge.presets import initialize, preset
+from vitedge.spec import Format, Precision
+from vitedge.vit import ViT
+
+MODELS = {
+    "deit-tiny": lambda: preset("deit-tiny", classes=1000),
+    "vit-base": lambda: preset("base", classes=1000),
+    # For a look at whether everything runs; judged like DeiT-tiny.
+    "miniature": lambda: preset(
+        "tiny", classes=10, image_size=32, patch_size=8, dim=32, heads=2, depth=2
+    ),
+}
+
+RUNTIMES = {Format.TFLITE: "tflite", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One artefact.
+
+    Attributes:
+        name: What the table calls it.
+        words: How it was made.
+        format: Its format.
+        precision: What it computes in.
+        path: The file.
+        operations: Multiplications and additions of one run.
+    """
+
+    name: str
+    words: str
+    format: Format
+    precision: Precision
+    path: Path
+    operations: int
+
+
+def contenders(
+    folder: Path,
+    formats: Sequence[Format],
+    without: Sequence[str],
+    vit: ViT,
+    source: Path,
+    photos: ImageSet,
+) -> list[Contender]:
+    """All that compete, made now or by an earlier run.
+
+    Args:
+        folder: Where the artefacts go.
+        formats: Formats that are compared.
+        without: Names of stock routes to leave out.
+        vit: The model.
+        source: A file that holds it.
+        photos: To calibrate on.
+    """
+    name = folder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    ours = _ours(source, photos, folder)
+    pixels = [vit.preprocessing(sample.image) for sample in photos.samples]
+    bench = Workbench(vit, pixels, folder, folder / "ours.fp32.xml")
+    operations = 2 * vit.macs
+    found = [
+        Contender(f"ours-{precision}-{RUNTIMES[target]}", "", target, precision, path, operations)
+        for (target, precision), path in ours.items()
+        if target in formats
+    ]
+    for route_name, route in ROUTES.items():
+        if route.format not in formats or route_name in without:
+            continue
+        say(f"{name}: {route_name} ({route.words})")
+        path = bench.make(route_name)
+        found.append(
+            Contender(route_name, route.words, route.format, route.precision, path, operations)
+        )
+    return found + list(_products(folder, formats))
+
+
+def _products(folder: Path, formats: Sequence[Format]) -> Iterator[Contender]:
+    """The large matrix products, one for each format and precision."""
+    for target in formats:
+        for precision in (Precision.FP32, Precision.INT8):
+            path = write_gemm(target, precision, folder)
+            name = f"gemm-{precision}-{RUNTIMES[target]}"
+            yield Contender(name, "one matrix product", target, precision, path, OPERATIONS)
+
+
+def _ours(source: Path, photos: ImageSet, folder: Path) -> dict[tuple[Format, Precision], Path]:
+    """Our artefacts, made all at once so that images are calibrated on once."""
+    precisions = (Precision.FP32, Precision.INT8)
+    ours = {
+        (target, precision): folder / f"ours.{precision}{target.suffix}"
+        for target in Format
+        for precision in precisions
+    }
+    if all(path.exists() for path in ours.values()):
+        return ours
+    say(f"{folder.name}: ours")
+    with tempfile.TemporaryDirectory(dir=folder) as staging:
+        options = ConvertOptions(tuple(Format), precisions, Path(staging))
+        for written in convert(source, options, calibration=photos):
+            made = ours[written.metadata.format, written.metadata.precision]
+            for part in files_of(written.path):
+                part.rename(made.with_suffix(part.suffix))
+    return ours
+
+
+def open_model(name: str, folder: Path, weights: Path | None) -> tuple[ViT, Path]:
+    """The ViT, and a file that holds it: DeiT-tiny's ``weights``, or one of random weights."""
+    if name == "deit-tiny" and weights is not None:
+        return read_model(weights).vit, weights
+    from vitedge.keras_model import to_keras
+
+    config = MODELS[name]()
+    side = config.image_size[0]
+    vit = initialize(config, Preprocessing((side, side), resize=side * 248 // 224))
+    path = folder / f"{name}.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        to_keras(vit).save(path)
+    return vit, path
+
+
+def say(words: str) -> None:
+    """Tells whoever waits; stdout is for results."""
+    print(words, file=sys.stderr, flush=True)
