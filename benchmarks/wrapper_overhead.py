@@ -178,9 +178,8 @@ def main() -> None:
         f"{environment.cpu}, {arguments.threads} threads, n = {len(photos)} photos, "
         f"{WARM_UP_RUNS} warm-up runs; median percent of the bare runtime's time (quartiles)"
     )
-    print(
-        f"{'artefact':40} {'bare ms':>7} {'own':>5} {'overhead':>20} {'resize, crop':>20} {'+ decode':>20}"
-    )
+    headings = "".join(f"{name:>21}" for name in ("overhead", "resize, crop", "+ decode"))
+    print(f"{'artefact':40} {'bare ms':>7} {'own':>5}{headings}")
     for each in results:
         cells = [
             f"{middle:.1f} ({low:.1f} to {high:.1f})"
