@@ -11,6 +11,7 @@ from rich.table import Table
 from vitedge.bench.messages import Probed
 from vitedge.bench.results import Report
 from vitedge.bench.table import notes, render_table
+from vitedge.compare import Comparison
 from vitedge.inspection import Inspection
 from vitedge.pick.run import Picked
 from vitedge.preprocess import Preprocessing
@@ -23,6 +24,27 @@ def print_report(report: Report) -> None:
     console.print(render_table(report, console.width))
     for note in notes(report):
         console.print(note, style="dim", highlight=False, markup=False)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Layer by layer, in the order of computation, what is left of the signal."""
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("layer")
+    table.add_column("SQNR dB", justify="right")
+    table.add_column("")
+    for layer in comparison.errors.layers:
+        known = layer.sqnr_db is not None
+        bar = "#" * round(min(max(layer.sqnr_db or 0.0, 0.0), 60.0) / 2) if known else "equal"
+        table.add_row(layer.name, f"{layer.sqnr_db:.1f}" if known else "", bar)
+    console.print(table)
+    console.print(
+        f"{comparison.agreement:.1%} of {comparison.n} images ({comparison.images}) keep their top "
+        "class; each figure holds the errors of all layers before it",
+        style="dim",
+        highlight=False,
+        markup=False,
+    )
 
 
 def print_pick(picked: Picked) -> None:

@@ -1,0 +1,72 @@
+"""Comparing an artefact with its model, layer by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.models import random_vit
+from vitedge.compare import compare
+from vitedge.converters import converters
+from vitedge.errors import UsageError
+from vitedge.importers import ImportOptions
+from vitedge.pipeline import ConvertOptions, convert, write_keras
+from vitedge.quantization import FLOAT_PRECISIONS
+from vitedge.spec import Format, Precision
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compare") / "model.keras"
+    write_keras(random_vit(depth=3), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("target", "precision"),
+    [
+        pytest.param(each.format, precision, id=f"{each.format}-{precision}")
+        for each in converters()
+        for precision in each.precisions
+    ],
+)
+def test_every_layer_of_every_kind_of_artefact_is_found(
+    target: Format, precision: Precision, model: Path, tmp_path: Path
+) -> None:
+    options = ConvertOptions((target,), (precision,), tmp_path)
+    (written,) = convert(model, options)
+    found = compare(model, written.path, ImportOptions())
+    layers = {layer.name: layer.sqnr_db for layer in found.errors.layers}
+    linears = [f"blocks.{n}.{name}" for n in range(3) for name in ("q", "k", "out", "fc1", "fc2")]
+    assert {"head", *linears} <= set(layers)
+    assert list(layers)[-1] == "head"
+    # What a precision loses it loses on the way, so no layer is much worse than its worst limit.
+    least = 70 if precision is Precision.FP32 else 35 if precision in FLOAT_PRECISIONS else 3
+    assert all(value is None or value > least for value in layers.values()), layers
+
+
+def test_the_layer_with_the_fault_is_where_the_figures_fall(model: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    options = ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path)
+    (written,) = convert(model, options)
+    spoilt = onnx.load(str(written.path))
+    for constant in spoilt.graph.initializer:
+        if constant.name == "blocks.1.fc1.weight":
+            bent = numpy_helper.to_array(constant) * 1.1
+            constant.CopyFrom(numpy_helper.from_array(bent, constant.name))
+    onnx.save(spoilt, str(written.path))
+    errors = compare(model, written.path, ImportOptions()).errors
+    faulty = [layer.name for layer in errors.layers if (layer.sqnr_db or 300) < 60]
+    assert faulty[0] == "blocks.1.fc1"
+
+
+def test_an_artefact_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.keras"
+    write_keras(random_vit(image_size=(16, 24)), other)
+    options = ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path)
+    (written,) = convert(other, options)
+    with pytest.raises(UsageError, match="is another model"):
+        compare(model, written.path, ImportOptions())
