@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from tests.models import random_vit
+from tests.models import random_images, random_vit
+from vitedge.cli import main
 from vitedge.compare import compare
 from vitedge.converters import converters
 from vitedge.errors import UsageError
@@ -70,3 +74,25 @@ def test_an_artefact_of_another_model_is_refused(model: Path, tmp_path: Path) ->
     (written,) = convert(other, options)
     with pytest.raises(UsageError, match="is another model"):
         compare(model, written.path, ImportOptions())
+
+
+def test_a_bench_with_layers_has_them_in_its_report(model: Path, tmp_path: Path) -> None:
+    options = ConvertOptions((Format.ONNX,), (Precision.FP32, Precision.INT8), tmp_path)
+    artifacts = [str(each.path) for each in convert(model, options)]
+    page, report = tmp_path / "report.html", tmp_path / "report.json"
+    outputs = ["--json", str(report), "--html", str(page)]
+    images = tmp_path / "images.npz"
+    np.savez(images, images=random_images(random_vit(depth=3), 8))
+    outputs += ["--data", str(images)]
+    flags = ["--reference", str(model), "--layers", "--runs", "2", "--target", "onnx-cpu"]
+    result = CliRunner().invoke(main, ["bench", *artifacts, *flags, *outputs])
+    assert result.exit_code == 0, result.output
+    layers = json.loads(report.read_text())["layers"]
+    assert [each["precision"] for each in layers] == ["fp32", "int8"]
+    assert "blocks.1.fc1" in page.read_text()
+
+
+def test_layers_without_a_model_are_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["bench", "--layers"])
+    assert result.exit_code == 2
+    assert "--reference" in result.output

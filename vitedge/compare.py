@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import Metadata, read_metadata
-from vitedge.bench.results import LayerError, LayerErrors
-from vitedge.data import ImageSet
+from vitedge.bench.results import LayerError, LayerErrors, Report
+from vitedge.data import ImageSet, open_images
 from vitedge.errors import ModelError, UsageError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.intermediates import intermediates
@@ -91,6 +91,23 @@ def compare(
     errors = LayerErrors(str(artifact), metadata.format, metadata.precision, layers)
     words = chosen.name if images is not None else "synthetic images"
     return Comparison(errors, float(same.mean()), len(pixels), words)
+
+
+def compare_all(
+    source: Path, report: Report, data: Path | None, *, progress: Progress = silent
+) -> tuple[LayerErrors, ...]:
+    """Compares every artefact of a report that ran with the model that is the bench's reference.
+
+    Raises:
+        UsageError: One is not of this model, or does not say how it was made.
+        ModelError: The model cannot be read.
+    """
+    images = None if data is None else open_images(data)
+    ran = dict.fromkeys(row.artifact for row in report.rows if row.load_ms is not None)
+    return tuple(
+        compare(source, Path(path), ImportOptions(), images=images, progress=progress).errors
+        for path in ran
+    )
 
 
 def _as_made(vit: ViT, metadata: Metadata) -> ViT:

@@ -8,7 +8,7 @@ import click
 
 from vitedge.cli_options import PATH, force_option, read_targets
 from vitedge.cli_output import command_line
-from vitedge.errors import VitedgeError
+from vitedge.errors import UsageError, VitedgeError
 
 # Statuses of a bench that a script must notice. UNAVAILABLE is an answer, SLOWER a finding.
 _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
@@ -37,6 +37,9 @@ _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
     "--sustained", type=float, metavar="MINUTES", help="Keep running, to see how latency drifts."
 )
 @click.option("--throughput", is_flag=True, help="Measure parallel requests as well.")
+@click.option(
+    "--layers", is_flag=True, help="Compare artefacts with the --reference model layer by layer."
+)
 @click.option(
     "--resume",
     type=PATH,
@@ -70,6 +73,7 @@ def bench(
     interleave: bool,
     sustained: float | None,
     throughput: bool,
+    layers: bool,
     resume: Path | None,
     host: str | None,
     remote_dir: PurePosixPath,
@@ -88,6 +92,8 @@ def bench(
     from vitedge.tables import print_report
     from vitedge.terminal import progress_on_stderr
 
+    if layers and (reference is None or host is not None):
+        raise UsageError("--layers needs the model as --reference, and no --host")
     to_stdout = json_file is not None and str(json_file) == "-"
     files = {
         "json": None if to_stdout else json_file,
@@ -117,6 +123,11 @@ def bench(
             from vitedge.remote.bench import measure_on
 
             report = measure_on(host, remote_dir, request, progress=progress, say=_warn)
+        if layers and reference is not None:
+            from vitedge.compare import compare_all
+
+            compared = compare_all(reference, report, data, progress=progress)
+            report = replace(report, layers=compared)
     report = replace(report, command=command_line())
     write_reports(report, files)
     if to_stdout:
