@@ -1,0 +1,122 @@
+"""A ViT with massive outliers through the stock static routes and through ours.
+
+Run: ``python benchmarks/outliers.py --weights deit_tiny_patch16_224.safetensors --photos FOLDER``
+(``pip install -e '.[benchmarks]'``). ``outlier_vit`` gives the model its outliers without changing
+a logit; what is printed is the share of validation photos whose top class is still that of float32,
+and the signal-to-noise ratio of the logits, for the model as it is and for the one with outliers.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from contenders import say
+from outlier_vit import with_outliers
+from stock_routes import ROUTES, Workbench
+
+from vitedge.data import open_images
+from vitedge.importers import read_model
+from vitedge.pipeline import ConvertOptions, convert, write_keras
+from vitedge.publication import checking_target
+from vitedge.runtimes import run_batches, runtime_for
+from vitedge.spec import Format, Precision
+from vitedge.vit import ViT
+
+STOCK = ("stock-full-tflite", "stock-static-onnx", "stock-linear-onnx", "stock-nncf-openvino")
+OURS = (
+    (Format.TFLITE, Precision.INT8),
+    (Format.ONNX, Precision.INT8),
+    (Format.OPENVINO, Precision.INT8),
+    (Format.TFLITE, Precision.INT8_STATIC),
+    (Format.ONNX, Precision.INT8_STATIC),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How near the logits of an artefact are to float32's."""
+
+    agreement: float
+    sqnr_db: float
+
+
+def main() -> None:
+    """Prints both tables side by side."""
+    arguments = _arguments()
+    vit = read_model(arguments.weights).vit
+    models = {"as it is": vit, "with outliers": with_outliers(vit)}
+    found = {name: dict(_results(each, name, arguments)) for name, each in models.items()}
+    print(f"{'':28}" + "".join(f"{name:>28}" for name in found))
+    for artifact in found["as it is"]:
+        cells = (found[name][artifact] for name in found)
+        words = (f"{each.agreement:9.1f} % {each.sqnr_db:6.1f} dB" for each in cells)
+        print(f"{artifact:28}" + "".join(f"{word:>28}" for word in words))
+
+
+def _results(vit: ViT, name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, Result]]:
+    folder = arguments.folder / name.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / "model.keras"
+    if not source.exists():
+        write_keras(vit, source)
+    calibration = open_images(arguments.photos / "calibration")
+    validation = open_images(arguments.photos / "validation").samples[: arguments.n]
+    pixels = [vit.preprocessing.batch([sample.image]) for sample in validation]
+
+    def ours(target: Format, precision: Precision) -> Path:
+        path = folder / f"model.{precision}{target.suffix}"
+        if not path.exists():
+            say(f"{name}: {path.name}")
+            convert(
+                source, ConvertOptions((target,), (precision,), folder), calibration=calibration
+            )
+        return path
+
+    reference = _logits(ours(Format.OPENVINO, Precision.FP32), Format.OPENVINO, pixels)
+    for target, precision in OURS:
+        logits = _logits(ours(target, precision), target, pixels)
+        yield f"ours {precision} {target}", _compared(logits, reference)
+    photos = [vit.preprocessing(sample.image) for sample in calibration.samples]
+    bench = Workbench(vit, photos, folder, folder / "model.fp32.xml")
+    for route in STOCK:
+        say(f"{name}: {route}")
+        logits = _logits(bench.make(route), ROUTES[route].format, pixels)
+        yield route, _compared(logits, reference)
+
+
+def _logits(
+    path: Path, target: Format, pixels: list[npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.float32]:
+    chosen = checking_target(target)
+    session = runtime_for(chosen).open(path, chosen.device)
+    try:
+        return np.concatenate([run_batches(session, each) for each in pixels])
+    finally:
+        session.close()
+
+
+def _compared(logits: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> Result:
+    same = (logits.argmax(axis=1) == reference.argmax(axis=1)).mean()
+    signal = np.square(reference.astype(np.float64)).sum()
+    error = np.square((logits - reference).astype(np.float64)).sum()
+    return Result(float(100 * same), float(10 * np.log10(signal / error)))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument(
+        "--photos", type=Path, required=True, help="folder of calibration/ and validation/"
+    )
+    parser.add_argument("--n", type=int, default=500, help="validation photos")
+    parser.add_argument("--folder", type=Path, default=Path("outliers"), help="for the artefacts")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
