@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,6 +35,7 @@ from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Format, Precision
 from vitedge.staging import publish, refuse_existing, staging
+from vitedge.tuning import USUAL, Tuned, Variant, fastest, variants
 from vitedge.vit import ViT, forward
 
 # Enough to tell a right graph from a wrong one; accuracy is the bench's business.
@@ -54,6 +56,7 @@ class ConvertOptions:
         without: Names of rewrites to leave out.
         extra: Names of rewrites to apply although they are not default.
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
+        tune: Time several graphs of each artefact here, and keep the fastest.
         features: Give the artefacts what the head reads as a second output.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
@@ -66,6 +69,7 @@ class ConvertOptions:
     without: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     budget: Budget | None = None
+    tune: bool = False
     features: bool = False
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
@@ -202,8 +206,16 @@ def write_keras(vit: ViT, output: Path) -> None:
         publish([folder / output.name], output.parent)
 
 
+class _Prepared(NamedTuple):
+    """A model under some rewrites."""
+
+    vit: ViT
+    rewrites: tuple[str, ...]
+    quantizations: Quantizations
+
+
 class _Work:
-    """What all artefacts of one model share: the rewritten ViT, its statistics, its reference."""
+    """What all artefacts of one model share: rewritten ViTs, their statistics, the reference."""
 
     def __init__(
         self,
@@ -216,16 +228,10 @@ class _Work:
         self._options, self._progress = options, progress
         self._original = imported.vit
         self._features = feature_size(imported.vit) if options.features else 0
-        self._vit, self._rewrites = apply_rewrites(
-            with_features(imported.vit) if options.features else imported.vit,
-            options.without,
-            extra=options.extra,
-        )
+        self._calibration = calibration
+        self._prepared: dict[tuple[str, ...], _Prepared] = {}
         self._source = Source(source.name, sha256_of(source), imported.path)
-        self._quantizations = Quantizations(
-            self._vit, imported.vit.preprocessing, calibration, progress
-        )
-        samples = self._quantizations.images.samples[:_PARITY_IMAGES]
+        samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
         pixels = self._original.preprocessing.batch([sample.image for sample in samples])
         self._reference = Reference(pixels, forward(self._original, pixels))
 
@@ -234,18 +240,57 @@ class _Work:
         lifted: tuple[str, ...] = ()
         if self._options.budget is not None and precision not in FLOAT_PRECISIONS:
             lifted = self._lifted(self._options.budget, path.name, target, precision)
-        draft, metadata = self._draft(target, precision, lifted)
+        tuned = None
+        if self._options.tune:
+            tuned = self._tuned(path.name, target, precision, lifted)
+        variant = USUAL if tuned is None else tuned.variant
+        draft, metadata = self._draft(target, precision, lifted, variant)
+        if tuned is not None:
+            words = {**metadata.quantization, "tuned": tuned.words}
+            metadata = replace(metadata, quantization=words)
         return write_checked(draft, path, metadata, self._reference)
 
+    def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
+        """The ViT under the rewrites that were asked for and some more."""
+        if extra not in self._prepared:
+            options, original = self._options, self._original
+            vit, names = apply_rewrites(
+                with_features(original) if options.features else original,
+                options.without,
+                extra=(*options.extra, *extra),
+            )
+            quantizations = Quantizations(
+                vit, original.preprocessing, self._calibration, self._progress
+            )
+            self._prepared[extra] = _Prepared(vit, names, quantizations)
+        return self._prepared[extra]
+
+    def _tuned(
+        self, name: str, target: Format, precision: Precision, lifted: Sequence[str]
+    ) -> Tuned | None:
+        candidates = variants(target, precision)
+        if len(candidates) == 1:
+            return None
+        drafts = []
+        for number, variant in enumerate(candidates):
+            self._progress(f"timing {name}: {variant.name}", number, len(candidates))
+            drafts.append((variant, *self._draft(target, precision, lifted, variant)))
+        return fastest(drafts, self._reference)
+
     def _draft(
-        self, target: Format, precision: Precision, lifted: Sequence[str] = ()
+        self,
+        target: Format,
+        precision: Precision,
+        lifted: Sequence[str] = (),
+        variant: Variant = USUAL,
     ) -> tuple[Draft, Metadata]:
-        made = self._quantizations.make(target, precision, lifted)
+        prepared = self._prepare(variant.extra)
+        made = prepared.quantizations.make(target, precision, lifted, variant.activations)
         converter = converter_for(target, precision)
         draft = converter.convert(
             made.vit, made.recipe, batch=self._options.batch, features=self._features
         )
-        return draft, self._metadata(target, precision, made.recipe)
+        return draft, self._metadata(target, precision, made.recipe, prepared)
 
     def _lifted(
         self, budget: Budget, name: str, target: Format, precision: Precision
@@ -261,24 +306,27 @@ class _Work:
 
         def rank() -> list[str]:
             self._progress(f"ranking the layers of {name}", 0, 1)
-            made = self._quantizations.make(target, precision)
-            activations = self._quantizations.activations(target, precision)
+            quantizations = self._prepare().quantizations
+            made = quantizations.make(target, precision)
+            activations = quantizations.activations(target, precision)
             ranked = rank_layers(made, self._reference.pixels, activations=activations)
             return [each.layer for each in ranked]
 
         return fewest_lifted(rank, drop, budget.max_drop, name)
 
-    def _metadata(self, target: Format, precision: Precision, recipe: Recipe) -> Metadata:
+    def _metadata(
+        self, target: Format, precision: Precision, recipe: Recipe, prepared: _Prepared
+    ) -> Metadata:
         return Metadata(
             format=target,
             precision=precision,
             labels=self._original.labels,
             preprocessing=self._original.preprocessing,
             source=self._source,
-            rewrites=self._rewrites,
+            rewrites=prepared.rewrites,
             quantization=dict(recipe.description),
-            calibration=self._quantizations.calibration if recipe.weights else None,
+            calibration=prepared.quantizations.calibration if recipe.weights else None,
             versions=versions_of([_ENGINES[target]]),
             parameters=self._original.parameters,
-            macs=self._vit.macs,
+            macs=prepared.vit.macs,
         )

@@ -51,12 +51,23 @@ class Quantizations:
         self._made: dict[tuple[Precision, Activations, frozenset[str]], Quantized] = {}
 
     def make(
-        self, target: Format, precision: Precision, keep_float: Collection[str] = ()
+        self,
+        target: Format,
+        precision: Precision,
+        keep_float: Collection[str] = (),
+        activations: Activations | None = None,
     ) -> Quantized:
-        """The recipe of a format in a precision, and the ViT that it is for."""
+        """The recipe of a format in a precision, and the ViT that it is for.
+
+        Args:
+            target: The format.
+            precision: The precision.
+            keep_float: Layers that stay out of 8 bits.
+            activations: How inputs of integer layers are quantized; None is the format's usual way.
+        """
         if precision in FLOAT_PRECISIONS:
             return quantize(self._vit, precision)
-        activations = self.activations(target, precision)
+        activations = activations or self.activations(target, precision)
         key = (precision, activations, frozenset(keep_float))
         if key not in self._made:
             if self._statistics is None:

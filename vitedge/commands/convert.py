@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     "of agreement without labels. As few layers as possible are lifted out of 8 bits.",
 )
 @click.option("--data", type=PATH, help="Images to measure --max-drop on.")
+@click.option(
+    "--tune", is_flag=True, help="Time several graphs of each artefact here; keep the fastest."
+)
 @click.option("-o", "--output", type=PATH, default=Path(), help="Folder.  [default: .]")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
@@ -79,6 +82,7 @@ def convert(
     calibration: Path | None,
     max_drop: float | None,
     data: Path | None,
+    tune: bool,
     output: Path,
     batch: int,
     without: tuple[str, ...],
@@ -125,6 +129,7 @@ def convert(
         batch=batch,
         without=without,
         budget=budget,
+        tune=tune,
         features=features,
         force=force,
         importing=read_import_options(options),
