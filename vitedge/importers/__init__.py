@@ -130,5 +130,7 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
     for importer in importers():
         if importer.recognizes(path):
             return importer.read(path, options or ImportOptions())
-    names = ", ".join(importer.name for importer in importers())
-    raise ModelError(f"'{path}' is not a model that vitedge can read (tried: {names})")
+    # Only now, because it reads headers through the packages of all formats.
+    from vitedge.importers.unrecognized import why_unrecognized
+
+    raise ModelError(f"'{path}' is not a model that vitedge can read: {why_unrecognized(path)}")
