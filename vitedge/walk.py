@@ -35,6 +35,10 @@ class Walk(ABC, Generic[Value]):
     tokens_are_rows: bool
     """Whether tokens are a matrix ``(batch * tokens, dim)``, or ``(batch, tokens, dim)``."""
 
+    joins_products: bool = True
+    """Whether queries, keys and values are one product; an integer tensor has one range, and theirs
+    differ."""
+
     def __init__(self, vit: ViT, batch: int) -> None:
         if not vit.config.raw_pixels:
             raise ConversionError("the input normalisation is not folded; apply the rewrites first")
@@ -103,9 +107,15 @@ class Walk(ABC, Generic[Value]):
     def _heads(
         self, block: Block, names: Sequence[str], x: Value, block_name: str, tokens: int
     ) -> list[Value]:
-        """Several of q, k, v by one matrix product."""
+        """Several of q, k, v, by one matrix product or one each."""
         layers = {f"{block_name}.{name}": getattr(block, name) for name in names}
-        return self.split_heads(self.linears(layers, x), names, block_name, tokens)
+        if self.joins_products:
+            return self.split_heads(self.linears(layers, x), names, block_name, tokens)
+        products = [self.linears({label: layer}, x) for label, layer in layers.items()]
+        return [
+            self.split_heads(product, [name], block_name, tokens)[0]
+            for name, product in zip(names, products, strict=True)
+        ]
 
     def _pool(self, x: Value) -> Value:
         """Tokens to the vector that the head reads, ``(batch, pooled_dim)``."""

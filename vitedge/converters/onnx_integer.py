@@ -17,7 +17,7 @@ from vitedge.artifact import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY
 from vitedge.converters.onnx_emitter import OnnxEmitter
 from vitedge.quantize import Range, Recipe
 from vitedge.spec import NormKind
-from vitedge.vit import Array, Block, Linear, Norm, ViT
+from vitedge.vit import Array, Linear, Norm, ViT
 
 # The first opset whose QuantizeLinear makes uint16, and its IR. ONNX Runtime 1.20 reads both.
 _OPSET, _IR_VERSION = 21, 10
@@ -33,6 +33,8 @@ class OnnxIntegerEmitter(OnnxEmitter):
 
     Values are the names of dequantized tensors.
     """
+
+    joins_products = False
 
     def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
         super().__init__(vit, recipe, batch)
@@ -52,16 +54,6 @@ class OnnxIntegerEmitter(OnnxEmitter):
         model.metadata_props.add(key=LOGITS_SCALE_KEY, value=repr(scale))
         model.metadata_props.add(key=LOGITS_ZERO_POINT_KEY, value=str(zero))
         return model
-
-    def _heads(
-        self, block: Block, names: Sequence[str], x: str, block_name: str, tokens: int
-    ) -> list[str]:
-        """One product each: their ranges differ, and a tensor has one."""
-        heads = []
-        for name in names:
-            product = self.linears({f"{block_name}.{name}": getattr(block, name)}, x)
-            heads += self.split_heads(product, [name], block_name, tokens)
-        return heads
 
     def linears(self, layers: dict[str, Linear], x: str) -> str:
         """See ``Walk``; one layer at a time."""

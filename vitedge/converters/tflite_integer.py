@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from vitedge.converters.tflite_emitter import TFLiteEmitter
 from vitedge.converters.tflite_model import TFLiteModel
 from vitedge.quantize import IntegerWeight, Range, Recipe
 from vitedge.spec import NormKind
-from vitedge.vit import Array, Block, Linear, Norm, ViT
+from vitedge.vit import Array, Linear, Norm, ViT
 
 # int8 shares have this scale whatever their model (TFLite's quantization specification).
 _SHARE = Range(0.0, 255 / 256)
@@ -41,6 +40,8 @@ _TABLE_SPAN = 16.0
 
 class TFLiteIntegerEmitter(TFLiteEmitter):
     """The steps as integer operators."""
+
+    joins_products = False
 
     def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
         super().__init__(vit, recipe, batch)
@@ -69,15 +70,6 @@ class TFLiteIntegerEmitter(TFLiteEmitter):
             version=4,
         )
         return self.reshape(patches, (self.batch, config.patches, config.dim), "patches")
-
-    def _heads(
-        self, block: Block, names: Sequence[str], x: int, block_name: str, tokens: int
-    ) -> list[int]:
-        heads = []
-        for name in names:
-            product = self.linears({f"{block_name}.{name}": getattr(block, name)}, x)
-            heads += self.split_heads(product, [name], block_name, tokens)
-        return heads
 
     def linears(self, layers: dict[str, Linear], x: int) -> int:
         """See ``Walk``; one layer at a time."""
