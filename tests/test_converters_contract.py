@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes import run_batches, runtimes
 from vitedge.spec import Activation, Format, NormKind, NormPosition, Pooling, Precision
-from vitedge.vit import ViT, forward
+from vitedge.vit import Linear, ViT, embed, forward
 
 
 @dataclass(frozen=True)
@@ -266,6 +266,35 @@ def test_the_same_model_gives_the_same_bytes(
         path = write(random_vit(), converter, precision, tmp_path / name, 1)
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("converter", converters(), ids=lambda each: str(each.format))
+def test_fp16_does_not_overflow_where_the_stream_holds_thousands(
+    converter: Converter, tmp_path: Path
+) -> None:
+    vit = random_vit(depth=8)
+    # LayerNorm does not see the scale of its input but for its epsilon, so the logits stay.
+    factor = np.float32(3000)
+
+    def grown(layer: Linear) -> Linear:
+        return Linear(layer.weight * factor, layer.bias * factor)
+
+    large = replace(
+        vit,
+        patch=grown(vit.patch),
+        prefix=vit.prefix * factor,
+        positions=vit.positions * factor,
+        blocks=tuple(
+            replace(block, out=grown(block.out), fc2=grown(block.fc2)) for block in vit.blocks
+        ),
+    )
+    pixels = random_images(vit, 4)
+    # Squared, the stream is over half precision's 65504.
+    assert np.square(embed(large, pixels)).max() > 65504
+    path = write(large, converter, Precision.FP16, tmp_path, 1)
+    found = Parity.of(run(path, converter, pixels), forward(large, pixels))
+    assert found.sqnr_db is not None
+    assert found.sqnr_db > 50
 
 
 @pytest.mark.parametrize("converter", converters(), ids=lambda each: str(each.format))
