@@ -52,7 +52,19 @@ def keras_logits(model, scale: float = 1.0) -> np.ndarray:
     return np.log(answers) if np.allclose(answers.sum(axis=1), 1) else answers
 
 
-def test_a_cnn_comes_out_in_every_format_and_precision(tmp_path: Path) -> None:
+def test_a_cnn_comes_out_in_every_format(tmp_path: Path) -> None:
+    model = build("cnn")
+    model.save(tmp_path / "cnn.keras")
+    options = ConvertOptions(precisions=(Precision.FP32,), output=tmp_path)
+    written = convert(tmp_path / "cnn.keras", options)
+    assert {each.metadata.format for each in written} == set(Format)
+    for each in written:
+        assert_computes(each, keras_logits(model))
+        assert each.metadata.source.path.startswith("generic: node 'functional")
+
+
+@pytest.mark.slow
+def test_a_cnn_in_every_format_and_precision_says_what_it_is(tmp_path: Path) -> None:
     model = build("cnn")
     model.save(tmp_path / "cnn.keras")
     options = ConvertOptions(
@@ -82,6 +94,7 @@ def test_a_cnn_comes_out_in_every_format_and_precision(tmp_path: Path) -> None:
     assert (found.classes, found.parameters) == (CLASSES, model.count_params())
 
 
+@pytest.mark.slow
 def test_shifted_windows_compute_what_keras_does(tmp_path: Path) -> None:
     model = build("swin")
     model.save(tmp_path / "model.keras")

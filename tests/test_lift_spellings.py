@@ -158,6 +158,6 @@ def test_random_spellings_lift(spelling: Spelling) -> None:
 
 @pytest.mark.slow
 @given(spellings())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_many_random_spellings_lift(spelling: Spelling) -> None:
     assert_lifts(spelling)

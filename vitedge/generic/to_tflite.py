@@ -115,7 +115,7 @@ def _convert(
     preprocessing = model.preprocessing
     shape = (batch, *preprocessing.size, preprocessing.channels)
     function = tf.compat.v1.wrap_function(logits, [tf.TensorSpec(shape, tf.float32, name=PIXELS)])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
     if optimize:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if half:

@@ -184,10 +184,23 @@ def _libraries(config: KerasConfig, *, keras_2_only: bool) -> list[Any]:
             f"lifting needs Keras on TensorFlow, but it runs on {keras.backend.backend()}",
             "Set the environment variable KERAS_BACKEND=tensorflow",
         )
+    _tensorflow()
     libraries = [] if keras_2_only else [keras]
     if config.version.startswith("2") and importlib.util.find_spec("tf_keras"):
         libraries.append(importlib.import_module("tf_keras"))
     return libraries
+
+
+def _tensorflow() -> Any:
+    """TensorFlow, after what it has to say about drivers that are not here, which it says once."""
+    try:
+        with quiet():
+            import tensorflow as tf
+
+            tf.config.list_physical_devices("GPU")
+    except ImportError as error:
+        raise missing_package("tensorflow", "convert") from error
+    return tf
 
 
 def _loaded(model: Any, image_size: tuple[int, int] | None) -> LoadedModel:
@@ -265,10 +278,7 @@ def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -
         ModelError: The folder is damaged, or its serving signature takes no image.
         UnavailableError: TensorFlow is missing.
     """
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise missing_package("tensorflow", "convert") from error
+    tf = _tensorflow()
     try:
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures[_SERVED]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UsageError
 
 _PUBLIC_PACKAGES = frozenset(["keras", "tf_keras", "keras_hub", "keras_cv", "keras_nlp", "vitedge"])
@@ -75,7 +76,8 @@ def _is_custom(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_keras_layer(name: str) -> bool:
-    import keras
+    with quiet():
+        import keras
 
     return hasattr(keras.layers, name) or name in ("Functional", "Model", "Sequential")
 
