@@ -69,7 +69,7 @@ FITS: Mapping[str, Fit] = MappingProxyType(
         "onnx-openvino": Fit((*_ANY, *_STATIC)),
         "onnx-coreml": Fit(_FLOATS, Limits.NONE, _FOR_HALF),
         "onnx-xnnpack": Fit((Precision.FP32, Precision.FP16)),
-        "openvino-cpu": Fit(_ANY),
+        "openvino-cpu": Fit((*_ANY, Precision.INT4)),
         "openvino-gpu": Fit(_ANY, Limits.NONE, _FOR_HALF),
         "openvino-npu": Fit(_ANY, Limits.NONE, _FOR_HALF),
     }

@@ -22,6 +22,9 @@ from vitedge.progress import Progress, silent
 from vitedge.runtimes import Readiness, runtime_for
 from vitedge.spec import Format, Precision, Target
 
+# Devices that compute in float as they do in integers.
+_FLOAT_DEVICES = ("cpu", "gpu", "cuda", "webgpu")
+
 
 @dataclass(frozen=True)
 class PickRequest:
@@ -104,7 +107,7 @@ def pick(
         request.model,
         ConvertOptions(
             formats=formats,
-            precisions=_precisions_of(formats),
+            precisions=_plausible(targets),
             output=request.output,
             force=request.force,
             importing=request.importing,
@@ -137,9 +140,19 @@ def _ready_targets() -> tuple[Target, ...]:
     return tuple(ready)
 
 
-def _precisions_of(formats: tuple[Format, ...]) -> tuple[Precision, ...]:
+def _plausible(targets: tuple[Target, ...]) -> tuple[Precision, ...]:
+    """What the targets' formats have, but all-integer forms where every target has float units.
+
+    Those are made for NPUs: on a CPU they are several times slower than float.
+    """
+    formats = {runtime_for(target).format for target in targets}
     offered = [each.precisions for each in converters() if each.format in formats]
-    return tuple(each for each in Precision if any(each in found for found in offered))
+    is_float = all(target.device in _FLOAT_DEVICES for target in targets)
+    return tuple(
+        each
+        for each in Precision
+        if any(each in found for found in offered) and not (each.all_integer and is_float)
+    )
 
 
 def _open_calibration(path: Path | None, evaluation: ImageSet) -> ImageSet | None:
