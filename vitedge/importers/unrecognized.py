@@ -26,6 +26,7 @@ _FOLDERS = (
     "a config.json with weights (Hugging Face), a task.json (KerasHub) or a saved_model.pb "
     "(TensorFlow)"
 )
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _NAMES_SHOWN = 3
 
 
@@ -52,11 +53,10 @@ def why_unrecognized(source: Path) -> str:
 
 def _why_folder(folder: Path) -> str:
     kind = peek_json(folder / "config.json").get("model_type")
+    if kind is not None and not any((folder / name).is_file() for name in _WEIGHTS):
+        return f"beside its config.json lies none of {', '.join(_WEIGHTS)}"
     if kind is not None:
-        return (
-            f"its config.json is of a '{kind}', and either that is none of Hugging Face's models "
-            "that vitedge knows by name or its weights are missing; export it to .onnx otherwise"
-        )
+        return f"its config.json is of a '{kind}', not known by name: export it to .onnx"
     return f"a folder needs {_FOLDERS} in it"
 
 
