@@ -30,6 +30,7 @@ from vitedge.quantize.simulate import with_integer_weights
 from vitedge.quantize.smoothing import balance_values, smooth
 from vitedge.quantize.trace import FEW_TOKENS, is_always_narrow
 from vitedge.quantize.weights import searched_scale
+from vitedge.rewrite.learnt_grid import GROUP, group_size, learnt_bits, learnt_integers
 from vitedge.spec import Precision
 from vitedge.vit import Array, Linear, ViT
 
@@ -41,9 +42,6 @@ _WIDE_PIXELS = Range.symmetric(32767 / 128, 16)
 
 # What 16-bit inputs cover beyond what calibration saw; one bit of sixteen is cheap.
 _HEADROOM = 2.0
-
-# Weights that share a scale at 4 bits. XNNPACK takes multiples of 32.
-_GROUP = 32
 
 # Predicted from calibration; a third of DeiT-tiny's inputs lie below. Finer quantization of those
 # gains 3 dB of logits for 4 % of time, of the others hardly anything.
@@ -117,9 +115,11 @@ def quantize(
         activations = Activations.STATIC
     if precision is Precision.INT4:
         activations = Activations.PER_TOKEN
-    exact, statistics = centre_keys_and_values(vit, statistics)
-    exact, statistics = balance_values(exact, statistics)
-    exact, statistics, exponents = smooth(exact, statistics, activations)
+    exact, exponents = vit, dict[str, float]()
+    if learnt_bits(vit) != _bits(precision):
+        exact, statistics = centre_keys_and_values(exact, statistics)
+        exact, statistics = balance_values(exact, statistics)
+        exact, statistics, exponents = smooth(exact, statistics, activations)
     plan = _plan(precision, statistics, activations, frozenset(keep_float))
     plan = replace(plan, costly_below_db=costly_below_db)
     rounded = _Rounding(exact, statistics, plan).result(_description(plan, exponents))
@@ -245,11 +245,16 @@ class _Rounding:
                 last = watched
 
     def _integers(self, layer: Linear) -> IntegerWeight:
+        bits = _bits(self._plan.precision)
+        learnt = learnt_integers(layer.weight, bits)
+        if learnt is not None:
+            values, learnt_scale = learnt
+            return IntegerWeight(values, learnt_scale if bits == 4 else learnt_scale[0], bits=bits)
         if self._plan.precision is not Precision.INT4:
             scale = searched_scale(layer.weight, 127)
             return IntegerWeight(round_with_feedback(layer.weight, self._factor, scale), scale)
         limit, inputs = 7, len(layer.weight)
-        size = _GROUP if inputs % _GROUP == 0 else inputs
+        size = group_size(inputs, 4)
         importance = importance_of_inputs(self._factor)
         scale = np.stack(
             [
@@ -304,6 +309,10 @@ class _Rounding:
         return covered, floor
 
 
+def _bits(precision: Precision) -> int:
+    return 4 if precision is Precision.INT4 else 8
+
+
 def _factor(watched: InputStatistics) -> tuple[npt.NDArray[np.intp], Array]:
     return feedback_factor(output_hessian(watched))
 
@@ -325,7 +334,7 @@ def _description(plan: _Plan, exponents: Mapping[str, float]) -> dict[str, str]:
     match plan.precision:
         case Precision.INT4:
             words["weights"] = (
-                f"int4 in groups of {_GROUP} inputs, scale by squared error, rounded with error "
+                f"int4 in groups of {GROUP} inputs, scale by squared error, rounded with error "
                 "feedback"
             )
             words["activations"] = "as the runtime takes them: int8 in blocks, or float"

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from vitedge.errors import UsageError
 from vitedge.plugins import discover
+from vitedge.rewrite.learnt_grid import learnt_bits
 from vitedge.vit import ViT
 
 
@@ -63,7 +64,7 @@ def rewrites() -> tuple[Rewrite, ...]:
 def apply_rewrites(
     vit: ViT, without: Collection[str] = (), *, extra: Collection[str] = ()
 ) -> tuple[ViT, tuple[str, ...]]:
-    """Applies all default rewrites.
+    """Applies all default rewrites; to weights that learnt on an integer grid, only ``extra``.
 
     Args:
         vit: Left unchanged.
@@ -78,8 +79,12 @@ def apply_rewrites(
     """
     _check_names((*without, *extra))
     applied = []
+    # They learnt behind these rewrites already, and any more would take them off their grid.
+    learnt = learnt_bits(vit) is not None
     for rewrite in rewrites():
-        if rewrite.name in without or not (rewrite.default or rewrite.name in extra):
+        if rewrite.name in without or not (
+            (rewrite.default and not learnt) or rewrite.name in extra
+        ):
             continue
         rewritten = rewrite.apply(vit)
         if rewritten is not vit:

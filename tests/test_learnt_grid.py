@@ -1,0 +1,85 @@
+"""Weights that learnt on an integer grid stay on it, whatever is done for other weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.models import random_images, random_vit
+from vitedge.quantize.calibrate import calibrate
+from vitedge.quantize.layers import map_linears
+from vitedge.quantize.recipe import quantize
+from vitedge.rewrite import apply_rewrites
+from vitedge.rewrite.learnt_grid import group_size, learnt_bits, learnt_integers
+from vitedge.spec import Precision
+from vitedge.vit import Array, Linear, ViT
+
+
+def on_grid(weight: Array, bits: int) -> Array:
+    """The weight rounded to the nearest of its grid."""
+    limit, outputs = 2 ** (bits - 1) - 1, weight.shape[1]
+    parts = weight.reshape(-1, group_size(len(weight), bits), outputs)
+    scale = (np.abs(parts).max(axis=1, keepdims=True) / limit).astype(np.float16)
+    steps = scale.astype(np.float32)
+    rounded: Array = np.clip(np.rint(parts / steps), -limit, limit) * steps
+    return rounded.reshape(weight.shape)
+
+
+def learnt_vit(bits: int) -> ViT:
+    def learn(name: str, layer: Linear) -> Linear:
+        return replace(layer, weight=on_grid(layer.weight, bits))
+
+    return map_linears(random_vit(), learn)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+class TestLearntIntegers:
+    def test_stand_for_the_weight_to_the_last_bit(self, bits):
+        weight = on_grid(
+            np.random.default_rng(0).standard_normal((64, 12)).astype(np.float32), bits
+        )
+        found = learnt_integers(weight, bits)
+        assert found is not None
+        integers, scales = found
+        assert np.abs(integers).max() <= 2 ** (bits - 1) - 1
+        each = np.repeat(scales, group_size(64, bits), axis=0)
+        np.testing.assert_array_equal(integers * each, weight)
+
+    def test_are_not_found_when_one_weight_is_off(self, bits):
+        weight = on_grid(
+            np.random.default_rng(0).standard_normal((64, 12)).astype(np.float32), bits
+        )
+        weight[3, 5] *= 1.25
+        assert learnt_integers(weight, bits) is None
+
+    def test_survive_rewrites_and_quantization(self, bits):
+        vit = learnt_vit(bits)
+        assert learnt_bits(vit) == bits
+        rewritten, applied = apply_rewrites(vit)
+        assert not applied
+        precision = Precision.INT4 if bits == 4 else Precision.INT8
+        made = quantize(rewritten, precision, calibrate(rewritten, random_images(vit, 8)))
+        for name, layer in vit.named_linears():
+            if name.startswith("blocks.") and name in made.recipe.weights:
+                np.testing.assert_array_equal(
+                    made.recipe.weights[name].dequantized(), layer.weight, err_msg=name
+                )
+        assert sum(name.startswith("blocks.") for name in made.recipe.weights)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
+def test_weights_that_half_precision_cannot_scale_are_on_no_grid(value):
+    assert learnt_integers(np.full((4, 4), value, np.float32), 8) is None
+
+
+def test_other_models_are_on_no_grid():
+    assert learnt_bits(random_vit()) is None
+
+
+def test_a_half_precision_checkpoint_is_on_no_grid():
+    def halve(name: str, layer: Linear) -> Linear:
+        return replace(layer, weight=layer.weight.astype(np.float16).astype(np.float32))
+
+    assert learnt_bits(map_linears(random_vit(), halve)) is None

@@ -1,0 +1,65 @@
+"""Weights that lie on an integer grid already, because they learnt there.
+
+Quantization-aware training leaves weights that are small integers times a half-precision scale.
+Rounding them again would lose nothing, but any change of basis before it would take them off their
+grid. So whoever changes weights asks here first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.vit import Array, ViT
+
+# Weights that share a scale at 4 bits. XNNPACK takes multiples of 32.
+GROUP = 32
+
+# An integer of up to 7 bits times the 11 of half precision leaves at least 6 of float32's 24 empty.
+_EMPTY_BITS = np.uint32(0x3F)
+
+
+def group_size(inputs: int, bits: int) -> int:
+    """How many inputs of a column share a scale: all at 8 bits, groups at 4 where they fit."""
+    return GROUP if bits == 4 and inputs % GROUP == 0 else inputs
+
+
+def learnt_integers(weight: Array, bits: int) -> tuple[npt.NDArray[np.int8], Array] | None:
+    """The integers of a weight and their scales, if it is on a grid to the last bit.
+
+    Args:
+        weight: float32 ``(inputs, outputs)``.
+        bits: 8 or 4.
+
+    Returns:
+        int8 ``(inputs, outputs)`` and float32 ``(groups, outputs)``; None off the grid.
+    """
+    # Nearly all weights that did not learn on a grid are told by this alone.
+    if (np.ascontiguousarray(weight).view(np.uint32) & _EMPTY_BITS).any():
+        return None
+    inputs, outputs = weight.shape
+    parts = weight.reshape(-1, group_size(inputs, bits), outputs)
+    largest = np.abs(parts).max(axis=1)
+    if not largest.max() <= np.finfo(np.float16).max:  # NaN, too
+        return None
+    scales = np.where(largest > 0, np.float32(0), np.float32(1))
+    for integer in range(2 ** (bits - 1) - 1, 0, -1):
+        candidate = (largest / np.float32(integer)).astype(np.float16).astype(np.float32)
+        missing = (scales == 0) & (candidate * np.float32(integer) == largest)
+        if missing.any():
+            steps = np.where(missing, candidate, np.float32(1))[:, None]
+            fits = missing & (np.rint(parts / steps) * steps == parts).all(axis=1)
+            scales = np.where(fits, candidate, scales)
+    if not scales.all():
+        return None
+    integers = np.rint(parts / scales[:, None]).astype(np.int8).reshape(weight.shape)
+    return integers, scales.astype(np.float32)
+
+
+def learnt_bits(vit: ViT) -> int | None:
+    """The bits of the grid that the blocks' weights learnt on; None for all other models."""
+    weights = [layer.weight for name, layer in vit.named_linears() if name.startswith("blocks.")]
+    for bits in (4, 8):
+        if weights and all(learnt_integers(weight, bits) is not None for weight in weights):
+            return bits
+    return None
