@@ -68,18 +68,17 @@ def _results(vit: ViT, name: str, arguments: argparse.Namespace) -> Iterator[tup
     validation = open_images(arguments.photos / "validation").samples[: arguments.n]
     pixels = [vit.preprocessing.batch([sample.image]) for sample in validation]
 
-    def ours(target: Format, precision: Precision) -> Path:
-        path = folder / f"model.{precision}{target.suffix}"
-        if not path.exists():
-            say(f"{name}: {path.name}")
-            convert(
-                source, ConvertOptions((target,), (precision,), folder), calibration=calibration
-            )
-        return path
-
-    reference = _logits(ours(Format.OPENVINO, Precision.FP32), Format.OPENVINO, pixels)
+    say(f"{name}: ours")
+    precisions = (Precision.FP32, *dict.fromkeys(precision for _, precision in OURS))
+    convert(
+        source,
+        ConvertOptions(tuple(Format), precisions, folder, force=True),
+        calibration=calibration,
+        on_refusal=lambda path, why: say(f"{path.name}: {why}"),
+    )
+    reference = _logits(folder / "model.fp32.xml", Format.OPENVINO, pixels)
     for target, precision in OURS:
-        logits = _logits(ours(target, precision), target, pixels)
+        logits = _logits(folder / f"model.{precision}{target.suffix}", target, pixels)
         yield f"ours {precision} {target}", _compared(logits, reference)
     photos = [vit.preprocessing(sample.image) for sample in calibration.samples]
     bench = Workbench(vit, photos, folder, folder / "model.fp32.xml")
