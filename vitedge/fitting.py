@@ -32,6 +32,7 @@ from vitedge.spec import Precision, Target
 from vitedge.staging import publish, refuse_existing, staging
 
 _SECONDS_TO_ANSWER = 300.0
+_LIMITS_HOLD = "only known limits hold"
 
 # The stream is scaled where norms are computed in half precision.
 _FOR_HALF = ("scale-residual",)
@@ -60,7 +61,7 @@ FITS: Mapping[str, Fit] = MappingProxyType(
     {
         "tflite-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
         "tflite-gpu": Fit((*_FLOATS, Precision.INT8), Limits.TFLITE_DELEGATE, _FOR_HALF),
-        "tflite-npu": Fit((*_FLOATS, Precision.INT8_STATIC), Limits.TFLITE_DELEGATE, _FOR_HALF),
+        "tflite-npu": Fit((*_FLOATS, *_STATIC), Limits.TFLITE_DELEGATE, _FOR_HALF),
         "ethos-u": Fit((Precision.INT8_STATIC,), Limits.ALL_INTEGER),
         "onnx-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
         "onnx-cuda": Fit(_FLOATS),
@@ -139,7 +140,8 @@ def convert_for(
     ]
     _check_chips(chips, targets)
     states = {job.target: probe(job.target, _SECONDS_TO_ANSWER) for job in jobs}
-    wanted = {job: _chips(job.target, states[job.target], chips) for job in jobs}
+    compilers = {target: _compiler(target) for target in states if _known_chips(target)}
+    wanted = {job: _chips(job.target, compilers.get(job.target), chips) for job in jobs}
     outputs = [job.path for job in jobs]
     outputs += [job.compiled(chip) for job in jobs for chip in wanted[job]]
     existing = [part for path in outputs for part in files_of(path)]
@@ -155,8 +157,10 @@ def convert_for(
                 made.append(_compile(made[0], job, chip, folder))
             if state.readiness == Readiness.MISSING:
                 words = f"{state.detail}. {state.remedy}".rstrip(". ")
-                warn(f"{job.target} is not here to be asked, so only known limits hold: {words}")
-            elif not wanted[job]:
+                holds = "only what compiling shows holds" if wanted[job] else _LIMITS_HOLD
+                warn(f"{job.target} is not here to be asked, so {holds}: {words}")
+            elif not wanted[job] or compilers[job.target] != state:
+                # Else compiling has shown what a run would; an emulated one takes minutes.
                 _ask_the_device(made[0].path, job.target)
             for each in made:
                 publish(reversed(files_of(each.path)), options.output)
@@ -187,13 +191,17 @@ def precisions_for(target: Target, asked: Sequence[Precision]) -> tuple[Precisio
     return tuple(asked) or fit.precisions[:1]
 
 
-def _chips(target: Target, state: Probed, asked: Sequence[str]) -> tuple[str, ...]:
+def _compiler(target: Target) -> Probed:
+    return probe(target, _SECONDS_TO_ANSWER, compiling=True)
+
+
+def _chips(target: Target, compiler: Probed | None, asked: Sequence[str]) -> tuple[str, ...]:
     """The chips to compile for; where the compiler is not here, none, unless they were named."""
     chips = tuple(chip for chip in _known_chips(target) if chip in asked or not asked)
-    if state.readiness != Readiness.MISSING:
+    if compiler is None or compiler.readiness != Readiness.MISSING:
         return chips
     if asked and chips:
-        raise UnavailableError(f"cannot compile for {chips[0]}: {state.detail}", state.remedy)
+        raise UnavailableError(f"cannot compile for {chips[0]}: {compiler.detail}", compiler.remedy)
     return ()
 
 

@@ -90,8 +90,13 @@ def find_candidates(
     return tuple(found)
 
 
-def probe(target: Target, timeout_seconds: float) -> Probed:
+def probe(target: Target, timeout_seconds: float, *, compiling: bool = False) -> Probed:
     """Asks a process of its own whether a target can run here; a driver that crashes is missing.
+
+    Args:
+        target: The target.
+        timeout_seconds: How long its driver may take to answer.
+        compiling: Ask for its compiler instead; only of a target that has one.
 
     Raises:
         UsageError: No runtime knows the target.
@@ -99,7 +104,7 @@ def probe(target: Target, timeout_seconds: float) -> Probed:
     runtime_for(target)
     with WorkerProcess(timeout_seconds) as worker:
         try:
-            return worker.ask(Probe(str(target)), Probed)
+            return worker.ask(Probe(str(target), compiling), Probed)
         except WorkerError as error:
             return Probed(Readiness.MISSING, error.message, "")
 

@@ -13,9 +13,15 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True)
 class Probe:
-    """Asks whether a target can run here. Answer: ``Probed``."""
+    """Asks whether a target can run here. Answer: ``Probed``.
+
+    Attributes:
+        target: The target in words.
+        compiling: Ask for its compiler instead.
+    """
 
     target: str
+    compiling: bool = False
 
 
 @dataclass(frozen=True)

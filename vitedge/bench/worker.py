@@ -43,7 +43,7 @@ from vitedge.bench.messages import (
 from vitedge.bench.saturation import saturate
 from vitedge.bench.timing import RunBudget, measure, time_ms, warm_up
 from vitedge.errors import PlacementError, UnavailableError, VitedgeError
-from vitedge.runtimes import EstimatedSession, Session, runtime_for
+from vitedge.runtimes import AheadOfTime, EstimatedSession, Session, runtime_for
 from vitedge.runtimes.faults import fault_of, probe_pixels
 from vitedge.spec import Target
 
@@ -72,9 +72,7 @@ class Worker:
         """
         match command:
             case Probe():
-                target = Target.parse(command.target)
-                found = runtime_for(target).availability(target.device)
-                return Probed(found.readiness, found.detail, found.remedy)
+                return _probed(command)
             case Open():
                 return self._open(command)
             case WarmUp():
@@ -140,6 +138,17 @@ class Worker:
         if now - self._last_sign >= _SECONDS_BETWEEN_SIGNS:
             self._last_sign = now
             print(encode(Progress(done)), file=self._answers, flush=True)
+
+
+def _probed(command: Probe) -> Probed:
+    target = Target.parse(command.target)
+    runtime = runtime_for(target)
+    found = (
+        runtime.compiler(target.device)
+        if command.compiling and isinstance(runtime, AheadOfTime)
+        else runtime.availability(target.device)
+    )
+    return Probed(found.readiness, found.detail, found.remedy)
 
 
 def _open_session(command: Open, threads: int) -> Session:

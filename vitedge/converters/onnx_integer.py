@@ -58,7 +58,7 @@ class OnnxIntegerEmitter(OnnxEmitter):
     def linears(self, layers: dict[str, Linear], x: str) -> str:
         """See ``Walk``; one layer at a time."""
         ((name, layer),) = layers.items()
-        x = self._as(x, self.recipe.inputs[name], f"{name}/input")
+        x = self._as(x, self.recipe.range_read(name, self._range_of[x]), f"{name}/input")
         weight = self.recipe.weights[name]
         scale, _ = self._range_of[x].scale_and_zero_point()
         steps = np.float32(scale) * weight.scale

@@ -75,7 +75,7 @@ class TFLiteIntegerEmitter(TFLiteEmitter):
         """See ``Walk``; one layer at a time."""
         ((name, layer),) = layers.items()
         integers = self.recipe.weights[name]
-        x = self._as(x, self.recipe.inputs[name], f"{name}/input")
+        x = self._as(x, self.recipe.range_read(name, self.model.range_of(x)), f"{name}/input")
         made = self._grids[name]
         if made.bits != self.model.range_of(x).bits:
             raise AssertionError(f"{name} reads {self.model.range_of(x)} and makes {made}")

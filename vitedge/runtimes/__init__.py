@@ -99,6 +99,14 @@ class AheadOfTime(Protocol):
         """Names of the chips to compile for; empty for devices that take artefacts as they are."""
         ...
 
+    def compiler(self, device: str) -> Availability:
+        """Whether the compiler is here, as ``Runtime.availability`` says whether the device is.
+
+        The same as that where compiling proves what a run would; another where what is compiled for
+        can run only elsewhere.
+        """
+        ...
+
     def compile(self, path: Path, device: str, form: str, output: Path) -> None:
         """Compiles an artefact for one chip; the output keeps the artefact's metadata.
 

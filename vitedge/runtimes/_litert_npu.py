@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import re
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
+from dataclasses import replace
 
 from vitedge.runtimes import Availability, Readiness
+from vitedge.runtimes._litert_aot import compiler_availability
+from vitedge.runtimes._litert_vendors import package_folder, sdk_fault
 
-_OTHER_VENDORS = ("qualcomm", "mediatek", "google_tensor", "samsung")
+_OTHER_VENDORS = ("mediatek", "google_tensor", "samsung")
 _OPENVINO_LIBRARY = re.compile(r"libopenvino\.so\.(\d\d)(\d)(\d)")
 
 
@@ -24,8 +24,12 @@ def npu_availability(found: str) -> Availability:
     Args:
         found: The LiteRT package and its version, for the words.
     """
-    found = "; ".join(words for words in (found, _compiling_words()) if words)
-    vendors = _package_folder("ai_edge_litert") / "vendors"
+    state = _on_intel(found)
+    return replace(state, detail=f"{state.detail}; {_compiling_words()}")
+
+
+def _on_intel(found: str) -> Availability:
+    vendors = package_folder("ai_edge_litert") / "vendors"
     plugin = vendors / "intel_openvino" / "compiler" / "libLiteRtCompilerPlugin_IntelOpenvino.so"
     if not plugin.is_file():
         detail = f"{found} has no NPU dispatcher for this system"
@@ -44,42 +48,17 @@ def npu_availability(found: str) -> Availability:
     return Availability(Readiness.EMULATED, words)
 
 
-def sdk_fault(vendor: str) -> str:
-    """What is wrong with a vendor's package for compiling ahead of time; empty when nothing is.
-
-    Those packages are installed "successfully" and empty when their own download fails.
-
-    Args:
-        vendor: ``qualcomm``, ``mediatek``, ``google_tensor`` or ``samsung``.
-    """
-    package = f"ai-edge-litert-sdk-{vendor.replace('_', '-')}"
-    try:
-        release = version(package)
-    except PackageNotFoundError:
-        return f"{package} is not installed"
-    if (_package_folder(package.replace("-", "_")) / "data").is_dir():
-        return ""
-    return (
-        f"{package} {release} is installed but empty: its own download failed; "
-        f"run with a connection: pip install --force-reinstall --no-cache-dir {package}"
-    )
-
-
 def _compiling_words() -> str:
-    """Which other vendors' compilers could be used ahead of time, and what each lacks."""
-    faults = {vendor: sdk_fault(vendor) for vendor in _OTHER_VENDORS}
-    ready = [vendor for vendor, fault in faults.items() if not fault]
-    broken = [fault for fault in faults.values() if "empty" in fault]
-    words = [f"compiles ahead of time for {', '.join(ready)}"] if ready else []
-    return "; ".join([*words, *broken])
+    """What can be compiled ahead of time, and which vendor's package is not what it seems."""
+    compiling = compiler_availability("it")
+    words = [compiling.detail]
+    if compiling.remedy:
+        words[0] += f" ({compiling.remedy[0].lower()}{compiling.remedy[1:]})"
+    faults = (sdk_fault(vendor) for vendor in _OTHER_VENDORS)
+    return "; ".join([*words, *(fault for fault in faults if "empty" in fault)])
 
 
 def _openvino_remedy(error: str) -> str:
     wanted = _OPENVINO_LIBRARY.search(error)
     release = "==20{}.{}.{}".format(*wanted.groups()) if wanted else ""
     return f"In an environment of its own run: pip install ai-edge-litert openvino{release}"
-
-
-def _package_folder(name: str) -> Path:
-    spec = find_spec(name)
-    return Path(spec.origin).parent if spec is not None and spec.origin else Path()

@@ -60,6 +60,10 @@ class EthosU:
         """See ``AheadOfTime``."""
         return _CHIPS
 
+    def compiler(self, device: str) -> Availability:
+        """See ``AheadOfTime``."""
+        return self.availability(device)
+
     def compile(self, path: Path, device: str, form: str, output: Path) -> None:
         """See ``AheadOfTime``."""
         self._demand(device)

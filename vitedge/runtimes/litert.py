@@ -19,6 +19,7 @@ from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UnavailableError, first_line
 from vitedge.runtimes import Availability, Placement, Readiness, no_features
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
+from vitedge.runtimes._litert_aot import CHIPS, compile_for_qualcomm, compiler_availability
 from vitedge.runtimes._litert_compiled import CompiledSession, gpu_options, npu_options
 from vitedge.runtimes._litert_npu import npu_availability
 from vitedge.runtimes._vulkan import vulkan_availability
@@ -75,6 +76,24 @@ class LiteRT:
             return CompiledSession(path, device, gpu_options(path))
         is_emulated = state.readiness is Readiness.EMULATED
         return CompiledSession(path, device, npu_options(emulated=is_emulated))
+
+    def compiled_forms(self, device: str) -> tuple[str, ...]:
+        """See ``AheadOfTime``: Qualcomm's chips."""
+        return CHIPS if device == "npu" else ()
+
+    def compiler(self, device: str) -> Availability:
+        """See ``AheadOfTime``."""
+        package = _installed_package()
+        if package != "ai-edge-litert" or _release(package) < _ACCELERATORS_SINCE:
+            return self.availability("npu")
+        return compiler_availability(f"{package} {version(package)}")
+
+    def compile(self, path: Path, device: str, form: str, output: Path) -> None:
+        """See ``AheadOfTime``."""
+        state = self.compiler(device)
+        if state.readiness is Readiness.MISSING:
+            raise UnavailableError(state.detail, state.remedy)
+        compile_for_qualcomm(path, form, output)
 
 
 def _installed_package() -> str | None:

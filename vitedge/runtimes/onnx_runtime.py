@@ -64,6 +64,10 @@ class OnnxRuntime:
         """See ``AheadOfTime``."""
         return tuple(SOC_MODELS) if device == "qnn" else ()
 
+    def compiler(self, device: str) -> Availability:
+        """See ``AheadOfTime``."""
+        return self.availability(device)
+
     def compile(self, path: Path, device: str, form: str, output: Path) -> None:
         """See ``AheadOfTime``."""
         onnxruntime = self._demand(device)
