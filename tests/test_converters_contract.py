@@ -312,3 +312,13 @@ def test_every_format_has_a_converter() -> None:
                 assert converter_for(each, precision).format is each
             except ConversionError as error:
                 assert f"{each} has no {precision}: " in str(error)
+
+
+def test_16_bit_tensors_keep_their_grid_where_a_linear_layer_reads_them(tmp_path: Path) -> None:
+    import onnx
+
+    converter = converter_for(Format.ONNX, Precision.W8A16)
+    graph = onnx.load(str(write(random_vit(), converter, Precision.W8A16, tmp_path, 1))).graph
+    # Pixels have 8 bits and need a wider grid; Qualcomm's compiler gets any other change wrong.
+    changed = [node.name for node in graph.node if node.name.endswith("/input/quantize")]
+    assert changed == ["patch/input/quantize"]

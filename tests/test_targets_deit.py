@@ -26,6 +26,9 @@ GPU_PHOTOS, HTP_PHOTOS, CALIBRATION_PHOTOS = 4, 1, 16
 # The GPU adds nothing to what the precision costs on a CPU: 108, 59 and 30 dB on 500 photos.
 LEAST_SQNR_DB = {Precision.FP32: 80.0, Precision.FP16: 40.0, Precision.INT8: 15.0}
 
+# 59 and 30 dB on the CPU. A bias that the HTP's compiler gets wrong by 6 % makes 17 of the latter.
+LEAST_SQNR_DB_ON_THE_HTP = {Precision.FP16: 30.0, Precision.W8A16: 23.0}
+
 
 def deit_artifacts(
     shared_data: Path, folder: Path, target: Format, *precisions: Precision
@@ -70,24 +73,27 @@ def test_deit_tiny_is_right_about_photos_on_an_emulated_gpu(
         assert row.vs_float.sqnr_db >= LEAST_SQNR_DB[row.precision]
 
 
-def test_deit_tiny_in_half_precision_agrees_on_an_emulated_htp(
+def test_deit_tiny_agrees_on_an_emulated_htp(
     shared_data: Path, htp_emulator: Path, tmp_path: Path
 ) -> None:
-    artifacts = deit_artifacts(shared_data, tmp_path, Format.ONNX, Precision.FP32, Precision.FP16)
+    artifacts = deit_artifacts(
+        shared_data, tmp_path, Format.ONNX, Precision.FP32, *LEAST_SQNR_DB_ON_THE_HTP
+    )
     images = tmp_path / "photos"
     images.mkdir()
     for sample in photos(shared_data, "validation", HTP_PHOTOS).samples:
         (images / Path(sample.name).name).symlink_to(sample.image)
-    row = bench_there(
-        htp_emulator,
-        artifacts[Precision.FP16],
-        "onnx-qnn",
-        *("--data", images, "--reference", artifacts[Precision.FP32]),
-    )
-    assert row["status"] == "OK", row["message"]
-    assert row["emulated"]
-    assert row["placement"]["on_device"] == row["placement"]["total"] > 200
-    assert row["vs_float"]["sqnr_db"] >= 30
+    for precision, least in LEAST_SQNR_DB_ON_THE_HTP.items():
+        row = bench_there(
+            htp_emulator,
+            artifacts[precision],
+            "onnx-qnn",
+            *("--data", images, "--reference", artifacts[Precision.FP32]),
+        )
+        assert row["status"] == "OK", row["message"]
+        assert row["emulated"]
+        assert row["placement"]["on_device"] == row["placement"]["total"] > 200
+        assert row["vs_float"]["sqnr_db"] >= least, precision
 
 
 def test_deit_tiny_in_integers_leaves_nothing_to_the_cpu_beside_an_ethos_u(

@@ -16,9 +16,9 @@ __all__ = ["htp_emulator"]
 
 pytestmark = pytest.mark.slow  # the emulator may first have to be fetched, 100 MB
 
-# The HTP computes floats in half: 50 dB were seen; 24 and 29 of the integers, where the CPU has 24
+# The HTP computes floats in half: 50 dB were seen; 24 and 40 of the integers, where the CPU has 24
 # and 38.
-LEAST_SQNR_DB = {Precision.FP16: 40.0, Precision.INT8_STATIC: 18.0, Precision.W8A16: 22.0}
+LEAST_SQNR_DB = {Precision.FP16: 40.0, Precision.INT8_STATIC: 18.0, Precision.W8A16: 30.0}
 
 COMPILE = """
 import sys
