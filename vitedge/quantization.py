@@ -16,6 +16,7 @@ from vitedge.progress import Progress
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import Statistics, calibrate
 from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.quantize.shared import Shared
 from vitedge.spec import Format, Precision
 from vitedge.synthetic import synthetic_images
 from vitedge.vit import ViT
@@ -48,6 +49,7 @@ class Quantizations:
         if not self.images.samples:
             raise DataError(f"'{self.images.name}' holds no images to calibrate on")
         self._statistics: Statistics | None = None
+        self._shared = Shared()
         self._made: dict[tuple[Precision, Activations, frozenset[str]], Quantized] = {}
 
     def make(
@@ -79,6 +81,7 @@ class Quantizations:
                 activations=activations,
                 keep_float=keep_float,
                 images=self.pixels,
+                shared=self._shared,
             )
         return self._made[key]
 

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from vitedge.errors import ConversionError, UsageError
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
-from vitedge.quantize.centring import centre_keys_and_values
 from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
@@ -26,8 +25,9 @@ from vitedge.quantize.rounding import (
     output_hessian,
     round_with_feedback,
 )
+from vitedge.quantize.shared import Shared
 from vitedge.quantize.simulate import with_integer_weights
-from vitedge.quantize.smoothing import balance_values, smooth
+from vitedge.quantize.smoothing import smooth
 from vitedge.quantize.trace import FEW_TOKENS, is_always_narrow
 from vitedge.quantize.weights import searched_scale
 from vitedge.rewrite.learnt_grid import GROUP, group_size, learnt_bits, learnt_integers
@@ -76,6 +76,7 @@ def quantize(
     keep_float: Collection[str] = (),
     costly_below_db: float | None = COSTLY_DB,
     images: Images | None = None,
+    shared: Shared | None = None,
 ) -> Quantized:
     """Chooses the numbers of an artefact.
 
@@ -95,6 +96,7 @@ def quantize(
             (``Recipe.token_scaled``); where they are static or per token, they are per token. None
             for never; all other ``activations`` have no finer way.
         images: The images that the statistics are of; all-integer precisions look at them again.
+        shared: Of earlier calls with the same ViT and statistics; saves what they did already.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
@@ -115,14 +117,14 @@ def quantize(
         activations = Activations.STATIC
     if precision is Precision.INT4:
         activations = Activations.PER_TOKEN
+    shared = shared or Shared()
     exact, exponents = vit, dict[str, float]()
     if learnt_bits(vit) != _bits(precision):
-        exact, statistics = centre_keys_and_values(exact, statistics)
-        exact, statistics = balance_values(exact, statistics)
+        exact, statistics = shared.centred_and_balanced(exact, statistics)
         exact, statistics, exponents = smooth(exact, statistics, activations)
     plan = _plan(precision, statistics, activations, frozenset(keep_float))
     plan = replace(plan, costly_below_db=costly_below_db)
-    rounded = _Rounding(exact, statistics, plan).result(_description(plan, exponents))
+    rounded = _Rounding(exact, statistics, plan, shared).result(_description(plan, exponents))
     if not precision.all_integer or images is None:
         return rounded
     recipe = rounded.recipe
@@ -190,13 +192,14 @@ def _plan(
 class _Rounding:
     """Integers for every layer, and the biases that make up for them."""
 
-    def __init__(self, vit: ViT, statistics: Statistics, plan: _Plan) -> None:
-        self._vit, self._statistics, self._plan = vit, statistics, plan
+    def __init__(self, vit: ViT, statistics: Statistics, plan: _Plan, shared: Shared) -> None:
+        self._vit, self._statistics, self._plan, self._shared = vit, statistics, plan, shared
         self._token_scaled: dict[str, float] = {}
         self._weights: dict[str, IntegerWeight] = {}
         self._inputs: dict[str, Range] = {}
         self._predicted: dict[str, float] = {}
-        self._factor_of: InputStatistics | None = None
+        self._input: InputStatistics | None = None
+        self._factor: tuple[npt.NDArray[np.intp], Array] | None = None
 
     def result(self, description: Mapping[str, str]) -> Quantized:
         """Rounds layer by layer."""
@@ -221,30 +224,42 @@ class _Rounding:
         if name in self._plan.floats:
             return layer
         watched = self._statistics.inputs[name]
-        if self._factor_of is not watched:
+        if self._input is not watched:
             # q, k and v share an input, so what depends on it alone is computed once.
-            self._factor_of = watched
-            self._factor = next(self._factors)
+            self._input, self._factor = watched, None
             self._range, self._floor = self._choose_input(name, watched)
         if self._range is not None:
             self._inputs[name] = self._range
         if self._floor is not None:
             self._token_scaled[name] = self._floor
-        weight = self._weights[name] = self._integers(layer)
+        weight = self._weights[name] = self._integers(name, layer, watched)
         missing = watched.mean @ (layer.weight - weight.dequantized())
         return replace(layer, bias=(layer.bias + missing).astype(np.float32))
 
     def _distinct_inputs(self) -> Iterator[InputStatistics]:
-        """Of the layers that are rounded, in their order; of neighbours that share one, one."""
-        last = None
-        for name, _ in self._vit.named_linears():
+        """Of the layers yet to be rounded, in their order; of neighbours that share one, one."""
+        last, bits = None, _bits(self._plan.precision)
+        for name, layer in self._vit.named_linears():
             if name not in self._plan.floats:
                 watched = self._statistics.inputs[name]
-                if watched is not last:
+                known = self._shared.integers(name, layer.weight, watched, bits)
+                if watched is not last and known is None:
                     yield watched
-                last = watched
+                    last = watched
 
-    def _integers(self, layer: Linear) -> IntegerWeight:
+    def _integers(self, name: str, layer: Linear, watched: InputStatistics) -> IntegerWeight:
+        bits = _bits(self._plan.precision)
+        known = self._shared.integers(name, layer.weight, watched, bits)
+        if known is None:
+            if self._factor is None:
+                self._factor = next(self._factors)
+            known = self._on_a_grid(layer, self._factor)
+            self._shared.keep(name, layer.weight, watched, known)
+        return known
+
+    def _on_a_grid(
+        self, layer: Linear, factor: tuple[npt.NDArray[np.intp], Array]
+    ) -> IntegerWeight:
         bits = _bits(self._plan.precision)
         learnt = learnt_integers(layer.weight, bits)
         if learnt is not None:
@@ -252,10 +267,10 @@ class _Rounding:
             return IntegerWeight(values, learnt_scale if bits == 4 else learnt_scale[0], bits=bits)
         if self._plan.precision is not Precision.INT4:
             scale = searched_scale(layer.weight, 127)
-            return IntegerWeight(round_with_feedback(layer.weight, self._factor, scale), scale)
+            return IntegerWeight(round_with_feedback(layer.weight, factor, scale), scale)
         limit, inputs = 7, len(layer.weight)
         size = group_size(inputs, 4)
-        importance = importance_of_inputs(self._factor)
+        importance = importance_of_inputs(factor)
         scale = np.stack(
             [
                 searched_scale(layer.weight[rows], limit, importance[rows])
@@ -265,7 +280,7 @@ class _Rounding:
         # Files hold them in half precision.
         scale = scale.astype(np.float16).astype(np.float32)
         each = np.repeat(scale, size, axis=0)
-        integers = round_with_feedback(layer.weight, self._factor, each, limit=limit)
+        integers = round_with_feedback(layer.weight, factor, each, limit=limit)
         return IntegerWeight(integers, scale, bits=4)
 
     def _finer(self, watched: InputStatistics) -> tuple[Range | None, float | None, float] | None:

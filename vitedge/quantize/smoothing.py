@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from vitedge.quantize import Activations
+from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.ranges import input_error
 from vitedge.rewrite.balanced_pairs import balancing
@@ -37,12 +38,15 @@ def balance_values(vit: ViT, statistics: Statistics) -> tuple[ViT, Statistics]:
     errors in place of what the weights suggest.
     """
     inputs = dict(statistics.inputs)
-    blocks = []
-    for index, block in enumerate(vit.blocks):
-        name = f"blocks.{index}.out"
-        changed, inputs[name] = _balanced(block, inputs[name], vit.config.heads)
-        blocks.append(changed)
-    return replace(vit, blocks=tuple(blocks)), replace(statistics, inputs=inputs)
+    names = [f"blocks.{index}.out" for index in range(len(vit.blocks))]
+
+    def balanced(index: int) -> tuple[Block, InputStatistics]:
+        return _balanced(vit.blocks[index], inputs[names[index]], vit.config.heads)
+
+    with all_cores() as cores:
+        blocks, watched = zip(*cores.map(balanced, range(len(names))), strict=True)
+    inputs |= dict(zip(names, watched, strict=True))
+    return replace(vit, blocks=blocks), replace(statistics, inputs=inputs)
 
 
 def _balanced(block: Block, watched: InputStatistics, heads: int) -> tuple[Block, InputStatistics]:
@@ -83,35 +87,40 @@ def smooth(
         scaled = block
         if norms:
             factors, chosen[f"{name}.k"] = _factors(inputs[f"{name}.k"], activations)
-            scaled = _scale_norm1(block, factors)
-            _scale_shared(inputs, name, factors)
+            if factors is not None:
+                scaled = _scale_norm1(scaled, factors)
+                _scale_shared(inputs, name, factors)
             factors, chosen[f"{name}.fc1"] = _factors(inputs[f"{name}.fc1"], activations)
-            scaled = replace(
-                scaled, norm2=_scaled_norm(block.norm2, factors), fc1=_undo(block.fc1, factors)
-            )
-            inputs[f"{name}.fc1"] = inputs[f"{name}.fc1"].scaled(factors)
+            if factors is not None:
+                scaled = _scale_norm2(scaled, factors)
+                inputs[f"{name}.fc1"] = inputs[f"{name}.fc1"].scaled(factors)
         factors, chosen[f"{name}.out"] = _factors(inputs[f"{name}.out"], activations)
-        value = Linear(scaled.v.weight * factors, scaled.v.bias * factors)
-        scaled = replace(scaled, v=value, out=_undo(block.out, factors))
-        inputs[f"{name}.out"] = inputs[f"{name}.out"].scaled(factors)
+        if factors is not None:
+            scaled = _scale_values(scaled, factors)
+            inputs[f"{name}.out"] = inputs[f"{name}.out"].scaled(factors)
         blocks.append(scaled)
     return replace(vit, blocks=tuple(blocks)), replace(statistics, inputs=inputs), chosen
 
 
-def _factors(watched: InputStatistics, activations: Activations) -> tuple[Array, float]:
-    """What to multiply each channel with, and the exponent that gives it."""
+def _factors(watched: InputStatistics, activations: Activations) -> tuple[Array | None, float]:
+    """What to multiply each channel with, or None for nothing, and the exponent that gives it.
+
+    What is not scaled stays the very same array: a large model's weights and moments are
+    gigabytes, and other recipes share them.
+    """
     largest = np.maximum(watched.high, -watched.low)
     largest = np.maximum(largest, largest.max() * np.float32(_FLOOR))
     if not len(watched.rows) or not largest.all():
-        return np.ones_like(largest), 0.0
+        return None, 0.0
     # Relative to the geometric mean, so that the weight does not grow or shrink as a whole.
     relative = np.log(largest) - np.log(largest).mean()
-    best, best_exponent, least = np.ones_like(largest), 0.0, np.inf
+    best: Array | None = None
+    best_exponent, least = 0.0, np.inf
     for exponent in _EXPONENTS:
         factors: Array = np.exp(-exponent * relative).astype(np.float32)
         cost = input_error(watched.scaled(factors), activations)
         if cost < least * _WORTHWHILE:
-            best, best_exponent, least = factors, exponent, cost
+            best, best_exponent, least = factors if exponent else None, exponent, cost
     return best, best_exponent
 
 
@@ -131,6 +140,15 @@ def _scale_norm1(block: Block, factors: Array) -> Block:
         k=_undo(block.k, factors),
         v=_undo(block.v, factors),
     )
+
+
+def _scale_norm2(block: Block, factors: Array) -> Block:
+    return replace(block, norm2=_scaled_norm(block.norm2, factors), fc1=_undo(block.fc1, factors))
+
+
+def _scale_values(block: Block, factors: Array) -> Block:
+    value = Linear(block.v.weight * factors, block.v.bias * factors)
+    return replace(block, v=value, out=_undo(block.out, factors))
 
 
 def _scaled_norm(norm: Norm, factors: Array) -> Norm:

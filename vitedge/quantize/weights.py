@@ -11,6 +11,9 @@ from vitedge.vit import Array
 # is finer for all others; below a half it has never won.
 _SHARES = np.linspace(0.5, 1.0, 26)
 
+# Numbers that are searched at once: they and what is computed of them stay in a core's cache.
+_CACHED = 1 << 15
+
 
 def searched_scale(
     weight: Array, limit: int, importance: npt.NDArray[np.floating] | None = None
@@ -27,13 +30,38 @@ def searched_scale(
     """
     largest = np.abs(weight).max(axis=0)
     largest = np.where(largest > 0, largest, np.float32(limit)).astype(np.float32)
-    best_scale = (largest / np.float32(limit)).astype(np.float32)
-    best_error = np.full(weight.shape[1], np.inf)
+    columns = max(1, _CACHED // len(weight))
+    parts = [
+        _searched(weight[:, part], largest[part], limit, importance)
+        for part in (slice(start, start + columns) for start in range(0, weight.shape[1], columns))
+    ]
+    return np.concatenate(parts)
+
+
+def _searched(
+    weight: Array,
+    largest: Array,
+    limit: int,
+    importance: npt.NDArray[np.floating] | None,
+) -> Array:
+    """Of a few columns, whose largest magnitudes are given."""
+    # Outputs first, so that a column is contiguous.
+    rows = np.ascontiguousarray(weight.T)
+    best_scale = np.empty_like(largest)
+    best_error = np.full(len(rows), np.inf)
+    steps, rounded = np.empty_like(rows), np.empty_like(rows)
     for share in _SHARES[::-1]:
         scale = (largest * np.float32(share / limit)).astype(np.float32)
-        rounded = np.clip(np.rint(weight / scale), -limit, limit) * scale
-        squared = (rounded - weight) ** 2
-        error = squared.sum(axis=0) if importance is None else importance @ squared
+        np.multiply(rows, 1 / scale[:, None], out=steps)
+        np.rint(steps, out=rounded)
+        np.minimum(rounded, limit, out=rounded)
+        np.maximum(rounded, -limit, out=rounded)
+        rounded -= steps
+        if importance is None:
+            error = np.einsum("oi,oi->o", rounded, rounded)
+        else:
+            error = np.square(rounded, out=rounded) @ importance
+        error = error * np.square(scale)
         better = error < best_error
         best_scale = np.where(better, scale, best_scale)
         best_error = np.where(better, error, best_error)
