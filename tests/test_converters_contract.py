@@ -75,9 +75,8 @@ CASES = [
 ]
 
 # What a model of two blocks, pooled by its mean, has: operator, position of the weight, its type,
-# how many. int8 keeps the head in float (it sees one token), in TFLite the patch projection too (it
-# reads pixels exactly), and stores them in half. q, k and v are one product; attention has two
-# products of its own a block.
+# how many. int8 keeps the head in float (it sees one token), and stores it in half. q, k and v are
+# one product; attention has two products of its own a block.
 EXPECTED_WEIGHTS = {
     (Format.TFLITE, Precision.FP32): [("FULLY_CONNECTED", 1, "float32", 9)],
     (Format.ONNX, Precision.FP32): [("Gemm", 1, "float32", 10)],
@@ -86,8 +85,8 @@ EXPECTED_WEIGHTS = {
     (Format.ONNX, Precision.FP16): [("Cast", 0, "float16", 10)],
     (Format.OPENVINO, Precision.FP16): [("Convert", 0, "float16", 10)],
     (Format.TFLITE, Precision.INT8): [
-        ("FULLY_CONNECTED", 1, "int8", 8),
-        ("DEQUANTIZE", 0, "float16", 2),
+        ("FULLY_CONNECTED", 1, "int8", 9),
+        ("DEQUANTIZE", 0, "float16", 1),
     ],
     (Format.ONNX, Precision.INT8): [
         ("MatMulInteger", 1, "int8", 8),

@@ -89,6 +89,26 @@ def test_a_rewrite_can_be_left_out(model: Path, tmp_path: Path) -> None:
     assert "fold-norm-affine" in written.metadata.rewrites
 
 
+@pytest.mark.parametrize("without", [(), ("centre-residual",)])
+def test_rewrites_of_one_format_are_its_own(
+    model: Path, tmp_path: Path, without: tuple[str, ...]
+) -> None:
+    options = ConvertOptions(
+        formats=(Format.TFLITE, Format.ONNX),
+        precisions=(Precision.FP32, Precision.INT8, Precision.INT8_STATIC),
+        output=tmp_path,
+        without=without,
+    )
+    for each in convert(model, options):
+        metadata = each.metadata
+        expected = (
+            not without
+            and metadata.format is Format.TFLITE
+            and metadata.precision is not Precision.INT8_STATIC
+        )
+        assert ("centre-residual" in metadata.rewrites) == expected
+
+
 def test_nothing_is_overwritten_unasked_and_nothing_is_begun(model: Path, tmp_path: Path) -> None:
     (tmp_path / "model.int8.xml").write_text("precious")
     with pytest.raises(UsageError, match="--force"):

@@ -32,7 +32,7 @@ from vitedge.publication import (
 from vitedge.quantization import FLOAT_PRECISIONS, Quantizations
 from vitedge.quantize import Recipe
 from vitedge.quantize.sensitivity import rank_layers
-from vitedge.rewrite import apply_rewrites
+from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.spec import Format, Precision
 from vitedge.staging import publish, refuse_existing, staging
 from vitedge.tuning import USUAL, Tuned, Variant, fastest, variants
@@ -253,17 +253,22 @@ class _Work:
     def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
         """The ViT under the rewrites that were asked for and some more."""
         if extra not in self._prepared:
-            options, original = self._options, self._original
-            vit, names = apply_rewrites(
-                with_features(original) if options.features else original,
-                options.without,
-                extra=(*options.extra, *extra),
-            )
-            quantizations = Quantizations(
-                vit, original.preprocessing, self._calibration, self._progress
-            )
-            self._prepared[extra] = _Prepared(vit, names, quantizations)
+            self._prepared[extra] = self._prepared_more(extra) if extra else self._prepared_first()
         return self._prepared[extra]
+
+    def _prepared_first(self) -> _Prepared:
+        options, original = self._options, self._original
+        vit = with_features(original) if options.features else original
+        vit, names = apply_rewrites(vit, options.without, extra=options.extra)
+        quantizations = Quantizations(
+            vit, original.preprocessing, self._calibration, self._progress
+        )
+        return _Prepared(vit, names, quantizations)
+
+    def _prepared_more(self, extra: tuple[str, ...]) -> _Prepared:
+        first = self._prepare()
+        vit, names = apply_more(first.vit, extra, self._options.without)
+        return _Prepared(vit, (*first.rewrites, *names), first.quantizations)
 
     def _tuned(
         self, name: str, target: Format, precision: Precision, lifted: Sequence[str]
@@ -284,9 +289,14 @@ class _Work:
         lifted: Sequence[str] = (),
         variant: Variant = USUAL,
     ) -> tuple[Draft, Metadata]:
-        prepared = self._prepare(variant.extra)
-        made = prepared.quantizations.make(target, precision, lifted, variant.activations)
         converter = converter_for(target, precision)
+        extra = variant.extra
+        if extra is None:
+            extra = () if precision.all_integer else converter.rewrites
+        prepared = self._prepare(extra)
+        made = prepared.quantizations.make(
+            target, precision, lifted, variant.activations, prepared.vit
+        )
         draft = converter.convert(
             made.vit, made.recipe, batch=self._options.batch, features=self._features
         )
@@ -306,7 +316,7 @@ class _Work:
 
         def rank() -> list[str]:
             self._progress(f"ranking the layers of {name}", 0, 1)
-            quantizations = self._prepare().quantizations
+            quantizations = self._prepare().quantizations  # no rewrite changes the ranking
             made = quantizations.make(target, precision)
             activations = quantizations.activations(target, precision)
             ranked = rank_layers(made, self._reference.pixels, activations=activations)

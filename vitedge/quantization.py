@@ -50,7 +50,7 @@ class Quantizations:
             raise DataError(f"'{self.images.name}' holds no images to calibrate on")
         self._statistics: Statistics | None = None
         self._shared = Shared()
-        self._made: dict[tuple[Precision, Activations, frozenset[str]], Quantized] = {}
+        self._made: dict[tuple[ViT, Precision, Activations, frozenset[str]], Quantized] = {}
 
     def make(
         self,
@@ -58,6 +58,7 @@ class Quantizations:
         precision: Precision,
         keep_float: Collection[str] = (),
         activations: Activations | None = None,
+        vit: ViT | None = None,
     ) -> Quantized:
         """The recipe of a format in a precision, and the ViT that it is for.
 
@@ -66,16 +67,19 @@ class Quantizations:
             precision: The precision.
             keep_float: Layers that stay out of 8 bits.
             activations: How inputs of integer layers are quantized; None is the format's usual way.
+            vit: Another model whose linear layers have the very same inputs; None is the one that
+                calibration runs.
         """
+        vit = vit or self._vit
         if precision in FLOAT_PRECISIONS:
-            return quantize(self._vit, precision)
+            return quantize(vit, precision)
         activations = activations or self.activations(target, precision)
-        key = (precision, activations, frozenset(keep_float))
+        key = (vit, precision, activations, frozenset(keep_float))
         if key not in self._made:
             if self._statistics is None:
                 self._statistics = calibrate(self._vit, self.pixels())
             self._made[key] = quantize(
-                self._vit,
+                vit,
                 precision,
                 self._statistics,
                 activations=activations,

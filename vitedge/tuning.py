@@ -40,24 +40,26 @@ class Variant:
 
     Attributes:
         name: For people.
-        extra: Rewrites beyond the usual ones.
+        extra: Rewrites beyond the default ones; None is what the converter says. As the
+            converter's, they leave the inputs of linear layers as they are.
         activations: How inputs of integer layers are quantized; None is the format's usual way.
     """
 
     name: str
-    extra: tuple[str, ...] = ()
+    extra: tuple[str, ...] | None = None
     activations: Activations | None = None
 
 
 USUAL = Variant("usual")
-_CENTRED = Variant("RMSNorm on a centred stream", ("centre-residual",))
+_RMS = Variant("RMSNorm on a centred stream", ("centre-residual",))
+_LAYER = Variant("LayerNorm", ())
 
 
 def variants(target: Format, precision: Precision) -> tuple[Variant, ...]:
     """What could be faster somewhere, the usual one first."""
     if precision.all_integer:
         return (USUAL,)  # NPUs take one form
-    found = [USUAL, _CENTRED]
+    found = [USUAL, _LAYER if target is Format.TFLITE else _RMS]
     if precision is Precision.INT8 and target is Format.ONNX:
         found.append(Variant("static inputs", activations=Activations.STATIC))
     if precision is Precision.INT8 and target is Format.OPENVINO:

@@ -57,6 +57,14 @@ class Converter(Protocol):
         """How its runtime quantizes the inputs of int8 layers best."""
         ...
 
+    @property
+    def rewrites(self) -> tuple[str, ...]:
+        """Rewrites beyond the default ones that make its graphs with float operators faster.
+
+        They leave the inputs of all linear layers as they are.
+        """
+        ...
+
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0) -> Draft:
         """Emits the graph: float32 pixels ``(batch, H, W, C)`` to logits ``(batch, classes)``.
 

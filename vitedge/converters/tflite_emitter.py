@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,18 @@ import numpy.typing as npt
 
 from vitedge.converters import side_by_side
 from vitedge.converters.tflite_model import TFLiteModel
-from vitedge.quantize import Recipe
+from vitedge.quantize import IntegerWeight, Recipe
 from vitedge.spec import Activation, NormKind, Precision
 from vitedge.vit import Array, Linear, Norm, ViT
 from vitedge.walk import Walk
 
 # FULLY_CONNECTED reads per-channel int8 weights under float inputs since this version.
 _HYBRID_PER_CHANNEL = 12
-# CONV_2D does since this one.
-_HYBRID_CONVOLUTION = 5
 # DEQUANTIZE reads float16 since this version.
 _DEQUANTIZE_FLOAT16 = 3
+
+# What is put beside each patch for its range; eight, because kernels read so many inputs at once.
+_RANGE_COLUMNS = 8
 
 
 class TFLiteEmitter(Walk[int]):
@@ -40,24 +42,42 @@ class TFLiteEmitter(Walk[int]):
         return self.walk(self.model.input("pixels", shape))
 
     def patches(self, pixels: int) -> int:
-        """A convolution with stride = patch, which reads the image in place."""
+        """A convolution with stride = patch, which reads the image in place; or see below."""
         config, vit = self.config, self.vit
+        if "patch" in self.recipe.weights:
+            return self._integer_patches(pixels)
         (height, width), (rows, columns) = config.patch_size, config.grid
         shape = (config.dim, height, width, config.channels)
-        integers = self.recipe.weights.get("patch")
-        if integers is None:
-            kernel = self._weight(vit.patch.weight.T.reshape(shape), "patch.weight")
-        else:
-            kernel = self.model.weight("patch.weight", integers, shape)
+        kernel = self._weight(vit.patch.weight.T.reshape(shape), "patch.weight")
         patches = self.model.operator(
             "CONV_2D",
             [pixels, kernel, self.constant("patch.bias", vit.patch.bias)],
             (self.batch, rows, columns, config.dim),
             name="patch",
             options={"table": "Conv2DOptions", "padding": 1, "strideH": height, "strideW": width},
-            version=1 if integers is None else _HYBRID_CONVOLUTION,
         )
         return self.reshape(patches, (self.batch, config.patches, config.dim), "patches")
+
+    def _integer_patches(self, pixels: int) -> int:
+        """The projection as a linear layer on pixels that stay exact integers.
+
+        A FULLY_CONNECTED of 8 bits takes the range of each row when it runs. A few numbers at the
+        end of what the recipe has for a range, beside each patch and with weights of zero, make
+        that the range of every row: 0..255 in steps of one.
+        """
+        config, batch = self.config, self.batch
+        height, (rows, columns) = config.patch_size[0], config.grid
+        patches, integers = batch * config.patches, self.recipe.weights["patch"]
+        inputs, outputs = integers.values.shape
+        x = self.reshape(pixels, (batch * rows, height, columns, inputs // height), "patches/cut")
+        x = self.transpose(x, (0, 2, 1, 3), "patches/sorted")
+        x = self.reshape(x, (patches, inputs), "patches/rows")
+        ends = np.full((patches, _RANGE_COLUMNS), self.recipe.inputs["patch"].high, np.float32)
+        x = self.concatenate([x, self.constant("patches/ends", ends)], "patches/ranged")
+        unread = np.zeros((_RANGE_COLUMNS, outputs), np.int8)
+        weight = replace(integers, values=np.concatenate([integers.values, unread]))
+        projected = self._integer_product(x, weight, self.vit.patch.bias, "patch")
+        return self.reshape(projected, (batch, config.patches, outputs), "patches")
 
     def split_heads(
         self, joined: int, names: Sequence[str], block_name: str, tokens: int
@@ -115,20 +135,26 @@ class TFLiteEmitter(Walk[int]):
         bias = np.concatenate([layer.bias for layer in layers.values()])
         integers = side_by_side([self.recipe.weights.get(each) for each in layers])
         if integers is not None:
-            weight = self.model.weight(f"{name}.weight", integers)
-        else:
-            matrix = np.concatenate([layer.weight for layer in layers.values()], axis=1)
-            weight = self._weight(matrix.T, f"{name}.weight")
+            return self._integer_product(x, integers, bias, name)
+        matrix = np.concatenate([layer.weight for layer in layers.values()], axis=1)
+        weight = self._weight(matrix.T, f"{name}.weight")
         return self.model.operator(
             "FULLY_CONNECTED",
             [x, weight, self.constant(f"{name}.bias", bias)],
             (self.model.shape(x)[0], outputs),
             name=name,
-            options={
-                "table": "FullyConnectedOptions",
-                "asymmetricQuantizeInputs": integers is not None,
-            },
-            version=_HYBRID_PER_CHANNEL if integers is not None else 1,
+            options={"table": "FullyConnectedOptions"},
+        )
+
+    def _integer_product(self, x: int, integers: IntegerWeight, bias: Array, name: str) -> int:
+        """A linear layer whose input is quantized row by row when it runs."""
+        return self.model.operator(
+            "FULLY_CONNECTED",
+            [x, self.model.weight(f"{name}.weight", integers), self.constant(f"{name}.bias", bias)],
+            (self.model.shape(x)[0], integers.values.shape[1]),
+            name=name,
+            options={"table": "FullyConnectedOptions", "asymmetricQuantizeInputs": True},
+            version=_HYBRID_PER_CHANNEL,
         )
 
     def norm(self, norm: Norm, x: int, name: str, kind: NormKind) -> int:

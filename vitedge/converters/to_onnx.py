@@ -42,6 +42,7 @@ class OnnxConverter:
     )
     activations: Activations = Activations.PER_TENSOR
     refusals: Mapping[Precision, str] = field(default_factory=dict)
+    rewrites: tuple[str, ...] = ()
 
     def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0) -> OnnxDraft:
         """See ``Converter``."""

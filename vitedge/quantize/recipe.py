@@ -182,11 +182,7 @@ def _plan(
     if precision is Precision.INT4:
         ends = {name for name in inputs if name.startswith(("patch", "head"))}
         return _Plan(precision, activations, floats=kept | ends)
-    floats = kept | few
-    if activations is Activations.PER_TOKEN:
-        # A scale per image is no exact grid of pixels, as a static range is, and costs 36 dB.
-        floats |= {"patch"}
-    return _Plan(precision, activations, floats=floats)
+    return _Plan(precision, activations, floats=kept | few)
 
 
 class _Rounding:
@@ -232,7 +228,7 @@ class _Rounding:
             self._inputs[name] = self._range
         if self._floor is not None:
             self._token_scaled[name] = self._floor
-        weight = self._weights[name] = self._integers(name, layer, watched)
+        weight = self._weights[name] = self._integers(layer, watched)
         missing = watched.mean @ (layer.weight - weight.dequantized())
         return replace(layer, bias=(layer.bias + missing).astype(np.float32))
 
@@ -242,19 +238,19 @@ class _Rounding:
         for name, layer in self._vit.named_linears():
             if name not in self._plan.floats:
                 watched = self._statistics.inputs[name]
-                known = self._shared.integers(name, layer.weight, watched, bits)
+                known = self._shared.integers(layer.weight, watched, bits)
                 if watched is not last and known is None:
                     yield watched
                     last = watched
 
-    def _integers(self, name: str, layer: Linear, watched: InputStatistics) -> IntegerWeight:
+    def _integers(self, layer: Linear, watched: InputStatistics) -> IntegerWeight:
         bits = _bits(self._plan.precision)
-        known = self._shared.integers(name, layer.weight, watched, bits)
+        known = self._shared.integers(layer.weight, watched, bits)
         if known is None:
             if self._factor is None:
                 self._factor = next(self._factors)
             known = self._on_a_grid(layer, self._factor)
-            self._shared.keep(name, layer.weight, watched, known)
+            self._shared.keep(layer.weight, watched, known)
         return known
 
     def _on_a_grid(

@@ -19,33 +19,30 @@ from vitedge.vit import Array, ViT
 class Shared:
     """Keeps, from one call of ``quantize`` to the next, what would come out the same.
 
-    It serves one ViT and its statistics. What nobody else holds any more is forgotten.
+    It serves the statistics of one ViT, for that and for others whose linear layers have the same
+    inputs. Integers are forgotten with the statistics that they were found by.
     """
 
     def __init__(self) -> None:
-        self._centred: tuple[ViT, Statistics, ViT, Statistics] | None = None
+        self._centred: dict[tuple[ViT, Statistics], tuple[ViT, Statistics]] = {}
         self._integers: WeakKeyDictionary[
-            InputStatistics, dict[tuple[str, int], tuple[ref[Array], IntegerWeight]]
+            InputStatistics, list[tuple[ref[Array], IntegerWeight]]
         ] = WeakKeyDictionary()
 
     def centred_and_balanced(self, vit: ViT, statistics: Statistics) -> tuple[ViT, Statistics]:
         """Keys and values around zero, values in their best basis, and statistics of it."""
-        known = self._centred
-        if known is None or known[0] is not vit or known[1] is not statistics:
-            moved = balance_values(*centre_keys_and_values(vit, statistics))
-            known = self._centred = (vit, statistics, *moved)
-        return known[2], known[3]
+        key = vit, statistics
+        if key not in self._centred:
+            self._centred[key] = balance_values(*centre_keys_and_values(vit, statistics))
+        return self._centred[key]
 
-    def integers(
-        self, name: str, weight: Array, watched: InputStatistics, bits: int
-    ) -> IntegerWeight | None:
+    def integers(self, weight: Array, watched: InputStatistics, bits: int) -> IntegerWeight | None:
         """The integers of this very weight by these very statistics, if they were kept."""
-        known = self._integers.get(watched, {}).get((name, bits))
-        return known[1] if known is not None and known[0]() is weight else None
+        for known, integers in self._integers.get(watched, ()):
+            if known() is weight and integers.bits == bits:
+                return integers
+        return None
 
-    def keep(
-        self, name: str, weight: Array, watched: InputStatistics, integers: IntegerWeight
-    ) -> None:
+    def keep(self, weight: Array, watched: InputStatistics, integers: IntegerWeight) -> None:
         """Keeps integers as long as their statistics live."""
-        kept = self._integers.setdefault(watched, {})
-        kept[name, integers.bits] = ref(weight), integers
+        self._integers.setdefault(watched, []).append((ref(weight), integers))

@@ -93,6 +93,30 @@ def apply_rewrites(
     return vit, tuple(applied)
 
 
+def apply_more(
+    vit: ViT, names: Collection[str], without: Collection[str] = ()
+) -> tuple[ViT, tuple[str, ...]]:
+    """Applies rewrites that are not default on top of what ``apply_rewrites`` did.
+
+    Weights that learnt on an integer grid stay as they are.
+
+    Args:
+        vit: Left unchanged; arrays that do not change are shared.
+        names: Of the rewrites.
+        without: Names to leave out all the same.
+
+    Returns:
+        The rewritten ViT, and the names of the rewrites that changed it, in order.
+
+    Raises:
+        UsageError: A name is no rewrite's.
+    """
+    if learnt_bits(vit) is not None:
+        return vit, ()
+    left_out = {each.name for each in rewrites() if each.default} | set(without)
+    return apply_rewrites(vit, left_out, extra=names)
+
+
 def _check_names(names: Iterable[str]) -> None:
     known = [rewrite.name for rewrite in rewrites()]
     for name in names:

@@ -8,7 +8,7 @@ vectors of mean zero, their sum has mean zero and there is nothing to subtract::
 Subtracting from each row of a weight its mean over the outputs does that, and the logits do not
 change, since LayerNorm ignores the mean (SliceGPT, arXiv:2401.15024, section 3.1).
 It saves a reduction and a subtraction; whether that is faster depends on the runtime, so it is
-applied only when asked for.
+applied only when asked for, or where a converter says so. No linear layer's input changes.
 """
 
 from __future__ import annotations
