@@ -134,6 +134,7 @@ def convert(
             job, calibration=calibration, progress=progress, on_refusal=on_refusal
         )
     work = _Work(source, imported, options, calibration, progress)
+    del imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
         progress(f"writing {path.name}", number, len(jobs))
@@ -226,14 +227,15 @@ class _Work:
         progress: Progress,
     ) -> None:
         self._options, self._progress = options, progress
-        self._original = imported.vit
+        self._preprocessing, self._labels = imported.vit.preprocessing, imported.vit.labels
+        self._parameters = imported.vit.parameters
         self._features = feature_size(imported.vit) if options.features else 0
         self._calibration = calibration
-        self._prepared: dict[tuple[str, ...], _Prepared] = {}
+        self._prepared: dict[tuple[str, ...], _Prepared] = {(): self._prepared_first(imported.vit)}
         self._source = Source(source.name, sha256_of(source), imported.path)
         samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
-        pixels = self._original.preprocessing.batch([sample.image for sample in samples])
-        self._reference = Reference(pixels, forward(self._original, pixels))
+        pixels = self._preprocessing.batch([sample.image for sample in samples])
+        self._reference = Reference(pixels, forward(imported.vit, pixels))
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -253,16 +255,14 @@ class _Work:
     def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
         """The ViT under the rewrites that were asked for and some more."""
         if extra not in self._prepared:
-            self._prepared[extra] = self._prepared_more(extra) if extra else self._prepared_first()
+            self._prepared[extra] = self._prepared_more(extra)
         return self._prepared[extra]
 
-    def _prepared_first(self) -> _Prepared:
-        options, original = self._options, self._original
-        vit = with_features(original) if options.features else original
+    def _prepared_first(self, vit: ViT) -> _Prepared:
+        options = self._options
+        vit = with_features(vit) if options.features else vit
         vit, names = apply_rewrites(vit, options.without, extra=options.extra)
-        quantizations = Quantizations(
-            vit, original.preprocessing, self._calibration, self._progress
-        )
+        quantizations = Quantizations(vit, self._preprocessing, self._calibration, self._progress)
         return _Prepared(vit, names, quantizations)
 
     def _prepared_more(self, extra: tuple[str, ...]) -> _Prepared:
@@ -306,7 +306,7 @@ class _Work:
         self, budget: Budget, name: str, target: Format, precision: Precision
     ) -> tuple[str, ...]:
         """The layers that have to stay out of 8 bits, as measured."""
-        measured = TopClasses(budget, self._original.preprocessing, target)
+        measured = TopClasses(budget, self._preprocessing, target)
         self._progress(f"measuring {name}", 0, 1)
         floats = measured.of(*self._draft(target, Precision.FP32))
 
@@ -330,13 +330,13 @@ class _Work:
         return Metadata(
             format=target,
             precision=precision,
-            labels=self._original.labels,
-            preprocessing=self._original.preprocessing,
+            labels=self._labels,
+            preprocessing=self._preprocessing,
             source=self._source,
             rewrites=prepared.rewrites,
             quantization=dict(recipe.description),
             calibration=prepared.quantizations.calibration if recipe.weights else None,
             versions=versions_of([_ENGINES[target]]),
-            parameters=self._original.parameters,
+            parameters=self._parameters,
             macs=prepared.vit.macs,
         )
