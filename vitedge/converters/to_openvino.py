@@ -282,10 +282,10 @@ class _Emitter(Walk[Any]):
         return self._ops.reduce_mean(tokens, self._integers((1,)), False, name=name)
 
     def tokens_from(self, tokens: Any, first: int, count: int, name: str) -> Any:
-        """See ``Walk``."""
-        begin, end = self._integers((first,)), self._integers((first + count,))
-        one = self._integers((1,))
-        return self._ops.slice(tokens, begin, end, one, one, name=name)
+        """See ``Walk``; a Gather, since Slice takes 50 microseconds for a single token."""
+        wanted = self._integers(tuple(range(first, first + count)))
+        axis = self.constant(f"{name}/axis", np.asarray(1, np.int64))
+        return self._ops.gather(tokens, wanted, axis, name=name)
 
     # --- constants
 
