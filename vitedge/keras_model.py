@@ -241,6 +241,10 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
             pixels: Raw pixels ``(N, H, W, C)``.
             thin: In training, what each block's branches pass before they are added.
         """
+        return self.features_after(self.tokens(pixels, 0), 0, thin)
+
+    def tokens(self, pixels: Any, blocks: int) -> Any:
+        """What the first ``blocks`` blocks make of raw pixels, ``(N, tokens, dim)``."""
         config = self.config
         x = ops.cast(pixels, self.compute_dtype)
         if not config.raw_pixels:
@@ -250,8 +254,15 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         x = self.embedding(x)
         if "input_norm" in self.eps:
             x = self.input_norm(x)
-        for index, block in enumerate(self.blocks):
-            x = block(x, thin=thin[index] if thin else None)
+        for block in self.blocks[:blocks]:
+            x = block(x)
+        return x
+
+    def features_after(self, tokens: Any, blocks: int, thin: Sequence[Thinning] = ()) -> Any:
+        """The same as ``features``, of what ``tokens`` returned for as many blocks."""
+        config, x = self.config, tokens
+        for index in range(blocks, config.depth):
+            x = self.blocks[index](x, thin=thin[index] if thin else None)
         if "norm" in self.eps:
             x = self.final_norm(x)
         pooled = self._pool(x)

@@ -120,6 +120,7 @@ def train_model(
         resume=request.resume,
         on_step=on_step,
         on_epoch=after_epoch,
+        progress=progress,
     )
     write_keras(trained.vit, request.output)
     return trained

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vitedge.chatter import quiet
 from vitedge.errors import UsageError, missing_package
+from vitedge.progress import Progress, silent
 from vitedge.train.pipeline import Loader
 from vitedge.train.record import Record, run_digest
 from vitedge.train.run import Run, Trained
@@ -29,6 +30,7 @@ def train(
     resume: bool = False,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
+    progress: Progress = silent,
 ) -> Trained:
     """Trains a model, starting from the weights it has.
 
@@ -41,10 +43,12 @@ def train(
         held_out: Labelled images to measure the accuracy on after each epoch.
         teacher: A model of the same classes and image size to learn from.
         folder: Where the run is recorded after each epoch: its state, ``log.csv``, and
-            TensorBoard's events. None records nothing.
+            TensorBoard's events. None records nothing. What frozen layers compute is kept there,
+            too, until the run ends.
         resume: Continue the run recorded in ``folder``.
         on_step: Called after each step.
         on_epoch: Called after each epoch; not for those before a resumption.
+        progress: Told how far the work before the first epoch is.
 
     Raises:
         UnavailableError: TensorFlow or Keras is not installed.
@@ -65,7 +69,7 @@ def train(
     if folder is not None:
         record = Record(folder, run_digest(vit, teacher, recipe, loader.labels))
     try:
-        run = Run(vit, loader, held_out_loader, recipe, teacher)
+        run = Run(vit, loader, held_out_loader, recipe, teacher, folder, progress)
         return run.finish(record, resume=resume, on_step=on_step, on_epoch=on_epoch)
     except tf.errors.OpError as error:
         for each in (loader, held_out_loader):

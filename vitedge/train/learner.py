@@ -32,24 +32,46 @@ class Learner:
         recipe: How it learns.
         loss: What it minimises.
         steps_per_epoch: Steps that make an epoch, for the schedule of the learning rate.
+        after_frozen: Its inputs are what ``frozen`` made of pixels, not pixels.
     """
 
-    def __init__(self, model: Any, recipe: Recipe, loss: Loss, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        recipe: Recipe,
+        loss: Loss,
+        steps_per_epoch: int,
+        *,
+        after_frozen: bool = False,
+    ) -> None:
         import tensorflow as tf
 
         self._model, self._recipe, self._loss = model, recipe, loss
+        self._after_frozen = after_frozen
+        depth, trainable = len(model.blocks), recipe.trainable_blocks
+        self._frozen_blocks = 0 if trainable is None else depth - trainable
         self._optimizer = LayerwiseAdamW(groups(model, recipe), recipe, steps_per_epoch)
         variables = self._optimizer.variables
         self._averages = [tf.Variable(one.value) for one in variables] if recipe.average else []
         self._steps = tf.Variable(0, dtype=tf.int64)
         self.step = tf.function(self._step, autograph=False)
         self._logits = tf.function(self._forward, autograph=False)
+        self.frozen = tf.function(self._frozen, autograph=False)
+
+    def _frozen(self, pixels: Any) -> Any:
+        """What the layers that do not learn make of pixels: tokens, or features for the head."""
+        if self._recipe.trainable_blocks == 0:
+            return self._model.features(pixels)
+        return self._model.tokens(pixels, self._frozen_blocks)
 
     def _forward(self, inputs: Any, thin: Sequence[Any] = ()) -> Any:
-        """Logits of pixels ``(N, H, W, C)``, or of features where only the head learns."""
+        """Logits of pixels ``(N, H, W, C)``, or of what ``frozen`` made of them."""
+        model = self._model
+        if not self._after_frozen:
+            return model.classify(model.features(inputs, thin))
         if self._recipe.trainable_blocks == 0:
-            return self._model.classify(inputs)
-        return self._model.classify(self._model.features(inputs, thin))
+            return model.classify(inputs)
+        return model.classify(model.features_after(inputs, self._frozen_blocks, thin))
 
     def _step(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         """Learns from one batch; its mean loss and its share of right answers."""
@@ -92,13 +114,6 @@ class Learner:
         momentum = tf.minimum(self._recipe.average, done / (done + 1))
         for average, variable in zip(self._averages, variables, strict=True):
             average.assign(momentum * average + (1 - momentum) * variable)
-
-    def featurized(self, batches: Any) -> list[tuple[Any, Any]]:
-        """A dataset of pixels and targets, with the features that the head reads as inputs."""
-        import tensorflow as tf
-
-        features = tf.function(self._model.features, autograph=False)
-        return [(features(pixels).numpy(), targets.numpy()) for pixels, targets in batches]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

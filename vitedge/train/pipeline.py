@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vitedge.train.recipe import Augmentation, Recipe
 
 
-_EVALUATION_BATCH = 128
+EVALUATION_BATCH = 128
 
 
 class Loader:
@@ -121,31 +121,13 @@ def training_batches(loader: Loader, classes: int, recipe: Recipe, first_epoch: 
         targets = tf.one_hot(tf.gather(labels, indices), classes)
         return mix(pixels, targets, recipe.augmentation, seed)
 
-    batches = _shuffled_indices(len(loader), recipe, first_epoch)
+    batches = shuffled_indices(len(loader), recipe, first_epoch)
     return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
         tf.data.AUTOTUNE
     )
 
 
-def feature_batches(
-    features: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    classes: int,
-    recipe: Recipe,
-    first_epoch: int = 0,
-) -> Any:
-    """Like ``training_batches``, of features ``(N, width)`` that were computed before."""
-    import tensorflow as tf
-
-    inputs, targets = tf.constant(features), tf.one_hot(labels, classes)
-
-    def load(step: Any, indices: Any) -> Any:
-        return tf.gather(inputs, indices), tf.gather(targets, indices)
-
-    return _shuffled_indices(len(features), recipe, first_epoch).map(load)
-
-
-def _shuffled_indices(count: int, recipe: Recipe, first_epoch: int) -> Any:
+def shuffled_indices(count: int, recipe: Recipe, first_epoch: int) -> Any:
     """A dataset of ``(step, indices (B,))``; the step counts on from epoch to epoch."""
     import tensorflow as tf
 
@@ -172,5 +154,5 @@ def evaluation_batches(loader: Loader, classes: int) -> Any:
         pixels = tf.ensure_shape(pixels, (None, *loader.image_shape))
         return pixels, tf.gather(targets, indices)
 
-    batches = tf.data.Dataset.range(len(loader)).batch(_EVALUATION_BATCH)
+    batches = tf.data.Dataset.range(len(loader)).batch(EVALUATION_BATCH)
     return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)

@@ -45,6 +45,12 @@ class Augmentation:
         _within("mixup", self.mixup, 0, 100)
         _within("cutmix", self.cutmix, 0, 100)
 
+    @property
+    def at_most_mirrors(self) -> bool:
+        """Whether an image looks in each epoch as it is, or mirrored."""
+        amounts = (self.operations, self.shift, self.rotation, self.zoom, self.mixup, self.cutmix)
+        return self.crop == 1 and not any(amounts)
+
 
 @dataclass(frozen=True)
 class Distillation:
@@ -86,8 +92,8 @@ class Recipe:
             measured and kept; 0 keeps the last weights.
         balance_classes: Weigh each class by the inverse of its frequency.
         trainable_blocks: How many of the last blocks learn, beside the final norm and the head;
-            0 trains the head alone, on features computed once and without augmentation; None
-            trains everything.
+            0 trains the head alone; None trains everything. What the frozen layers make of the
+            images is computed once, unless an augmentation other than ``flip`` makes new ones.
         layer_decay: Factor on the learning rate per block towards the input (arXiv:2106.08254).
         distillation: How a teacher is listened to, where one is given.
         keep_best: Keep the weights of the epoch with the best held-out accuracy, not the last.

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitedge.errors import VitedgeError
+from vitedge.train.frozen import (
+    FrozenOutputs,
+    can_be_kept,
+    kept_batches,
+    kept_evaluation_batches,
+)
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss, balanced_weights
 from vitedge.train.pipeline import (
     Loader,
     evaluation_batches,
-    feature_batches,
     steps_per_epoch,
     training_batches,
 )
@@ -25,6 +30,9 @@ from vitedge.train.progress import Epoch, OnEpoch, OnStep, Step
 from vitedge.train.record import Record, Standing
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vitedge.progress import Progress
     from vitedge.train.recipe import Recipe
     from vitedge.vit import ViT
 
@@ -54,18 +62,21 @@ class Run:
         held_out: Loader | None,
         recipe: Recipe,
         teacher: ViT | None,
+        folder: Path | None,
+        progress: Progress,
     ) -> None:
         from vitedge.keras_model import to_keras
 
         self._recipe, self._loader, self._classes = recipe, loader, vit.config.classes
+        self._keeps, self._folder, self._progress = can_be_kept(recipe, teacher), folder, progress
         self._steps = steps_per_epoch(len(loader), recipe.batch_size)
         self._model = to_keras(vit)
         weights = np.ones(self._classes, np.float32)
         if recipe.balance_classes:
             weights = balanced_weights(loader.labels, self._classes)
         loss = Loss(recipe, weights, None if teacher is None else to_keras(teacher))
-        self._learner = Learner(self._model, recipe, loss, self._steps)
-        self._held_out = None if held_out is None else self._unchanged(held_out)
+        self._learner = Learner(self._model, recipe, loss, self._steps, after_frozen=self._keeps)
+        self._held_out = None if held_out is None else self._evaluation(held_out)
 
     def finish(
         self,
@@ -109,19 +120,33 @@ class Run:
         self._learner.set_weights(standing.kept)
         return Trained(from_keras(self._model), standing.history, standing.kept_accuracy)
 
-    def _unchanged(self, loader: Loader) -> Iterable[Any]:
-        """Batches without augmentation: of pixels, or of features where only the head learns."""
-        batches = evaluation_batches(loader, self._classes)
-        if self._recipe.trainable_blocks == 0:
-            return self._learner.featurized(batches)
-        return batches  # type: ignore[no-any-return]
+    def _evaluation(self, loader: Loader) -> Iterable[Any]:
+        """Batches without augmentation."""
+        if not self._keeps:
+            return evaluation_batches(loader, self._classes)  # type: ignore[no-any-return]
+        outputs = self._frozen_outputs(loader, "held-out images through the frozen layers")
+        return kept_evaluation_batches(outputs, self._classes)  # type: ignore[no-any-return]
 
     def _batches(self, first_epoch: int) -> Any:
         recipe, loader = self._recipe, self._loader
-        if recipe.trainable_blocks != 0:
+        if not self._keeps:
             return training_batches(loader, self._classes, recipe, first_epoch)
-        features = np.concatenate([inputs for inputs, _ in self._unchanged(loader)])
-        return feature_batches(features, loader.labels, self._classes, recipe, first_epoch)
+        outputs = self._frozen_outputs(
+            loader, "images through the frozen layers", mirrored=recipe.augmentation.flip
+        )
+        return kept_batches(outputs, self._classes, recipe, first_epoch)
+
+    def _frozen_outputs(
+        self, loader: Loader, what: str, *, mirrored: bool = False
+    ) -> FrozenOutputs:
+        return FrozenOutputs(
+            evaluation_batches(loader, self._classes),
+            loader.labels,
+            self._learner.frozen,
+            mirrored=mirrored,
+            folder=self._folder,
+            progress=lambda done, total: self._progress(what, done, total),
+        )
 
     def _train(self, index: int, batches: Iterator[Any], on_step: OnStep | None) -> Step:
         """Learns for one epoch; where it stands at its end.

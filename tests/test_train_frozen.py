@@ -1,0 +1,148 @@
+"""What frozen layers compute once: the same as in every epoch, mirrored or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.test_train import QUICK, assert_same_weights, halves, small_vit
+from vitedge.errors import VitedgeError
+from vitedge.train import Augmentation, Epoch, Recipe, train
+from vitedge.train.frozen import (
+    FrozenOutputs,
+    can_be_kept,
+    kept_batches,
+    kept_evaluation_batches,
+)
+
+MIRRORED = Augmentation(flip=True)
+RECIPE = replace(QUICK, trainable_blocks=1, augmentation=MIRRORED)
+PIXELS = np.arange(10 * 2 * 3, dtype=np.float32).reshape(10, 2, 3, 1)
+LABELS = np.arange(10) % 3
+
+
+def outputs(folder: Path | None = None, *, mirrored: bool = True) -> FrozenOutputs:
+    """Kept "outputs" that are the pixels themselves."""
+    batches = tf.data.Dataset.from_tensor_slices((PIXELS, LABELS)).batch(4)
+    return FrozenOutputs(
+        batches,
+        LABELS,
+        lambda pixels: pixels,
+        mirrored=mirrored,
+        folder=folder,
+        progress=lambda done, total: None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, True),
+        ({"augmentation": Augmentation()}, True),
+        ({"trainable_blocks": 0}, True),
+        ({"trainable_blocks": None}, False),
+        ({"augmentation": Augmentation(crop=0.9)}, False),
+        ({"augmentation": Augmentation(flip=True, mixup=0.1)}, False),
+        ({"augmentation": Augmentation(operations=1)}, False),
+        ({"augmentation": Augmentation(shift=0.1)}, False),
+    ],
+    ids=str,
+)
+def test_only_what_an_epoch_does_not_change_is_kept(changes, kept):
+    assert can_be_kept(replace(RECIPE, **changes), None) is kept
+
+
+def test_a_teacher_needs_the_pixels():
+    assert not can_be_kept(RECIPE, small_vit())
+
+
+class TestOutputs:
+    def test_come_back_as_they_were_and_in_any_order(self):
+        kept = outputs()
+        assert len(kept) == 10
+        assert kept.shape == (2, 3, 1)
+        np.testing.assert_array_equal(kept.rows(np.array([7, 2])), PIXELS[[7, 2]])
+
+    def test_are_mirrored_for_every_second_image(self):
+        indices = np.arange(1000) % 10
+        rows = outputs().rows(indices, np.random.default_rng(0))
+        plain = (rows == PIXELS[indices]).all((1, 2, 3))
+        mirrored = (rows == PIXELS[indices][:, :, ::-1]).all((1, 2, 3))
+        assert (plain ^ mirrored).all()
+        assert 400 < mirrored.sum() < 600  # six deviations of a fair coin
+
+    def test_are_never_mirrored_unasked(self):
+        rows = outputs(mirrored=False).rows(np.arange(10), np.random.default_rng(0))
+        np.testing.assert_array_equal(rows, PIXELS)
+
+    def test_keep_their_targets_in_training(self):
+        recipe = Recipe(epochs=2, batch_size=4, warmup_epochs=0)
+        batches = list(kept_batches(outputs(mirrored=False), 3, recipe))
+        assert len(batches) == 4
+        for rows, targets in batches:
+            numbers = rows.numpy()[:, 0, 0, 0].astype(int) // 6
+            np.testing.assert_array_equal(targets.numpy().argmax(1), LABELS[numbers])
+
+    def test_are_evaluated_once_and_in_order(self):
+        (batch,) = kept_evaluation_batches(outputs(), 3)
+        np.testing.assert_array_equal(batch[0], PIXELS)
+        np.testing.assert_array_equal(batch[1].numpy().argmax(1), LABELS)
+
+    def test_leave_nothing_behind(self, tmp_path):
+        kept = outputs(tmp_path / "run")
+        assert len(kept) == 10
+        assert not list((tmp_path / "run").iterdir())
+
+    def test_that_find_no_place_are_an_error(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(
+            VitedgeError, match=r"cannot keep what the frozen .* compute in '.*file"
+        ):
+            outputs(tmp_path / "file")
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_what_is_computed_once_teaches_what_it_teaches_each_time(monkeypatch, blocks):
+    recipe = replace(QUICK, trainable_blocks=blocks)
+    kept = train(small_vit(), halves(), recipe, held_out=halves(30, seed=1))
+    monkeypatch.setattr("vitedge.train.run.can_be_kept", lambda recipe, teacher: False)
+    each_time = train(small_vit(), halves(), recipe, held_out=halves(30, seed=1))
+    for (name, array), (_, other) in zip(
+        kept.vit.named_arrays(), each_time.vit.named_arrays(), strict=True
+    ):
+        # Products of other batch sizes round otherwise, and Adam's first steps enlarge it.
+        np.testing.assert_allclose(array, other, rtol=0, atol=1e-3, err_msg=name)
+    assert kept.held_out_accuracy == each_time.held_out_accuracy
+
+
+def test_an_interrupted_run_resumes_to_the_same_result(tmp_path):
+    whole = train(small_vit(), halves(), RECIPE, held_out=halves(30, seed=1))
+
+    def interrupt(epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_vit(), halves(), RECIPE, folder=tmp_path, on_epoch=interrupt)
+    resumed = train(
+        small_vit(), halves(), RECIPE, held_out=halves(30, seed=1), folder=tmp_path, resume=True
+    )
+    assert_same_weights(resumed.vit, whole.vit)
+
+
+def test_the_first_pass_tells_how_far_it_is():
+    told: list[tuple[str, int, int]] = []
+    train(
+        small_vit(),
+        halves(),
+        replace(RECIPE, epochs=1, warmup_epochs=0),
+        held_out=halves(30, seed=1),
+        progress=lambda what, done, total: told.append((what, done, total)),
+    )
+    assert told == [
+        ("held-out images through the frozen layers", 1, 1),
+        *(("images through the frozen layers", done, 4) for done in (1, 2, 3, 4)),
+    ]

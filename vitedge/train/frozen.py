@@ -1,0 +1,147 @@
+"""What frozen layers make of each image: computed once and kept on disk, not in every epoch.
+
+Where the last two of twelve blocks learn, the other ten then cost nothing but in the beginning.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.errors import VitedgeError
+from vitedge.train.pipeline import EVALUATION_BATCH, shuffled_indices
+
+if TYPE_CHECKING:
+    from vitedge.train.recipe import Recipe
+    from vitedge.vit import ViT
+
+
+def can_be_kept(recipe: Recipe, teacher: ViT | None) -> bool:
+    """Whether the frozen layers see nothing in an epoch that they have not seen before.
+
+    A mirrored image is a second one to keep; crops, shifts and blends are new each time, and a
+    teacher needs the pixels.
+    """
+    return (
+        recipe.trainable_blocks is not None
+        and recipe.augmentation.at_most_mirrors
+        and teacher is None
+    )
+
+
+class FrozenOutputs:
+    """The outputs for every image of a set, in a file that is gone with this object.
+
+    Args:
+        batches: A dataset of pixels and targets, in the set's own order.
+        labels: The class of each image, ``(N,)``.
+        compute: Pixels ``(B, H, W, C)`` to what is kept, float32 ``(B, ...)``.
+        mirrored: Keep those of the mirrored images, too.
+        folder: Where the file lies; None is the system's place for temporary ones.
+        progress: Called with the number of batches done and of all.
+
+    Raises:
+        DataError: An image cannot be decoded.
+        VitedgeError: The disk refuses.
+    """
+
+    def __init__(
+        self,
+        batches: Any,
+        labels: npt.NDArray[np.int64],
+        compute: Callable[[Any], Any],
+        *,
+        mirrored: bool = False,
+        folder: Path | None = None,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self.labels, self._copies = labels, 2 if mirrored else 1
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+            # Written, then mapped: a full disk is an error here, and a crash in a mapped file.
+            with tempfile.TemporaryFile(dir=folder) as file:
+                row = self._write(file, batches, compute, progress)
+                file.flush()
+                shape = (self._copies, len(labels), *row)
+                self._outputs = np.memmap(file, np.float32, "r", shape=shape)
+        except OSError as error:
+            place = folder or tempfile.gettempdir()
+            raise VitedgeError(
+                f"cannot keep what the frozen layers compute in '{place}': "
+                f"{error.strerror or error}"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image's output."""
+        return tuple(self._outputs.shape[2:])
+
+    def rows(
+        self, indices: npt.NDArray[np.int64], rng: np.random.Generator | None = None
+    ) -> npt.NDArray[np.float32]:
+        """The outputs of some images, ``(len(indices), ...)``.
+
+        Args:
+            indices: Which images.
+            rng: Chooses the mirrored ones, where they are kept; None takes all as they are.
+        """
+        if rng is None:
+            return np.asarray(self._outputs[0, indices])
+        return np.asarray(self._outputs[rng.integers(self._copies, size=len(indices)), indices])
+
+    def _write(
+        self,
+        file: IO[bytes],
+        batches: Any,
+        compute: Callable[[Any], Any],
+        progress: Callable[[int, int], None],
+    ) -> tuple[int, ...]:
+        """Writes one copy of the set after the other; the shape of one image's output."""
+        done, total = 0, self._copies * len(batches)
+        row: tuple[int, ...] = ()
+        for copy in range(self._copies):
+            for pixels, _ in batches:
+                outputs = np.asarray(compute(pixels[:, :, ::-1] if copy else pixels), np.float32)
+                file.write(outputs.tobytes())
+                row, done = outputs.shape[1:], done + 1
+                progress(done, total)
+        return row
+
+
+def kept_batches(outputs: FrozenOutputs, classes: int, recipe: Recipe, first_epoch: int = 0) -> Any:
+    """Like ``training_batches``, of frozen outputs in place of pixels."""
+    import tensorflow as tf
+
+    targets = tf.one_hot(outputs.labels, classes)
+
+    def fetch(step: Any, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return outputs.rows(indices, np.random.default_rng((recipe.seed, int(step))))
+
+    def load(step: Any, indices: Any) -> Any:
+        inputs = tf.numpy_function(fetch, [step, indices], tf.float32)
+        return tf.ensure_shape(inputs, (len(indices), *outputs.shape)), tf.gather(targets, indices)
+
+    batches = shuffled_indices(len(outputs), recipe, first_epoch)
+    return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def kept_evaluation_batches(outputs: FrozenOutputs, classes: int) -> Any:
+    """Like ``evaluation_batches``, of frozen outputs in place of pixels."""
+    import tensorflow as tf
+
+    targets = tf.one_hot(outputs.labels, classes)
+
+    def load(indices: Any) -> Any:
+        inputs = tf.numpy_function(outputs.rows, [indices], tf.float32)
+        return tf.ensure_shape(inputs, (None, *outputs.shape)), tf.gather(targets, indices)
+
+    return tf.data.Dataset.range(len(outputs)).batch(EVALUATION_BATCH).map(load).prefetch(1)
