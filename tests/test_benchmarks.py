@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.cifar_files import write_batch
 from tests.models import random_images, random_vit
 from vitedge.runtimes import runtimes
 from vitedge.spec import Format, Precision
@@ -59,6 +60,56 @@ def test_the_product_whose_rate_is_measured_is_a_product(
     expected = pixels[0, 0, :, 0].astype(np.float64) @ right_side().astype(np.float64)
     # Formats differ in the scale of their integers, which rates do not depend on.
     assert np.corrcoef(found, expected)[0, 1] > 0.9999
+
+
+@pytest.fixture
+def cifar(tmp_path: Path) -> Path:
+    """Five images of each class to train on, and one to test on."""
+    folder = tmp_path / "cifar"
+    for number in range(1, 6):
+        write_batch(folder / f"data_batch_{number}.bin", list(range(10)), seed=number)
+    write_batch(folder / "test_batch.bin", list(range(10)), seed=9)
+    (folder / "batches.meta.txt").write_text("\n".join("abcdefghij"))
+    return folder
+
+
+@pytest.mark.usefixtures("on_path")
+def test_training_files_hold_other_images_to_measure_on_and_none_of_the_test(
+    cifar: Path, tmp_path: Path
+) -> None:
+    from cifar_parts import pixels_of, write_training_file
+
+    test = write_training_file(cifar, tmp_path / "few.npz", images=20, held_out=10, seed=0)
+    with np.load(tmp_path / "few.npz") as arrays:
+        parts = [arrays["x_train"], arrays["x_test"], pixels_of(test.samples)]
+        labels = [arrays["y_train"], arrays["y_test"]]
+    assert [np.bincount(each).tolist() for each in labels] == [[2] * 10, [1] * 10]
+    images = {image.tobytes() for part in parts for image in part}
+    assert len(images) == 20 + 10 + 10
+
+
+@pytest.mark.usefixtures("on_path")
+def test_the_keras_io_example_has_the_sizes_that_its_page_describes() -> None:
+    from keras_io_vit import build
+
+    model = build(np.zeros((2, 32, 32, 3), np.uint8), 100)
+    norm, attention = 2 * 64, 3 * (64 + 1) * 256 + (256 + 1) * 64
+    block = 2 * norm + attention + (64 + 1) * 128 + (128 + 1) * 64
+    head = (144 * 64 + 1) * 2048 + (2048 + 1) * 1024 + (1024 + 1) * 100
+    weights = (6 * 6 * 3 + 1) * 64 + 144 * 64 + 8 * block + norm + head
+    assert sum(np.prod(each.shape) for each in model.trainable_variables) == weights
+
+
+@pytest.mark.usefixtures("on_path")
+def test_without_a_gpu_its_figure_is_refused_in_words(
+    cifar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+    import training
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    with pytest.raises(SystemExit, match="sees no GPU here: this figure was not measured"):
+        training.on_a_gpu(cifar, tmp_path, epochs=1)
 
 
 @pytest.mark.slow
