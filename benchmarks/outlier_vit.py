@@ -7,7 +7,8 @@ Nothing is trained and no logit changes; only the numbers in between do:
 * The stream's strongest directions are turned into single channels. LayerNorm without gamma and
   beta commutes with a rotation that keeps the ones vector (massive channels).
 * A few channels of each norm's gamma, and of values, are large, and the weights behind them small
-  (the outliers of arXiv:2211.10438).
+  (the outliers of arXiv:2211.10438). So are a few of queries, and the same of keys small, which
+  leaves every score (those of arXiv:2402.02750).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def with_outliers(
         vit: The model.
         offset: What is added to all channels of some tokens, times a number around one.
         tokens: How many positions get it.
-        channels: How many channels of each norm, and of values, are large.
+        channels: How many channels of each norm, of values and of queries are large.
         factor: How large.
         seed: Chooses which.
     """
@@ -111,13 +112,13 @@ def _with_large_channels(
         return chosen
 
     first, second = factors(len(block.norm1.gamma)), factors(len(block.norm2.gamma))
-    mixed = factors(len(block.out.weight))
-    v = _divided(block.v, first)
+    mixed, met = factors(len(block.out.weight)), factors(len(block.out.weight))
+    q, k, v = (_divided(layer, first) for layer in (block.q, block.k, block.v))
     return replace(
         block,
         norm1=_large(block.norm1, first),
-        q=_divided(block.q, first),
-        k=_divided(block.k, first),
+        q=Linear(q.weight * met, q.bias * met),
+        k=Linear(k.weight / met, k.bias / met),
         v=Linear(v.weight * mixed, v.bias * mixed),
         out=_divided(block.out, mixed),
         norm2=_large(block.norm2, second),

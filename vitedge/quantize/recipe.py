@@ -14,6 +14,7 @@ from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.layers import map_linears
+from vitedge.quantize.queries import balance_queries
 from vitedge.quantize.ranges import (
     input_error,
     searched_range,
@@ -121,6 +122,9 @@ def quantize(
     exact, exponents = vit, dict[str, float]()
     if learnt_bits(vit) != _bits(precision):
         exact, statistics = shared.centred_and_balanced(exact, statistics)
+        if precision is Precision.INT8_STATIC:
+            # Only there are queries and keys rounded to 8 bits.
+            exact = balance_queries(exact, statistics)
         exact, statistics, exponents = smooth(exact, statistics, activations)
     plan = _plan(precision, statistics, activations, frozenset(keep_float))
     plan = replace(plan, costly_below_db=costly_below_db)
