@@ -16,9 +16,11 @@ from tests.bench_artifacts import save_onnx
 from tests.bench_fakes import SIZE, linear_logits
 from vitedge.bench.logits import LogitsStore, LogitsWriter, StoredLogits
 from vitedge.bench.reference import ModelReference
+from vitedge.bench.results import Status
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.data import ImageSet, Sample, open_images
-from vitedge.errors import VitedgeError
+from vitedge.errors import UsageError, VitedgeError
+from vitedge.folder_lock import only_writer
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Target
 
@@ -61,6 +63,29 @@ def test_a_disk_that_refuses_is_an_error_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(VitedgeError, match=r"cannot write '.*file"):
         LogitsStore(tmp_path / "file", "these images", keeps=True).path_for("a row")
+
+
+def test_two_benches_never_share_a_folder(tmp_path: Path) -> None:
+    artifact, resume = save_onnx(tmp_path / "model.onnx"), tmp_path / "progress"
+    options = BenchOptions(threads=1, runs=3, resume=resume)
+    with only_writer(resume), pytest.raises(UsageError, match="another process writes into"):
+        run_bench([artifact], CPU, options=options)
+    (row,) = run_bench([artifact], CPU, options=options).rows
+    assert row.status is Status.OK
+
+
+def test_a_folder_is_free_again_when_its_process_is_killed(tmp_path: Path) -> None:
+    holding = "import sys, time; from pathlib import Path; from vitedge.folder_lock import *\n"
+    holding += "with only_writer(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", holding, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(UsageError), only_writer(tmp_path):
+            pass
+        process.kill()
+    with only_writer(tmp_path, wait=True):
+        pass
 
 
 def save_photos(folder: Path, n: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from vitedge.bench.turns import measure_in_turns, ratios
 from vitedge.bench.verdict import judge
 from vitedge.data import ImageSet
 from vitedge.errors import UsageError
+from vitedge.folder_lock import only_writer
 from vitedge.spec import Target
 
 # Python with an engine takes 70 to 180 MB; engines keep packed copies of the weights.
@@ -104,7 +106,8 @@ def run_bench(
         on_step: Told what is going on, often.
 
     Raises:
-        UsageError: No target reads any artefact, or there is a reference but no data.
+        UsageError: No target reads any artefact, there is a reference but no data, or another
+            bench keeps its logits in the same folder meanwhile.
         ModelError: An artefact is missing, or the reference cannot be run.
         DataError: No image is readable, or a label is no class of an artefact.
     """
@@ -114,7 +117,10 @@ def run_bench(
     threads = options.threads or physical_cores()
     environment = read_environment(threads)
     candidates = find_candidates(artifacts, targets, options.timeout_seconds)
-    with tempfile.TemporaryDirectory(prefix="vitedge-bench-") as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vitedge-bench-"))
+        if options.resume is not None:
+            stack.enter_context(only_writer(options.resume))
         images = None
         if data is not None:
             machine = f"{environment.cpu} {dict(environment.versions)}"

@@ -22,6 +22,7 @@ from vitedge.bench.candidates import find_candidates
 from vitedge.bench.environment import throttling
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.errors import VitedgeError
+from vitedge.folder_lock import only_writer
 from vitedge.remote.journal import Journal
 from vitedge.remote.plain import from_plain
 from vitedge.remote.shipment import Shipment, open_shipment
@@ -57,10 +58,10 @@ class JobRequest:
 
 
 def start(folder: Path) -> None:
-    """Begins or continues the bench, unless it is running."""
-    if _running(folder) is not None:
-        return
-    with (folder / _LOG_FILE).open("ab") as log:
+    """Begins or continues the bench, unless it is running; two that do so at once begin one."""
+    with only_writer(folder, wait=True), (folder / _LOG_FILE).open("ab") as log:
+        if _running(folder) is not None:
+            return
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "vitedge.remote.job", "run", str(folder)],
             stdin=subprocess.DEVNULL,
@@ -68,7 +69,7 @@ def start(folder: Path) -> None:
             stderr=log,
             start_new_session=True,
         )
-    (folder / _PID_FILE).write_text(str(process.pid))
+        (folder / _PID_FILE).write_text(str(process.pid))
 
 
 def stop(folder: Path) -> None:
