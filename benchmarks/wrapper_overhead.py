@@ -1,8 +1,9 @@
 """What the wrapper costs beside the bare runtime, and preprocessing beside inference.
 
 Run: ``python benchmarks/wrapper_overhead.py ARTIFACT... --photos FOLDER [--threads 1] [--json]``.
-Everything is timed in turns, image by image, so that ratios hold on a machine whose speed drifts;
-a ratio is the median over the images of times within one turn.
+Everything is timed in turns, image by image, so that ratios hold on a machine whose speed drifts:
+in one turn the wrapper twice between two runs of the bare runtime, in the next the other way round.
+A ratio is the median over all turns of times within one, with its 95 % interval.
 
 * overhead: ``classify`` of pixels that need no resizing (checks, copies, lock, float32 conversion,
   softmax, ranking), over the engine's own calls on a float32 array that lies ready.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -37,7 +39,7 @@ WARM_UP_RUNS = 20
 
 @dataclass(frozen=True)
 class Result:
-    """One artefact's ratios in percent, each with its quartiles, and what they are made of."""
+    """One artefact's ratios in percent, each with its interval, and what they are made of."""
 
     artifact: str
     n: int
@@ -105,8 +107,8 @@ def bare_runtime(model: vitedge.Classifier, threads: int) -> Run:
             return lambda pixels: request.infer([pixels])[0]
 
 
-def measure(path: Path, photos: list[Path], threads: int) -> Result:
-    """Times one artefact on each photo in turn."""
+def measure(path: Path, photos: list[Path], threads: int, rounds: int) -> Result:
+    """Times one artefact on each photo in turn, so many times."""
     with vitedge.load(path, threads=threads) as model:
         unresized = replace(model.preprocessing, resize=None)
     with vitedge.load(path, threads=threads, preprocessing=unresized) as wrapped:
@@ -116,15 +118,19 @@ def measure(path: Path, photos: list[Path], threads: int) -> Result:
             bare(model.preprocessing(decoded[0])[None].astype(np.float32))
             wrapped.classify(model.preprocessing(decoded[0]))
         turns = []
-        for number, (photo, picture) in enumerate(zip(photos, decoded, strict=True)):
+        for number, photo in enumerate(photos * rounds):
+            picture = decoded[number % len(photos)]
             pixels = model.preprocessing(picture)
             ready = pixels[None].astype(np.float32)
-            timed = [
-                ("bare", lambda ready=ready: bare(ready)),
-                ("wrapped", lambda pixels=pixels: wrapped.classify(pixels)),
-            ]
-            # Whoever runs second has warmer caches; they take turns at it.
-            turn = {name: seconds(run) for name, run in timed[:: 1 - 2 * (number % 2)]}
+            runs = {
+                "bare": lambda ready=ready: bare(ready),
+                "wrapped": lambda pixels=pixels: wrapped.classify(pixels),
+            }
+            # A speed that drifts while one turn lasts, and warmer caches, cancel out.
+            outer, inner = list(runs)[:: 1 - 2 * (number % 2)]
+            turn = dict.fromkeys(runs, 0.0)
+            for name in (outer, inner, inner, outer):
+                turn[name] += seconds(runs[name]) / 2
             turn["pixels"] = seconds(lambda picture=picture: model.preprocessing(picture))
             turn["file"] = seconds(lambda photo=photo: model.preprocessing(photo))
             turns.append(turn)
@@ -139,9 +145,9 @@ def measure(path: Path, photos: list[Path], threads: int) -> Result:
         threads=threads,
         bare_ms=1000 * statistics.median(turn["bare"] for turn in turns),
         own_percent=100 * own / statistics.median(turn["bare"] for turn in turns),
-        overhead_percent=quartiles([turn["wrapped"] / turn["bare"] - 1 for turn in turns]),
-        pixels_percent=quartiles([turn["pixels"] / turn["bare"] for turn in turns]),
-        file_percent=quartiles([turn["file"] / turn["bare"] for turn in turns]),
+        overhead_percent=median_interval([turn["wrapped"] / turn["bare"] - 1 for turn in turns]),
+        pixels_percent=median_interval([turn["pixels"] / turn["bare"] for turn in turns]),
+        file_percent=median_interval([turn["file"] / turn["bare"] for turn in turns]),
     )
 
 
@@ -152,10 +158,15 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def quartiles(ratios: list[float]) -> tuple[float, float, float]:
-    """Lower quartile, median and upper quartile, in percent."""
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return 100 * low, 100 * middle, 100 * high
+def median_interval(ratios: list[float]) -> tuple[float, float, float]:
+    """Lower end, median and upper end of its 95 % interval, in percent.
+
+    By order statistics, so whatever the distribution (David and Nagaraja, Order Statistics, 7.1).
+    """
+    ordered, n = sorted(ratios), len(ratios)
+    away = min(round(0.98 * math.sqrt(n)), (n - 1) // 2)
+    low, high = ordered[n // 2 - away], ordered[min(n // 2 + away, n - 1)]
+    return 100 * low, 100 * statistics.median(ordered), 100 * high
 
 
 def main() -> None:
@@ -164,19 +175,22 @@ def main() -> None:
     parser.add_argument("artifacts", nargs="+", type=Path)
     parser.add_argument("--photos", type=Path, required=True, help="folder of JPEGs")
     parser.add_argument("--count", type=int, default=100, help="photos to use")
+    parser.add_argument("--rounds", type=int, default=3, help="turns with each photo")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     arguments = parser.parse_args()
     photos = sorted(arguments.photos.glob("*.jpg"))[: arguments.count]
     environment = read_environment(arguments.threads)
-    results = [measure(path, photos, arguments.threads) for path in arguments.artifacts]
+    results = [
+        measure(path, photos, arguments.threads, arguments.rounds) for path in arguments.artifacts
+    ]
     if arguments.json:
         found = {"environment": asdict(environment), "results": [asdict(each) for each in results]}
         print(json.dumps(found, indent=1))
         return
     print(
-        f"{environment.cpu}, {arguments.threads} threads, n = {len(photos)} photos, "
-        f"{WARM_UP_RUNS} warm-up runs; median percent of the bare runtime's time (quartiles)"
+        f"{environment.cpu}, {arguments.threads} threads, n = {results[0].n} turns, "
+        f"{WARM_UP_RUNS} warm-up runs; median percent of the bare runtime's time (95 % interval)"
     )
     headings = "".join(f"{name:>21}" for name in ("overhead", "resize, crop", "+ decode"))
     print(f"{'artefact':40} {'bare ms':>7} {'own':>5}{headings}")

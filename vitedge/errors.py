@@ -71,7 +71,7 @@ class UnavailableError(VitedgeError):
     """
 
     def __init__(self, what: str, remedy: str = "") -> None:
-        super().__init__(f"{what}. {remedy}" if remedy else what)
+        super().__init__(f"{what.rstrip('.')}. {remedy}" if remedy else what)
         self.what = what
         self.remedy = remedy
 

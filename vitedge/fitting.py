@@ -156,7 +156,7 @@ def convert_for(
                 progress(f"compiling for {chip}", len(written) + len(made), len(outputs))
                 made.append(_compile(made[0], job, chip, folder))
             if state.readiness == Readiness.MISSING:
-                words = f"{state.detail}. {state.remedy}".rstrip(". ")
+                words = f"{state.detail.rstrip('.')}. {state.remedy}".rstrip(". ")
                 holds = "only what compiling shows holds" if wanted[job] else _LIMITS_HOLD
                 warn(f"{job.target} is not here to be asked, so {holds}: {words}")
             elif not wanted[job] or compilers[job.target] != state:
