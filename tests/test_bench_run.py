@@ -100,10 +100,23 @@ def test_without_named_targets_only_those_that_are_ready_run(
     few_devices: object, tmp_path: Path
 ) -> None:
     artifact = save_onnx(tmp_path / "model.onnx")
-    rows = run_bench([artifact], options=FEW).rows
+    report = run_bench([artifact], options=FEW)
+    rows = report.rows
     devices = {str(row.target) for row in rows}
     assert {"onnx-cpu", "few-good"} <= devices
     assert not devices & {"few-missing", "few-emulated", "few-fragile", "tflite-cpu"}
+    left_out = {each.target: each for each in report.left_out}
+    assert {"few-missing", "few-emulated", "onnx-cuda"} <= set(left_out)
+    assert not set(left_out) & devices
+    assert left_out["few-emulated"].readiness == "emulated"
+    assert all(each.detail for each in report.left_out)
+
+
+def test_what_was_asked_for_by_name_leaves_no_other_out(
+    few_devices: object, tmp_path: Path
+) -> None:
+    artifact = save_onnx(tmp_path / "model.onnx")
+    assert run_bench([artifact], [Target("few", "good")], options=FEW).left_out == ()
 
 
 def test_accuracy_and_agreement_are_those_of_the_logits(

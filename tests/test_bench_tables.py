@@ -10,7 +10,7 @@ import pytest
 from tests.bench_rows import make_report, make_row
 from vitedge.bench.csv_table import render_csv
 from vitedge.bench.markdown_table import render_markdown
-from vitedge.bench.results import Ratio, Report, Throughput
+from vitedge.bench.results import LeftOut, Ratio, Report, Throughput
 from vitedge.bench.table import notes, render_table
 
 
@@ -76,6 +76,9 @@ def test_the_notes_say_what_the_table_cannot() -> None:
     assert "out/model.int8.onnx on onnx-cpu: SLOWER: 1.10 x" in found
     assert "times are unstable: the median drifted" in found
     assert "1 of 501 images are unreadable: torn.jpg" in found
+    left_out = (LeftOut("onnx-cuda", "missing", "no GPU"),)
+    found = "\n".join(notes(replace(make_report(), left_out=left_out)))
+    assert "not ready here: onnx-cuda (missing); `vitedge targets` says why" in found
 
 
 def test_csv_has_one_flat_line_a_row_and_empty_cells_for_the_unknown() -> None:

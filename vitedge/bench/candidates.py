@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 from vitedge.artifact import Metadata, format_of, read_metadata
 from vitedge.bench.messages import Probe, Probed
 from vitedge.bench.process import WorkerError, WorkerProcess
+from vitedge.bench.results import LeftOut
 from vitedge.errors import ModelError, UsageError
 from vitedge.runtimes import Readiness, runtime_for, targets
 from vitedge.spec import Format, Target
@@ -52,7 +53,10 @@ class Candidate:
 
 
 def find_candidates(
-    artifacts: Iterable[Path], wanted: Sequence[Target], timeout_seconds: float
+    artifacts: Iterable[Path],
+    wanted: Sequence[Target],
+    timeout_seconds: float,
+    on_left_out: Callable[[LeftOut], None] = lambda _: None,
 ) -> tuple[Candidate, ...]:
     """Pairs artefacts with the targets that read their format.
 
@@ -61,6 +65,8 @@ def find_candidates(
         wanted: Targets, ready or not; empty means all that are ready here. An artefact for which
             none is ready keeps its format's CPU target, to say why.
         timeout_seconds: How long a driver may take to say whether it is here.
+        on_left_out: Told of each target that reads one of the files, was not asked for by name and
+            is not ready.
 
     Raises:
         UsageError: A target is unknown, a file is no artefact, or none of the targets reads any
@@ -87,6 +93,10 @@ def find_candidates(
         fitting = [target for target, reads in needed.items() if reads is formats[path]]
         chosen = fitting if wanted else _ready(fitting, probed)
         found += [make(target, probed[target]) for target in chosen]
+    taken = {candidate.target for candidate in found}
+    for target, state in probed.items():
+        if target not in taken:
+            on_left_out(LeftOut(str(target), state.readiness, state.detail))
     return tuple(found)
 
 

@@ -252,6 +252,21 @@ class Pick:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A target that was neither asked for by name nor measured.
+
+    Attributes:
+        target: Its name.
+        readiness: ``emulated`` or ``missing``.
+        detail: What is missing, or what emulates it.
+    """
+
+    target: str
+    readiness: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything one bench found.
 
@@ -264,6 +279,7 @@ class Report:
         thumbnails: Small JPEGs as ``data:`` addresses, by name, of images that some row flips.
         pick: Which of the rows to ship, when that was asked.
         layers: Artefacts compared with their model layer by layer, when that was asked.
+        left_out: Targets that could read the artefacts and were not measured.
     """
 
     environment: Environment
@@ -274,6 +290,7 @@ class Report:
     thumbnails: Mapping[str, str] = field(default_factory=dict)
     pick: Pick | None = None
     layers: tuple[LayerErrors, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``environment`` and ``rows`` are the parts to rely on."""
@@ -285,6 +302,7 @@ class Report:
             "pick": None if self.pick is None else asdict(self.pick),
             "thumbnails": dict(self.thumbnails),
             "layers": [asdict(each) for each in self.layers],
+            "left_out": [asdict(each) for each in self.left_out],
             "rows": [row.to_dict() for row in self.rows],
         }
 

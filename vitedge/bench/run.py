@@ -13,7 +13,7 @@ from vitedge.bench.environment import physical_cores, read_environment
 from vitedge.bench.images import Images, spool, with_reference
 from vitedge.bench.messages import Measure
 from vitedge.bench.reference import ArtifactReference, Reference
-from vitedge.bench.results import Report
+from vitedge.bench.results import LeftOut, Report
 from vitedge.bench.rows import row_of, size_mb
 from vitedge.bench.spread import ROUNDS
 from vitedge.bench.trial import Trial
@@ -116,7 +116,8 @@ def run_bench(
         raise UsageError("a reference needs images to compare on: give --data")
     threads = options.threads or physical_cores()
     environment = read_environment(threads)
-    candidates = find_candidates(artifacts, targets, options.timeout_seconds)
+    left_out: list[LeftOut] = []
+    candidates = find_candidates(artifacts, targets, options.timeout_seconds, left_out.append)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vitedge-bench-"))
         if options.resume is not None:
@@ -146,6 +147,7 @@ def run_bench(
         data=used,
         reference=_name(reference),
         thumbnails={} if images is None else images.thumbnails(rows),
+        left_out=tuple(left_out),
     )
 
 

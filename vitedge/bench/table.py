@@ -91,6 +91,12 @@ def notes(report: Report) -> tuple[str, ...]:
     if report.data is not None and report.data.unreadable:
         listed = report.data.unreadable
         found.append(f"{len(listed)} of {report.data.n} images are unreadable: {listed[0]}")
+    if report.left_out:
+        names = ", ".join(f"{each.target} ({each.readiness})" for each in report.left_out)
+        found.append(
+            f"not measured, as not asked for by name and not ready here: {names}; "
+            "`vitedge targets` says why"
+        )
     return tuple(found)
 
 

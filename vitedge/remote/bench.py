@@ -15,7 +15,7 @@ from typing import Any
 from vitedge.artifact import files_of, format_of, sha256_of
 from vitedge.bench.environment import Environment
 from vitedge.bench.reference import Reference
-from vitedge.bench.results import DataUsed, Report, Row
+from vitedge.bench.results import DataUsed, LeftOut, Report, Row
 from vitedge.bench.run import BenchOptions, Step
 from vitedge.bench.verdict import judge
 from vitedge.data import ImageSet
@@ -259,6 +259,7 @@ def _report(state: State, names: Mapping[str, Path]) -> Report:
         data=None if data is None else from_plain(DataUsed, data),
         reference=first["reference"],
         thumbnails={name: url for part in parts for name, url in part["thumbnails"].items()},
+        left_out=tuple(from_plain(LeftOut, each) for each in first["left_out"]),
     )
 
 

@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vitedge.bench.candidates import find_candidates
 from vitedge.bench.environment import throttling
+from vitedge.bench.results import LeftOut, Report
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.errors import VitedgeError
 from vitedge.folder_lock import only_writer
@@ -113,7 +114,8 @@ def run(folder: Path) -> None:
 def _run(values: dict[str, Any], journal: Journal) -> None:
     request = from_plain(JobRequest, values)
     shipment = None if request.shipment is None else open_shipment(Path(request.shipment))
-    parts = _parts(request)
+    left_out: list[LeftOut] = []
+    parts = _parts(request, left_out.append)
     journal.mend()
     finished: set[int] = set()
     begun: dict[int, int] = {}
@@ -134,17 +136,21 @@ def _run(values: dict[str, Any], journal: Journal) -> None:
             )
         journal.write({"event": "begun", "part": number})
         report = _measure(request, shipment, artifacts, targets, journal, number, len(parts))
-        journal.write({"event": "report", "part": number, "report": report})
+        # What a part measures is named, so that only the whole knows what was left out.
+        whole = replace(report, left_out=report.left_out or tuple(left_out))
+        journal.write({"event": "report", "part": number, "report": whole.to_dict()})
     journal.write({"event": "ended"})
 
 
-def _parts(request: JobRequest) -> list[tuple[tuple[Path, ...], tuple[Target, ...]]]:
+def _parts(
+    request: JobRequest, on_left_out: Callable[[LeftOut], None]
+) -> list[tuple[tuple[Path, ...], tuple[Target, ...]]]:
     """What can be measured apart, so that an interruption loses no more than one of them."""
     artifacts = tuple(Path(each) for each in request.artifacts)
     targets = tuple(Target.parse(each) for each in request.targets)
     if request.options.interleave:
         return [(artifacts, targets)]
-    found = find_candidates(artifacts, targets, request.options.timeout_seconds)
+    found = find_candidates(artifacts, targets, request.options.timeout_seconds, on_left_out)
     return [((each.artifact,), (each.target,)) for each in found]
 
 
@@ -156,7 +162,7 @@ def _measure(
     journal: Journal,
     number: int,
     parts: int,
-) -> dict[str, Any]:
+) -> Report:
     last = 0.0
 
     def tell(step: Step) -> None:
@@ -177,7 +183,7 @@ def _measure(
     )
     # A processor that was slowed down says so after the fact.
     environment = replace(report.environment, throttling=throttling())
-    return replace(report, environment=environment).to_dict()
+    return replace(report, environment=environment)
 
 
 def boot_id() -> str:
