@@ -297,10 +297,22 @@ def test_fp16_does_not_overflow_where_the_stream_holds_thousands(
 
 
 @pytest.mark.parametrize("converter", converters(), ids=lambda each: str(each.format))
-def test_a_model_whose_normalisation_is_not_folded_is_refused(converter: Converter) -> None:
+def test_a_normalisation_that_was_not_folded_is_computed(
+    converter: Converter, tmp_path: Path
+) -> None:
     vit = random_vit()
-    with pytest.raises(ConversionError, match="rewrites"):
-        converter.convert(vit, quantize(vit, Precision.FP32).recipe)
+    path = tmp_path / f"plain{converter.format.suffix}"
+    draft = converter.convert(vit, quantize(vit, Precision.FP32).recipe)
+    draft.save(path, metadata(vit, converter, Precision.FP32))
+    pixels = random_images(vit, 1)
+    np.testing.assert_allclose(run(path, converter, pixels), forward(vit, pixels), atol=1e-4)
+
+
+def test_all_integer_artefacts_want_the_normalisation_folded() -> None:
+    vit = random_vit()
+    images = random_images(vit, 2)
+    with pytest.raises(ConversionError, match="fold-input-normalization"):
+        quantize(vit, Precision.W8A16, calibrate(vit, images), images=lambda: iter(images))
 
 
 def test_every_format_has_a_converter() -> None:

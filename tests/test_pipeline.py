@@ -21,6 +21,7 @@ from vitedge.errors import ConversionError, DataError, ModelError, ParityError, 
 from vitedge.importers import ImportOptions, read_model
 from vitedge.pipeline import ConvertOptions, convert, import_model, write_keras
 from vitedge.publication import artifact_path, check_parity
+from vitedge.rewrite import MEASURED, rewrites
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT, forward
 
@@ -77,16 +78,34 @@ def test_without_images_synthetic_ones_are_used_and_named(model: Path, tmp_path:
     assert written.metadata.calibration.kind == "synthetic"
 
 
-def test_a_rewrite_can_be_left_out(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [each.name for each in rewrites() if each.default])
+def test_each_rewrite_can_be_left_out_and_the_artefact_says_so(
+    name: str, model: Path, tmp_path: Path
+) -> None:
     options = ConvertOptions(
-        formats=(Format.ONNX,),
-        precisions=(Precision.FP32,),
-        output=tmp_path,
-        without=("pooled-queries-only",),
+        (Format.ONNX,), (Precision.FP32, Precision.INT8), tmp_path, without=(name,)
     )
-    (written,) = convert(model, options)
-    assert "pooled-queries-only" not in written.metadata.rewrites
-    assert "fold-norm-affine" in written.metadata.rewrites
+    for written in convert(model, options):
+        assert name not in written.metadata.rewrites
+        assert ("drop-key-bias" in written.metadata.rewrites) == (name != "drop-key-bias")
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_the_quantizer_moves_can_be_left_out_and_the_artefact_says_so(
+    name: str, vit: ViT, model: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    graphs = []
+    for without in ((), (name,)):
+        options = ConvertOptions(
+            (Format.ONNX,), (Precision.INT8_STATIC,), tmp_path, without=without, force=True
+        )
+        (written,) = convert(model, options, calibration=images(vit))
+        assert written.metadata.quantization.get("left out") == (name if without else None)
+        graphs.append(onnx.load(str(written.path)).graph.SerializeToString())
+    # Queries are balanced only where they are far from it, which random ones are not.
+    assert (graphs[0] != graphs[1]) == (name != "balance-queries")
 
 
 @pytest.mark.parametrize("without", [(), ("centre-residual",)])

@@ -262,7 +262,9 @@ class _Work:
         options = self._options
         vit = with_features(vit) if options.features else vit
         vit, names = apply_rewrites(vit, options.without, extra=options.extra)
-        quantizations = Quantizations(vit, self._preprocessing, self._calibration, self._progress)
+        quantizations = Quantizations(
+            vit, self._preprocessing, self._calibration, self._progress, options.without
+        )
         return _Prepared(vit, names, quantizations)
 
     def _prepared_more(self, extra: tuple[str, ...]) -> _Prepared:

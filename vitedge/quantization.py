@@ -35,14 +35,21 @@ class Quantizations:
         preprocessing: Of the model's source.
         images: Images to calibrate on; None means synthetic ones.
         progress: Told how far the calibration is.
+        without: Exact moves that the quantizer leaves out.
 
     Raises:
         DataError: There is no image.
     """
 
     def __init__(
-        self, vit: ViT, preprocessing: Preprocessing, images: ImageSet | None, progress: Progress
+        self,
+        vit: ViT,
+        preprocessing: Preprocessing,
+        images: ImageSet | None,
+        progress: Progress,
+        without: Collection[str] = (),
     ) -> None:
+        self._without = without
         self._vit, self._preprocessing, self._progress = vit, preprocessing, progress
         self._kind = "synthetic" if images is None else "images"
         self.images = images or synthetic_images(preprocessing, _SYNTHETIC_IMAGES, seed=0)
@@ -86,6 +93,7 @@ class Quantizations:
                 keep_float=keep_float,
                 images=self.pixels,
                 shared=self._shared,
+                without=self._without,
             )
         return self._made[key]
 

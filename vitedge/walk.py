@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.errors import ConversionError
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 from vitedge.vit import Array, Block, Linear, Norm, ViT
 
@@ -25,11 +24,8 @@ class Walk(ABC, Generic[Value]):
     ``vitedge.vit``.
 
     Args:
-        vit: The model; its input normalisation is folded.
+        vit: The model.
         batch: Static batch size.
-
-    Raises:
-        ConversionError: The input normalisation is not folded.
     """
 
     tokens_are_rows: bool
@@ -40,8 +36,6 @@ class Walk(ABC, Generic[Value]):
     differ."""
 
     def __init__(self, vit: ViT, batch: int) -> None:
-        if not vit.config.raw_pixels:
-            raise ConversionError("the input normalisation is not folded; apply the rewrites first")
         self.vit, self.batch = vit, batch
         self.config = vit.config
 
@@ -50,6 +44,15 @@ class Walk(ABC, Generic[Value]):
     def walk(self, pixels: Value) -> Value:
         """From pixels ``(batch, H, W, C)`` to logits ``(batch, classes)``."""
         config = self.config
+        if not config.raw_pixels:
+            # Somebody left out the rewrite that folds it.
+            mean, std = (
+                np.asarray(each, np.float64)
+                for each in (self.vit.preprocessing.mean, self.vit.preprocessing.std)
+            )
+            pixels = self.scale_pixels(
+                pixels, (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+            )
         x = self._embed(pixels)
         for index, block in enumerate(self.vit.blocks):
             last = index == config.depth - 1
@@ -173,6 +176,10 @@ class Walk(ABC, Generic[Value]):
         return self.reshape(x, (self.batch, count, self.config.dim), name)
 
     # --- the steps
+
+    @abstractmethod
+    def scale_pixels(self, pixels: Value, factor: Array, offset: Array) -> Value:
+        """``pixels * factor + offset``, one of each for a channel."""
 
     @abstractmethod
     def patches(self, pixels: Value) -> Value:

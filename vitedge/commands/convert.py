@@ -65,7 +65,10 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=PATH, default=Path(), help="Folder.  [default: .]")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
-    "--without", multiple=True, metavar="REWRITE", help="Exact rewrite to leave out; may repeat."
+    "--without",
+    multiple=True,
+    metavar="REWRITE",
+    help="Exact rewrite to leave out; may repeat. A name that there is not lists all.",
 )
 @import_options
 @click.option(

@@ -80,6 +80,13 @@ class OnnxEmitter(Walk[str]):
             opset_imports=[helper.make_opsetid("", opset)],
         )
 
+    def scale_pixels(self, pixels: str, factor: Array, offset: Array) -> str:
+        """See ``Walk``."""
+        scaled = self._node(
+            "Mul", [pixels, self.constant("pixels.factor", factor)], "pixels/scaled"
+        )
+        return self._node("Add", [scaled, self.constant("pixels.offset", offset)], "pixels/shifted")
+
     def patches(self, pixels: str) -> str:
         """Rows of a patch are contiguous in NHWC, so cutting patches is one copy."""
         config, batch = self.config, self.batch

@@ -41,6 +41,15 @@ class TFLiteEmitter(Walk[int]):
         shape = (self.batch, *self.config.image_size, self.config.channels)
         return self.walk(self.model.input("pixels", shape))
 
+    def scale_pixels(self, pixels: int, factor: Array, offset: Array) -> int:
+        """See ``Walk``."""
+        factors, offsets = (
+            self.constant("pixels.factor", factor),
+            self.constant("pixels.offset", offset),
+        )
+        scaled = self._binary("MUL", pixels, factors, "pixels/scaled")
+        return self._binary("ADD", scaled, offsets, "pixels/shifted")
+
     def patches(self, pixels: int) -> int:
         """A convolution with stride = patch, which reads the image in place; or see below."""
         config, vit = self.config, self.vit

@@ -124,6 +124,15 @@ class _Emitter(Walk[Any]):
             model.set_rt_info(group, ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
         return model
 
+    def scale_pixels(self, pixels: Any, factor: Array, offset: Array) -> Any:
+        """See ``Walk``."""
+        factors, offsets = (
+            self.constant("pixels.factor", factor),
+            self.constant("pixels.offset", offset),
+        )
+        scaled = self._ops.multiply(pixels, factors, name="pixels/scaled")
+        return self._ops.add(scaled, offsets, name="pixels/shifted")
+
     def patches(self, pixels: Any) -> Any:
         """Rows of a patch are contiguous in NHWC, so cutting patches is one copy."""
         config, batch = self.config, self.batch

@@ -14,7 +14,7 @@ from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.layers import map_linears
-from vitedge.quantize.queries import balance_queries
+from vitedge.quantize.moves import Moved, move_difficulty
 from vitedge.quantize.ranges import (
     input_error,
     searched_range,
@@ -28,7 +28,6 @@ from vitedge.quantize.rounding import (
 )
 from vitedge.quantize.shared import Shared
 from vitedge.quantize.simulate import with_integer_weights
-from vitedge.quantize.smoothing import smooth
 from vitedge.quantize.trace import FEW_TOKENS, is_always_narrow
 from vitedge.quantize.weights import searched_scale
 from vitedge.rewrite.learnt_grid import GROUP, group_size, learnt_bits, learnt_integers
@@ -78,6 +77,7 @@ def quantize(
     costly_below_db: float | None = COSTLY_DB,
     images: Images | None = None,
     shared: Shared | None = None,
+    without: Collection[str] = (),
 ) -> Quantized:
     """Chooses the numbers of an artefact.
 
@@ -98,6 +98,7 @@ def quantize(
             for never; all other ``activations`` have no finer way.
         images: The images that the statistics are of; all-integer precisions look at them again.
         shared: Of earlier calls with the same ViT and statistics; saves what they did already.
+        without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
@@ -119,16 +120,19 @@ def quantize(
     if precision is Precision.INT4:
         activations = Activations.PER_TOKEN
     shared = shared or Shared()
-    exact, exponents = vit, dict[str, float]()
+    moved = Moved(vit, statistics, {})
     if learnt_bits(vit) != _bits(precision):
-        exact, statistics = shared.centred_and_balanced(exact, statistics)
-        if precision is Precision.INT8_STATIC:
-            # Only there are queries and keys rounded to 8 bits.
-            exact = balance_queries(exact, statistics)
-        exact, statistics, exponents = smooth(exact, statistics, activations)
-    plan = _plan(precision, statistics, activations, frozenset(keep_float))
+        # Only in int8-static are queries and keys rounded to 8 bits.
+        rounds_queries = precision is Precision.INT8_STATIC
+        moved = move_difficulty(
+            vit, statistics, activations, shared, rounds_queries=rounds_queries, without=without
+        )
+    exact, statistics, words = moved
+    # Pixels are integers already; normalised ones are not, and 8 bits would cost 36 dB.
+    patch = () if vit.config.raw_pixels or precision.all_integer else ("patch",)
+    plan = _plan(precision, statistics, activations, frozenset((*keep_float, *patch)))
     plan = replace(plan, costly_below_db=costly_below_db)
-    rounded = _Rounding(exact, statistics, plan, shared).result(_description(plan, exponents))
+    rounded = _Rounding(exact, statistics, plan, shared).result(_description(plan) | words)
     if not precision.all_integer or images is None:
         return rounded
     recipe = rounded.recipe
@@ -332,8 +336,7 @@ def _factor(watched: InputStatistics) -> tuple[npt.NDArray[np.intp], Array]:
     return feedback_factor(output_hessian(watched))
 
 
-def _description(plan: _Plan, exponents: Mapping[str, float]) -> dict[str, str]:
-    moved = sum(exponent > 0 for exponent in exponents.values())
+def _description(plan: _Plan) -> dict[str, str]:
     words = {
         "weights": "int8 per output channel, scale by squared error, rounded with error feedback",
         "biases": "corrected for the mean error of the weights",
@@ -344,7 +347,6 @@ def _description(plan: _Plan, exponents: Mapping[str, float]) -> dict[str, str]:
             Activations.STATIC_OR_PER_TOKEN: "uint8, range searched by the predicted error of the "
             "logits; where that is large, int8 per token, when it runs",
         }[plan.activations],
-        "smoothing": f"channels scaled at {moved} of {len(exponents)} inputs",
     }
     match plan.precision:
         case Precision.INT4:

@@ -7,12 +7,14 @@ quantizing a large model takes its time for.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from weakref import WeakKeyDictionary, ref
 
 from vitedge.quantize import IntegerWeight
 from vitedge.quantize.centring import centre_keys_and_values
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.smoothing import balance_values
+from vitedge.rewrite import BALANCE, CENTRE
 from vitedge.vit import Array, ViT
 
 
@@ -24,16 +26,26 @@ class Shared:
     """
 
     def __init__(self) -> None:
-        self._centred: dict[tuple[ViT, Statistics], tuple[ViT, Statistics]] = {}
+        self._centred: dict[tuple[ViT, Statistics, frozenset[str]], tuple[ViT, Statistics]] = {}
         self._integers: WeakKeyDictionary[
             InputStatistics, list[tuple[ref[Array], IntegerWeight]]
         ] = WeakKeyDictionary()
 
-    def centred_and_balanced(self, vit: ViT, statistics: Statistics) -> tuple[ViT, Statistics]:
-        """Keys and values around zero, values in their best basis, and statistics of it."""
-        key = vit, statistics
+    def centred_and_balanced(
+        self, vit: ViT, statistics: Statistics, without: Collection[str] = ()
+    ) -> tuple[ViT, Statistics]:
+        """Keys and values around zero, values in their best basis, and statistics of it.
+
+        Either is left out where ``without`` names it.
+        """
+        key = vit, statistics, frozenset(without)
         if key not in self._centred:
-            self._centred[key] = balance_values(*centre_keys_and_values(vit, statistics))
+            changed = vit, statistics
+            if CENTRE not in without:
+                changed = centre_keys_and_values(*changed)
+            if BALANCE not in without:
+                changed = balance_values(*changed)
+            self._centred[key] = changed
         return self._centred[key]
 
     def integers(self, weight: Array, watched: InputStatistics, bits: int) -> IntegerWeight | None:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.errors import ConversionError
 from vitedge.spec import Activation, NormKind
 from vitedge.vit import Array, Linear, Norm, ViT, activate, patchify, softmax
 from vitedge.walk import Walk
@@ -50,6 +51,12 @@ class _Trace(Walk[Array]):
     def __init__(self, vit: ViT, batch: int, made: Made, entering: Entering) -> None:
         super().__init__(vit, batch)
         self._made, self._entering = made, entering
+
+    def scale_pixels(self, pixels: Array, factor: Array, offset: Array) -> Array:
+        raise ConversionError(
+            "an all-integer artefact takes the pixels' own integers; do not leave out "
+            "fold-input-normalization"
+        )
 
     def patches(self, pixels: Array) -> Array:
         patches = patchify(pixels, self.config.patch_size)

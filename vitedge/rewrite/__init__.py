@@ -16,6 +16,14 @@ from vitedge.plugins import discover
 from vitedge.rewrite.learnt_grid import learnt_bits
 from vitedge.vit import ViT
 
+CENTRE, SCALE = "centre-keys-and-values", "scale-channels"
+BALANCE, BALANCE_QUERIES = "balance-values", "balance-queries"
+
+MEASURED = (CENTRE, BALANCE, BALANCE_QUERIES, SCALE)
+"""Exact moves that the quantizer makes, because they need calibration's measurements.
+
+They can be left out by these names as rewrites can; an artefact's quantization recipe says so."""
+
 
 class Rewrite(Protocol):
     """One function-preserving change of a ViT.
@@ -118,7 +126,7 @@ def apply_more(
 
 
 def _check_names(names: Iterable[str]) -> None:
-    known = [rewrite.name for rewrite in rewrites()]
+    known = list(dict.fromkeys([*(rewrite.name for rewrite in rewrites()), *MEASURED]))
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
