@@ -307,6 +307,18 @@ WRONG = [
     Wrong("std is no number", ("import", *COPY, "--std", "nan,1,1"), 1, "std"),
     Wrong("no module", ("import", *COPY, "--custom-objects", "x"), 2, "module:name"),
     Wrong("int8 as reference", ("bench", "DIGITS", *JUDGED, "DIGITS"), 2, "float32"),
+    Wrong(
+        "no cluster",
+        ("train", "--data", "digits", "-o", "t.keras", "--strategy", "multiworker"),
+        2,
+        "TF_CONFIG",
+    ),
+    Wrong(
+        "another size than the model's",
+        ("train", "--data", "digits", "-o", "t.keras", "--init", "model.keras", "--dim", "8"),
+        2,
+        "dim 8",
+    ),
     Wrong("train on nothing", ("train", "--data", "no", "-o", "t.keras"), 1, "no"),
     Wrong("train on texts", ("train", "--data", "texts", "-o", "t.keras"), 1, "texts"),
     Wrong(

@@ -18,6 +18,7 @@ from vitedge.train.frozen import (
     kept_batches,
     kept_evaluation_batches,
 )
+from vitedge.train.share import shares
 
 MIRRORED = Augmentation(flip=True)
 RECIPE = replace(QUICK, trainable_blocks=1, augmentation=MIRRORED)
@@ -69,15 +70,35 @@ class TestOutputs:
 
     def test_are_mirrored_for_every_second_image(self):
         indices = np.arange(1000) % 10
-        rows = outputs().rows(indices, np.random.default_rng(0))
+        rows = outputs().rows(indices, np.arange(1000) % 2)
         plain = (rows == PIXELS[indices]).all((1, 2, 3))
         mirrored = (rows == PIXELS[indices][:, :, ::-1]).all((1, 2, 3))
-        assert (plain ^ mirrored).all()
-        assert 400 < mirrored.sum() < 600  # six deviations of a fair coin
+        np.testing.assert_array_equal(plain, np.arange(1000) % 2 == 0)
+        np.testing.assert_array_equal(mirrored, np.arange(1000) % 2 == 1)
+
+    def test_are_mirrored_every_second_time_in_training(self):
+        recipe = Recipe(epochs=100, batch_size=10, warmup_epochs=0)
+        rows = np.concatenate([rows for rows, _ in kept_batches(outputs(), 3, recipe)])
+        # Every image is brighter to the right, unless it is mirrored.
+        mirrored = (rows[:, 0, 0, 0] > rows[:, 0, -1, 0]).sum()
+        assert 400 < mirrored < 600  # six deviations of a fair coin
 
     def test_are_never_mirrored_unasked(self):
-        rows = outputs(mirrored=False).rows(np.arange(10), np.random.default_rng(0))
-        np.testing.assert_array_equal(rows, PIXELS)
+        recipe = Recipe(epochs=10, batch_size=10, warmup_epochs=0)
+        rows = np.concatenate(
+            [rows for rows, _ in kept_batches(outputs(mirrored=False), 3, recipe)]
+        )
+        assert (rows[:, 0, 0, 0] < rows[:, 0, -1, 0]).all()
+
+    def test_are_shared_by_replicas_as_they_would_be_by_one(self):
+        recipe = Recipe(epochs=3, batch_size=10, warmup_epochs=0)
+        whole = list(kept_batches(outputs(), 3, recipe))
+        for share in shares(10, 2):
+            part = list(kept_batches(outputs(), 3, recipe, share=share))
+            for (rows, targets), (mine, my_targets) in zip(whole, part, strict=True):
+                positions = list(share.positions)
+                np.testing.assert_array_equal(mine, rows.numpy()[positions])
+                np.testing.assert_array_equal(my_targets, targets.numpy()[positions])
 
     def test_keep_their_targets_in_training(self):
         recipe = Recipe(epochs=2, batch_size=4, warmup_epochs=0)

@@ -94,6 +94,7 @@ recipe_options = option_group(
     click.option("--learning-rate", type=float, default=1e-3, show_default=True),
     click.option("--warmup-epochs", type=float, help="[default: 5, or a fifth of all]"),
     click.option("--weight-decay", type=float, default=0.05, show_default=True),
+    click.option("--gradient-clip", type=float, default=1.0, help="Largest norm of a gradient."),
     click.option("--label-smoothing", type=float, default=0.1, show_default=True),
     click.option("--stochastic-depth", type=float, default=0.0, show_default=True),
     click.option("--average", type=float, default=0.0, help="Momentum of the weights' average."),
@@ -108,8 +109,16 @@ recipe_options = option_group(
 )
 
 augmentation_options = option_group(
-    click.option("--crop", type=float, default=1.0, help="Least share of the image kept."),
-    click.option("--flip", is_flag=True, help="Mirror every second image."),
+    click.option(
+        "--crop",
+        type=float,
+        help="Least share of an image kept.  [default: 0.6; 1 with --grey or --init]",
+    ),
+    click.option(
+        "--flip/--no-flip",
+        default=None,
+        help="Mirror every second image.  [default: yes; no with --grey or --init]",
+    ),
     click.option("--randaugment", "operations", type=int, default=0, help="Random operations."),
     click.option("--magnitude", type=float, default=9.0, help="Strength of those, 0 to 10."),
     click.option("--shift", type=float, default=0.0, help="Largest shift, as a share."),

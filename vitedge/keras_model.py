@@ -89,7 +89,7 @@ class TokenEmbedding(keras.layers.Layer):  # type: ignore[misc]
         x = ops.reshape(pixels, (-1, rows, height, columns, width, self.channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
         x = ops.reshape(x, (-1, rows * columns, height * width * self.channels))
-        x = self.projection(x) + self.positions
+        x = ops.cast(self.projection(x), self.compute_dtype) + self.positions
         if not self.prefix_tokens:
             return x
         shape = (ops.shape(x)[0], self.prefix_tokens, self.dim)
@@ -148,22 +148,28 @@ class TransformerBlock(keras.layers.Layer):  # type: ignore[misc]
         x = self.norm1(x + thin(self._attention(x)))
         return self.norm2(x + thin(self._mlp(x)))
 
+    # Each product is in the dtype of its Dense layer, and all between them in the block's own,
+    # which makes a difference only after `compute_products_in`.
+
     def _attention(self, x: Any) -> Any:
         q, k, v = self._heads(self.q(x)), self._heads(self.k(x)), self._heads(self.v(x))
         if "q_norm" in self.eps:
-            q = self.q_norm(q)
+            q = ops.cast(self.q_norm(q), v.dtype)
         if "k_norm" in self.eps:
-            k = self.k_norm(k)
-        scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * self.config.attention_scale
-        mixed = ops.transpose(ops.matmul(ops.softmax(scores), v), (0, 2, 1, 3))
-        return self.out(ops.reshape(mixed, (-1, self.config.tokens, self.config.attention_dim)))
+            k = ops.cast(self.k_norm(k), v.dtype)
+        scores = ops.cast(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))), self.compute_dtype)
+        shares = ops.cast(ops.softmax(scores * self.config.attention_scale), v.dtype)
+        mixed = ops.transpose(ops.matmul(shares, v), (0, 2, 1, 3))
+        joined = ops.reshape(mixed, (-1, self.config.tokens, self.config.attention_dim))
+        return ops.cast(self.out(joined), self.compute_dtype)
 
     def _heads(self, x: Any) -> Any:
         shape = (-1, self.config.tokens, self.config.heads, self.config.head_dim)
         return ops.transpose(ops.reshape(x, shape), (0, 2, 1, 3))
 
     def _mlp(self, x: Any) -> Any:
-        return self.fc2(_activate(self.fc1(x), self.config.activation))
+        hidden = ops.cast(self.fc1(x), self.compute_dtype)
+        return ops.cast(self.fc2(_activate(hidden, self.config.activation)), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -352,6 +358,21 @@ def to_keras(vit: ViT) -> VisionTransformer:
     for name, array in vit.named_arrays():
         variables[name].assign(array)
     return model
+
+
+def compute_products_in(model: VisionTransformer, dtype: str) -> None:
+    """Lets the matrix products of patches and blocks compute in another dtype.
+
+    Weights, norms, softmax, activations, the residual stream and the head stay float32.
+
+    Args:
+        model: Changed in place; a saved model does not keep it, as ``from_keras`` does not.
+        dtype: ``bfloat16``, ``float16``, or ``float32`` as at first.
+    """
+    policy = str(dtype) if dtype == "float32" else f"mixed_{dtype}"  # Keras takes no StrEnum
+    layers = [getattr(block, name) for block in model.blocks for name in Block.LINEARS]
+    for layer in (model.embedding.projection, *layers):
+        layer.dtype_policy = policy
 
 
 def from_keras(model: VisionTransformer) -> ViT:

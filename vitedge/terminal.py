@@ -9,8 +9,12 @@ from vitedge.progress import Progress
 
 
 @contextmanager
-def progress_on_stderr() -> Iterator[Progress]:
-    """A bar with the time left; silent unless stderr is a terminal."""
+def progress_on_stderr(*, tells_time: bool = False) -> Iterator[Progress]:
+    """A bar with the time left; silent unless stderr is a terminal.
+
+    Args:
+        tells_time: The words say how much time is left, so the bar does not.
+    """
     from rich import progress as rich_progress
     from rich.console import Console
 
@@ -20,7 +24,7 @@ def progress_on_stderr() -> Iterator[Progress]:
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(bar_width=30),
         rich_progress.TextColumn("{task.completed:g}/{task.total:g}"),
-        rich_progress.TimeRemainingColumn(),
+        *([] if tells_time else [rich_progress.TimeRemainingColumn()]),
     )
     silent = not console.is_terminal
     with rich_progress.Progress(*columns, console=console, transient=True, disable=silent) as bar:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from vitedge.data import ImageSet
 from vitedge.errors import UsageError
 from vitedge.importers import read_model
 from vitedge.pipeline import write_keras
@@ -13,7 +14,20 @@ from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.presets import initialize, preset
 from vitedge.progress import Progress, silent
 from vitedge.staging import refuse_existing
-from vitedge.train import Epoch, Recipe, Step, Trained, adapt, train
+from vitedge.train import (
+    Epoch,
+    Products,
+    Recipe,
+    Step,
+    Strategy,
+    Trained,
+    adapt,
+    choose,
+    open_replicas,
+    start_tensorflow,
+    train,
+)
+from vitedge.train.mixed import AUTO
 from vitedge.train.splits import open_training_images
 from vitedge.vit import ViT
 
@@ -53,7 +67,9 @@ class TrainRequest:
         size: The fresh model; only its image size counts when there is an ``init``.
         init: A model to start from, or None for fresh weights.
         teacher: A model to learn from beside the labels, or None.
-        recipe: How to train.
+        recipe: How to train; what products compute in follows from ``mixed_precision``.
+        mixed_precision: ``auto``, ``off``, ``bfloat16`` or ``float16``; see ``choose``.
+        strategy: How several devices or machines share the work; None is this process alone.
         held_out_share: Share of each class held out, where the data has no split itself.
         resume: Continue the run that was interrupted.
         force: An existing output may be overwritten.
@@ -65,6 +81,8 @@ class TrainRequest:
     init: Path | None = None
     teacher: Path | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    mixed_precision: str = AUTO
+    strategy: Strategy | None = None
     held_out_share: float = 0.1
     resume: bool = False
     force: bool = False
@@ -80,8 +98,15 @@ def train_model(
     *,
     progress: Progress = silent,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    say: Callable[[str], None] = lambda words: None,
 ) -> Trained:
     """Trains a model and writes it.
+
+    Args:
+        request: What to do.
+        progress: Told how far things are.
+        on_epoch: Called after each epoch.
+        say: Told what was chosen for this machine.
 
     Raises:
         UsageError: The output exists, or the options contradict each other.
@@ -96,24 +121,33 @@ def train_model(
     images, held_out = open_training_images(
         request.data, share=request.held_out_share, seed=request.recipe.seed
     )
-    vit = _start(request, images.class_names)
+    _check_size(request)
+    # What is wrong in a model's size is found before TensorFlow takes its seconds; reading a model
+    # may need it, and machines have to be connected before it is used at all.
+    class_names = images.class_names or _numbered(images)
+    fresh = None if request.init is not None else _fresh(request, class_names)
+    progress("starting TensorFlow", 0, 1)
+    replicas = open_replicas(request.strategy, say=say)
+    start_tensorflow()
+    vit = fresh or _adapted(request, class_names)
     teacher = None if request.teacher is None else read_model(request.teacher).vit
-    accuracy = ""
+    held_out_accuracy = None
 
     def on_step(step: Step) -> None:
-        progress(f"loss {step.loss:.3f}{accuracy}", step.done, step.of)
+        progress(progress_line(step, held_out_accuracy), step.done, step.of)
 
     def after_epoch(epoch: Epoch) -> None:
-        nonlocal accuracy
-        if epoch.held_out_accuracy is not None:
-            accuracy = f", held out {epoch.held_out_accuracy:.1%}"
+        nonlocal held_out_accuracy
+        held_out_accuracy = epoch.held_out_accuracy
         on_epoch(epoch)
 
-    progress("starting TensorFlow", 0, 1)
+    chosen = choose(request.mixed_precision)
+    if chosen.products != Products.FLOAT32:
+        say(f"matrix products in {chosen.products}, all else in float32: {chosen.reason}")
     trained = train(
         vit,
         images,
-        request.recipe,
+        replace(request.recipe, products=chosen.products),
         held_out=held_out,
         teacher=teacher,
         folder=request.run_folder,
@@ -121,18 +155,55 @@ def train_model(
         on_step=on_step,
         on_epoch=after_epoch,
         progress=progress,
+        replicas=replicas,
     )
-    write_keras(trained.vit, request.output)
+    if replicas.is_chief:
+        write_keras(trained.vit, request.output)
     return trained
 
 
-def _start(request: TrainRequest, class_names: tuple[str, ...]) -> ViT:
-    """The model before training, with one logit for each class of the data."""
+def progress_line(step: Step, held_out_accuracy: float | None) -> str:
+    """Where a run stands, such as ``loss 0.412, accuracy 88.3 %, 950 images/s, 3:20 left``."""
+    parts = [f"loss {step.loss:.3f}", f"accuracy {step.accuracy:.1%}"]
+    if held_out_accuracy is not None:
+        parts.append(f"held out {held_out_accuracy:.1%}")
+    minutes, seconds = divmod(round(step.seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return ", ".join([*parts, f"{step.images_per_second:.3g} images/s", f"{left} left"])
+
+
+def _numbered(images: ImageSet) -> tuple[str, ...]:
+    """Names for classes that have only indices."""
+    labels = [sample.label for sample in images.samples if sample.label is not None]
+    return tuple(str(index) for index in range(max(labels, default=-1) + 1))
+
+
+def _check_size(request: TrainRequest) -> None:
+    """A model that exists has its size; only that of its images can change."""
+    if request.init is None:
+        return
+    size = replace(request.size, image_size=None)
+    for each in fields(Size):
+        if getattr(size, each.name) != each.default:
+            raise UsageError(
+                f"'{request.init}' has its own size: only --image-size goes with --init, not "
+                f"{each.name.replace('_', ' ')} {getattr(size, each.name)}"
+            )
+
+
+def _adapted(request: TrainRequest, class_names: tuple[str, ...]) -> ViT:
+    """The model to start from, with one logit for each class of the data."""
+    assert request.init is not None  # or there would be a fresh one
+    side = request.size.image_size
+    wanted = None if side is None else (side, side)
+    vit = read_model(request.init).vit
+    return adapt(vit, class_names, image_size=wanted, seed=request.recipe.seed)
+
+
+def _fresh(request: TrainRequest, class_names: tuple[str, ...]) -> ViT:
+    """An untrained model with one logit for each class of the data."""
     size, seed = request.size, request.recipe.seed
-    if request.init is not None:
-        side = size.image_size
-        wanted = None if side is None else (side, side)
-        return adapt(read_model(request.init).vit, class_names, image_size=wanted, seed=seed)
     config = preset(
         size.preset,
         classes=len(class_names),

@@ -26,6 +26,18 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option(
     "--held-out", type=_SHARE, default=0.1, show_default=True, help="Share to measure on."
 )
+@click.option(
+    "--mixed-precision",
+    type=click.Choice(["auto", "off", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Float of matrix products; all else is float32. auto: as the device is faster.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["mirrored", "multiworker"]),
+    help="Divide each batch among this machine's GPUs, or among the machines of TF_CONFIG.",
+)
 @click.option("--resume", is_flag=True, help="Continue the run that was interrupted.")
 @size_options
 @recipe_options
@@ -37,6 +49,8 @@ def train(
     init: Path | None,
     teacher: Path | None,
     held_out: float,
+    mixed_precision: str,
+    strategy: str | None,
     resume: bool,
     force: bool,
     **choices: Any,
@@ -45,17 +59,29 @@ def train(
 
     DATA is a folder of class folders, a folder with labels.csv, an .npz, or `digits`. The run is
     recorded beside the output, in model.run/, so that --resume continues it.
+
+    Past one machine: give --strategy multiworker on each, with the same options and images, and the
+    environment variable TF_CONFIG as TensorFlow has it, which differs in its index:
+    {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.
+    Worker 0 writes the model.
     """
     from dataclasses import fields
 
     from vitedge.terminal import progress_on_stderr
-    from vitedge.train import Augmentation, Recipe
+    from vitedge.train import Augmentation, Recipe, Strategy
     from vitedge.training import Size, TrainRequest, train_model
 
     def chosen(kind: type) -> dict[str, Any]:
         names = {each.name for each in fields(kind)}
         return {name: value for name, value in choices.items() if name in names}
 
+    # From scratch, few photos are worth more in many views. Grey images are often of signs, which a
+    # mirror spoils, and what frozen layers make of images is kept only while these stay the same.
+    in_views = init is None and not choices["grey"]
+    if choices["crop"] is None:
+        choices["crop"] = 0.6 if in_views else 1.0
+    if choices["flip"] is None:
+        choices["flip"] = in_views
     if choices["warmup_epochs"] is None:
         choices["warmup_epochs"] = min(5.0, choices["epochs"] / 5)
     request = TrainRequest(
@@ -65,18 +91,23 @@ def train(
         init=init,
         teacher=teacher,
         recipe=Recipe(**chosen(Recipe), augmentation=Augmentation(**chosen(Augmentation))),
+        mixed_precision=mixed_precision,
+        strategy=None if strategy is None else Strategy(strategy),
         held_out_share=held_out,
         resume=resume,
         force=force,
     )
-    with progress_on_stderr() as progress:
-        trained = train_model(request, progress=progress)
+    with progress_on_stderr(tells_time=True) as progress:
+        trained = train_model(
+            request, progress=progress, say=lambda words: click.echo(words, err=True)
+        )
     last = trained.history[-1]
     if last.held_out_accuracy is not None:
         click.echo(
             f"{last.held_out_accuracy:.1%} of the held-out images right after epoch {last.number}"
         )
-    click.echo(f"wrote {output}")
+    if trained.worker == 0:
+        click.echo(f"wrote {output}")
 
 
 PLUGIN = train

@@ -1,4 +1,4 @@
-"""The report page: one HTML file without network, made from a bench's JSON alone.
+"""The report pages: HTML files without network; that of a bench is made from its JSON alone.
 
 With ``vl-convert-python`` installed its charts are Vega's, with tooltips; without it, as on the
 device itself, they are plain drawings of the same numbers.
@@ -14,6 +14,7 @@ from typing import Any
 
 from vitedge.report.drawing import draw
 from vitedge.report.sections import changes, picked
+from vitedge.report.shell import page
 from vitedge.report.summary import summary
 from vitedge.report.tables import about, environment, escape, messages, rows_tables
 
@@ -35,12 +36,9 @@ def render_html(report: Mapping[str, Any], *, title: str = "vitedge bench") -> s
     """
     report = _named_briefly(report)
     rows = report["rows"]
-    folder = files(__name__)
-    page = Template(folder.joinpath("page.html").read_text("utf-8"))
     drawn = draw(report)
-    return page.substitute(
+    body = Template(files(__name__).joinpath("bench.html").read_text("utf-8")).substitute(
         title=escape(title),
-        style=folder.joinpath("page.css").read_text("utf-8"),
         summary=escape(summary(report)),
         picked=picked(report),
         about=about(report),
@@ -50,8 +48,8 @@ def render_html(report: Mapping[str, Any], *, title: str = "vitedge bench") -> s
         layers=drawn.layers,
         changes=changes(report),
         environment=environment(report["environment"]),
-        script=drawn.script,
     )
+    return page(title, body, drawn.script)
 
 
 def _named_briefly(report: Mapping[str, Any]) -> Mapping[str, Any]:

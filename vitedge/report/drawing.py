@@ -41,22 +41,22 @@ def draw(report: Mapping[str, Any]) -> Drawing:
     errors = layer_errors(report.get("layers") or ())
     if not points and not errors:
         return Drawing("", "", "")
-    library = _library()
-    if library is None:
+    code = library()
+    if code is None:
         section = _layer_section(plain_layers.worst_layers(errors), plain_layers.CAPTION, errors)
         return Drawing(_plain(points), section, "")
     specs, markup = _interactive(points)
     section = ""
     if errors:
         specs["layers"] = layers_chart(errors)
-        section = _layer_section(_place("layers"), LAYERS_CAPTION, errors)
-    return Drawing(markup, section, _script(library, specs))
+        section = _layer_section(place("layers"), LAYERS_CAPTION, errors)
+    return Drawing(markup, section, script(code, specs))
 
 
 def _layer_section(drawn: str, caption: str, errors: Sequence[LayerError]) -> str:
     if not errors:
         return ""
-    return f"<section><h2>Error layer by layer</h2>{_figure(drawn, caption)}</section>"
+    return f"<section><h2>Error layer by layer</h2>{figure(drawn, caption)}</section>"
 
 
 def _plain(points: Sequence[Point]) -> str:
@@ -64,14 +64,14 @@ def _plain(points: Sequence[Point]) -> str:
         return ""
     title = quality_title(points)
     figures = [
-        _figure(
+        figure(
             plain.distributions(points),
             "Warm inferences of each row, from the fastest to the slowest, and the median",
         )
     ]
     if title is not None:
         caption = f"{title} against latency; the area of a point is the size of the file"
-        figures.insert(0, _figure(plain.front(points, title), caption))
+        figures.insert(0, figure(plain.front(points, title), caption))
     return "".join(figures)
 
 
@@ -94,19 +94,21 @@ def _interactive(points: Sequence[Point]) -> tuple[dict[str, Spec], str]:
     if any(len(point.sustained) > 1 for point in points):
         caption = "Median latency while running on, in windows of a few seconds"
         charts["sustained"] = sustained(points), caption
-    figures = [_figure(_place(name), caption) for name, (_, caption) in charts.items()]
+    figures = [figure(place(name), caption) for name, (_, caption) in charts.items()]
     return {name: spec for name, (spec, _) in charts.items()}, "".join(figures)
 
 
-def _place(name: str) -> str:
+def place(name: str) -> str:
+    """Where the script draws the chart of this name."""
     return f'<div class="chart" id="{name}"></div>'
 
 
-def _figure(drawn: str, caption: str) -> str:
+def figure(drawn: str, caption: str) -> str:
+    """A chart with words below it."""
     return f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"
 
 
-def _library() -> str | None:
+def library() -> str | None:
     """Vega as one script, or None where it is not installed."""
     try:
         import vl_convert
@@ -117,9 +119,15 @@ def _library() -> str | None:
     return bundle
 
 
-def _script(library: str, specs: Mapping[str, Spec]) -> str:
+def script(code: str, specs: Mapping[str, Spec]) -> str:
+    """The elements that draw each specification in its place.
+
+    Args:
+        code: What ``library`` gave.
+        specs: By the name of their place.
+    """
     # A script element ends at this word even inside a string, where "<\/" means the same.
-    code = library.replace("</script", "<\\/script")
+    code = code.replace("</script", "<\\/script")
     values = json.dumps(specs).replace("<", "\\u003c")
     return (
         f'<script type="module">{code}</script>\n'

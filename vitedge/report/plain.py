@@ -12,7 +12,7 @@ from vitedge.report.points import Point
 # each has a contrast of at least 3 to the page's white and to its near-black.
 COLOURS = {"tflite": "#D55E00", "onnx": "#0072B2", "openvino": "#009E73"}
 
-_WIDTH, _HEIGHT, _MARGIN = 720, 340, 48
+WIDTH, HEIGHT, MARGIN = 720, 340, 48
 _ROW = 34
 _LARGEST_RADIUS = 14.0
 
@@ -27,14 +27,14 @@ def front(points: Sequence[Point], title: str) -> str:
     low, high = low - spare, high + spare
     largest = max(point.size_mb for point in shown)
     marks = [
-        _text(_MARGIN, 14, f"{title} (from {low:.1f} to {high:.1f})"),
-        _text(_WIDTH - 8, _HEIGHT - 8, f"Median latency, ms (from 0 to {right:.3g})", "end"),
-        _line(_MARGIN, 24, _MARGIN, _HEIGHT - 28),
-        _line(_MARGIN, _HEIGHT - 28, _WIDTH, _HEIGHT - 28),
+        text(MARGIN, 14, f"{title} (from {low:.1f} to {high:.1f})"),
+        text(WIDTH - 8, HEIGHT - 8, f"Median latency, ms (from 0 to {right:.3g})", "end"),
+        line(MARGIN, 24, MARGIN, HEIGHT - 28),
+        line(MARGIN, HEIGHT - 28, WIDTH, HEIGHT - 28),
     ]
     for point, quality in zip(shown, qualities, strict=True):
-        x = _MARGIN + (_WIDTH - _MARGIN) * point.median_ms / right
-        y = 24 + (_HEIGHT - 52) * (high - quality) / (high - low)
+        x = MARGIN + (WIDTH - MARGIN) * point.median_ms / right
+        y = 24 + (HEIGHT - 52) * (high - quality) / (high - low)
         radius = _LARGEST_RADIUS * math.sqrt(point.size_mb / largest)
         marks.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{max(2.0, radius):.1f}" '
@@ -42,11 +42,11 @@ def front(points: Sequence[Point], title: str) -> str:
         )
         words = f"{point.precision} {point.target}"
         # Words to the right of a point near the right edge would be cut off.
-        if x < 0.75 * _WIDTH:
-            marks.append(_text(x + radius + 4, y + 4, words))
+        if x < 0.75 * WIDTH:
+            marks.append(text(x + radius + 4, y + 4, words))
         else:
-            marks.append(_text(x - radius - 4, y + 4, words, "end"))
-    return _svg(marks, _HEIGHT, f"{title} against latency")
+            marks.append(text(x - radius - 4, y + 4, words, "end"))
+    return svg(marks, HEIGHT, f"{title} against latency")
 
 
 def distributions(points: Sequence[Point]) -> str:
@@ -55,32 +55,42 @@ def distributions(points: Sequence[Point]) -> str:
     marks = []
     for row, point in enumerate(points):
         y = row * _ROW + 24
-        scale = (_WIDTH - 16) / right
+        scale = (WIDTH - 16) / right
         first, last = point.quantiles_ms(2)[0] * scale, point.quantiles_ms(2)[-1] * scale
-        marks.append(_text(0, y - 6, f"{point.short}: {point.details['latency']}"))
+        marks.append(text(0, y - 6, f"{point.short}: {point.details['latency']}"))
         marks.append(
             f'<rect x="{first:.1f}" y="{y:.1f}" width="{max(1.0, last - first):.1f}" height="8" '
             f'fill="{COLOURS[point.format]}" fill-opacity="0.6">{_title(point)}</rect>'
         )
         middle = point.median_ms * scale
-        marks.append(_line(middle, y - 2, middle, y + 10))
-    return _svg(marks, len(points) * _ROW + 16, "Distribution of latencies")
+        marks.append(line(middle, y - 2, middle, y + 10))
+    return svg(marks, len(points) * _ROW + 16, "Distribution of latencies")
 
 
-def _svg(marks: Sequence[str], height: int, description: str) -> str:
+def svg(marks: Sequence[str], height: int, description: str, width: int = WIDTH) -> str:
+    """A drawing as wide as its place.
+
+    Args:
+        marks: SVG elements.
+        height: In units of which there are ``width`` across.
+        description: For those who do not see it.
+        width: The fewer, the larger are words on a phone.
+    """
     return (
         f'<div class="chart"><svg role="img" aria-label="{html.escape(description)}" '
-        f'viewBox="0 0 {_WIDTH} {height}" style="max-width: {_WIDTH}px" '
+        f'viewBox="0 0 {width} {height}" style="max-width: {WIDTH}px" '
         'font-size="13" fill="currentColor" '
         f'stroke="none">{"".join(marks)}</svg></div>'
     )
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
+def text(x: float, y: float, words: str, anchor: str = "start") -> str:
+    """Words that start, or end, at a point."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(words)}</text>'
 
 
-def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+def line(x1: float, y1: float, x2: float, y2: float) -> str:
+    """A straight line."""
     return (
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
         'stroke="currentColor" stroke-width="1.5"/>'

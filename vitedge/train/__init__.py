@@ -1,9 +1,12 @@
 """Training a ViT in Keras, from fresh weights or from a model's."""
 
+from vitedge.train.engine import start_tensorflow
 from vitedge.train.fine_tune import adapt
 from vitedge.train.fit import train
+from vitedge.train.mixed import choose
 from vitedge.train.progress import Epoch, Step
-from vitedge.train.recipe import Augmentation, Distillation, Recipe
+from vitedge.train.recipe import Augmentation, Distillation, Products, Recipe
+from vitedge.train.replicas import Replicas, Strategy, open_replicas
 from vitedge.train.run import Trained
 from vitedge.train.splits import open_training_images, split
 
@@ -11,11 +14,17 @@ __all__ = [
     "Augmentation",
     "Distillation",
     "Epoch",
+    "Products",
     "Recipe",
+    "Replicas",
     "Step",
+    "Strategy",
     "Trained",
     "adapt",
+    "choose",
+    "open_replicas",
     "open_training_images",
     "split",
+    "start_tensorflow",
     "train",
 ]

@@ -5,24 +5,28 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from vitedge.train.share import Share, whole
+
 if TYPE_CHECKING:
     from vitedge.train.recipe import Augmentation
 
 
-def distort(pixels: Any, augmentation: Augmentation, seed: Any) -> Any:
+def distort(pixels: Any, augmentation: Augmentation, seed: Any, share: Share | None = None) -> Any:
     """Shifts, rotates and zooms each image by its own random amounts; black comes in.
 
     Args:
         pixels: A tensor ``(B, H, W, C)`` of static shape; its dtype is kept.
         augmentation: The largest amounts.
         seed: Two integers that alone decide the amounts.
+        share: Which part of a batch the images are; None means all of it.
     """
     import tensorflow as tf
 
     if not (augmentation.shift or augmentation.rotation or augmentation.zoom):
         return pixels
     count, height, width, _ = pixels.shape
-    amounts = tf.random.stateless_uniform((4, count), seed, -1.0, 1.0)
+    share = share or whole(count)
+    amounts = share.take(tf.random.stateless_uniform((4, share.of), seed, -1.0, 1.0), axis=1)
     shift_x = amounts[0] * augmentation.shift * width
     shift_y = amounts[1] * augmentation.shift * height
     angle = amounts[2] * math.radians(augmentation.rotation)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vitedge.chatter import quiet
-from vitedge.errors import UsageError, missing_package
+from vitedge.errors import UsageError, VitedgeError
 from vitedge.progress import Progress, silent
+from vitedge.train.engine import start_tensorflow
 from vitedge.train.pipeline import Loader
 from vitedge.train.record import Record, run_digest
+from vitedge.train.replicas import Replicas
 from vitedge.train.run import Run, Trained
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def train(
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
     progress: Progress = silent,
+    replicas: Replicas | None = None,
 ) -> Trained:
     """Trains a model, starting from the weights it has.
 
@@ -49,6 +53,8 @@ def train(
         on_step: Called after each step.
         on_epoch: Called after each epoch; not for those before a resumption.
         progress: Told how far the work before the first epoch is.
+        replicas: Those that share the work, from ``open_replicas``; None is this process alone.
+            All of them call this with the same; the chief alone writes.
 
     Raises:
         UnavailableError: TensorFlow or Keras is not installed.
@@ -60,34 +66,56 @@ def train(
     if resume and folder is None:
         raise UsageError("to resume a run, name its folder")
     _check_teacher(vit, teacher, recipe)
-    tf = _tensorflow()
+    tf = start_tensorflow()
     loader = Loader(images, vit.preprocessing, vit.config.classes)
     held_out_loader = None
     if held_out is not None:
         held_out_loader = Loader(held_out, vit.preprocessing, vit.config.classes)
+    replicas = replicas or Replicas()
+    digest = run_digest(vit, teacher, recipe, loader.labels)
     record = None
-    if folder is not None:
-        record = Record(folder, run_digest(vit, teacher, recipe, loader.labels))
+    if folder is not None and replicas.is_chief:
+        facts = _facts(vit, images, held_out, recipe, replicas)
+        record = Record(folder, digest, facts)
     try:
-        run = Run(vit, loader, held_out_loader, recipe, teacher, folder, progress)
+        replicas.agree(digest, resume=resume)
+        # None is some temporary place: beside the record, on the machine that has it.
+        kept = folder if replicas.is_chief else None
+        run = Run(vit, loader, held_out_loader, recipe, teacher, kept, progress, replicas)
         return run.finish(record, resume=resume, on_step=on_step, on_epoch=on_epoch)
     except tf.errors.OpError as error:
         for each in (loader, held_out_loader):
             if each is not None and each.failure is not None:
                 raise each.failure from error
+        if replicas.are_machines:
+            raise VitedgeError(
+                "another worker ended or cannot be reached; start all of them again, with --resume "
+                f"to go on after the last epoch ({str(error).splitlines()[0]})"
+            ) from error
         raise
 
 
-def _tensorflow() -> Any:
-    try:
-        with quiet():
-            import keras  # noqa: F401  # has its own notes to hold back
-            import tensorflow as tf
+def _facts(
+    vit: ViT, images: ImageSet, held_out: ImageSet | None, recipe: Recipe, replicas: Replicas
+) -> dict[str, str]:
+    """How the run trains, in words."""
+    config, size = vit.config, "{} x {} px".format(*vit.config.image_size)
+    sets = [images] if held_out is None else [images, held_out]
+    words = {
+        "Model": f"{size}, {config.dim} wide, {config.depth} blocks, {config.classes} classes",
+        "Images": "; ".join(f"{len(each.samples):,} of {each.name}" for each in sets),
+    }
+    if replicas.count > 1:
+        words["Replicas"] = str(replicas.count)
+    for name, value in asdict(recipe).items():
+        words[name.replace("_", " ").capitalize()] = _in_words(value)
+    return words
 
-            tf.config.list_logical_devices()  # looks for a GPU, with more notes
-    except ImportError as error:
-        raise missing_package(error.name or "tensorflow", "train") from error
-    return tf
+
+def _in_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {each:g}" for key, each in value.items() if each) or "none"
+    return "all" if value is None else f"{value}"
 
 
 def _check_teacher(vit: ViT, teacher: ViT | None, recipe: Recipe) -> None:

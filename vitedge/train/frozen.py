@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import VitedgeError
-from vitedge.train.pipeline import EVALUATION_BATCH, shuffled_indices
+from vitedge.train.pipeline import evaluation_indices, shuffled_indices
+from vitedge.train.share import Share, whole
 
 if TYPE_CHECKING:
     from vitedge.train.recipe import Recipe
@@ -60,7 +61,7 @@ class FrozenOutputs:
         folder: Path | None = None,
         progress: Callable[[int, int], None],
     ) -> None:
-        self.labels, self._copies = labels, 2 if mirrored else 1
+        self.labels, self.copies = labels, 2 if mirrored else 1
         try:
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ class FrozenOutputs:
             with tempfile.TemporaryFile(dir=folder) as file:
                 row = self._write(file, batches, compute, progress)
                 file.flush()
-                shape = (self._copies, len(labels), *row)
+                shape = (self.copies, len(labels), *row)
                 self._outputs = np.memmap(file, np.float32, "r", shape=shape)
         except OSError as error:
             place = folder or tempfile.gettempdir()
@@ -86,17 +87,15 @@ class FrozenOutputs:
         return tuple(self._outputs.shape[2:])
 
     def rows(
-        self, indices: npt.NDArray[np.int64], rng: np.random.Generator | None = None
+        self, indices: npt.NDArray[np.int64], copies: npt.NDArray[np.int64] | None = None
     ) -> npt.NDArray[np.float32]:
         """The outputs of some images, ``(len(indices), ...)``.
 
         Args:
             indices: Which images.
-            rng: Chooses the mirrored ones, where they are kept; None takes all as they are.
+            copies: 1 for those that are mirrored, 0 for the others; None takes all as they are.
         """
-        if rng is None:
-            return np.asarray(self._outputs[0, indices])
-        return np.asarray(self._outputs[rng.integers(self._copies, size=len(indices)), indices])
+        return np.asarray(self._outputs[0 if copies is None else copies, indices])
 
     def _write(
         self,
@@ -106,9 +105,9 @@ class FrozenOutputs:
         progress: Callable[[int, int], None],
     ) -> tuple[int, ...]:
         """Writes one copy of the set after the other; the shape of one image's output."""
-        done, total = 0, self._copies * len(batches)
+        done, total = 0, self.copies * len(batches)
         row: tuple[int, ...] = ()
-        for copy in range(self._copies):
+        for copy in range(self.copies):
             for pixels, _ in batches:
                 outputs = np.asarray(compute(pixels[:, :, ::-1] if copy else pixels), np.float32)
                 file.write(outputs.tobytes())
@@ -117,31 +116,45 @@ class FrozenOutputs:
         return row
 
 
-def kept_batches(outputs: FrozenOutputs, classes: int, recipe: Recipe, first_epoch: int = 0) -> Any:
+def kept_batches(
+    outputs: FrozenOutputs,
+    classes: int,
+    recipe: Recipe,
+    first_epoch: int = 0,
+    share: Share | None = None,
+) -> Any:
     """Like ``training_batches``, of frozen outputs in place of pixels."""
     import tensorflow as tf
 
     targets = tf.one_hot(outputs.labels, classes)
+    share = share or whole(min(recipe.batch_size, len(outputs)))
 
     def fetch(step: Any, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        return outputs.rows(indices, np.random.default_rng((recipe.seed, int(step))))
+        rng = np.random.default_rng((recipe.seed, int(step)))
+        copies = rng.integers(outputs.copies, size=share.of)
+        return outputs.rows(indices, copies[list(share.positions)])
 
     def load(step: Any, indices: Any) -> Any:
+        indices = share.take(indices)
         inputs = tf.numpy_function(fetch, [step, indices], tf.float32)
-        return tf.ensure_shape(inputs, (len(indices), *outputs.shape)), tf.gather(targets, indices)
+        inputs = tf.ensure_shape(inputs, (len(share.positions), *outputs.shape))
+        return inputs, tf.gather(targets, indices)
 
     batches = shuffled_indices(len(outputs), recipe, first_epoch)
     return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
-def kept_evaluation_batches(outputs: FrozenOutputs, classes: int) -> Any:
+def kept_evaluation_batches(
+    outputs: FrozenOutputs, classes: int, replica: int = 0, of: int = 1
+) -> Any:
     """Like ``evaluation_batches``, of frozen outputs in place of pixels."""
     import tensorflow as tf
 
     targets = tf.one_hot(outputs.labels, classes)
 
-    def load(indices: Any) -> Any:
+    def load(indices: Any, counts: Any) -> Any:
         inputs = tf.numpy_function(outputs.rows, [indices], tf.float32)
-        return tf.ensure_shape(inputs, (None, *outputs.shape)), tf.gather(targets, indices)
+        inputs = tf.ensure_shape(inputs, (None, *outputs.shape))
+        return inputs, tf.gather(targets, indices) * counts
 
-    return tf.data.Dataset.range(len(outputs)).batch(EVALUATION_BATCH).map(load).prefetch(1)
+    return evaluation_indices(len(outputs), replica, of).map(load).prefetch(1)

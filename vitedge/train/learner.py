@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from vitedge.train.loss import Loss
+from vitedge.train.mixed import LossScale
 from vitedge.train.optimizer import LayerwiseAdamW, groups
+from vitedge.train.recipe import Products
+from vitedge.train.replicas import Replicas
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from vitedge.train.recipe import Recipe
+    from vitedge.train.share import Share
 
 Logits: TypeAlias = Callable[[Any], Any]
 
@@ -33,6 +37,8 @@ class Learner:
         loss: What it minimises.
         steps_per_epoch: Steps that make an epoch, for the schedule of the learning rate.
         after_frozen: Its inputs are what ``frozen`` made of pixels, not pixels.
+        replicas: Those that share each step; None is one alone.
+        divided: The share of each replica; None where one has all.
     """
 
     def __init__(
@@ -43,6 +49,8 @@ class Learner:
         steps_per_epoch: int,
         *,
         after_frozen: bool = False,
+        replicas: Replicas | None = None,
+        divided: Sequence[Share] | None = None,
     ) -> None:
         import tensorflow as tf
 
@@ -50,23 +58,36 @@ class Learner:
         self._after_frozen = after_frozen
         depth, trainable = len(model.blocks), recipe.trainable_blocks
         self._frozen_blocks = 0 if trainable is None else depth - trainable
+        self._replicas, self._divided = replicas or Replicas(), divided
         self._optimizer = LayerwiseAdamW(groups(model, recipe), recipe, steps_per_epoch)
         variables = self._optimizer.variables
         self._averages = [tf.Variable(one.value) for one in variables] if recipe.average else []
         self._steps = tf.Variable(0, dtype=tf.int64)
+        self._scale = LossScale() if recipe.products == Products.FLOAT16 else None
         self.step = tf.function(self._step, autograph=False)
-        self._logits = tf.function(self._forward, autograph=False)
-        self.frozen = tf.function(self._frozen, autograph=False)
+        self._counted = tf.function(self._count, autograph=False)
+        # Of images that are learnt from, and of those that are measured on.
+        self.frozen, self.frozen_exactly = (
+            tf.function(functools.partial(self._frozen, products=products), autograph=False)
+            for products in (recipe.products, Products.FLOAT32)
+        )
 
-    def _frozen(self, pixels: Any) -> Any:
+    def _frozen(self, pixels: Any, products: Products) -> Any:
         """What the layers that do not learn make of pixels: tokens, or features for the head."""
+        from vitedge.keras_model import compute_products_in
+
+        compute_products_in(self._model, products)
         if self._recipe.trainable_blocks == 0:
             return self._model.features(pixels)
         return self._model.tokens(pixels, self._frozen_blocks)
 
-    def _forward(self, inputs: Any, thin: Sequence[Any] = ()) -> Any:
+    def _forward(self, inputs: Any, products: Products, thin: Sequence[Any] = ()) -> Any:
         """Logits of pixels ``(N, H, W, C)``, or of what ``frozen`` made of them."""
+        from vitedge.keras_model import compute_products_in
+
         model = self._model
+        # Decided while this is traced: the same layers are in both graphs.
+        compute_products_in(model, products)
         if not self._after_frozen:
             return model.classify(model.features(inputs, thin))
         if self._recipe.trainable_blocks == 0:
@@ -75,20 +96,46 @@ class Learner:
 
     def _step(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         """Learns from one batch; its mean loss and its share of right answers."""
+        gradients, loss, accuracy = self._replicas.run(self._gradients, (inputs, targets))
+        self._learn(gradients)
+        self._steps.assign_add(1)
+        return loss, accuracy
+
+    def _gradients(self, inputs: Any, targets: Any) -> Any:
+        """Of the whole batch: the gradients, the loss, and the share of right answers."""
         import tensorflow as tf
 
+        share = None if self._divided is None else self._divided[self._replicas.number()]
+        # Means over a share, weighted by its size, sum up to the mean over the batch.
+        weight = 1.0 if share is None else len(share.positions) / share.of
         variables = [one.value for one in self._optimizer.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            logits = self._forward(inputs, self._thinning())
-            loss = self._loss(inputs, targets, logits)
-        self._optimizer.apply(tape.gradient(loss, variables))
-        self._average(variables)
-        self._steps.assign_add(1)
+            logits = self._forward(inputs, self._recipe.products, self._thinning(share))
+            loss = self._loss(inputs, targets, logits) * weight
+            minimized = loss if self._scale is None else self._scale.scaled(loss)
+        gradients = tape.gradient(minimized, variables)
         right = tf.equal(tf.argmax(logits, -1), tf.argmax(targets, -1))
-        return loss, tf.reduce_mean(tf.cast(right, tf.float32))
+        accuracy = tf.reduce_mean(tf.cast(right, tf.float32)) * weight
+        return self._replicas.sum((gradients, loss, accuracy))
 
-    def _thinning(self) -> list[Callable[[Any], Any]]:
+    def _learn(self, gradients: Sequence[Any]) -> None:
+        """Takes a step down the gradients; none where float16 could not hold them."""
+        import tensorflow as tf
+
+        def descend() -> None:
+            self._optimizer.apply(gradients)
+            self._average()
+
+        if self._scale is None:
+            descend()
+            return
+        gradients = self._scale.unscaled(gradients)
+        is_finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+        tf.cond(is_finite, descend, lambda: None)
+        self._scale.learn(is_finite)
+
+    def _thinning(self, share: Share | None) -> list[Callable[[Any], Any]]:
         """Stochastic depth (arXiv:1603.09382): a function for each block's branches."""
         import tensorflow as tf
 
@@ -98,13 +145,16 @@ class Learner:
 
         def thin(branch: Any, *, keep: float) -> Any:
             seed = tf.stack([self._recipe.seed + _SALT + next(draws), self._steps])
-            draw = tf.random.stateless_uniform((tf.shape(branch)[0], 1, 1), seed)
+            count = tf.shape(branch)[0] if share is None else share.of
+            draw = tf.random.stateless_uniform((count, 1, 1), seed)
+            if share is not None:
+                draw = share.take(draw)
             return tf.where(draw < keep, branch / keep, tf.zeros_like(branch))
 
         rates = np.linspace(0, self._recipe.stochastic_depth, len(self._model.blocks))
         return [functools.partial(thin, keep=1 - rate) for rate in rates.tolist()]
 
-    def _average(self, variables: Sequence[Any]) -> None:
+    def _average(self) -> None:
         import tensorflow as tf
 
         if not self._averages:
@@ -112,8 +162,8 @@ class Learner:
         # While there are few steps, the plain mean: else the untrained weights would linger.
         done = tf.cast(self._steps, tf.float32)
         momentum = tf.minimum(self._recipe.average, done / (done + 1))
-        for average, variable in zip(self._averages, variables, strict=True):
-            average.assign(momentum * average + (1 - momentum) * variable)
+        for average, variable in zip(self._averages, self._optimizer.variables, strict=True):
+            average.assign(momentum * average + (1 - momentum) * variable.value)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -137,14 +187,35 @@ class Learner:
         for variable, value in zip(self._optimizer.variables, weights, strict=True):
             variable.assign(value)
 
-    def accuracy(self, batches: Any) -> float:
-        """Share of images classified right, 0..1, of a dataset of inputs and targets."""
+    def accuracy(self, batches: Iterable[Any]) -> float:
+        """Share of images classified right, 0..1, in float32, because that is what is saved.
+
+        Args:
+            batches: Inputs and targets; where a target is all zeros, there is no image.
+        """
         right = count = 0
         for inputs, targets in batches:
-            answers = np.asarray(self._logits(inputs)).argmax(-1)
-            right += int((answers == np.asarray(targets).argmax(-1)).sum())
-            count += len(answers)
+            counted = self._counted(inputs, targets)
+            right, count = right + int(counted[0]), count + int(counted[1])
         return right / count
+
+    def _count(self, inputs: Any, targets: Any) -> Any:
+        return self._replicas.run(self._count_share, (inputs, targets))
+
+    def _count_share(self, inputs: Any, targets: Any) -> Any:
+        """How many are right, and how many there are."""
+        import tensorflow as tf
+
+        logits = self._forward(inputs, Products.FLOAT32)
+        is_image = tf.reduce_any(targets > 0, -1)
+        right = tf.equal(tf.argmax(logits, -1), tf.argmax(targets, -1)) & is_image
+        counts = [tf.reduce_sum(tf.cast(each, tf.int64)) for each in (right, is_image)]
+        return self._replicas.sum(counts)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step, for the head."""
+        return self._optimizer.learning_rate
 
     def state(self) -> list[npt.NDArray[np.generic]]:
         """All that must be kept to continue later as if nothing had happened."""
@@ -161,4 +232,5 @@ class Learner:
 
     def _state_variables(self) -> list[Any]:
         optimizer = self._optimizer
-        return [*optimizer.variables, *optimizer.state, *self._averages, self._steps]
+        scale = [] if self._scale is None else self._scale.state
+        return [*optimizer.variables, *optimizer.state, *self._averages, self._steps, *scale]

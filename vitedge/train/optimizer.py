@@ -91,6 +91,11 @@ class LayerwiseAdamW:
             start += count
 
     @property
+    def learning_rate(self) -> float:
+        """Of the next step, for the last group: the recipe's own."""
+        return float(self._parts[-1][0].learning_rate)
+
+    @property
     def state(self) -> list[Any]:
         """Every variable that must be kept to continue later."""
         return [variable for adamw, _ in self._parts for variable in adamw.variables]

@@ -16,6 +16,7 @@ from vitedge.errors import DataError
 from vitedge.train.augment import augmented
 from vitedge.train.distort import distort
 from vitedge.train.mix import mix
+from vitedge.train.share import Share, whole
 
 if TYPE_CHECKING:
     from vitedge.data import ImageSet
@@ -54,26 +55,26 @@ class Loader:
 
     def load(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Images as the device sees them, uint8 ``(len(indices), H, W, C)``."""
-        return self._batch(indices, self._preprocessing)
+        return self._batch(indices, lambda image, index: self._preprocessing(image))
 
     def load_augmented(
         self, indices: npt.NDArray[np.int64], augmentation: Augmentation, seed: Sequence[int]
     ) -> npt.NDArray[np.uint8]:
-        """Images changed at random, in a way that ``seed`` and their order decide."""
+        """Images changed at random, each in a way that ``seed`` and its index alone decide."""
 
-        def change(image: ImageLike) -> npt.NDArray[np.uint8]:
+        def change(image: ImageLike, index: int) -> npt.NDArray[np.uint8]:
+            rng = np.random.default_rng((*seed, index))
             return augmented(image, self._preprocessing, augmentation, rng)
 
-        rng = np.random.default_rng(seed)
         return self._batch(indices, change)
 
     def _batch(
         self,
         indices: npt.NDArray[np.int64],
-        change: Callable[[ImageLike], npt.NDArray[np.uint8]],
+        change: Callable[[ImageLike, int], npt.NDArray[np.uint8]],
     ) -> npt.NDArray[np.uint8]:
         try:
-            return np.stack([change(self._samples[index].image) for index in indices])
+            return np.stack([change(self._samples[each].image, each) for each in indices.tolist()])
         except DataError as error:
             self.failure = error
             raise
@@ -99,27 +100,37 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return max(1, images // batch_size)
 
 
-def training_batches(loader: Loader, classes: int, recipe: Recipe, first_epoch: int = 0) -> Any:
+def training_batches(
+    loader: Loader,
+    classes: int,
+    recipe: Recipe,
+    first_epoch: int = 0,
+    share: Share | None = None,
+) -> Any:
     """A ``tf.data.Dataset`` of ``(pixels uint8 (B, H, W, C), targets float32 (B, classes))``.
 
     It yields ``steps_per_epoch`` batches for each epoch from ``first_epoch`` on. The images that
-    fill no whole batch are left out, others in each epoch.
+    fill no whole batch are left out, others in each epoch. With a ``share``, each batch is
+    that part of it.
     """
     import tensorflow as tf
 
     labels = tf.constant(loader.labels)
-    batch_size = min(recipe.batch_size, len(loader))
+    share = share or whole(min(recipe.batch_size, len(loader)))
+    steps = steps_per_epoch(len(loader), recipe.batch_size)
 
     def fetch(step: Any, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        return loader.load_augmented(indices, recipe.augmentation, (recipe.seed, int(step)))
+        seed = recipe.seed, int(step) // steps
+        return loader.load_augmented(indices, recipe.augmentation, seed)
 
     def load(step: Any, indices: Any) -> Any:
+        indices = share.take(indices)
         pixels = tf.numpy_function(fetch, [step, indices], tf.uint8)
-        pixels = tf.ensure_shape(pixels, (batch_size, *loader.image_shape))
+        pixels = tf.ensure_shape(pixels, (len(share.positions), *loader.image_shape))
         seed = tf.stack([tf.constant(recipe.seed, tf.int64), step])
-        pixels = distort(pixels, recipe.augmentation, seed)
+        pixels = distort(pixels, recipe.augmentation, seed, share)
         targets = tf.one_hot(tf.gather(labels, indices), classes)
-        return mix(pixels, targets, recipe.augmentation, seed)
+        return mix(pixels, targets, recipe.augmentation, seed, share)
 
     batches = shuffled_indices(len(loader), recipe, first_epoch)
     return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
@@ -143,16 +154,32 @@ def shuffled_indices(count: int, recipe: Recipe, first_epoch: int) -> Any:
     return tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(shuffled)
 
 
-def evaluation_batches(loader: Loader, classes: int) -> Any:
-    """A ``tf.data.Dataset`` of a set in its own order, preprocessed as on the device."""
+def evaluation_batches(loader: Loader, classes: int, replica: int = 0, of: int = 1) -> Any:
+    """A ``tf.data.Dataset`` of a set in its own order, preprocessed as on the device.
+
+    Of several replicas each has every so-manieth image, and as many batches as the others: where
+    it has no image left, the last one stands in with a target of zeros, which counts for nothing.
+    """
     import tensorflow as tf
 
     targets = tf.one_hot(loader.labels, classes)
 
-    def load(indices: Any) -> Any:
+    def load(indices: Any, counts: Any) -> Any:
         pixels = tf.numpy_function(loader.load, [indices], tf.uint8)
         pixels = tf.ensure_shape(pixels, (None, *loader.image_shape))
-        return pixels, tf.gather(targets, indices)
+        return pixels, tf.gather(targets, indices) * counts
 
-    batches = tf.data.Dataset.range(len(loader)).batch(EVALUATION_BATCH)
+    batches = evaluation_indices(len(loader), replica, of)
     return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
+
+
+def evaluation_indices(count: int, replica: int, of: int) -> Any:
+    """A dataset of ``(indices (B,), float32 (B, 1))``: 1 for an image, 0 for a stand-in."""
+    import tensorflow as tf
+
+    def stand_in(indices: Any) -> Any:
+        present = tf.minimum(indices, count - 1)
+        return present, tf.cast(indices < count, tf.float32)[:, None]
+
+    most = -(-count // of) * of
+    return tf.data.Dataset.range(replica, most, of).batch(EVALUATION_BATCH).map(stand_in)

@@ -41,6 +41,7 @@ class Epoch:
         accuracy: Share of augmented training images classified right, 0..1; of mixed ones, as
             the class that they show most of.
         held_out_accuracy: Share of held-out images classified right, 0..1; None when not measured.
+        learning_rate: At its end, of the head.
         images_per_second: Training speed; the first epoch's includes compilation.
         seconds: Wall time since the start of the run, interruptions not counted.
     """
@@ -50,6 +51,7 @@ class Epoch:
     loss: float
     accuracy: float
     held_out_accuracy: float | None
+    learning_rate: float
     images_per_second: float
     seconds: float
 

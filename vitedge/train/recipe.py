@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from vitedge.errors import UsageError
+
+
+class Products(StrEnum):
+    """What matrix products compute in; weights, norms, softmax and loss are float32 in each."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,7 @@ class Recipe:
         keep_best: Keep the weights of the epoch with the best held-out accuracy, not the last.
             The accuracy on these held-out images is then flattered: test on others.
         augmentation: Random changes of the images.
+        products: What matrix products compute in; float16 comes with a scale on the loss.
         seed: Fixes the order, the augmentation and all else that is random.
     """
 
@@ -117,6 +127,7 @@ class Recipe:
     distillation: Distillation = field(default_factory=Distillation)
     keep_best: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
+    products: Products = Products.FLOAT32
     seed: int = 0
 
     def __post_init__(self) -> None:

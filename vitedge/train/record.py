@@ -6,14 +6,16 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vitedge.errors import DataError, UsageError
+from vitedge.report.curve import render_curve
 from vitedge.staging import publish, staging, write_whole
 from vitedge.train.progress import Epoch, history_csv
 
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
 
 STATE_FILE = "state.npz"
 LOG_FILE = "log.csv"
+PAGE_FILE = "report.html"
 EVENTS_FILE = "events.out.tfevents.vitedge"
+
+_TAGS = ("loss", "accuracy", "held_out_accuracy", "learning_rate", "images_per_second")
+_NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +50,24 @@ class Standing:
     kept: Sequence[npt.NDArray[np.float32]]
     kept_accuracy: float | None
 
+    def about(self) -> dict[str, Any]:
+        """All but the arrays, as JSON holds it."""
+        return {
+            "history": [asdict(epoch) for epoch in self.history],
+            "kept_accuracy": self.kept_accuracy,
+        }
+
+    @classmethod
+    def of(
+        cls,
+        about: Mapping[str, Any],
+        state: Sequence[npt.NDArray[np.generic]],
+        kept: Sequence[npt.NDArray[np.float32]],
+    ) -> Standing:
+        """From what ``about`` returned, and the arrays."""
+        history = tuple(Epoch(**epoch) for epoch in about["history"])
+        return cls(history, state, kept, about["kept_accuracy"])
+
 
 class Record:
     """The folder of one run.
@@ -51,13 +75,14 @@ class Record:
     Args:
         folder: Made if need be.
         run: What ``run_digest`` says of the run; a state of another run is not taken up.
+        facts: How the run trains, in words, for the page.
     """
 
-    def __init__(self, folder: Path, run: str) -> None:
-        self._folder, self._run = folder, run
+    def __init__(self, folder: Path, run: str, facts: Mapping[str, str] = _NO_FACTS) -> None:
+        self._folder, self._run, self._facts = folder, run, facts
 
     def write(self, standing: Standing) -> None:
-        """Replaces the state and the log, each in one step.
+        """Replaces the state, the logs and the page, each in one step.
 
         Raises:
             VitedgeError: The disk refuses.
@@ -66,18 +91,20 @@ class Record:
             f"state.{index}": array for index, array in enumerate(standing.state)
         }
         arrays |= {f"kept.{index}": array for index, array in enumerate(standing.kept)}
-        about = {
-            "run": self._run,
-            "history": [asdict(epoch) for epoch in standing.history],
-            "kept_accuracy": standing.kept_accuracy,
-        }
         content = io.BytesIO()
+        about = {"run": self._run, **standing.about()}
         np.savez(content, about=np.array(json.dumps(about)), **arrays)
         write_whole(self._folder / STATE_FILE, content.getvalue())
         write_whole(self._folder / LOG_FILE, history_csv(standing.history))
+        write_whole(self._folder / PAGE_FILE, self._page(standing.history))
         with staging(self._folder) as staged:
             _events(standing.history, staged / EVENTS_FILE)
             publish([staged / EVENTS_FILE], self._folder)
+
+    def _page(self, history: Sequence[Epoch]) -> str:
+        """Drawn plainly while the run goes on, which takes no time that training would miss."""
+        is_over = history[-1].number == history[-1].of
+        return render_curve(history, self._facts, interactive=is_over)
 
     def read(self) -> Standing:
         """Where the run stood.
@@ -93,12 +120,7 @@ class Record:
             # From memory: NumPy leaves a damaged file open.
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
-                standing = Standing(
-                    history=tuple(Epoch(**epoch) for epoch in about["history"]),
-                    state=_numbered(arrays, "state"),
-                    kept=_numbered(arrays, "kept"),
-                    kept_accuracy=about["kept_accuracy"],
-                )
+                standing = Standing.of(about, _numbered(arrays, "state"), _numbered(arrays, "kept"))
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"'{path}' is damaged ({error}); start anew without it") from error
         if about["run"] != self._run:
@@ -122,7 +144,7 @@ def _events(history: Sequence[Epoch], path: Path) -> None:
         for epoch in history:
             values = [
                 tf.compat.v1.Summary.Value(tag=tag, simple_value=value)
-                for tag in ("loss", "accuracy", "held_out_accuracy", "images_per_second")
+                for tag in _TAGS
                 if (value := getattr(epoch, tag)) is not None
             ]
             event = tf.compat.v1.Event(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -27,13 +29,16 @@ from vitedge.train.pipeline import (
     training_batches,
 )
 from vitedge.train.progress import Epoch, OnEpoch, OnStep, Step
+from vitedge.train.recipe import Products
 from vitedge.train.record import Record, Standing
+from vitedge.train.share import shares
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from vitedge.progress import Progress
     from vitedge.train.recipe import Recipe
+    from vitedge.train.replicas import Replicas
     from vitedge.vit import ViT
 
 
@@ -45,11 +50,13 @@ class Trained:
         vit: The model, with the weights that the recipe keeps.
         history: Every epoch in order.
         held_out_accuracy: Of ``vit``; None when there was no held-out set.
+        worker: Number of this process among those that shared the work; 0 is who writes.
     """
 
     vit: ViT
     history: tuple[Epoch, ...]
     held_out_accuracy: float | None
+    worker: int = 0
 
 
 class Run:
@@ -64,18 +71,32 @@ class Run:
         teacher: ViT | None,
         folder: Path | None,
         progress: Progress,
+        replicas: Replicas,
     ) -> None:
-        from vitedge.keras_model import to_keras
+        from vitedge.keras_model import compute_products_in, to_keras
 
         self._recipe, self._loader, self._classes = recipe, loader, vit.config.classes
         self._keeps, self._folder, self._progress = can_be_kept(recipe, teacher), folder, progress
         self._steps = steps_per_epoch(len(loader), recipe.batch_size)
+        self._replicas = replicas
+        self._divided = None
+        if self._replicas.count > 1:
+            batch_size = min(recipe.batch_size, len(loader))
+            self._divided = shares(batch_size, self._replicas.count)
         self._model = to_keras(vit)
         weights = np.ones(self._classes, np.float32)
         if recipe.balance_classes:
             weights = balanced_weights(loader.labels, self._classes)
-        loss = Loss(recipe, weights, None if teacher is None else to_keras(teacher))
-        self._learner = Learner(self._model, recipe, loss, self._steps, after_frozen=self._keeps)
+        teaching = None if teacher is None else to_keras(teacher)
+        if teaching is not None:
+            compute_products_in(teaching, recipe.products)
+        loss = Loss(recipe, weights, teaching)
+        self._learner = Learner(
+            *(self._model, recipe, loss, self._steps),
+            after_frozen=self._keeps,
+            replicas=replicas,
+            divided=self._divided,
+        )
         self._held_out = None if held_out is None else self._evaluation(held_out)
 
     def finish(
@@ -90,17 +111,16 @@ class Run:
         from vitedge.keras_model import from_keras
 
         standing = Standing((), (), self._learner.weights(), None)
-        if record is not None and resume:
-            standing = record.read()
-            self._learner.restore(standing.state)
+        if resume:
+            standing = self._resumed(standing if record is None else record.read())
         first = len(standing.history)
         started = time.perf_counter() - (standing.history[-1].seconds if first else 0.0)
-        batches = iter(self._batches(first)) if first < self._recipe.epochs else iter(())
+        batches = self._batches(first) if first < self._recipe.epochs else iter(())
         for index in range(first, self._recipe.epochs):
             last = self._train(index, batches, on_step)
             with self._learner.averaged():
                 measured = (
-                    None if self._held_out is None else self._learner.accuracy(self._held_out)
+                    None if self._held_out is None else self._learner.accuracy(self._held_out())
                 )
                 standing = self._with_kept(standing, measured)
             epoch = Epoch(
@@ -109,6 +129,7 @@ class Run:
                 loss=last.loss,
                 accuracy=last.accuracy,
                 held_out_accuracy=measured,
+                learning_rate=self._learner.learning_rate,
                 images_per_second=last.images_per_second,
                 seconds=time.perf_counter() - started,
             )
@@ -118,31 +139,59 @@ class Run:
             if on_epoch is not None:
                 on_epoch(epoch)
         self._learner.set_weights(standing.kept)
-        return Trained(from_keras(self._model), standing.history, standing.kept_accuracy)
+        vit = from_keras(self._model)
+        return Trained(vit, standing.history, standing.kept_accuracy, self._replicas.worker)
 
-    def _evaluation(self, loader: Loader) -> Iterable[Any]:
-        """Batches without augmentation."""
-        if not self._keeps:
-            return evaluation_batches(loader, self._classes)  # type: ignore[no-any-return]
-        outputs = self._frozen_outputs(loader, "held-out images through the frozen layers")
-        return kept_evaluation_batches(outputs, self._classes)  # type: ignore[no-any-return]
+    def _resumed(self, standing: Standing) -> Standing:
+        """Takes up where the chief's record stands."""
+        about = json.loads(self._replicas.text_from_chief(json.dumps(standing.about())))
+        state = self._replicas.from_chief(standing.state or self._learner.state())
+        kept = self._replicas.from_chief(standing.kept)
+        self._learner.restore(state)
+        return Standing.of(about, state, kept)
 
-    def _batches(self, first_epoch: int) -> Any:
-        recipe, loader = self._recipe, self._loader
-        if not self._keeps:
-            return training_batches(loader, self._classes, recipe, first_epoch)
-        outputs = self._frozen_outputs(
-            loader, "images through the frozen layers", mirrored=recipe.augmentation.flip
-        )
-        return kept_batches(outputs, self._classes, recipe, first_epoch)
+    def _evaluation(self, loader: Loader) -> Callable[[], Iterator[Any]]:
+        """Begins batches without augmentation."""
+        make: Callable[..., Any] = functools.partial(evaluation_batches, loader)
+        if self._keeps:
+            outputs = self._frozen_outputs(
+                loader, "held-out images through the frozen layers", self._learner.frozen_exactly
+            )
+            make = functools.partial(kept_evaluation_batches, outputs)
+        of = self._replicas.count
+        return lambda: self._replicas.streams(lambda replica: make(self._classes, replica, of))
+
+    def _batches(self, first_epoch: int) -> Iterator[Any]:
+        recipe, loader, divided = self._recipe, self._loader, self._divided
+        make: Callable[..., Any] = functools.partial(training_batches, loader)
+        if self._keeps:
+            outputs = self._frozen_outputs(
+                loader,
+                "images through the frozen layers",
+                self._learner.frozen,
+                mirrored=recipe.augmentation.flip,
+            )
+            make = functools.partial(kept_batches, outputs)
+
+        def stream(replica: int) -> Any:
+            share = None if divided is None else divided[replica]
+            return make(self._classes, recipe, first_epoch, share)
+
+        return self._replicas.streams(stream)
 
     def _frozen_outputs(
-        self, loader: Loader, what: str, *, mirrored: bool = False
+        self,
+        loader: Loader,
+        what: str,
+        compute: Callable[[Any], Any],
+        *,
+        mirrored: bool = False,
     ) -> FrozenOutputs:
+        """Each of several processes computes them for itself."""
         return FrozenOutputs(
             evaluation_batches(loader, self._classes),
             loader.labels,
-            self._learner.frozen,
+            compute,
             mirrored=mirrored,
             folder=self._folder,
             progress=lambda done, total: self._progress(what, done, total),
@@ -179,11 +228,14 @@ class Run:
 
     def _lost(self, loss: float, index: int) -> VitedgeError:
         recipe = self._recipe
-        return VitedgeError(
+        message = (
             f"the loss became {loss} in epoch {index + 1}: lower the learning rate "
             f"(now {recipe.learning_rate:g}) or lengthen the warm-up "
             f"(now {recipe.warmup_epochs:g} epochs)"
         )
+        if recipe.products == Products.FLOAT16:
+            message += ", or compute in bfloat16 or float32: float16 ends at 65,504"
+        return VitedgeError(message)
 
     def _with_kept(self, standing: Standing, measured: float | None) -> Standing:
         """The standing with the model's present weights kept, unless better ones already are."""

@@ -1,0 +1,67 @@
+"""What `vitedge train` makes of its request, before and around the training itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitedge.errors import UsageError
+from vitedge.importers import read_model
+from vitedge.train import Recipe, Step
+from vitedge.training import Size, TrainRequest, progress_line, train_model
+
+
+def step(seconds_left: float) -> Step:
+    return Step(
+        done=3,
+        of=9,
+        loss=0.41234,
+        accuracy=0.8827,
+        images_per_second=950.4,
+        seconds_left=seconds_left,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left"), [(0, "0:00"), (59.6, "1:00"), (200, "3:20"), (7261, "2:01:01")]
+)
+def test_the_progress_line_says_loss_accuracy_speed_and_time_left(seconds, left):
+    line = progress_line(step(seconds), None)
+    assert line == f"loss 0.412, accuracy 88.3%, 950 images/s, {left} left"
+
+
+def test_the_progress_line_says_what_was_measured_last():
+    assert "accuracy 88.3%, held out 91.5%, 950" in progress_line(step(0), 0.9151)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (Size(dim=64), "only --image-size goes with --init, not dim 64"),
+        (Size(preset="base"), "not preset base"),
+        (Size(channels=1), "not channels 1"),
+    ],
+)
+def test_a_model_that_exists_keeps_its_size(tmp_path: Path, size: Size, words: str):
+    request = TrainRequest(
+        Path("digits"), tmp_path / "out.keras", size=size, init=tmp_path / "model.keras"
+    )
+    with pytest.raises(UsageError, match=words):
+        train_model(request)
+
+
+def test_classes_without_names_are_numbered(tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), np.uint8)
+    np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(12) % 3)
+    small = Size(image_size=8, patch_size=4, dim=8, depth=1, heads=1, mlp_dim=8, channels=1)
+    request = TrainRequest(
+        tmp_path / "set.npz",
+        tmp_path / "model.keras",
+        size=small,
+        recipe=Recipe(epochs=1, batch_size=4, warmup_epochs=0),
+        mixed_precision="off",
+    )
+    train_model(request)
+    assert read_model(tmp_path / "model.keras").vit.labels == ("0", "1", "2")
