@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError, UsageError
-from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
+from vitedge.quantize import INTEGER_LIMITS, Activations, IntegerWeight, Range, Recipe
 from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
@@ -269,23 +269,24 @@ class _Rounding:
         if learnt is not None:
             values, learnt_scale = learnt
             return IntegerWeight(values, learnt_scale if bits == 4 else learnt_scale[0], bits=bits)
+        lowest, highest = INTEGER_LIMITS[bits]
         if self._plan.precision is not Precision.INT4:
-            scale = searched_scale(layer.weight, 127)
+            scale = searched_scale(layer.weight, highest)
             return IntegerWeight(round_with_feedback(layer.weight, factor, scale), scale)
-        limit, inputs = 7, len(layer.weight)
-        size = group_size(inputs, 4)
+        inputs = len(layer.weight)
+        size = group_size(inputs, bits)
         importance = importance_of_inputs(factor)
         scale = np.stack(
             [
-                searched_scale(layer.weight[rows], limit, importance[rows])
+                searched_scale(layer.weight[rows], highest, importance[rows], lowest=lowest)
                 for rows in (slice(start, start + size) for start in range(0, inputs, size))
             ]
         )
         # Files hold them in half precision.
         scale = scale.astype(np.float16).astype(np.float32)
         each = np.repeat(scale, size, axis=0)
-        integers = round_with_feedback(layer.weight, factor, each, limit=limit)
-        return IntegerWeight(integers, scale, bits=4)
+        integers = round_with_feedback(layer.weight, factor, each, bits=bits)
+        return IntegerWeight(integers, scale, bits=bits)
 
     def _finer(self, watched: InputStatistics) -> tuple[Range | None, float | None, float] | None:
         """Range, floor and error of a finer quantization, where the runtime has one."""

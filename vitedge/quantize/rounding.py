@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
+from vitedge.quantize import INTEGER_LIMITS
 from vitedge.quantize.input_statistics import InputStatistics
 from vitedge.vit import Array
 
@@ -94,16 +95,17 @@ def round_with_feedback(
     factor: tuple[npt.NDArray[np.intp], Array],
     scale: Array,
     *,
-    limit: int = 127,
+    bits: int = 8,
 ) -> npt.NDArray[np.int8]:
-    """Integers ``(inputs, outputs)`` within ``-limit..limit``.
+    """Integers ``(inputs, outputs)`` within ``INTEGER_LIMITS``.
 
     Args:
         weight: ``(inputs, outputs)``.
         factor: Of ``feedback_factor``.
         scale: Of each output ``(outputs,)``, or of each weight ``(inputs, outputs)``.
-        limit: Largest integer.
+        bits: Of the integers.
     """
+    low, high = INTEGER_LIMITS[bits]
     order, upper = factor
     rest = weight[order].astype(np.float32)
     scales = np.broadcast_to(scale, weight.shape)[order]
@@ -112,7 +114,7 @@ def round_with_feedback(
         stop = min(start + _BLOCK, len(order))
         errors = np.empty((stop - start, weight.shape[1]), np.float32)
         for row in range(start, stop):
-            rounded = np.clip(np.rint(rest[row] / scales[row]), -limit, limit)
+            rounded = np.clip(np.rint(rest[row] / scales[row]), low, high)
             integers[order[row]] = rounded
             error = (rest[row] - rounded * scales[row]) / upper[row, row]
             rest[row + 1 : stop] -= np.outer(upper[row, row + 1 : stop], error)
