@@ -52,16 +52,6 @@ def write_training_file(
     return test
 
 
-def write_set(images: ImageSet, path: Path, count: int | None = None, *, seed: int = 0) -> None:
-    """Writes labelled images, or ``count`` of them chosen at random, as one ``.npz``."""
-    samples: Sequence[Sample] = images.samples
-    if count is not None:
-        order = np.random.default_rng(seed).permutation(len(samples))[:count]
-        samples = [samples[int(index)] for index in order]
-    labels = np.array([sample.label for sample in samples])
-    np.savez(path, images=pixels_of(samples), labels=labels, classes=np.array(images.class_names))
-
-
 def pixels_of(samples: Sequence[Sample]) -> np.ndarray:
     """The images as they are, uint8 ``(N, 32, 32, 3)``."""
     return np.stack([_AS_IT_IS(sample.image) for sample in samples])

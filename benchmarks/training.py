@@ -4,6 +4,7 @@ Run one figure at a time, with nothing else on the machine:
 
     python benchmarks/training.py digits
     python benchmarks/training.py fine-tune --cifar cifar10.npz --weights deit_tiny.safetensors
+    python benchmarks/training.py artefacts --cifar cifar10.npz
     python benchmarks/training.py from-scratch --cifar cifar10.npz --contender ours
     python benchmarks/training.py from-scratch --cifar cifar10.npz --contender keras.io
     python benchmarks/training.py gpu --cifar cifar10.npz
@@ -25,11 +26,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from cifar_parts import pixels_of, write_set, write_training_file
+from cifar_parts import pixels_of, write_training_file
 
 from vitedge.data import ImageSet, digits
 from vitedge.importers import read_model
-from vitedge.train import split, train
+from vitedge.train import open_training_images, split, train
 from vitedge.train.digits import digits_recipe, digits_vit
 
 _EVALUATION_BATCH = 200
@@ -72,31 +73,34 @@ def measure_digits(seeds: Sequence[int], folds: int) -> None:
 
 
 def fine_tune(cifar: Path, weights: Path, folder: Path, *, images: int, epochs: int) -> None:
-    """A published model on a few images of other classes, and its int8 artefacts."""
+    """A published model on a few images of other classes; ``artefacts`` then tests it."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "few.npz"
-    test = write_training_file(cifar, data, images=images, held_out=500, seed=0)
-    write_set(test, folder / "test.npz")
-    vitedge("import", weights, "--resize", "0", "-o", folder / "published.keras", "--force")
-    model = folder / "tuned.keras"
-    options = [*FINE_TUNING.split(), "--epochs", epochs, "-o", model, "--force"]
-    vitedge("train", "--data", data, "--init", folder / "published.keras", *options)
-    print(f"{accuracy(read_model(model).vit, test):.2%} of {len(test.samples)} test images")
-    compare_artifacts(data, model, folder)
+    data, published = folder / "few.npz", folder / "published.keras"
+    write_training_file(cifar, data, images=images, held_out=500, seed=0)
+    vitedge("import", weights, "--resize", "0", "-o", published, "--force")
+    options = [*FINE_TUNING.split(), "--epochs", epochs, "-o", folder / "tuned.keras", "--force"]
+    vitedge("train", "--data", data, "--init", published, *options)
 
 
-def compare_artifacts(data: Path, model: Path, folder: Path) -> None:
-    """Converts to int8, calibrated on training images, and measures all on the test images."""
-    with np.load(data) as arrays:
+def measure_artifacts(cifar: Path, folder: Path) -> None:
+    """The fine-tuned model in float32 and int8, calibrated on training images, on the test images.
+
+    Its float32 ONNX file stands for the model, which ``convert`` has compared with it.
+    """
+    with np.load(folder / "few.npz") as arrays:
         chosen = np.random.default_rng(0).permutation(len(arrays["y_train"]))
         chosen = chosen[:_CALIBRATION_IMAGES]
         calibration = {"images": arrays["x_train"][chosen], "labels": arrays["y_train"][chosen]}
         np.savez(folder / "calibration.npz", classes=arrays["classes"], **calibration)
-    artifacts = folder / "artefacts"
+    _, test = open_training_images(cifar)
+    arrays = {"images": pixels_of(test.samples), "classes": np.array(test.class_names)}
+    np.savez(folder / "test.npz", labels=[sample.label for sample in test.samples], **arrays)
+    model, artifacts = folder / "tuned.keras", folder / "artefacts"
     options = ["--calibration", folder / "calibration.npz", "-o", artifacts, "--force"]
     vitedge("convert", "--fp32", "--int8", *options, model)
-    files = [artifacts / f"{model.stem}.fp32.onnx", *sorted(artifacts.glob("*.int8.[tox][fnm]*"))]
-    options = ["--data", folder / "test.npz", "--reference", files[0], "--threads", "1"]
+    reference = artifacts / "tuned.fp32.onnx"
+    files = [reference, *(artifacts / f"tuned.int8.{form}" for form in ("tflite", "onnx", "xml"))]
+    options = ["--data", folder / "test.npz", "--reference", reference, "--threads", "1"]
     targets = [f"--target={name}-cpu" for name in ("tflite", "onnx", "openvino")]
     vitedge("bench", *files, *options, *targets)
 
@@ -173,7 +177,8 @@ def vitedge(*arguments: object) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Accuracy within a given time of training.")
     figures = parser.add_subparsers(dest="figure", required=True)
-    for name, epochs in (("digits", 0), ("fine-tune", 8), ("from-scratch", 5), ("gpu", 200)):
+    usual_epochs = {"digits": 0, "fine-tune": 7, "artefacts": 0, "from-scratch": 5, "gpu": 200}
+    for name, epochs in usual_epochs.items():
         figure = figures.add_parser(name)
         if name == "digits":
             figure.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -181,6 +186,8 @@ def _parser() -> argparse.ArgumentParser:
             continue
         figure.add_argument("--cifar", type=Path, required=True)
         figure.add_argument("--folder", type=Path, default=Path("training-figures"))
+        if name == "artefacts":
+            continue
         figure.add_argument("--epochs", type=int, default=epochs)
         if name == "fine-tune":
             figure.add_argument("--weights", type=Path, required=True)
@@ -201,6 +208,7 @@ def main() -> None:
     measures = {
         "digits": measure_digits,
         "fine-tune": fine_tune,
+        "artefacts": measure_artifacts,
         "from-scratch": from_scratch,
         "gpu": on_a_gpu,
     }
