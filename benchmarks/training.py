@@ -10,7 +10,9 @@ Run one figure at a time, with nothing else on the machine:
     python benchmarks/training.py gpu --cifar cifar10.npz
 
 CIFAR-10 is given in a form that ``vitedge train`` takes. Its test images are looked at once, after
-training. Times are wall time; a number of epochs is chosen for the time, and both are printed.
+training. A number of epochs is chosen for the time; what it came to is printed, as wall time and as
+processor time, which other work on the machine prolongs less. Ten minutes of two cores are twenty
+of the processor.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -38,7 +41,7 @@ _CALIBRATION_IMAGES = 200
 _CLASSES = 10
 
 FINE_TUNING = (
-    "--trainable-blocks 4 --flip --batch-size 64 --learning-rate 3e-4 --layer-decay 0.75 "
+    "--trainable-blocks 4 --flip --batch-size 32 --learning-rate 3e-4 --layer-decay 0.75 "
     "--warmup-epochs 0.5 --average 0.99"
 )
 
@@ -106,7 +109,7 @@ def measure_artifacts(cifar: Path, folder: Path) -> None:
 
 
 def from_scratch(cifar: Path, folder: Path, *, contender: str, minutes: float, epochs: int) -> None:
-    """One contender for as long: ours for a number of epochs, theirs until the time is over."""
+    """One contender: ours for a number of epochs, theirs until as much processor time is used."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "cifar.npz"
     test = write_training_file(cifar, data, images=49_000, held_out=1000, seed=0)
@@ -129,9 +132,8 @@ def from_scratch(cifar: Path, folder: Path, *, contender: str, minutes: float, e
 
     with np.load(data) as arrays:
         pixels, labels = arrays["x_train"], arrays["y_train"]
-    started = time.perf_counter()
-    theirs, seen = train_for(pixels, labels, _CLASSES, seconds=60 * minutes, seed=0)
-    print(f"{(time.perf_counter() - started) / 60:.1f} min, {seen} images seen")
+    theirs, seen = train_for(pixels, labels, _CLASSES, processor_s=60 * minutes, seed=0)
+    print(f"{time.process_time() / 60:.1f} processor min, {seen} images seen", flush=True)
     answers = theirs.predict(pixels_of(test.samples), _EVALUATION_BATCH, verbose=0).argmax(-1)
     right = answers == [sample.label for sample in test.samples]
     print(f"{right.mean():.2%} of {len(right)} test images")
@@ -166,12 +168,19 @@ def accuracy(vit: object, images: ImageSet) -> float:
 
 
 def vitedge(*arguments: object) -> None:
-    """Runs a command, says which, and how long it took altogether."""
+    """Runs a command, says which, and what it took altogether, start of TensorFlow included."""
     words = [str(each) for each in arguments]
     print("$ vitedge", *words, flush=True)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), _processor_s()
     subprocess.run([sys.executable, "-m", "vitedge", *words], check=True)
-    print(f"  {(time.perf_counter() - started) / 60:.2f} min", flush=True)
+    minutes, processor_minutes = time.perf_counter() - started, _processor_s() - used
+    print(f"  {minutes / 60:.1f} min, {processor_minutes / 60:.1f} processor min", flush=True)
+
+
+def _processor_s() -> float:
+    """Processor time of all commands that were run."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -194,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
             figure.add_argument("--images", type=int, default=5000)
         if name == "from-scratch":
             figure.add_argument("--contender", choices=("ours", "keras.io"), default="ours")
-            figure.add_argument("--minutes", type=float, default=10)
+            figure.add_argument("--minutes", type=float, default=20, help="of the processor")
     return parser
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tests.models import random_images, random_vit
 from vitedge.errors import UsageError
 from vitedge.keras_model import from_keras, to_keras
-from vitedge.train import Augmentation, Distillation, Recipe
+from vitedge.train import Augmentation, Distillation, Recipe, usual_rates
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss, balanced_weights
 from vitedge.train.optimizer import Group, LayerwiseAdamW, groups
@@ -148,6 +148,21 @@ class TestLearner:
         learner, _ = self.learner()
         with pytest.raises(ValueError, match="zip"):
             learner.restore(learner.state()[:-1])
+
+
+@pytest.mark.parametrize("blocks", [None, 3])
+def test_what_has_learnt_already_learns_more_slowly_and_its_first_layers_slowest(blocks):
+    fresh = usual_rates(fine_tuning=False, trainable_blocks=blocks)
+    tuned = usual_rates(fine_tuning=True, trainable_blocks=blocks)
+    assert (fresh.learning_rate, fresh.layer_decay) == (1e-3, 1.0)
+    assert tuned.learning_rate < fresh.learning_rate
+    assert tuned.layer_decay < 1
+
+
+def test_a_head_alone_learns_like_fresh_weights():
+    assert usual_rates(fine_tuning=True, trainable_blocks=0) == usual_rates(
+        fine_tuning=False, trainable_blocks=None
+    )
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ size_options = option_group(
 recipe_options = option_group(
     click.option("--epochs", type=int, default=100, show_default=True),
     click.option("--batch-size", type=int, default=128, show_default=True),
-    click.option("--learning-rate", type=float, default=1e-3, show_default=True),
+    click.option("--learning-rate", type=float, help="[default: 1e-3, or 3e-4 after --init]"),
     click.option("--warmup-epochs", type=float, help="[default: 5, or a fifth of all]"),
     click.option("--weight-decay", type=float, default=0.05, show_default=True),
     click.option("--gradient-clip", type=float, default=1.0, help="Largest norm of a gradient."),
@@ -104,7 +104,11 @@ recipe_options = option_group(
         type=int,
         help="How many of the last blocks learn; 0 is the head alone.  [default: all]",
     ),
-    click.option("--layer-decay", type=float, default=1.0, show_default=True),
+    click.option(
+        "--layer-decay",
+        type=float,
+        help="Factor on the rate per block towards the input.  [default: 1, or 0.75 after --init]",
+    ),
     click.option("--seed", type=int, default=0, show_default=True),
 )
 

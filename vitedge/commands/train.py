@@ -65,10 +65,10 @@ def train(
     {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.
     Worker 0 writes the model.
     """
-    from dataclasses import fields
+    from dataclasses import asdict, fields
 
     from vitedge.terminal import progress_on_stderr
-    from vitedge.train import Augmentation, Recipe, Strategy
+    from vitedge.train import Augmentation, Recipe, Strategy, usual_rates
     from vitedge.training import Size, TrainRequest, train_model
 
     def chosen(kind: type) -> dict[str, Any]:
@@ -84,6 +84,8 @@ def train(
         choices["flip"] = in_views
     if choices["warmup_epochs"] is None:
         choices["warmup_epochs"] = min(5.0, choices["epochs"] / 5)
+    rates = usual_rates(fine_tuning=init is not None, trainable_blocks=choices["trainable_blocks"])
+    choices |= {name: rate for name, rate in asdict(rates).items() if choices[name] is None}
     request = TrainRequest(
         data=data,
         output=output,

@@ -5,7 +5,7 @@ from vitedge.train.fine_tune import adapt
 from vitedge.train.fit import train
 from vitedge.train.mixed import choose
 from vitedge.train.progress import Epoch, Step
-from vitedge.train.recipe import Augmentation, Distillation, Products, Recipe
+from vitedge.train.recipe import Augmentation, Distillation, Products, Recipe, usual_rates
 from vitedge.train.replicas import Replicas, Strategy, open_replicas
 from vitedge.train.run import Trained
 from vitedge.train.splits import open_training_images, split
@@ -27,4 +27,5 @@ __all__ = [
     "split",
     "start_tensorflow",
     "train",
+    "usual_rates",
 ]

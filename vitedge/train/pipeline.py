@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from vitedge.train.recipe import Augmentation, Recipe
 
 
-EVALUATION_BATCH = 128
+# More than fit a processor's caches are slower: DeiT-tiny at 224 pixels by a third at 128.
+EVALUATION_BATCH = 32
 
 
 class Loader:

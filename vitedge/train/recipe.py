@@ -146,6 +146,25 @@ class Recipe:
             _within("trainable blocks", self.trainable_blocks, 0, 1_000_000)
 
 
+@dataclass(frozen=True)
+class Rates:
+    """How fast which weights learn; see ``Recipe``."""
+
+    learning_rate: float
+    layer_decay: float
+
+
+def usual_rates(*, fine_tuning: bool, trainable_blocks: int | None) -> Rates:
+    """The rates where nobody names any.
+
+    What a model has learnt is lost at the rate that fresh weights need; its first layers, which
+    fit other images, too, lose most (arXiv:2106.08254). A head alone is fresh weights.
+    """
+    if fine_tuning and trainable_blocks != 0:
+        return Rates(learning_rate=3e-4, layer_decay=0.75)
+    return Rates(learning_rate=1e-3, layer_decay=1.0)
+
+
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise UsageError(f"{name} must lie between {low:g} and {high:g}, not {value:g}")
