@@ -165,5 +165,5 @@ def test_the_first_pass_tells_how_far_it_is():
     )
     assert told == [
         ("held-out images through the frozen layers", 1, 1),
-        *(("images through the frozen layers", done, 4) for done in (1, 2, 3, 4)),
+        *(("images through the frozen layers", done, 12) for done in range(1, 13)),
     ]
