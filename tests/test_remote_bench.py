@@ -126,7 +126,7 @@ def test_a_connection_that_breaks_is_made_again(device: Device, server: Server) 
         if "measuring" in what and not cut.is_set() and server.cut():
             cut.set()
 
-    report = run_bench(device, said, break_it, runs=200_000)
+    report = run_bench(device, said, break_it, runs=80_000)
     assert cut.is_set()
     assert [row.status for row in report.rows] == [Status.OK, Status.OK]
     assert any(f"{HOST} cannot be reached" in words for words in said)
@@ -151,7 +151,7 @@ def test_a_device_that_goes_down_goes_on_with_what_was_not_finished(device: Devi
         elif seen and jobs(device):
             seen.append(begun_parts(jobs(device)[0]))
 
-    report = run_bench(device, said, pull_the_plug, runs=200_000)
+    report = run_bench(device, said, pull_the_plug, runs=80_000)
     assert [row.status for row in report.rows] == [Status.OK, Status.OK]
     assert seen[0] == [0, 1]
     assert seen[-1] == [0, 1, 1]
