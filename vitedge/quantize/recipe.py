@@ -362,7 +362,9 @@ def _description(plan: _Plan) -> dict[str, str]:
                 "logits; 16 bits in the residual stream, norms, shares and logits"
             )
         case Precision.W8A16:
-            words["activations"] = "16 bits, symmetric, twice the range that was seen"
+            words["activations"] = (
+                "16 bits, symmetric, twice the range that was seen; of keys and values, that range"
+            )
     if plan.floats:
         words["float layers"] = ", ".join(sorted(plan.floats))
     if plan.precision is Precision.INT8_STATIC:
