@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     "--without",
     multiple=True,
     metavar="REWRITE",
-    help="Exact rewrite to leave out; may repeat. A name that there is not lists all.",
+    help="Exact rewrite to leave out; may repeat. An unknown name lists them all.",
 )
 @import_options
 @click.option(
