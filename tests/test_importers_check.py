@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from tests.golden_cases import GOLDEN, golden_cases
 from tests.models import random_vit
 from vitedge.cli import main
 from vitedge.errors import NotAViTError, ParityError
-from vitedge.importers import ImportOptions
+from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.lift import lift
 from vitedge.lift.onnx_probe import OnnxProbe
-from vitedge.pipeline import write_keras
-from vitedge.source_check import check_source
+from vitedge.pipeline import ConvertOptions, convert, import_model, write_keras
+from vitedge.source_check import check_source, read_compared
+from vitedge.spec import Format, Precision
 
 CASES = {case.name: case for case in golden_cases()}
 LIFTED = GOLDEN / "lift" / "timm_script_one.onnx"
@@ -62,6 +64,65 @@ def test_a_source_that_computes_something_else_than_was_read_is_an_error(tmp_pat
     write_keras(random_vit(3), tmp_path / "model.keras")
     with pytest.raises(ParityError, match="computes something else: max logit difference"):
         check_source(tmp_path / "model.keras", ImportOptions(norm_eps=0.1))
+
+
+def test_every_artefact_says_that_weights_alone_could_not_be_compared(tmp_path: Path) -> None:
+    case = CASES["timm_vit"]
+    words = (
+        "by name: timm, logits not compared: it holds weights, and no network to compute logits "
+        "with"
+    )
+    options = ConvertOptions(
+        (Format.ONNX,), (Precision.FP32,), output=tmp_path, importing=case.options
+    )
+    (written,) = convert(case.model, options)
+    assert written.metadata.source.path == words
+    imported = import_model(case.model, tmp_path / "model.keras", case.options)
+    assert imported.path == words
+    # Our own file passes on where its weights came from.
+    assert read_model(tmp_path / "model.keras").path == f"by name: vitedge ({words})"
+    again = import_model(tmp_path / "model.keras", tmp_path / "again.keras", ImportOptions())
+    assert read_model(tmp_path / "again.keras").path == again.path
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A whole model that is read by its names, as if it were not our own."""
+    write_keras(random_vit(3), tmp_path / "model.keras")
+
+    def read(path: Path, options: ImportOptions) -> Imported:
+        return replace(read_model(path, options), path="by name: another", origin=None)
+
+    monkeypatch.setattr("vitedge.source_check.read_model", read)
+    return tmp_path / "model.keras"
+
+
+def test_a_whole_model_is_run_on_every_import_and_its_path_says_so(foreign: Path) -> None:
+    imported = read_compared(foreign, ImportOptions())
+    assert imported.path == f"by name: another, {imported.proof}"
+    assert imported.proof.startswith("max logit difference ")
+    assert imported.proof.endswith("on 4 random images")
+
+
+def test_an_option_that_contradicts_a_whole_model_is_an_error_on_every_import(
+    foreign: Path,
+) -> None:
+    with pytest.raises(ParityError, match="is an option wrong"):
+        read_compared(foreign, ImportOptions(norm_eps=0.1))
+
+
+def test_a_model_of_another_image_size_than_its_source_is_not_compared(foreign: Path) -> None:
+    height, width = read_model(foreign).vit.config.image_size
+    imported = read_compared(foreign, ImportOptions(image_size=(2 * height, 2 * width)))
+    assert imported.path == (
+        f"by name: another, logits not compared: it takes {height} x {width} pixels itself"
+    )
+
+
+def test_no_artefact_names_the_folder_of_its_source(tmp_path: Path) -> None:
+    case = CASES["vit_keras_keras"]
+    path = read_compared(case.model, case.options).path
+    assert path.startswith("by name: vit-keras, logits not compared: layer 'ExtractToken' of it ")
 
 
 def test_the_command_compares_on_the_first_eight_photos_and_writes_nothing(

@@ -8,11 +8,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tests.golden_cases import GOLDEN
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.importers.reading.keras_archive import archived_config
+from vitedge.importers.reading.saved_model import split_heads
 from vitedge.spec import Activation, Pooling
 
 
@@ -20,6 +22,32 @@ from vitedge.spec import Activation, Pooling
 def test_a_model_saved_whole_tells_its_heads(case: str) -> None:
     path = next((GOLDEN / case).glob("*.keras"))
     assert read_model(path).vit.config.heads == 2
+
+
+def test_a_saved_model_tells_its_heads_by_the_models_arguments() -> None:
+    assert read_model(GOLDEN / "vit_tutorial_saved_model" / "saved").vit.config.heads == 2
+
+
+@pytest.mark.parametrize(("heads", "wanted"), [((4,), 4), ((4, 2), None)])
+def test_a_saved_model_tells_its_heads_by_what_it_traced(
+    heads: tuple[int, ...], wanted: int | None, tmp_path: Path
+) -> None:
+    class Attention(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 9, 48))])
+        def __call__(self, x: tf.Tensor) -> tf.Tensor:
+            for number in heads:
+                with tf.name_scope("multi_head_self_attention"):
+                    # The batch is read off the images, as the tutorial does it.
+                    stacked = tf.reshape(x, [tf.shape(x)[0], -1, 3, number, 16 // number])
+                    x = tf.reshape(stacked, [-1, 9, 48])
+            return x
+
+    tf.saved_model.save(Attention(), str(tmp_path))
+    assert split_heads(tmp_path, "multi_head_self_attention", 16) == wanted
+    assert split_heads(tmp_path, "another", 16) is None
+    (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff")
+    with pytest.raises(ModelError, match="truncated or damaged"):
+        split_heads(tmp_path, "multi_head_self_attention", 16)
 
 
 @pytest.mark.parametrize("file", ["vit_keras_weights_h5/vit.weights.h5", "vit_tutorial_h5/vit.h5"])

@@ -186,6 +186,7 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         labels: One name per class, or empty.
         eps: The epsilon of every norm that is present, by its canonical name.
         head_hidden: Widths of the hidden layers of the head.
+        origin: How the weights were imported, in words; empty when they were not.
     """
 
     built: bool
@@ -197,9 +198,11 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         labels: Sequence[str],
         eps: Mapping[str, float],
         head_hidden: Sequence[int] = (),
+        origin: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.origin = origin
         self.vit_config, self.eps = dict(vit_config), dict(eps)
         self.preprocessing, self.labels = dict(preprocessing), list(labels)
         self.hidden_widths = list(head_hidden)
@@ -307,6 +310,7 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
             "labels": self.labels,
             "eps": self.eps,
             "head_hidden": self.hidden_widths,
+            "origin": self.origin,
         }
 
     @classmethod
@@ -344,14 +348,20 @@ def _eps_below(eps: Mapping[str, float], prefix: str) -> dict[str, float]:
 # --- to and from the canonical form -------------------------------------------------------------
 
 
-def to_keras(vit: ViT) -> VisionTransformer:
-    """Builds the Keras model of a ViT, with its weights."""
+def to_keras(vit: ViT, *, origin: str = "") -> VisionTransformer:
+    """Builds the Keras model of a ViT, with its weights.
+
+    Args:
+        vit: The model.
+        origin: How it was imported, in words, for its config.
+    """
     model = VisionTransformer(
         vit_config=asdict(vit.config),
         preprocessing=vit.preprocessing.to_dict(),
         labels=vit.labels,
         eps={name: norm.eps for name, norm in vit.named_norms()},
         head_hidden=[layer.weight.shape[1] for layer in vit.head_hidden],
+        origin=origin,
     )
     model.build()
     variables = _variables(model)

@@ -17,7 +17,8 @@ from vitedge.data import ImageSet
 from vitedge.errors import NotAViTError, UsageError, missing_package
 from vitedge.features import feature_size, with_features
 from vitedge.generic import GenericJob, convert_generically
-from vitedge.importers import Imported, ImportOptions, read_model
+from vitedge.importers import Imported, ImportOptions
+from vitedge.keras_archives import save_packed
 from vitedge.progress import Progress, silent
 from vitedge.publication import (
     OnRefusal,
@@ -33,6 +34,7 @@ from vitedge.quantization import FLOAT_PRECISIONS, Quantizations
 from vitedge.quantize import Recipe
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more, apply_rewrites
+from vitedge.source_check import read_compared
 from vitedge.spec import Format, Precision
 from vitedge.staging import publish, refuse_existing, staging
 from vitedge.tuning import USUAL, Tuned, Variant, fastest, variants
@@ -101,7 +103,7 @@ def convert(
         ModelError: The source cannot be read.
         DataError: A calibration image cannot be read, or there is none.
         ConversionError: A format lacks a precision or cannot hold the model.
-        ParityError: An artefact computes something else than the source.
+        ParityError: An artefact, or what was read by name, computes something else than the source.
         BudgetError: An artefact cannot keep the budget.
     """
     jobs: dict[Path, tuple[Format, Precision]] = {}
@@ -114,7 +116,7 @@ def convert(
     refuse_existing([part for path in jobs for part in files_of(path)], force=options.force)
     progress("reading the model", 0, 1)
     try:
-        imported = read_model(source, options.importing.compared_on(calibration))
+        imported = read_compared(source, options.importing.compared_on(calibration))
     except NotAViTError as why:
         if options.features:
             raise NotAViTError(
@@ -164,7 +166,7 @@ def import_model(
     Raises:
         UsageError: The output exists, or is no ``.keras`` file.
         ModelError: The source cannot be read.
-        ParityError: The Keras model computes something else than what was read.
+        ParityError: What was read, or the Keras model made of it, computes something else.
         UnavailableError: Keras is not installed.
     """
     if output is not None:
@@ -173,19 +175,25 @@ def import_model(
         refuse_existing([output], force=force)
     progress("reading the model", 0, 2)
     try:
-        imported = read_model(source, options)
+        imported = read_compared(source, options)
     except NotAViTError as error:
         raise NotAViTError(
             f"'{source}' is no Vision Transformer: {error}; `vitedge convert` takes it as it is"
         ) from error
     if output is not None:
         progress(f"writing {output.name}", 1, 2)
-        write_keras(imported.vit, output)
+        origin = imported.path if imported.origin is None else imported.origin
+        write_keras(imported.vit, output, origin=origin)
     return imported
 
 
-def write_keras(vit: ViT, output: Path) -> None:
+def write_keras(vit: ViT, output: Path, *, origin: str = "") -> None:
     """Writes a ViT as a Keras model, after proving that the model computes the same.
+
+    Args:
+        vit: The model.
+        output: The ``.keras`` file.
+        origin: How it was imported, in words.
 
     Raises:
         ParityError: It does not.
@@ -195,7 +203,7 @@ def write_keras(vit: ViT, output: Path) -> None:
         with quiet():
             from vitedge.keras_model import to_keras
 
-            model = to_keras(vit)
+            model = to_keras(vit, origin=origin)
     except ImportError as error:
         raise missing_package(error.name or "keras", "convert") from error
     shape = (2, *vit.config.image_size, vit.config.channels)
@@ -203,7 +211,7 @@ def write_keras(vit: ViT, output: Path) -> None:
     logits = np.asarray(model(noise.astype(np.float32)), np.float32)
     check_parity(Parity.of(logits, forward(vit, noise)), Precision.FP32, output.name)
     with staging(output.parent) as folder:
-        model.save(folder / output.name)
+        save_packed(model, folder / output.name)
         publish([folder / output.name], output.parent)
 
 

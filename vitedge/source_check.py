@@ -1,8 +1,8 @@
-"""``vitedge import --check``: what is known of a model that was read, and how it is known."""
+"""Reading a model and comparing its logits with its source's, wherever the source can be run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,36 @@ from vitedge.errors import ModelError, ParityError, UnavailableError, missing_pa
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.lift.ending import softmax_at_end
 from vitedge.lift.input_range import InputRange, input_range
-from vitedge.lift.keras_files import SAVED_MODEL, keras_config, open_model
+from vitedge.lift.keras_files import is_keras_network, open_model
 from vitedge.lift.probe import Experiments
-from vitedge.lift.proof import compare
+from vitedge.lift.proof import Proof, compare
 from vitedge.preprocess import Preprocessing
 from vitedge.progress import Progress, silent
 from vitedge.publication import check_parity
 from vitedge.spec import Precision
 from vitedge.vit import ViT, forward
+
+
+def read_compared(source: Path, options: ImportOptions) -> Imported:
+    """Reads a model; one that was read by its names is compared with its source, or says why not.
+
+    What was lifted was compared already. Our own format was compared when it was written.
+
+    Returns:
+        The model; its ``path`` says how far its logits are from the source's, or why nobody knows.
+
+    Raises:
+        NotAViTError: It is no ViT.
+        ModelError: The source cannot be read.
+        ParityError: The source computes something else.
+    """
+    imported = read_model(source, options)
+    if imported.proof or imported.origin is not None:
+        return imported
+    found = _against_source(source, imported.vit, options)
+    if isinstance(found, Proof):
+        return replace(imported, path=f"{imported.path}, {found}", proof=str(found))
+    return replace(imported, path=f"{imported.path}, logits not compared: {found}")
 
 
 @dataclass(frozen=True)
@@ -57,17 +79,23 @@ def check_source(source: Path, options: ImportOptions, *, progress: Progress = s
         findings.append(f"the source was run: {imported.proof}")
     else:
         findings.append("every tensor of the source found its place by name, and all shapes agree")
-        findings.append(_against_source(source, imported.vit, options))
+        found = _against_source(source, imported.vit, options)
+        ran = isinstance(found, Proof)
+        findings.append(f"the source was {'run' if ran else 'not run'}: {found}")
     progress("making a Keras model", 2, 3)
     findings.append(_round_trip(imported.vit, options))
     progress("done", 3, 3)
     return Checked(imported, tuple(findings))
 
 
-def _against_source(source: Path, vit: ViT, options: ImportOptions) -> str:
-    """Runs a source that was read by its names, where it is more than weights."""
-    if not (source / SAVED_MODEL).is_file() and keras_config(source) is None:
-        return "the source was not run: it holds weights, and no network to compute logits with"
+def _against_source(source: Path, vit: ViT, options: ImportOptions) -> Proof | str:
+    """Runs a source that was read by its names; says why where that cannot be.
+
+    Raises:
+        ParityError: It computes something else.
+    """
+    if not is_keras_network(source):
+        return "it holds weights, and no network to compute logits with"
     try:
         loaded = open_model(
             source,
@@ -75,6 +103,8 @@ def _against_source(source: Path, vit: ViT, options: ImportOptions) -> str:
             trust=options.trust,
             image_size=vit.preprocessing.size,
         )
+        if options.image_size is not None and loaded.image_shape[:2] != options.image_size:
+            return f"it takes {loaded.image_shape[0]} x {loaded.image_shape[1]} pixels itself"
         experiments = Experiments(loaded.probe())
         before_softmax = softmax_at_end(experiments.graph)
         if before_softmax is not None:
@@ -82,13 +112,13 @@ def _against_source(source: Path, vit: ViT, options: ImportOptions) -> str:
         taken = _taken(experiments, vit.preprocessing)
         proof = compare(experiments, vit, taken, options.images)
     except (ModelError, UnavailableError) as error:
-        return f"the source was not run: {error}"
+        return str(error).replace(f"'{source}'", "it")  # artefacts repeat it elsewhere
     if not proof.holds:
         raise ParityError(
-            f"'{source}' was read by its names, but computes something else: {proof}; "
-            "was it changed since its library made it?"
+            f"'{source}' was read by its names, but computes something else: {proof}; is an option "
+            "wrong (--heads, --activation), or was it changed since its library made it?"
         )
-    return f"the source was run: {proof}"
+    return proof
 
 
 def _taken(experiments: Experiments, preprocessing: Preprocessing) -> InputRange:

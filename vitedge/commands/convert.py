@@ -169,6 +169,7 @@ def convert(
     click.echo(f"read {source}: {written[0].metadata.source.path}")
     for each in written:
         click.echo(_written_line(each))
+        _note_calibration(each)
 
 
 def _check_request(
@@ -187,6 +188,15 @@ def _check_request(
 
 def _warn(words: str) -> None:
     click.echo(f"warning: {words}", err=True)
+
+
+def _note_calibration(written: Written) -> None:
+    """Says which integers no image was measured for: what is no ViT may be better off without."""
+    metadata = written.metadata
+    integers = metadata.precision not in (Precision.FP32, Precision.FP16)
+    if integers and metadata.quantization and metadata.calibration is None:
+        words = "; ".join(f"{name}: {how}" for name, how in metadata.quantization.items())
+        click.echo(f"note: {written.path.name} is not calibrated: {words}", err=True)
 
 
 def _written_line(written: Written) -> str:

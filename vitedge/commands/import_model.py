@@ -56,7 +56,8 @@ def import_command(
         result |= {"parameters": vit.parameters, "classes": vit.config.classes}
         print_json(result | ({"checked": findings} if check else {}))
         return
-    click.echo(f"{imported.path}: {_sizes(vit)}")
+    click.echo(imported.path)
+    click.echo(_sizes(vit))
     for finding in findings:
         click.echo(f"checked: {finding}")
     if not check:

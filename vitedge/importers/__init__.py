@@ -74,11 +74,14 @@ class Imported:
         path: How it was read, in words: ``by name: timm``, ``lifted: 12 blocks, ...``.
         proof: How near its logits are to those of its source in its own engine, in words; empty
             when the source was not run.
+        origin: How the model came to be that vitedge wrote in its own format, in words, empty when
+            nobody said; None for a source of any other kind.
     """
 
     vit: ViT
     path: str
     proof: str = ""
+    origin: str | None = None
 
 
 class Importer(Protocol):

@@ -37,7 +37,10 @@ class CanonicalImporter:
             raise ModelError(f"'{path}' is truncated or not a .keras file of vitedge")
         with open_archived_weights(path) as tensors:
             arrays = {name: tensors[where] for name, where in _places(path, config).items()}
-        return Imported(with_options(vit_from_arrays(config, arrays), options), "by name: vitedge")
+        origin = str(config.get("origin", ""))
+        words = f"by name: vitedge ({origin})" if origin else "by name: vitedge"
+        vit = with_options(vit_from_arrays(config, arrays), options)
+        return Imported(vit, words, origin=origin)
 
 
 def _places(path: Path, config: Mapping[str, Any]) -> dict[str, str]:

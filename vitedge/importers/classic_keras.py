@@ -19,7 +19,13 @@ import numpy as np
 
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions
-from vitedge.importers.layers import folded_linear, heads_of, matrix, rows, square_grid
+from vitedge.importers.layers import (
+    class_token_and_patches,
+    folded_linear,
+    heads_of,
+    matrix,
+    rows,
+)
 from vitedge.importers.reading.tensors import Tensors, count
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, Interpolation, Pooling
@@ -67,17 +73,14 @@ def _vit(parts: Tensors, published: Published, options: ImportOptions) -> ViT:
         raise ModelError(f"'{parts.source}' has no whole block, or no patch convolution")
     patch_size, channels = (shape[0], shape[1]), shape[2]
     class_token, positions = rows(parts, "class_token"), rows(parts, "positions")
-    grid = square_grid(len(positions) - 1, patch_size, options)
-    if grid is None:
-        raise ModelError(f"{len(positions) - 1} patches are not a square: give --image-size")
-    image_size = (grid[0] * patch_size[0], grid[1] * patch_size[1])
+    tokens = class_token_and_patches(class_token, positions, patch_size, options)
     dim, width = blocks[0].q.weight.shape
     heads = published.heads or heads_of(width, options)
     hidden = (_dense(parts, "pre_logits"),) if "pre_logits.weight" in parts else ()
     head = _dense(parts, "head")
     return ViT(
         config=ViTConfig(
-            image_size=image_size,
+            image_size=tokens.image_size,
             patch_size=patch_size,
             channels=channels,
             dim=dim,
@@ -91,14 +94,14 @@ def _vit(parts: Tensors, published: Published, options: ImportOptions) -> ViT:
             attention_scale=(width // heads) ** -0.5,
         ),
         patch=folded_linear(parts["patch.weight"], parts["patch.bias"], 3),
-        prefix=class_token + positions[:1],
-        positions=np.ascontiguousarray(positions[1:]),
+        prefix=tokens.prefix,
+        positions=tokens.positions,
         blocks=blocks,
         norm=_norm(parts, "norm"),
         head_hidden=hidden,
         head=head,
         preprocessing=Preprocessing(
-            size=image_size,
+            size=tokens.image_size,
             channels=channels,
             interpolation=Interpolation.BILINEAR,
             mean=(published.mean,) * channels,

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
-from vitedge.importers.layers import folded_linear, rows, square_grid
+from vitedge.importers.layers import class_token_and_patches, folded_linear, rows
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.npz_file import npz_names, open_npz
 from vitedge.importers.reading.tensors import Tensors, count
@@ -66,17 +64,16 @@ def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
     depth = count(tensors, _BLOCK + "LayerNorm_0/scale")
     blocks = tuple(_block(tensors.below(_BLOCK.format(index))) for index in range(depth))
     height, width, channels, dim = tensors.shape("embedding/kernel")
-    prefix, positions = rows(tensors, "cls"), rows(tensors, _POSITIONS)
-    grid = square_grid(len(positions) - 1, (height, width), options)
-    if grid is None or not blocks:
-        raise ModelError(f"{len(positions) - 1} patches are not a square: give --image-size")
-    image_size = (grid[0] * height, grid[1] * width)
+    class_token, positions = rows(tensors, "cls"), rows(tensors, _POSITIONS)
+    tokens = class_token_and_patches(class_token, positions, (height, width), options)
+    if not blocks:
+        raise ModelError(f"'{tensors.source}' has no whole block")
     heads, head_dim = tensors.shape(f"{_BLOCK.format(0)}{_ATTENTION}query/kernel")[1:]
     head = _linear(tensors, "head", 1)
     return ViT(
         config=ViTConfig(
-            image_size=image_size,
-            patch_size=(height, width),
+            image_size=tokens.image_size,
+            patch_size=tokens.patch_size,
             channels=channels,
             dim=dim,
             depth=depth,
@@ -89,14 +86,14 @@ def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
             attention_scale=head_dim**-0.5,
         ),
         patch=_linear(tensors, "embedding", 3),
-        prefix=prefix + positions[:1],
-        positions=np.ascontiguousarray(positions[1:]),
+        prefix=tokens.prefix,
+        positions=tokens.positions,
         blocks=blocks,
         norm=_norm(tensors, "Transformer/encoder_norm"),
         head_hidden=(_linear(tensors, "pre_logits", 1),) if "pre_logits/kernel" in tensors else (),
         head=head,
         preprocessing=Preprocessing(
-            size=image_size, interpolation=Interpolation.BILINEAR, mean=_HALF, std=_HALF
+            size=tokens.image_size, interpolation=Interpolation.BILINEAR, mean=_HALF, std=_HALF
         ),
     )
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
+    LearnedTokens,
     averaged_heads,
     heads_of,
     rows,
@@ -40,7 +40,7 @@ from vitedge.importers.reading.state_dict import open_state_dict, state_dict_nam
 from vitedge.importers.reading.tensors import Tensors, count
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.spec import Interpolation, Pooling
-from vitedge.vit import Array, Block, Linear, ViT, ViTConfig
+from vitedge.vit import Block, Linear, ViT, ViTConfig
 
 _PATCH = "patch_embed.proj"
 _MARKS = {f"{_PATCH}.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"}
@@ -149,17 +149,8 @@ def _heads(block: Block, options: ImportOptions) -> int:
     return heads_of(width, options)
 
 
-@dataclass(frozen=True)
-class _Tokens:
+def _tokens(tensors: Tensors, options: ImportOptions) -> LearnedTokens:
     """The learned tokens, with their positions added as timm adds them."""
-
-    prefix: Array
-    positions: Array
-    image_size: tuple[int, int]
-    patch_size: tuple[int, int]
-
-
-def _tokens(tensors: Tensors, options: ImportOptions) -> _Tokens:
     _, patch_size = torch_patch_shape(tensors, _PATCH)
     positions = rows(tensors, "pos_embed")
     names = [name for name in ("cls_token", "dist_token", "reg_token") if name in tensors]
@@ -178,7 +169,7 @@ def _tokens(tensors: Tensors, options: ImportOptions) -> _Tokens:
         own = np.zeros_like(prefix)
     else:
         own, positions = np.split(positions, [len(prefix)])
-    return _Tokens(
+    return LearnedTokens(
         prefix=prefix + own,
         positions=np.ascontiguousarray(positions),
         image_size=(grid[0] * patch_size[0], grid[1] * patch_size[1]),

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
+    class_token_and_patches,
     heads_of,
     rows,
-    square_grid,
     torch_fused_qkv,
     torch_linear,
     torch_norm,
@@ -62,17 +60,14 @@ def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
         raise ModelError(f"'{tensors.source}' has no whole block")
     blocks = tuple(_block(tensors.below(_BLOCK.format(index))) for index in range(depth))
     channels, patch_size = torch_patch_shape(tensors, "conv_proj")
-    prefix, positions = rows(tensors, "class_token"), rows(tensors, "encoder.pos_embedding")
-    grid = square_grid(len(positions) - 1, patch_size, options)
-    if grid is None:
-        raise ModelError(f"{len(positions) - 1} patches are not a square: give --image-size")
-    image_size = (grid[0] * patch_size[0], grid[1] * patch_size[1])
+    class_token, positions = rows(tensors, "class_token"), rows(tensors, "encoder.pos_embedding")
+    tokens = class_token_and_patches(class_token, positions, patch_size, options)
     dim, width = blocks[0].q.weight.shape
     heads = heads_of(width, options)
     head = torch_linear(tensors, "heads.head")
     return ViT(
         config=ViTConfig(
-            image_size=image_size,
+            image_size=tokens.image_size,
             patch_size=patch_size,
             channels=channels,
             dim=dim,
@@ -85,13 +80,13 @@ def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
             attention_scale=(width // heads) ** -0.5,
         ),
         patch=torch_patch(tensors, "conv_proj"),
-        prefix=prefix + positions[:1],
-        positions=np.ascontiguousarray(positions[1:]),
+        prefix=tokens.prefix,
+        positions=tokens.positions,
         blocks=blocks,
         norm=torch_norm(tensors, "encoder.ln", _EPS),
         head_hidden=_pre_logits(tensors),
         head=head,
-        preprocessing=_preprocessing(image_size),
+        preprocessing=_preprocessing(tokens.image_size),
     )
 
 

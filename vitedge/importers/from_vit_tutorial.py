@@ -5,8 +5,11 @@ that picks the class token. Its weights are read from ``save_weights`` (``.h5`` 
 ``.weights.h5`` of Keras 3) or from a whole saved model (SavedModel or ``.keras``); neither its code
 nor its Lambda is needed or run, and the batch size falls away with them.
 
-The number of heads is in no weight, only in a ``.keras`` file. GELU is TensorFlow Addons' with its
-default, the tanh approximation. The training script divides pixels by 255 and does nothing else.
+The number of heads is in no weight. A ``.keras`` file says it, and a SavedModel where Keras knew
+the model's arguments or left traced functions, which cut the channels into heads. With the latter
+current versions number the variables instead of naming them, and it is lifted. GELU is TensorFlow
+Addons' with its default, the tanh approximation. The training script divides pixels by 255 and does
+nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +26,13 @@ from vitedge.importers.classic_keras import Published, classic_vit
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.hdf5_file import Keras2Layer, hdf5_names, keras2_layers, open_hdf5
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
-from vitedge.importers.reading.saved_model import open_variables, saved_model_mentions
+from vitedge.importers.reading.saved_model import (
+    open_variables,
+    saved_arguments,
+    saved_model_mentions,
+    split_heads,
+    variables_mention,
+)
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.spec import Activation
 
@@ -89,6 +98,8 @@ _ATTRIBUTED = re.compile(
 _MARKS = {"class_token", "positions", "patch.weight", "blocks.0.qkv.weight", "blocks.0.fc1.weight"}
 _ARGUMENTS = {"batch_size", "patch_size", "num_layers", "num_features", "num_heads", "mlp_dim"}
 _GRAPH_NAMES = ("classToken", "positionEmbedding", "multiHeadSelfAttention", "extractClassToken")
+_VARIABLE_NAME = "classToken/cls_w"
+_ATTENTION = "multi_head_self_attention"  # what Keras calls its nodes
 
 
 class VitTutorialImporter:
@@ -100,7 +111,8 @@ class VitTutorialImporter:
     def recognizes(self, path: Path) -> bool:
         """The layers of the tutorial in their order, or its attributes."""
         if path.is_dir():
-            return saved_model_mentions(path, *_GRAPH_NAMES)
+            named = variables_mention(path, _VARIABLE_NAME)
+            return named and saved_model_mentions(path, *_GRAPH_NAMES)
         names = hdf5_names(path)
         if names:
             return _is_tutorial(keras2_layers(path)) or _attributed(names).keys() >= _MARKS
@@ -111,8 +123,9 @@ class VitTutorialImporter:
         with _open(path) as tensors:
             layers = () if path.is_dir() else keras2_layers(path)
             places = _ordered(layers) if layers else _attributed(tensors.names)
-            published = Published(Activation.GELU_TANH, 0.0, 1.0, _arguments(path).get("num_heads"))
-            vit = classic_vit(tensors.renamed(places), published, options)
+            parts = tensors.renamed(places)
+            published = Published(Activation.GELU_TANH, 0.0, 1.0, _heads(path, parts))
+            vit = classic_vit(parts, published, options)
         return Imported(with_options(vit, options), "by name: vit-tutorial")
 
 
@@ -129,6 +142,15 @@ def _arguments(path: Path) -> Mapping[str, Any]:
     if config.get("class_name") != "VisionTransformer" or not isinstance(arguments, dict):
         return {}
     return arguments if arguments.keys() >= _ARGUMENTS else {}
+
+
+def _heads(path: Path, parts: Tensors) -> int | None:
+    if not path.is_dir():
+        number = _arguments(path).get("num_heads")
+    else:
+        width = parts.shape("norm.gamma")[-1]
+        number = saved_arguments(path).get("num_heads") or split_heads(path, _ATTENTION, width)
+    return number if isinstance(number, int) and number > 0 else None
 
 
 def _is_tutorial(layers: tuple[Keras2Layer, ...]) -> bool:

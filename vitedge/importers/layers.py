@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -111,6 +111,42 @@ def rows(tensors: Tensors, name: str) -> Array:
     if array.ndim < 2 or array.size == 0:
         raise ModelError(f"'{name}' has shape {array.shape}, where a sequence is expected")
     return array.reshape(-1, array.shape[-1])
+
+
+@dataclass(frozen=True)
+class LearnedTokens:
+    """What is learned of tokens besides the patch projection.
+
+    Attributes:
+        prefix: The tokens before the patches, with their positions added.
+        positions: Of the patches.
+        image_size: Height and width in pixels.
+        patch_size: Height and width in pixels.
+    """
+
+    prefix: Array
+    positions: Array
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+
+
+def class_token_and_patches(
+    class_token: Array, positions: Array, patch_size: tuple[int, int], options: ImportOptions
+) -> LearnedTokens:
+    """A class token, whose position comes first, and a square of patches.
+
+    Raises:
+        ModelError: The patches are no square, and the options do not say what else.
+    """
+    grid = square_grid(len(positions) - 1, patch_size, options)
+    if grid is None:
+        raise ModelError(f"{len(positions) - 1} patches are not a square: give --image-size")
+    return LearnedTokens(
+        prefix=class_token + positions[:1],
+        positions=np.ascontiguousarray(positions[1:]),
+        image_size=(grid[0] * patch_size[0], grid[1] * patch_size[1]),
+        patch_size=patch_size,
+    )
 
 
 def heads_of(dim: int, options: ImportOptions) -> int:

@@ -13,10 +13,13 @@ from typing import Any
 
 from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UnavailableError, first_line, missing_package
+from vitedge.keras_archives import unpacked
 from vitedge.lift.keras_safety import inspect_config, load_custom_objects
 from vitedge.lift.tensorflow_probe import TensorFlowProbe
 
 SAVED_MODEL = "saved_model.pb"
+
+_PRESET = "task.json"
 
 _CONFIG, _METADATA = "config.json", "metadata.json"
 _SERVED = "serving_default"
@@ -107,7 +110,7 @@ def open_model(
     trust: bool = False,
     image_size: tuple[int, int] | None = None,
 ) -> LoadedModel:
-    """Loads a SavedModel's folder, a ``.keras`` or an ``.h5`` file.
+    """Loads the folder of a SavedModel or of KerasHub, a ``.keras`` or an ``.h5`` file.
 
     Args:
         path: The file or folder.
@@ -120,6 +123,8 @@ def open_model(
         UsageError: A custom object cannot be imported.
         UnavailableError: Keras is missing, or runs on another backend than TensorFlow.
     """
+    if (path / _PRESET).is_file():
+        return open_preset(path)
     if path.is_dir():
         return open_saved_model(path, image_size=image_size)
     return open_keras(path, custom_objects=custom_objects, trust=trust, image_size=image_size)
@@ -154,9 +159,7 @@ def open_keras(
     old = config.version.startswith("2")
     for library in _libraries(config, keras_2_only=bool(findings.keras_2)):
         try:
-            model = library.models.load_model(
-                path, custom_objects=objects, compile=False, safe_mode=not trust
-            )
+            model = _load(library, path, objects, trust=trust)
         except Exception as error:  # a layer may raise anything
             failure = failure or error
         else:
@@ -170,6 +173,45 @@ def open_keras(
     reason = first_line(failure)
     hint = "; where you can, save it as .keras" if path.suffix == ".h5" else ""
     raise ModelError(f"Keras cannot load '{path}': {reason}{hint}") from failure
+
+
+def is_keras_network(path: Path) -> bool:
+    """Whether a source holds a network and not only weights, of a kind that ``open_model`` loads.
+
+    Reads headers only.
+    """
+    folder = (path / SAVED_MODEL).is_file() or (path / _PRESET).is_file()
+    return folder or keras_config(path) is not None
+
+
+def open_preset(path: Path) -> LoadedModel:
+    """Loads a classifier that KerasHub saved as a preset's folder.
+
+    Raises:
+        ModelError: It is damaged.
+        UnavailableError: KerasHub is missing.
+    """
+    _tensorflow()
+    try:
+        with quiet():
+            import keras_hub
+    except ImportError as error:
+        raise UnavailableError(
+            f"'{path}' is a preset of KerasHub, which is not installed", "pip install keras-hub"
+        ) from error
+    try:
+        model = keras_hub.models.ImageClassifier.from_preset(str(path))
+    except Exception as error:  # as of any layer
+        raise ModelError(f"KerasHub cannot load '{path}': {first_line(error)}") from error
+    return _loaded(model, None)
+
+
+def _load(library: Any, path: Path, objects: Mapping[str, Any], *, trust: bool) -> Any:
+    options = {"custom_objects": objects, "compile": False, "safe_mode": not trust}
+    if library.__name__ != "keras":  # Keras 2 takes no folder
+        return library.models.load_model(path, **options)
+    with unpacked(path) as source:
+        return library.models.load_model(source, **options)
 
 
 def _libraries(config: KerasConfig, *, keras_2_only: bool) -> list[Any]:

@@ -12,7 +12,9 @@ from typing import Any
 from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UsageError
 
-_PUBLIC_PACKAGES = frozenset(["keras", "tf_keras", "keras_hub", "keras_cv", "keras_nlp", "vitedge"])
+_PUBLIC_PACKAGES = frozenset(
+    ["keras", "tf_keras", "keras_hub", "keras_cv", "keras_nlp", "vit_keras", "vitedge"]
+)
 """Their layers come from an installed package, not from the file or its author's code."""
 
 _KERAS_2_OPERATIONS = frozenset(["TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod"])
@@ -67,10 +69,12 @@ def _is_custom(entry: Mapping[str, Any]) -> bool:
     registered = entry.get("registered_name")
     if name.startswith("__") or name == "function":
         return False
+    if isinstance(module, str) and module.partition(".")[0] in (*_PUBLIC_PACKAGES, "builtins"):
+        return False
     if isinstance(registered, str) and ">" in registered:
         return registered.partition(">")[0] not in _PUBLIC_PACKAGES
     if isinstance(module, str):
-        return module.partition(".")[0] not in (*_PUBLIC_PACKAGES, "builtins")
+        return True
     # Files of Keras 2 name no module; only layers are worth a look.
     return "inbound_nodes" in entry and not _is_keras_layer(name)
 

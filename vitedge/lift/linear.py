@@ -110,8 +110,8 @@ def dense(
     """
     size = source.tokens * source.width
     wanted = np.arange(size) if inputs is None else inputs
-    # 64 MiB of input at once, or 64 images.
-    n = experiments.batch_for(max(1, min(64, len(wanted), (1 << 24) // size)))
+    # 16 MiB of input at once, or 64 images.
+    n = experiments.batch_for(max(1, min(64, len(wanted), (1 << 22) // size)))
     run = experiments.between([source.tensor], [target.tensor])
 
     def respond(rows: Array) -> Array:

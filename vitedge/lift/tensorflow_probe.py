@@ -18,6 +18,7 @@ import numpy.typing as npt
 from vitedge.errors import ModelError
 from vitedge.lift.graph import Graph, Kind, Node
 from vitedge.lift.probe import Function
+from vitedge.lift.tensorflow_trace import Traced, trace
 from vitedge.vit import Array
 
 _KINDS: dict[Kind, frozenset[str]] = {
@@ -42,12 +43,6 @@ _KINDS: dict[Kind, frozenset[str]] = {
     ),
 }
 _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
-
-_CALLS = frozenset(
-    "PartitionedCall StatefulPartitionedCall If StatelessIf While StatelessWhile".split()
-)
-
-_READS = frozenset(["ReadVariableOp"])
 
 
 class TensorFlowProbe:
@@ -75,16 +70,14 @@ class TensorFlowProbe:
 
         self.image_shape = image_shape
         self.takes_integers = tf.as_dtype(dtype).is_integer
-        traced = _trace(model, tf.TensorSpec((batch, *image_shape), dtype, name="image"))
-        built_in = traced.outputs[0].shape.dims and traced.outputs[0].shape[0]
-        if batch is None and built_in:  # a layer inside has a batch size of its own
-            batch = int(built_in)
-            traced = _trace(model, tf.TensorSpec((batch, *image_shape), dtype, name="image"))
+        traced = trace(model, tf.TensorSpec((batch, *image_shape), dtype, name="image"))
+        if batch is None and traced.batch:  # a layer inside has a batch size of its own
+            batch = traced.batch
+            traced = trace(model, tf.TensorSpec((batch, *image_shape), dtype, name="image"))
         self.batch = batch
         self.graph = _read_graph(traced)
-        self._operations = traced.graph
-        self._variables = _variables_by_read(traced)
-        self._session = _session(traced.graph)
+        self._operations, self._variables = traced.operations, traced.variables
+        self._session = _session(traced.operations)
 
     def shapes(self, images: int, tensors: Sequence[str]) -> list[tuple[int, ...]]:
         """Fetches shapes only, so that each tensor is freed as soon as the model is past it."""
@@ -147,56 +140,6 @@ class TensorFlowProbe:
         return found
 
 
-def _trace(model: Callable[[Any], Any], specification: Any) -> Any:
-    import tensorflow as tf
-
-    traced = tf.compat.v1.wrap_function(model, [specification])
-    flat = all(_is_flat(operation) for operation in traced.graph.get_operations())
-    return traced if flat else _frozen(traced, specification)
-
-
-def _is_flat(operation: Any) -> bool:
-    """Whether it calls no function, and reads variables only as a whole."""
-    resources = any(tensor.dtype.name == "resource" for tensor in operation.inputs)
-    return operation.type not in _CALLS and (not resources or operation.type in _READS)
-
-
-def _frozen(traced: Any, specification: Any) -> Any:
-    """Inlines functions that the graph calls; its variables become constants on the way."""
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
-    frozen = convert_variables_to_constants_v2(traced)
-    definition = frozen.graph.as_graph_def()
-    source, result = frozen.inputs[0].name, frozen.outputs[0].name
-
-    def flat(image: Any) -> Any:
-        return tf.import_graph_def(
-            definition, input_map={source: image}, return_elements=[result], name=""
-        )[0]
-
-    return tf.compat.v1.wrap_function(flat, [specification])
-
-
-def _variables_by_read(traced: Any) -> dict[str, Any]:
-    """Values from outside the graph: of variables by the tensors that read them, and constants."""
-    import tensorflow as tf
-
-    handles = {inner.name: outer for outer, inner in traced.graph.captures}
-    found = {name: value for name, value in handles.items() if value.dtype != tf.resource}
-    for operation in traced.graph.get_operations():
-        if operation.type == "ReadVariableOp":
-            handle = handles[operation.inputs[0].name]
-            kind = operation.outputs[0].dtype
-            # Reading shares the variable's memory.
-            found[operation.outputs[0].name] = tf.raw_ops.ReadVariableOp(
-                resource=handle, dtype=kind
-            )
-    return found
-
-
 def _session(graph: Any) -> Any:
     import tensorflow as tf
     from tensorflow.core.protobuf import rewriter_config_pb2
@@ -208,13 +151,10 @@ def _session(graph: Any) -> Any:
     return tf.compat.v1.Session(graph=graph, config=options)
 
 
-def _read_graph(traced: Any) -> Graph:
-    nodes = [node for operation in traced.graph.get_operations() for node in _nodes(operation)]
-    image = next(tensor.name for tensor in traced.inputs if tensor.dtype.name != "resource")
-    outputs = traced.outputs
-    if len(outputs) != 1:
-        raise ModelError(f"the model has {len(outputs)} outputs; one, the logits, is needed")
-    return Graph(nodes, image, outputs[0].name)
+def _read_graph(traced: Traced) -> Graph:
+    operations = traced.operations.get_operations()
+    nodes = [node for operation in operations for node in _nodes(operation)]
+    return Graph(nodes, traced.image, traced.output)
 
 
 def _nodes(operation: Any) -> list[Node]:

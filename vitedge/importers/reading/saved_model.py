@@ -1,8 +1,9 @@
-"""Variables of a TensorFlow SavedModel, without loading its graph."""
+"""Variables of a TensorFlow SavedModel, and what its graph says, without loading the graph."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from vitedge.importers.reading.tensors import Tensors
 
 _GRAPH, _VARIABLES = "saved_model.pb", "variables/variables"
 
+# Keras 2's SavedMetadata holds nodes (1), and each of those its metadata as JSON (5).
+_KERAS_METADATA, _NODES, _METADATA = "keras_metadata.pb", 1, 5
+
 
 def saved_model_mentions(folder: Path, *names: str) -> bool:
     """Whether the graph's bytes contain every one of these names."""
@@ -22,6 +26,84 @@ def saved_model_mentions(folder: Path, *names: str) -> bool:
         return False
     graph = (folder / _GRAPH).read_bytes()
     return all(name.encode() in graph for name in names)
+
+
+def variables_mention(folder: Path, name: str) -> bool:
+    """Whether the table of variables contains a name.
+
+    A SavedModel with its traced functions files variables by number, one without them by attribute.
+    """
+    index = folder / f"{_VARIABLES}.index"
+    return index.is_file() and name.encode() in index.read_bytes()
+
+
+def saved_arguments(folder: Path) -> Mapping[str, Any]:
+    """The arguments of the model's constructor, where Keras 2 knew them; else empty."""
+    try:
+        content = (folder / _KERAS_METADATA).read_bytes()
+        root = next(data for number, data in _fields(content) if number == _NODES)
+        text = next(data for number, data in _fields(root) if number == _METADATA)
+        config = json.loads(text)["config"]
+    except Exception:  # protobuf's errors share no public base with those of damaged JSON
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """The fields of a protobuf message by number, without its schema."""
+    from google.protobuf import empty_pb2, unknown_fields
+
+    parsed = empty_pb2.Empty()
+    parsed.ParseFromString(message)
+    for field in unknown_fields.UnknownFieldSet(parsed):
+        yield field.field_number, field.data
+
+
+def split_heads(folder: Path, part: str, width: int) -> int | None:
+    """Into how many heads a traced function cuts an attention of so many channels.
+
+    Args:
+        folder: The SavedModel.
+        part: What the names of the attention's nodes contain.
+        width: Of all heads together.
+
+    Returns:
+        The number; None where the graph has no such function, or several numbers.
+
+    Raises:
+        ModelError: The graph is damaged.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    try:
+        saved.ParseFromString((folder / _GRAPH).read_bytes())
+    except DecodeError as error:
+        raise ModelError(f"the graph of '{folder}' is truncated or damaged") from error
+    found = set()
+    for meta_graph in saved.meta_graphs:
+        for function in meta_graph.graph_def.library.function:
+            nodes = {node.name: node for node in function.node_def}
+            for node in nodes.values():
+                if node.op != "Reshape" or part not in node.name:
+                    continue
+                *rest, heads, head_dim = [0, 0, *_sizes(nodes, node.input[1])]
+                if len(rest) > 3 and heads * head_dim == width:
+                    found.add(heads)
+    return found.pop() if len(found) == 1 else None
+
+
+def _sizes(nodes: Mapping[str, Any], name: str) -> list[int]:
+    """A shape made of constants; 0 for each size that is computed, empty when all are."""
+    from tensorflow.python.framework.tensor_util import MakeNdarray
+
+    node = nodes.get(name.split(":", maxsplit=1)[0])
+    if node is not None and node.op == "Const":
+        return [int(size) for size in MakeNdarray(node.attr["value"].tensor).ravel()]
+    if node is not None and node.op == "Pack":
+        return [size for part in node.input for size in _sizes(nodes, part) or [0]]
+    return []
 
 
 @contextmanager

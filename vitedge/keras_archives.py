@@ -1,0 +1,52 @@
+"""Keras's ``.keras`` archives by way of a folder.
+
+Keras, where it thinks that memory suffices, holds the weights of an archive in memory once more to
+read them, and twice more to write them. From and to a folder it streams them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_CONFIG = "config.json"
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """A folder with an archive's members, which Keras loads as it does the archive.
+
+    Yields:
+        The folder; the path itself where it is no archive that Keras wrote. Keras does not
+        compress, so members grow by nothing: those of a file that does are left to Keras, which
+        guards against archives that swell.
+    """
+    if not zipfile.is_zipfile(path):
+        yield path
+        return
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as name:
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
+        if not stored or _CONFIG not in archive.namelist():
+            yield path
+            return
+        archive.extractall(name)
+        yield Path(name)
+
+
+def save_packed(model: Any, path: Path) -> None:
+    """Writes a Keras model as an archive.
+
+    Args:
+        model: The ``keras.Model``.
+        path: The ``.keras`` file; it must not exist.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as name:
+        folder = Path(name) / "model"
+        model.save(folder, zipped=False)
+        with zipfile.ZipFile(path, "w") as archive:
+            for member in sorted(each for each in folder.rglob("*") if each.is_file()):
+                archive.write(member, member.relative_to(folder))
