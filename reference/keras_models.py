@@ -9,6 +9,15 @@ import numpy as np
 _TOKENS = ("token", "position", "embeddings", "cls", "pos_w")
 
 
+def restart_numbering(keras: Any) -> None:
+    """Lets the names of layers count from nothing, so that they do not tell what ran before.
+
+    Args:
+        keras: Keras 3 or ``tf_keras``.
+    """
+    keras.backend.clear_session()
+
+
 def randomize(model: Any, seed: int = 0) -> None:
     """Gives every weight random values of trained sizes: nothing is zero, nothing saturates."""
     rng = np.random.default_rng(seed)

@@ -1,21 +1,23 @@
 """Makes ``tests/golden/lift/keras_2.h5`` and its expectations, with Keras 2 (``tf-keras``).
 
-Run: ``python -m reference.lift_keras_2 tests/golden/lift``. The model has what Keras 3 cannot read
+The model has what Keras 3 cannot read
 from such a file: attention, and TensorFlow operations between layers.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import tf_keras as keras
 from tf_keras import layers
 
+from reference.keras_models import restart_numbering
+
 
 def main(folder: Path) -> None:
     """Writes the model, an input and its softmax."""
+    restart_numbering(keras)
     keras.utils.set_random_seed(0)
     image = keras.Input((16, 24, 3))
     x = layers.Conv2D(24, 8, 8)(layers.Rescaling(1 / 127.5, offset=-1)(image))
@@ -32,7 +34,3 @@ def main(folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3), np.uint8)
     answers = np.asarray(model(pixels.astype(np.float32), training=False))
     np.savez(folder / "keras_2.npz", images=pixels, probabilities=answers)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,9 +1,5 @@
 """Makes ``tests/golden/lift``: small ViTs of timm, transformers and torchvision as ONNX files.
 
-Run in an environment with torch, onnxscript and these libraries::
-
-    python -m reference.lift_onnx tests/golden/lift
-
 Each library builds its own model with random weights; torch exports it with both of its exporters,
 the one that traces (``script``) and the one on ``torch.export`` (``dynamo``), with a free batch and
 with one image. Beside each model lie an input and what torch computed of it.
@@ -11,7 +7,6 @@ with one image. Beside each model lie an input and what torch computed of it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,7 +148,3 @@ def strip(path: Path) -> None:
         del item.metadata_props[:]
     del graph.metadata_props[:]
     onnx.save(model, path)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,30 +1,24 @@
 """Pixels as torchvision's and timm's own evaluation transforms prepare them.
 
-``python -m reference.make_pixels [FILE]`` writes ``tests/golden/pixels.npz``: small pictures of
-awkward shapes, and for each transform the pixels that it makes of each of them.
+``tests/golden/pixels.npz`` holds small pictures of awkward shapes, and for each transform the
+pixels that it makes of each of them.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
-
-from reference.torchvision_operators import name_missing_operators
-
-name_missing_operators()
-
-import torch  # noqa: E402
-from timm.data import create_transform  # noqa: E402
-from torchvision import transforms  # noqa: E402
-from torchvision.transforms import InterpolationMode  # noqa: E402
-from torchvision.transforms._presets import ImageClassification  # noqa: E402
+from timm.data import create_transform
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms._presets import ImageClassification
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -82,9 +76,8 @@ def pixels_of(transform: Transform, image: np.ndarray) -> np.ndarray:
     return whole.astype(np.uint8)
 
 
-def main() -> None:
+def make(output: Path) -> None:
     """Writes the golden file."""
-    output = Path(sys.argv[1] if len(sys.argv) > 1 else "tests/golden/pixels.npz")
     arrays = {f"picture_{index}": picture(shape, index) for index, shape in enumerate(SHAPES)}
     cases = transforms_to_try()
     for number, (_, transform) in enumerate(cases):
@@ -99,8 +92,3 @@ def main() -> None:
     }
     arrays["described"] = np.frombuffer(json.dumps(described).encode(), np.uint8)
     np.savez_compressed(output, **arrays)
-    print(f"{output}: {len(cases)} transforms of {len(SHAPES)} pictures, {described['made_with']}")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,11 +12,13 @@ import tempfile
 from dataclasses import astuple
 from pathlib import Path
 
+import keras
 import numpy as np
+import tf_keras
 from vit_keras.vit import build_model
 
 from reference.golden import HALVES, Size, images_of, normalized, write_case
-from reference.keras_models import randomize
+from reference.keras_models import randomize, restart_numbering
 
 _KERAS2_VERSION = "vit-keras==0.1.2"
 
@@ -36,6 +38,7 @@ def make_case(
     folder: Path, size: Size, file: str, representation: int | None, build: object, library: str
 ) -> None:
     """Writes one case with the ``build_model`` of either version."""
+    restart_numbering(keras if library == "keras" else tf_keras)
     model = build(  # type: ignore[operator]
         image_size=(size.image, size.image) if library == "keras" else size.image,
         patch_size=size.patch,
@@ -48,6 +51,10 @@ def make_case(
         representation_size=representation,
     )
     randomize(model)
+    for layer in model.layers:
+        if type(layer).__name__ == "Lambda":  # saved with the path that its code was compiled at
+            code = layer.function.__code__
+            layer.function.__code__ = code.replace(co_filename="vit_keras/vit.py")
     images = images_of(size)
     weights_only = "weights" in file
 

@@ -11,7 +11,7 @@ import numpy as np
 import tf_keras
 
 from reference.golden import Size, images_of, normalized, write_case
-from reference.keras_models import randomize
+from reference.keras_models import randomize, restart_numbering
 from reference.tutorial_model import tutorial_model
 
 _UNIT = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
@@ -39,6 +39,7 @@ def _make(
 ) -> None:
     images = images_of(size)
     pixels = normalized(images, _UNIT)
+    restart_numbering(library)
     model = tutorial_model(library, size, len(images))
     model(pixels)
     randomize(model)
