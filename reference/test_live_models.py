@@ -5,6 +5,7 @@ Run with ``pytest reference`` where the ``reference`` extra is installed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from reference.golden import SMALL, images_of
 from reference.keras_models import randomize
 from reference.torch_models import randomize as randomize_torch
 from reference.tutorial_model import tutorial_model
+from tests.golden_cases import golden_cases
 from vitedge.classifier import load
 from vitedge.importers import ImportOptions
 from vitedge.lift import lift
 from vitedge.lift.keras_files import open_model
 from vitedge.pipeline import ConvertOptions, convert
 from vitedge.publication import TOLERANCES
+from vitedge.source_check import read_compared
 from vitedge.spec import Format, Precision
 from vitedge.vit import forward
 
@@ -68,10 +71,33 @@ def test_the_tutorials_whole_saved_model_is_lifted(library: Any, tmp_path: Path)
         model.save(tmp_path / "saved", save_format="tf")
     else:
         model.export(tmp_path / "saved", verbose=False)
-    lifted = lift(open_model(tmp_path / "saved", image_size=(16, 16)).probe(), **RAW)
-    print(lifted)
-    difference = np.abs(forward(lifted.vit, images) - logits).max()
+    # Its variables are numbered, not named, so it goes by its graph, which knows the heads.
+    imported = read_compared(tmp_path / "saved", ImportOptions(**RAW))
+    print(imported.path)
+    assert imported.path.startswith("lifted: 2 blocks, ")
+    assert imported.vit.config.heads == SMALL.heads
+    difference = np.abs(forward(imported.vit, images) - logits).max()
     assert difference <= LIFT_TOLERANCE * np.ptp(logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "trust"),
+    [
+        ("keras_hub_vit", False),
+        ("keras_hub_deit", False),
+        ("keras_hub_averaged_with_class_token", False),
+        ("keras_hub_converter", False),
+        ("keras_hub_vit_preset", False),
+        ("keras_hub_deit_preset", False),
+        ("vit_keras_keras", True),
+        ("vit_keras_h5", True),
+    ],
+)
+def test_a_whole_model_whose_library_is_here_is_run_on_import(name: str, trust: bool) -> None:
+    case = next(case for case in golden_cases() if case.name == name)
+    imported = read_compared(case.model, replace(case.options, trust=trust))
+    print(f"{name}: {imported.path}")
+    assert imported.path == f"by name: {case.importer}, {imported.proof}"
 
 
 @pytest.mark.parametrize("kind", ["ViT", "DeiT"])

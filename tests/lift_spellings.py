@@ -1,9 +1,10 @@
-"""One Vision Transformer, written in TensorFlow the many ways people write it."""
+"""One Vision Transformer, written by hand in Keras and TensorFlow the many ways people do it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -48,23 +49,28 @@ class Spelling:
         return (self.channels, *size) if self.channels_first else (*size, self.channels)
 
 
-class SpelledViT:
-    """A callable from images to logits, with random weights of trained sizes."""
+class SpelledViT(keras.layers.Layer):
+    """A layer from images to logits, with random weights of trained sizes."""
 
     def __init__(self, spelling: Spelling) -> None:
+        super().__init__()
         self.spelling = spelling
-        self._variables: dict[str, tf.Variable] = {}
+        self._made: dict[str, keras.Variable] = {}
         self._rng = np.random.default_rng(spelling.seed)
-        n = spelling.batch or 1
-        self(tf.zeros((n, *spelling.image_shape)))  # makes the variables
+        self.build((spelling.batch or 1, *spelling.image_shape))
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.call(tf.zeros(shape))  # makes the variables
+        self.built = True
 
     def _weight(self, name: str, *shape: int, scale: float = 1.0, shift: float = 0.0) -> tf.Tensor:
-        if name not in self._variables:
+        if name not in self._made:
             values = self._rng.standard_normal(shape) * scale + shift
-            self._variables[name] = tf.Variable(values.astype(np.float32))
-        return tf.convert_to_tensor(self._variables[name])
+            self._made[name] = self.add_weight(shape=shape, name=name.replace(".", "_"))
+            self._made[name].assign(values.astype(np.float32))
+        return tf.convert_to_tensor(self._made[name])
 
-    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         s = self.spelling
         x = self._tokens(self._rescaled(images))
         if s.input_norm:
