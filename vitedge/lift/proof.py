@@ -12,6 +12,7 @@ from vitedge.lift.embedding import as_model_input
 from vitedge.lift.input_range import InputRange
 from vitedge.lift.probe import Experiments
 from vitedge.preprocess import ImageLike
+from vitedge.quantize.cores import all_cores
 from vitedge.vit import Array, ViT, forward
 
 TOLERANCE = 1e-3
@@ -99,7 +100,8 @@ def compare(
         answers = run(as_model_input(taken.apply(padded), shape))[0]
         wanted.append(answers.reshape(n, -1)[: len(part)])
     source = np.concatenate(wanted)
-    ours = np.concatenate([forward(vit, image[None]) for image in pixels])
+    with all_cores() as cores:
+        ours = np.concatenate(cores.map(lambda image: forward(vit, image[None]), pixels))
     return Proof(
         random=len(made_up),
         real=len(images),
