@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,12 +38,14 @@ def read_compared(source: Path, options: ImportOptions) -> Imported:
         ParityError: The source computes something else.
     """
     imported = read_model(source, options)
-    if imported.proof or imported.origin is not None:
-        return imported
-    found = _against_source(source, imported.vit, options)
-    if isinstance(found, Proof):
-        return replace(imported, path=f"{imported.path}, {found}", proof=str(found))
-    return replace(imported, path=f"{imported.path}, logits not compared: {found}")
+    if not imported.proof and imported.origin is None:
+        found = _against_source(source, imported.vit, options)
+        if isinstance(found, Proof):
+            imported = replace(imported, path=f"{imported.path}, {found}", proof=str(found))
+        else:
+            imported = replace(imported, path=f"{imported.path}, logits not compared: {found}")
+    gc.collect()  # Keras models refer to themselves, and would keep the source's weights
+    return imported
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.overrides import with_options
-from vitedge.lift import Lifted, lift
+from vitedge.lift import lift
 from vitedge.lift.keras_files import SAVED_MODEL, keras_config, open_model
 
 
@@ -23,19 +22,14 @@ class LiftedKerasImporter:
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Loads, traces and lifts."""
-        lifted = _lift(path, options)
-        gc.collect()  # Keras models refer to themselves, and would hold their weights for a while
+        loaded = open_model(
+            path,
+            custom_objects=options.custom_objects,
+            trust=options.trust,
+            image_size=options.image_size,
+        )
+        lifted = lift(loaded.probe(), mean=options.mean, std=options.std, images=options.images)
         return Imported(with_options(lifted.vit, options), str(lifted), str(lifted.proof))
-
-
-def _lift(path: Path, options: ImportOptions) -> Lifted:
-    loaded = open_model(
-        path,
-        custom_objects=options.custom_objects,
-        trust=options.trust,
-        image_size=options.image_size,
-    )
-    return lift(loaded.probe(), mean=options.mean, std=options.std, images=options.images)
 
 
 PLUGIN = LiftedKerasImporter()
