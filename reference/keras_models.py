@@ -18,6 +18,11 @@ def restart_numbering(keras: Any) -> None:
     keras.backend.clear_session()
 
 
+def forget_path(layer: Any, file: str) -> None:
+    """Lets a Lambda say that it was compiled in a file of this name; it is saved with the path."""
+    layer.function.__code__ = layer.function.__code__.replace(co_filename=file)
+
+
 def randomize(model: Any, seed: int = 0) -> None:
     """Gives every weight random values of trained sizes: nothing is zero, nothing saturates."""
     rng = np.random.default_rng(seed)

@@ -18,7 +18,7 @@ import tf_keras
 from vit_keras.vit import build_model
 
 from reference.golden import HALVES, Size, images_of, normalized, write_case
-from reference.keras_models import randomize, restart_numbering
+from reference.keras_models import forget_path, randomize, restart_numbering
 
 _KERAS2_VERSION = "vit-keras==0.1.2"
 
@@ -52,9 +52,8 @@ def make_case(
     )
     randomize(model)
     for layer in model.layers:
-        if type(layer).__name__ == "Lambda":  # saved with the path that its code was compiled at
-            code = layer.function.__code__
-            layer.function.__code__ = code.replace(co_filename="vit_keras/vit.py")
+        if type(layer).__name__ == "Lambda":
+            forget_path(layer, "vit_keras/vit.py")
     images = images_of(size)
     weights_only = "weights" in file
 
