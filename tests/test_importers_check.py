@@ -145,15 +145,16 @@ def test_a_lift_that_is_wrong_on_the_users_images_alone_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     images = (np.full((32, 32, 3), 255, np.uint8),)
-    right = lift(OnnxProbe(LIFTED), images=images)
-    assert (right.proof.random, right.proof.real) == (4, 1)
+    lifted = lift(OnnxProbe(LIFTED), images=images)
+    assert (lifted.proof.random, lifted.proof.real) == (4, 1)
     from vitedge.lift import proof
 
     def wrong_on_white(vit, pixels):  # type: ignore[no-untyped-def]
-        return right_forward(vit, pixels) + (pixels.min() == 255)
+        white = pixels.min(axis=(1, 2, 3)) == 255
+        return right(vit, pixels) + white[:, None]
 
-    right_forward = proof.forward
-    monkeypatch.setattr(proof, "forward", wrong_on_white)
+    right = proof.forward_each
+    monkeypatch.setattr(proof, "forward_each", wrong_on_white)
     lift(OnnxProbe(LIFTED))
     with pytest.raises(NotAViTError, match="logits differ from the source's"):
         lift(OnnxProbe(LIFTED), images=images)

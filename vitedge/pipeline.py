@@ -32,13 +32,14 @@ from vitedge.publication import (
 )
 from vitedge.quantization import FLOAT_PRECISIONS, Quantizations
 from vitedge.quantize import Recipe
+from vitedge.quantize.cores import forward_each
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.source_check import read_compared
 from vitedge.spec import Format, Precision
 from vitedge.staging import publish, refuse_existing, staging
 from vitedge.tuning import USUAL, Tuned, Variant, fastest, variants
-from vitedge.vit import ViT, forward
+from vitedge.vit import ViT
 
 # Enough to tell a right graph from a wrong one; accuracy is the bench's business.
 _PARITY_IMAGES = 8
@@ -209,7 +210,7 @@ def write_keras(vit: ViT, output: Path, *, origin: str = "") -> None:
     shape = (2, *vit.config.image_size, vit.config.channels)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     logits = np.asarray(model(noise.astype(np.float32)), np.float32)
-    check_parity(Parity.of(logits, forward(vit, noise)), Precision.FP32, output.name)
+    check_parity(Parity.of(logits, forward_each(vit, noise)), Precision.FP32, output.name)
     with staging(output.parent) as folder:
         save_packed(model, folder / output.name)
         publish([folder / output.name], output.parent)
@@ -243,7 +244,7 @@ class _Work:
         self._source = Source(source.name, sha256_of(source), imported.path)
         samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        self._reference = Reference(pixels, forward(imported.vit, pixels))
+        self._reference = Reference(pixels, forward_each(imported.vit, pixels))
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""

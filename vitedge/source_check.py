@@ -20,8 +20,9 @@ from vitedge.lift.proof import Proof, compare
 from vitedge.preprocess import Preprocessing
 from vitedge.progress import Progress, silent
 from vitedge.publication import check_parity
+from vitedge.quantize.cores import forward_each
 from vitedge.spec import Precision
-from vitedge.vit import ViT, forward
+from vitedge.vit import ViT
 
 
 def read_compared(source: Path, options: ImportOptions) -> Imported:
@@ -145,7 +146,7 @@ def _round_trip(vit: ViT, options: ImportOptions) -> str:
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     pixels = np.concatenate([noise, vit.preprocessing.batch(options.images)]).astype(np.float32)
     logits = np.concatenate([np.asarray(model(image[None]), np.float32) for image in pixels])
-    parity = Parity.of(logits, np.concatenate([forward(vit, image[None]) for image in pixels]))
+    parity = Parity.of(logits, forward_each(vit, pixels))
     check_parity(parity, Precision.FP32, "the Keras model")
     real = f" and {len(options.images)} real" if options.images else ""
     return (

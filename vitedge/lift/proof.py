@@ -12,8 +12,8 @@ from vitedge.lift.embedding import as_model_input
 from vitedge.lift.input_range import InputRange
 from vitedge.lift.probe import Experiments
 from vitedge.preprocess import ImageLike
-from vitedge.quantize.cores import all_cores
-from vitedge.vit import Array, ViT, forward
+from vitedge.quantize.cores import forward_each
+from vitedge.vit import Array, ViT
 
 TOLERANCE = 1e-3
 """Largest difference of a logit over the range of the logits. Float32 models of 24 blocks reach
@@ -100,8 +100,7 @@ def compare(
         answers = run(as_model_input(taken.apply(padded), shape))[0]
         wanted.append(answers.reshape(n, -1)[: len(part)])
     source = np.concatenate(wanted)
-    with all_cores() as cores:
-        ours = np.concatenate(cores.map(lambda image: forward(vit, image[None]), pixels))
+    ours = forward_each(vit, pixels)
     return Proof(
         random=len(made_up),
         real=len(images),

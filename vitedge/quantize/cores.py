@@ -11,9 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from vitedge.errors import missing_package
+from vitedge.vit import Array, ViT, forward
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -55,3 +59,9 @@ def all_cores() -> Iterator[Cores]:
     count = max((each["num_threads"] for each in controller.info()), default=1)
     with controller.limit(limits=1), ThreadPoolExecutor(count) as pool:
         yield Cores(pool, count)
+
+
+def forward_each(vit: ViT, images: npt.NDArray[Any]) -> Array:
+    """The logits of raw pixels, as ``vitedge.vit.forward`` computes them, an image on each core."""
+    with all_cores() as cores:
+        return np.concatenate(cores.map(lambda image: forward(vit, image[None]), images))
