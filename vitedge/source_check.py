@@ -100,6 +100,8 @@ def _against_source(source: Path, vit: ViT, options: ImportOptions) -> Proof | s
     """
     if not is_keras_network(source):
         return "it holds weights, and no network to compute logits with"
+    if options.image_size is not None:
+        return "--image-size makes a model of other positions"
     try:
         loaded = open_model(
             source,
@@ -107,8 +109,6 @@ def _against_source(source: Path, vit: ViT, options: ImportOptions) -> Proof | s
             trust=options.trust,
             image_size=vit.preprocessing.size,
         )
-        if options.image_size is not None and loaded.image_shape[:2] != options.image_size:
-            return f"it takes {loaded.image_shape[0]} x {loaded.image_shape[1]} pixels itself"
         experiments = Experiments(loaded.probe())
         before_softmax = softmax_at_end(experiments.graph)
         if before_softmax is not None:
