@@ -49,7 +49,10 @@ class Workbench:
         """The stock Keras model that every route starts from."""
         from stock_keras import stock_keras_model
 
-        return stock_keras_model(self.vit)
+        model = stock_keras_model(self.vit)
+        # Keras exports no model that was never called.
+        model(np.zeros(model.input_shape, np.float32))
+        return model
 
     def samples(self) -> Iterator[npt.NDArray[np.float32]]:
         """The calibration photos as the artefacts take them, ``(1, H, W, C)``."""

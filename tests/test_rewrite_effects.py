@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.models import random_vit
-from vitedge.rewrite import apply_rewrites
+from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.rewrite.scale_residual import PLUGIN as SCALE_RESIDUAL
-from vitedge.spec import NormPosition, Pooling
+from vitedge.spec import NormKind, NormPosition, Pooling
 
 
 def test_no_bias_scale_gamma_or_normalisation_is_left_in_a_plain_vit() -> None:
@@ -49,6 +51,22 @@ def test_a_scaled_stream_leaves_room_to_square_it_in_half_precision() -> None:
     for before, after in zip(vit.blocks, scaled.blocks, strict=True):
         np.testing.assert_array_equal(after.fc2.bias * 16, before.fc2.bias)
         np.testing.assert_array_equal(after.fc1.weight, before.fc1.weight)
+
+
+def test_massive_tokens_are_gone_from_a_centred_stream() -> None:
+    vit = random_vit()
+    massive = replace(vit, positions=vit.positions + np.float32(300))
+    centred, applied = apply_rewrites(massive)
+    assert "centre-stream" in applied
+    assert np.abs(centred.positions).max() < 2 * np.abs(vit.positions).max()
+
+
+def test_norms_of_a_centred_stream_need_no_other_weights() -> None:
+    vit, _ = apply_rewrites(random_vit())
+    plain, _ = apply_more(vit, ["centre-residual"])
+    assert plain.config.norm_kind is NormKind.RMS
+    for (name, before), (_, after) in zip(vit.named_arrays(), plain.named_arrays(), strict=True):
+        assert before is after, name
 
 
 def test_a_post_norm_stream_is_not_scaled() -> None:
