@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vitedge.errors import UsageError
+from vitedge.errors import DataError, UsageError
 from vitedge.importers import read_model
-from vitedge.train import Recipe, Step
+from vitedge.train import Epoch, Recipe, Step
 from vitedge.training import Size, TrainRequest, progress_line, train_model
 
 
@@ -52,16 +53,38 @@ def test_a_model_that_exists_keeps_its_size(tmp_path: Path, size: Size, words: s
         train_model(request)
 
 
-def test_classes_without_names_are_numbered(tmp_path: Path):
+def small_request(folder: Path, classes: int) -> TrainRequest:
+    """Twelve images of noise in an .npz that does not name its classes."""
     pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), np.uint8)
-    np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(12) % 3)
-    small = Size(image_size=8, patch_size=4, dim=8, depth=1, heads=1, mlp_dim=8, channels=1)
-    request = TrainRequest(
-        tmp_path / "set.npz",
-        tmp_path / "model.keras",
-        size=small,
+    np.savez(folder / "set.npz", images=pixels, labels=np.arange(12) % classes)
+    return TrainRequest(
+        folder / "set.npz",
+        folder / "model.keras",
+        size=Size(image_size=8, patch_size=4, dim=8, depth=1, heads=1, mlp_dim=8, channels=1),
         recipe=Recipe(epochs=1, batch_size=4, warmup_epochs=0),
         mixed_precision="off",
     )
-    train_model(request)
+
+
+def test_classes_without_names_are_numbered(tmp_path: Path):
+    train_model(small_request(tmp_path, 3))
     assert read_model(tmp_path / "model.keras").vit.labels == ("0", "1", "2")
+
+
+def test_one_class_is_nothing_to_tell_apart(tmp_path: Path):
+    with pytest.raises(DataError, match="has only the class '0'"):
+        train_model(small_request(tmp_path, 1))
+
+
+def test_an_interrupted_run_is_not_overwritten_unasked(tmp_path: Path):
+    def interrupt(epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    request = small_request(tmp_path, 3)
+    with pytest.raises(KeyboardInterrupt):
+        train_model(request, on_epoch=interrupt)
+    with pytest.raises(UsageError, match=r"model.run' holds a run .* --resume continues it"):
+        train_model(request)
+    train_model(replace(request, resume=True))
+    assert (tmp_path / "model.keras").exists()
+    assert "Epoch 1 of 1" in (tmp_path / "model.run" / "report.html").read_text("utf-8")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from vitedge.data import ImageSet
-from vitedge.errors import UsageError
+from vitedge.errors import DataError, UsageError
 from vitedge.importers import read_model
 from vitedge.pipeline import write_keras
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -28,6 +28,7 @@ from vitedge.train import (
     train,
 )
 from vitedge.train.mixed import AUTO
+from vitedge.train.record import STATE_FILE
 from vitedge.train.splits import open_training_images
 from vitedge.vit import ViT
 
@@ -118,6 +119,7 @@ def train_model(
         raise UsageError(f"'{request.output}' must end in .keras")
     # A resumed run may write its own output again; the record knows whose run it is.
     refuse_existing([request.output], force=request.force or request.resume)
+    _refuse_to_lose_a_run(request)
     images, held_out = open_training_images(
         request.data, share=request.held_out_share, seed=request.recipe.seed
     )
@@ -125,6 +127,12 @@ def train_model(
     # What is wrong in a model's size is found before TensorFlow takes its seconds; reading a model
     # may need it, and machines have to be connected before it is used at all.
     class_names = images.class_names or _numbered(images)
+    if len(class_names) < 2:
+        found = f"only the class '{class_names[0]}'" if class_names else "no classes"
+        raise DataError(
+            f"'{request.data}' has {found}: there is nothing to tell apart; a class is a folder, or a "
+            "label in labels.csv"
+        )
     fresh = None if request.init is not None else _fresh(request, class_names)
     progress("starting TensorFlow", 0, 1)
     replicas = open_replicas(request.strategy, say=say)
@@ -177,6 +185,15 @@ def _numbered(images: ImageSet) -> tuple[str, ...]:
     """Names for classes that have only indices."""
     labels = [sample.label for sample in images.samples if sample.label is not None]
     return tuple(str(index) for index in range(max(labels, default=-1) + 1))
+
+
+def _refuse_to_lose_a_run(request: TrainRequest) -> None:
+    """Hours of training are not overwritten unasked."""
+    if (request.run_folder / STATE_FILE).exists() and not (request.force or request.resume):
+        raise UsageError(
+            f"'{request.run_folder}' holds a run that was started before: --resume continues it, "
+            "--force starts anew"
+        )
 
 
 def _check_size(request: TrainRequest) -> None:

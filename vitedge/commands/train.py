@@ -99,10 +99,16 @@ def train(
         resume=resume,
         force=force,
     )
-    with progress_on_stderr(tells_time=True) as progress:
-        trained = train_model(
-            request, progress=progress, say=lambda words: click.echo(words, err=True)
-        )
+
+    def say(words: str) -> None:
+        click.echo(words, err=True)
+
+    try:
+        with progress_on_stderr(tells_time=True) as progress:
+            trained = train_model(request, progress=progress, say=say)
+    except KeyboardInterrupt:
+        say("interrupted; the same command with --resume goes on after the last whole epoch")
+        raise
     last = trained.history[-1]
     if last.held_out_accuracy is not None:
         click.echo(

@@ -19,7 +19,7 @@ class Step:
         loss: Mean loss of this epoch so far.
         accuracy: Share of this epoch's training images classified right so far, 0..1.
         images_per_second: Speed of this epoch so far.
-        seconds_left: Time to the end at that speed, evaluation not counted.
+        seconds_left: Time to the end at that speed, each evaluation to come as long as the last.
     """
 
     done: int

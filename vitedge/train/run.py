@@ -77,6 +77,7 @@ class Run:
 
         self._recipe, self._loader, self._classes = recipe, loader, vit.config.classes
         self._keeps, self._folder, self._progress = can_be_kept(recipe, teacher), folder, progress
+        self._evaluation_seconds = 0.0
         self._steps = steps_per_epoch(len(loader), recipe.batch_size)
         self._replicas = replicas
         self._divided = None
@@ -119,9 +120,7 @@ class Run:
         for index in range(first, self._recipe.epochs):
             last = self._train(index, batches, on_step)
             with self._learner.averaged():
-                measured = (
-                    None if self._held_out is None else self._learner.accuracy(self._held_out())
-                )
+                measured = self._measured()
                 standing = self._with_kept(standing, measured)
             epoch = Epoch(
                 number=index + 1,
@@ -141,6 +140,15 @@ class Run:
         self._learner.set_weights(standing.kept)
         vit = from_keras(self._model)
         return Trained(vit, standing.history, standing.kept_accuracy, self._replicas.worker)
+
+    def _measured(self) -> float | None:
+        """The accuracy on held-out images, if there are any; and how long that took."""
+        if self._held_out is None:
+            return None
+        started = time.perf_counter()
+        accuracy = self._learner.accuracy(self._held_out())
+        self._evaluation_seconds = time.perf_counter() - started
+        return accuracy
 
     def _resumed(self, standing: Standing) -> Standing:
         """Takes up where the chief's record stands."""
@@ -220,7 +228,8 @@ class Run:
                 loss=losses / number,
                 accuracy=accuracies / number,
                 images_per_second=number * batch_size / seconds,
-                seconds_left=seconds / number * (total - done),
+                seconds_left=seconds / number * (total - done)
+                + self._evaluation_seconds * (self._recipe.epochs - index),
             )
             if on_step is not None:
                 on_step(step)
