@@ -130,8 +130,8 @@ def train_model(
     if len(class_names) < 2:
         found = f"only the class '{class_names[0]}'" if class_names else "no classes"
         raise DataError(
-            f"'{request.data}' has {found}: there is nothing to tell apart; a class is a folder, or a "
-            "label in labels.csv"
+            f"'{request.data}' has {found}: there is nothing to tell apart; a class is a folder, "
+            "or a label in labels.csv"
         )
     fresh = None if request.init is not None else _fresh(request, class_names)
     progress("starting TensorFlow", 0, 1)

@@ -126,7 +126,7 @@ def kept_batches(
     """Like ``training_batches``, of frozen outputs in place of pixels."""
     import tensorflow as tf
 
-    targets = tf.one_hot(outputs.labels, classes)
+    labels = tf.constant(outputs.labels)
     share = share or whole(min(recipe.batch_size, len(outputs)))
 
     def fetch(step: Any, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -138,7 +138,7 @@ def kept_batches(
         indices = share.take(indices)
         inputs = tf.numpy_function(fetch, [step, indices], tf.float32)
         inputs = tf.ensure_shape(inputs, (len(share.positions), *outputs.shape))
-        return inputs, tf.gather(targets, indices)
+        return inputs, tf.one_hot(tf.gather(labels, indices), classes)
 
     batches = shuffled_indices(len(outputs), recipe, first_epoch)
     return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
@@ -150,11 +150,11 @@ def kept_evaluation_batches(
     """Like ``evaluation_batches``, of frozen outputs in place of pixels."""
     import tensorflow as tf
 
-    targets = tf.one_hot(outputs.labels, classes)
+    labels = tf.constant(outputs.labels)
 
     def load(indices: Any, counts: Any) -> Any:
         inputs = tf.numpy_function(outputs.rows, [indices], tf.float32)
         inputs = tf.ensure_shape(inputs, (None, *outputs.shape))
-        return inputs, tf.gather(targets, indices) * counts
+        return inputs, tf.one_hot(tf.gather(labels, indices), classes) * counts
 
     return evaluation_indices(len(outputs), replica, of).map(load).prefetch(1)

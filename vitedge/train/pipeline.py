@@ -163,12 +163,12 @@ def evaluation_batches(loader: Loader, classes: int, replica: int = 0, of: int =
     """
     import tensorflow as tf
 
-    targets = tf.one_hot(loader.labels, classes)
+    labels = tf.constant(loader.labels)
 
     def load(indices: Any, counts: Any) -> Any:
         pixels = tf.numpy_function(loader.load, [indices], tf.uint8)
         pixels = tf.ensure_shape(pixels, (None, *loader.image_shape))
-        return pixels, tf.gather(targets, indices) * counts
+        return pixels, tf.one_hot(tf.gather(labels, indices), classes) * counts
 
     batches = evaluation_indices(len(loader), replica, of)
     return batches.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
