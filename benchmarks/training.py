@@ -67,12 +67,14 @@ def measure_digits(seeds: Sequence[int], folds: int) -> None:
         parts = (training, held_out)
         if folds:
             parts = split(training, share=1 / folds, seed=seed)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         trained = train(digits_vit(seed=seed), parts[0], digits_recipe(seed=seed))
-        seconds = time.perf_counter() - started
+        spent = (
+            f"{time.perf_counter() - started:.0f} s, {time.process_time() - used:.0f} processor s"
+        )
         found.append(accuracy(trained.vit, parts[1]))
         count = len(parts[1].samples)
-        print(f"seed {seed}: {found[-1]:.2%} of {count} held out, {seconds:.0f} s", flush=True)
+        print(f"seed {seed}: {found[-1]:.2%} of {count} held out, {spent}", flush=True)
     print(f"mean {np.mean(found):.2%}, worst {min(found):.2%}, {len(found)} seeds")
 
 
@@ -116,17 +118,8 @@ def from_scratch(cifar: Path, folder: Path, *, contender: str, minutes: float, e
     test = write_training_file(cifar, data, images=49_000, held_out=1000, seed=0)
     if contender == "ours":
         model = folder / "scratch.keras"
-        vitedge(
-            "train",
-            "--data",
-            data,
-            *FROM_SCRATCH.split(),
-            "--epochs",
-            epochs,
-            "-o",
-            model,
-            "--force",
-        )
+        options = [*FROM_SCRATCH.split(), "--epochs", epochs, "-o", model, "--force"]
+        vitedge("train", "--data", data, *options)
         print(f"{accuracy(read_model(model).vit, test):.2%} of {len(test.samples)} test images")
         return
     from keras_io_vit import train_for
