@@ -33,6 +33,13 @@ def test_the_progress_line_says_loss_accuracy_speed_and_time_left(seconds, left)
     assert line == f"loss 0.412, accuracy 88.3%, 950 images/s, {left} left"
 
 
+@pytest.mark.parametrize(
+    ("speed", "words"), [(1752.6, ", 1,753 images/s,"), (8.4213, ", 8.42 images/s,")]
+)
+def test_a_speed_is_a_plain_number(speed, words):
+    assert words in progress_line(replace(step(0), images_per_second=speed), None)
+
+
 def test_the_progress_line_says_what_was_measured_last():
     assert "accuracy 88.3%, held out 91.5%, 950" in progress_line(step(0), 0.9151)
 

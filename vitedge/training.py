@@ -178,7 +178,9 @@ def progress_line(step: Step, held_out_accuracy: float | None) -> str:
     minutes, seconds = divmod(round(step.seconds_left), 60)
     hours, minutes = divmod(minutes, 60)
     left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    return ", ".join([*parts, f"{step.images_per_second:.3g} images/s", f"{left} left"])
+    speed = step.images_per_second
+    digits = f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}"
+    return ", ".join([*parts, f"{digits} images/s", f"{left} left"])
 
 
 def _numbered(images: ImageSet) -> tuple[str, ...]:
