@@ -5,7 +5,6 @@ Run with ``pytest reference`` where the ``reference`` extra is installed.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +80,19 @@ def test_the_tutorials_whole_saved_model_is_lifted(library: Any, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("name", "trust"),
+    "name",
     [
-        ("keras_hub_vit", False),
-        ("keras_hub_deit", False),
-        ("keras_hub_averaged_with_class_token", False),
-        ("keras_hub_converter", False),
-        ("keras_hub_vit_preset", False),
-        ("keras_hub_deit_preset", False),
-        ("vit_keras_keras", True),
-        ("vit_keras_h5", True),
+        "keras_hub_vit",
+        "keras_hub_deit",
+        "keras_hub_averaged_with_class_token",
+        "keras_hub_converter",
+        "keras_hub_vit_preset",
+        "keras_hub_deit_preset",
     ],
 )
-def test_a_whole_model_whose_library_is_here_is_run_on_import(name: str, trust: bool) -> None:
+def test_a_whole_model_whose_library_is_here_is_run_on_import(name: str) -> None:
     case = next(case for case in golden_cases() if case.name == name)
-    imported = read_compared(case.model, replace(case.options, trust=trust))
+    imported = read_compared(case.model, case.options)
     print(f"{name}: {imported.path}")
     assert imported.path == f"by name: {case.importer}, {imported.proof}"
 

@@ -16,6 +16,7 @@ from vitedge.errors import ModelError, NotAViTError, UsageError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.lifted_keras import PLUGIN
 from vitedge.keras_model import to_keras
+from vitedge.lift.keras_safety import inspect_config
 from vitedge.spec import Pooling
 from vitedge.vit import forward
 
@@ -202,6 +203,11 @@ def test_a_custom_object_that_cannot_be_imported_is_a_usage_error(
 ) -> None:
     with pytest.raises(UsageError, match=given):
         read(custom[1], ImportOptions(custom_objects=(given,)))
+
+
+def test_a_registered_layer_of_an_h5_file_is_asked_for_by_its_own_name() -> None:
+    layer = {"class_name": "Mine>Tokens", "config": {"name": "tokens"}, "inbound_nodes": []}
+    assert dict(inspect_config({"layers": [layer]}).custom) == {"Tokens": "Mine>Tokens"}
 
 
 def test_code_in_a_file_runs_only_when_trusted(tmp_path: Path) -> None:

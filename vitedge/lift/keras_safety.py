@@ -48,7 +48,8 @@ def inspect_config(config: Mapping[str, Any]) -> Findings:
         elif name in _KERAS_2_OPERATIONS:
             keras_2.append(label)
         elif _is_custom(entry):
-            custom[name] = str(entry.get("registered_name") or name)
+            # An `.h5` file calls a registered class `Package>Name`.
+            custom[name.rpartition(">")[2]] = str(entry.get("registered_name") or name)
     return Findings(custom, tuple(dict.fromkeys(code)), tuple(dict.fromkeys(keras_2)))
 
 
