@@ -18,6 +18,7 @@ from PIL import Image
 from tests.models import random_vit
 from vitedge import builtin
 from vitedge.cli import main
+from vitedge.data import digits
 from vitedge.pipeline import write_keras
 
 Run = Callable[..., Result]
@@ -228,6 +229,19 @@ def test_train_writes_a_model_of_the_datas_classes_and_keeps_the_run(run: Run) -
     assert finished.stdout == result.stdout
 
 
+def test_train_repairs_a_quantized_model_with_unlabelled_images(run: Run) -> None:
+    assert run(*SMALL_DIGITS, "--epochs", "2").exit_code == 0
+    training, _ = digits()
+    np.savez("bare.npz", images=np.stack([sample.image for sample in training.samples[:64]]))
+    repair = ("train", "--data", "bare.npz", "--init", "digits.keras", "--epochs", "2")
+    result = run(*repair, "--quantize-aware", "int4", "-o", "repaired.keras")
+    assert result.exit_code == 0, result.output
+    made = run("convert", "--int4", "--format", "tflite", "repaired.keras")
+    assert made.exit_code == 0, made.output
+    found = json.loads(run("inspect", "--json", "repaired.int4.tflite").stdout)
+    assert found["labels"] == [*"0123456789"]
+
+
 # --- wrong input
 
 
@@ -326,6 +340,24 @@ WRONG = [
     ),
     Wrong(
         "no epochs", ("train", "--data", "digits", "-o", "t.keras", "--epochs", "0"), 2, "epochs"
+    ),
+    Wrong(
+        "rounding that only the head would learn",
+        ("train", "--data", "digits", "--quantize-aware", "int4", "--trainable-blocks", "0"),
+        2,
+        "train some blocks",
+    ),
+    Wrong(
+        "repair of nothing",
+        ("train", "--data", "digits", "--quantize-aware", "int8", "-o", "t.keras"),
+        2,
+        "--init",
+    ),
+    Wrong(
+        "a distillation token without a teacher",
+        ("train", "--data", "digits", "--distillation-token", "-o", "t.keras"),
+        2,
+        "--teacher",
     ),
     Wrong("inspect nothing", ("inspect", "absent.onnx"), 1, "absent.onnx"),
     Wrong("inspect garbage", ("inspect", "garbage.onnx"), 1, "garbage.onnx"),

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitedge.quantize import INTEGER_LIMITS
 from vitedge.quantize.rounding import feedback_factor, round_with_feedback
 from vitedge.quantize.weights import searched_scale
+from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
 
 
 def random_weight(seed: int) -> np.ndarray:

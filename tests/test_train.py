@@ -17,10 +17,13 @@ import tensorflow as tf
 
 from vitedge.data import ArraySamples, ImageSet, Sample, digits
 from vitedge.errors import DataError, UsageError, VitedgeError
+from vitedge.keras_model import to_keras
 from vitedge.preprocess import Preprocessing
 from vitedge.presets import initialize
+from vitedge.spec import Pooling
 from vitedge.train import Augmentation, Distillation, Epoch, Recipe, Step, Trained, adapt, train
 from vitedge.train.digits import digits_recipe, digits_vit
+from vitedge.train.fine_tune import answered, in_classes_of, with_distillation_token
 from vitedge.vit import ViT, ViTConfig, forward
 
 LABELS = ("left", "right", "top")
@@ -255,9 +258,48 @@ class TestTeacher:
         with pytest.raises(UsageError, match=r"teacher has 3 classes .* student 2"):
             train(small_vit(classes=2), halves(), QUICK, teacher=trained.vit)
 
+    def test_is_asked_for_the_labels_of_images_without(self, trained):
+        images = halves()
+        unlabelled = ImageSet("unlabelled", [replace(s, label=None) for s in images.samples])
+        labelled = answered(unlabelled, trained.vit)
+        found = [sample.label for sample in labelled.samples]
+        assert np.mean([a == s.label for a, s in zip(found, images.samples, strict=True)]) > 0.95
+        assert labelled.class_names == LABELS
+        assert labelled.samples[:3][1].name == images.samples[1].name
+
     def test_cannot_help_the_head_alone(self, trained):
         with pytest.raises(UsageError, match="only the head learns"):
             train(small_vit(), halves(), replace(QUICK, trainable_blocks=0), teacher=trained.vit)
+
+
+class TestDistillationToken:
+    def test_beside_a_class_token_hardly_changes_the_answers(self, trained):
+        vit = with_distillation_token(trained.vit)
+        assert vit.config.prefix_tokens == 2
+        assert vit.config.pooling is Pooling.DISTILLED
+        assert with_distillation_token(vit) is vit
+        assert accuracy(vit, halves()) > 0.9  # one token more in attention, and no training
+
+    def test_needs_a_plain_class_token(self, trained):
+        config = replace(trained.vit.config, pooling=Pooling.MEAN)
+        with pytest.raises(UsageError, match="beside a class token"):
+            with_distillation_token(replace(trained.vit, config=config))
+
+    def test_learns_from_the_teacher_and_the_class_token_from_the_labels(self, trained):
+        # The labels say all is left; the teacher knows better.
+        images = halves()
+        left = ImageSet("left", [replace(s, label=0) for s in images.samples], LABELS)
+        recipe = replace(QUICK, epochs=20, distillation=Distillation(hard=True, share=0.5))
+        start = with_distillation_token(small_vit(seed=1))
+        vit = train(start, left, recipe, teacher=trained.vit).vit
+        pixels = vit.preprocessing.batch([sample.image for sample in images.samples])
+        model = to_keras(vit)
+        of_class, of_teacher = model.classify_each(model.features(pixels))
+        labels = [sample.label for sample in images.samples]
+        assert (np.argmax(of_class, -1) == 0).mean() > 0.95
+        assert (np.argmax(of_teacher, -1) == labels).mean() > 0.9
+        mean = (np.asarray(of_class) + np.asarray(of_teacher)) / 2
+        np.testing.assert_allclose(mean, forward(vit, pixels), atol=1e-4)  # float32, logits of 10
 
 
 class TestBadInput:
@@ -300,6 +342,22 @@ class TestAdapting:
     def test_the_same_classes_keep_the_head(self):
         assert adapt(small_vit(), LABELS).head.weight is not None
         assert_same_weights(adapt(small_vit(), LABELS), small_vit())
+
+    def test_classes_without_names_keep_the_head(self):
+        assert_same_weights(adapt(small_vit(), ()), small_vit())
+
+    def test_names_are_matched_with_the_models_in_any_order(self):
+        images = halves(6)
+        other = ImageSet("other order", images.samples, ("Top", "left", "right"))
+        matched = in_classes_of(small_vit(), other)
+        assert [sample.label for sample in matched.samples] == [2, 0, 1, 2, 0, 1]
+        assert matched.class_names == LABELS
+        nameless = in_classes_of(
+            replace(small_vit(), labels=()), replace(other, class_names=("2", "0", "1"))
+        )
+        assert [sample.label for sample in nameless.samples] == [2, 0, 1, 2, 0, 1]
+        with pytest.raises(DataError, match="'bottom' of 'wrong' is not one of the model's 3"):
+            in_classes_of(small_vit(), ImageSet("wrong", images.samples, ("bottom", "left", "top")))
 
     def test_another_size_interpolates_the_positions(self):
         vit = small_vit()

@@ -105,11 +105,55 @@ recipe_options = option_group(
         help="How many of the last blocks learn; 0 is the head alone.  [default: all]",
     ),
     click.option(
+        "--quantize-aware",
+        type=click.Choice([str(Precision.INT8), str(Precision.INT4)]),
+        help="Round as this precision does while --init learns from itself in float; "
+        "other defaults, and few photos will do.",
+    ),
+    click.option(
+        "--keep",
+        type=click.Choice(["best", "last"]),
+        default="best",
+        show_default=True,
+        help="The epoch that is kept, by its accuracy on held-out images.",
+    ),
+    click.option(
         "--layer-decay",
         type=float,
         help="Factor on the rate per block towards the input.  [default: 1, or 0.75 after --init]",
     ),
     click.option("--seed", type=int, default=0, show_default=True),
+)
+
+teacher_options = option_group(
+    click.option("--teacher", type=PATH, help="Model to learn from beside the labels."),
+    click.option(
+        "--teacher-share",
+        "share",
+        type=click.FloatRange(0, 1),
+        default=0.5,
+        show_default=True,
+        help="Its weight in the loss; at 1 images need no labels.",
+    ),
+    click.option(
+        "--distill",
+        type=click.Choice(["hard", "soft"]),
+        default="hard",
+        show_default=True,
+        help="Imitate the class that it names, or all probabilities.",
+    ),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(0.1, 100),
+        default=3.0,
+        show_default=True,
+        help="Softens probabilities that are imitated.",
+    ),
+    click.option(
+        "--distillation-token",
+        is_flag=True,
+        help="A second token and head learn from a hard teacher, as in DeiT.",
+    ),
 )
 
 augmentation_options = option_group(

@@ -91,6 +91,30 @@ class ArraySamples(Sequence[Sample]):
         return Sample(f"image {index % len(self)}", np.asarray(self._pixels[index]), label)
 
 
+class RelabelledSamples(Sequence[Sample]):
+    """Samples with other labels.
+
+    Args:
+        samples: Their names and images.
+        labels: One for each.
+    """
+
+    def __init__(self, samples: Sequence[Sample], labels: Sequence[int | None]) -> None:
+        self._samples, self._labels = samples, labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> RelabelledSamples: ...
+    def __getitem__(self, index: int | slice) -> Sample | RelabelledSamples:
+        if isinstance(index, slice):
+            return RelabelledSamples(self._samples[index], self._labels[index])
+        return replace(self._samples[index], label=self._labels[index])
+
+
 class JoinedSamples(Sequence[Sample]):
     """Several sequences behind one another.
 

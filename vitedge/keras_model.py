@@ -26,6 +26,9 @@ _PACKAGE = "vitedge"
 Thinning: TypeAlias = Callable[[Any], Any]
 """What a residual branch passes before it is added: stochastic depth drops some of its images."""
 
+Entering: TypeAlias = Callable[[str, Any], Any]
+"""What the input of a linear layer, given by name, passes before the layer: rounding."""
+
 # Keras stores weights under attribute names, in alphabetical order of the attributes, and what it
 # reaches through its own `layers` first loses its name. Names before "layers" keep theirs, so
 # importers/canonical.py can read the file without Keras.
@@ -139,20 +142,22 @@ class TransformerBlock(keras.layers.Layer):  # type: ignore[misc]
             width = config.dim if name in ("norm1", "norm2") else config.head_dim
             getattr(self, name).build((None, None, width))
 
-    def call(self, x: Any, thin: Thinning | None = None) -> Any:
+    def call(self, x: Any, thin: Thinning | None = None, entering: Entering | None = None) -> Any:
         """Tokens to tokens, ``(N, tokens, dim)``; ``thin`` sees each branch before it is added."""
-        thin = thin or _whole
+        thin, entering = thin or _whole, entering or _unchanged
         if self.config.norm_position == NormPosition.PRE:
-            x = x + thin(self._attention(self.norm1(x)))
-            return x + thin(self._mlp(self.norm2(x)))
-        x = self.norm1(x + thin(self._attention(x)))
-        return self.norm2(x + thin(self._mlp(x)))
+            x = x + thin(self._attention(self.norm1(x), entering))
+            return x + thin(self._mlp(self.norm2(x), entering))
+        x = self.norm1(x + thin(self._attention(x, entering)))
+        return self.norm2(x + thin(self._mlp(x, entering)))
 
     # Each product is in the dtype of its Dense layer, and all between them in the block's own,
     # which makes a difference only after `compute_products_in`.
 
-    def _attention(self, x: Any) -> Any:
-        q, k, v = self._heads(self.q(x)), self._heads(self.k(x)), self._heads(self.v(x))
+    def _attention(self, x: Any, entering: Entering) -> Any:
+        q = self._heads(self.q(entering("q", x)))
+        k = self._heads(self.k(entering("k", x)))
+        v = self._heads(self.v(entering("v", x)))
         if "q_norm" in self.eps:
             q = ops.cast(self.q_norm(q), v.dtype)
         if "k_norm" in self.eps:
@@ -161,15 +166,16 @@ class TransformerBlock(keras.layers.Layer):  # type: ignore[misc]
         shares = ops.cast(ops.softmax(scores * self.config.attention_scale), v.dtype)
         mixed = ops.transpose(ops.matmul(shares, v), (0, 2, 1, 3))
         joined = ops.reshape(mixed, (-1, self.config.tokens, self.config.attention_dim))
-        return ops.cast(self.out(joined), self.compute_dtype)
+        return ops.cast(self.out(entering("out", joined)), self.compute_dtype)
 
     def _heads(self, x: Any) -> Any:
         shape = (-1, self.config.tokens, self.config.heads, self.config.head_dim)
         return ops.transpose(ops.reshape(x, shape), (0, 2, 1, 3))
 
-    def _mlp(self, x: Any) -> Any:
-        hidden = ops.cast(self.fc1(x), self.compute_dtype)
-        return ops.cast(self.fc2(_activate(hidden, self.config.activation)), self.compute_dtype)
+    def _mlp(self, x: Any, entering: Entering) -> Any:
+        hidden = ops.cast(self.fc1(entering("fc1", x)), self.compute_dtype)
+        hidden = entering("fc2", _activate(hidden, self.config.activation))
+        return ops.cast(self.fc2(hidden), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -243,14 +249,17 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         """Raw pixels to logits."""
         return self.classify(self.features(pixels))
 
-    def features(self, pixels: Any, thin: Sequence[Thinning] = ()) -> Any:
+    def features(
+        self, pixels: Any, thin: Sequence[Thinning] = (), entering: Sequence[Entering] = ()
+    ) -> Any:
         """The vector that the head reads, ``(N, pooled_dim)``.
 
         Args:
             pixels: Raw pixels ``(N, H, W, C)``.
             thin: In training, what each block's branches pass before they are added.
+            entering: What the inputs of each block's linear layers pass.
         """
-        return self.features_after(self.tokens(pixels, 0), 0, thin)
+        return self.features_after(self.tokens(pixels, 0), 0, thin, entering)
 
     def tokens(self, pixels: Any, blocks: int) -> Any:
         """What the first ``blocks`` blocks make of raw pixels, ``(N, tokens, dim)``."""
@@ -267,11 +276,21 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
             x = block(x)
         return x
 
-    def features_after(self, tokens: Any, blocks: int, thin: Sequence[Thinning] = ()) -> Any:
+    def features_after(
+        self,
+        tokens: Any,
+        blocks: int,
+        thin: Sequence[Thinning] = (),
+        entering: Sequence[Entering] = (),
+    ) -> Any:
         """The same as ``features``, of what ``tokens`` returned for as many blocks."""
         config, x = self.config, tokens
         for index in range(blocks, config.depth):
-            x = self.blocks[index](x, thin=thin[index] if thin else None)
+            x = self.blocks[index](
+                x,
+                thin=thin[index] if thin else None,
+                entering=entering[index] if entering else None,
+            )
         if "norm" in self.eps:
             x = self.final_norm(x)
         pooled = self._pool(x)
@@ -285,6 +304,21 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         for layer in self.head_hidden:
             features = _activate(layer(features), self.config.head_activation)
         return self.head(features)
+
+    def classify_each(self, features: Any) -> tuple[Any, Any]:
+        """The logits of the class token and of the distillation token; their mean is the model's.
+
+        Args:
+            features: Of a model that pools both, ``(N, 2 * dim)``.
+        """
+        halves = ops.split(features, 2, axis=-1)
+        kernels = ops.split(ops.convert_to_tensor(self.head.kernel), 2, axis=0)
+        bias = ops.convert_to_tensor(self.head.bias)
+        of_class, of_teacher = (
+            2 * ops.matmul(half, ops.cast(kernel, half.dtype)) + ops.cast(bias, half.dtype)
+            for half, kernel in zip(halves, kernels, strict=True)
+        )
+        return of_class, of_teacher
 
     def _pool(self, x: Any) -> Any:
         config = self.config
@@ -323,6 +357,10 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
 
 def _whole(branch: Any) -> Any:
     return branch
+
+
+def _unchanged(name: str, x: Any) -> Any:
+    return x
 
 
 def _activate(x: Any, activation: Activation) -> Any:

@@ -13,6 +13,7 @@ from vitedge.pipeline import write_keras
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.presets import initialize, preset
 from vitedge.progress import Progress, silent
+from vitedge.spec import Pooling
 from vitedge.staging import refuse_existing
 from vitedge.train import (
     Epoch,
@@ -27,7 +28,8 @@ from vitedge.train import (
     start_tensorflow,
     train,
 )
-from vitedge.train.mixed import AUTO
+from vitedge.train.fine_tune import answered, in_classes_of, with_distillation_token
+from vitedge.train.mixed import AUTO, OFF
 from vitedge.train.record import STATE_FILE
 from vitedge.train.splits import open_training_images
 from vitedge.vit import ViT
@@ -68,6 +70,7 @@ class TrainRequest:
         size: The fresh model; only its image size counts when there is an ``init``.
         init: A model to start from, or None for fresh weights.
         teacher: A model to learn from beside the labels, or None.
+        distillation_token: The model has, or gets, a second token that learns from the teacher.
         recipe: How to train; what products compute in follows from ``mixed_precision``.
         mixed_precision: ``auto``, ``off``, ``bfloat16`` or ``float16``; see ``choose``.
         strategy: How several devices or machines share the work; None is this process alone.
@@ -81,6 +84,7 @@ class TrainRequest:
     size: Size = field(default_factory=Size)
     init: Path | None = None
     teacher: Path | None = None
+    distillation_token: bool = False
     recipe: Recipe = field(default_factory=Recipe)
     mixed_precision: str = AUTO
     strategy: Strategy | None = None
@@ -120,25 +124,33 @@ def train_model(
     # A resumed run may write its own output again; the record knows whose run it is.
     refuse_existing([request.output], force=request.force or request.resume)
     _refuse_to_lose_a_run(request)
-    images, held_out = open_training_images(
-        request.data, share=request.held_out_share, seed=request.recipe.seed
-    )
     _check_size(request)
+    _check_teaching(request)
+    images, held_out = open_training_images(
+        request.data,
+        share=request.held_out_share,
+        seed=request.recipe.seed,
+        unlabelled=_labels_are_idle(request),
+    )
     # What is wrong in a model's size is found before TensorFlow takes its seconds; reading a model
     # may need it, and machines have to be connected before it is used at all.
     class_names = images.class_names or _numbered(images)
-    if len(class_names) < 2:
-        found = f"only the class '{class_names[0]}'" if class_names else "no classes"
-        raise DataError(
-            f"'{request.data}' has {found}: there is nothing to tell apart; a class is a folder, "
-            "or a label in labels.csv"
-        )
-    fresh = None if request.init is not None else _fresh(request, class_names)
+    if not _labels_are_idle(request):
+        _check_classes(request, class_names)
+    fresh = _fresh(request, class_names) if class_names and request.init is None else None
     progress("starting TensorFlow", 0, 1)
     replicas = open_replicas(request.strategy, say=say)
     start_tensorflow()
-    vit = fresh or _adapted(request, class_names)
-    teacher = None if request.teacher is None else read_model(request.teacher).vit
+    init = None if request.init is None else read_model(request.init).vit
+    teacher = _teacher(request, init)
+    images, held_out = (
+        _labelled(request, each, init, teacher, progress) for each in (images, held_out)
+    )
+    class_names = images.class_names or _numbered(images)
+    if init is not None:
+        vit = _adapted(request, init, class_names)
+    else:
+        vit = fresh or _fresh(request, class_names)
     held_out_accuracy = None
 
     def on_step(step: Step) -> None:
@@ -149,7 +161,10 @@ def train_model(
         held_out_accuracy = epoch.held_out_accuracy
         on_epoch(epoch)
 
-    chosen = choose(request.mixed_precision)
+    wish = request.mixed_precision
+    if wish == AUTO and request.recipe.quantize_aware is not None:
+        wish = OFF  # bfloat16 does not hold the products of integers and scales
+    chosen = choose(wish)
     if chosen.products != Products.FLOAT32:
         say(f"matrix products in {chosen.products}, all else in float32: {chosen.reason}")
     trained = train(
@@ -189,6 +204,16 @@ def _numbered(images: ImageSet) -> tuple[str, ...]:
     return tuple(str(index) for index in range(max(labels, default=-1) + 1))
 
 
+def _check_classes(request: TrainRequest, class_names: tuple[str, ...]) -> None:
+    """One class teaches nothing."""
+    if len(class_names) < 2:
+        found = f"only the class '{class_names[0]}'" if class_names else "no classes"
+        raise DataError(
+            f"'{request.data}' has {found}: there is nothing to tell apart; a class is a folder, "
+            "or a label in labels.csv"
+        )
+
+
 def _refuse_to_lose_a_run(request: TrainRequest) -> None:
     """Hours of training are not overwritten unasked."""
     if (request.run_folder / STATE_FILE).exists() and not (request.force or request.resume):
@@ -211,13 +236,53 @@ def _check_size(request: TrainRequest) -> None:
             )
 
 
-def _adapted(request: TrainRequest, class_names: tuple[str, ...]) -> ViT:
-    """The model to start from, with one logit for each class of the data."""
-    assert request.init is not None  # or there would be a fresh one
+def _check_teaching(request: TrainRequest) -> None:
+    recipe = request.recipe
+    if recipe.quantize_aware is not None and request.init is None:
+        raise UsageError(
+            f"--quantize-aware {recipe.quantize_aware} repairs a trained model: name it with --init"
+        )
+    if request.distillation_token and not (request.teacher and recipe.distillation.hard):
+        raise UsageError("a distillation token learns from the classes that a --teacher names")
+
+
+def _labels_are_idle(request: TrainRequest) -> bool:
+    """Whether a teacher alone is listened to; then it may label the images, too."""
+    taught = request.teacher is not None or request.recipe.quantize_aware is not None
+    return taught and request.recipe.distillation.share == 1
+
+
+def _teacher(request: TrainRequest, init: ViT | None) -> ViT | None:
+    """The model to learn from: for rounded weights, where none is named, itself in float."""
+    if request.teacher is not None:
+        return read_model(request.teacher).vit
+    listens = request.recipe.distillation.share > 0
+    return init if listens and request.recipe.quantize_aware is not None else None
+
+
+def _labelled(
+    request: TrainRequest,
+    images: ImageSet,
+    init: ViT | None,
+    teacher: ViT | None,
+    progress: Progress,
+) -> ImageSet:
+    """The images with the labels that the model will have."""
+    if init is not None and request.recipe.quantize_aware is not None:
+        images = in_classes_of(init, images)
+    if teacher is None or all(sample.label is not None for sample in images.samples):
+        return images
+    return answered(images, teacher, progress)
+
+
+def _adapted(request: TrainRequest, init: ViT, class_names: tuple[str, ...]) -> ViT:
+    """The model to start from, with one logit for each class of the data; repair keeps its own."""
+    if request.distillation_token:
+        init = with_distillation_token(init)
     side = request.size.image_size
     wanted = None if side is None else (side, side)
-    vit = read_model(request.init).vit
-    return adapt(vit, class_names, image_size=wanted, seed=request.recipe.seed)
+    names = class_names if request.recipe.quantize_aware is None else ()
+    return adapt(init, names, image_size=wanted, seed=request.recipe.seed)
 
 
 def _fresh(request: TrainRequest, class_names: tuple[str, ...]) -> ViT:
@@ -234,6 +299,8 @@ def _fresh(request: TrainRequest, class_names: tuple[str, ...]) -> ViT:
         heads=size.heads,
         mlp_dim=size.mlp_dim,
     )
+    if request.distillation_token and config.pooling is not Pooling.DISTILLED:
+        config = replace(config, prefix_tokens=2, pooling=Pooling.DISTILLED)
     grey = size.channels == 1
     preprocessing = Preprocessing(
         size=config.image_size,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from vitedge.cli_options import (
     PATH,
@@ -13,7 +14,24 @@ from vitedge.cli_options import (
     force_option,
     recipe_options,
     size_options,
+    teacher_options,
 )
+
+# What repairs a quantized model with few photos; see docs/decisions/0022.
+_REPAIR: dict[str, Any] = {
+    "epochs": 40,
+    "batch_size": 16,
+    "learning_rate": 1e-4,
+    "layer_decay": 1.0,
+    "weight_decay": 0.0,
+    "label_smoothing": 0.0,
+    "average": 0.98,
+    "keep": "last",
+    "share": 1.0,
+    "distill": "soft",
+    "crop": 0.35,
+    "flip": True,
+}
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
@@ -22,7 +40,6 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--data", type=PATH, required=True, help="Labelled images, or: digits")
 @click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
 @click.option("--init", type=PATH, help="Model to start from.")
-@click.option("--teacher", type=PATH, help="Model to learn from beside the labels.")
 @click.option(
     "--held-out", type=_SHARE, default=0.1, show_default=True, help="Share to measure on."
 )
@@ -41,6 +58,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--resume", is_flag=True, help="Continue the run that was interrupted.")
 @size_options
 @recipe_options
+@teacher_options
 @augmentation_options
 @force_option
 def train(
@@ -67,14 +85,20 @@ def train(
     """
     from dataclasses import asdict, fields
 
+    from vitedge.spec import Precision
     from vitedge.terminal import progress_on_stderr
-    from vitedge.train import Augmentation, Recipe, Strategy, usual_rates
+    from vitedge.train import Augmentation, Distillation, Recipe, Strategy, usual_rates
     from vitedge.training import Size, TrainRequest, train_model
 
     def chosen(kind: type) -> dict[str, Any]:
         names = {each.name for each in fields(kind)}
         return {name: value for name, value in choices.items() if name in names}
 
+    if choices["quantize_aware"] is not None:
+        choices["quantize_aware"] = Precision(choices["quantize_aware"])
+        given = click.get_current_context().get_parameter_source
+        choices |= {k: v for k, v in _REPAIR.items() if given(k) is ParameterSource.DEFAULT}
+    choices["hard"], choices["keep_best"] = choices["distill"] == "hard", choices["keep"] == "best"
     # From scratch, few photos are worth more in many views. Grey images are often of signs, which a
     # mirror spoils, and what frozen layers make of images is kept only while these stay the same.
     in_views = init is None and not choices["grey"]
@@ -92,7 +116,12 @@ def train(
         size=Size(**chosen(Size), channels=1 if choices["grey"] else 3),
         init=init,
         teacher=teacher,
-        recipe=Recipe(**chosen(Recipe), augmentation=Augmentation(**chosen(Augmentation))),
+        distillation_token=choices["distillation_token"],
+        recipe=Recipe(
+            **chosen(Recipe),
+            distillation=Distillation(**chosen(Distillation)),
+            augmentation=Augmentation(**chosen(Augmentation)),
+        ),
         mixed_precision=mixed_precision,
         strategy=None if strategy is None else Strategy(strategy),
         held_out_share=held_out,

@@ -31,19 +31,12 @@ class Activations(StrEnum):
     token: OpenVINO."""
 
 
-INTEGER_LIMITS = {8: (-127, 127), 4: (-8, 7)}
-"""Smallest and largest integer of a weight, by its bits.
-
-Integer kernels of 8 bits may take -128 for granted not to be there. Of 4 bits they widen all
-sixteen, and the sixteenth leaves 0.4 dB less error."""
-
-
 @dataclass(frozen=True, eq=False)
 class IntegerWeight:
     """A weight matrix on a symmetric integer grid.
 
     Attributes:
-        values: int8 ``(inputs, outputs)``, within ``INTEGER_LIMITS``.
+        values: int8 ``(inputs, outputs)``, within ``learnt_grid.INTEGER_LIMITS``.
         scale: float32, one for each output ``(outputs,)``, or for each output and group of
             neighbouring inputs ``(groups, outputs)``; the weight is ``values * scale``.
         bits: 8 or 4.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError, UsageError
-from vitedge.quantize import INTEGER_LIMITS, Activations, IntegerWeight, Range, Recipe
+from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
@@ -30,7 +30,14 @@ from vitedge.quantize.shared import Shared
 from vitedge.quantize.simulate import with_integer_weights
 from vitedge.quantize.trace import FEW_TOKENS, is_always_narrow
 from vitedge.quantize.weights import searched_scale
-from vitedge.rewrite.learnt_grid import GROUP, group_size, learnt_bits, learnt_integers
+from vitedge.rewrite import BALANCE
+from vitedge.rewrite.learnt_grid import (
+    GROUP,
+    INTEGER_LIMITS,
+    group_size,
+    learnt_bits,
+    learnt_integers,
+)
 from vitedge.spec import Precision
 from vitedge.vit import Array, Linear, ViT
 
@@ -120,8 +127,11 @@ def quantize(
     if precision is Precision.INT4:
         activations = Activations.PER_TOKEN
     shared = shared or Shared()
-    moved = Moved(vit, statistics, {})
-    if learnt_bits(vit) != _bits(precision):
+    if learnt_bits(vit) == _bits(precision):
+        # Biases alone, so that inputs are what they were when the weights learnt.
+        left_out = {*without, BALANCE}
+        moved = Moved(*shared.centred_and_balanced(vit, statistics, left_out), {})
+    else:
         # Only in int8-static are queries and keys rounded to 8 bits.
         rounds_queries = precision is Precision.INT8_STATIC
         moved = move_difficulty(

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
-from vitedge.quantize import INTEGER_LIMITS
 from vitedge.quantize.input_statistics import InputStatistics
+from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
 from vitedge.vit import Array
 
 # Added to the diagonal, relative to its mean: correlations weaker than this are not trusted. On

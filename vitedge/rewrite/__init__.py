@@ -13,7 +13,7 @@ from typing import Protocol
 
 from vitedge.errors import UsageError
 from vitedge.plugins import discover
-from vitedge.rewrite.learnt_grid import learnt_bits
+from vitedge.rewrite.learnt_grid import keeps_grid, learnt_bits
 from vitedge.vit import ViT
 
 CENTRE, SCALE = "centre-keys-and-values", "scale-channels"
@@ -72,7 +72,7 @@ def rewrites() -> tuple[Rewrite, ...]:
 def apply_rewrites(
     vit: ViT, without: Collection[str] = (), *, extra: Collection[str] = ()
 ) -> tuple[ViT, tuple[str, ...]]:
-    """Applies all default rewrites; to weights that learnt on an integer grid, only ``extra``.
+    """Applies all default rewrites; where weights learnt on an integer grid, those that keep it.
 
     Args:
         vit: Left unchanged.
@@ -87,14 +87,17 @@ def apply_rewrites(
     """
     _check_names((*without, *extra))
     applied = []
-    # They learnt behind these rewrites already, and any more would take them off their grid.
-    learnt = learnt_bits(vit) is not None
+    learnt = learnt_bits(vit)
     for rewrite in rewrites():
-        if rewrite.name in without or not (
-            (rewrite.default and not learnt) or rewrite.name in extra
-        ):
+        if rewrite.name in without or not (rewrite.default or rewrite.name in extra):
             continue
         rewritten = rewrite.apply(vit)
+        if (
+            learnt is not None
+            and rewrite.name not in extra
+            and not keeps_grid(vit, rewritten, learnt)
+        ):
+            continue  # they learnt behind it already, or can do without
         if rewritten is not vit:
             applied.append(rewrite.name)
         vit = rewritten

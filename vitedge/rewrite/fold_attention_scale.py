@@ -22,14 +22,19 @@ class FoldAttentionScale:
 
     def apply(self, vit: ViT) -> ViT:
         """See the module's docstring."""
-        scale = vit.config.attention_scale
-        if scale == 1:
-            return vit
-        return replace(
-            vit,
-            config=replace(vit.config, attention_scale=1.0),
-            blocks=tuple(_scale_queries(block, scale) for block in vit.blocks),
-        )
+        return fold(vit, kept=1.0)
+
+
+def fold(vit: ViT, *, kept: float) -> ViT:
+    """The ViT whose factor on the scores is ``kept``; q takes the rest."""
+    rest = vit.config.attention_scale / kept
+    if rest == 1:
+        return vit
+    return replace(
+        vit,
+        config=replace(vit.config, attention_scale=kept),
+        blocks=tuple(_scale_queries(block, rest) for block in vit.blocks),
+    )
 
 
 def _scale_queries(block: Block, scale: float) -> Block:

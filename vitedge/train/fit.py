@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from vitedge.errors import UsageError, VitedgeError
 from vitedge.progress import Progress, silent
@@ -16,10 +18,16 @@ from vitedge.train.replicas import Replicas
 from vitedge.train.run import Run, Trained
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from vitedge.data import ImageSet
+    from vitedge.train.grid_start import GridStart
     from vitedge.train.progress import OnEpoch, OnStep
     from vitedge.train.recipe import Recipe
     from vitedge.vit import ViT
+
+# More change what the quantizer starts from hardly any more.
+_CALIBRATION_IMAGES = 256
 
 
 def train(
@@ -81,7 +89,8 @@ def train(
         replicas.agree(digest, resume=resume)
         # None is some temporary place: beside the record, on the machine that has it.
         kept = folder if replicas.is_chief else None
-        run = Run(vit, loader, held_out_loader, recipe, teacher, kept, progress, replicas)
+        grid = _grid(vit, loader, recipe, progress)
+        run = Run(vit, loader, held_out_loader, recipe, teacher, kept, progress, replicas, grid)
         return run.finish(record, resume=resume, on_step=on_step, on_epoch=on_epoch)
     except tf.errors.OpError as error:
         for each in (loader, held_out_loader):
@@ -116,6 +125,22 @@ def _in_words(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {each:g}" for key, each in value.items() if each) or "none"
     return "all" if value is None else f"{value}"
+
+
+def _grid(vit: ViT, loader: Loader, recipe: Recipe, progress: Progress) -> GridStart | None:
+    if recipe.quantize_aware is None:
+        return None
+    from vitedge.train.grid_start import grid_start
+
+    count = min(len(loader), _CALIBRATION_IMAGES)
+    chosen = np.linspace(0, len(loader) - 1, count).astype(np.int64)
+
+    def pixels() -> Iterator[npt.NDArray[np.uint8]]:
+        for done in range(count):
+            progress("calibrating", done, count)
+            yield loader.load(chosen[done : done + 1])[0]
+
+    return grid_start(vit, pixels(), recipe.quantize_aware)
 
 
 def _check_teacher(vit: ViT, teacher: ViT | None, recipe: Recipe) -> None:

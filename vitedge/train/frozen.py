@@ -26,12 +26,13 @@ def can_be_kept(recipe: Recipe, teacher: ViT | None) -> bool:
     """Whether the frozen layers see nothing in an epoch that they have not seen before.
 
     A mirrored image is a second one to keep; crops, shifts and blends are new each time, and a
-    teacher needs the pixels.
+    teacher needs the pixels. Training that rounds weights rounds the frozen ones, too.
     """
     return (
         recipe.trainable_blocks is not None
         and recipe.augmentation.at_most_mirrors
         and teacher is None
+        and recipe.quantize_aware is None
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from vitedge.spec import Pooling
 from vitedge.train.loss import Loss
 from vitedge.train.mixed import LossScale
 from vitedge.train.optimizer import LayerwiseAdamW, groups
@@ -19,8 +20,10 @@ from vitedge.train.replicas import Replicas
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from vitedge.train.integer_grid import IntegerGrid
     from vitedge.train.recipe import Recipe
     from vitedge.train.share import Share
+    from vitedge.vit import ViT
 
 Logits: TypeAlias = Callable[[Any], Any]
 
@@ -39,6 +42,7 @@ class Learner:
         after_frozen: Its inputs are what ``frozen`` made of pixels, not pixels.
         replicas: Those that share each step; None is one alone.
         divided: The share of each replica; None where one has all.
+        grid: What its weights are rounded to whenever they are used; None leaves them as they are.
     """
 
     def __init__(
@@ -51,15 +55,19 @@ class Learner:
         after_frozen: bool = False,
         replicas: Replicas | None = None,
         divided: Sequence[Share] | None = None,
+        grid: IntegerGrid | None = None,
     ) -> None:
         import tensorflow as tf
 
-        self._model, self._recipe, self._loss = model, recipe, loss
+        self._model, self._recipe, self._loss, self._grid = model, recipe, loss, grid
         self._after_frozen = after_frozen
         depth, trainable = len(model.blocks), recipe.trainable_blocks
         self._frozen_blocks = 0 if trainable is None else depth - trainable
         self._replicas, self._divided = replicas or Replicas(), divided
-        self._optimizer = LayerwiseAdamW(groups(model, recipe), recipe, steps_per_epoch)
+        parts = groups(model, recipe)
+        if grid is not None:
+            parts = grid.with_scales(parts)
+        self._optimizer = LayerwiseAdamW(parts, recipe, steps_per_epoch)
         variables = self._optimizer.variables
         self._averages = [tf.Variable(one.value) for one in variables] if recipe.average else []
         self._steps = tf.Variable(0, dtype=tf.int64)
@@ -81,18 +89,31 @@ class Learner:
             return self._model.features(pixels)
         return self._model.tokens(pixels, self._frozen_blocks)
 
-    def _forward(self, inputs: Any, products: Products, thin: Sequence[Any] = ()) -> Any:
-        """Logits of pixels ``(N, H, W, C)``, or of what ``frozen`` made of them."""
+    def _forward(
+        self, inputs: Any, products: Products, thin: Sequence[Any] = (), *, each: bool = False
+    ) -> Any:
+        """Logits of pixels ``(N, H, W, C)``, or of what ``frozen`` made of them.
+
+        With ``each``, those of the class token and of the distillation token.
+        """
         from vitedge.keras_model import compute_products_in
 
         model = self._model
+        classify = model.classify_each if each else model.classify
         # Decided while this is traced: the same layers are in both graphs.
         compute_products_in(model, products)
+        if self._grid is not None:
+            import keras
+
+            # Within the scope each kernel is what it is rounded to.
+            with keras.StatelessScope(state_mapping=self._grid.weights()):
+                entering = self._grid.entering(len(model.blocks))
+                return classify(model.features(inputs, thin, entering))
         if not self._after_frozen:
-            return model.classify(model.features(inputs, thin))
+            return classify(model.features(inputs, thin))
         if self._recipe.trainable_blocks == 0:
-            return model.classify(inputs)
-        return model.classify(model.features_after(inputs, self._frozen_blocks, thin))
+            return classify(inputs)
+        return classify(model.features_after(inputs, self._frozen_blocks, thin))
 
     def _step(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         """Learns from one batch; its mean loss and its share of right answers."""
@@ -111,8 +132,8 @@ class Learner:
         variables = [one.value for one in self._optimizer.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            logits = self._forward(inputs, self._recipe.products, self._thinning(share))
-            loss = self._loss(inputs, targets, logits) * weight
+            logits, for_teacher = self._answers(inputs, share)
+            loss = self._loss(inputs, targets, logits, for_teacher) * weight
             minimized = loss if self._scale is None else self._scale.scaled(loss)
         gradients = tape.gradient(minimized, variables)
         right = tf.equal(tf.argmax(logits, -1), tf.argmax(targets, -1))
@@ -134,6 +155,15 @@ class Learner:
         is_finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
         tf.cond(is_finite, descend, lambda: None)
         self._scale.learn(is_finite)
+
+    def _answers(self, inputs: Any, share: Share | None) -> tuple[Any, Any]:
+        """What labels teach, and what a teacher does: DeiT has a token for each."""
+        products, thin = self._recipe.products, self._thinning(share)
+        if self._loss.separate and self._model.config.pooling is Pooling.DISTILLED:
+            of_class, of_teacher = self._forward(inputs, products, thin, each=True)
+            return of_class, of_teacher
+        logits = self._forward(inputs, products, thin)
+        return logits, logits
 
     def _thinning(self, share: Share | None) -> list[Callable[[Any], Any]]:
         """Stochastic depth (arXiv:1603.09382): a function for each block's branches."""
@@ -177,6 +207,14 @@ class Learner:
             yield
         finally:
             self.set_weights(held)
+
+    def vit(self) -> ViT:
+        """The model as it computes now: on its grid, if it has one. The weights go there, too."""
+        from vitedge.keras_model import from_keras
+
+        for kernel, value in () if self._grid is None else self._grid.weights():
+            kernel.assign(value)
+        return from_keras(self._model)
 
     def weights(self) -> list[npt.NDArray[np.float32]]:
         """A copy of the weights that learn, as the model has them now."""

@@ -26,13 +26,19 @@ class Loss:
     ) -> None:
         self._recipe, self._weights, self._teacher = recipe, class_weights, teacher
 
-    def __call__(self, pixels: Any, targets: Any, logits: Any) -> Any:
+    @property
+    def separate(self) -> bool:
+        """Whether a distillation token learns from the teacher and the class token does not."""
+        return self._teacher is not None and self._recipe.distillation.hard
+
+    def __call__(self, pixels: Any, targets: Any, logits: Any, for_teacher: Any = None) -> Any:
         """A scalar.
 
         Args:
             pixels: The batch as the student saw it, which the teacher sees, too.
             targets: Probability of each class, ``(N, classes)``.
             logits: The student's, ``(N, classes)``.
+            for_teacher: Those that are compared with the teacher's; None for the same.
         """
         import tensorflow as tf
 
@@ -41,7 +47,8 @@ class Loss:
         losses = tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)
         if self._teacher is not None:
             share = self._recipe.distillation.share
-            losses = (1 - share) * losses + share * self._distance(pixels, logits)
+            compared = logits if for_teacher is None else for_teacher
+            losses = (1 - share) * losses + share * self._distance(pixels, compared)
         weights = tf.linalg.matvec(targets, self._weights)
         return tf.reduce_mean(weights * losses)
 

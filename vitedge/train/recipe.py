@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vitedge.errors import UsageError
+from vitedge.spec import Precision
 
 
 class Products(StrEnum):
@@ -105,6 +106,8 @@ class Recipe:
             images is computed once, unless an augmentation other than ``flip`` makes new ones.
         layer_decay: Factor on the learning rate per block towards the input (arXiv:2106.08254).
         distillation: How a teacher is listened to, where one is given.
+        quantize_aware: Round weights as an artefact of this precision will (int8 or int4), and for
+            int8 the inputs of its layers, while the model learns; None leaves them as they are.
         keep_best: Keep the weights of the epoch with the best held-out accuracy, not the last.
             The accuracy on these held-out images is then flattered: test on others.
         augmentation: Random changes of the images.
@@ -125,6 +128,7 @@ class Recipe:
     trainable_blocks: int | None = None
     layer_decay: float = 1.0
     distillation: Distillation = field(default_factory=Distillation)
+    quantize_aware: Precision | None = None
     keep_best: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
     products: Products = Products.FLOAT32
@@ -144,6 +148,15 @@ class Recipe:
         _within("seed", self.seed, 0, 2**31 - 1)
         if self.trainable_blocks is not None:
             _within("trainable blocks", self.trainable_blocks, 0, 1_000_000)
+        if self.quantize_aware not in (None, Precision.INT8, Precision.INT4):
+            raise UsageError(
+                f"training is aware of int8 and int4 roundings, not of {self.quantize_aware}"
+            )
+        if self.quantize_aware is not None and self.trainable_blocks == 0:
+            raise UsageError(
+                "the head alone cannot make up for rounded blocks: with quantize-aware training, "
+                "train some blocks, too"
+            )
 
 
 @dataclass(frozen=True)

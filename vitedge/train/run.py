@@ -20,6 +20,7 @@ from vitedge.train.frozen import (
     kept_batches,
     kept_evaluation_batches,
 )
+from vitedge.train.integer_grid import IntegerGrid
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss, balanced_weights
 from vitedge.train.pipeline import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vitedge.progress import Progress
+    from vitedge.train.grid_start import GridStart
     from vitedge.train.recipe import Recipe
     from vitedge.train.replicas import Replicas
     from vitedge.vit import ViT
@@ -72,6 +74,7 @@ class Run:
         folder: Path | None,
         progress: Progress,
         replicas: Replicas,
+        grid: GridStart | None = None,
     ) -> None:
         from vitedge.keras_model import compute_products_in, to_keras
 
@@ -84,7 +87,7 @@ class Run:
         if self._replicas.count > 1:
             batch_size = min(recipe.batch_size, len(loader))
             self._divided = shares(batch_size, self._replicas.count)
-        self._model = to_keras(vit)
+        self._model = to_keras(vit if grid is None else grid.vit)
         weights = np.ones(self._classes, np.float32)
         if recipe.balance_classes:
             weights = balanced_weights(loader.labels, self._classes)
@@ -97,6 +100,7 @@ class Run:
             after_frozen=self._keeps,
             replicas=replicas,
             divided=self._divided,
+            grid=None if grid is None else IntegerGrid(self._model, grid),
         )
         self._held_out = None if held_out is None else self._evaluation(held_out)
 
@@ -109,8 +113,6 @@ class Run:
         on_epoch: OnEpoch | None,
     ) -> Trained:
         """Trains to the last epoch."""
-        from vitedge.keras_model import from_keras
-
         standing = Standing((), (), self._learner.weights(), None)
         if resume:
             standing = self._resumed(standing if record is None else record.read())
@@ -138,7 +140,7 @@ class Run:
             if on_epoch is not None:
                 on_epoch(epoch)
         self._learner.set_weights(standing.kept)
-        vit = from_keras(self._model)
+        vit = self._learner.vit()
         return Trained(vit, standing.history, standing.kept_accuracy, self._replicas.worker)
 
     def _measured(self) -> float | None:

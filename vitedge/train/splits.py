@@ -20,7 +20,7 @@ _HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
 
 
 def open_training_images(
-    path: str | Path, *, share: float = 0.1, seed: int = 0
+    path: str | Path, *, share: float = 0.1, seed: int = 0, unlabelled: bool = False
 ) -> tuple[ImageSet, ImageSet]:
     """Opens a labelled set as two: one to train on, one to measure on.
 
@@ -36,6 +36,7 @@ def open_training_images(
         path: Where the images are.
         share: Of each class's images, what is held out, where the source has no split itself.
         seed: Of that split.
+        unlabelled: Images may have no label.
 
     Raises:
         DataError: The source cannot be read, or has an image without a label to split by.
@@ -54,26 +55,29 @@ def open_training_images(
         parts = _open_split_npz(path)
         if parts is not None:
             return parts
-    return split(open_images(path), share=share, seed=seed)
+    return split(open_images(path), share=share, seed=seed, unlabelled=unlabelled)
 
 
-def split(images: ImageSet, *, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
+def split(
+    images: ImageSet, *, share: float, seed: int, unlabelled: bool = False
+) -> tuple[ImageSet, ImageSet]:
     """Splits a set at random, by class; both parts keep its order.
 
     Args:
         images: A labelled set.
         share: Of each class's images, what goes into the second part; at least one, but never all.
         seed: Of the choice.
+        unlabelled: Images without a label are taken for one more class.
 
     Raises:
         DataError: An image has no label.
     """
     labels = [sample.label for sample in images.samples]
-    if None in labels:
-        unlabelled = images.samples[labels.index(None)].name
-        raise DataError(f"'{unlabelled}' of '{images.name}' has no label to split by")
+    if None in labels and not unlabelled:
+        name = images.samples[labels.index(None)].name
+        raise DataError(f"'{name}' of '{images.name}' has no label to split by")
     rng = np.random.default_rng(seed)
-    numbers = np.array(labels)
+    numbers = np.array([-1 if label is None else label for label in labels])
     held_out = np.zeros(len(numbers), bool)
     for label in np.unique(numbers):
         members = rng.permutation(np.flatnonzero(numbers == label))
