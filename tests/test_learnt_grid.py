@@ -12,7 +12,7 @@ from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.layers import map_linears
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
-from vitedge.rewrite.learnt_grid import group_size, learnt_bits, learnt_integers
+from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, group_size, learnt_bits, learnt_integers
 from vitedge.spec import Precision
 from vitedge.vit import Array, Linear, ViT
 
@@ -69,6 +69,23 @@ class TestLearntIntegers:
                     made.recipe.weights[name].dequantized(), layer.weight, err_msg=name
                 )
         assert sum(name.startswith("blocks.") for name in made.recipe.weights)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("seed", range(20))
+def test_every_integer_that_a_weight_may_have_is_found(bits, seed):
+    rng = np.random.default_rng(seed)
+    low, high = INTEGER_LIMITS[bits]
+    values = rng.integers(low, high + 1, (64, 5)).astype(np.float32)
+    groups = 64 // group_size(64, bits)
+    scale = (2.0**-6 * rng.uniform(0.5, 2, (groups, 5))).astype(np.float16).astype(np.float32)
+    weight = values * np.repeat(scale, 64 // groups, axis=0)
+    found = learnt_integers(weight, bits)
+    assert found is not None
+    integers, scales = found
+    assert integers.min() >= low
+    assert integers.max() <= high
+    np.testing.assert_array_equal(integers * np.repeat(scales, 64 // groups, axis=0), weight)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
