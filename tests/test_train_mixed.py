@@ -149,10 +149,11 @@ class TestLossScale:
         model = to_keras(vit)
         recipe = Recipe(warmup_epochs=0, products=Products.FLOAT16, average=0.9)
 
-        def overflowing(pixels, targets, logits):
-            return tf.reduce_sum(logits) * 1e30  # its gradient is beyond float16, the loss is not
+        class Overflowing(Loss):
+            def __call__(self, pixels, targets, logits, for_teacher=None):
+                return tf.reduce_sum(logits) * 1e30  # its gradient is beyond float16, it is not
 
-        learner = Learner(model, recipe, overflowing, 10)
+        learner = Learner(model, recipe, Overflowing(recipe, np.ones(10, np.float32)), 10)
         state = learner.state()
         loss, _ = learner.step(tf.constant(random_images(vit, 2)), tf.one_hot([0, 1], 10))
         assert np.isfinite(float(loss))
