@@ -48,3 +48,11 @@ def test_work_ahead_stays_few_items_ahead_and_in_order() -> None:
 def test_nothing_is_ahead_of_nothing() -> None:
     with all_cores() as cores:
         assert list(cores.ahead(abs, [])) == []
+
+
+def test_what_overflows_is_handled_as_around_it() -> None:
+    large = np.float32([1e30])
+    with np.errstate(over="ignore"), all_cores() as cores:
+        assert np.isinf(cores.map(np.square, [large])[0])
+    with np.errstate(over="raise"), all_cores() as cores, pytest.raises(FloatingPointError):
+        cores.map(np.square, [large])

@@ -57,7 +57,15 @@ def all_cores() -> Iterator[Cores]:
         raise missing_package("threadpoolctl", "convert") from error
     controller = ThreadpoolController()
     count = max((each["num_threads"] for each in controller.info()), default=1)
-    with controller.limit(limits=1), ThreadPoolExecutor(count) as pool:
+    handling = np.geterr()  # an errstate holds for the thread that entered it alone
+
+    def handle_as_here() -> None:
+        np.seterr(**handling)
+
+    with (
+        controller.limit(limits=1),
+        ThreadPoolExecutor(count, initializer=handle_as_here) as pool,
+    ):
         yield Cores(pool, count)
 
 
