@@ -13,6 +13,8 @@ import pytest
 
 from tests.cifar_files import write_batch
 from tests.models import random_images, random_vit
+from vitedge.data import ImageSet
+from vitedge.pipeline import write_keras
 from vitedge.runtimes import runtimes
 from vitedge.spec import Format, Precision
 from vitedge.vit import forward
@@ -110,6 +112,44 @@ def test_without_a_gpu_its_figure_is_refused_in_words(
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     with pytest.raises(SystemExit, match="sees no GPU here: this figure was not measured"):
         training.on_a_gpu(cifar, tmp_path, epochs=1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_path")
+def test_a_published_model_is_fine_tuned_and_its_int8_artefacts_are_tested(
+    cifar: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import training
+
+    write_keras(random_vit(), tmp_path / "published.keras")
+    folder = tmp_path / "figures"
+    training.fine_tune(cifar, tmp_path / "published.keras", folder, images=20, epochs=1)
+    training.measure_artifacts(cifar, folder)
+    printed = capfd.readouterr().out
+    assert "processor min" in printed
+    for name in ("fp32.onnx", "int8.tflite", "int8.onnx", "int8.xml"):
+        assert f"tuned.{name}" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_path")
+@pytest.mark.parametrize("contender", ["ours", "keras.io"])
+def test_both_contenders_from_scratch_are_tested_on_the_same_images(
+    cifar: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    contender: str,
+) -> None:
+    import training
+
+    def few(*paths: Path, images: int, held_out: int, seed: int) -> ImageSet:
+        return write_training_file(*paths, images=images // 1000, held_out=held_out // 100, seed=0)
+
+    write_training_file = training.write_training_file
+    monkeypatch.setattr(training, "write_training_file", few)
+    training.from_scratch(cifar, tmp_path / "figures", contender=contender, minutes=0, epochs=1)
+    assert "% of 10 test images" in capfd.readouterr().out
 
 
 @pytest.mark.slow
