@@ -56,13 +56,13 @@ def test_a_scaled_stream_leaves_room_to_square_it_in_half_precision() -> None:
 def test_massive_tokens_are_gone_from_a_centred_stream() -> None:
     vit = random_vit()
     massive = replace(vit, positions=vit.positions + np.float32(300))
-    centred, applied = apply_rewrites(massive)
+    centred, applied = apply_rewrites(massive, extra=["centre-stream"])
     assert "centre-stream" in applied
     assert np.abs(centred.positions).max() < 2 * np.abs(vit.positions).max()
 
 
 def test_norms_of_a_centred_stream_need_no_other_weights() -> None:
-    vit, _ = apply_rewrites(random_vit())
+    vit, _ = apply_rewrites(random_vit(), extra=["centre-stream"])
     plain, _ = apply_more(vit, ["centre-residual"])
     assert plain.config.norm_kind is NormKind.RMS
     for (name, before), (_, after) in zip(vit.named_arrays(), plain.named_arrays(), strict=True):

@@ -49,7 +49,7 @@ class OpenVINOConverter:
     )
     activations: Activations = Activations.STATIC_OR_PER_TOKEN
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
-    rewrites: tuple[str, ...] = ()
+    rewrites: tuple[str, ...] = ("centre-stream",)
 
     def convert(
         self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0

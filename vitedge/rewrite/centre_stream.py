@@ -30,7 +30,7 @@ class CentreStream:
 
     name = "centre-stream"
     order = 65
-    default = True
+    default = False
 
     def apply(self, vit: ViT) -> ViT:
         """See the module's docstring; nothing is done where a norm keeps its gamma or beta."""
