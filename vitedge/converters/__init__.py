@@ -59,7 +59,7 @@ class Converter(Protocol):
 
     @property
     def rewrites(self) -> tuple[str, ...]:
-        """Rewrites beyond the default ones that make its graphs with float operators faster.
+        """Rewrites beyond the default ones that make its float graphs faster or more accurate.
 
         They leave the inputs of all linear layers as they are.
         """
