@@ -6,17 +6,17 @@ stream and its norms, whose operators cost little and whose error is nearly all 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
 from vitedge.quantize import Range
-from vitedge.quantize.ranges import fake_quantized
+from vitedge.quantize.ranges import fake_quantized, least_costly_range
 from vitedge.quantize.trace import trace
-from vitedge.spec import Activation
-from vitedge.vit import Array, ViT, activate
+from vitedge.vit import Array, ViT, activate, softmax
 
 # Images that ranges are taken from; more widened those of DeiT-tiny by under 2 %.
 _IMAGES = 64
@@ -30,10 +30,10 @@ _HEADROOM = 2.0
 # there is a bit of eight, and costs DeiT-tiny 7 dB.
 _NO_HEADROOM = (".k", ".v", "/keys")
 
-# Numbers kept of each narrow tensor and image to search its range with.
-_SAMPLE = 512
+# Numbers kept of each narrow tensor and image to search its range with, in whole rows.
+_SAMPLE = 1024
 
-# Shares of the negative side that the input of an activation is tried to end at.
+# Shares of the negative side that the input of an activation, or of softmax, is tried to end at.
 _LOW_SHARES = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2)
 
 # What runtimes lay down for the outputs of these, by the end of their name. Shares and gates lie
@@ -66,34 +66,65 @@ def tensor_ranges(
 
     def made(name: str, x: Array, narrow: bool) -> Array:
         seen.setdefault(name, _Seen(narrow and name not in wide)).add(x, rng)
+        if name.endswith("/softmax"):
+            # An error of a key or a value matters as far as its token is attended to.
+            attention = np.square(x).sum(axis=(0, 1, 2))
+            for part in ("k", "v"):
+                seen[f"{name.removesuffix('/softmax')}.{part}"].weigh(attention)
         return x
 
     for _, image in zip(range(_IMAGES), images, strict=False):
         trace(vit, image[None], made, lambda _name, x: x)
     ranges = {name: it.covered(name, narrow_bits) for name, it in seen.items()}
     if narrow_bits == 8:
-        for index in range(vit.config.depth):
-            name = f"blocks.{index}.fc1"
-            if seen[name].narrow:
-                sample = np.concatenate(seen[name].sample)
-                ranges[name] = _before_activation(ranges[name], sample, vit.config.activation)
+        ranges |= _searched(vit, seen, ranges)
         ranges |= _made_for_their_reader(vit, inputs, ranges)
     return ranges
 
 
 class _Seen:
-    """What was seen of one tensor."""
+    """What was seen of one tensor.
+
+    Attributes:
+        narrow: Whether products read or make it.
+        rows: Of a narrow tensor some rows ``(rows, channels)``: of each image the one with the
+            largest number, and others by chance.
+        counts: How many rows of one image each stands for, or how much they matter, ``(rows,)``.
+    """
 
     def __init__(self, narrow: bool) -> None:
         self.narrow = narrow
-        self.sample: list[Array] = []
+        self._rows: list[Array] = []
+        self._counts: list[Array] = []
+        self._chosen: npt.NDArray[np.intp] = np.array([], np.intp)
         self._low = self._high = 0.0
 
     def add(self, x: Array, rng: np.random.Generator) -> None:
         self._low = min(self._low, float(x.min()))
         self._high = max(self._high, float(x.max()))
+        if not self.narrow:
+            return
+        rows = x.reshape(-1, x.shape[-1])
+        largest = int(np.abs(rows).max(axis=1).argmax())
+        others = np.delete(np.arange(len(rows)), largest)
+        few = min(len(others), max(1, _SAMPLE // rows.shape[1]))
+        self._chosen = np.array([largest, *rng.choice(others, few, replace=False)])
+        self._rows.append(rows[self._chosen])
+        each = len(others) / few if few else 0.0
+        self._counts.append(np.array([1.0, *[each] * few], np.float32))
+
+    def weigh(self, weights: Array) -> None:
+        """How much each row of what was added last matters, ``(rows,)``."""
         if self.narrow:
-            self.sample.append(rng.choice(x.reshape(-1), _SAMPLE))
+            self._counts[-1] = self._counts[-1] * weights[self._chosen]
+
+    @property
+    def rows(self) -> Array:
+        return np.concatenate(self._rows)
+
+    @property
+    def counts(self) -> Array:
+        return np.concatenate(self._counts)
 
     def covered(self, name: str, narrow_bits: int) -> Range:
         bits = narrow_bits if self.narrow else 16
@@ -112,15 +143,54 @@ class _Seen:
         return Range(self._low, self._high) if self._low < self._high else Range(0.0, largest)
 
 
-def _before_activation(whole: Range, sample: Array, activation: Activation) -> Range:
-    """The range whose rounding is least seen behind the activation, which flattens below zero."""
+def _searched(vit: ViT, seen: Mapping[str, _Seen], whole: Mapping[str, Range]) -> dict[str, Range]:
+    """The 8-bit ranges whose rounding and clipping are least seen by what reads the tensor."""
+    softened = "scores" if vit.config.attention_scale == 1.0 else "scaled"
+    found = {}
+    for name, covered in whole.items():
+        if covered.bits != 8 or name.endswith((*_BETWEEN_0_AND_1, *_BETWEEN_SIGNS)):
+            continue
+        it = seen[name]
+        if name.endswith(".fc1"):
+            read = partial(activate, activation=vit.config.activation)
+            found[name] = _least_seen_behind(read, covered, it)
+        elif name.endswith(f"/{softened}"):
+            found[name] = _least_seen_behind(softmax, covered, it)
+        else:
+            weights = it.counts[:, None] * _reader(vit, seen, name)
+            found[name] = least_costly_range(covered, it.rows, weights)
+    return found
 
-    def error(share: float) -> float:
-        kept = fake_quantized(sample, Range(whole.low * share, whole.high))
-        difference = activate(kept, activation) - activate(sample, activation)
-        return float(np.square(difference).sum())
 
-    return Range(whole.low * min(_LOW_SHARES, key=error), whole.high)
+def _least_seen_behind(read: Callable[[Array], Array], whole: Range, seen: _Seen) -> Range:
+    """For a reader that flattens below: where the range may end there."""
+    exact = read(seen.rows)
+
+    def error(covered: Range) -> float:
+        difference = read(fake_quantized(seen.rows, covered)) - exact
+        return float(seen.counts @ np.square(difference).sum(axis=-1))
+
+    return min((Range(whole.low * share, whole.high) for share in _LOW_SHARES), key=error)
+
+
+def _reader(vit: ViT, seen: Mapping[str, _Seen], name: str) -> Array | float:
+    """How much a squared error counts in each channel, in some unit.
+
+    An error of a query is multiplied by keys, one of a key by queries, and one of a value by the
+    weights of the layer that mixes the heads.
+    """
+    before, _, part = name.rpartition(".")
+    if not before.startswith("blocks."):
+        return 1.0
+    block = vit.blocks[int(before.removeprefix("blocks."))]
+    if part == "v":
+        of_rows: Array = np.square(block.out.weight).sum(axis=1)
+        return of_rows
+    normed = {"q": block.q_norm, "k": block.k_norm}
+    if part not in normed or normed[part] is not None:
+        return 1.0
+    other = seen[f"{before}.{'k' if part == 'q' else 'q'}"]
+    return np.average(np.square(other.rows), axis=0, weights=other.counts)
 
 
 def _made_for_their_reader(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from vitedge.quantize import Activations, Range
@@ -60,25 +63,40 @@ def whole_range(statistics: InputStatistics) -> Range:
 def searched_range(statistics: InputStatistics) -> tuple[Range, float]:
     """The static range that costs the logits least, and what it costs.
 
-    First the high end is searched with the whole low side, then the low end.
-
     Returns:
         The range, and the squared error of one image's logits.
     """
     whole = whole_range(statistics)
     if not len(statistics.rows):
         return whole, 0.0
-    costs: dict[Range, float] = {}
+    error = functools.cache(functools.partial(_range_error, statistics))
+    best = _searched_ends(whole, error)
+    return best, error(best)
 
-    def error(covered: Range) -> float:
-        if covered not in costs:
-            costs[covered] = _range_error(statistics, covered)
-        return costs[covered]
 
+def _searched_ends(whole: Range, error: Callable[[Range], float]) -> Range:
+    """First the high end is searched with the whole low side, then the low end."""
     best = min((_containing_zero(whole.low, whole.high * share) for share in _SHARES), key=error)
     lows = [_containing_zero(whole.low * share, best.high) for share in _SHARES]
-    best = min((best, *lows), key=error)
-    return best, error(best)
+    return min((best, *lows), key=error)
+
+
+def least_costly_range(whole: Range, rows: Array, weights: Array) -> Range:
+    """The static range that rounds and clips with the least squared error.
+
+    Args:
+        whole: From the smallest to the largest value seen.
+        rows: Some of what was seen, ``(rows, channels)``.
+        weights: How much a squared error counts, in some unit, of a shape that ``rows`` broadcasts.
+    """
+    total = float(np.broadcast_to(weights, rows.shape).sum())
+
+    def error(covered: Range) -> float:
+        step, _ = covered.scale_and_zero_point()
+        clipped = np.clip(rows, np.float32(covered.low), np.float32(covered.high)) - rows
+        return total * step**2 / 12 + float((weights * np.square(_CAUTION * clipped)).sum())
+
+    return _searched_ends(whole, error)
 
 
 def token_scaled_range(statistics: InputStatistics) -> tuple[Range, float, float]:

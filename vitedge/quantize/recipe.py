@@ -368,8 +368,8 @@ def _description(plan: _Plan) -> dict[str, str]:
             words["activations"] = "as the runtime takes them: int8 in blocks, or float"
         case Precision.INT8_STATIC:
             words["activations"] = (
-                "8 bits where there are products, range searched by the predicted error of the "
-                "logits; 16 bits in the residual stream, norms, shares and logits"
+                "8 bits where there are products, range searched by the error of the logits or of "
+                "what reads them; 16 bits in the residual stream, norms, shares and logits"
             )
         case Precision.W8A16:
             words["activations"] = (
