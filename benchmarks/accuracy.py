@@ -7,7 +7,8 @@ weights it takes a miniature and synthetic images, which only shows that everyth
 
 The table says for each artefact whether its goal was reached, and names the best of the stock
 routes to the same kind of artefact; the second one holds every stock route. Artefacts stay in
-``--folder``, and a later run measures them again without making them.
+``--folder``, and a later run measures them again without making them; one that was stopped goes on
+where it was.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from stock_routes import ROUTES, Workbench
 from vitedge.artifact import files_of
 from vitedge.bench.reference import ArtifactReference
 from vitedge.bench.results import Row
-from vitedge.bench.run import BenchOptions, run_bench
+from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.data import ImageSet, open_images
 from vitedge.pipeline import ConvertOptions, convert
 from vitedge.preprocess import Preprocessing
@@ -112,7 +113,7 @@ def main() -> None:
     stock = {each: _made(bench, each) for each in _routes(arguments.without)}
     artifacts = {str(path): f"{kind[1]} {kind[0]}" for kind, path in ours.items()}
     artifacts |= {str(path): each for each, path in stock.items()}
-    found = _measured(artifacts, reference, validation)
+    found = _measured(artifacts, reference, validation, arguments.folder / name / "logits")
     show(found, vit)
     if arguments.json is not None:
         record = {each: asdict(measured) for each, measured in found.items()}
@@ -154,16 +155,24 @@ def _ours(source: Path, photos: ImageSet, folder: Path) -> dict[tuple[Format, Pr
 
 
 def _measured(
-    artifacts: Mapping[str, str], reference: Path, photos: ImageSet
+    artifacts: Mapping[str, str], reference: Path, photos: ImageSet, kept: Path
 ) -> dict[str, Measured]:
     """What the bench says of each artefact, by the artefact's name."""
+    rows = 0
+
+    def tell(step: Step) -> None:
+        nonlocal rows
+        if step.row != rows:
+            rows = step.row
+            say(f"{step.row}/{step.rows} {step.doing.partition(':')[0]}")
+
     report = run_bench(
         [Path(path) for path in artifacts],
         [Target(runtime, "cpu") for runtime in RUNTIMES.values()],
         data=photos,
         reference=ArtifactReference(reference, Target(RUNTIMES[Format.ONNX], "cpu")),
-        options=BenchOptions(runs=1),
-        on_step=lambda step: None,
+        options=BenchOptions(runs=1, resume=kept),
+        on_step=tell,
     )
     names = {Path(path).resolve(): name for path, name in artifacts.items()}
     return {names[Path(row.artifact).resolve()]: _of(row) for row in report.rows}
