@@ -15,6 +15,7 @@ from tests.models import random_images, random_vit
 from tests.test_train import QUICK, accuracy, assert_same_weights, halves, small_vit
 from vitedge.data import digits
 from vitedge.errors import UsageError
+from vitedge.keras_model import to_keras
 from vitedge.pipeline import ConvertOptions, convert, write_keras
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
@@ -119,6 +120,27 @@ class TestStart:
         # Latent weights are within half a step of 4 bits of the exact ones.
         assert np.abs(wanted - found).max() < 0.5 * np.abs(wanted).max()
 
+    def test_has_the_float_model_beside_it_block_by_block(self, precision):
+        vit = random_vit(head_dim=6)
+        images = random_images(vit, 8)
+        start = grid_start(vit, images, precision)
+        wanted = forward(vit, images)
+        np.testing.assert_allclose(forward(start.exact, images), wanted, atol=2e-4)
+        noise = noise_over_signal(start.vit, start.exact, images)
+        # In another basis the noise would be as large as the signal.
+        assert max(noise) < 0.1
+
+
+def noise_over_signal(vit: ViT, exact: ViT, images: np.ndarray) -> list[float]:
+    """Of each block's output."""
+    found, wanted = (
+        model.outputs_after(model.tokens(images, 0), 0) for model in map(to_keras, (vit, exact))
+    )
+    return [
+        float(tf.reduce_mean((one - other) ** 2) / tf.math.reduce_variance(other))
+        for one, other in zip(found, wanted, strict=True)
+    ]
+
 
 @pytest.fixture(scope="module")
 def float_vit() -> ViT:
@@ -163,6 +185,17 @@ class TestTraining:
     def test_reports_the_accuracy_of_the_rounded_model(self, aware):
         _, trained = aware
         assert accuracy(trained.vit, halves(30, seed=1)) == trained.held_out_accuracy
+
+    def test_imitating_blocks_brings_them_nearer(self, float_vit):
+        pixels = float_vit.preprocessing.batch([sample.image for sample in halves().samples])
+        exact = grid_start(float_vit, pixels, Precision.INT4).exact
+        last = []
+        for blocks in (0.0, 100.0):
+            teaching = Distillation(hard=False, share=1.0, blocks=blocks)
+            recipe = replace(AWARE, quantize_aware=Precision.INT4, distillation=teaching)
+            vit = train(float_vit, halves(), recipe, teacher=float_vit).vit
+            last.append(noise_over_signal(vit, exact, pixels)[-1])
+        assert last[1] < last[0]
 
     def test_interrupted_resumes_to_the_same_result(self, aware, float_vit, tmp_path):
         precision, _ = aware

@@ -150,6 +150,14 @@ teacher_options = option_group(
         help="Softens probabilities that are imitated.",
     ),
     click.option(
+        "--imitate-blocks",
+        "blocks",
+        type=click.FloatRange(0, 1e6),
+        default=10.0,
+        show_default=True,
+        help="With --quantize-aware: weight of what each block makes, against the float model's.",
+    ),
+    click.option(
         "--distillation-token",
         is_flag=True,
         help="A second token and head learn from a hard teacher, as in DeiT.",

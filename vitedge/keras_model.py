@@ -284,13 +284,30 @@ class VisionTransformer(keras.Model):  # type: ignore[misc]
         entering: Sequence[Entering] = (),
     ) -> Any:
         """The same as ``features``, of what ``tokens`` returned for as many blocks."""
-        config, x = self.config, tokens
-        for index in range(blocks, config.depth):
+        outputs = self.outputs_after(tokens, blocks, thin, entering)
+        return self.pooled(outputs[-1] if outputs else tokens)
+
+    def outputs_after(
+        self,
+        tokens: Any,
+        blocks: int,
+        thin: Sequence[Thinning] = (),
+        entering: Sequence[Entering] = (),
+    ) -> list[Any]:
+        """What each further block makes of what ``tokens`` returned for as many blocks."""
+        outputs, x = [], tokens
+        for index in range(blocks, self.config.depth):
             x = self.blocks[index](
                 x,
                 thin=thin[index] if thin else None,
                 entering=entering[index] if entering else None,
             )
+            outputs.append(x)
+        return outputs
+
+    def pooled(self, tokens: Any) -> Any:
+        """The vector that the head reads, ``(N, pooled_dim)``, of the last block's output."""
+        config, x = self.config, tokens
         if "norm" in self.eps:
             x = self.final_norm(x)
         pooled = self._pool(x)

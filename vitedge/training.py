@@ -13,7 +13,7 @@ from vitedge.pipeline import write_keras
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.presets import initialize, preset
 from vitedge.progress import Progress, silent
-from vitedge.spec import Pooling
+from vitedge.spec import Pooling, Precision
 from vitedge.staging import refuse_existing
 from vitedge.train import (
     Epoch,
@@ -149,6 +149,7 @@ def train_model(
     class_names = images.class_names or _numbered(images)
     if init is not None:
         vit = _adapted(request, init, class_names)
+        teacher = vit if teacher is init else teacher
     else:
         vit = fresh or _fresh(request, class_names)
     held_out_accuracy = None
@@ -162,8 +163,8 @@ def train_model(
         on_epoch(epoch)
 
     wish = request.mixed_precision
-    if wish == AUTO and request.recipe.quantize_aware is not None:
-        wish = OFF  # bfloat16 does not hold the products of integers and scales
+    if wish == AUTO and request.recipe.quantize_aware is Precision.INT8:
+        wish = OFF  # bfloat16 has as many bits, and would add as much noise as the integers
     chosen = choose(wish)
     if chosen.products != Products.FLOAT32:
         say(f"matrix products in {chosen.products}, all else in float32: {chosen.reason}")

@@ -19,9 +19,9 @@ from vitedge.cli_options import (
 
 # What repairs a quantized model with few photos; see docs/decisions/0022.
 _REPAIR: dict[str, Any] = {
-    "epochs": 40,
+    "epochs": 80,
     "batch_size": 16,
-    "learning_rate": 1e-4,
+    "learning_rate": 1.5e-4,
     "layer_decay": 1.0,
     "weight_decay": 0.0,
     "label_smoothing": 0.0,

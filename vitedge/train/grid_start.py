@@ -39,6 +39,7 @@ class GridStart:
     Attributes:
         vit: The latent weights, which round to the quantizer's integers; all else is the model's,
             in another basis.
+        exact: The model before any rounding in the very same basis, block by block.
         scales: Of every linear layer of a block, float32 ``(groups, outputs)``, each a number of
             half precision.
         bits: 8 or 4.
@@ -46,6 +47,7 @@ class GridStart:
     """
 
     vit: ViT
+    exact: ViT
     scales: Mapping[str, Array]
     bits: int
     rounded_inputs: frozenset[str]
@@ -87,11 +89,14 @@ def grid_start(
         near = middle + np.float32(_TOWARDS_EXACT) * off
         return replace(layer, weight=(near * steps).astype(np.float32))
 
-    learning = map_linears(quantized.vit, latent)
     # All tokens are there in training, though the head reads few of them.
-    config = replace(learning.config, pooled_queries_only=vit.config.pooled_queries_only)
+    every = vit.config.pooled_queries_only
+    learning, unrounded = (
+        replace(each, config=replace(each.config, pooled_queries_only=every))
+        for each in (map_linears(quantized.vit, latent), quantized.exact)
+    )
     rounded = frozenset(weights) if precision is Precision.INT8 else frozenset()
-    return GridStart(replace(learning, config=config), scales, bits, rounded)
+    return GridStart(learning, unrounded, scales, bits, rounded)
 
 
 def _rewritten(vit: ViT) -> ViT:

@@ -90,11 +90,18 @@ class Learner:
         return self._model.tokens(pixels, self._frozen_blocks)
 
     def _forward(
-        self, inputs: Any, products: Products, thin: Sequence[Any] = (), *, each: bool = False
+        self,
+        inputs: Any,
+        products: Products,
+        thin: Sequence[Any] = (),
+        *,
+        each: bool = False,
+        outputs: list[Any] | None = None,
     ) -> Any:
         """Logits of pixels ``(N, H, W, C)``, or of what ``frozen`` made of them.
 
-        With ``each``, those of the class token and of the distillation token.
+        With ``each``, those of the class token and of the distillation token. ``outputs`` is
+        given what each block made, where weights are on a grid.
         """
         from vitedge.keras_model import compute_products_in
 
@@ -108,7 +115,10 @@ class Learner:
             # Within the scope each kernel is what it is rounded to.
             with keras.StatelessScope(state_mapping=self._grid.weights()):
                 entering = self._grid.entering(len(model.blocks))
-                return classify(model.features(inputs, thin, entering))
+                made = model.outputs_after(model.tokens(inputs, 0), 0, thin, entering)
+                if outputs is not None:
+                    outputs += made
+                return classify(model.pooled(made[-1]))
         if not self._after_frozen:
             return classify(model.features(inputs, thin))
         if self._recipe.trainable_blocks == 0:
@@ -132,8 +142,9 @@ class Learner:
         variables = [one.value for one in self._optimizer.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            logits, for_teacher = self._answers(inputs, share)
-            loss = self._loss(inputs, targets, logits, for_teacher) * weight
+            outputs: list[Any] = []
+            logits, for_teacher = self._answers(inputs, share, outputs)
+            loss = self._loss(inputs, targets, logits, for_teacher, outputs) * weight
             minimized = loss if self._scale is None else self._scale.scaled(loss)
         gradients = tape.gradient(minimized, variables)
         right = tf.equal(tf.argmax(logits, -1), tf.argmax(targets, -1))
@@ -156,14 +167,13 @@ class Learner:
         tf.cond(is_finite, descend, lambda: None)
         self._scale.learn(is_finite)
 
-    def _answers(self, inputs: Any, share: Share | None) -> tuple[Any, Any]:
+    def _answers(self, inputs: Any, share: Share | None, outputs: list[Any]) -> tuple[Any, Any]:
         """What labels teach, and what a teacher does: DeiT has a token for each."""
-        products, thin = self._recipe.products, self._thinning(share)
-        if self._loss.separate and self._model.config.pooling is Pooling.DISTILLED:
-            of_class, of_teacher = self._forward(inputs, products, thin, each=True)
-            return of_class, of_teacher
-        logits = self._forward(inputs, products, thin)
-        return logits, logits
+        each = self._loss.separate and self._model.config.pooling is Pooling.DISTILLED
+        logits = self._forward(
+            inputs, self._recipe.products, self._thinning(share), each=each, outputs=outputs
+        )
+        return logits if each else (logits, logits)
 
     def _thinning(self, share: Share | None) -> list[Callable[[Any], Any]]:
         """Stochastic depth (arXiv:1603.09382): a function for each block's branches."""

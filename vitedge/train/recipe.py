@@ -70,15 +70,19 @@ class Distillation:
         hard: The teacher's class counts like a label; else its probabilities are imitated.
         share: Weight of the teacher in the loss, 0..1; the labels have the rest.
         temperature: Softens both sides' probabilities; for the soft kind only.
+        blocks: Where weights are rounded: weight of the noise over the signal of what each block
+            makes, taken against the float model, whoever the teacher is.
     """
 
     hard: bool = True
     share: float = 0.5
     temperature: float = 3.0
+    blocks: float = 10.0
 
     def __post_init__(self) -> None:
         _within("share", self.share, 0, 1)
         _within("temperature", self.temperature, 0.1, 100)
+        _within("weight of blocks", self.blocks, 0, 1e6)
 
 
 @dataclass(frozen=True)

@@ -91,10 +91,14 @@ class Run:
         weights = np.ones(self._classes, np.float32)
         if recipe.balance_classes:
             weights = balanced_weights(loader.labels, self._classes)
+        exact = None if grid is None else to_keras(grid.exact)
         teaching = None if teacher is None else to_keras(teacher)
-        if teaching is not None:
-            compute_products_in(teaching, recipe.products)
-        loss = Loss(recipe, weights, teaching)
+        if teacher is vit and exact is not None:
+            teaching = exact
+        for each in (exact, teaching):
+            if each is not None:
+                compute_products_in(each, recipe.products)
+        loss = Loss(recipe, weights, teaching, exact)
         self._learner = Learner(
             *(self._model, recipe, loss, self._steps),
             after_frozen=self._keeps,
