@@ -20,7 +20,7 @@ from vitedge.errors import DataError, UsageError, VitedgeError
 from vitedge.keras_model import to_keras
 from vitedge.preprocess import Preprocessing
 from vitedge.presets import initialize
-from vitedge.spec import Pooling
+from vitedge.spec import Pooling, Precision
 from vitedge.train import Augmentation, Distillation, Epoch, Recipe, Step, Trained, adapt, train
 from vitedge.train.digits import digits_recipe, digits_vit
 from vitedge.train.fine_tune import answered, in_classes_of, with_distillation_token
@@ -156,20 +156,24 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, recipe):
     )
 
 
+TO_BE_KILLED = {"plain": QUICK, "rounded": replace(QUICK, quantize_aware=Precision.INT4)}
+
 KILLED = """
 import sys
 from pathlib import Path
-from tests.test_train import QUICK, halves, small_vit
+from tests.test_train import TO_BE_KILLED, halves, small_vit
 from vitedge.train import train
-train(small_vit(), halves(), QUICK, folder=Path(sys.argv[1]), resume=sys.argv[2] == "resume")
+folder, name, how = Path(sys.argv[1]), *sys.argv[2:]
+train(small_vit(), halves(), TO_BE_KILLED[name], folder=folder, resume=how == "resume")
 """
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_result(tmp_path):
+@pytest.mark.parametrize("name", TO_BE_KILLED)
+def test_a_killed_run_resumes_to_the_same_result(name, tmp_path):
     def start(how: str) -> subprocess.Popen[bytes]:
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-        command = [sys.executable, "-c", KILLED, str(tmp_path), how]
+        command = [sys.executable, "-c", KILLED, str(tmp_path), name, how]
         return subprocess.Popen(command, env=environment)
 
     process = start("anew")
@@ -179,8 +183,9 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert start("resume").wait() == 0
-    whole = train(small_vit(), halves(), QUICK)
-    resumed = train(small_vit(), halves(), QUICK, folder=tmp_path, resume=True)
+    recipe = TO_BE_KILLED[name]
+    whole = train(small_vit(), halves(), recipe)
+    resumed = train(small_vit(), halves(), recipe, folder=tmp_path, resume=True)
     assert_same_weights(resumed.vit, whole.vit)
 
 

@@ -51,6 +51,30 @@ class TestLoss:
         loss = Loss(recipe, EQUAL, lambda pixels: tf.constant(sure))
         assert float(loss(PIXELS, tf.constant(TARGETS[::-1]), sure)) == pytest.approx(0, abs=1e-6)
 
+    def test_a_student_that_answers_like_an_unsure_teacher_has_nothing_to_learn(self):
+        recipe = Recipe(distillation=Distillation(hard=False, share=1.0))
+        loss = Loss(recipe, EQUAL, lambda pixels: tf.constant(LOGITS))
+        assert float(loss(PIXELS, tf.constant(TARGETS), LOGITS)) == pytest.approx(0, abs=1e-6)
+
+    def test_blocks_are_compared_image_by_image(self):
+        exact = to_keras(random_vit())
+        images = random_images(random_vit(), 6).astype(np.float32)
+        outputs = exact.outputs_after(exact.tokens(images, 0), 0)
+        noise = [0.1 * np.std(each, axis=(1, 2), keepdims=True) for each in outputs]
+        recipe = Recipe(distillation=Distillation(share=0.0, blocks=3.0))
+        targets, logits = np.eye(10, dtype=np.float32)[:6], exact(images)
+
+        def value(outputs: list[object]) -> float:
+            return float(
+                Loss(recipe, np.ones(10, np.float32), exact=exact)(
+                    images, tf.constant(targets), logits, outputs=outputs
+                )
+            )
+
+        off = [each + more for each, more in zip(outputs, noise, strict=True)]
+        # A tenth of the signal off is a hundredth of its energy.
+        assert value(off) - value(outputs) == pytest.approx(3.0 * 0.01, rel=1e-3)
+
     def test_the_share_weighs_teacher_and_labels(self):
         def value(share: float) -> float:
             recipe = Recipe(distillation=Distillation(share=share))

@@ -157,7 +157,7 @@ def _searched(vit: ViT, seen: Mapping[str, _Seen], whole: Mapping[str, Range]) -
         elif name.endswith(f"/{softened}"):
             found[name] = _least_seen_behind(softmax, covered, it)
         else:
-            weights = it.counts[:, None] * _reader(vit, seen, name)
+            weights = it.counts[:, None] * _importance(vit, seen, name)
             found[name] = least_costly_range(covered, it.rows, weights)
     return found
 
@@ -173,7 +173,7 @@ def _least_seen_behind(read: Callable[[Array], Array], whole: Range, seen: _Seen
     return min((Range(whole.low * share, whole.high) for share in _LOW_SHARES), key=error)
 
 
-def _reader(vit: ViT, seen: Mapping[str, _Seen], name: str) -> Array | float:
+def _importance(vit: ViT, seen: Mapping[str, _Seen], name: str) -> Array | float:
     """How much a squared error counts in each channel, in some unit.
 
     An error of a query is multiplied by keys, one of a key by queries, and one of a value by the

@@ -101,9 +101,12 @@ class Loss:
             return tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
         temperature = self._recipe.distillation.temperature
         wanted = tf.nn.softmax(answers / temperature)
-        distance = tf.nn.softmax_cross_entropy_with_logits(wanted, logits / temperature)
+        distance, least = (
+            tf.nn.softmax_cross_entropy_with_logits(wanted, each / temperature)
+            for each in (logits, answers)
+        )
         # Gradients shrink with the square of the temperature (arXiv:1503.02531, section 2).
-        return temperature**2 * distance
+        return temperature**2 * (distance - least)
 
 
 def _distance_of_blocks(outputs: Sequence[Any], wanted: Sequence[Any]) -> Any:
