@@ -108,7 +108,7 @@ recipe_options = option_group(
         "--quantize-aware",
         type=click.Choice([str(Precision.INT8), str(Precision.INT4)]),
         help="Round as this precision does while --init learns from itself in float; "
-        "other defaults, and few photos will do.",
+        "other defaults, meant for few photos.",
     ),
     click.option(
         "--keep",
@@ -152,7 +152,7 @@ teacher_options = option_group(
     click.option(
         "--imitate-blocks",
         "blocks",
-        type=click.FloatRange(0, 1e6),
+        type=click.FloatRange(0),
         default=10.0,
         show_default=True,
         help="With --quantize-aware: weight of what each block makes, against the float model's.",
