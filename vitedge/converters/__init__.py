@@ -5,10 +5,10 @@ Packages outside may add theirs under the entry point group ``vitedge.converters
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from vitedge.errors import ConversionError
 from vitedge.plugins import discover
 from vitedge.quantize import Activations, IntegerWeight, Recipe
 from vitedge.spec import Format, Precision
-from vitedge.vit import ViT
+from vitedge.vit import Array, Linear, ViT
 
 
 class Draft(Protocol):
@@ -126,17 +126,31 @@ def packed_nibbles(values: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
     return packed
 
 
-def side_by_side(weights: Sequence[IntegerWeight | None]) -> IntegerWeight | None:
-    """The integer weights of several layers on the same input as those of one wide layer.
+class Joined(NamedTuple):
+    """Several linear layers on the same input, as one wide layer.
 
-    Returns:
-        None when any of them stays float.
+    Attributes:
+        name: Theirs, with a + between.
+        weight: float32 ``(inputs, outputs)``, or its integers.
+        bias: float32 ``(outputs,)``.
     """
-    present = [weight for weight in weights if weight is not None]
-    if len(present) < len(weights):
-        return None
-    return IntegerWeight(
-        values=np.concatenate([weight.values for weight in present], axis=1),
-        scale=np.concatenate([weight.scale for weight in present], axis=-1),
-        bits=present[0].bits,
-    )
+
+    name: str
+    weight: IntegerWeight | Array
+    bias: Array
+
+
+def side_by_side(layers: Mapping[str, Linear], recipe: Recipe) -> Joined:
+    """Joins layers, which are float if any of them stays float."""
+    integers = [recipe.weights[name] for name in layers if name in recipe.weights]
+    weight: IntegerWeight | Array
+    if len(integers) == len(layers):
+        weight = IntegerWeight(
+            values=np.concatenate([each.values for each in integers], axis=1),
+            scale=np.concatenate([each.scale for each in integers], axis=-1),
+            bits=integers[0].bits,
+        )
+    else:
+        weight = np.concatenate([layer.weight for layer in layers.values()], axis=1)
+    bias = np.concatenate([layer.bias for layer in layers.values()])
+    return Joined("+".join(layers), weight, bias)

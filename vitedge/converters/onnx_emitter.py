@@ -129,23 +129,27 @@ class OnnxEmitter(Walk[str]):
 
     def linears(self, layers: dict[str, Linear], x: str) -> str:
         """One matrix product of several linear layers side by side on the same input."""
-        name = "+".join(layers)
-        bias = np.concatenate([layer.bias for layer in layers.values()])
-        integers = side_by_side([self.recipe.weights.get(each) for each in layers])
-        if integers is None:
-            matrix = np.concatenate([layer.weight for layer in layers.values()], axis=1)
-            weight = self._weight(f"{name}.weight", matrix)
-            return self._node("Gemm", [x, weight, self.constant(f"{name}.bias", bias)], name)
-        if integers.bits == 4:
-            weight = self._grouped(f"{name}.weight", integers)
-            return self._node("Gemm", [x, weight, self.constant(f"{name}.bias", bias)], name)
-        first = next(iter(layers))
+        name, weight, bias = side_by_side(layers, self.recipe)
+        if isinstance(weight, IntegerWeight) and weight.bits == 8:
+            return self._int8_product(x, next(iter(layers)), weight, bias, name)
+        store = f"{name}.weight"
+        stored = (
+            self._grouped(store, weight)
+            if isinstance(weight, IntegerWeight)
+            else self._weight(store, weight)
+        )
+        return self._node("Gemm", [x, stored, self.constant(f"{name}.bias", bias)], name)
+
+    def _int8_product(
+        self, x: str, first: str, weight: IntegerWeight, bias: Array, name: str
+    ) -> str:
+        """A product of integers; how ``x`` becomes some, the recipe says of the first layer."""
         static, floor = self.recipe.inputs.get(first), self.recipe.token_scaled.get(first)
         if static is not None and floor is not None:
-            return self._token_scaled_product(x, integers, static, floor, bias, name)
+            return self._token_scaled_product(x, weight, static, floor, bias, name)
         if static is not None:
-            return self._static_product(x, integers, static, bias, name)
-        return self._dynamic_product(x, integers, bias, name)
+            return self._static_product(x, weight, static, bias, name)
+        return self._dynamic_product(x, weight, bias, name)
 
     def _static_product(
         self, x: str, weight: IntegerWeight, covered: Range, bias: Array, name: str

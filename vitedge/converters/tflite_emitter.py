@@ -139,18 +139,14 @@ class TFLiteEmitter(Walk[int]):
 
     def linears(self, layers: dict[str, Linear], x: int) -> int:
         """One FULLY_CONNECTED of several linear layers side by side on the same input."""
-        name = "+".join(layers)
-        outputs = sum(layer.weight.shape[1] for layer in layers.values())
-        bias = np.concatenate([layer.bias for layer in layers.values()])
-        integers = side_by_side([self.recipe.weights.get(each) for each in layers])
-        if integers is not None:
-            return self._integer_product(x, integers, bias, name)
-        matrix = np.concatenate([layer.weight for layer in layers.values()], axis=1)
-        weight = self._weight(matrix.T, f"{name}.weight")
+        name, weight, bias = side_by_side(layers, self.recipe)
+        if isinstance(weight, IntegerWeight):
+            return self._integer_product(x, weight, bias, name)
+        stored = self._weight(weight.T, f"{name}.weight")
         return self.model.operator(
             "FULLY_CONNECTED",
-            [x, weight, self.constant(f"{name}.bias", bias)],
-            (self.model.shape(x)[0], outputs),
+            [x, stored, self.constant(f"{name}.bias", bias)],
+            (self.model.shape(x)[0], len(bias)),
             name=name,
             options={"table": "FullyConnectedOptions"},
         )

@@ -173,20 +173,17 @@ class _Emitter(Walk[Any]):
 
     def linears(self, layers: dict[str, Linear], x: Any) -> Any:
         """One matrix product of several linear layers side by side on the same input."""
-        name = "+".join(layers)
-        bias = np.concatenate([layer.bias for layer in layers.values()])
-        integers = side_by_side([self.recipe.weights.get(each) for each in layers])
-        if integers is None:
-            matrix = np.concatenate([layer.weight for layer in layers.values()], axis=1)
-            weight = self._weight(f"{name}.weight", matrix.T)
+        name, weight, bias = side_by_side(layers, self.recipe)
+        if not isinstance(weight, IntegerWeight):
+            stored = self._weight(f"{name}.weight", weight.T)
         else:
             covered = self.recipe.inputs.get(next(iter(layers)))
             if covered is None:
-                weight = self._compressed_weight(integers, name)
+                stored = self._compressed_weight(weight, name)
             else:
                 x = self._quantized(x, covered, name)
-                weight = self._integer_weight(integers, name)
-        product = self._ops.matmul(x, weight, False, True, name=f"{name}/product")
+                stored = self._integer_weight(weight, name)
+        product = self._ops.matmul(x, stored, False, True, name=f"{name}/product")
         return self._ops.add(product, self.constant(f"{name}.bias", bias), name=name)
 
     def _quantized(self, x: Any, covered: Range, name: str) -> Any:
