@@ -138,10 +138,10 @@ def train(
     except KeyboardInterrupt:
         say("interrupted; the same command with --resume goes on after the last whole epoch")
         raise
-    last = trained.history[-1]
-    if last.held_out_accuracy is not None:
+    if trained.held_out_accuracy is not None:
         click.echo(
-            f"{last.held_out_accuracy:.1%} of the held-out images right after epoch {last.number}"
+            f"{trained.held_out_accuracy:.1%} of the held-out images right "
+            f"({choices['keep']} of {len(trained.history)} epochs)"
         )
     if trained.worker == 0:
         click.echo(f"wrote {output}")
