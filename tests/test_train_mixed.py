@@ -150,7 +150,7 @@ class TestLossScale:
         recipe = Recipe(warmup_epochs=0, products=Products.FLOAT16, average=0.9)
 
         class Overflowing(Loss):
-            def __call__(self, pixels, targets, logits, for_teacher=None):
+            def __call__(self, pixels, targets, logits, for_teacher=None, outputs=()):
                 return tf.reduce_sum(logits) * 1e30  # its gradient is beyond float16, it is not
 
         learner = Learner(model, recipe, Overflowing(recipe, np.ones(10, np.float32)), 10)
