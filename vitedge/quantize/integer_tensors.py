@@ -65,7 +65,8 @@ def tensor_ranges(
     rng = np.random.default_rng(0)
 
     def made(name: str, x: Array, narrow: bool) -> Array:
-        seen.setdefault(name, _Seen(narrow and name not in wide)).add(x, rng)
+        bits = narrow_bits if narrow and name not in wide else 16
+        seen.setdefault(name, _Seen(bits)).add(x, rng)
         if name.endswith("/softmax"):
             # An error of a key or a value matters as far as its token is attended to.
             attention = np.square(x).sum(axis=(0, 1, 2))
@@ -75,7 +76,7 @@ def tensor_ranges(
 
     for _, image in zip(range(_IMAGES), images, strict=False):
         trace(vit, image[None], made, lambda _name, x: x)
-    ranges = {name: it.covered(name, narrow_bits) for name, it in seen.items()}
+    ranges = {name: it.covered(name) for name, it in seen.items()}
     if narrow_bits == 8:
         ranges |= _searched(vit, seen, ranges)
         ranges |= _made_for_their_reader(vit, inputs, ranges)
@@ -86,14 +87,14 @@ class _Seen:
     """What was seen of one tensor.
 
     Attributes:
-        narrow: Whether products read or make it.
-        rows: Of a narrow tensor some rows ``(rows, channels)``: of each image the one with the
-            largest number, and others by chance.
+        bits: That it will have; a range of 16 is not searched, and no rows are kept for it.
+        rows: Some rows ``(rows, channels)``: of each image the one with the largest number, and
+            others by chance.
         counts: How many rows of one image each stands for, or how much they matter, ``(rows,)``.
     """
 
-    def __init__(self, narrow: bool) -> None:
-        self.narrow = narrow
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
         self._rows: list[Array] = []
         self._counts: list[Array] = []
         self._chosen: npt.NDArray[np.intp] = np.array([], np.intp)
@@ -102,7 +103,7 @@ class _Seen:
     def add(self, x: Array, rng: np.random.Generator) -> None:
         self._low = min(self._low, float(x.min()))
         self._high = max(self._high, float(x.max()))
-        if not self.narrow:
+        if self.bits != 8:
             return
         rows = x.reshape(-1, x.shape[-1])
         largest = int(np.abs(rows).max(axis=1).argmax())
@@ -115,7 +116,7 @@ class _Seen:
 
     def weigh(self, weights: Array) -> None:
         """How much each row of what was added last matters, ``(rows,)``."""
-        if self.narrow:
+        if self.bits == 8:
             self._counts[-1] = self._counts[-1] * weights[self._chosen]
 
     @property
@@ -126,8 +127,8 @@ class _Seen:
     def counts(self) -> Array:
         return np.concatenate(self._counts)
 
-    def covered(self, name: str, narrow_bits: int) -> Range:
-        bits = narrow_bits if self.narrow else 16
+    def covered(self, name: str) -> Range:
+        bits = self.bits
         if name.endswith(_BETWEEN_0_AND_1):
             return Range(0.0, 255 / 256) if bits == 8 else Range.symmetric(32767 / 32768, 16)
         if name.endswith(_BETWEEN_SIGNS):
@@ -164,11 +165,12 @@ def _searched(vit: ViT, seen: Mapping[str, _Seen], whole: Mapping[str, Range]) -
 
 def _least_seen_behind(read: Callable[[Array], Array], whole: Range, seen: _Seen) -> Range:
     """For a reader that flattens below: where the range may end there."""
-    exact = read(seen.rows)
+    rows, counts = seen.rows, seen.counts
+    exact = read(rows)
 
     def error(covered: Range) -> float:
-        difference = read(fake_quantized(seen.rows, covered)) - exact
-        return float(seen.counts @ np.square(difference).sum(axis=-1))
+        difference = read(fake_quantized(rows, covered)) - exact
+        return float(counts @ np.square(difference).sum(axis=-1))
 
     return min((Range(whole.low * share, whole.high) for share in _LOW_SHARES), key=error)
 
