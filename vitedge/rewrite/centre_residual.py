@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitedge.rewrite.centre_stream import CentreStream
-from vitedge.rewrite.rotate_residual import stream_norms_are_plain
+from vitedge.rewrite.centre_stream import CentreStream, reads_no_mean
 from vitedge.spec import NormKind
 from vitedge.vit import ViT
 
@@ -28,7 +27,7 @@ class CentreResidual:
 
     def apply(self, vit: ViT) -> ViT:
         """See the module's docstring; nothing is done where a norm keeps its gamma or beta."""
-        if vit.config.norm_kind is NormKind.RMS or not stream_norms_are_plain(vit):
+        if not reads_no_mean(vit):
             return vit
         centred = CentreStream().apply(vit)
         return replace(centred, config=replace(centred.config, norm_kind=NormKind.RMS))

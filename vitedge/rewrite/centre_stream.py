@@ -34,9 +34,7 @@ class CentreStream:
 
     def apply(self, vit: ViT) -> ViT:
         """See the module's docstring; nothing is done where a norm keeps its gamma or beta."""
-        if vit.config.norm_kind is NormKind.RMS or not stream_norms_are_plain(vit):
-            return vit
-        if all(map(_is_centred, _written(vit))):
+        if not reads_no_mean(vit) or all(map(_is_centred, _written(vit))):
             return vit
         return replace(
             vit.map_blocks(_centre_block),
@@ -44,6 +42,11 @@ class CentreStream:
             prefix=_centred(vit.prefix),
             positions=_centred(vit.positions),
         )
+
+
+def reads_no_mean(vit: ViT) -> bool:
+    """Whether every reader of the stream takes its mean out first, and nothing else beside."""
+    return vit.config.norm_kind is not NormKind.RMS and stream_norms_are_plain(vit)
 
 
 def _written(vit: ViT) -> list[Array]:
