@@ -91,10 +91,11 @@ class Run:
         weights = np.ones(self._classes, np.float32)
         if recipe.balance_classes:
             weights = balanced_weights(loader.labels, self._classes)
-        exact = None if grid is None else to_keras(grid.exact)
-        teaching = None if teacher is None else to_keras(teacher)
-        if teacher is vit and exact is not None:
-            teaching = exact
+        exact = teaching = None
+        if grid is not None and (teacher is vit or recipe.distillation.blocks):
+            exact = to_keras(grid.exact)
+        if teacher is not None:
+            teaching = exact if exact is not None and teacher is vit else to_keras(teacher)
         for each in (exact, teaching):
             if each is not None:
                 compute_products_in(each, recipe.products)
