@@ -6,17 +6,19 @@ accuracy means nothing and is left out. A short run: ``--model deit-tiny --threa
 
 Each contender runs in a process of its own; those of one format are measured in turns, A B A B, and
 so is one large matrix product, which tells what share of the machine's rate an artefact reaches.
-Ratios are medians over pairs of turns with their 98 % interval. Artefacts stay in ``--folder``, and
-a later run measures them again without making them.
+Ratios are medians over pairs of turns with their 98 % interval. A format's figures are printed, and
+written to ``--json``, as soon as they are there. Artefacts stay in ``--folder``, and a later run
+measures them again without making them.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -28,12 +30,14 @@ from vitedge.bench.candidates import find_candidates
 from vitedge.bench.reference import reference_from_vit
 from vitedge.bench.results import Ratio
 from vitedge.bench.run import BenchOptions, run_bench
-from vitedge.bench.spread import pairwise_ratio
+from vitedge.bench.spread import ROUNDS, pairwise_ratio
 from vitedge.bench.trial import Trial
 from vitedge.bench.turns import measure_in_turns
 from vitedge.data import ImageSet, open_images
+from vitedge.progress import Progress
 from vitedge.spec import Format, Precision, Target
 from vitedge.synthetic import synthetic_images
+from vitedge.terminal import progress_on_stderr
 from vitedge.vit import ViT
 
 _TIMEOUT_SECONDS = 300.0
@@ -133,12 +137,20 @@ def measured(chosen: Sequence[Contender], threads: int, runs: int | None) -> dic
         for contender in chosen if runs != 0 else ():
             trials.append(_started(contender, threads))
             trials[-1].warm_up()
-        measure_in_turns(trials, runs, lambda trial, turn: None)
+        with progress_on_stderr() as progress:
+            what = f"{chosen[0].format}, {threads} threads"
+            measure_in_turns(trials, runs, _teller(trials, what, progress))
     finally:
         for trial in trials:
             trial.close()
     pairs = zip_longest(chosen, trials)
     return {each.name: _outcome(each, threads, trial) for each, trial in pairs}
+
+
+def _teller(trials: Sequence[Trial], what: str, progress: Progress) -> Callable[[Trial, int], None]:
+    """What ``measure_in_turns`` tells of each turn, as progress."""
+    turns = itertools.count()
+    return lambda trial, _: progress(what, next(turns), ROUNDS * len(trials))
 
 
 def _started(contender: Contender, threads: int) -> Trial:
@@ -212,32 +224,31 @@ def judged(goals: Sequence[Goal], outcomes: dict[str, Outcome]) -> list[Judged]:
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
-    """Prints the table."""
-    rates = {
-        precision: max(
-            (
-                each.giga_operations
-                for each in outcomes
-                if _is_product(each.name) and each.precision is precision and each.p50_ms
-            ),
-            default=None,
-        )
-        for precision in (Precision.FP32, Precision.INT8)
-    }
-    print("| contender | p50 ms | n | GOP/s | of GEMM % | agree % | SQNR dB |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
+    """Prints the times of one format."""
+    print("| contender | p50 ms | n | GOP/s | agree % | SQNR dB |")
+    print("|---|--:|--:|--:|--:|--:|")
     for each in outcomes:
-        rate = rates[each.precision]
-        share = 100 * each.giga_operations / rate if rate and each.giga_operations else None
         cells = (
             _number(each.p50_ms, 2),
             str(each.n),
             _number(each.giga_operations, 0),
-            _number(share, 0),
             _number(each.agreement, 1),
             _number(each.sqnr_db, 1),
         )
         print(f"| {each.name} | {' | '.join(cells)} |{' ' + each.failure if each.failure else ''}")
+
+
+def show_shares(outcomes: Sequence[Outcome]) -> None:
+    """Prints what share of the machine's best rate, of any format's product, each reaches."""
+    for precision in (Precision.FP32, Precision.INT8):
+        timed = [each for each in outcomes if each.precision is precision and each.giga_operations]
+        products = [each for each in timed if _is_product(each.name)]
+        if not products:
+            continue
+        best = max(products, key=lambda each: each.giga_operations)
+        print(f"\n{best.name}: {best.giga_operations:.0f} GOP/s. Percent of it:")
+        for each in timed:
+            print(f"{100 * each.giga_operations / best.giga_operations:4.0f} {each.name}")
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -266,35 +277,40 @@ def main() -> None:
     """Makes, measures and prints."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = _arguments()
-    record = []
+    record: list[dict[str, object]] = []
     for name in arguments.model:
         vit, source = open_model(name, arguments.folder, arguments.weights)
         photos = _calibration(vit, arguments.photos)
         chosen = contenders(
             arguments.folder / name, arguments.formats, arguments.without, vit, source, photos
         )
+        goals = GOALS["vit-base" if name == "vit-base" else "deit-tiny"]
+        judges_accuracy = name == "deit-tiny" and arguments.photos and arguments.weights
         for number, threads in enumerate(arguments.threads):
-            outcomes: dict[str, Outcome] = {}
+            all_outcomes: list[Outcome] = []
             for target in arguments.formats:
                 group = [each for each in chosen if each.format is target]
-                outcomes |= measured(group, threads, arguments.runs)
-            if number == 0 and name == "deit-tiny" and arguments.photos and arguments.weights:
-                validation = open_images(arguments.photos / "validation")
-                outcomes = with_accuracy(outcomes, chosen, vit, validation)
-            print(f"\n{name}, {threads} threads\n")
-            show(list(outcomes.values()))
-            reached = judged(GOALS["vit-base" if name == "vit-base" else "deit-tiny"], outcomes)
-            print("", *reached, sep="\n")
-            record.append(
-                {
-                    "model": name,
-                    "threads": threads,
-                    "outcomes": [asdict(each) for each in outcomes.values()],
-                    "goals": [asdict(each) for each in reached],
-                }
-            )
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(record, indent=2))
+                outcomes = measured(group, threads, arguments.runs)
+                if number == 0 and judges_accuracy:
+                    validation = open_images(arguments.photos / "validation")
+                    outcomes = with_accuracy(outcomes, group, vit, validation)
+                reached = judged(goals, outcomes)
+                print(f"\n{name}, {target}, {threads} threads\n")
+                show(list(outcomes.values()))
+                print("", *reached, sep="\n", flush=True)
+                record.append(
+                    {
+                        "model": name,
+                        "format": target,
+                        "threads": threads,
+                        "outcomes": [asdict(each) for each in outcomes.values()],
+                        "goals": [asdict(each) for each in reached],
+                    }
+                )
+                if arguments.json is not None:
+                    arguments.json.write_text(json.dumps(record, indent=2))
+                all_outcomes += outcomes.values()
+            show_shares(all_outcomes)
 
 
 def _calibration(vit: ViT, photos: Path | None) -> ImageSet:
