@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -189,8 +189,6 @@ def test_slower_than_float32_of_the_same_model_is_said_and_of_another_model_is_n
     fake_runtime: object, tmp_path: Path
 ) -> None:
     # The fake ignores the file, so one device cannot be both; two targets of one name can.
-    from dataclasses import replace
-
     from vitedge.bench.verdict import judge
 
     base = save_onnx(tmp_path / "model.fp32.onnx")
@@ -290,6 +288,18 @@ def test_a_file_without_metadata_runs_and_borrows_the_references_preprocessing(
     (row,) = run_bench([path], targets, data=data, reference=colour_reference(), options=FEW).rows
     assert row.precision is None
     assert row.accuracy is not None
+
+
+def test_a_reference_that_saw_other_pixels_is_named(tmp_path: Path) -> None:
+    path = save_onnx(tmp_path / "model.onnx")
+    stretching = colour_reference()
+    cropping = replace(stretching, preprocessing=replace(stretching.preprocessing, resize=8))
+    for reference, expected in ((stretching, ""), (cropping, "shorter side to 8 (bicubic)")):
+        (row,) = run_bench(
+            [path], [Target("onnx", "cpu")], data=colour_images(), reference=reference, options=FEW
+        ).rows
+        assert expected in row.message
+        assert bool(expected) == ("other pixels" in row.message)
 
 
 @dataclass(frozen=True)

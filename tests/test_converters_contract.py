@@ -116,9 +116,13 @@ EXPECTED_WEIGHTS = {
         ("FULLY_CONNECTED", 1, "int4", 8),
         ("DEQUANTIZE", 0, "float16", 2),
     ],
-    (Format.ONNX, Precision.INT4): [("DequantizeLinear", 0, "int4", 8), ("Cast", 0, "float16", 2)],
+    (Format.ONNX, Precision.INT4): [
+        ("DequantizeLinear", 0, "int4", 8),
+        ("DequantizeLinear", 2, "int4", 8),  # zero points
+        ("Cast", 0, "float16", 2 + 8),
+    ],
     (Format.OPENVINO, Precision.INT4): [
-        ("Convert", 0, "int4", 8),
+        ("Convert", 0, "uint4", 8 + 8),  # weights and zero points
         ("Convert", 0, "float16", 2 + 8),
     ],
     (Format.OPENVINO, Precision.INT8): [
@@ -137,6 +141,7 @@ def quantized(vit: ViT, converter: Converter, precision: Precision) -> Quantized
         calibrate(rewritten, images),
         activations=converter.activations,
         images=lambda: images,
+        groups=converter.groups,
     )
 
 
@@ -318,13 +323,21 @@ def test_all_integer_artefacts_want_the_normalisation_folded() -> None:
 
 
 @pytest.mark.parametrize("converter", converters(), ids=lambda each: str(each.format))
-def test_the_smallest_integer_of_4_bits_is_read_as_it_is(
+def test_all_integers_and_zero_points_of_4_bits_are_read_as_they_are(
     converter: Converter, tmp_path: Path
 ) -> None:
     made = quantized(random_vit(dim=64, heads=2, mlp_dim=128), converter, Precision.INT4)
     rng = np.random.default_rng(0)
+
+    def random_nibbles(like: np.ndarray) -> np.ndarray:
+        return rng.choice([-8, 0, 7], like.shape).astype(np.int8)
+
     weights = {
-        name: replace(weight, values=rng.choice([-8, 0, 7], weight.values.shape).astype(np.int8))
+        name: replace(
+            weight,
+            values=random_nibbles(weight.values),
+            zero=None if weight.zero is None else random_nibbles(weight.zero),
+        )
         for name, weight in made.recipe.weights.items()
     }
     recipe = replace(made.recipe, weights=weights)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.models import random_images, random_vit
+from vitedge.quantize import Groups
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.layers import map_linears
 from vitedge.quantize.recipe import quantize
@@ -62,7 +63,9 @@ class TestLearntIntegers:
         assert "pooled-queries-only" in applied
         assert not {"rotate-residual", "balance-values"} & set(applied)
         precision = Precision.INT4 if bits == 4 else Precision.INT8
-        made = quantize(rewritten, precision, calibrate(rewritten, random_images(vit, 8)))
+        statistics = calibrate(rewritten, random_images(vit, 8))
+        others = Groups(16, zero_points=True)  # which these weights did not learn in
+        made = quantize(rewritten, precision, statistics, groups=others)
         for name, layer in rewritten.named_linears():
             if name.startswith("blocks.") and name in made.recipe.weights:
                 np.testing.assert_array_equal(

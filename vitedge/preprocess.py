@@ -104,6 +104,15 @@ class Preprocessing:
             picture = picture.crop((left, top, left + width, top + height))
         return np.asarray(picture, np.uint8).reshape(shape)
 
+    @property
+    def words(self) -> str:
+        """How an image becomes pixels, for people; the same words make the same pixels."""
+        height, width = self.size
+        pixels = f"{width} x {height} {'RGB' if self.channels == 3 else 'grey'}"
+        if self.resize is None:
+            return f"{pixels}: stretched ({self.interpolation})"
+        return f"{pixels}: shorter side to {self.resize} ({self.interpolation}), centre crop"
+
     def batch(self, images: Sequence[ImageLike]) -> npt.NDArray[np.uint8]:
         """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``."""
         height, width = self.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,9 @@ from vitedge.data import ImageSet
 from vitedge.errors import DataError
 from vitedge.preprocess import Preprocessing
 from vitedge.progress import Progress
-from vitedge.quantize import Activations
+from vitedge.quantize import Activations, Groups
 from vitedge.quantize.calibrate import Statistics, calibrate
-from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.quantize.recipe import COMMON_GROUPS, Quantized, quantize
 from vitedge.quantize.shared import Shared
 from vitedge.spec import Format, Precision
 from vitedge.synthetic import synthetic_images
@@ -25,6 +26,8 @@ FLOAT_PRECISIONS = (Precision.FP32, Precision.FP16)
 
 # Synthetic calibration images; more change the ranges of natural models by under 1 %.
 _SYNTHETIC_IMAGES = 64
+
+_Key: TypeAlias = tuple[ViT, Precision, Activations, Groups, frozenset[str]]
 
 
 class Quantizations:
@@ -57,7 +60,7 @@ class Quantizations:
             raise DataError(f"'{self.images.name}' holds no images to calibrate on")
         self._statistics: Statistics | None = None
         self._shared = Shared()
-        self._made: dict[tuple[ViT, Precision, Activations, frozenset[str]], Quantized] = {}
+        self._made: dict[_Key, Quantized] = {}
 
     def make(
         self,
@@ -81,7 +84,8 @@ class Quantizations:
         if precision in FLOAT_PRECISIONS:
             return quantize(vit, precision)
         activations = activations or self.activations(target, precision)
-        key = (vit, precision, activations, frozenset(keep_float))
+        groups = self._groups(target, precision)
+        key = (vit, precision, activations, groups, frozenset(keep_float))
         if key not in self._made:
             if self._statistics is None:
                 self._statistics = calibrate(self._vit, self.pixels())
@@ -94,6 +98,7 @@ class Quantizations:
                 images=self.pixels,
                 shared=self._shared,
                 without=self._without,
+                groups=groups,
             )
         return self._made[key]
 
@@ -101,8 +106,12 @@ class Quantizations:
         """How inputs of integer layers are quantized."""
         if precision is Precision.INT8:
             return converter_for(target, precision).activations
-        # The same numbers for every format.
         return Activations.PER_TOKEN if precision is Precision.INT4 else Activations.STATIC
+
+    def _groups(self, target: Format, precision: Precision) -> Groups:
+        # Other precisions do not ask, so that formats have their numbers in common.
+        int4 = precision is Precision.INT4
+        return converter_for(target, precision).groups if int4 else COMMON_GROUPS
 
     def pixels(self) -> Iterator[npt.NDArray[np.uint8]]:
         """The calibration images as the model takes them, each ``(H, W, C)``."""

@@ -14,7 +14,6 @@ from vitedge.bench.table import notes, render_table
 from vitedge.compare import Comparison
 from vitedge.inspection import Inspection
 from vitedge.pick.run import Picked
-from vitedge.preprocess import Preprocessing
 from vitedge.spec import Target
 
 
@@ -128,7 +127,9 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
             ("classes", f"{found.classes}: {names}" if found.labels else str(found.classes))
         )
     if found.preprocessing is not None:
-        facts.append(("preprocessing", _preprocessing_words(found.preprocessing)))
+        prepared = found.preprocessing
+        inside = f"inside the model: mean {prepared.mean}, std {prepared.std}"
+        facts.append(("preprocessing", f"{prepared.words}; {inside}"))
     if found.read:
         facts.append(("read", found.read))
     facts += [(name, str(value)) for name, value in found.config.items()]
@@ -154,13 +155,3 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         facts.append(("parity", f"{quality}, {agreement} the same, {metadata.parity.n} images"))
     facts.append(("made with", ", ".join(f"{k} {v}" for k, v in metadata.versions.items())))
     return facts
-
-
-def _preprocessing_words(preprocessing: Preprocessing) -> str:
-    height, width = preprocessing.size
-    pixels = f"{width} x {height} {'RGB' if preprocessing.channels == 3 else 'grey'}"
-    if preprocessing.resize is None:
-        way = f"stretched ({preprocessing.interpolation})"
-    else:
-        way = f"shorter side to {preprocessing.resize} ({preprocessing.interpolation}), centre crop"
-    return f"{pixels}: {way}; inside the model: mean {preprocessing.mean}, std {preprocessing.std}"

@@ -193,7 +193,7 @@ class Trial:
         Args:
             images: Index that ``write_spool`` wrote.
             store: Where to; what it has already is not computed again.
-            fallback: Preprocessing for an artefact that does not state its own.
+            fallback: The reference's preprocessing, for an artefact that does not state its own.
             on_image: Told how many images are done.
             is_reference: Others are compared with these logits; a row of the same artefact has
                 its own.
@@ -267,4 +267,8 @@ class Trial:
                 f"its preprocessing makes {stated}"
             )
             return None
+        if fallback is not None and preprocessing.words != fallback.words:
+            self.notes.append(
+                f"the reference saw other pixels: {fallback.words}; here {preprocessing.words}"
+            )
         return preprocessing

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from vitedge.artifact import Metadata
 from vitedge.errors import ConversionError
 from vitedge.plugins import discover
-from vitedge.quantize import Activations, IntegerWeight, Recipe
+from vitedge.quantize import Activations, Groups, IntegerWeight, Recipe
 from vitedge.spec import Format, Precision
 from vitedge.vit import Array, Linear, ViT
 
@@ -55,6 +55,11 @@ class Converter(Protocol):
     @property
     def activations(self) -> Activations:
         """How its runtime quantizes the inputs of int8 layers best."""
+        ...
+
+    @property
+    def groups(self) -> Groups:
+        """How its runtime lets 4-bit weights share scales; what leaves the least error."""
         ...
 
     @property
@@ -145,10 +150,12 @@ def side_by_side(layers: Mapping[str, Linear], recipe: Recipe) -> Joined:
     integers = [recipe.weights[name] for name in layers if name in recipe.weights]
     weight: IntegerWeight | Array
     if len(integers) == len(layers):
+        zeros = [each.zero for each in integers if each.zero is not None]
         weight = IntegerWeight(
             values=np.concatenate([each.values for each in integers], axis=1),
             scale=np.concatenate([each.scale for each in integers], axis=-1),
             bits=integers[0].bits,
+            zero=np.concatenate(zeros, axis=-1) if zeros else None,
         )
     else:
         weight = np.concatenate([layer.weight for layer in layers.values()], axis=1)

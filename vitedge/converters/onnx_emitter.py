@@ -184,17 +184,23 @@ class OnnxEmitter(Walk[str]):
 
     def _grouped(self, name: str, weight: IntegerWeight) -> str:
         """4-bit weights, which ONNX Runtime multiplies as they are (MatMulNBits)."""
+        inputs = [
+            self._nibbles(f"{name}/integers", weight.values),
+            self._weight(f"{name}/scale", weight.scale),
+        ]
+        if weight.zero is not None:
+            inputs.append(self._nibbles(f"{name}/zero", weight.zero))
+        return self._node("DequantizeLinear", inputs, name, axis=0, block_size=weight.group)
+
+    def _nibbles(self, name: str, values: npt.NDArray[np.int8]) -> str:
+        """A constant of 4-bit integers."""
         from onnx import TensorProto, helper
 
-        packed = packed_nibbles(weight.values)
-        integers = f"{name}/integers"
-        self._constants[integers] = helper.make_tensor(
-            integers, TensorProto.INT4, weight.values.shape, packed.tobytes(), raw=True
+        packed = packed_nibbles(values).tobytes()
+        self._constants[name] = helper.make_tensor(
+            name, TensorProto.INT4, values.shape, packed, raw=True
         )
-        scale = self.constant(f"{name}/scale", weight.scale)
-        return self._node(
-            "DequantizeLinear", [integers, scale], name, axis=0, block_size=weight.group
-        )
+        return name
 
     def _token_scaled_product(
         self,

@@ -22,9 +22,12 @@ from vitedge.converters.onnx_emitter import OnnxEmitter
 from vitedge.converters.onnx_file import write_onnx
 from vitedge.converters.onnx_integer import OnnxIntegerEmitter
 from vitedge.errors import missing_package
-from vitedge.quantize import Activations, Recipe
+from vitedge.quantize import Activations, Groups, Recipe
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT
+
+# The smallest that ONNX Runtime fuses to MatMulNBits.
+_GROUPS = Groups(16, zero_points=True)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class OnnxConverter:
         Precision.INT4,
     )
     activations: Activations = Activations.PER_TENSOR
+    groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
     rewrites: tuple[str, ...] = ()
 

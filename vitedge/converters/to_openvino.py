@@ -24,7 +24,7 @@ import numpy.typing as npt
 from vitedge.artifact import METADATA_KEY, Metadata
 from vitedge.converters import packed_nibbles, side_by_side
 from vitedge.errors import ConversionError, missing_package
-from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
+from vitedge.quantize import Activations, Groups, IntegerWeight, Range, Recipe
 from vitedge.spec import Activation, Format, NormKind, Precision
 from vitedge.vit import Array, Linear, Norm, ViT
 from vitedge.walk import Walk
@@ -34,6 +34,10 @@ _REFUSALS: Mapping[Precision, str] = {
     "stays float on a device; take --int8",
     Precision.W8A16: "its plug-ins have no 16-bit integer activations; take --int8 or --fp16",
 }
+
+
+# Half of 32: nearly two decibels of the logits for 3 % of time, see docs/decisions/0017.
+_GROUPS = Groups(16, zero_points=True)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class OpenVINOConverter:
         Precision.INT4,
     )
     activations: Activations = Activations.STATIC_OR_PER_TOKEN
+    groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
     rewrites: tuple[str, ...] = ("centre-stream",)
 
@@ -206,8 +211,12 @@ class _Emitter(Walk[Any]):
         outputs_first = np.ascontiguousarray(weight.values.T)
         outputs, inputs = outputs_first.shape
         shape = (outputs, inputs // weight.group, weight.group)
-        stored = self._stored_integers(outputs_first.reshape(shape), weight.bits, name)
+        stored = self._stored_integers(outputs_first.reshape(shape), weight, f"{name}.weight")
         wide = self._ops.convert(stored, np.float16, name=f"{name}.weight/wide")
+        if weight.zero is not None:
+            zero = self._stored_integers(weight.zero.T[:, :, None], weight, f"{name}.weight/zero")
+            wide_zero = self._ops.convert(zero, np.float16, name=f"{name}.weight/zero/wide")
+            wide = self._ops.subtract(wide, wide_zero, name=f"{name}.weight/steps")
         scale = weight.scale.reshape(-1, outputs).T[:, :, None].astype(np.float16)
         scaled = self._ops.multiply(
             wide, self.constant(f"{name}.weight/scale", scale), name=f"{name}.weight/scaled"
@@ -215,13 +224,19 @@ class _Emitter(Walk[Any]):
         matrix = self.reshape(scaled, (outputs, inputs), f"{name}.weight/matrix")
         return self._ops.convert(matrix, np.float32, name=f"{name}.weight")
 
-    def _stored_integers(self, values: npt.NDArray[np.int8], bits: int, name: str) -> Any:
+    def _stored_integers(
+        self, values: npt.NDArray[np.int8], weight: IntegerWeight, name: str
+    ) -> Any:
+        """Integers in as many bits as the weight's; unsigned where 0 is not in their middle."""
         import openvino
 
-        label = f"{name}.weight/int{bits}"
-        if bits == 8:
+        label = f"{name}/int{weight.bits}"
+        if weight.bits == 8:
             return self.constant(label, values)
-        packed = openvino.Tensor(packed_nibbles(values), values.shape, openvino.Type.i4)
+        kind = openvino.Type.i4
+        if weight.zero is not None:
+            kind, values = openvino.Type.u4, values + np.int8(8)
+        packed = openvino.Tensor(packed_nibbles(values), values.shape, kind)
         return self._ops.constant(packed, shared_memory=False, name=label)
 
     def norm(self, norm: Norm, x: Any, name: str, kind: NormKind) -> Any:

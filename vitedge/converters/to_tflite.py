@@ -20,9 +20,12 @@ from vitedge.converters import refuse_features
 from vitedge.converters.tflite_emitter import TFLiteEmitter
 from vitedge.converters.tflite_integer import TFLiteIntegerEmitter
 from vitedge.converters.tflite_model import TFLiteModel
-from vitedge.quantize import Activations, Recipe
+from vitedge.quantize import Activations, Groups, Recipe
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT
+
+# XNNPACK takes multiples of 32, and symmetric ones alone.
+_GROUPS = Groups(32)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class TFLiteConverter:
         Precision.INT4,
     )
     activations: Activations = Activations.PER_TOKEN
+    groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
     # There is no norm operator: what RMSNorm saves is two of six.
     rewrites: tuple[str, ...] = ("centre-residual",)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,20 +32,40 @@ class Activations(StrEnum):
     token: OpenVINO."""
 
 
+@dataclass(frozen=True)
+class Groups:
+    """How the 4-bit weights of one output share scales.
+
+    Attributes:
+        size: How many neighbouring inputs share one.
+        zero_points: Whether they share a zero point besides, so that their range need not be
+            symmetric.
+    """
+
+    size: int
+    zero_points: bool = False
+
+    def size_of(self, inputs: int) -> int:
+        """``size``, or all inputs where groups of it do not fit."""
+        return self.size if inputs % self.size == 0 else inputs
+
+
 @dataclass(frozen=True, eq=False)
 class IntegerWeight:
-    """A weight matrix on a symmetric integer grid.
+    """A weight matrix on an integer grid.
 
     Attributes:
         values: int8 ``(inputs, outputs)``, within ``learnt_grid.INTEGER_LIMITS``.
         scale: float32, one for each output ``(outputs,)``, or for each output and group of
-            neighbouring inputs ``(groups, outputs)``; the weight is ``values * scale``.
+            neighbouring inputs ``(groups, outputs)``; the weight is ``(values - zero) * scale``.
         bits: 8 or 4.
+        zero: int8, within the same limits and of the shape of ``scale``; None is zero throughout.
     """
 
     values: npt.NDArray[np.int8]
     scale: npt.NDArray[np.float32]
     bits: int = 8
+    zero: npt.NDArray[np.int8] | None = None
 
     @property
     def group(self) -> int:
@@ -54,10 +75,15 @@ class IntegerWeight:
 
     def dequantized(self) -> npt.NDArray[np.float32]:
         """The weight that the integers stand for."""
-        scale = self.scale
-        if scale.ndim == 2:
-            scale = np.repeat(scale, self.group, axis=0)
-        return self.values.astype(np.float32) * scale
+        steps = self.values.astype(np.float32)
+        if self.zero is not None:
+            steps -= self._of_each(self.zero)
+        weight: npt.NDArray[np.float32] = steps * self._of_each(self.scale)
+        return weight
+
+    def _of_each(self, shared: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What groups share, for each of their weights."""
+        return np.repeat(shared, self.group, axis=0) if shared.ndim == 2 else shared
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError, UsageError
-from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
+from vitedge.quantize import Activations, Groups, IntegerWeight, Range, Recipe
 from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
@@ -29,12 +29,11 @@ from vitedge.quantize.rounding import (
 from vitedge.quantize.shared import Shared
 from vitedge.quantize.simulate import with_integer_weights
 from vitedge.quantize.trace import FEW_TOKENS, is_always_narrow
-from vitedge.quantize.weights import searched_scale
+from vitedge.quantize.weights import searched_groups, searched_scale
 from vitedge.rewrite import BALANCE
 from vitedge.rewrite.learnt_grid import (
     GROUP,
     INTEGER_LIMITS,
-    group_size,
     learnt_bits,
     learnt_integers,
 )
@@ -53,6 +52,9 @@ _HEADROOM = 2.0
 # Predicted from calibration; a third of DeiT-tiny's inputs lie below. Finer quantization of those
 # gains 3 dB of logits for 4 % of time, of the others hardly anything.
 COSTLY_DB = 44.0
+
+# 4-bit weights as every format has them, and as they learn on a grid.
+COMMON_GROUPS = Groups(GROUP)
 
 Images = Callable[[], Iterable[npt.NDArray[np.uint8]]]
 """Gives the calibration pixels once more, each uint8 ``(H, W, C)``."""
@@ -85,6 +87,7 @@ def quantize(
     images: Images | None = None,
     shared: Shared | None = None,
     without: Collection[str] = (),
+    groups: Groups = COMMON_GROUPS,
 ) -> Quantized:
     """Chooses the numbers of an artefact.
 
@@ -106,6 +109,7 @@ def quantize(
         images: The images that the statistics are of; all-integer precisions look at them again.
         shared: Of earlier calls with the same ViT and statistics; saves what they did already.
         without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
+        groups: Which 4-bit weights share a scale. Weights that learnt on a grid keep theirs.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
@@ -127,7 +131,8 @@ def quantize(
     if precision is Precision.INT4:
         activations = Activations.PER_TOKEN
     shared = shared or Shared()
-    if learnt_bits(vit) == _bits(precision):
+    learnt = learnt_bits(vit) == _bits(precision)
+    if learnt:
         # Biases alone, so that inputs are what they were when the weights learnt.
         left_out = {*without, BALANCE}
         moved = Moved(*shared.centred_and_balanced(vit, statistics, left_out), {})
@@ -141,7 +146,12 @@ def quantize(
     # Pixels are integers already; normalised ones are not, and 8 bits would cost 36 dB.
     patch = () if vit.config.raw_pixels or precision.all_integer else ("patch",)
     plan = _plan(precision, statistics, activations, frozenset((*keep_float, *patch)))
-    plan = replace(plan, costly_below_db=costly_below_db)
+    plan = replace(
+        plan,
+        costly_below_db=costly_below_db,
+        groups=(COMMON_GROUPS if learnt else groups) if precision is Precision.INT4 else None,
+        learnt=learnt,
+    )
     rounded = _Rounding(exact, statistics, plan, shared).result(_description(plan) | words)
     if not precision.all_integer or images is None:
         return rounded
@@ -175,6 +185,8 @@ class _Plan:
         floats: Layers without integers.
         wide: Layers whose input has 16 bits.
         costly_below_db: See ``quantize``.
+        groups: Of 4-bit weights; None is 8 bits, and one scale for each output.
+        learnt: Whether weights are integers already, which they keep.
     """
 
     precision: Precision
@@ -182,6 +194,8 @@ class _Plan:
     floats: frozenset[str] = frozenset()
     wide: frozenset[str] = frozenset()
     costly_below_db: float | None = None
+    groups: Groups | None = None
+    learnt: bool = False
 
 
 def _plan(
@@ -252,51 +266,48 @@ class _Rounding:
 
     def _distinct_inputs(self) -> Iterator[InputStatistics]:
         """Of the layers yet to be rounded, in their order; of neighbours that share one, one."""
-        last, bits = None, _bits(self._plan.precision)
+        last, groups = None, self._plan.groups
         for name, layer in self._vit.named_linears():
             if name not in self._plan.floats:
                 watched = self._statistics.inputs[name]
-                known = self._shared.integers(layer.weight, watched, bits)
+                known = self._shared.integers(layer.weight, watched, groups)
                 if watched is not last and known is None:
                     yield watched
                     last = watched
 
     def _integers(self, layer: Linear, watched: InputStatistics) -> IntegerWeight:
-        bits = _bits(self._plan.precision)
-        known = self._shared.integers(layer.weight, watched, bits)
+        groups = self._plan.groups
+        known = self._shared.integers(layer.weight, watched, groups)
         if known is None:
             if self._factor is None:
                 self._factor = next(self._factors)
             known = self._on_a_grid(layer, self._factor)
-            self._shared.keep(layer.weight, watched, known)
+            self._shared.keep(layer.weight, watched, groups, known)
         return known
 
     def _on_a_grid(
         self, layer: Linear, factor: tuple[npt.NDArray[np.intp], Array]
     ) -> IntegerWeight:
         bits = _bits(self._plan.precision)
-        learnt = learnt_integers(layer.weight, bits)
+        learnt = learnt_integers(layer.weight, bits) if self._plan.learnt else None
         if learnt is not None:
             values, learnt_scale = learnt
             return IntegerWeight(values, learnt_scale if bits == 4 else learnt_scale[0], bits=bits)
-        lowest, highest = INTEGER_LIMITS[bits]
-        if self._plan.precision is not Precision.INT4:
-            scale = searched_scale(layer.weight, highest)
+        limits, groups = INTEGER_LIMITS[bits], self._plan.groups
+        if groups is None:
+            scale = searched_scale(layer.weight, limits[1])
             return IntegerWeight(round_with_feedback(layer.weight, factor, scale), scale)
-        inputs = len(layer.weight)
-        size = group_size(inputs, bits)
         importance = importance_of_inputs(factor)
-        scale = np.stack(
-            [
-                searched_scale(layer.weight[rows], highest, importance[rows], lowest=lowest)
-                for rows in (slice(start, start + size) for start in range(0, inputs, size))
-            ]
+        scale, zero = searched_groups(layer.weight, limits, importance, groups)
+        size = groups.size_of(len(layer.weight))
+        integers = round_with_feedback(
+            layer.weight,
+            factor,
+            np.repeat(scale, size, axis=0),
+            None if zero is None else np.repeat(zero, size, axis=0),
+            bits=bits,
         )
-        # Files hold them in half precision.
-        scale = scale.astype(np.float16).astype(np.float32)
-        each = np.repeat(scale, size, axis=0)
-        integers = round_with_feedback(layer.weight, factor, each, bits=bits)
-        return IntegerWeight(integers, scale, bits=bits)
+        return IntegerWeight(integers, scale, bits=bits, zero=zero)
 
     def _finer(self, watched: InputStatistics) -> tuple[Range | None, float | None, float] | None:
         """Range, floor and error of a finer quantization, where the runtime has one."""
@@ -359,13 +370,14 @@ def _description(plan: _Plan) -> dict[str, str]:
             "logits; where that is large, int8 per token, when it runs",
         }[plan.activations],
     }
+    if plan.groups is not None:
+        numbers = "scale and zero point" if plan.groups.zero_points else "scale"
+        words["weights"] = (
+            f"int4 in groups of {plan.groups.size} inputs, {numbers} by squared error, rounded "
+            "with error feedback"
+        )
+        words["activations"] = "as the runtime takes them: int8 in blocks, or float"
     match plan.precision:
-        case Precision.INT4:
-            words["weights"] = (
-                f"int4 in groups of {GROUP} inputs, scale by squared error, rounded with error "
-                "feedback"
-            )
-            words["activations"] = "as the runtime takes them: int8 in blocks, or float"
         case Precision.INT8_STATIC:
             words["activations"] = (
                 "8 bits where there are products, range searched by the error of the logits or of "

@@ -94,6 +94,7 @@ def round_with_feedback(
     weight: Array,
     factor: tuple[npt.NDArray[np.intp], Array],
     scale: Array,
+    zero: npt.NDArray[np.int8] | None = None,
     *,
     bits: int = 8,
 ) -> npt.NDArray[np.int8]:
@@ -103,20 +104,22 @@ def round_with_feedback(
         weight: ``(inputs, outputs)``.
         factor: Of ``feedback_factor``.
         scale: Of each output ``(outputs,)``, or of each weight ``(inputs, outputs)``.
+        zero: The integer that stands for 0, likewise; None is 0.
         bits: Of the integers.
     """
     low, high = INTEGER_LIMITS[bits]
     order, upper = factor
     rest = weight[order].astype(np.float32)
     scales = np.broadcast_to(scale, weight.shape)[order]
+    zeros = np.broadcast_to(np.int8(0) if zero is None else zero, weight.shape)[order]
     integers = np.empty(weight.shape, np.int8)
     for start in range(0, len(order), _BLOCK):
         stop = min(start + _BLOCK, len(order))
         errors = np.empty((stop - start, weight.shape[1]), np.float32)
         for row in range(start, stop):
-            rounded = np.clip(np.rint(rest[row] / scales[row]), low, high)
+            rounded = np.clip(np.rint(rest[row] / scales[row]) + zeros[row], low, high)
             integers[order[row]] = rounded
-            error = (rest[row] - rounded * scales[row]) / upper[row, row]
+            error = (rest[row] - (rounded - zeros[row]) * scales[row]) / upper[row, row]
             rest[row + 1 : stop] -= np.outer(upper[row, row + 1 : stop], error)
             errors[row - start] = error
         rest[stop:] -= upper[start:stop, stop:].T @ errors

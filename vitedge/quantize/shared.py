@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from weakref import WeakKeyDictionary, ref
 
-from vitedge.quantize import IntegerWeight
+from vitedge.quantize import Groups, IntegerWeight
 from vitedge.quantize.centring import centre_keys_and_values
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.smoothing import balance_values
@@ -28,7 +28,7 @@ class Shared:
     def __init__(self) -> None:
         self._centred: dict[tuple[ViT, Statistics, frozenset[str]], tuple[ViT, Statistics]] = {}
         self._integers: WeakKeyDictionary[
-            InputStatistics, list[tuple[ref[Array], IntegerWeight]]
+            InputStatistics, list[tuple[ref[Array], Groups | None, IntegerWeight]]
         ] = WeakKeyDictionary()
 
     def centred_and_balanced(
@@ -48,13 +48,27 @@ class Shared:
             self._centred[key] = changed
         return self._centred[key]
 
-    def integers(self, weight: Array, watched: InputStatistics, bits: int) -> IntegerWeight | None:
-        """The integers of this very weight by these very statistics, if they were kept."""
-        for known, integers in self._integers.get(watched, ()):
-            if known() is weight and integers.bits == bits:
+    def integers(
+        self, weight: Array, watched: InputStatistics, groups: Groups | None
+    ) -> IntegerWeight | None:
+        """The integers of this very weight by these very statistics, if they were kept.
+
+        Args:
+            weight: ``(inputs, outputs)``.
+            watched: Of its input.
+            groups: Of 4-bit weights; None is 8 bits.
+        """
+        for known, known_groups, integers in self._integers.get(watched, ()):
+            if known() is weight and known_groups == groups:
                 return integers
         return None
 
-    def keep(self, weight: Array, watched: InputStatistics, integers: IntegerWeight) -> None:
+    def keep(
+        self,
+        weight: Array,
+        watched: InputStatistics,
+        groups: Groups | None,
+        integers: IntegerWeight,
+    ) -> None:
         """Keeps integers as long as their statistics live."""
-        self._integers.setdefault(watched, []).append((ref(weight), integers))
+        self._integers.setdefault(watched, []).append((ref(weight), groups, integers))

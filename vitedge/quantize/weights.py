@@ -1,15 +1,19 @@
-"""The scale of an integer weight, searched by squared error."""
+"""Scale and zero point of an integer weight, searched by squared error."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.quantize import Groups
 from vitedge.vit import Array
 
 # Shares of the largest magnitude that the grid may end at. A grid that clips the largest weight
 # is finer for all others; below a half it has never won.
 _SHARES = np.linspace(0.5, 1.0, 26)
+
+# The same for a range with two ends; what a group of few weights gains by clipping is soon found.
+_WIDTHS = np.linspace(0.6, 1.0, 5)
 
 # Numbers that are searched at once: they and what is computed of them stay in a core's cache.
 _CACHED = 1 << 15
@@ -42,6 +46,79 @@ def searched_scale(
         for part in (slice(start, start + columns) for start in range(0, weight.shape[1], columns))
     ]
     return np.concatenate(parts)
+
+
+def searched_groups(
+    weight: Array, limits: tuple[int, int], importance: npt.NDArray[np.floating], groups: Groups
+) -> tuple[Array, npt.NDArray[np.int8] | None]:
+    """Scales, and zero points if there are such, of each column's groups of neighbours.
+
+    Args:
+        weight: ``(inputs, outputs)``.
+        limits: Smallest and largest integer of the grid.
+        importance: What the squared error of each input's weight counts, ``(inputs,)``.
+        groups: Which weights share them.
+
+    Returns:
+        float32 ``(groups, outputs)``, numbers of half precision, for files hold them so; and
+        int8 ``(groups, outputs)`` within the limits, or None.
+    """
+    inputs = len(weight)
+    size = groups.size_of(inputs)
+    parts = [slice(start, start + size) for start in range(0, inputs, size)]
+    if not groups.zero_points:
+        low, high = limits
+        scales = [
+            searched_scale(weight[part], high, importance[part], lowest=low) for part in parts
+        ]
+        return np.stack([_half(scale) for scale in scales]), None
+    columns = max(1, _CACHED // size)
+    found = [
+        [
+            _searched_range(weight[part, start : start + columns], limits, importance[part])
+            for start in range(0, weight.shape[1], columns)
+        ]
+        for part in parts
+    ]
+    scale, zero = (
+        np.stack([np.concatenate([each[which] for each in row]) for row in found])
+        for which in (0, 1)
+    )
+    return scale, zero.astype(np.int8)
+
+
+def _half(scale: Array) -> Array:
+    return scale.astype(np.float16).astype(np.float32)
+
+
+def _searched_range(
+    weight: Array, limits: tuple[int, int], importance: npt.NDArray[np.floating]
+) -> tuple[Array, Array]:
+    """Scale and zero point of a few columns, both ``(outputs,)``."""
+    low, high = limits
+    rows = np.ascontiguousarray(weight.T)
+    bottom, top = np.minimum(rows.min(axis=1), 0), np.maximum(rows.max(axis=1), 0)
+    width, middle = top - bottom, (top + bottom) / 2
+    # As above: a column of zeros has the scale 1.
+    width = np.where(width > 0, width, np.float32(high - low))
+    best_scale, best_zero = np.empty_like(width), np.empty_like(width)
+    best_error = np.full(len(rows), np.inf)
+    rounded = np.empty_like(rows)
+    for share in _WIDTHS[::-1]:
+        scale = _half(width * np.float32(share / (high - low)))
+        steps = rows / scale[:, None]
+        exact = np.float32((low + high) / 2) - middle / scale
+        for zero in (np.floor(exact), np.ceil(exact)):
+            np.clip(zero, low, high, out=zero)
+            np.rint(steps, out=rounded)
+            np.clip(rounded, (low - zero)[:, None], (high - zero)[:, None], out=rounded)
+            rounded -= steps
+            error = np.square(rounded, out=rounded) @ importance * np.square(scale)
+            better = error < best_error
+            best_scale = np.where(better, scale, best_scale)
+            best_zero = np.where(better, zero, best_zero)
+            best_error = np.where(better, error, best_error)
+    return best_scale, best_zero
 
 
 def _searched(
