@@ -353,6 +353,21 @@ def test_all_integers_and_zero_points_of_4_bits_are_read_as_they_are(
     assert parity.sqnr_db > 20
 
 
+def test_onnx_runtime_multiplies_4_bit_weights_as_they_are(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    converter = converter_for(Format.ONNX, Precision.INT4)
+    vit = random_vit(dim=64, heads=2, mlp_dim=128, pooling=Pooling.MEAN)
+    path = write(vit, converter, Precision.INT4, tmp_path, 1)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(options.optimized_model_filepath).graph.node
+    assert sum(node.op_type == "MatMulNBits" for node in nodes) == 8
+    assert not [node.name for node in nodes if node.op_type in ("DequantizeLinear", "Cast")]
+
+
 def test_every_format_has_a_converter() -> None:
     assert [each.format for each in converters()] == list(Format)
     for each in Format:

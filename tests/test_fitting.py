@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ from tests.target_artifacts import (
     small_artifact,
     small_vit,
 )
+from vitedge import fitting
 from vitedge.artifact import read_metadata
 from vitedge.converters.tflite_model import TFLiteModel
 from vitedge.data import ArraySamples, ImageSet
 from vitedge.device_limits import Limits, refusals
 from vitedge.errors import ConversionError, UsageError
 from vitedge.fitting import FITS, convert_for
-from vitedge.pipeline import ConvertOptions, write_keras
+from vitedge.pipeline import ConvertOptions, Written, write_keras
 from vitedge.rewrite import rewrites
 from vitedge.runtimes import targets
 from vitedge.spec import Format, Precision, Target
@@ -84,6 +86,47 @@ def test_a_chip_that_is_named_is_the_only_one_compiled_for(
     )
     assert len(written) == 2
     assert written[1].path.name == "small.int8-static.ethos-u65-512.tflite"
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *refused: str) -> None:
+    """A compiler that does not take a graph for some chips."""
+    compile_it = fitting._compile
+
+    def compile_or_refuse(made: Written, job: Any, chip: str, folder: Path) -> Written:
+        if chip in refused:
+            raise ConversionError(f"no softmax on {chip}")
+        return compile_it(made, job, chip, folder)
+
+    monkeypatch.setattr(fitting, "_compile", compile_or_refuse)
+
+
+def test_a_chip_that_nobody_named_may_refuse_if_another_does_not(
+    source: Path, calibration: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, "u55-128", "u85-256")
+    warnings: list[str] = []
+    options = ConvertOptions(precisions=(), output=tmp_path)
+    written = convert_for(source, [ETHOS], options, calibration=calibration, warn=warnings.append)
+    assert [each.path.name for each in written] == [
+        "small.int8-static.ethos-u.tflite",
+        "small.int8-static.ethos-u65-512.tflite",
+    ]
+    assert warnings == ["not compiled for u55-128, u85-256: no softmax on u55-128"]
+
+
+@pytest.mark.parametrize("chips", [(), ("u55-128",)])
+def test_a_target_of_which_every_chip_refuses_gets_nothing(
+    chips: tuple[str, ...],
+    source: Path,
+    calibration: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse(monkeypatch, "u55-128", "u65-512", "u85-256")
+    options = ConvertOptions(precisions=(), output=tmp_path)
+    with pytest.raises(ConversionError, match="no softmax on u55-128"):
+        convert_for(source, [ETHOS], options, chips=chips, calibration=calibration)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gpu_gets_half_precision_and_a_stream_that_half_precision_can_square(

@@ -117,10 +117,10 @@ def convert_for(
         options: As for ``convert``. Formats follow from the targets; so do precisions where none is
             given.
         chips: The chips to compile for, of targets that take compiled forms; none means all that
-            the compiler knows.
+            the compiler knows and that do not refuse.
         calibration: Images to measure activation ranges on; None means synthetic ones.
         progress: Told how far things are.
-        warn: Told of targets that are not here to be asked.
+        warn: Told of targets that are not here to be asked, and of chips that refuse.
 
     Returns:
         For each target and precision the artefact, and behind it its compiled forms.
@@ -152,15 +152,28 @@ def convert_for(
         with staging(options.output) as folder:
             progress(f"converting for {job.target}", len(written), len(outputs))
             made = [_make(source, job, folder, options, calibration, progress)]
+            refused: dict[str, ConversionError] = {}
             for chip in wanted[job]:
                 progress(f"compiling for {chip}", len(written) + len(made), len(outputs))
-                made.append(_compile(made[0], job, chip, folder))
-            if state.readiness == Readiness.MISSING:
+                try:
+                    made.append(_compile(made[0], job, chip, folder))
+                except ConversionError as error:
+                    refused[chip] = error
+                    if chips:
+                        break
+            is_here = state.readiness != Readiness.MISSING
+            # Then compiling shows what a run would; an emulated one takes minutes.
+            is_compiler = bool(wanted[job]) and compilers[job.target] == state
+            if refused:
+                # The portable file may be for another vendor's chips, if these can be asked.
+                if chips or (len(made) == 1 and (is_compiler or not is_here)):
+                    raise next(iter(refused.values()))
+                warn(f"not compiled for {', '.join(refused)}: {next(iter(refused.values()))}")
+            if not is_here:
                 words = f"{state.detail.rstrip('.')}. {state.remedy}".rstrip(". ")
                 holds = "only what compiling shows holds" if wanted[job] else _LIMITS_HOLD
                 warn(f"{job.target} is not here to be asked, so {holds}: {words}")
-            elif not wanted[job] or compilers[job.target] != state:
-                # Else compiling has shown what a run would; an emulated one takes minutes.
+            elif not is_compiler:
                 _ask_the_device(made[0].path, job.target)
             for each in made:
                 publish(reversed(files_of(each.path)), options.output)
