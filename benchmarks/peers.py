@@ -179,16 +179,23 @@ def _outcome(contender: Contender, threads: int, trial: Trial | None) -> Outcome
 
 
 def with_accuracy(
-    outcomes: dict[str, Outcome], chosen: Sequence[Contender], vit: ViT, photos: ImageSet
+    outcomes: dict[str, Outcome],
+    chosen: Sequence[Contender],
+    vit: ViT,
+    photos: ImageSet,
+    kept: Path,
 ) -> dict[str, Outcome]:
-    """Adds agreement and SQNR against the float32 model, on all photos."""
+    """Adds agreement and SQNR against the float32 model, on all photos.
+
+    Logits stay in the folder ``kept``: those of the float32 model serve every format.
+    """
     artifacts = {each.path.resolve(): each.name for each in chosen if not _is_product(each.name)}
     report = run_bench(
         list(artifacts),
         [Target(RUNTIMES[target], "cpu") for target in {each.format for each in chosen}],
         data=photos,
         reference=reference_from_vit(vit, "float32"),
-        options=BenchOptions(runs=1),
+        options=BenchOptions(runs=1, resume=kept),
         on_step=lambda step: None,
     )
     found = dict(outcomes)
@@ -224,7 +231,7 @@ def judged(goals: Sequence[Goal], outcomes: dict[str, Outcome]) -> list[Judged]:
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
-    """Prints the times of one format."""
+    """Prints the figures of one format."""
     print("| contender | p50 ms | n | GOP/s | agree % | SQNR dB |")
     print("|---|--:|--:|--:|--:|--:|")
     for each in outcomes:
@@ -285,15 +292,16 @@ def main() -> None:
             arguments.folder / name, arguments.formats, arguments.without, vit, source, photos
         )
         goals = GOALS["vit-base" if name == "vit-base" else "deit-tiny"]
-        judges_accuracy = name == "deit-tiny" and arguments.photos and arguments.weights
+        has_truth = name == "deit-tiny" and None not in (arguments.photos, arguments.weights)
         for number, threads in enumerate(arguments.threads):
             all_outcomes: list[Outcome] = []
             for target in arguments.formats:
                 group = [each for each in chosen if each.format is target]
                 outcomes = measured(group, threads, arguments.runs)
-                if number == 0 and judges_accuracy:
+                if number == 0 and has_truth:
                     validation = open_images(arguments.photos / "validation")
-                    outcomes = with_accuracy(outcomes, group, vit, validation)
+                    kept = arguments.folder / name / "logits"
+                    outcomes = with_accuracy(outcomes, group, vit, validation, kept)
                 reached = judged(goals, outcomes)
                 print(f"\n{name}, {target}, {threads} threads\n")
                 show(list(outcomes.values()))
@@ -308,9 +316,15 @@ def main() -> None:
                     }
                 )
                 if arguments.json is not None:
-                    arguments.json.write_text(json.dumps(record, indent=2))
+                    _write_whole(arguments.json, json.dumps(record, indent=2))
                 all_outcomes += outcomes.values()
             show_shares(all_outcomes)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def _calibration(vit: ViT, photos: Path | None) -> ImageSet:

@@ -51,6 +51,7 @@ def small_artifact(folder: Path, target: Format, precision: Precision) -> Path:
         calibrate(rewritten, pixels),
         activations=Activations.STATIC if precision.all_integer else converter.activations,
         images=lambda: iter(pixels),
+        groups=converter.groups,
     )
     path = folder / f"small.{precision}{target.suffix}"
     metadata = Metadata(

@@ -290,7 +290,7 @@ def test_a_file_without_metadata_runs_and_borrows_the_references_preprocessing(
     assert row.accuracy is not None
 
 
-def test_a_reference_that_saw_other_pixels_is_named(tmp_path: Path) -> None:
+def test_a_reference_that_prepares_images_otherwise_is_named(tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "model.onnx")
     stretching = colour_reference()
     cropping = replace(stretching, preprocessing=replace(stretching.preprocessing, resize=8))
@@ -299,7 +299,7 @@ def test_a_reference_that_saw_other_pixels_is_named(tmp_path: Path) -> None:
             [path], [Target("onnx", "cpu")], data=colour_images(), reference=reference, options=FEW
         ).rows
         assert expected in row.message
-        assert bool(expected) == ("other pixels" in row.message)
+        assert bool(expected) == ("prepares images otherwise" in row.message)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.quantize.simulate import simulate
 from vitedge.rewrite import apply_rewrites
+from vitedge.rewrite.learnt_grid import Groups
 from vitedge.runtimes import run_batches, runtimes
 from vitedge.spec import Activation, Format, NormKind, NormPosition, Pooling, Precision
 from vitedge.vit import Linear, ViT, embed, forward
@@ -353,19 +355,42 @@ def test_all_integers_and_zero_points_of_4_bits_are_read_as_they_are(
     assert parity.sqnr_db > 20
 
 
-def test_onnx_runtime_multiplies_4_bit_weights_as_they_are(tmp_path: Path) -> None:
+def test_onnx_runtime_multiplies_4_bit_weights_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import onnx
     import onnxruntime
 
+    optimized = tmp_path / "optimized.onnx"
+
+    def options() -> Any:
+        made = make_options()
+        made.optimized_model_filepath = str(optimized)
+        return made
+
+    make_options = onnxruntime.SessionOptions
+    monkeypatch.setattr(onnxruntime, "SessionOptions", options)
     converter = converter_for(Format.ONNX, Precision.INT4)
     vit = random_vit(dim=64, heads=2, mlp_dim=128, pooling=Pooling.MEAN)
-    path = write(vit, converter, Precision.INT4, tmp_path, 1)
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    nodes = onnx.load(options.optimized_model_filepath).graph.node
-    assert sum(node.op_type == "MatMulNBits" for node in nodes) == 8
+    run(write(vit, converter, Precision.INT4, tmp_path, 1), converter, random_images(vit, 1))
+    nodes = onnx.load(str(optimized)).graph.node
+    products = [node for node in nodes if node.op_type == "MatMulNBits"]
+    assert len(products) == 8
     assert not [node.name for node in nodes if node.op_type in ("DequantizeLinear", "Cast")]
+    found = [{each.name: each.i for each in node.attribute} for node in products]
+    assert {each["block_size"] for each in found} == {16}
+    if platform.machine() in ("x86_64", "AMD64"):
+        assert {each["accuracy_level"] for each in found} == {1}  # float inputs
+
+
+def test_a_tflite_file_refuses_zero_points() -> None:
+    converter = converter_for(Format.TFLITE, Precision.INT4)
+    vit, _ = apply_rewrites(random_vit())
+    statistics = calibrate(vit, random_images(vit, 4))
+    groups = Groups(16, zero_points=True)
+    made = quantize(vit, Precision.INT4, statistics, groups=groups)
+    with pytest.raises(ConversionError, match="zero points"):
+        converter.convert(made.vit, made.recipe)
 
 
 def test_every_format_has_a_converter() -> None:

@@ -60,7 +60,13 @@ def test_every_format_gives_the_models_own_features(
     images = random_images(vit, 6)
     converter = converter_for(target, precision)
     statistics = calibrate(rewritten, iter(images))
-    made = quantize(rewritten, precision, statistics, activations=converter.activations)
+    made = quantize(
+        rewritten,
+        precision,
+        statistics,
+        activations=converter.activations,
+        groups=converter.groups,
+    )
     size = feature_size(vit)
     draft = converter.convert(made.vit, made.recipe, features=size)
     path = tmp_path / f"model{target.suffix}"

@@ -94,7 +94,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *refused: str) -> None:
 
     def compile_or_refuse(made: Written, job: Any, chip: str, folder: Path) -> Written:
         if chip in refused:
-            raise ConversionError(f"no softmax on {chip}")
+            raise fitting._RefusedError(f"no softmax on {chip}")
         return compile_it(made, job, chip, folder)
 
     monkeypatch.setattr(fitting, "_compile", compile_or_refuse)
@@ -105,13 +105,18 @@ def test_a_chip_that_nobody_named_may_refuse_if_another_does_not(
 ) -> None:
     refuse(monkeypatch, "u55-128", "u85-256")
     warnings: list[str] = []
-    options = ConvertOptions(precisions=(), output=tmp_path)
+    stale = tmp_path / "small.int8-static.ethos-u85-256.tflite"
+    stale.touch()
+    options = ConvertOptions(precisions=(), output=tmp_path, force=True)
     written = convert_for(source, [ETHOS], options, calibration=calibration, warn=warnings.append)
     assert [each.path.name for each in written] == [
         "small.int8-static.ethos-u.tflite",
         "small.int8-static.ethos-u65-512.tflite",
     ]
-    assert warnings == ["not compiled for u55-128, u85-256: no softmax on u55-128"]
+    assert warnings == [
+        f"not compiled for {chip}: no softmax on {chip}" for chip in ("u55-128", "u85-256")
+    ]
+    assert not stale.exists()
 
 
 @pytest.mark.parametrize("chips", [(), ("u55-128",)])

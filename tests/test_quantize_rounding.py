@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitedge.quantize import Groups, IntegerWeight
+from vitedge.quantize import IntegerWeight
 from vitedge.quantize.rounding import feedback_factor, round_with_feedback
 from vitedge.quantize.weights import searched_groups, searched_scale
-from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
+from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, Groups
+
+FINE = Groups(16, zero_points=True)
 
 
 def random_weight(seed: int) -> np.ndarray:
@@ -48,7 +50,7 @@ def test_zero_points_and_scales_are_what_files_hold_and_leave_half_a_step(
 ) -> None:
     weight = np.random.default_rng(seed).uniform(shift - 1, shift + 1, (inputs, 8))
     weight = weight.astype(np.float32)
-    rounded = rounded_in_groups(weight, Groups(16, zero_points=True))
+    rounded = rounded_in_groups(weight, FINE)
     assert rounded.zero is not None
     assert rounded.zero.shape == rounded.scale.shape == (inputs // rounded.group, 8)
     assert (np.abs(rounded.zero.astype(int) + 0.5) <= 7.5).all()
@@ -58,23 +60,60 @@ def test_zero_points_and_scales_are_what_files_hold_and_leave_half_a_step(
     assert np.square(rounded.dequantized() - weight).mean() <= 1.01 * (step / 2) ** 2
 
 
+def squared_error(weight: np.ndarray, groups: Groups) -> float:
+    return float(np.square(rounded_in_groups(weight, groups).dequantized() - weight).sum())
+
+
 @given(seed=st.integers(0, 999), shift=st.sampled_from([0.0, 0.5, 2.0]))
 @settings(max_examples=40, deadline=None, derandomize=True)
 def test_a_zero_point_rounds_better_the_less_symmetric_weights_are(seed: int, shift: float) -> None:
     weight = random_weight(seed) + np.float32(shift)
-
-    def error(groups: Groups) -> float:
-        return float(np.square(rounded_in_groups(weight, groups).dequantized() - weight).sum())
-
-    ratio = error(Groups(16, zero_points=True)) / error(Groups(16))
+    ratio = squared_error(weight, FINE) / squared_error(weight, Groups(16))
     assert ratio < {0.0: 1.0, 0.5: 1.0, 2.0: 0.7}[shift]
 
 
-def test_a_group_of_zeros_stays_zero() -> None:
+@given(seed=st.integers(0, 999))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_a_range_that_clips_beats_one_from_the_lowest_to_the_highest(seed: int) -> None:
+    weight = np.random.default_rng(seed).standard_normal((64, 64)).astype(np.float32)
+    parts = weight.reshape(4, 16, 64)
+    low = np.minimum(parts.min(axis=1, keepdims=True), 0)
+    step = (np.maximum(parts.max(axis=1, keepdims=True), 0) - low) / 15
+    zero = np.rint(low / step)
+    plain = (np.clip(np.rint(parts / step) - zero, 0, 15) + zero) * step
+    assert squared_error(weight, FINE) < 0.985 * np.square(plain - parts).sum()
+
+
+@pytest.mark.parametrize("groups", [Groups(16), FINE], ids=["symmetric", "zero points"])
+@pytest.mark.parametrize("size", [0.0, 1e-9, 1e-30, 1e7], ids=str)
+def test_weights_that_half_precision_cannot_scale_spoil_no_others(
+    groups: Groups, size: float
+) -> None:
     weight = random_weight(3)
-    weight[:16, 2] = 0
-    for groups in (Groups(16), Groups(16, zero_points=True)):
-        assert not rounded_in_groups(weight, groups).dequantized()[:16, 2].any()
+    odd = np.random.default_rng(0).standard_normal(16).astype(np.float32) * np.float32(size)
+    odd[3] = 0
+    weight[:16, 2] = odd
+    samples = np.random.default_rng(1).standard_normal((64, 32)).astype(np.float32)
+    factor = feedback_factor(samples.T @ samples + 32 * np.eye(32, dtype=np.float32))
+    scale, zero = searched_groups(weight, INTEGER_LIMITS[4], np.ones(32), groups)
+    assert (scale > 0).all()
+    assert np.isfinite(scale).all()
+    each = np.repeat(scale, 16, axis=0)
+    zeros = None if zero is None else np.repeat(zero, 16, axis=0)
+    integers = round_with_feedback(weight, factor, each, zeros, bits=4)
+    rounded = IntegerWeight(integers, scale, bits=4, zero=zero).dequantized()
+    others = np.delete(np.arange(16), 2)
+    assert np.abs(rounded - weight)[:, others].max() < 2
+    if size < 1:
+        assert np.abs(rounded[:16, 2]).max() < 1e-6
+        assert np.abs(rounded - weight)[16:, 2].max() < 2
+
+
+def test_zero_points_belong_beside_scales_of_4_bit_weights() -> None:
+    values, scale = np.zeros((32, 4), np.int8), np.ones((2, 4), np.float32)
+    for bits, shape in ((8, scale.shape), (4, (1, 4))):
+        with pytest.raises(ValueError, match="zero points"):
+            IntegerWeight(values, scale, bits, np.zeros(shape, np.int8))
 
 
 @pytest.mark.parametrize("bits", INTEGER_LIMITS)

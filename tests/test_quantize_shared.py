@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from tests.models import random_images, random_vit
+from vitedge.converters import converter_for
+from vitedge.data import ArraySamples, ImageSet
+from vitedge.progress import silent
+from vitedge.quantization import Quantizations
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.quantize.shared import Shared
 from vitedge.rewrite import apply_more, apply_rewrites
-from vitedge.spec import Precision
+from vitedge.spec import Format, Precision
 
 
 def test_shared_integers_are_those_that_are_found_alone() -> None:
@@ -29,6 +33,21 @@ def test_shared_integers_are_those_that_are_found_alone() -> None:
                     known = together.recipe.weights[name]
                     np.testing.assert_array_equal(known.values, weight.values, err_msg=name)
                     np.testing.assert_array_equal(known.scale, weight.scale, err_msg=name)
+
+
+def test_formats_differ_in_their_groups_of_4_bit_weights_alone() -> None:
+    vit, _ = apply_rewrites(random_vit(dim=64, heads=2, mlp_dim=128))
+    images = ImageSet("noise", ArraySamples(np.stack(list(random_images(vit, 8))), None))
+    made = Quantizations(vit, vit.preprocessing, images, silent)
+    for target in Format:
+        groups = converter_for(target, Precision.INT4).groups
+        for weight in made.make(target, Precision.INT4).recipe.weights.values():
+            assert weight.group == groups.size_of(len(weight.values))
+            assert (weight.zero is not None) == groups.zero_points
+    of_tflite, of_onnx = (
+        made.make(target, Precision.INT8_STATIC) for target in (Format.TFLITE, Format.ONNX)
+    )
+    assert of_tflite is of_onnx
 
 
 def test_what_no_scale_was_moved_into_is_rounded_once_for_all_runtimes() -> None:

@@ -157,18 +157,18 @@ def convert_for(
                 progress(f"compiling for {chip}", len(written) + len(made), len(outputs))
                 try:
                     made.append(_compile(made[0], job, chip, folder))
-                except ConversionError as error:
+                except _RefusedError as error:
+                    if chips:  # it was named
+                        raise
                     refused[chip] = error
-                    if chips:
-                        break
             is_here = state.readiness != Readiness.MISSING
             # Then compiling shows what a run would; an emulated one takes minutes.
             is_compiler = bool(wanted[job]) and compilers[job.target] == state
-            if refused:
-                # The portable file may be for another vendor's chips, if these can be asked.
-                if chips or (len(made) == 1 and (is_compiler or not is_here)):
-                    raise next(iter(refused.values()))
-                warn(f"not compiled for {', '.join(refused)}: {next(iter(refused.values()))}")
+            # The portable file may be for another vendor's chips, if these can be asked.
+            if refused and len(made) == 1 and (is_compiler or not is_here):
+                raise next(iter(refused.values()))
+            for chip, reason in refused.items():
+                warn(f"not compiled for {chip}: {reason}")
             if not is_here:
                 words = f"{state.detail.rstrip('.')}. {state.remedy}".rstrip(". ")
                 holds = "only what compiling shows holds" if wanted[job] else _LIMITS_HOLD
@@ -178,6 +178,9 @@ def convert_for(
             for each in made:
                 publish(reversed(files_of(each.path)), options.output)
                 written.append(replace(each, path=options.output / each.path.name))
+            for chip in refused:  # an earlier run's would be of another artefact
+                for part in files_of(job.compiled(chip)):
+                    part.unlink(missing_ok=True)
     return tuple(written)
 
 
@@ -274,6 +277,10 @@ def _ask_the_device(path: Path, target: Target) -> None:
         raise ParityError(f"'{path.name}' is wrong on {target}: {opened.fault}")
 
 
+class _RefusedError(ConversionError):
+    """The compiler for one chip does not take the artefact."""
+
+
 def _compile(made: Written, job: _Job, chip: str, folder: Path) -> Written:
     runtime = runtime_for(job.target)
     assert isinstance(runtime, AheadOfTime)  # or it would have no chips
@@ -281,7 +288,7 @@ def _compile(made: Written, job: _Job, chip: str, folder: Path) -> Written:
     try:
         runtime.compile(made.path, job.target.device, chip, output)
     except ModelError as error:
-        raise ConversionError(f"{job.target} does not run it: {error}") from error
+        raise _RefusedError(f"{job.target} does not run it: {error}") from error
     if read_metadata(output) != made.metadata:
         raise ConversionError(f"the compiler for {chip} lost the metadata of '{made.path.name}'")
     return Written(output, made.metadata)

@@ -10,7 +10,7 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -106,12 +106,16 @@ class Preprocessing:
 
     @property
     def words(self) -> str:
-        """How an image becomes pixels, for people; the same words make the same pixels."""
+        """How an image becomes pixels, for people."""
         height, width = self.size
         pixels = f"{width} x {height} {'RGB' if self.channels == 3 else 'grey'}"
         if self.resize is None:
             return f"{pixels}: stretched ({self.interpolation})"
         return f"{pixels}: shorter side to {self.resize} ({self.interpolation}), centre crop"
+
+    def makes_the_pixels_of(self, other: Preprocessing) -> bool:
+        """Whether every image becomes the same pixels; mean and standard deviation come later."""
+        return replace(self, mean=other.mean, std=other.std) == other
 
     def batch(self, images: Sequence[ImageLike]) -> npt.NDArray[np.uint8]:
         """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``."""

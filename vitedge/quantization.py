@@ -14,10 +14,11 @@ from vitedge.data import ImageSet
 from vitedge.errors import DataError
 from vitedge.preprocess import Preprocessing
 from vitedge.progress import Progress
-from vitedge.quantize import Activations, Groups
+from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import Statistics, calibrate
-from vitedge.quantize.recipe import COMMON_GROUPS, Quantized, quantize
+from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.quantize.shared import Shared
+from vitedge.rewrite.learnt_grid import Groups
 from vitedge.spec import Format, Precision
 from vitedge.synthetic import synthetic_images
 from vitedge.vit import ViT
@@ -27,7 +28,7 @@ FLOAT_PRECISIONS = (Precision.FP32, Precision.FP16)
 # Synthetic calibration images; more change the ranges of natural models by under 1 %.
 _SYNTHETIC_IMAGES = 64
 
-_Key: TypeAlias = tuple[ViT, Precision, Activations, Groups, frozenset[str]]
+_Key: TypeAlias = tuple[ViT, Precision, Activations, Groups | None, frozenset[str]]
 
 
 class Quantizations:
@@ -108,10 +109,10 @@ class Quantizations:
             return converter_for(target, precision).activations
         return Activations.PER_TOKEN if precision is Precision.INT4 else Activations.STATIC
 
-    def _groups(self, target: Format, precision: Precision) -> Groups:
-        # Other precisions do not ask, so that formats have their numbers in common.
+    def _groups(self, target: Format, precision: Precision) -> Groups | None:
+        # Formats have the numbers of all other precisions in common.
         int4 = precision is Precision.INT4
-        return converter_for(target, precision).groups if int4 else COMMON_GROUPS
+        return converter_for(target, precision).groups if int4 else None
 
     def pixels(self) -> Iterator[npt.NDArray[np.uint8]]:
         """The calibration images as the model takes them, each ``(H, W, C)``."""

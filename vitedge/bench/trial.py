@@ -183,7 +183,7 @@ class Trial:
         self,
         images: Path,
         store: LogitsStore,
-        fallback: Preprocessing | None,
+        reference: Preprocessing | None,
         on_image: Callable[[int], None],
         *,
         is_reference: bool = False,
@@ -193,12 +193,12 @@ class Trial:
         Args:
             images: Index that ``write_spool`` wrote.
             store: Where to; what it has already is not computed again.
-            fallback: The reference's preprocessing, for an artefact that does not state its own.
+            reference: The reference's preprocessing, for an artefact that does not state its own.
             on_image: Told how many images are done.
             is_reference: Others are compared with these logits; a row of the same artefact has
                 its own.
         """
-        preprocessing = self._preprocessing(fallback)
+        preprocessing = self._preprocessing(reference)
         if preprocessing is None or self.opened is None:
             return None
         prepared = preprocessing.to_dict()
@@ -252,11 +252,11 @@ class Trial:
         if self.inspected.estimate:
             self.notes.append(self.inspected.estimate)
 
-    def _preprocessing(self, fallback: Preprocessing | None) -> Preprocessing | None:
+    def _preprocessing(self, reference: Preprocessing | None) -> Preprocessing | None:
         if self.failure is not None or self.opened is None:
             return None
         metadata = self.candidate.metadata
-        preprocessing = fallback if metadata is None else metadata.preprocessing
+        preprocessing = reference if metadata is None else metadata.preprocessing
         if preprocessing is None:
             self.notes.append("no accuracy: the file does not state its preprocessing")
             return None
@@ -267,8 +267,9 @@ class Trial:
                 f"its preprocessing makes {stated}"
             )
             return None
-        if fallback is not None and preprocessing.words != fallback.words:
+        if reference is not None and not preprocessing.makes_the_pixels_of(reference):
             self.notes.append(
-                f"the reference saw other pixels: {fallback.words}; here {preprocessing.words}"
+                f"the reference prepares images otherwise: {reference.words}; here "
+                f"{preprocessing.words}"
             )
         return preprocessing

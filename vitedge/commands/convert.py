@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     help="Write what this target takes, compiled too where it takes that; may repeat.",
 )
 @click.option(
-    "--chip", "chips", multiple=True, help="Compile for this chip only; may repeat.  [default: all]"
+    "--chip",
+    "chips",
+    multiple=True,
+    help="Compile for this chip only; may repeat.  [default: all that take the model]",
 )
 @click.option(
     "--format",

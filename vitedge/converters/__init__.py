@@ -16,7 +16,8 @@ import numpy.typing as npt
 from vitedge.artifact import Metadata
 from vitedge.errors import ConversionError
 from vitedge.plugins import discover
-from vitedge.quantize import Activations, Groups, IntegerWeight, Recipe
+from vitedge.quantize import Activations, IntegerWeight, Recipe
+from vitedge.rewrite.learnt_grid import Groups
 from vitedge.spec import Format, Precision
 from vitedge.vit import Array, Linear, ViT
 
@@ -59,7 +60,7 @@ class Converter(Protocol):
 
     @property
     def groups(self) -> Groups:
-        """How its runtime lets 4-bit weights share scales; what leaves the least error."""
+        """How 4-bit weights share scales: as finely as its runtime still multiplies fast."""
         ...
 
     @property

@@ -136,7 +136,7 @@ class OnnxEmitter(Walk[str]):
         stored = (
             self._grouped(store, weight)
             if isinstance(weight, IntegerWeight)
-            else self._weight(store, weight)
+            else self._in_half(store, weight)
         )
         return self._node("Gemm", [x, stored, self.constant(f"{name}.bias", bias)], name)
 
@@ -186,7 +186,7 @@ class OnnxEmitter(Walk[str]):
         """4-bit weights, which ONNX Runtime multiplies as they are (MatMulNBits)."""
         inputs = [
             self._nibbles(f"{name}/integers", weight.values),
-            self._weight(f"{name}/scale", weight.scale),
+            self._in_half(f"{name}/scale", weight.scale),
         ]
         if weight.zero is not None:
             inputs.append(self._nibbles(f"{name}/zero", weight.zero))
@@ -349,11 +349,12 @@ class OnnxEmitter(Walk[str]):
 
     # --- constants
 
-    def _weight(self, name: str, values: Array) -> str:
-        """A float weight: stored in half but in fp32 files, and widened when the session is made.
+    def _in_half(self, name: str, values: Array) -> str:
+        """Float weights, or scales of 4-bit ones, stored in half but in fp32 files.
 
-        So it is in int8 files, for the layers that stay float there. Biases and positions are
-        float32 everywhere: they weigh nothing and meet the residual stream as they are.
+        Widened when the session is made. So it is in int8 files, for the layers that stay float
+        there. Biases and positions are float32 everywhere: they weigh nothing and meet the residual
+        stream as they are.
         """
         if self.recipe.precision is Precision.FP32:
             return self.constant(name, values)

@@ -139,6 +139,8 @@ class TFLiteModel:
             weight: The integers and their scales.
             shape: What to split the inputs into, outputs first; None leaves them.
         """
+        if weight.zero is not None:
+            raise ConversionError(f"the 4-bit weights of '{name}' have zero points, TFLite's none")
         values = weight.values.T
         if weight.bits == 4:
             return self._grouped_weight(name, weight)

@@ -5,6 +5,8 @@
 * int8: the input of a linear layer is quantized when it runs (DynamicQuantizeLinear, one uint8
   scale per tensor) or with a calibrated range (QuantizeLinear), as the recipe says, and multiplied
   as integers; everything between linear layers stays float.
+* int4: a DequantizeLinear in blocks stands before each Gemm, and ONNX Runtime makes one MatMulNBits
+  of both. Scales are stored in half precision.
 * fp16: weights are stored in half and widened once, when the session is made. ONNX Runtime's CPU
   has few float16 kernels, so computing in half would only add casts.
 """
@@ -22,7 +24,8 @@ from vitedge.converters.onnx_emitter import OnnxEmitter
 from vitedge.converters.onnx_file import write_onnx
 from vitedge.converters.onnx_integer import OnnxIntegerEmitter
 from vitedge.errors import missing_package
-from vitedge.quantize import Activations, Groups, Recipe
+from vitedge.quantize import Activations, Recipe
+from vitedge.rewrite.learnt_grid import Groups
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT
 

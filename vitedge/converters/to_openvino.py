@@ -7,6 +7,8 @@
 * int8: a FakeQuantize with the calibrated range stands before each linear layer, and its weight is
   int8 with one scale per output channel; the plug-in makes one integer kernel of it. Everything
   between linear layers stays float (bfloat16 where the processor has it).
+* int4: groups of weights are widened, less their zero point, times their scale, which the plug-in
+  does inside the product.
 * fp16: weights are stored in half and widened when the model is compiled.
 """
 
@@ -24,7 +26,8 @@ import numpy.typing as npt
 from vitedge.artifact import METADATA_KEY, Metadata
 from vitedge.converters import packed_nibbles, side_by_side
 from vitedge.errors import ConversionError, missing_package
-from vitedge.quantize import Activations, Groups, IntegerWeight, Range, Recipe
+from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
+from vitedge.rewrite.learnt_grid import Groups
 from vitedge.spec import Activation, Format, NormKind, Precision
 from vitedge.vit import Array, Linear, Norm, ViT
 from vitedge.walk import Walk
@@ -36,7 +39,8 @@ _REFUSALS: Mapping[Precision, str] = {
 }
 
 
-# Half of 32: nearly two decibels of the logits for 3 % of time, see docs/decisions/0017.
+# Half of 32: two decibels of the logits, zero points included, for 3 % of time; see
+# docs/decisions/0026.
 _GROUPS = Groups(16, zero_points=True)
 
 
@@ -211,33 +215,31 @@ class _Emitter(Walk[Any]):
         outputs_first = np.ascontiguousarray(weight.values.T)
         outputs, inputs = outputs_first.shape
         shape = (outputs, inputs // weight.group, weight.group)
-        stored = self._stored_integers(outputs_first.reshape(shape), weight, f"{name}.weight")
-        wide = self._ops.convert(stored, np.float16, name=f"{name}.weight/wide")
+        steps = self._widened(outputs_first.reshape(shape), weight, f"{name}.weight")
         if weight.zero is not None:
-            zero = self._stored_integers(weight.zero.T[:, :, None], weight, f"{name}.weight/zero")
-            wide_zero = self._ops.convert(zero, np.float16, name=f"{name}.weight/zero/wide")
-            wide = self._ops.subtract(wide, wide_zero, name=f"{name}.weight/steps")
+            zero = self._widened(weight.zero.T[:, :, None], weight, f"{name}.weight/zero")
+            steps = self._ops.subtract(steps, zero, name=f"{name}.weight/steps")
         scale = weight.scale.reshape(-1, outputs).T[:, :, None].astype(np.float16)
         scaled = self._ops.multiply(
-            wide, self.constant(f"{name}.weight/scale", scale), name=f"{name}.weight/scaled"
+            steps, self.constant(f"{name}.weight/scale", scale), name=f"{name}.weight/scaled"
         )
         matrix = self.reshape(scaled, (outputs, inputs), f"{name}.weight/matrix")
         return self._ops.convert(matrix, np.float32, name=f"{name}.weight")
 
-    def _stored_integers(
-        self, values: npt.NDArray[np.int8], weight: IntegerWeight, name: str
-    ) -> Any:
-        """Integers in as many bits as the weight's; unsigned where 0 is not in their middle."""
+    def _widened(self, values: npt.NDArray[np.int8], weight: IntegerWeight, name: str) -> Any:
+        """Integers of a weight, stored in as few bits as they have, in half precision."""
         import openvino
 
-        label = f"{name}/int{weight.bits}"
         if weight.bits == 8:
-            return self.constant(label, values)
-        kind = openvino.Type.i4
-        if weight.zero is not None:
-            kind, values = openvino.Type.u4, values + np.int8(8)
-        packed = openvino.Tensor(packed_nibbles(values), values.shape, kind)
-        return self._ops.constant(packed, shared_memory=False, name=label)
+            stored = self.constant(f"{name}/int8", values)
+        else:
+            kind, label = openvino.Type.i4, "int4"
+            if weight.zero is not None:
+                # All 8 larger, zero points too, as NNCF writes them for the plug-in.
+                kind, label, values = openvino.Type.u4, "uint4", values + np.int8(8)
+            packed = openvino.Tensor(packed_nibbles(values), values.shape, kind)
+            stored = self._ops.constant(packed, shared_memory=False, name=f"{name}/{label}")
+        return self._ops.convert(stored, np.float16, name=f"{name}/wide")
 
     def norm(self, norm: Norm, x: Any, name: str, kind: NormKind) -> Any:
         """See ``Walk``."""

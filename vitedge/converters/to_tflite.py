@@ -6,6 +6,7 @@
   zero, is five operators. No NEG, which the stock lowering of LayerNorm has and delegates refuse.
 * int8: FULLY_CONNECTED with float input and int8 weights runs as per-token dynamic int8 in XNNPACK.
   The patch projection is one too, with pixels as exact integers.
+* int4: the same with blocks of 32 inputs that share a scale (BlockwiseQuantization).
 * No tensor has more than four dimensions, and no slice drops one (GPU delegates).
 """
 
@@ -20,12 +21,10 @@ from vitedge.converters import refuse_features
 from vitedge.converters.tflite_emitter import TFLiteEmitter
 from vitedge.converters.tflite_integer import TFLiteIntegerEmitter
 from vitedge.converters.tflite_model import TFLiteModel
-from vitedge.quantize import Activations, Groups, Recipe
+from vitedge.quantize import Activations, Recipe
+from vitedge.rewrite.learnt_grid import COMMON_GROUPS, Groups
 from vitedge.spec import Format, Precision
 from vitedge.vit import ViT
-
-# XNNPACK takes multiples of 32, and symmetric ones alone.
-_GROUPS = Groups(32)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class TFLiteConverter:
         Precision.INT4,
     )
     activations: Activations = Activations.PER_TOKEN
-    groups: Groups = _GROUPS
+    groups: Groups = COMMON_GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
     # There is no norm operator: what RMSNorm saves is two of six.
     rewrites: tuple[str, ...] = ("centre-residual",)

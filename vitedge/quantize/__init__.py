@@ -32,24 +32,6 @@ class Activations(StrEnum):
     token: OpenVINO."""
 
 
-@dataclass(frozen=True)
-class Groups:
-    """How the 4-bit weights of one output share scales.
-
-    Attributes:
-        size: How many neighbouring inputs share one.
-        zero_points: Whether they share a zero point besides, so that their range need not be
-            symmetric.
-    """
-
-    size: int
-    zero_points: bool = False
-
-    def size_of(self, inputs: int) -> int:
-        """``size``, or all inputs where groups of it do not fit."""
-        return self.size if inputs % self.size == 0 else inputs
-
-
 @dataclass(frozen=True, eq=False)
 class IntegerWeight:
     """A weight matrix on an integer grid.
@@ -59,13 +41,18 @@ class IntegerWeight:
         scale: float32, one for each output ``(outputs,)``, or for each output and group of
             neighbouring inputs ``(groups, outputs)``; the weight is ``(values - zero) * scale``.
         bits: 8 or 4.
-        zero: int8, within the same limits and of the shape of ``scale``; None is zero throughout.
+        zero: Of 4-bit weights: int8, within the same limits and of the shape of ``scale``; None is
+            zero throughout.
     """
 
     values: npt.NDArray[np.int8]
     scale: npt.NDArray[np.float32]
     bits: int = 8
     zero: npt.NDArray[np.int8] | None = None
+
+    def __post_init__(self) -> None:
+        if self.zero is not None and (self.bits != 4 or self.zero.shape != self.scale.shape):
+            raise ValueError("zero points are for 4-bit weights, one beside each scale")
 
     @property
     def group(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError, UsageError
-from vitedge.quantize import Activations, Groups, IntegerWeight, Range, Recipe
+from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
@@ -32,8 +32,9 @@ from vitedge.quantize.trace import FEW_TOKENS, is_always_narrow
 from vitedge.quantize.weights import searched_groups, searched_scale
 from vitedge.rewrite import BALANCE
 from vitedge.rewrite.learnt_grid import (
-    GROUP,
+    COMMON_GROUPS,
     INTEGER_LIMITS,
+    Groups,
     learnt_bits,
     learnt_integers,
 )
@@ -52,9 +53,6 @@ _HEADROOM = 2.0
 # Predicted from calibration; a third of DeiT-tiny's inputs lie below. Finer quantization of those
 # gains 3 dB of logits for 4 % of time, of the others hardly anything.
 COSTLY_DB = 44.0
-
-# 4-bit weights as every format has them, and as they learn on a grid.
-COMMON_GROUPS = Groups(GROUP)
 
 Images = Callable[[], Iterable[npt.NDArray[np.uint8]]]
 """Gives the calibration pixels once more, each uint8 ``(H, W, C)``."""
@@ -87,7 +85,7 @@ def quantize(
     images: Images | None = None,
     shared: Shared | None = None,
     without: Collection[str] = (),
-    groups: Groups = COMMON_GROUPS,
+    groups: Groups | None = None,
 ) -> Quantized:
     """Chooses the numbers of an artefact.
 
@@ -109,7 +107,8 @@ def quantize(
         images: The images that the statistics are of; all-integer precisions look at them again.
         shared: Of earlier calls with the same ViT and statistics; saves what they did already.
         without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
-        groups: Which 4-bit weights share a scale. Weights that learnt on a grid keep theirs.
+        groups: Which 4-bit weights share a scale; None is as every format has them, and as those
+            have them that learnt on a grid, whatever is asked for.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
@@ -131,7 +130,8 @@ def quantize(
     if precision is Precision.INT4:
         activations = Activations.PER_TOKEN
     shared = shared or Shared()
-    learnt = learnt_bits(vit) == _bits(precision)
+    bits = _bits(precision)
+    learnt = learnt_bits(vit) == bits
     if learnt:
         # Biases alone, so that inputs are what they were when the weights learnt.
         left_out = {*without, BALANCE}
@@ -149,7 +149,7 @@ def quantize(
     plan = replace(
         plan,
         costly_below_db=costly_below_db,
-        groups=(COMMON_GROUPS if learnt else groups) if precision is Precision.INT4 else None,
+        groups=(groups if groups and not learnt else COMMON_GROUPS) if bits == 4 else None,
         learnt=learnt,
     )
     rounded = _Rounding(exact, statistics, plan, shared).result(_description(plan) | words)
@@ -377,6 +377,8 @@ def _description(plan: _Plan) -> dict[str, str]:
             "with error feedback"
         )
         words["activations"] = "as the runtime takes them: int8 in blocks, or float"
+    if plan.learnt:
+        words["weights"] += "; in the blocks, as they learnt"
     match plan.precision:
         case Precision.INT8_STATIC:
             words["activations"] = (

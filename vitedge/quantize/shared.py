@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from weakref import WeakKeyDictionary, ref
 
-from vitedge.quantize import Groups, IntegerWeight
+from vitedge.quantize import IntegerWeight
 from vitedge.quantize.centring import centre_keys_and_values
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.smoothing import balance_values
 from vitedge.rewrite import BALANCE, CENTRE
+from vitedge.rewrite.learnt_grid import Groups
 from vitedge.vit import Array, ViT
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.quantize import Groups
+from vitedge.rewrite.learnt_grid import LEAST_SCALE, Groups
 from vitedge.vit import Array
 
 # Shares of the largest magnitude that the grid may end at. A grid that clips the largest weight
 # is finer for all others; below a half it has never won.
 _SHARES = np.linspace(0.5, 1.0, 26)
 
-# The same for a range with two ends; what a group of few weights gains by clipping is soon found.
-_WIDTHS = np.linspace(0.6, 1.0, 5)
+# The same for the range of a group of few weights, which gains less: 0.3 dB, in DeiT-tiny.
+_WIDTHS = np.linspace(0.8, 1.0, 5)
 
 # Numbers that are searched at once: they and what is computed of them stay in a core's cache.
 _CACHED = 1 << 15
@@ -63,32 +63,31 @@ def searched_groups(
         float32 ``(groups, outputs)``, numbers of half precision, for files hold them so; and
         int8 ``(groups, outputs)`` within the limits, or None.
     """
-    inputs = len(weight)
+    inputs, outputs = weight.shape
     size = groups.size_of(inputs)
-    parts = [slice(start, start + size) for start in range(0, inputs, size)]
-    if not groups.zero_points:
-        low, high = limits
-        scales = [
-            searched_scale(weight[part], high, importance[part], lowest=low) for part in parts
-        ]
-        return np.stack([_half(scale) for scale in scales]), None
+    scale = np.empty((inputs // size, outputs), np.float32)
+    zero = np.zeros(scale.shape, np.int8)
     columns = max(1, _CACHED // size)
-    found = [
-        [
-            _searched_range(weight[part, start : start + columns], limits, importance[part])
-            for start in range(0, weight.shape[1], columns)
-        ]
-        for part in parts
-    ]
-    scale, zero = (
-        np.stack([np.concatenate([each[which] for each in row]) for row in found])
-        for which in (0, 1)
-    )
-    return scale, zero.astype(np.int8)
+    for group, start in enumerate(range(0, inputs, size)):
+        rows = slice(start, start + size)
+        if not groups.zero_points:
+            scale[group] = half_precision(
+                searched_scale(weight[rows], limits[1], importance[rows], lowest=limits[0])
+            )
+            continue
+        for first in range(0, outputs, columns):
+            part = slice(first, first + columns)
+            scale[group, part], zero[group, part] = _searched_range(
+                weight[rows, part], limits, importance[rows]
+            )
+    return scale, zero if groups.zero_points else None
 
 
-def _half(scale: Array) -> Array:
-    return scale.astype(np.float16).astype(np.float32)
+def half_precision(scale: Array) -> Array:
+    """The nearest float32 numbers that half precision holds and that are positive, not infinite."""
+    most = np.finfo(np.float16).max
+    half: Array = np.clip(scale, LEAST_SCALE, most).astype(np.float16).astype(np.float32)
+    return half
 
 
 def _searched_range(
@@ -105,7 +104,7 @@ def _searched_range(
     best_error = np.full(len(rows), np.inf)
     rounded = np.empty_like(rows)
     for share in _WIDTHS[::-1]:
-        scale = _half(width * np.float32(share / (high - low)))
+        scale = half_precision(width * np.float32(share / (high - low)))
         steps = rows / scale[:, None]
         exact = np.float32((low + high) / 2) - middle / scale
         for zero in (np.floor(exact), np.ceil(exact)):

@@ -7,13 +7,15 @@ grid. So whoever changes weights asks here first.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.vit import Array, ViT
 
-# Weights that share a scale at 4 bits. XNNPACK takes multiples of 32.
-GROUP = 32
+LEAST_SCALE = 2.0**-24
+"""The smallest positive number of half precision, in which files hold scales."""
 
 INTEGER_LIMITS = {8: (-127, 127), 4: (-8, 7)}
 """Smallest and largest integer of a weight, by its bits.
@@ -25,9 +27,31 @@ sixteen, and the sixteenth leaves 0.4 dB less error."""
 _EMPTY_BITS = np.uint32(0x3F)
 
 
+@dataclass(frozen=True)
+class Groups:
+    """How the 4-bit weights of one output share scales.
+
+    Attributes:
+        size: How many neighbouring inputs share one.
+        zero_points: Whether they share a zero point besides, so that their range need not be
+            symmetric.
+    """
+
+    size: int
+    zero_points: bool = False
+
+    def size_of(self, inputs: int) -> int:
+        """``size``, or all inputs where groups of it do not fit."""
+        return self.size if inputs % self.size == 0 else inputs
+
+
+COMMON_GROUPS = Groups(32)
+"""As every format has them, and as weights learn. XNNPACK takes multiples of 32, symmetric."""
+
+
 def group_size(inputs: int, bits: int) -> int:
     """How many inputs of a column share a scale: all at 8 bits, groups at 4 where they fit."""
-    return GROUP if bits == 4 and inputs % GROUP == 0 else inputs
+    return COMMON_GROUPS.size_of(inputs) if bits == 4 else inputs
 
 
 def learnt_integers(weight: Array, bits: int) -> tuple[npt.NDArray[np.int8], Array] | None:

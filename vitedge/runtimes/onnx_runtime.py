@@ -34,6 +34,7 @@ from vitedge.spec import Format
 
 # Where products with 4-bit weights are faster on float inputs than on inputs that are quantized to
 # 8 bits when they run, which is ONNX Runtime's own choice: made for one token, not for two hundred.
+# Measured on one processor with VNNI (docs/decisions/0026), which is what favours integers most.
 _FASTER_IN_FLOAT = ("x86_64", "AMD64")
 
 _REFUSED_FALLBACK = "fallback to CPU EP has been explicitly disabled"

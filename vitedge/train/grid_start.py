@@ -17,7 +17,7 @@ from vitedge.quantize import Activations, IntegerWeight
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.layers import map_linears
 from vitedge.quantize.recipe import quantize
-from vitedge.quantize.weights import searched_scale
+from vitedge.quantize.weights import half_precision, searched_scale
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.fold_attention_scale import fold
 from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, group_size
@@ -111,6 +111,6 @@ def _rewritten(vit: ViT) -> ViT:
 def _nearest(weight: Array, bits: int) -> IntegerWeight:
     """Of a layer that stays float in the artefact: any weight on the grid is a float, too."""
     low, high = INTEGER_LIMITS[bits]
-    scale = searched_scale(weight, high, lowest=low).astype(np.float16).astype(np.float32)
+    scale = half_precision(searched_scale(weight, high, lowest=low))
     values = np.clip(np.rint(weight / scale), low, high).astype(np.int8)
     return IntegerWeight(values, scale, bits=bits)

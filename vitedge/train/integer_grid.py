@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitedge.quantize.ranges import LEVELS
-from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
+from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, LEAST_SCALE
 from vitedge.train.optimizer import Group
 
 if TYPE_CHECKING:
     from vitedge.train.grid_start import GridStart
-
-# The smallest positive number of half precision; a scale of 0 would never grow again.
-_LEAST_SCALE = 2.0**-24
 
 # Adam moves what it trains by about the learning rate in a step. Weights are a tenth or so of 1,
 # logarithms of scales mean shares of 1.
@@ -116,7 +113,7 @@ def rounded_tokens(x: Any) -> Any:
 def _half(scale: Any) -> Any:
     import tensorflow as tf
 
-    return tf.cast(tf.cast(tf.maximum(scale, _LEAST_SCALE), tf.float16), tf.float32)
+    return tf.cast(tf.cast(tf.maximum(scale, LEAST_SCALE), tf.float16), tf.float32)
 
 
 def _through(change: Callable[[Any], Any], x: Any) -> Any:
