@@ -62,11 +62,13 @@ class IntegerWeight:
 
     def dequantized(self) -> npt.NDArray[np.float32]:
         """The weight that the integers stand for."""
-        steps = self.values.astype(np.float32)
-        if self.zero is not None:
-            steps -= self._of_each(self.zero)
-        weight: npt.NDArray[np.float32] = steps * self._of_each(self.scale)
+        weight: npt.NDArray[np.float32] = self.steps() * self._of_each(self.scale)
         return weight
+
+    def steps(self) -> npt.NDArray[np.float32]:
+        """How many times its scale each weight is."""
+        steps = self.values.astype(np.float32)
+        return steps if self.zero is None else steps - self._of_each(self.zero)
 
     def _of_each(self, shared: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What groups share, for each of their weights."""

@@ -21,9 +21,11 @@ from vitedge.quantize.ranges import (
     token_scaled_range,
 )
 from vitedge.quantize.rounding import (
-    feedback_factor,
+    Feedback,
+    feedback,
     importance_of_inputs,
     output_hessian,
+    refitted,
     round_with_feedback,
 )
 from vitedge.quantize.shared import Shared
@@ -39,7 +41,7 @@ from vitedge.rewrite.learnt_grid import (
     learnt_integers,
 )
 from vitedge.spec import Precision
-from vitedge.vit import Array, Linear, ViT
+from vitedge.vit import Linear, ViT
 
 # A photo's pixels are integers already: uint8 holds them without any error.
 PIXELS = Range(0.0, 255.0)
@@ -227,13 +229,13 @@ class _Rounding:
         self._inputs: dict[str, Range] = {}
         self._predicted: dict[str, float] = {}
         self._input: InputStatistics | None = None
-        self._factor: tuple[npt.NDArray[np.intp], Array] | None = None
+        self._feedback: Feedback | None = None
 
     def result(self, description: Mapping[str, str]) -> Quantized:
         """Rounds layer by layer."""
         with all_cores() as cores:
             # What takes longest is done for the next layers meanwhile.
-            self._factors = cores.ahead(_factor, self._distinct_inputs())
+            self._feedbacks = cores.ahead(_feedback, self._distinct_inputs())
             vit = map_linears(self._vit, self._rounded)
         if self._token_scaled:
             names = ", ".join(self._token_scaled)
@@ -254,7 +256,7 @@ class _Rounding:
         watched = self._statistics.inputs[name]
         if self._input is not watched:
             # q, k and v share an input, so what depends on it alone is computed once.
-            self._input, self._factor = watched, None
+            self._input, self._feedback = watched, None
             self._range, self._floor = self._choose_input(name, watched)
         if self._range is not None:
             self._inputs[name] = self._range
@@ -279,15 +281,13 @@ class _Rounding:
         groups = self._plan.groups
         known = self._shared.integers(layer.weight, watched, groups)
         if known is None:
-            if self._factor is None:
-                self._factor = next(self._factors)
-            known = self._on_a_grid(layer, self._factor)
+            if self._feedback is None:
+                self._feedback = next(self._feedbacks)
+            known = self._on_a_grid(layer, self._feedback)
             self._shared.keep(layer.weight, watched, groups, known)
         return known
 
-    def _on_a_grid(
-        self, layer: Linear, factor: tuple[npt.NDArray[np.intp], Array]
-    ) -> IntegerWeight:
+    def _on_a_grid(self, layer: Linear, known: Feedback) -> IntegerWeight:
         bits = _bits(self._plan.precision)
         learnt = learnt_integers(layer.weight, bits) if self._plan.learnt else None
         if learnt is not None:
@@ -296,18 +296,17 @@ class _Rounding:
         limits, groups = INTEGER_LIMITS[bits], self._plan.groups
         if groups is None:
             scale = searched_scale(layer.weight, limits[1])
-            return IntegerWeight(round_with_feedback(layer.weight, factor, scale), scale)
-        importance = importance_of_inputs(factor)
-        scale, zero = searched_groups(layer.weight, limits, importance, groups)
+            return IntegerWeight(round_with_feedback(layer.weight, known, scale), scale)
+        scale, zero = searched_groups(layer.weight, limits, importance_of_inputs(known), groups)
         size = groups.size_of(len(layer.weight))
         integers = round_with_feedback(
             layer.weight,
-            factor,
+            known,
             np.repeat(scale, size, axis=0),
             None if zero is None else np.repeat(zero, size, axis=0),
             bits=bits,
         )
-        return IntegerWeight(integers, scale, bits=bits, zero=zero)
+        return refitted(IntegerWeight(integers, scale, bits, zero), layer.weight, known)
 
     def _finer(self, watched: InputStatistics) -> tuple[Range | None, float | None, float] | None:
         """Range, floor and error of a finer quantization, where the runtime has one."""
@@ -354,8 +353,8 @@ def _bits(precision: Precision) -> int:
     return 4 if precision is Precision.INT4 else 8
 
 
-def _factor(watched: InputStatistics) -> tuple[npt.NDArray[np.intp], Array]:
-    return feedback_factor(output_hessian(watched))
+def _feedback(watched: InputStatistics) -> Feedback:
+    return feedback(output_hessian(watched))
 
 
 def _description(plan: _Plan) -> dict[str, str]:
@@ -374,7 +373,7 @@ def _description(plan: _Plan) -> dict[str, str]:
         numbers = "scale and zero point" if plan.groups.zero_points else "scale"
         words["weights"] = (
             f"int4 in groups of {plan.groups.size} inputs, {numbers} by squared error, rounded "
-            "with error feedback"
+            "with error feedback, scales fitted once more to the integers"
         )
         words["activations"] = "as the runtime takes them: int8 in blocks, or float"
     if plan.learnt:

@@ -8,11 +8,16 @@ logits more (see ``gradients``).
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
+from vitedge.quantize import IntegerWeight
 from vitedge.quantize.input_statistics import InputStatistics
+from vitedge.quantize.weights import half_precision
 from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
 from vitedge.vit import Array
 
@@ -25,6 +30,11 @@ _LEAST = 1e-5
 
 # No token weighs more than this many average ones.
 _MOST_WEIGHT = 50.0
+
+_TINY = np.finfo(np.float32).tiny
+
+# Scales settle in two rounds; a third gains 0.01 dB.
+_ROUNDS = 2
 
 # Rows between two updates of the rest of the matrix; for speed alone.
 _BLOCK = 64
@@ -52,14 +62,28 @@ def output_hessian(statistics: InputStatistics) -> Array:
     hessian = hessian * np.float32(believed)
     # Inputs that never vary (the first class token) still need a positive diagonal.
     energy = np.diag(statistics.moments).mean()
-    floor = np.float32(_DAMPING * diagonal.mean() + _LEAST * energy + np.finfo(np.float32).tiny)
+    floor = np.float32(_DAMPING * diagonal.mean() + _LEAST * energy + _TINY)
     np.fill_diagonal(hessian, diagonal + floor)
     result: Array = hessian.astype(np.float32)
     return result
 
 
-def feedback_factor(hessian: Array) -> tuple[npt.NDArray[np.intp], Array]:
-    """The order of rounding, and the upper factor ``R`` of the inverse: ``H⁻¹ = Rᵀ R``, permuted.
+class Feedback(NamedTuple):
+    """How errors in a layer's rows add up, and what later rows can make up for.
+
+    Attributes:
+        hessian: ``H``, ``(inputs, inputs)``.
+        order: In which the rows are rounded, ``(inputs,)``.
+        upper: ``R`` of ``H⁻¹ = Rᵀ R``, in that order, ``(inputs, inputs)``.
+    """
+
+    hessian: Array
+    order: npt.NDArray[np.intp]
+    upper: Array
+
+
+def feedback(hessian: Array) -> Feedback:
+    """Factors a Hessian.
 
     Raises:
         ConversionError: The Hessian is not positive: an input held NaN or infinity.
@@ -79,20 +103,19 @@ def feedback_factor(hessian: Array) -> tuple[npt.NDArray[np.intp], Array]:
     # A third of the work of solving for each column of the identity.
     inverse, _ = strtri(lower, lower=1, overwrite_c=1)
     factor: Array = np.ascontiguousarray(inverse[::-1, ::-1])
-    return order, factor
+    return Feedback(hessian, order, factor)
 
 
-def importance_of_inputs(factor: tuple[npt.NDArray[np.intp], Array]) -> Array:
+def importance_of_inputs(known: Feedback) -> Array:
     """What an error in each input's weights costs when later ones make up for it, ``(inputs,)``."""
-    order, upper = factor
-    importance = np.empty(len(order), np.float32)
-    importance[order] = 1 / np.square(np.diag(upper))
+    importance = np.empty(len(known.order), np.float32)
+    importance[known.order] = 1 / np.square(np.diag(known.upper))
     return importance
 
 
 def round_with_feedback(
     weight: Array,
-    factor: tuple[npt.NDArray[np.intp], Array],
+    known: Feedback,
     scale: Array,
     zero: npt.NDArray[np.int8] | None = None,
     *,
@@ -102,13 +125,13 @@ def round_with_feedback(
 
     Args:
         weight: ``(inputs, outputs)``.
-        factor: Of ``feedback_factor``.
+        known: Of the layer's input.
         scale: Of each output ``(outputs,)``, or of each weight ``(inputs, outputs)``.
         zero: The integer that stands for 0, likewise; None is 0.
         bits: Of the integers.
     """
     low, high = INTEGER_LIMITS[bits]
-    order, upper = factor
+    _, order, upper = known
     rest = weight[order].astype(np.float32)
     scales = np.broadcast_to(scale, weight.shape)[order]
     zeros = np.broadcast_to(np.int8(0) if zero is None else zero, weight.shape)[order]
@@ -124,3 +147,31 @@ def round_with_feedback(
             errors[row - start] = error
         rest[stop:] -= upper[start:stop, stop:].T @ errors
     return integers
+
+
+def refitted(rounded: IntegerWeight, weight: Array, known: Feedback) -> IntegerWeight:
+    """The same integers with the scales that suit them best, group after group.
+
+    A scale is searched before rounding, for weights each on its own. Afterwards the error ``E`` of
+    an output is known, and ``Eᵀ H E`` is a parabola of each of its scales.
+
+    Args:
+        rounded: With groups; its scales are numbers of half precision, and stay such.
+        weight: What it stands for, ``(inputs, outputs)``.
+        known: Of its input.
+    """
+    hessian = known.hessian
+    size = rounded.group
+    steps = rounded.steps()
+    scale = rounded.scale.copy()
+    slope = hessian @ (weight - rounded.dequantized())
+    for _ in range(_ROUNDS):
+        for group, start in enumerate(range(0, len(weight), size)):
+            part = slice(start, start + size)
+            here = steps[part]
+            curvature = (here * (hessian[part, part] @ here)).sum(axis=0)
+            missing = (here * slope[part]).sum(axis=0) / np.maximum(curvature, _TINY)
+            better = half_precision(scale[group] + missing)
+            slope -= hessian[:, part] @ (here * (better - scale[group]))
+            scale[group] = better
+    return replace(rounded, scale=scale)
