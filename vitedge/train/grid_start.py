@@ -1,4 +1,4 @@
-"""Where quantization-aware training starts: from what the quantizer itself would write.
+"""Where quantization-aware training starts: from what the quantizer itself would write to TFLite.
 
 Which layers become integers, which weights share a scale, and how far integers reach is asked of
 ``vitedge.quantize``, so that what learns is what converts.
