@@ -25,13 +25,19 @@ from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Format, Precision
 
 PROGRAM = Path(__file__).with_name("raspberry_pi_program.py")
-PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
+PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
 SIZE = 64
 
 # Largest difference of a logit between the processors, over the range of the logits. Float sums in
 # another order, 1e-6 over two blocks; fp16 files compute in float too. In int8 a value on the edge
 # between two steps falls to either side: one step in 255 of the largest activation, a few times.
-TOLERANCES = {Precision.FP32: 1e-5, Precision.FP16: 1e-5, Precision.INT8: 0.02}
+# In int4 inputs are quantized to 8 bits on one of them and stay float on the other.
+TOLERANCES = {
+    Precision.FP32: 1e-5,
+    Precision.FP16: 1e-5,
+    Precision.INT8: 0.02,
+    Precision.INT4: 0.05,
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +65,11 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
         for precision in PRECISIONS:
             converter = converter_for(target, precision)
             quantized = quantize(
-                rewritten, precision, statistics, activations=converter.activations
+                rewritten,
+                precision,
+                statistics,
+                activations=converter.activations,
+                groups=converter.groups,
             )
             metadata = Metadata(
                 format=target,
