@@ -11,7 +11,7 @@ from tests.bench_artifacts import save_onnx, save_openvino
 from tests.bench_fakes import SIZE, linear_logits
 from tests.bench_fixtures import fake_runtime, few_devices
 from vitedge.bench.reference import ArtifactReference, ModelReference
-from vitedge.bench.results import Status
+from vitedge.bench.results import Row, Status
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.data import ImageSet, Sample
 from vitedge.errors import DataError, ModelError, UsageError
@@ -290,16 +290,25 @@ def test_a_file_without_metadata_runs_and_borrows_the_references_preprocessing(
     assert row.accuracy is not None
 
 
+def run_on(path: Path, reference: ModelReference) -> Row:
+    targets = [Target("onnx", "cpu")]
+    (row,) = run_bench([path], targets, data=colour_images(), reference=reference, options=FEW).rows
+    return row
+
+
 def test_a_reference_that_prepares_images_otherwise_is_named(tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "model.onnx")
     stretching = colour_reference()
     cropping = replace(stretching, preprocessing=replace(stretching.preprocessing, resize=8))
+    off = replace(stretching, logits=lambda pixels: -stretching.logits(pixels))
+    assert run_on(path, off).status is Status.DRIFT
+    assert run_on(path, replace(off, preprocessing=cropping.preprocessing)).status is Status.OK
     for reference, expected in ((stretching, ""), (cropping, "shorter side to 8 (bicubic)")):
-        (row,) = run_bench(
-            [path], [Target("onnx", "cpu")], data=colour_images(), reference=reference, options=FEW
-        ).rows
+        row = run_on(path, reference)
         assert expected in row.message
         assert bool(expected) == ("prepares images otherwise" in row.message)
+        assert row.vs_float is not None
+        assert row.vs_float.same_pixels == (not expected)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,10 @@ def test_the_fewest_layers_that_keep_the_budget_are_lifted(needed: int) -> None:
         asked.append(len(lifted))
         return 0.5 if len(lifted) >= needed else 3.0
 
-    assert fewest_lifted(lambda: LAYERS, drop, 1.0, "model") == tuple(LAYERS[:needed])
+    assert fewest_lifted(lambda: LAYERS, drop, 1.0, "model") == (
+        tuple(LAYERS[:needed]),
+        0.5,
+    )
     assert len(asked) <= 2 + 5
 
 
@@ -42,7 +46,7 @@ def test_within_the_budget_nothing_is_ranked_or_lifted() -> None:
     def rank() -> Sequence[str]:
         raise AssertionError("nothing has to be ranked")
 
-    assert fewest_lifted(rank, lambda _: 0.2, 0.5, "model") == ()
+    assert fewest_lifted(rank, lambda _: 0.2, 0.5, "model") == ((), 0.2)
 
 
 def test_a_budget_that_cannot_be_kept_says_what_is_lost() -> None:
@@ -87,7 +91,7 @@ def test_int4_is_lifted_until_it_keeps_its_budget(vit: ViT, tmp_path: Path) -> N
     write_keras(vit, model)
     images = labelled(vit, 512)
 
-    def written(max_drop: float) -> str:
+    def written(max_drop: float) -> Mapping[str, str]:
         options = ConvertOptions(
             (Format.ONNX,),
             (Precision.INT4,),
@@ -96,11 +100,17 @@ def test_int4_is_lifted_until_it_keeps_its_budget(vit: ViT, tmp_path: Path) -> N
             budget=Budget(max_drop, images),
         )
         (artifact,) = convert(model, options, calibration=images)
-        return read_metadata(artifact.path).quantization["float layers"]
+        return read_metadata(artifact.path).quantization
 
-    assert written(100.0) == "head, patch"
+    plain = written(100.0)
+    assert plain["float layers"] == "head, patch"
+    assert plain["budget"].endswith("points lost of 100, on 512 images; lifted: nothing")
     # 4 bits flip some of the images; none may.
-    assert "blocks." in written(0.0)
+    lifted = written(0.0)
+    assert "blocks." in lifted["float layers"]
+    assert re.match(
+        r"-?0\.\d\d points lost of 0, on 512 images; lifted: blocks\.", lifted["budget"]
+    )
 
 
 def test_what_cannot_keep_its_budget_is_not_written(vit: ViT, tmp_path: Path) -> None:

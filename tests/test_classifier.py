@@ -56,6 +56,15 @@ def test_batches_and_streams_say_the_same_as_single_images(
     assert classifier.classify_batch(images) == alone
     assert [each.ranking for each in classifier.stream(iter(images))] == alone
     assert classifier.classify_batch([]) == []
+    assert classifier.classify_batch(np.stack(images)) == alone
+
+
+def test_one_image_where_a_list_is_wanted_is_refused(
+    classifier: vitedge.Classifier, samples: list[Sample]
+) -> None:
+    for image in ("digit.png", b"digit", Path("digit.png"), samples[0].image):
+        with pytest.raises(DataError, match="a list, and this is one"):
+            classifier.classify_batch(image)
 
 
 def test_every_form_of_an_image_gives_the_same_answer(

@@ -280,6 +280,28 @@ WRONG = [
         "broken.png",
     ),
     Wrong(
+        "a budget for floats",
+        ("convert", "--fp16", "--max-drop", "1", "--data", "d.npz", "model.keras"),
+        2,
+        "--max-drop lifts layers out of integers, of which fp16 has none",
+    ),
+    Wrong(
+        "a budget on what was calibrated on",
+        (
+            *("convert", "--int8", "--calibration", "d.npz"),
+            *("--max-drop", "1", "--data", "d.npz", "model.keras"),
+        ),
+        1,
+        "also in the calibration set",
+    ),
+    Wrong("mean of bytes", ("import", *COPY, "--mean", "123,117,104"), 2, "divide by 255"),
+    Wrong(
+        "unknown target",
+        ("convert", "--for", "nonsense", "model.keras"),
+        2,
+        "`vitedge targets` lists them",
+    ),
+    Wrong(
         "unknown rewrite",
         ("convert", "--fp32", "--without", "magic", "model.keras"),
         2,
@@ -394,6 +416,20 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
 
 
 # --- manners
+
+
+def test_too_little_memory_is_one_line(
+    run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("Unable to allocate 27.9 GiB")
+
+    monkeypatch.setattr("vitedge.inspection.inspect", fail)
+    result = run("inspect", str(model))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: there is not enough memory for that (Unable to allocate 27.9 GiB)\n"
+    )
 
 
 def test_help_answers_without_loading_numpy_or_any_engine() -> None:

@@ -13,10 +13,9 @@ from tests.models import random_images, random_vit
 from vitedge.cli import main
 from vitedge.compare import compare
 from vitedge.converters import converters
-from vitedge.errors import UsageError
+from vitedge.errors import ModelError, UsageError
 from vitedge.importers import ImportOptions
 from vitedge.pipeline import ConvertOptions, convert, write_keras
-from vitedge.quantization import FLOAT_PRECISIONS
 from vitedge.spec import Format, Precision
 
 
@@ -46,8 +45,18 @@ def test_every_layer_of_every_kind_of_artefact_is_found(
     assert {"head", *linears} <= set(layers)
     assert list(layers)[-1] == "head"
     # What a precision loses it loses on the way, so no layer is much worse than its worst limit.
-    least = 70 if precision is Precision.FP32 else 35 if precision in FLOAT_PRECISIONS else 3
+    least = 70 if precision is Precision.FP32 else 35 if precision.is_float else 3
     assert all(value is None or value > least for value in layers.values()), layers
+
+
+def test_an_artefact_that_its_engine_cannot_load_is_one_line(model: Path, tmp_path: Path) -> None:
+    options = ConvertOptions((Format.OPENVINO,), (Precision.FP32,), tmp_path)
+    (written,) = convert(model, options)
+    weights = written.path.with_suffix(".bin")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=rf"cannot run '{written.path}' here: ") as caught:
+        compare(model, written.path, ImportOptions())
+    assert "\n" not in str(caught.value)
 
 
 def test_the_layer_with_the_fault_is_where_the_figures_fall(model: Path, tmp_path: Path) -> None:

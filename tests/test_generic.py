@@ -19,6 +19,7 @@ from tests.generic_models import (
     write_nchw_onnx,
 )
 from vitedge.artifact import read_metadata
+from vitedge.budget import Budget
 from vitedge.classifier import load
 from vitedge.cli import main
 from vitedge.data import ImageSet, Sample
@@ -175,6 +176,9 @@ def test_what_speaks_of_a_vit_alone_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=flag):
             convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, importing=importing))
+    for chosen in ({"budget": Budget(1.0, image_set())}, {"tune": True}):
+        with pytest.raises(NotAViTError, match="leave out --max-drop and --tune"):
+            convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, **chosen))
     with pytest.raises(UsageError, match="no rewrite 'rotate-residual'"):
         convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, without=("rotate-residual",)))
     with pytest.raises(ModelError, match="2 labels for 10 classes"):

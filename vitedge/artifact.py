@@ -218,9 +218,7 @@ def read_metadata(path: Path) -> Metadata | None:
         text = reader(path)
         return None if text is None else Metadata.from_json(text)
     except (ValueError, struct.error, IndexError, ElementTree.ParseError) as error:
-        raise ModelError(
-            f"'{path}' is truncated or not a {format_of(path)} file ({error})"
-        ) from error
+        raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
 
 
 def sha256_of(path: Path) -> str:

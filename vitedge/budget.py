@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,12 +72,19 @@ class TopClasses:
         return float(100 * ((floats == truth).mean() - (found == truth).mean()))
 
 
+class Lifted(NamedTuple):
+    """Layers that stay out of 8 or 4 bits, and what is lost all the same, in points."""
+
+    layers: tuple[str, ...]
+    lost: float
+
+
 def fewest_lifted(
     rank: Callable[[], Sequence[str]],
     drop: Callable[[Sequence[str]], float],
     max_drop: float,
     name: str,
-) -> tuple[str, ...]:
+) -> Lifted:
     """The shortest beginning of a ranking whose lifting keeps the budget.
 
     It is found by halving, so that some seven artefacts are measured and not one for each layer.
@@ -91,7 +99,7 @@ def fewest_lifted(
         BudgetError: Even with every layer lifted too much is lost.
     """
     if (lost := drop(())) <= max_drop:
-        return ()
+        return Lifted((), lost)
     ranking = rank()
     if not ranking or (best := drop(ranking)) > max_drop:
         still = f", and still {best:.2f} with all {len(ranking)} layers lifted" if ranking else ""
@@ -102,8 +110,8 @@ def fewest_lifted(
     short, enough = 0, len(ranking)
     while enough - short > 1:
         middle = (short + enough) // 2
-        if drop(ranking[:middle]) <= max_drop:
-            enough = middle
+        if (lost := drop(ranking[:middle])) <= max_drop:
+            enough, best = middle, lost
         else:
             short = middle
-    return tuple(ranking[:enough])
+    return Lifted(tuple(ranking[:enough]), best)

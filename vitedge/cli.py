@@ -24,6 +24,9 @@ class _Group(click.Group):
         except VitedgeError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except MemoryError as error:
+            click.echo(f"Error: there is not enough memory for that ({error})", err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

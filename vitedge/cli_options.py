@@ -196,6 +196,9 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
     for text in values["custom_objects"]:
         if ":" not in text:
             raise UsageError(f"--custom-objects takes module:name, not '{text}'")
+    mean, std = _numbers(values.pop("mean"), "--mean"), _numbers(values.pop("std"), "--std")
+    if mean is not None and not all(-1 <= each <= 1 for each in mean):
+        raise UsageError(f"--mean is of pixels in 0..1, not {mean[0]:g}; divide by 255")
     side = values.pop("image_size")
     labels = values.pop("labels")
     activation, interpolation = values.pop("activation"), values.pop("interpolation")
@@ -204,8 +207,8 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
         labels=None if labels is None else _read_labels(labels),
         activation=None if activation is None else Activation(activation),
         interpolation=None if interpolation is None else Interpolation(interpolation),
-        mean=_numbers(values.pop("mean"), "--mean"),
-        std=_numbers(values.pop("std"), "--std"),
+        mean=mean,
+        std=std,
         **values,
     )
 

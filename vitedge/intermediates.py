@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vitedge.artifact import format_of
 from vitedge.chatter import quiet
-from vitedge.errors import missing_package
+from vitedge.errors import ModelError, first_line, missing_package
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.spec import Format
 from vitedge.vit import Array
@@ -34,6 +34,7 @@ def intermediates(
 
     Raises:
         UnavailableError: A package that the format needs is not installed.
+        ModelError: Its engine cannot load or run it.
     """
     run = {
         Format.TFLITE: _in_litert,
@@ -45,6 +46,8 @@ def intermediates(
             found = [run(path, names, image[None]) for image in pixels]
     except ImportError as error:
         raise missing_package(error.name or str(format_of(path)), "convert") from error
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"cannot run '{path}' here: {first_line(error)}") from error
     return {name: np.stack([each[name] for each in found]) for name in found[0]}
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vitedge.artifact import Metadata, Parity, Source, files_of, sha256_of
-from vitedge.budget import Budget, TopClasses, fewest_lifted
+from vitedge.budget import Budget, Lifted, TopClasses, fewest_lifted
 from vitedge.chatter import quiet
 from vitedge.converters import Draft, converter_for
 from vitedge.data import ImageSet
@@ -30,7 +30,7 @@ from vitedge.publication import (
     versions_of,
     write_checked,
 )
-from vitedge.quantization import FLOAT_PRECISIONS, Quantizations
+from vitedge.quantization import Quantizations
 from vitedge.quantize import Recipe
 from vitedge.quantize.cores import forward_each
 from vitedge.quantize.sensitivity import rank_layers
@@ -124,6 +124,11 @@ def convert(
                 f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
                 "out --features"
             ) from why
+        if options.budget is not None or options.tune:
+            raise NotAViTError(
+                f"'{source}' is no Vision Transformer, and of others neither layers nor graphs are "
+                f"chosen: {why}; leave out --max-drop and --tune"
+            ) from why
         job = GenericJob(
             source,
             why,
@@ -178,9 +183,8 @@ def import_model(
     try:
         imported = read_compared(source, options)
     except NotAViTError as error:
-        raise NotAViTError(
-            f"'{source}' is no Vision Transformer: {error}; `vitedge convert` takes it as it is"
-        ) from error
+        way = "" if source.suffix == ".safetensors" else "; `vitedge convert` takes it as it is"
+        raise NotAViTError(f"'{source}' is no Vision Transformer: {error}{way}") from error
     if output is not None:
         progress(f"writing {output.name}", 1, 2)
         origin = imported.path if imported.origin is None else imported.origin
@@ -249,16 +253,22 @@ class _Work:
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
         lifted: tuple[str, ...] = ()
-        if self._options.budget is not None and precision not in FLOAT_PRECISIONS:
-            lifted = self._lifted(self._options.budget, path.name, target, precision)
+        words: dict[str, str] = {}
+        budget = self._options.budget
+        if budget is not None and not precision.is_float:
+            lifted, lost = self._lifted(budget, path.name, target, precision)
+            words["budget"] = (
+                f"{lost:.2f} points lost of {budget.max_drop:g}, on {len(budget.images.samples)} "
+                f"images; lifted: {', '.join(lifted) or 'nothing'}"
+            )
         tuned = None
         if self._options.tune:
             tuned = self._tuned(path.name, target, precision, lifted)
         variant = USUAL if tuned is None else tuned.variant
         draft, metadata = self._draft(target, precision, lifted, variant)
         if tuned is not None:
-            words = {**metadata.quantization, "tuned": tuned.words}
-            metadata = replace(metadata, quantization=words)
+            words["tuned"] = tuned.words
+        metadata = replace(metadata, quantization={**metadata.quantization, **words})
         return write_checked(draft, path, metadata, self._reference)
 
     def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
@@ -313,10 +323,8 @@ class _Work:
         )
         return draft, self._metadata(target, precision, made.recipe, prepared)
 
-    def _lifted(
-        self, budget: Budget, name: str, target: Format, precision: Precision
-    ) -> tuple[str, ...]:
-        """The layers that have to stay out of 8 bits, as measured."""
+    def _lifted(self, budget: Budget, name: str, target: Format, precision: Precision) -> Lifted:
+        """The layers that have to stay out of integers, as measured."""
         measured = TopClasses(budget, self._preprocessing, target)
         self._progress(f"measuring {name}", 0, 1)
         floats = measured.of(*self._draft(target, Precision.FP32))

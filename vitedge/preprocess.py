@@ -10,7 +10,7 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
@@ -115,10 +115,20 @@ class Preprocessing:
 
     def makes_the_pixels_of(self, other: Preprocessing) -> bool:
         """Whether every image becomes the same pixels; mean and standard deviation come later."""
-        return replace(self, mean=other.mean, std=other.std) == other
+        ours, theirs = (
+            (each.size, each.channels, each.resize, each.interpolation) for each in (self, other)
+        )
+        return ours == theirs
 
     def batch(self, images: Sequence[ImageLike]) -> npt.NDArray[np.uint8]:
-        """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``."""
+        """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``.
+
+        Raises:
+            DataError: It is one image and no list, or an image cannot be decoded.
+        """
+        is_one = isinstance(images, str | bytes | os.PathLike)
+        if is_one or (isinstance(images, np.ndarray) and images.ndim < 4):
+            raise DataError("several images are a list, and this is one: put it in brackets, [...]")
         height, width = self.size
         if not len(images):
             return np.zeros((0, height, width, self.channels), np.uint8)

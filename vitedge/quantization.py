@@ -23,8 +23,6 @@ from vitedge.spec import Format, Precision
 from vitedge.synthetic import synthetic_images
 from vitedge.vit import ViT
 
-FLOAT_PRECISIONS = (Precision.FP32, Precision.FP16)
-
 # Synthetic calibration images; more change the ranges of natural models by under 1 %.
 _SYNTHETIC_IMAGES = 64
 
@@ -82,7 +80,7 @@ class Quantizations:
                 calibration runs.
         """
         vit = vit or self._vit
-        if precision in FLOAT_PRECISIONS:
+        if precision.is_float:
             return quantize(vit, precision)
         activations = activations or self.activations(target, precision)
         groups = self._groups(target, precision)

@@ -36,6 +36,11 @@ class Precision(StrEnum):
     """4-bit weights with a scale for each group of them."""
 
     @property
+    def is_float(self) -> bool:
+        """Whether nothing in it is an integer."""
+        return self in (Precision.FP32, Precision.FP16)
+
+    @property
     def all_integer(self) -> bool:
         """Whether no operator computes in float."""
         return self in (Precision.INT8_STATIC, Precision.W8A16)
@@ -112,5 +117,8 @@ class Target:
         """
         runtime, _, device = text.partition("-")
         if not runtime or not device:
-            raise ValueError(f"'{text}' is not a target; write <runtime>-<device>: tflite-cpu")
+            raise ValueError(
+                f"'{text}' is not a target; write <runtime>-<device>, such as tflite-cpu "
+                "(`vitedge targets` lists them)"
+            )
         return cls(runtime, device)

@@ -101,6 +101,7 @@ class VsFloat:
         worst: The images with the largest difference of any logit, flipped or not.
         drop: What the flips cost in top-1; None without labels.
         confusions: Which class became which, the most frequent first, at most a dozen.
+        same_pixels: Whether the reference prepares images as the artefact does.
     """
 
     agreement: float
@@ -113,3 +114,4 @@ class VsFloat:
     worst: tuple[Difference, ...] = ()
     drop: Drop | None = None
     confusions: tuple[Confusion, ...] = ()
+    same_pixels: bool = True

@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -80,6 +80,7 @@ class Trial:
     vs_float: VsFloat | None = None
     failure: WorkerError | None = None
     notes: list[str] = field(default_factory=list)
+    _same_pixels: bool = True
 
     @classmethod
     def start(cls, candidate: Candidate, threads: int, timeout_seconds: float) -> Trial:
@@ -224,7 +225,8 @@ class Trial:
                     raise WorkerError(Status.DRIFT, "logits of some images are not finite")
                 self.accuracy = accuracy(logits, truth)
                 if reference is not None:
-                    self.vs_float = compare(logits, reference, truth)
+                    found = compare(logits, reference, truth)
+                    self.vs_float = found and replace(found, same_pixels=self._same_pixels)
             except (ModelError, DataError) as error:
                 raise WorkerError(Status.ERROR, str(error)) from error
 
@@ -268,8 +270,9 @@ class Trial:
             )
             return None
         if reference is not None and not preprocessing.makes_the_pixels_of(reference):
+            self._same_pixels = False
             self.notes.append(
-                f"the reference prepares images otherwise: {reference.words}; here "
-                f"{preprocessing.words}"
+                "not to be compared with the reference, which prepares images otherwise: "
+                f"{reference.words}; here {preprocessing.words}"
             )
         return preprocessing

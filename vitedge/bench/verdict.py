@@ -49,13 +49,15 @@ def drift(row: Row) -> str:
     """Why the logits cannot be right on this target; empty when they can."""
     if row.vs_float is None or row.vs_float.sqnr_db is None:
         return ""
+    if not row.vs_float.same_pixels:
+        return ""  # who saw another picture may say something else
     found, name = row.vs_float.sqnr_db, row.precision or "any precision"
     # A file that does not state its precision is held to the least of all.
     least = _LEAST_SQNR_DB[row.precision] if row.precision else min(_LEAST_SQNR_DB.values())
     if found >= least:
         return ""
     return (
-        f"the logits lie {found:.1f} dB above their error, and {name} should reach "
+        f"the logits differ by a noise {found:.1f} dB below them, and {name} should reach "
         f"{least:.0f} dB; {row.vs_float.agreement:.1f} % of top classes agree"
     )
 

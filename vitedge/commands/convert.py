@@ -23,6 +23,8 @@ from vitedge.errors import ConversionError, UsageError
 from vitedge.spec import Format, Precision, Target
 
 if TYPE_CHECKING:
+    from vitedge.budget import Budget
+    from vitedge.data import ImageSet
     from vitedge.publication import Written
 
 
@@ -103,7 +105,6 @@ def convert(
     something else is an error and is not written. With --for, precision and form follow from the
     target (model.int8-static.ethos-u.tflite), which is asked whether it runs the whole of it.
     """
-    from vitedge.budget import Budget
     from vitedge.cifar import Part
     from vitedge.data import open_images
     from vitedge.fitting import convert_for, precisions_for
@@ -117,17 +118,13 @@ def convert(
     images, refused = None, dict[Path, ConversionError]()
     if calibration is not None:
         images = open_images(calibration, part=Part.TRAINING)
-    elif any(each not in (Precision.FP32, Precision.FP16) for each in chosen):
+    elif any(not each.is_float for each in chosen):
         click.echo(
             "warning: no --calibration images were given, so integers are fitted to synthetic "
             "ones; a few dozen typical photos make them more accurate",
             err=True,
         )
-    if (max_drop is None) != (data is None):
-        raise UsageError("--max-drop and --data go together: what may be lost, and on what")
-    budget = None
-    if max_drop is not None and data is not None:
-        budget = Budget(max_drop, open_images(data, part=Part.HELD_OUT))
+    budget = _read_budget(max_drop, data, chosen, images)
     wanted = ConvertOptions(
         formats=tuple(Format(each) for each in formats) or tuple(Format),
         precisions=asked,
@@ -172,6 +169,8 @@ def convert(
     click.echo(f"read {source}: {written[0].metadata.source.path}")
     for each in written:
         click.echo(_written_line(each))
+        if words := each.metadata.quantization.get("budget"):
+            click.echo(f"  {words}")
         _note_calibration(each)
 
 
@@ -186,7 +185,32 @@ def _check_request(
     if chips and not targets:
         raise UsageError("--chip says what --for compiles; give --for as well")
     if not targets and not precisions:
-        raise UsageError("say what to write: --fp32, --fp16, --int8 or several of them, or --for")
+        flags = ", ".join(f"--{each}" for each in Precision)
+        raise UsageError(f"say what to write: {flags}, several of them, or --for")
+
+
+def _read_budget(
+    max_drop: float | None,
+    data: Path | None,
+    precisions: Sequence[Precision],
+    calibration: ImageSet | None,
+) -> Budget | None:
+    from vitedge.budget import Budget
+    from vitedge.cifar import Part
+    from vitedge.data import open_images
+    from vitedge.pick.overlap import refuse_overlap
+
+    if (max_drop is None) != (data is None):
+        raise UsageError("--max-drop and --data go together: what may be lost, and on what")
+    if max_drop is None or data is None:
+        return None
+    if all(each.is_float for each in precisions):
+        names = " and ".join(precisions)
+        raise UsageError(f"--max-drop lifts layers out of integers, of which {names} has none")
+    budget = Budget(max_drop, open_images(data, part=Part.HELD_OUT))
+    if calibration is not None:
+        refuse_overlap(calibration, budget.images)
+    return budget
 
 
 def _warn(words: str) -> None:
@@ -196,7 +220,7 @@ def _warn(words: str) -> None:
 def _note_calibration(written: Written) -> None:
     """Says which integers no image was measured for: what is no ViT may be better off without."""
     metadata = written.metadata
-    integers = metadata.precision not in (Precision.FP32, Precision.FP16)
+    integers = not metadata.precision.is_float
     if integers and metadata.quantization and metadata.calibration is None:
         words = "; ".join(f"{name}: {how}" for name, how in metadata.quantization.items())
         click.echo(f"note: {written.path.name} is not calibrated: {words}", err=True)
@@ -210,7 +234,9 @@ def _written_line(written: Written) -> str:
     if parity is None:
         return line
     quality = "equal" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB"
-    return f"{line}  {quality} against the model on {parity.n} images"
+    calibration = written.metadata.calibration
+    kind = "synthetic images" if calibration and calibration.kind == "synthetic" else "images"
+    return f"{line}  {quality} against the model on {parity.n} {kind}"
 
 
 PLUGIN = convert

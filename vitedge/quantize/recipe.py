@@ -116,7 +116,7 @@ def quantize(
         UsageError: ``keep_float`` names no layer.
         ConversionError: The precision needs statistics or images and there are none.
     """
-    if precision in (Precision.FP32, Precision.FP16):
+    if precision.is_float:
         words = {"linear layers": f"{precision} weights"}
         return Quantized(vit, Recipe(precision, description=words), vit)
     known = dict(vit.named_linears())
