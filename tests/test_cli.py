@@ -418,6 +418,18 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
 # --- manners
 
 
+def test_an_interruption_is_one_line_and_the_exit_code_of_shells(
+    run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitedge.inspection.inspect", interrupt)
+    result = run("inspect", str(model))
+    assert result.exit_code == 130
+    assert result.stderr == "\nInterrupted: what was finished is kept\n"
+
+
 def test_too_little_memory_is_one_line(
     run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

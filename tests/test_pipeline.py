@@ -50,6 +50,13 @@ def names_in(folder: Path) -> set[str]:
 FLOAT = (Precision.FP32, Precision.FP16)
 
 
+def test_an_artefact_is_no_source(model: Path, tmp_path: Path) -> None:
+    options = ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path)
+    (written,) = convert(model, options)
+    with pytest.raises(ModelError, match=r"an artefact that vitedge made; .*'model\.keras'"):
+        convert(written.path, options)
+
+
 def test_nine_artefacts_come_with_their_whole_story(vit: ViT, model: Path, tmp_path: Path) -> None:
     written = convert(
         model,

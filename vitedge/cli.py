@@ -14,6 +14,9 @@ from vitedge import __version__, commands
 from vitedge.errors import VitedgeError
 from vitedge.plugins import discover
 
+# 128 and the number of SIGINT, as shells have it.
+_INTERRUPTED = 130
+
 
 class _Group(click.Group):
     """Turns the errors that vitedge raises on purpose into one line and an exit code."""
@@ -24,6 +27,9 @@ class _Group(click.Group):
         except VitedgeError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted: what was finished is kept", err=True)
+            ctx.exit(_INTERRUPTED)
         except MemoryError as error:
             click.echo(f"Error: there is not enough memory for that ({error})", err=True)
             ctx.exit(1)

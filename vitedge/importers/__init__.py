@@ -12,11 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from vitedge.artifact import read_metadata
 from vitedge.data import ImageSet
 from vitedge.errors import ModelError
 from vitedge.plugins import discover
 from vitedge.preprocess import ImageLike
-from vitedge.spec import Activation, Interpolation
+from vitedge.spec import Activation, Format, Interpolation
 from vitedge.vit import ViT
 
 _COMPARED_IMAGES = 8
@@ -122,6 +123,21 @@ def importers() -> tuple[Importer, ...]:
     return tuple(sorted(found, key=lambda importer: (importer.rank, importer.name)))
 
 
+def _refuse_artifacts(path: Path) -> None:
+    """What was converted already has lost what converting needs, and perhaps its weights."""
+    if path.suffix != Format.ONNX.suffix:
+        return
+    try:
+        metadata = read_metadata(path)
+    except ModelError:
+        return  # the importers say what is wrong with it
+    if metadata is not None:
+        raise ModelError(
+            f"'{path}' is an artefact that vitedge made; give the model that it was made of, "
+            f"'{metadata.source.name}'"
+        )
+
+
 def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
     """Reads a ViT from any source that some importer recognises.
 
@@ -130,6 +146,7 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
     """
     if not path.exists():
         raise ModelError(f"there is no model '{path}'")
+    _refuse_artifacts(path)
     for importer in importers():
         if importer.recognizes(path):
             return importer.read(path, options or ImportOptions())
