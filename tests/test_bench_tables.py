@@ -11,7 +11,7 @@ from tests.bench_rows import make_report, make_row
 from vitedge.bench.csv_table import render_csv
 from vitedge.bench.markdown_table import render_markdown
 from vitedge.bench.results import LeftOut, Ratio, Report, Throughput
-from vitedge.bench.table import notes, render_table
+from vitedge.bench.table import notes, render_table, without_room
 
 
 def printed(report: Report, width: int) -> str:
@@ -41,6 +41,11 @@ def test_a_narrow_terminal_loses_columns_but_no_line_breaks(width: int) -> None:
         assert needed in text
     rows = [line for line in text.splitlines() if "cpu" in line or "gpu" in line or "qnn" in line]
     assert len(rows) == 5
+    everything = printed(make_report(), 400)
+    for title in without_room(make_report(), width):
+        assert title in everything
+        assert title not in text
+    assert bool(without_room(make_report(), width)) == (width < 200)
 
 
 def test_times_in_turns_and_in_parallel_have_columns_when_measured() -> None:

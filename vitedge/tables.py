@@ -10,7 +10,7 @@ from rich.table import Table
 
 from vitedge.bench.messages import Probed
 from vitedge.bench.results import Report
-from vitedge.bench.table import notes, render_table
+from vitedge.bench.table import notes, render_table, without_room
 from vitedge.compare import Comparison
 from vitedge.inspection import Inspection
 from vitedge.pick.run import Picked
@@ -21,6 +21,9 @@ def print_report(report: Report) -> None:
     """The bench's table on stdout, with what it has no room for below."""
     console = Console()
     console.print(render_table(report, console.width))
+    if titles := without_room(report, console.width):
+        words = f"no room for: {', '.join(titles)}; a wider terminal and --markdown have it"
+        console.print(words, style="dim", highlight=False, markup=False)
     for note in notes(report):
         console.print(note, style="dim", highlight=False, markup=False)
 

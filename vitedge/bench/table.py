@@ -73,6 +73,13 @@ def render_table(report: Report, width: int | None = None) -> Table:
     return table
 
 
+def without_room(report: Report, width: int) -> tuple[str, ...]:
+    """Titles of the columns that lines of so many characters do not hold."""
+    rows, columns = filled(report)
+    kept = _fitting(columns, rows, width)
+    return tuple(column.title for column in columns if column not in kept)
+
+
 def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
     """The rows, named below the folder that they share, and the columns that are not empty."""
     rows = _below_common_folder(report.rows)
