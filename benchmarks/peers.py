@@ -14,13 +14,12 @@ measures them again without making them.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
 
 from contenders import MODELS, RUNTIMES, Contender, contenders, open_model
@@ -36,6 +35,7 @@ from vitedge.bench.turns import measure_in_turns
 from vitedge.data import ImageSet, open_images
 from vitedge.progress import Progress
 from vitedge.spec import Format, Precision, Target
+from vitedge.staging import write_whole
 from vitedge.synthetic import synthetic_images
 from vitedge.terminal import progress_on_stderr
 from vitedge.vit import ViT
@@ -149,7 +149,7 @@ def measured(chosen: Sequence[Contender], threads: int, runs: int | None) -> dic
 
 def _teller(trials: Sequence[Trial], what: str, progress: Progress) -> Callable[[Trial, int], None]:
     """What ``measure_in_turns`` tells of each turn, as progress."""
-    turns = itertools.count()
+    turns = count()
     return lambda trial, _: progress(what, next(turns), ROUNDS * len(trials))
 
 
@@ -292,14 +292,15 @@ def main() -> None:
             arguments.folder / name, arguments.formats, arguments.without, vit, source, photos
         )
         goals = GOALS["vit-base" if name == "vit-base" else "deit-tiny"]
-        has_truth = name == "deit-tiny" and None not in (arguments.photos, arguments.weights)
+        validation = None
+        if name == "deit-tiny" and arguments.photos and arguments.weights:
+            validation = open_images(arguments.photos / "validation")
         for number, threads in enumerate(arguments.threads):
             all_outcomes: list[Outcome] = []
             for target in arguments.formats:
                 group = [each for each in chosen if each.format is target]
                 outcomes = measured(group, threads, arguments.runs)
-                if number == 0 and has_truth:
-                    validation = open_images(arguments.photos / "validation")
+                if number == 0 and validation is not None:
                     kept = arguments.folder / name / "logits"
                     outcomes = with_accuracy(outcomes, group, vit, validation, kept)
                 reached = judged(goals, outcomes)
@@ -316,15 +317,9 @@ def main() -> None:
                     }
                 )
                 if arguments.json is not None:
-                    _write_whole(arguments.json, json.dumps(record, indent=2))
+                    write_whole(arguments.json, json.dumps(record, indent=2))
                 all_outcomes += outcomes.values()
             show_shares(all_outcomes)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def _calibration(vit: ViT, photos: Path | None) -> ImageSet:

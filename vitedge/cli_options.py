@@ -197,8 +197,9 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
         if ":" not in text:
             raise UsageError(f"--custom-objects takes module:name, not '{text}'")
     mean, std = _numbers(values.pop("mean"), "--mean"), _numbers(values.pop("std"), "--std")
-    if mean is not None and not all(-1 <= each <= 1 for each in mean):
-        raise UsageError(f"--mean is of pixels in 0..1, not {mean[0]:g}; divide by 255")
+    beyond = [each for each in mean or () if not -1 <= each <= 1]
+    if beyond:
+        raise UsageError(f"--mean is of pixels in 0..1, not {beyond[0]:g}; divide by 255")
     side = values.pop("image_size")
     labels = values.pop("labels")
     activation, interpolation = values.pop("activation"), values.pop("interpolation")

@@ -80,7 +80,7 @@ class Trial:
     vs_float: VsFloat | None = None
     failure: WorkerError | None = None
     notes: list[str] = field(default_factory=list)
-    _same_pixels: bool = True
+    _same_pixels: bool = field(default=True, init=False)
 
     @classmethod
     def start(cls, candidate: Candidate, threads: int, timeout_seconds: float) -> Trial:

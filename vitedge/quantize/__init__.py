@@ -32,6 +32,19 @@ class Activations(StrEnum):
     token: OpenVINO."""
 
 
+def of_each_weight(shared: npt.NDArray[Any], inputs: int) -> npt.NDArray[Any]:
+    """What groups of neighbouring inputs share, for each weight.
+
+    Args:
+        shared: ``(groups, outputs)``; what all inputs share, ``(outputs,)``, stays as it is.
+        inputs: How many there are.
+
+    Returns:
+        ``(inputs, outputs)``, or ``(outputs,)``.
+    """
+    return shared if shared.ndim == 1 else np.repeat(shared, inputs // len(shared), axis=0)
+
+
 @dataclass(frozen=True, eq=False)
 class IntegerWeight:
     """A weight matrix on an integer grid.
@@ -62,17 +75,17 @@ class IntegerWeight:
 
     def dequantized(self) -> npt.NDArray[np.float32]:
         """The weight that the integers stand for."""
-        weight: npt.NDArray[np.float32] = self.steps() * self._of_each(self.scale)
+        weight: npt.NDArray[np.float32] = self.steps() * of_each_weight(
+            self.scale, len(self.values)
+        )
         return weight
 
     def steps(self) -> npt.NDArray[np.float32]:
         """How many times its scale each weight is."""
         steps = self.values.astype(np.float32)
-        return steps if self.zero is None else steps - self._of_each(self.zero)
-
-    def _of_each(self, shared: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What groups share, for each of their weights."""
-        return np.repeat(shared, self.group, axis=0) if shared.ndim == 2 else shared
+        if self.zero is not None:
+            steps -= of_each_weight(self.zero, len(steps))
+        return steps
 
 
 @dataclass(frozen=True)

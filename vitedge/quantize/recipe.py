@@ -134,6 +134,8 @@ def quantize(
     shared = shared or Shared()
     bits = _bits(precision)
     learnt = learnt_bits(vit) == bits
+    if learnt or groups is None:
+        groups = COMMON_GROUPS
     if learnt:
         # Biases alone, so that inputs are what they were when the weights learnt.
         left_out = {*without, BALANCE}
@@ -151,7 +153,7 @@ def quantize(
     plan = replace(
         plan,
         costly_below_db=costly_below_db,
-        groups=(groups if groups and not learnt else COMMON_GROUPS) if bits == 4 else None,
+        groups=groups if bits == 4 else None,
         learnt=learnt,
     )
     rounded = _Rounding(exact, statistics, plan, shared).result(_description(plan) | words)
@@ -298,14 +300,7 @@ class _Rounding:
             scale = searched_scale(layer.weight, limits[1])
             return IntegerWeight(round_with_feedback(layer.weight, known, scale), scale)
         scale, zero = searched_groups(layer.weight, limits, importance_of_inputs(known), groups)
-        size = groups.size_of(len(layer.weight))
-        integers = round_with_feedback(
-            layer.weight,
-            known,
-            np.repeat(scale, size, axis=0),
-            None if zero is None else np.repeat(zero, size, axis=0),
-            bits=bits,
-        )
+        integers = round_with_feedback(layer.weight, known, scale, zero, bits=bits)
         return refitted(IntegerWeight(integers, scale, bits, zero), layer.weight, known)
 
     def _finer(self, watched: InputStatistics) -> tuple[Range | None, float | None, float] | None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
-from vitedge.quantize import IntegerWeight
+from vitedge.quantize import IntegerWeight, of_each_weight
 from vitedge.quantize.input_statistics import InputStatistics
 from vitedge.quantize.weights import half_precision
 from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
@@ -126,15 +126,19 @@ def round_with_feedback(
     Args:
         weight: ``(inputs, outputs)``.
         known: Of the layer's input.
-        scale: Of each output ``(outputs,)``, or of each weight ``(inputs, outputs)``.
+        scale: Of each output ``(outputs,)``, or of groups of its inputs ``(groups, outputs)``.
         zero: The integer that stands for 0, likewise; None is 0.
         bits: Of the integers.
     """
     low, high = INTEGER_LIMITS[bits]
     _, order, upper = known
     rest = weight[order].astype(np.float32)
-    scales = np.broadcast_to(scale, weight.shape)[order]
-    zeros = np.broadcast_to(np.int8(0) if zero is None else zero, weight.shape)[order]
+    if zero is None:
+        zero = np.zeros(scale.shape, np.int8)
+    scales, zeros = (
+        np.broadcast_to(of_each_weight(each, len(weight)), weight.shape)[order]
+        for each in (scale, zero)
+    )
     integers = np.empty(weight.shape, np.int8)
     for start in range(0, len(order), _BLOCK):
         stop = min(start + _BLOCK, len(order))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,10 +43,9 @@ def searched_scale(
     limits = -limit if lowest is None else lowest, limit
     largest = np.abs(weight).max(axis=0)
     largest = np.where(largest > 0, largest, np.float32(limit)).astype(np.float32)
-    columns = max(1, _CACHED // len(weight))
     parts = [
         _searched(weight[:, part], largest[part], limits, importance)
-        for part in (slice(start, start + columns) for start in range(0, weight.shape[1], columns))
+        for part in _cached_columns(*weight.shape)
     ]
     return np.concatenate(parts)
 
@@ -68,7 +69,6 @@ def searched_groups(
     size = groups.size_of(inputs)
     scale = np.empty((inputs // size, outputs), np.float32)
     zero = np.zeros(scale.shape, np.int8)
-    columns = max(1, _CACHED // size)
     for group, start in enumerate(range(0, inputs, size)):
         rows = slice(start, start + size)
         if not groups.zero_points:
@@ -76,12 +76,17 @@ def searched_groups(
                 searched_scale(weight[rows], limits[1], importance[rows], lowest=limits[0])
             )
             continue
-        for first in range(0, outputs, columns):
-            part = slice(first, first + columns)
+        for part in _cached_columns(size, outputs):
             scale[group, part], zero[group, part] = _searched_range(
                 weight[rows, part], limits, importance[rows]
             )
     return scale, zero if groups.zero_points else None
+
+
+def _cached_columns(rows: int, columns: int) -> Iterator[slice]:
+    """As many columns at once as fit into a cache."""
+    width = max(1, _CACHED // rows)
+    return (slice(start, start + width) for start in range(0, columns, width))
 
 
 def half_precision(scale: Array) -> Array:

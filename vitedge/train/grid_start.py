@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.quantize import Activations, IntegerWeight
+from vitedge.quantize import Activations, IntegerWeight, of_each_weight
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.layers import map_linears
 from vitedge.quantize.recipe import quantize
 from vitedge.quantize.weights import half_precision, searched_scale
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.fold_attention_scale import fold
-from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, group_size
+from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
 from vitedge.spec import Precision
 from vitedge.vit import Array, Linear, ViT
 
@@ -83,7 +83,7 @@ def grid_start(
         integers = weights.get(name) or _nearest(before, bits)
         scale = integers.scale.reshape(-1, before.shape[1]).astype(np.float16)
         scales[name] = scale.astype(np.float32)
-        steps = np.repeat(scales[name], group_size(len(before), bits), axis=0)
+        steps = of_each_weight(scales[name], len(before))
         middle = integers.values.astype(np.float32)
         off = np.clip(before / steps - middle, -0.5, 0.5)
         near = middle + np.float32(_TOWARDS_EXACT) * off
