@@ -26,6 +26,7 @@ import numpy.typing as npt
 from vitedge.errors import ModelError, UsageError
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Format, Precision
+from vitedge.weights_digest import WEIGHTS_KEY, demand_own_weights
 
 METADATA_KEY = "vitedge"
 ONNX_DATA_SUFFIX = ".data"
@@ -204,7 +205,28 @@ def read_metadata(path: Path) -> Metadata | None:
 
     Raises:
         UsageError: The extension is none of an artefact's.
-        ModelError: The file is missing, truncated, not of its format, or its metadata is garbled.
+        ModelError: The file is missing, truncated, not of its format, its metadata is garbled, or
+            the weights beside it are not its own.
+    """
+    texts = read_texts(path)
+    try:
+        text = texts.get(METADATA_KEY)
+        found = None if text is None else Metadata.from_json(text)
+    except ValueError as error:
+        raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
+    digest = texts.get(WEIGHTS_KEY)
+    if digest is not None:
+        for weights in files_of(path)[1:]:
+            demand_own_weights(path, weights, digest)
+    return found
+
+
+def read_texts(path: Path) -> Mapping[str, str]:
+    """Reads what vitedge wrote into an artefact, by key; empty when vitedge did not write it.
+
+    Raises:
+        UsageError: The extension is none of an artefact's.
+        ModelError: The file is missing, truncated or not of its format.
     """
     reader = {
         Format.TFLITE: _read_tflite,
@@ -215,8 +237,7 @@ def read_metadata(path: Path) -> Metadata | None:
         if not part.is_file():
             raise ModelError(f"there is no file '{part}'")
     try:
-        text = reader(path)
-        return None if text is None else Metadata.from_json(text)
+        return reader(path)
     except (ValueError, struct.error, IndexError, ElementTree.ParseError) as error:
         raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
 
@@ -241,7 +262,7 @@ _METADATA_NAME, _METADATA_BUFFER = 0, 1
 _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
 
 
-def _read_tflite(path: Path) -> str | None:
+def _read_tflite(path: Path) -> Mapping[str, str]:
     if path.stat().st_size < 8:
         raise ValueError("fewer than 8 bytes")
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -255,9 +276,11 @@ def _read_tflite(path: Path) -> str | None:
             buffer = buffers[entry.uint(_METADATA_BUFFER, 4)]
             offset = buffer.uint(_BUFFER_OFFSET, 8)
             if offset > 1:  # past 2 GiB, buffers lie behind the flatbuffer
-                return data[offset : offset + buffer.uint(_BUFFER_SIZE, 8)].decode()
-            return buffer.bytes(_BUFFER_DATA).decode()
-    return None
+                text = data[offset : offset + buffer.uint(_BUFFER_SIZE, 8)]
+            else:
+                text = buffer.bytes(_BUFFER_DATA)
+            return {METADATA_KEY: text.decode()}
+    return {}
 
 
 def _unsigned(data: mmap.mmap, at: int, width: int = 4) -> int:
@@ -313,7 +336,8 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _LENGTH_DELIMITED = 2
 
 
-def _read_onnx(path: Path) -> str | None:
+def _read_onnx(path: Path) -> Mapping[str, str]:
+    found: dict[str, str] = {}
     with path.open("rb") as stream:
         size = path.stat().st_size
         if not size:
@@ -323,9 +347,10 @@ def _read_onnx(path: Path) -> str | None:
             if number != _MODEL_PROTO_METADATA_PROPS:
                 continue
             entry = _protobuf_strings(payload)
-            if entry.get(_ENTRY_KEY) == METADATA_KEY.encode():
-                return entry.get(_ENTRY_VALUE, b"").decode()
-    return None
+            for key in (METADATA_KEY, WEIGHTS_KEY):
+                if entry.get(_ENTRY_KEY) == key.encode():
+                    found[key] = entry.get(_ENTRY_VALUE, b"").decode()
+    return found
 
 
 def _protobuf_field(stream: BinaryIO, size: int, wanted: int) -> tuple[int, bytes]:
@@ -376,7 +401,7 @@ def _varint(stream: BinaryIO) -> int:
 # --- OpenVINO -----------------------------------------------------------------------------------
 
 
-def _read_openvino(path: Path) -> str | None:
+def _read_openvino(path: Path) -> Mapping[str, str]:
     # The network comes first and rt_info last, so read events and drop the layers on the way.
     root = None
     with path.open("rb") as stream:
@@ -386,5 +411,10 @@ def _read_openvino(path: Path) -> str | None:
             root = element
     if root is None or root.tag != "net":
         raise ValueError("no <net> element")
-    entry = root.find(f"rt_info/{METADATA_KEY}")
-    return None if entry is None else entry.get("value")
+    found = {}
+    for key in (METADATA_KEY, WEIGHTS_KEY):
+        entry = root.find(f"rt_info/{key}")
+        value = None if entry is None else entry.get("value")
+        if value is not None:
+            found[key] = value
+    return found

@@ -26,10 +26,10 @@ from vitedge.errors import (
 )
 from vitedge.pipeline import ConvertOptions, convert
 from vitedge.progress import Progress, silent
-from vitedge.publication import Written, artifact_path
+from vitedge.publication import Written, artifact_path, publish_artifact
 from vitedge.runtimes import AheadOfTime, Readiness, runtime_for
 from vitedge.spec import Precision, Target
-from vitedge.staging import publish, refuse_existing, staging
+from vitedge.staging import refuse_existing, staging
 
 _SECONDS_TO_ANSWER = 300.0
 _LIMITS_HOLD = "only known limits hold"
@@ -176,7 +176,7 @@ def convert_for(
             elif not is_compiler:
                 _ask_the_device(made[0].path, job.target)
             for each in made:
-                publish(reversed(files_of(each.path)), options.output)
+                publish_artifact(each.path, options.output)
                 written.append(replace(each, path=options.output / each.path.name))
             for chip in refused:  # an earlier run's would be of another artefact
                 for part in files_of(job.compiled(chip)):

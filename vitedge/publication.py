@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import Metadata, Parity, files_of, read_metadata
+from vitedge.artifact import Metadata, Parity, files_of, read_metadata, read_texts
 from vitedge.converters import Draft
-from vitedge.errors import ConversionError, ParityError
+from vitedge.errors import ConversionError, ModelError, ParityError
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.spec import Format, Precision, Target
 from vitedge.staging import publish, staging
+from vitedge.weights_digest import WEIGHTS_KEY, bound
 
 
 @dataclass(frozen=True)
@@ -106,17 +108,53 @@ def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Refer
     target = metadata.format
     with staging(path.parent) as folder:
         staged = folder / path.name
-        draft.save(staged, metadata)
+        _save(draft, staged, metadata)
         parity = Parity.of(_logits(staged, target, reference.pixels), reference.logits)
         check_parity(parity, metadata.precision, path.name)
         metadata = replace(metadata, parity=parity)
         _save_checked(draft, staged, metadata, reference.pixels[:1])
-        made = files_of(staged)
-        # The main file comes last: whoever finds it finds all of the artefact.
-        publish(reversed(made), path.parent)
+        publish_artifact(staged, path.parent)
+    return Written(path, metadata)
+
+
+def publish_artifact(staged: Path, destination: Path) -> None:
+    """Moves a complete artefact, all of its files, out of a staging folder.
+
+    Whenever this is interrupted, what lies at the destination is the old artefact, the new one, or
+    files that ``read_metadata`` refuses as not belonging together.
+
+    Args:
+        staged: Its main file.
+        destination: The folder that it goes to.
+    """
+    made, path = files_of(staged), destination / staged.name
+    if len(made) > 1 and all(part.is_file() for part in files_of(path)):
+        _bind_published(path, staged.parent)
+    # The main file comes last: whoever finds it finds all of the artefact.
+    publish(reversed(made), destination)
     for old in set(files_of(path)) - {path.with_name(part.name) for part in made}:
         old.unlink()  # weights of the artefact that was overwritten
-    return Written(path, metadata)
+
+
+def _save(draft: Draft, path: Path, metadata: Metadata) -> None:
+    draft.save(path, metadata)
+    for weights in files_of(path)[1:]:
+        path.write_bytes(bound(path.read_bytes(), path.suffix, weights))
+
+
+def _bind_published(path: Path, staging_folder: Path) -> None:
+    """Binds an artefact that names no weights, before other weights come to lie beside it."""
+    try:
+        if len(files_of(path)) < 2 or WEIGHTS_KEY in read_texts(path):
+            return
+        content = bound(path.read_bytes(), path.suffix, files_of(path)[1])
+    except ModelError:
+        return  # it is damaged and could not be loaded anyway
+    old = staging_folder / f"{path.name}.old"
+    old.write_bytes(content)
+    with old.open("rb") as stream:
+        os.fsync(stream.fileno())
+    old.replace(path)
 
 
 def _save_checked(
@@ -126,7 +164,7 @@ def _save_checked(
     before = _logits(staged, metadata.format, pixels)
     for part in files_of(staged):
         part.unlink()  # a runtime may still have the old one mapped; never write into it
-    draft.save(staged, metadata)
+    _save(draft, staged, metadata)
     same = np.array_equal(before, _logits(staged, metadata.format, pixels))
     if not same or read_metadata(staged) != metadata:
         raise ConversionError(f"'{staged.name}' did not survive being written; is the disk full?")

@@ -16,7 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY
+from vitedge.artifact import (
+    LOGITS_SCALE_KEY,
+    LOGITS_ZERO_POINT_KEY,
+    files_of,
+    read_metadata,
+)
 from vitedge.chatter import quiet, stdout_on_stderr
 from vitedge.errors import (
     ModelError,
@@ -31,6 +36,7 @@ from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
 from vitedge.runtimes._qnn import SOC_MODELS, compile_context
 from vitedge.spec import Format
+from vitedge.weights_digest import unreplaced
 
 # Where products with 4-bit weights are faster on float inputs than on inputs that are quantized to
 # 8 bits when they run, which is ONNX Runtime's own choice: made for one token, not for two hundred.
@@ -60,10 +66,14 @@ class OnnxRuntime:
         """See ``Runtime``."""
         self._demand(device)
         start = partial(_start, path, device, threads)
-        try:
-            session = start()
-        except Exception as error:  # onnxruntime's errors share no base of their own
-            raise _refusal(path, device, start, error) from error
+        files = files_of(path)
+        with unreplaced(files):
+            if len(files) > 1:
+                read_metadata(path)  # refuses weights that are not its own
+            try:
+                session = start()
+            except Exception as error:  # onnxruntime's errors share no base of their own
+                raise _refusal(path, device, start, error) from error
         return OnnxSession(session, path, device, start)
 
     def compiled_forms(self, device: str) -> tuple[str, ...]:

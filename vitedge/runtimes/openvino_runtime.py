@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import read_metadata
+from vitedge.artifact import files_of, read_metadata
 from vitedge.errors import ModelError, UnavailableError, missing_package
 from vitedge.runtimes import Availability, Placement, Readiness, no_features
 from vitedge.spec import Format, Precision
+from vitedge.weights_digest import unreplaced
 
 _REMEDIES = {
     "cpu": "Run: pip install 'vitedge[openvino]'",
@@ -60,23 +61,27 @@ class OpenVINORuntime:
             raise UnavailableError(
                 f"openvino-{device} cannot run here: {state.detail}", state.remedy
             )
-        metadata = read_metadata(path)
-        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        # Left to itself the CPU plug-in computes float layers in bfloat16 where the processor has
-        # it: 34 dB instead of 110. What was asked for as float must not lose that silently.
-        if metadata is not None and metadata.precision in (Precision.FP32, Precision.FP16):
-            config["INFERENCE_PRECISION_HINT"] = "f32" if device == "cpu" else "f16"
-            if metadata.precision is Precision.FP32:
-                config["INFERENCE_PRECISION_HINT"] = "f32"
-        if threads is not None and device == "cpu":
-            config["INFERENCE_NUM_THREADS"] = threads
-        try:
-            model = openvino.Core().compile_model(str(path), device.upper(), config)
-        except RuntimeError as error:
-            raise ModelError(
-                f"OpenVINO cannot load '{path}' on {device}: {_last_line(error)}"
-            ) from error
-        return OpenVINOSession(model, path)
+        with unreplaced(files_of(path)):
+            return OpenVINOSession(_compiled(openvino, path, device, threads), path)
+
+
+def _compiled(openvino: Any, path: Path, device: str, threads: int | None) -> Any:
+    metadata = read_metadata(path)
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    # Left to itself the CPU plug-in computes float layers in bfloat16 where the processor has
+    # it: 34 dB instead of 110. What was asked for as float must not lose that silently.
+    if metadata is not None and metadata.precision in (Precision.FP32, Precision.FP16):
+        config["INFERENCE_PRECISION_HINT"] = "f32" if device == "cpu" else "f16"
+        if metadata.precision is Precision.FP32:
+            config["INFERENCE_PRECISION_HINT"] = "f32"
+    if threads is not None and device == "cpu":
+        config["INFERENCE_NUM_THREADS"] = threads
+    try:
+        return openvino.Core().compile_model(str(path), device.upper(), config)
+    except RuntimeError as error:
+        raise ModelError(
+            f"OpenVINO cannot load '{path}' on {device}: {_last_line(error)}"
+        ) from error
 
 
 class OpenVINOSession:
