@@ -6,11 +6,13 @@ commands that need them, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import os
+import warnings
 from typing import Any
 
 import click
 
-from vitedge import __version__, commands
+from vitedge import __version__, commands, limits
 from vitedge.errors import VitedgeError
 from vitedge.plugins import discover
 
@@ -46,7 +48,36 @@ def main() -> None:
     vitedge bench --data photos --reference model.keras   measure them
     vitedge predict model.int8.tflite cat.jpg             use one
     """  # noqa: D301  # click's mark for "do not wrap" is the character itself
+    # Pillow warns of photos of over 89 million pixels; vitedge bounds them itself.
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")
+
+
+def _bound_sources(ctx: click.Context, _: click.Parameter, size: str | None) -> None:
+    """Sets the bound for this command and for the processes that it starts."""
+    if size is None:
+        return
+    limits.parse_size(size)
+    before = os.environ.get(limits.VARIABLE)
+    os.environ[limits.VARIABLE] = size
+
+    def restore() -> None:
+        if before is None:
+            del os.environ[limits.VARIABLE]
+        else:
+            os.environ[limits.VARIABLE] = before
+
+    ctx.call_on_close(restore)
 
 
 for _command in discover(commands.__name__, commands.__path__):
+    # Every command reads files, and the option is the same for all of them.
+    _command.params.append(
+        click.Option(
+            [limits.OPTION],
+            metavar="SIZE",
+            expose_value=False,
+            callback=_bound_sources,
+            help="Memory that a file may inflate to, as 8GB.  [default: 2GiB]",
+        )
+    )
     main.add_command(_command)

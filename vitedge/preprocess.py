@@ -6,24 +6,23 @@ decode, resize and crop, as torchvision and timm do them at evaluation, and noth
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import DataError
+from vitedge.pictures import ImageLike, checked_pixels, open_image
 from vitedge.spec import Interpolation
 
 if TYPE_CHECKING:
     from PIL import Image
 
-ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, npt.NDArray[np.uint8], "Image.Image"]
-"""A path, encoded bytes, ``(H, W, 3)`` or ``(H, W)`` uint8 pixels, or a Pillow image."""
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageLike", "Preprocessing", "open_image"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -87,7 +86,7 @@ class Preprocessing:
 
         shape = (*self.size, self.channels)
         if isinstance(image, np.ndarray) and self.resize is None and image.shape == shape:
-            return _checked_pixels(image).reshape(shape).copy()  # nothing to do
+            return checked_pixels(image).reshape(shape).copy()  # nothing to do
         picture = open_image(image)
         if picture.mode != _MODES[self.channels]:
             picture = picture.convert(_MODES[self.channels])
@@ -162,67 +161,6 @@ class Preprocessing:
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"preprocessing {dict(values)!r} lacks or garbles {error}") from error
-
-
-def open_image(image: ImageLike) -> Image.Image:
-    """Decodes an image of any accepted form, upright.
-
-    Raises:
-        DataError: The file or bytes are no image that Pillow reads, or an array has another
-            dtype or shape than ``ImageLike`` names.
-    """
-    from PIL import Image, ImageOps
-
-    if isinstance(image, np.ndarray):
-        return Image.fromarray(_checked_pixels(image))
-    if isinstance(image, Image.Image):
-        name = "the picture"
-    elif isinstance(image, bytes):
-        name = f"{len(image)} bytes"
-    elif isinstance(image, str | os.PathLike):
-        name = f"'{os.fspath(image)}'"
-    else:
-        raise DataError(
-            f"a {type(image).__name__} is no image: give a path, bytes, array or picture"
-        )
-    try:
-        if isinstance(image, Image.Image):
-            picture = image
-        else:
-            picture = Image.open(io.BytesIO(image) if isinstance(image, bytes) else image)
-        picture.load()
-    except FileNotFoundError as error:
-        raise DataError(f"there is no image {name}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).partition("<")[0].strip()
-        raise DataError(f"{name} is not an image that Pillow can read ({reason})") from error
-    if not picture.width or not picture.height:
-        raise DataError(f"{name} has no pixels: it is {picture.width} x {picture.height}")
-    return ImageOps.exif_transpose(_eight_bits(picture, name))
-
-
-def _eight_bits(picture: Image.Image, name: str) -> Image.Image:
-    """Grey pictures of 16 bits, scaled; Pillow itself would cut off whatever lies above 255."""
-    from PIL import Image
-
-    if picture.mode == "F":
-        raise DataError(f"{name} holds floating-point pixels, whose range nobody knows")
-    if not picture.mode.startswith("I"):
-        return picture
-    wide = np.asarray(picture).astype(np.int64)
-    return Image.fromarray((wide.clip(0, 65535) // 257).astype(np.uint8))
-
-
-def _checked_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    if pixels.dtype != np.uint8:
-        raise DataError(f"an image array must be uint8 with values 0..255, not {pixels.dtype}")
-    if not pixels.size:
-        raise DataError(f"an image array of shape {pixels.shape} has no pixels")
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        return pixels[:, :, 0]
-    if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3):
-        return pixels
-    raise DataError(f"an image array must have shape (H, W, 3) or (H, W), not {pixels.shape}")
 
 
 def _resize_shorter_side(

@@ -1,0 +1,105 @@
+"""How much a file may make of itself: bounds that are checked before memory is taken.
+
+What lies in a file as it is takes no more memory than the file is long, and is never refused. What
+a file inflates to, or only claims, is bounded: an archive of a megabyte may hold terabytes of
+zeros. There is one number, the option ``--max-source-size`` and the variable behind it, which the
+processes that vitedge starts inherit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from vitedge.errors import ModelError, UsageError, VitedgeError
+
+VARIABLE, OPTION = "VITEDGE_MAX_SOURCE_SIZE", "--max-source-size"
+DEFAULT_BYTES = 2 << 30
+"""Below the memory of the machines that convert models, and above every compressed model seen."""
+
+_UNITS = {"": 1, "MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
+_SIZE = re.compile(r"([0-9]{1,15}) ?([A-Z]*)")
+
+# JSON and pickles become objects of some thirty times their length.
+_TEXT_SHARE = 32
+# Pillow decodes to 4 bytes, and a conversion holds the picture before and after; a third for the
+# decoder. With the default it is the bound that Pillow itself has: 178,956,970 pixels.
+_BYTES_PER_PIXEL = 12
+_LARGEST_NAMED = 10**15
+
+
+def parse_size(text: str) -> int:
+    """Bytes that a text such as ``8GB``, ``512 MiB`` or ``1000000`` names.
+
+    Raises:
+        UsageError: It names none.
+    """
+    match = _SIZE.fullmatch(text.strip().upper())
+    if match is None or match[2] not in _UNITS or int(match[1]) == 0:
+        raise UsageError(f"'{text}' is not a size; write it as 8GB or 512MB ({OPTION})")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def was_raised() -> bool:
+    """Whether somebody chose the bound."""
+    return bool(os.environ.get(VARIABLE))
+
+
+def most_bytes() -> int:
+    """The most bytes that a source may inflate to.
+
+    Raises:
+        UsageError: The variable holds no size.
+    """
+    text = os.environ.get(VARIABLE)
+    return parse_size(text) if text else DEFAULT_BYTES
+
+
+def most_text_bytes() -> int:
+    """The most bytes of a text that becomes objects: JSON, or the pickle of a checkpoint."""
+    return most_bytes() // _TEXT_SHARE
+
+
+def most_pixels() -> int:
+    """The most pixels of a picture."""
+    return most_bytes() // _BYTES_PER_PIXEL
+
+
+def refuse_inflation(
+    what: str, claimed: int, held: int = 0, *, error: type[VitedgeError] = ModelError
+) -> None:
+    """Refuses what would take more memory than the bound, and than lies in the file.
+
+    Args:
+        what: The file or its part, for the message.
+        claimed: Bytes that it would take.
+        held: Bytes of the file itself, which are allowed in any case.
+        error: What to raise.
+
+    Raises:
+        VitedgeError: It is too large.
+    """
+    if claimed > max(held, most_bytes()):
+        raise error(_too_large(what, claimed, most_bytes()))
+
+
+def refuse_long_text(what: str, length: int, *, error: type[VitedgeError] = ModelError) -> None:
+    """Refuses a text that would become more objects than fit the bound.
+
+    Raises:
+        VitedgeError: It is too long.
+    """
+    if length > most_text_bytes():
+        raise error(_too_large(f"the objects of {what}", length * _TEXT_SHARE, most_bytes()))
+
+
+def _too_large(what: str, claimed: int, bound: int) -> str:
+    claimed = min(claimed, _LARGEST_NAMED)
+    return (
+        f"{what} would take {_words(claimed)} of memory, and {_words(bound)} are allowed; if you "
+        f"trust the file, give {OPTION} {claimed // 10**9 + 1}GB"
+    )
+
+
+def _words(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 10**8 else f"{size / 1e6:,.1f} MB"
