@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from vitedge.hdf5_storage import why_elsewhere
 from vitedge.importers.reading.hdf5_file import hdf5_names
 from vitedge.importers.reading.json_file import peek_json
 from vitedge.importers.reading.npz_file import npz_names
@@ -36,6 +37,9 @@ def why_unrecognized(source: Path) -> str:
         return _why_folder(source)
     if source.stat().st_size == 0:
         return "it is empty"
+    elsewhere = why_elsewhere(source)
+    if elsewhere:
+        return elsewhere
     names = sorted(_tensor_names(source))
     if names:
         shown = ", ".join(f"'{name}'" for name in names[:_NAMES_SHOWN])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,20 +11,11 @@ from typing import Any, BinaryIO
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, VitedgeError, missing_package
+from vitedge.hdf5_storage import is_hdf5, open_contained
 from vitedge.importers.reading.tensors import Tensors
 
 # What h5py raises on damaged files, depending on where the damage is.
 _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError, AttributeError)
-
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
-
-def is_hdf5(path: Path) -> bool:
-    """Whether a file begins as HDF5 does."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        return stream.read(len(_SIGNATURE)) == _SIGNATURE
 
 
 @contextmanager
@@ -36,7 +27,7 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
         file: Where it is, or its bytes.
 
     Raises:
-        ModelError: The file is truncated or no HDF5.
+        ModelError: The file is truncated or no HDF5, or a part of it lies in another file.
     """
     try:
         import h5py
@@ -48,10 +39,12 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
         if isinstance(node, h5py.Dataset):
             shapes[name] = tuple(node.shape)
 
+    resources = ExitStack()
     try:
-        opened = h5py.File(file, "r")
+        opened = resources.enter_context(open_contained(source, file))
         opened.visititems(note)
     except _DAMAGE as error:
+        resources.close()
         raise _damaged(source, error) from error
 
     def load(name: str) -> npt.NDArray[Any]:
@@ -63,7 +56,7 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
         except _DAMAGE as error:
             raise _damaged(source, error) from error
 
-    with opened:
+    with resources:
         yield Tensors(source, shapes, load)
 
 
@@ -96,9 +89,7 @@ def keras2_layers(path: Path) -> tuple[Keras2Layer, ...]:
     if not is_hdf5(path):
         return ()
     try:
-        import h5py
-
-        with h5py.File(path, "r") as opened:
+        with open_contained(str(path), path) as opened:
             root = "model_weights" if "model_weights" in opened else "/"
             return tuple(
                 Keras2Layer(
@@ -110,7 +101,7 @@ def keras2_layers(path: Path) -> tuple[Keras2Layer, ...]:
                 )
                 for name in _texts(opened[root].attrs["layer_names"])
             )
-    except (ImportError, *_DAMAGE):
+    except (ImportError, ModelError, *_DAMAGE):
         return ()
 
 
@@ -123,11 +114,9 @@ def text_attribute(path: Path, name: str) -> str | None:
     if not is_hdf5(path):
         return None
     try:
-        import h5py
-
-        with h5py.File(path, "r") as opened:
+        with open_contained(str(path), path) as opened:
             value = opened.attrs.get(name)
-    except (ImportError, *_DAMAGE):
+    except (ImportError, ModelError, *_DAMAGE):
         return None
     if isinstance(value, bytes):
         return value.decode(errors="replace")
