@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEMO_OUTPUT ?= vitedge-demo
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
-.PHONY: demo test check slow reference clean
+.PHONY: demo test check slow fuzz reference clean
 
 demo: $(VENV)/.installed-all
 	$(BIN)/vitedge demo --output $(DEMO_OUTPUT) --force
@@ -25,6 +25,12 @@ check: $(VENV)/.installed-dev
 slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow
 
+# Malformed files for every parser: make fuzz SECONDS=3600. What breaks one lies in fuzz-findings/.
+SECONDS ?= 600
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 # Makes the golden files anew with the libraries that they come from, which leaves them as they are
 # unless a library has changed, then runs the same tests live at larger sizes. Give it an environment
 # of its own: make reference VENV=.venv-reference
@@ -39,7 +45,7 @@ reference: $(VENV)/.installed-reference
 	$(BIN)/python -m pytest reference -s
 
 clean:
-	rm -rf $(VENV) vitedge-demo .targets
+	rm -rf $(VENV) vitedge-demo .targets fuzz-findings
 
 # pyproject.toml is the only thing that decides what is installed.
 $(VENV)/.installed-%: pyproject.toml
