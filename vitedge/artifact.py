@@ -17,12 +17,13 @@ import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 
+from vitedge import json_values
 from vitedge.errors import ModelError, UsageError
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Format, Precision
@@ -50,6 +51,11 @@ class Source:
     sha256: str
     path: str
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Source:
+        """Reads it from JSON; raises ``ValueError``."""
+        return cls(*(json_values.text(values, key) for key in ("name", "sha256", "path")))
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -64,6 +70,18 @@ class Calibration:
     kind: str
     n: int
     sha256: str
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> Calibration | None:
+        """Reads it from JSON, where it may be null; raises ``ValueError``."""
+        if values is None:
+            return None
+        values = json_values.mapping({"calibration": values}, "calibration")
+        return cls(
+            kind=json_values.text(values, "kind"),
+            n=json_values.whole(values, "n"),
+            sha256=json_values.text(values, "sha256"),
+        )
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,21 @@ class Parity:
     relative_difference: float
     agreement: float
     sqnr_db: float | None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> Parity | None:
+        """Reads it from JSON, where it may be null; raises ``ValueError``."""
+        if values is None:
+            return None
+        values = json_values.mapping({"parity": values}, "parity")
+        no_noise = values.get("sqnr_db") is None
+        return cls(
+            n=json_values.whole(values, "n"),
+            max_difference=json_values.number(values, "max_difference"),
+            relative_difference=json_values.number(values, "relative_difference"),
+            agreement=json_values.number(values, "agreement"),
+            sqnr_db=None if no_noise else json_values.number(values, "sqnr_db"),
+        )
 
     @classmethod
     def of(cls, logits: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> Parity:
@@ -144,27 +177,26 @@ class Metadata:
         Raises:
             ValueError: The text is no JSON, or of another schema.
         """
-        values = json.loads(text)
-        if not isinstance(values, dict) or values.get("schema") != SCHEMA_VERSION:
+        values = json_values.parse_object(text)
+        if values.get("schema") != SCHEMA_VERSION:
             raise ValueError(f"metadata is not of schema {SCHEMA_VERSION}")
         try:
-            calibration, parity = values["calibration"], values["parity"]
             return cls(
-                format=Format(values["format"]),
-                precision=Precision(values["precision"]),
-                labels=tuple(str(label) for label in values["labels"]),
-                preprocessing=Preprocessing.from_dict(values["preprocessing"]),
-                source=Source(**values["source"]),
-                rewrites=tuple(values["rewrites"]),
-                quantization=dict(values["quantization"]),
-                calibration=None if calibration is None else Calibration(**calibration),
-                versions=dict(values["versions"]),
-                parameters=int(values["parameters"]),
-                macs=int(values["macs"]),
-                parity=None if parity is None else Parity(**parity),
+                format=Format(json_values.text(values, "format")),
+                precision=Precision(json_values.text(values, "precision")),
+                labels=json_values.texts(values, "labels"),
+                preprocessing=Preprocessing.from_dict(json_values.mapping(values, "preprocessing")),
+                source=Source.from_dict(json_values.mapping(values, "source")),
+                rewrites=json_values.texts(values, "rewrites"),
+                quantization=json_values.text_mapping(values, "quantization"),
+                calibration=Calibration.from_dict(values["calibration"]),
+                versions=json_values.text_mapping(values, "versions"),
+                parameters=json_values.whole(values, "parameters"),
+                macs=json_values.whole(values, "macs"),
+                parity=Parity.from_dict(values["parity"]),
             )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"metadata lacks or garbles {error}") from error
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"metadata lacks or garbles a value: {error}") from error
 
 
 def format_of(path: Path) -> Format:
@@ -238,7 +270,7 @@ def read_texts(path: Path) -> Mapping[str, str]:
             raise ModelError(f"there is no file '{part}'")
     try:
         return reader(path)
-    except (ValueError, struct.error, IndexError, ElementTree.ParseError) as error:
+    except (ValueError, struct.error, LookupError, ElementTree.ParseError) as error:
         raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
 
 

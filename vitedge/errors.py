@@ -7,6 +7,7 @@
     ├── ModelError              a model file or network that cannot be read as asked
     │   ├── NotAViTError        it was read, but it is no Vision Transformer
     │   └── PlacementError      the device asked for cannot run all of it
+    ├── SizeError               a file that would take more memory than allowed
     ├── DataError               images or labels that cannot be used
     ├── ConversionError         an artefact that could not be made
     │   └── ParityError         it was made, but computes something else than its source
@@ -42,6 +43,10 @@ class NotAViTError(ModelError):
 
 class PlacementError(ModelError):
     """The device asked for cannot run all operators of an artefact; the message names some."""
+
+
+class SizeError(VitedgeError):
+    """A file would take more memory than ``--max-source-size`` allows."""
 
 
 class DataError(VitedgeError):

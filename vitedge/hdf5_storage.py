@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vitedge.errors import ModelError
+from vitedge.errors import ModelError, VitedgeError
 from vitedge.limits import refuse_inflation
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -50,6 +50,7 @@ def open_contained(source: str, file: Path | BinaryIO) -> Iterator[Any]:
 
     Raises:
         ModelError: A part of it lies elsewhere, or claims more than it holds.
+        SizeError: It would take more memory than the bound on sources.
         OSError: The file is damaged; h5py raises RuntimeError, ValueError and KeyError for that,
             too.
         ImportError: h5py is not installed.
@@ -75,7 +76,7 @@ def refuse_elsewhere(path: Path, source: str | None = None) -> None:
     try:
         with open_contained(source, path):
             pass
-    except ModelError:
+    except VitedgeError:
         raise
     except Exception as error:  # h5py's own kinds
         reason = " ".join(str(error).split())
@@ -89,7 +90,7 @@ def why_elsewhere(path: Path) -> str:
     try:
         with open_contained("", path):
             return ""
-    except ModelError as error:
+    except VitedgeError as error:
         return str(error).removeprefix("'': ")
     except Exception:  # damaged, or no h5py
         return ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 
-from vitedge.errors import ModelError, UsageError, VitedgeError
+from vitedge.errors import SizeError, UsageError
 
 VARIABLE, OPTION = "VITEDGE_MAX_SOURCE_SIZE", "--max-source-size"
 DEFAULT_BYTES = 2 << 30
@@ -20,12 +20,13 @@ DEFAULT_BYTES = 2 << 30
 _UNITS = {"": 1, "MB": 10**6, "GB": 10**9, "MIB": 1 << 20, "GIB": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,15}) ?([A-Z]*)")
 
-# JSON and pickles become objects of some thirty times their length.
-_TEXT_SHARE = 32
+JSON_TIMES = 32
+"""How many times its length a JSON text may take as objects: ``{},`` becomes 64 bytes and more."""
+
 # Pillow decodes to 4 bytes, and a conversion holds the picture before and after; a third for the
 # decoder. With the default it is the bound that Pillow itself has: 178,956,970 pixels.
 _BYTES_PER_PIXEL = 12
-_LARGEST_NAMED = 10**15
+_LARGEST_SHOWN = 10**15
 
 
 def parse_size(text: str) -> int:
@@ -55,50 +56,42 @@ def most_bytes() -> int:
     return parse_size(text) if text else DEFAULT_BYTES
 
 
-def most_text_bytes() -> int:
-    """The most bytes of a text that becomes objects: JSON, or the pickle of a checkpoint."""
-    return most_bytes() // _TEXT_SHARE
-
-
 def most_pixels() -> int:
     """The most pixels of a picture."""
     return most_bytes() // _BYTES_PER_PIXEL
 
 
-def refuse_inflation(
-    what: str, claimed: int, held: int = 0, *, error: type[VitedgeError] = ModelError
-) -> None:
+def refuse_inflation(what: str, claimed: int, held: int = 0) -> None:
     """Refuses what would take more memory than the bound, and than lies in the file.
 
     Args:
         what: The file or its part, for the message.
         claimed: Bytes that it would take.
         held: Bytes of the file itself, which are allowed in any case.
-        error: What to raise.
 
     Raises:
-        VitedgeError: It is too large.
+        SizeError: It is too large.
     """
     if claimed > max(held, most_bytes()):
-        raise error(_too_large(what, claimed, most_bytes()))
+        shown = min(claimed, _LARGEST_SHOWN)
+        raise SizeError(
+            f"{what} would take {_words(shown)} of memory, and {_words(most_bytes())} are allowed; "
+            f"if you trust the file, give {OPTION} {shown // 10**9 + 1}GB"
+        )
 
 
-def refuse_long_text(what: str, length: int, *, error: type[VitedgeError] = ModelError) -> None:
+def refuse_long_text(what: str, length: int, *, times: int = JSON_TIMES) -> None:
     """Refuses a text that would become more objects than fit the bound.
 
+    Args:
+        what: The file or its part, for the message.
+        length: Its bytes.
+        times: How many times as many bytes its objects may take.
+
     Raises:
-        VitedgeError: It is too long.
+        SizeError: It is too long.
     """
-    if length > most_text_bytes():
-        raise error(_too_large(f"the objects of {what}", length * _TEXT_SHARE, most_bytes()))
-
-
-def _too_large(what: str, claimed: int, bound: int) -> str:
-    claimed = min(claimed, _LARGEST_NAMED)
-    return (
-        f"{what} would take {_words(claimed)} of memory, and {_words(bound)} are allowed; if you "
-        f"trust the file, give {OPTION} {claimed // 10**9 + 1}GB"
-    )
+    refuse_inflation(f"the content of {what}", length * times)
 
 
 def _words(size: int) -> str:

@@ -132,7 +132,7 @@ def _onnx_operators(path: Path) -> Iterator[Operator]:
 def _openvino_operators(path: Path) -> Iterator[Operator]:
     try:
         network = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ModelError(f"'{path}' is truncated or not an OpenVINO file ({error})") from error
     for layer in network.iterfind("layers/layer"):
         if layer.get("type") in ("Const", "Parameter", "Result"):

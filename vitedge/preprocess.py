@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import DataError
+from vitedge.json_values import numbers, text, whole, wholes
 from vitedge.pictures import ImageLike, checked_pixels, open_image
 from vitedge.spec import Interpolation
 
@@ -68,6 +69,8 @@ class Preprocessing:
             raise ValueError(f"mean must be finite, not {self.mean}")
         if min(self.size) < 1:
             raise ValueError(f"size must be positive, not {self.size}")
+        if self.size[0] * self.size[1] > _MOST_PIXELS:
+            raise ValueError(f"a size of {self.size} is over {_MOST_PIXELS:,} pixels")
         if self.resize is not None and self.resize < max(self.size):
             raise ValueError(f"resize to {self.resize} leaves too little to crop {self.size} from")
 
@@ -151,16 +154,17 @@ class Preprocessing:
             ValueError: A value is missing or out of range.
         """
         try:
+            height, width = wholes(values, "size", least=1)
             return cls(
-                size=(int(values["size"][0]), int(values["size"][1])),
-                channels=int(values["channels"]),
-                resize=None if values["resize"] is None else int(values["resize"]),
-                interpolation=Interpolation(values["interpolation"]),
-                mean=tuple(float(value) for value in values["mean"]),
-                std=tuple(float(value) for value in values["std"]),
+                size=(height, width),
+                channels=whole(values, "channels"),
+                resize=None if values["resize"] is None else whole(values, "resize"),
+                interpolation=Interpolation(text(values, "interpolation")),
+                mean=numbers(values, "mean"),
+                std=numbers(values, "std"),
             )
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"preprocessing {dict(values)!r} lacks or garbles {error}") from error
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"preprocessing lacks or garbles a value: {error}") from error
 
 
 def _resize_shorter_side(

@@ -10,25 +10,41 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vitedge.errors import ModelError
+from vitedge.json_values import mapping, number, text, texts, whole, wholes
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
 
+_COUNTS = (
+    *("channels", "dim", "depth", "heads", "head_dim", "mlp_dim", "classes", "prefix_tokens"),
+)
+
 
 def config_from_dict(values: Mapping[str, Any]) -> ViTConfig:
-    """Reads a ``ViTConfig`` back from JSON, where tuples are lists and enums strings."""
+    """Reads a ``ViTConfig`` back from JSON, where tuples are lists and enums strings.
+
+    Raises:
+        ValueError: A value is missing or of another type, or the values contradict each other.
+    """
     return ViTConfig(
         **{
             **values,
-            "image_size": tuple(values["image_size"]),
-            "patch_size": tuple(values["patch_size"]),
-            "pooling": Pooling(values["pooling"]),
-            "activation": Activation(values["activation"]),
-            "norm_position": NormPosition(values["norm_position"]),
-            "norm_kind": NormKind(values["norm_kind"]),
-            "head_activation": Activation(values["head_activation"]),
+            **{name: whole(values, name) for name in _COUNTS},
+            "image_size": _pair(values, "image_size"),
+            "patch_size": _pair(values, "patch_size"),
+            "pooling": Pooling(text(values, "pooling")),
+            "activation": Activation(text(values, "activation")),
+            "norm_position": NormPosition(text(values, "norm_position")),
+            "norm_kind": NormKind(text(values, "norm_kind")),
+            "attention_scale": number(values, "attention_scale"),
+            "head_activation": Activation(text(values, "head_activation")),
         }
     )
+
+
+def _pair(values: Mapping[str, Any], key: str) -> tuple[int, int]:
+    height, width = wholes(values, key, least=1)
+    return height, width
 
 
 def array_names(model_config: Mapping[str, Any]) -> Iterator[str]:
@@ -36,7 +52,7 @@ def array_names(model_config: Mapping[str, Any]) -> Iterator[str]:
     yield from ("prefix", "positions")
     linears = ["patch", "head"]
     linears += [f"head_hidden.{index}" for index in range(len(model_config["head_hidden"]))]
-    for index in range(int(model_config["vit_config"]["depth"])):
+    for index in range(whole(mapping(model_config, "vit_config"), "depth")):
         linears += [f"blocks.{index}.{part}" for part in Block.LINEARS]
     for name in linears:
         yield from (f"{name}.weight", f"{name}.bias")
@@ -57,7 +73,7 @@ def vit_from_arrays(model_config: Mapping[str, Any], arrays: Mapping[str, Array]
     def norm(name: str) -> Norm | None:
         if name not in eps:
             return None
-        return Norm(arrays[f"{name}.gamma"], arrays[f"{name}.beta"], float(eps[name]))
+        return Norm(arrays[f"{name}.gamma"], arrays[f"{name}.beta"], number(eps, name))
 
     def block(name: str) -> Block:
         parts: dict[str, Any] = {part: linear(f"{name}.{part}") for part in Block.LINEARS}
@@ -66,8 +82,8 @@ def vit_from_arrays(model_config: Mapping[str, Any], arrays: Mapping[str, Array]
         return Block(**parts)
 
     try:
-        eps = model_config["eps"]
-        config = config_from_dict(model_config["vit_config"])
+        eps = mapping(model_config, "eps")
+        config = config_from_dict(mapping(model_config, "vit_config"))
         return ViT(
             config=config,
             patch=linear("patch"),
@@ -76,8 +92,8 @@ def vit_from_arrays(model_config: Mapping[str, Any], arrays: Mapping[str, Array]
             blocks=tuple(block(f"blocks.{index}") for index in range(config.depth)),
             norm=norm("norm"),
             head=linear("head"),
-            preprocessing=Preprocessing.from_dict(model_config["preprocessing"]),
-            labels=tuple(model_config["labels"]),
+            preprocessing=Preprocessing.from_dict(mapping(model_config, "preprocessing")),
+            labels=texts(model_config, "labels"),
             input_norm=norm("input_norm"),
             pooled_norm=norm("pooled_norm"),
             head_hidden=tuple(

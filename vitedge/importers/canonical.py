@@ -10,6 +10,7 @@ from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
+from vitedge.json_values import mapping, whole
 from vitedge.vit_assembly import array_names, vit_from_arrays
 
 _REGISTERED_NAME = "vitedge>VisionTransformer"
@@ -36,16 +37,20 @@ class CanonicalImporter:
         if not isinstance(config, dict):
             raise ModelError(f"'{path}' is truncated or not a .keras file of vitedge")
         with open_archived_weights(path) as tensors:
-            arrays = {name: tensors[where] for name, where in _places(path, config).items()}
+            places = _places(path, config, len(tensors.names))
+            arrays = {name: tensors[where] for name, where in places.items()}
         origin = str(config.get("origin", ""))
         words = f"by name: vitedge ({origin})" if origin else "by name: vitedge"
         vit = with_options(vit_from_arrays(config, arrays), options)
         return Imported(vit, words, origin=origin)
 
 
-def _places(path: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Where each array lies in the HDF5, by canonical name."""
+def _places(path: Path, config: Mapping[str, Any], arrays: int) -> dict[str, str]:
+    """Where each array lies in the HDF5, by canonical name; the file holds so many arrays."""
     try:
+        depth = whole(mapping(config, "vit_config"), "depth")
+        if depth > arrays:
+            raise ValueError(f"{depth} blocks in {arrays} arrays")
         return {name: _DIRECT.get(name) or _place(name) for name in array_names(config)}
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the config of '{path}' lacks or garbles {error}") from error

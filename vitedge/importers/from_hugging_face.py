@@ -33,6 +33,7 @@ from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.safetensors_file import open_safetensors, open_sharded
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.reading.torch_file import open_torch
+from vitedge.json_values import mapping, number, shown, text, whole
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, Pooling
 from vitedge.vit import Array, Block, Linear, ViT, ViTConfig
@@ -91,7 +92,8 @@ class HuggingFaceImporter:
     def recognizes(self, path: Path) -> bool:
         """A ``config.json`` of one of these models beside weights."""
         folder = _folder_of(path)
-        known = peek_json(folder / _CONFIG).get("model_type") in _NAMES
+        kind = peek_json(folder / _CONFIG).get("model_type")
+        known = isinstance(kind, str) and kind in _NAMES
         return known and any((folder / name).is_file() for name in (_WEIGHTS, _INDEX, _OLD_WEIGHTS))
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
@@ -125,7 +127,7 @@ def _preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing:
     processor = DEFAULT_PROCESSORS[kind]
     if (folder / _PROCESSOR).is_file():
         processor = {**processor, **read_json(folder / _PROCESSOR)}
-    return read_processor(processor, int(config["num_channels"]))
+    return read_processor(processor, whole(config, "num_channels", least=1))
 
 
 def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessing) -> ViT:
@@ -135,8 +137,8 @@ def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessi
     body = tensors.below(f"{kind}.")
     # What pre-training and the feature extractors leave behind.
     body.ignore("embeddings.mask_token", "pooler.dense.weight", "pooler.dense.bias")
-    eps = float(values["layer_norm_eps"])
-    depth = int(values["num_hidden_layers"])
+    eps = number(values, "layer_norm_eps")
+    depth = whole(values, "num_hidden_layers", least=1)
     blocks = tuple(
         _block(body.below(f"encoder.layer.{index}."), _NAMES[kind], eps) for index in range(depth)
     )
@@ -152,7 +154,7 @@ def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessi
         norm=torch_norm(body, "layernorm", eps),
         head=head,
         preprocessing=replace(preprocessing, size=config.image_size, resize=None),
-        labels=_labels(values.get("id2label", {})),
+        labels=_labels(mapping({"id2label": {}, **values}, "id2label")),
     )
     return _at_processor_size(vit, preprocessing, _INTERPOLATING.get(kind))
 
@@ -160,17 +162,20 @@ def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessi
 def _config(
     values: Mapping[str, Any], block: Block, head: Linear, pooling: Pooling, prefix_tokens: int
 ) -> ViTConfig:
-    activation = _ACTIVATIONS.get(values["hidden_act"])
+    activation = _ACTIVATIONS.get(text(values, "hidden_act"))
     if activation is None:
-        raise NotAViTError(f"the activation '{values['hidden_act']}' is not one that vitedge has")
-    heads = int(values["num_attention_heads"])
-    head_dim = int(values["hidden_size"]) // heads
+        raise NotAViTError(
+            f"the activation {shown(values['hidden_act'])} is not one that vitedge has"
+        )
+    heads = whole(values, "num_attention_heads", least=1)
+    dim = whole(values, "hidden_size", least=1)
+    head_dim = dim // heads
     return ViTConfig(
         image_size=_pair(values["image_size"]),
         patch_size=_pair(values["patch_size"]),
-        channels=int(values["num_channels"]),
-        dim=int(values["hidden_size"]),
-        depth=int(values["num_hidden_layers"]),
+        channels=whole(values, "num_channels", least=1),
+        dim=dim,
+        depth=whole(values, "num_hidden_layers", least=1),
         heads=heads,
         head_dim=head_dim,
         mlp_dim=block.fc1.weight.shape[1],
@@ -237,15 +242,16 @@ def _at_processor_size(
     return replace(vit, config=config, positions=positions, preprocessing=preprocessing)
 
 
-def _labels(names: Mapping[str, str]) -> tuple[str, ...]:
-    labels = tuple(str(names[key]) for key in sorted(names, key=int))
+def _labels(names: Mapping[str, Any]) -> tuple[str, ...]:
+    labels = tuple(text(names, key) for key in sorted(names, key=int))
     unnamed = tuple(f"LABEL_{index}" for index in range(len(labels)))
     return () if labels == unnamed else labels
 
 
 def _pair(value: Any) -> tuple[int, int]:
     height, width = value if isinstance(value, list) else (value, value)
-    return int(height), int(width)
+    size = {"height": height, "width": width}
+    return whole(size, "height", least=1), whole(size, "width", least=1)
 
 
 PLUGIN = HuggingFaceImporter()

@@ -24,6 +24,7 @@ from vitedge.importers.reading.hdf5_file import open_hdf5
 from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.json_values import mapping, number, numbers, text, whole, wholes
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.spec import Interpolation, Pooling
 from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
@@ -76,14 +77,15 @@ class KerasHubImporter:
     def recognizes(self, path: Path) -> bool:
         """One of the two classes, by the name it is registered under."""
         config = peek_json(path / _TASK) if path.is_dir() else archived_config(path)
-        return config.get("registered_name") in _FAMILIES
+        name = config.get("registered_name")
+        return isinstance(name, str) and name in _FAMILIES
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads config and weights; every one of the latter must find its place."""
         task = read_json(path / _TASK) if path.is_dir() else archived_config(path)
         try:
-            family = _FAMILIES[task["registered_name"]]
-            config = task["config"]
+            family = _FAMILIES[text(task, "registered_name")]
+            config = mapping(task, "config")
             with _weights(path, family) as (backbone, head):
                 vit = _vit(backbone, head, family, config, _converter(path, config))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -118,10 +120,10 @@ def _converter(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
     if path.is_dir():
         converter = read_json(path / _CONVERTER) if (path / _CONVERTER).is_file() else {}
     else:
-        preprocessor = config.get("preprocessor") or {"config": {}}
-        converter = preprocessor["config"].get("image_converter") or {}
-    values: Mapping[str, Any] = converter.get("config", {})
-    return values
+        preprocessor = mapping({"preprocessor": config.get("preprocessor") or {}}, "preprocessor")
+        inner = mapping({"config": {}, **preprocessor}, "config")
+        converter = mapping({"converter": inner.get("image_converter") or {}}, "converter")
+    return mapping({"config": {}, **converter}, "config")
 
 
 def _vit(
@@ -131,30 +133,33 @@ def _vit(
     config: Mapping[str, Any],
     converter: Mapping[str, Any],
 ) -> ViT:
-    sizes = config["backbone"]["config"]
-    eps = float(sizes["layer_norm_epsilon"])
-    height, width, channels = (int(length) for length in sizes["image_shape"])
-    heads, dim = int(sizes["num_heads"]), int(sizes["hidden_dim"])
+    sizes = mapping(mapping(config, "backbone"), "config")
+    eps = number(sizes, "layer_norm_epsilon")
+    height, width, channels = wholes(sizes, "image_shape", least=1)
+    heads, dim = whole(sizes, "num_heads", least=1), whole(sizes, "hidden_dim", least=1)
     encoder = backbone.below(f"{family.prefix}_encoder/")
     embedding = backbone.below(f"{family.prefix}_{family.embedding}/")
     prefix, positions = _tokens(embedding, family)
+    patch_height, patch_width = wholes(sizes, "patch_size", least=1)
     hidden = (_dense(head, "dense"),) if config.get("intermediate_dim") else ()
-    pooling = {"token": Pooling.CLASS, "gap": Pooling.MEAN}[config["pooling"]]
+    pooling = {"token": Pooling.CLASS, "gap": Pooling.MEAN}[text(config, "pooling")]
     vit_config = ViTConfig(
         image_size=(height, width),
-        patch_size=(int(sizes["patch_size"][0]), int(sizes["patch_size"][1])),
+        patch_size=(patch_height, patch_width),
         channels=channels,
         dim=dim,
-        depth=int(sizes["num_layers"]),
+        depth=whole(sizes, "num_layers", least=1),
         heads=heads,
         head_dim=dim // heads,
-        mlp_dim=int(sizes[family.mlp_dim]),
-        classes=int(config["num_classes"]),
+        mlp_dim=whole(sizes, family.mlp_dim, least=1),
+        classes=whole(config, "num_classes", least=1),
         prefix_tokens=len(prefix),
         pooling=pooling,
         attention_scale=(dim // heads) ** -0.5,
     )
     linears = [*hidden, _dense(head, "dense_1" if hidden else "dense")]
+    if len(positions) != vit_config.patches:
+        raise ValueError(f"{len(positions)} positions for {vit_config.patches} patches")
     if pooling is Pooling.MEAN and len(prefix):
         vit_config = replace(vit_config, pooling=Pooling.FLATTEN)
         linears[0] = _mean_of_all(linears[0], vit_config.tokens)
@@ -224,10 +229,10 @@ def _preprocessing(
 ) -> Preprocessing:
     mean, std = family.mean[:channels], family.std[:channels]
     if converter.get("scale") is not None:
-        scale = np.broadcast_to(np.asarray(converter["scale"], np.float64).ravel(), channels)
-        offset = np.broadcast_to(
-            np.asarray(converter["offset"] or 0.0, np.float64).ravel(), channels
-        )
+        scale = _per_channel(converter, "scale", channels)
+        offset = _per_channel({"offset": 0.0, **converter}, "offset", channels)
+        if not scale.all():
+            raise ValueError("'scale' holds zero")
         # x * scale + offset = (x / 255 - mean) / std; the rounding of 1 / 255 is taken back.
         std = tuple(round(float(value), 12) for value in 1 / (255 * scale))
         mean = tuple(round(float(value), 12) for value in -offset / (255 * scale))
@@ -242,8 +247,13 @@ def _preprocessing(
     )
 
 
-def _per_channel(value: Any, channels: int) -> npt.NDArray[np.float64]:
-    return np.broadcast_to(np.asarray(value, np.float64).ravel(), channels)
+def _per_channel(values: Mapping[str, Any], key: str, channels: int) -> npt.NDArray[np.float64]:
+    """A number, or one for each channel in lists that may be nested as for broadcasting."""
+    value = values[key] or 0.0
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    of_all = numbers({key: value if isinstance(value, list) else [value]}, key)
+    return np.broadcast_to(np.asarray(of_all, np.float64), channels)
 
 
 PLUGIN = KerasHubImporter()

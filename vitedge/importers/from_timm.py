@@ -11,7 +11,6 @@ average their patches. Shapes tell all but the following, which have timm's defa
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,8 +35,10 @@ from vitedge.importers.layers import (
     torch_patch_shape,
 )
 from vitedge.importers.overrides import with_options
+from vitedge.importers.reading.json_file import peek_json
 from vitedge.importers.reading.state_dict import open_state_dict, state_dict_names
 from vitedge.importers.reading.tensors import Tensors, count
+from vitedge.json_values import mapping
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.spec import Interpolation, Pooling
 from vitedge.vit import Block, Linear, ViT, ViTConfig
@@ -206,9 +207,9 @@ def _pre_logits(tensors: Tensors) -> tuple[Linear, ...]:
 def _published(weights: Path) -> Mapping[str, Any]:
     """The ``config.json`` of timm beside the weights, flattened; empty when there is none."""
     try:
-        config = json.loads((weights.parent / "config.json").read_text("utf-8"))
-        return {**config, **config["pretrained_cfg"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        config = peek_json(weights.parent / "config.json")
+        return {**config, **mapping(config, "pretrained_cfg")}
+    except ValueError:
         return {}
 
 

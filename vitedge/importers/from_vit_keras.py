@@ -8,7 +8,6 @@ same names: give ``--activation gelu_tanh``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -21,6 +20,7 @@ from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.hdf5_file import hdf5_names, open_hdf5, text_attribute
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.json_values import parse_object
 from vitedge.spec import Activation
 
 _PARTS = {
@@ -141,10 +141,11 @@ def _heads(path: Path) -> int | None:
     config = archived_config(path)
     if not config:
         try:
-            config = json.loads(text_attribute(path, "model_config") or "{}")
+            config = parse_object(text_attribute(path, "model_config") or "{}")
         except ValueError:
             return None
-    heads = (layer.get("config", {}).get("num_heads") for layer in _layers(config))
+    inner = (layer.get("config") for layer in _layers(config))
+    heads = (each.get("num_heads") for each in inner if isinstance(each, dict))
     return next((number for number in heads if isinstance(number, int) and number > 0), None)
 
 
@@ -157,7 +158,9 @@ def _layers(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The layers of a functional model's config, empty when it is no such config."""
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else None
-    return [layer for layer in layers or [] if isinstance(layer, dict)]
+    if not isinstance(layers, list):
+        return []
+    return [layer for layer in layers if isinstance(layer, dict)]
 
 
 PLUGIN = VitKerasImporter()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.limits import refuse_inflation
 from vitedge.vit import Array
 
 
@@ -39,6 +40,10 @@ def interpolate_positions(
     """
     if grid == new_grid:
         return positions
+    dim = positions.shape[1]
+    floats = (new_grid[0] + grid[0]) * new_grid[1] * dim
+    floats += new_grid[0] * grid[0] + new_grid[1] * grid[1]
+    refuse_inflation(f"positions of {new_grid[0]} x {new_grid[1]} patches", floats * 8)
     image = positions.reshape(*grid, -1)
     rows, columns = (
         _matrix(size, new, resampling).astype(np.float32)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vitedge.errors import ModelError
+from vitedge.json_values import number, numbers, whole
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.spec import Interpolation
 
@@ -48,7 +49,7 @@ def read_processor(values: Mapping[str, Any], channels: int) -> Preprocessing:
             size=size,
             channels=channels,
             resize=resize,
-            interpolation=_FILTERS[int(values["resample"])],
+            interpolation=_FILTERS[whole(values, "resample")],
             mean=mean,
             std=std,
         )
@@ -62,29 +63,32 @@ def _sizes(values: Mapping[str, Any]) -> tuple[tuple[int, int], int | None]:
     if not values.get("do_center_crop"):
         return _rectangle(size), None
     crop = _rectangle(values["crop_size"])
-    shorter = size if isinstance(size, int) else size.get("shortest_edge")
-    return crop, int(shorter) if shorter is not None else min(_rectangle(size))
+    if isinstance(size, int) or size.get("shortest_edge") is not None:
+        return crop, _rectangle(size)[0]
+    return crop, min(_rectangle(size))
 
 
 def _rectangle(size: Any) -> tuple[int, int]:
-    if isinstance(size, int):
-        return size, size
-    if "shortest_edge" in size:
-        return int(size["shortest_edge"]), int(size["shortest_edge"])
-    return int(size["height"]), int(size["width"])
+    sides = {"height": size, "width": size} if isinstance(size, int) else size
+    if "shortest_edge" in sides:
+        shortest = whole(sides, "shortest_edge", least=1)
+        return shortest, shortest
+    return whole(sides, "height", least=1), whole(sides, "width", least=1)
 
 
 def _statistics(
     values: Mapping[str, Any], channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of pixels scaled to 0..1, whatever scale the processor uses."""
-    unit = 255 * float(values.get("rescale_factor", 1 / 255))
+    unit = 255 * number({"rescale_factor": 1 / 255, **values}, "rescale_factor")
     if not values.get("do_rescale", True):
         unit = 255.0
+    if unit <= 0:
+        raise ValueError(f"'rescale_factor' is {unit / 255:g}, not positive")
     if not values.get("do_normalize", True):
         return (0.0,) * channels, (1 / unit,) * channels
-    mean = tuple(_rounded(float(value) / unit) for value in values["image_mean"])
-    return mean, tuple(_rounded(float(value) / unit) for value in values["image_std"])
+    mean = tuple(_rounded(value / unit) for value in numbers(values, "image_mean"))
+    return mean, tuple(_rounded(value / unit) for value in numbers(values, "image_std"))
 
 
 def _rounded(value: float) -> float:

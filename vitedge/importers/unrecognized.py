@@ -5,12 +5,14 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from vitedge.errors import ModelError
 from vitedge.hdf5_storage import why_elsewhere
 from vitedge.importers.reading.hdf5_file import hdf5_names
-from vitedge.importers.reading.json_file import peek_json
+from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.npz_file import npz_names
 from vitedge.importers.reading.safetensors_file import safetensors_names
 from vitedge.importers.reading.torch_file import torch_names
+from vitedge.json_values import shown
 
 _KINDS = {
     ".keras": "Keras",
@@ -28,6 +30,7 @@ _FOLDERS = (
     "(TensorFlow)"
 )
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_CONFIGS = ("config.json", "task.json")
 _NAMES_SHOWN = 3
 
 
@@ -56,11 +59,17 @@ def why_unrecognized(source: Path) -> str:
 
 
 def _why_folder(folder: Path) -> str:
+    for config in (folder / name for name in _CONFIGS):
+        if config.is_file():
+            try:
+                read_json(config)
+            except ModelError as error:
+                return str(error)
     kind = peek_json(folder / "config.json").get("model_type")
     if kind is not None and not any((folder / name).is_file() for name in _WEIGHTS):
         return f"beside its config.json lies none of {', '.join(_WEIGHTS)}"
     if kind is not None:
-        return f"its config.json is of a '{kind}', not known by name: export it to .onnx"
+        return f"its config.json is of a {shown(kind)}, not known by name: export it to .onnx"
     return f"a folder needs {_FOLDERS} in it"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,12 +11,22 @@ from typing import Any, BinaryIO
 
 import numpy.typing as npt
 
-from vitedge.errors import ModelError, VitedgeError, missing_package
+from vitedge.errors import ModelError, UnavailableError, missing_package
 from vitedge.hdf5_storage import is_hdf5, open_contained
 from vitedge.importers.reading.tensors import Tensors
 
 # What h5py raises on damaged files, depending on where the damage is.
-_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError, AttributeError)
+_DAMAGE = (
+    OSError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    MemoryError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+)
 
 
 @contextmanager
@@ -49,15 +60,17 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
 
     def load(name: str) -> npt.NDArray[Any]:
         try:
-            array: npt.NDArray[Any] = opened[name][()]
-            if array.dtype.kind not in "fiu":
-                raise TypeError(f"'{name}' holds {array.dtype}, not numbers")
+            dataset = opened[name]
+            if dataset.dtype.kind not in "fiu":
+                raise TypeError(f"'{name}' holds {dataset.dtype}, not numbers")
+            array: npt.NDArray[Any] = dataset[()]
             return array
         except _DAMAGE as error:
             raise _damaged(source, error) from error
 
+    held = file.stat().st_size if isinstance(file, Path) else file.seek(0, os.SEEK_END)
     with resources:
-        yield Tensors(source, shapes, load)
+        yield Tensors(source, shapes, load, held=held)
 
 
 def hdf5_names(path: Path) -> frozenset[str]:
@@ -67,7 +80,7 @@ def hdf5_names(path: Path) -> frozenset[str]:
     try:
         with open_hdf5(str(path), path) as tensors:
             return tensors.names
-    except VitedgeError:
+    except (ModelError, UnavailableError):
         return frozenset()
 
 

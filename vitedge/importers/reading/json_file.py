@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vitedge.errors import ModelError
+from vitedge.json_values import parse_object
+from vitedge.limits import refuse_long_text
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
@@ -15,14 +16,13 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
     Raises:
         ModelError: The file is missing, truncated or holds something else.
+        SizeError: It is too long.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        refuse_long_text(f"'{path}'", path.stat().st_size)
+        return parse_object(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ModelError(f"'{path}' is not readable JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"'{path}' holds no JSON object")
-    return content
 
 
 def peek_json(path: Path) -> Mapping[str, Any]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,21 +12,10 @@ from typing import Any
 from vitedge.errors import ModelError
 from vitedge.importers.reading.hdf5_file import open_hdf5
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.json_values import parse_object
+from vitedge.zip_members import ZIP_DAMAGE, read_member, read_text
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
-
-# What zipfile raises on damaged, encrypted or exotic archives.
-ZIP_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-)
 
 
 def archived_config(path: Path) -> Mapping[str, Any]:
@@ -37,10 +24,9 @@ def archived_config(path: Path) -> Mapping[str, Any]:
         return {}
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read(_CONFIG))
+            return parse_object(read_text(archive, _CONFIG))
     except ZIP_DAMAGE:
         return {}
-    return config if isinstance(config, dict) else {}
 
 
 @contextmanager
@@ -52,7 +38,7 @@ def open_archived_weights(path: Path) -> Iterator[Tensors]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            weights = io.BytesIO(archive.read(_WEIGHTS))
+            weights = io.BytesIO(read_member(archive, _WEIGHTS))
     except ZIP_DAMAGE as error:
         raise ModelError(f"'{path}' is truncated or not a .keras file ({error})") from error
     with open_hdf5(str(path), weights) as tensors:

@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError
-from vitedge.importers.reading.keras_archive import ZIP_DAMAGE
 from vitedge.importers.reading.tensors import Tensors
-
-_DAMAGE = (*ZIP_DAMAGE, SyntaxError, TypeError, MemoryError, IndexError)
+from vitedge.npz_arrays import NPZ_DAMAGE, read_header, read_values
 
 
 def npz_names(path: Path) -> frozenset[str]:
@@ -25,7 +22,7 @@ def npz_names(path: Path) -> frozenset[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             files = archive.namelist()
-    except ZIP_DAMAGE:
+    except NPZ_DAMAGE:
         return frozenset()
     return frozenset(name.removesuffix(".npy") for name in files if name.endswith(".npy"))
 
@@ -39,40 +36,34 @@ def open_npz(path: Path) -> Iterator[Tensors]:
     """
     try:
         archive = zipfile.ZipFile(path)
-    except ZIP_DAMAGE as error:
+    except NPZ_DAMAGE as error:
         raise _damaged(path, error) from error
 
     def load(name: str) -> npt.NDArray[Any]:
         try:
-            with archive.open(f"{name}.npy") as stream:
-                array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-            return array
-        except _DAMAGE as error:
+            member = archive.getinfo(f"{name}.npy")
+            with archive.open(member) as stream:
+                return read_values(read_header(archive, member, stream), stream)
+        except NPZ_DAMAGE as error:
             raise _damaged(path, error) from error
 
     with archive:
         try:
             shapes = {
-                name: _shape(archive, name)
-                for name in (entry.removesuffix(".npy") for entry in archive.namelist())
+                member.filename.removesuffix(".npy"): _shape(archive, member)
+                for member in archive.infolist()
             }
-        except _DAMAGE as error:
+        except NPZ_DAMAGE as error:
             raise _damaged(path, error) from error
-        yield Tensors(str(path), shapes, load)
+        yield Tensors(str(path), shapes, load, held=path.stat().st_size)
 
 
-def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
-    with archive.open(f"{name}.npy") as stream:
-        version = np.lib.format.read_magic(stream)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read(stream)
-    if dtype.kind not in "fiu":
-        raise ValueError(f"'{name}' holds {dtype}, not numbers")
-    return shape
+def _shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
+    with archive.open(member) as stream:
+        header = read_header(archive, member, stream)
+    if header.dtype.kind not in "fiu":
+        raise ValueError(f"'{member.filename}' holds {header.dtype}, not numbers")
+    return header.shape
 
 
 def _damaged(path: Path, error: BaseException) -> ModelError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +10,10 @@ from typing import Any, TypeAlias
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, missing_package
+from vitedge.importers.reading.json_file import read_json
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.json_values import mapping, parse_object
+from vitedge.limits import refuse_long_text
 
 _Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 _Load: TypeAlias = Callable[[str], npt.NDArray[Any]]
@@ -27,11 +29,12 @@ def safetensors_names(path: Path) -> frozenset[str]:
         length = int.from_bytes(stream.read(8), "little")
         if not 0 < length <= min(_LARGEST_HEADER, path.stat().st_size):
             return frozenset()
+        refuse_long_text(f"the header of '{path}'", length)
         try:
-            header = json.loads(stream.read(length))
+            header = parse_object(stream.read(length))
         except ValueError:
             return frozenset()
-    return frozenset(header) - {"__metadata__"} if isinstance(header, dict) else frozenset()
+    return frozenset(header) - {"__metadata__"}
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def open_safetensors(path: Path) -> Iterator[Tensors]:
         ModelError: It is truncated, or holds a type that is not a number of 16 to 64 bits.
     """
     with _opened(path) as (shapes, load):
-        yield Tensors(str(path), shapes, load)
+        yield Tensors(str(path), shapes, load, held=path.stat().st_size)
 
 
 @contextmanager
@@ -66,16 +69,18 @@ def open_sharded(index: Path) -> Iterator[Tensors]:
         missing = sorted(places.keys() - shapes.keys())
         if missing:
             raise ModelError(f"the shards that '{index}' names lack the weights '{missing[0]}'")
-        yield Tensors(str(index.parent), {name: shapes[name] for name in places}, load)
+        held = sum((index.parent / name).stat().st_size for name in shards)
+        placed = {name: shapes[name] for name in places}
+        yield Tensors(str(index.parent), placed, load, held=held)
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:
     try:
-        places = json.loads(index.read_text("utf-8"))["weight_map"]
+        places = mapping(read_json(index), "weight_map")
         # A shard is a file beside the index; anything else would lead out of the folder.
         if any(Path(str(place)).name != place for place in places.values()):
             raise ValueError("a shard outside its folder")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise ModelError(f"'{index}' is not an index of shards ({error})") from error
     return {str(name): str(place) for name, place in places.items()}
 

@@ -147,4 +147,5 @@ def open_variables(folder: Path) -> Iterator[Tensors]:
         except damage as error:
             raise damaged(error) from error
 
-    yield Tensors(str(folder), shapes, load)
+    held = sum(part.stat().st_size for part in (folder / _VARIABLES).parent.glob("*"))
+    yield Tensors(str(folder), shapes, load, held=held)

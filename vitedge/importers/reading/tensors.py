@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, NotAViTError
+from vitedge.limits import refuse_inflation
 from vitedge.vit import Array
+
+_FLOAT32_BYTES = 4
 
 
 class Tensors:
@@ -22,6 +27,11 @@ class Tensors:
         source: Name of the file, for messages.
         shapes: Shape of every array by name.
         load: Reads one array, of any real dtype.
+        held: Bytes of the file.
+
+    Raises:
+        SizeError: All arrays together would take more memory than the file has bytes (four times,
+            because bytes become float32), and more than the bound on sources.
     """
 
     def __init__(
@@ -29,22 +39,26 @@ class Tensors:
         source: str,
         shapes: Mapping[str, tuple[int, ...]],
         load: Callable[[str], npt.NDArray[Any]],
+        *,
+        held: int,
     ) -> None:
-        self.source = source
+        self.source, self._held = source, held
         self._shapes, self._load = shapes, load
+        claimed = sum(math.prod(shape) for shape in shapes.values()) * _FLOAT32_BYTES
+        refuse_inflation(f"what '{source}' says its arrays are", claimed, _FLOAT32_BYTES * held)
         self._prefix = ""
         self._taken: set[str] = set()
 
     def below(self, prefix: str) -> Tensors:
         """A view of the arrays whose names begin with a prefix, by the rest of their names."""
-        view = Tensors(self.source, self._shapes, self._load)
-        view._prefix, view._taken = self._prefix + prefix, self._taken
+        view = copy(self)
+        view._prefix = self._prefix + prefix
         return view
 
     def renamed(self, places: Mapping[str, str]) -> Tensors:
         """The arrays that ``places`` names, by the new names that are its keys."""
         shapes = {name: self.shape(place) for name, place in places.items()}
-        return Tensors(self.source, shapes, lambda name: self._load(places[name]))
+        return Tensors(self.source, shapes, lambda name: self._load(places[name]), held=self._held)
 
     def __contains__(self, name: str) -> bool:
         return self._prefix + name in self._shapes
@@ -72,11 +86,24 @@ class Tensors:
         """Reads an array as float32.
 
         Raises:
-            ModelError: There is no such array, or the file is truncated there.
+            ModelError: There is no such array, the file is truncated there, or a value is not
+                finite in float32.
         """
         self.shape(name)
-        self._taken.add(self._prefix + name)
-        return np.ascontiguousarray(self._load(self._prefix + name), np.float32)
+        full_name = self._prefix + name
+        self._taken.add(full_name)
+        array = self._load(full_name)
+        if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+            raise ModelError(f"'{full_name}' in '{self.source}' is {array.dtype}, not real numbers")
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            values = np.ascontiguousarray(array, np.float32)
+        broken = values.size - int(np.isfinite(values).sum())
+        if broken:
+            raise ModelError(
+                f"'{full_name}' in '{self.source}' holds NaN or infinity ({broken} of "
+                f"{values.size} values): the training that made it diverged, or the file is damaged"
+            )
+        return values
 
     def get(self, name: str) -> Array | None:
         """The same, but None where there is no such array."""

@@ -1,153 +1,43 @@
 """``.pth`` and ``.pt`` files of torch 1.6 and later, read weights-only and without torch.
 
-Such a file is a zip of raw arrays and of one pickle that says how they make tensors. A pickle is a
-program: it may name any function on this machine and have it called, which is how malicious
-checkpoints work. The reader below knows the handful of names that a dictionary of tensors needs and
-refuses every other, before anything is called. What it gives the pickle in their place are inert
-objects of this module: the pickle can call them, but neither reach through them nor change them.
+Such a file is a zip of raw arrays and of one pickle that says how they make tensors; see
+``weights_pickle`` for what of it is obeyed.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
-import struct
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError
-from vitedge.importers.reading.keras_archive import ZIP_DAMAGE
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.importers.reading.weights_pickle import (
+    BFLOAT16,
+    NamedError,
+    TensorPlace,
+    read_weights_pickle,
+)
+from vitedge.zip_members import ZIP_DAMAGE, read_member, read_text
 
 # MAGIC_NUMBER of torch/serialization.py, 0x1950A86A20F9469CFC6C, as a pickle of protocol 2.
 _OLD_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 
-_BFLOAT16 = "bfloat16"
-_STORAGES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": _BFLOAT16,
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "|i1",
-    "ByteStorage": "|u1",
-    "BoolStorage": "|b1",
-}
-
 # Where training scripts put the weights: DeiT, timm's training checkpoints, Lightning.
 _WRAPPERS = ("model_ema", "state_dict_ema", "model", "state_dict")
 
+_DAMAGE = (*ZIP_DAMAGE, pickle.UnpicklingError, TypeError, MemoryError)
 
-class _Inert:
-    """Something that a pickle may hold; it cannot be given a state."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: object) -> NoReturn:
-        raise pickle.UnpicklingError("a state for something that has none")
-
-
-class _Dictionary(OrderedDict[Any, Any]):
-    """``collections.OrderedDict``; modules attach a ``_metadata`` attribute, which is dropped."""
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-class _Storage(_Inert):
-    """A torch storage class."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """Where a tensor lies in the archive; offset and strides in elements."""
-
-    record: str
-    dtype: str
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def __setstate__(self, state: object) -> NoReturn:
-        raise pickle.UnpicklingError("a state for a tensor")
-
-
-class _RebuildTensor(_Inert):
-    """``torch._utils._rebuild_tensor_v2``; gradients and hooks are dropped."""
-
-    __slots__ = ()
-
-    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
-        key, dtype = storage
-        return _Tensor(
-            str(key), str(dtype), int(offset), tuple(map(int, shape)), tuple(map(int, strides))
-        )
-
-
-class _RebuildParameter(_Inert):
-    """``torch._utils._rebuild_parameter``."""
-
-    __slots__ = ()
-
-    def __call__(self, tensor: Any, *_: Any) -> Any:
-        return tensor
-
-
-class _WeightsUnpickler(pickle.Unpickler):
-    """Knows tensors, dictionaries, and the plain values that pickle itself has."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Replaces a global by an inert object, or refuses it."""
-        match module, name:
-            case "collections", "OrderedDict":
-                return _Dictionary
-            case "torch._utils", "_rebuild_tensor_v2":
-                return _RebuildTensor()
-            case "torch._utils", "_rebuild_parameter":
-                return _RebuildParameter()
-            case "torch", storage if storage in _STORAGES:
-                return _Storage(_STORAGES[storage])
-        raise _RefusedError(f"{module}.{name}")
-
-    def persistent_load(self, pid: Any) -> tuple[str, str]:
-        """Reads ``("storage", class, key, device, elements)``."""
-        kind, storage, key, *_ = pid
-        if kind != "storage" or not isinstance(storage, _Storage):
-            raise pickle.UnpicklingError("a persistent value that is no storage")
-        return str(key), storage.dtype
-
-
-class _RefusedError(Exception):
-    """The pickle names something that is no weight."""
-
-
-# What a damaged pickle makes the unpickler, or the inert objects above, raise.
-_DAMAGE = (
-    *ZIP_DAMAGE,
-    pickle.UnpicklingError,
-    AttributeError,
-    ImportError,
-    IndexError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    struct.error,
-)
+# An opcode of one byte makes an object of up to 64 bytes and takes two microseconds. With the
+# default bound a pickle may have 8 MiB, and those of 300 tensors have 40 kB.
+_PICKLE_TIMES = 256
 
 
 def torch_names(path: Path) -> frozenset[str]:
@@ -203,11 +93,13 @@ def open_torch(path: Path) -> Iterator[Tensors]:
             except _DAMAGE as error:
                 raise _damaged(path, error) from error
 
-        yield Tensors(str(path), {name: at.shape for name, at in places.items()}, load)
+        shapes = {name: at.shape for name, at in places.items()}
+        yield Tensors(str(path), shapes, load, held=path.stat().st_size)
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
-    return ModelError(f"'{path}' is truncated or not a file of torch 1.6 or later ({error})")
+    reason = " ".join(str(error).split())
+    return ModelError(f"'{path}' is truncated or not a file of torch 1.6 or later ({reason})")
 
 
 def _root(archive: zipfile.ZipFile) -> str:
@@ -218,22 +110,26 @@ def _root(archive: zipfile.ZipFile) -> str:
     raise zipfile.BadZipFile("no data.pkl inside")
 
 
-def _tensors(path: Path, archive: zipfile.ZipFile, root: str) -> dict[str, _Tensor]:
+def _tensors(path: Path, archive: zipfile.ZipFile, root: str) -> dict[str, TensorPlace]:
     byteorder = f"{root}byteorder"
-    if byteorder in archive.namelist() and archive.read(byteorder) != b"little":
+    if byteorder in archive.namelist() and read_text(archive, byteorder) != b"little":
         raise ModelError(f"'{path}' was written on a big-endian machine, which is not supported")
     try:
-        with archive.open(f"{root}data.pkl") as stream:
-            content = _WeightsUnpickler(stream).load()
-    except _RefusedError as error:
+        content = read_weights_pickle(read_text(archive, f"{root}data.pkl", times=_PICKLE_TIMES))
+    except NamedError as error:
         raise ModelError(
             f"'{path}' holds '{error}' beside its weights, and unpickling that could run code. "
             "Save the weights alone: torch.save(model.state_dict(), ...)"
         ) from error
-    return _state(path, content)
+    places = _state(path, content)
+    for name, place in places.items():
+        held = archive.getinfo(f"{root}data/{place.record}").file_size
+        if math.prod(place.shape) * _dtype(place).itemsize > held:
+            raise ValueError(f"'{name}' has shape {place.shape} in {held} bytes")
+    return places
 
 
-def _state(path: Path, content: object) -> dict[str, _Tensor]:
+def _state(path: Path, content: object) -> dict[str, TensorPlace]:
     """The tensors by name, out of their wrapper."""
     if isinstance(content, Mapping):
         inner = (content.get(wrapper) for wrapper in _WRAPPERS)
@@ -241,18 +137,16 @@ def _state(path: Path, content: object) -> dict[str, _Tensor]:
         found = {
             str(name).removeprefix("module."): value
             for name, value in state.items()
-            if isinstance(value, _Tensor)
+            if isinstance(value, TensorPlace)
         }
         if found:
             return found
     raise ModelError(f"'{path}' holds no tensors by name")
 
 
-def _array(archive: zipfile.ZipFile, root: str, place: _Tensor) -> npt.NDArray[Any]:
-    data = archive.read(f"{root}data/{place.record}")
-    dtype = np.dtype("<u2" if place.dtype == _BFLOAT16 else place.dtype)
-    if math.prod(place.shape) * dtype.itemsize > len(data):
-        raise ValueError(f"a tensor of shape {place.shape} in {len(data)} bytes")
+def _array(archive: zipfile.ZipFile, root: str, place: TensorPlace) -> npt.NDArray[Any]:
+    data = read_member(archive, f"{root}data/{place.record}")
+    dtype = _dtype(place)
     # NumPy checks that offset, shape and strides stay within the buffer.
     array: npt.NDArray[Any] = np.ndarray(
         place.shape,
@@ -261,6 +155,10 @@ def _array(archive: zipfile.ZipFile, root: str, place: _Tensor) -> npt.NDArray[A
         place.offset * dtype.itemsize,
         tuple(stride * dtype.itemsize for stride in place.strides),
     )
-    if place.dtype == _BFLOAT16:
+    if place.dtype == BFLOAT16:
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array
+
+
+def _dtype(place: TensorPlace) -> np.dtype[Any]:
+    return np.dtype("<u2" if place.dtype == BFLOAT16 else place.dtype)
