@@ -90,6 +90,7 @@ def test_an_emulated_target_has_accuracy_but_no_times(fake_runtime: object, tmp_
     target = Target("fake", "emulated")
     (row,) = run_bench([artifact], [target], data=colour_images(), options=FEW).rows
     assert row.emulated
+    assert row.was_loaded
     assert row.accuracy is not None
     assert row.accuracy.top1 == 100
     times = (row.load_ms, row.first_run_ms, row.latency_ms, row.preprocess_ms, row.postprocess_ms)

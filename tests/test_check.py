@@ -185,6 +185,49 @@ def test_a_report_is_held_against_its_baseline(case: Case, tmp_path: Path) -> No
     assert result.exit_code == case.exit_code, result.output
 
 
+WORSE = replace(make_row(20.0), accuracy=accuracy(700))
+
+
+def test_a_baseline_without_limits_is_held_by_the_default_ones(tmp_path: Path) -> None:
+    baseline = write(tmp_path / "old.json", GOOD)
+    worse = run(write(tmp_path / "worse.json", WORSE), "--baseline", baseline)
+    assert worse.exit_code == 3
+    assert "at most 0.5 may be lost" in worse.output
+    assert "at most 1.2 x" in worse.output
+    assert "2 of 3 checks failed" in worse.output
+    same = run(write(tmp_path / "same.json", GOOD), "--baseline", baseline)
+    assert same.exit_code == 0
+    assert (
+        "checked: run (1 of 1 rows), accuracy (1 of 1 rows), latency (1 of 1 rows)" in same.output
+    )
+    assert "not checked: device (give --require-device)" in same.output
+
+
+def test_one_limit_alone_leaves_the_other_out_and_says_so(tmp_path: Path) -> None:
+    baseline = write(tmp_path / "old.json", GOOD)
+    slow = run(
+        write(tmp_path / "slow.json", replace(make_row(20.0), accuracy=accuracy(860))),
+        *("--baseline", baseline, "--max-drop", "1"),
+    )
+    assert slow.exit_code == 0
+    assert "not checked: latency (give --baseline and --max-slowdown)" in slow.output
+
+
+def test_what_default_limits_cannot_compare_is_skipped_not_failed(tmp_path: Path) -> None:
+    baseline = write(tmp_path / "old.json", replace(GOOD, accuracy=None))
+    result = run(write(tmp_path / "new.json", GOOD, cpu="another"), "--baseline", baseline)
+    assert result.exit_code == 0, result.output
+    assert "skipped accuracy" in result.output
+    assert "skipped latency" in result.output
+    assert "checked: run (1 of 1 rows); not checked: accuracy (nothing to compare)" in result.output
+
+
+def test_a_report_alone_says_that_only_its_runs_were_checked(tmp_path: Path) -> None:
+    result = run(write(tmp_path / "new.json", GOOD))
+    assert result.exit_code == 0
+    assert "checked: run (1 of 1 rows); not checked: accuracy (give --max-drop)" in result.output
+
+
 def test_a_device_other_than_the_processor_must_tell_where_nodes_ran(tmp_path: Path) -> None:
     row = replace(GOOD, target=Target("openvino", "gpu"), placement=None)
     result = run(write(tmp_path / "new.json", row), "--require-device")

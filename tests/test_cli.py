@@ -15,11 +15,15 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from tests.bench_artifacts import save_onnx
+from tests.bench_fixtures import fake_runtime
 from tests.models import random_vit
 from vitedge import builtin
 from vitedge.cli import main
 from vitedge.data import digits
 from vitedge.pipeline import write_keras
+
+__all__ = ["fake_runtime"]
 
 Run = Callable[..., Result]
 
@@ -90,9 +94,21 @@ def test_bench_of_the_gpu_always_answers(run: Run) -> None:
     result = run("bench", "--target", "tflite-gpu")
     rows = [line for line in result.stdout.splitlines() if "tflite-gpu" in line]
     assert rows
-    if result.exit_code == 1:
-        assert "UNAVAILABLE" in result.stdout
+    if "UNAVAILABLE" in result.stdout:
+        assert result.exit_code == 1
         assert "nothing could be run" in result.stderr
+    else:
+        assert result.exit_code == 0, result.output
+
+
+def test_a_bench_on_an_emulated_device_alone_succeeds_without_times(
+    run: Run, fake_runtime: object, tmp_path: Path
+) -> None:
+    save_onnx(tmp_path / "model.onnx")
+    result = run("bench", "--target", "fake-emulated", "--json", "-", "model.onnx")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["rows"]
+    assert (row["status"], row["emulated"], row["latency_ms"]) == ("OK", True, None)
 
 
 def test_bench_without_artefacts_takes_the_built_in_digits(run: Run) -> None:

@@ -103,7 +103,7 @@ def compare_all(
         ModelError: The model cannot be read.
     """
     images = None if data is None else open_images(data)
-    ran = dict.fromkeys(row.artifact for row in report.rows if row.load_ms is not None)
+    ran = dict.fromkeys(row.artifact for row in report.rows if row.was_loaded)
     return tuple(
         compare(source, Path(path), ImportOptions(), images=images, progress=progress).errors
         for path in ran

@@ -171,6 +171,11 @@ class Row:
     energy_mj: float | None = None
     battery_mj: float | None = None
 
+    @property
+    def was_loaded(self) -> bool:
+        """Whether the runtime loaded the artefact and ran it once; emulated ones show no times."""
+        return self.batch is not None
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; the target in words."""
         return asdict(self) | {"target": str(self.target)}

@@ -9,7 +9,7 @@ was asked for fails.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vitedge.bench.quality import Drop
@@ -17,6 +17,10 @@ from vitedge.bench.results import Status
 from vitedge.bench.spread import paired_drop, unpaired_drop
 from vitedge.check.report_file import ReportFile, ReportRow, TopOne
 from vitedge.errors import UsageError
+
+DEFAULT_DROP, DEFAULT_SLOWDOWN = 0.5, 1.2
+"""Limits against a baseline where none is given: half a point of top-1, a fifth more time. That is
+what the noise of 500 photos and of a shared machine leaves room for."""
 
 _BROKEN = (Status.CRASHED, Status.TIMEOUT, Status.ERROR)
 
@@ -77,9 +81,18 @@ class Limits:
     max_slowdown: float | None = None
     require_device: bool = False
 
+    def for_baseline(self) -> Limits:
+        """The default limits where a baseline is to be held and nobody gave a limit."""
+        if self.max_drop is not None or self.max_slowdown is not None:
+            return self
+        return replace(self, max_drop=DEFAULT_DROP, max_slowdown=DEFAULT_SLOWDOWN)
+
 
 def check(report: ReportFile, baseline: ReportFile | None, limits: Limits) -> tuple[Finding, ...]:
     """Every rule on every row.
+
+    A baseline without any limit is held by the default ones. They were not asked for, so what
+    cannot be compared by them is skipped.
 
     Raises:
         UsageError: A slowdown is limited, but there is no baseline; or there is nothing to check.
@@ -88,6 +101,10 @@ def check(report: ReportFile, baseline: ReportFile | None, limits: Limits) -> tu
         raise UsageError("--max-slowdown needs an older report to compare with: give --baseline")
     if not report.rows:
         raise UsageError(f"'{report.path}' has no rows to check")
+    asked = limits
+    if baseline is not None:
+        limits = limits.for_baseline()
+    incomparable = Outcome.FAILED if limits is asked else Outcome.SKIPPED
     findings: list[Finding] = []
     for key, row in report.rows.items():
         before = None if baseline is None else baseline.rows.get(key)
@@ -96,13 +113,38 @@ def check(report: ReportFile, baseline: ReportFile | None, limits: Limits) -> tu
             continue
         findings += _device(row, limits)
         if row.status is not Status.UNAVAILABLE:
-            findings += _accuracy(row, report, before, baseline, limits.max_drop)
-            findings += _latency(row, report, before, baseline, limits.max_slowdown)
+            findings += _accuracy(row, report, before, baseline, limits.max_drop, incomparable)
+            findings += _latency(row, report, before, baseline, limits.max_slowdown, incomparable)
     for key, gone in (baseline.rows if baseline else {}).items():
         if key not in report.rows:
             words = "is in the baseline, but not in the report"
             findings.append(_finding(gone, Kind.RUN, Outcome.FAILED, words))
     return tuple(findings)
+
+
+def what_was_checked(findings: tuple[Finding, ...]) -> str:
+    """One line: each kind with how many rows it was checked of, and what was not checked at all."""
+    done, left_out = [], []
+    for kind in Kind:
+        of_kind = [each for each in findings if each.kind is kind]
+        checked = sum(each.outcome is not Outcome.SKIPPED for each in of_kind)
+        if checked:
+            done.append(f"{kind} ({checked} of {len(of_kind)} rows)")
+        else:
+            left_out.append(f"{kind}{_how_to_check(kind, of_kind)}")
+    words = f"checked: {', '.join(done) or 'nothing'}"
+    return f"{words}; not checked: {', '.join(left_out)}" if left_out else words
+
+
+def _how_to_check(kind: Kind, skipped: list[Finding]) -> str:
+    if skipped and kind is not Kind.DEVICE:
+        return " (nothing to compare)"
+    flags = {
+        Kind.ACCURACY: "give --max-drop",
+        Kind.LATENCY: "give --baseline and --max-slowdown",
+        Kind.DEVICE: "give --require-device",
+    }
+    return f" ({flags[kind]})" if kind in flags else ""
 
 
 def exit_code(findings: tuple[Finding, ...]) -> int:
@@ -151,6 +193,7 @@ def _accuracy(
     before: ReportRow | None,
     baseline: ReportFile | None,
     limit: float | None,
+    incomparable: Outcome,
 ) -> Iterator[Finding]:
     if row.status is Status.DRIFT:
         yield _finding(row, Kind.ACCURACY, Outcome.FAILED, f"DRIFT: {row.message}")
@@ -167,7 +210,7 @@ def _accuracy(
         drop, than = _drop(row.top1, before.top1, report.images == baseline.images != ""), "before"
         lacks = "one of the reports has no accuracy: bench with --data"
     if drop is None:
-        yield _finding(row, Kind.ACCURACY, Outcome.FAILED, lacks)
+        yield _finding(row, Kind.ACCURACY, incomparable, lacks)
         return
     others = "" if baseline is None or report.images == baseline.images else ", on other images"
     words = (
@@ -202,6 +245,7 @@ def _latency(
     before: ReportRow | None,
     baseline: ReportFile | None,
     limit: float | None,
+    incomparable: Outcome,
 ) -> Iterator[Finding]:
     if limit is None or baseline is None:
         return
@@ -209,7 +253,7 @@ def _latency(
         yield _finding(row, Kind.LATENCY, Outcome.SKIPPED, "no times in the baseline")
         return
     if row.median_ms is None:
-        yield _finding(row, Kind.LATENCY, Outcome.FAILED, "no times, but the baseline has some")
+        yield _finding(row, Kind.LATENCY, incomparable, "no times, but the baseline has some")
         return
     if row.ratio is not None and before.ratio is not None:
         slowdown = row.ratio / before.ratio
@@ -227,7 +271,7 @@ def _latency(
             f"'{report.cpu}' with {row.threads}; times of different machines are compared only as "
             "ratios: bench float32 too, with --interleave, for both reports"
         )
-        yield _finding(row, Kind.LATENCY, Outcome.FAILED, words)
+        yield _finding(row, Kind.LATENCY, incomparable, words)
         return
     words = f"{numbers}: {slowdown:.2f} x; at most {limit:g} x"
     if row.unstable:

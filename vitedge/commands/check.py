@@ -17,13 +17,14 @@ from vitedge.cli_output import print_json
     "--max-drop",
     type=click.FloatRange(0),
     metavar="POINTS",
-    help="Top-1 that may be lost against the baseline; without one, against float32.",
+    help="Top-1 that may be lost against the baseline; without one, against float32.  [default "
+    "with a baseline: 0.5]",
 )
 @click.option(
     "--max-slowdown",
     type=click.FloatRange(0, min_open=True),
     metavar="RATIO",
-    help="Latency over the baseline's: 1.2 is a fifth slower.",
+    help="Latency over the baseline's: 1.2 is a fifth slower.  [default with a baseline: 1.2]",
 )
 @click.option(
     "--require-device", is_flag=True, help="All nodes must have run on the device asked for."
@@ -43,6 +44,9 @@ def check(
 ) -> None:
     """Checks REPORT, the JSON of a bench, for a build that must not get worse.
 
+    With a baseline and neither of the two limits, both have their defaults, and what the reports do
+    not both hold is skipped. The last line says what was checked and what was not.
+
     Exit code 0: all is well. 1: something did not run. 2: the request makes no sense. 3: accuracy.
     4: latency. 5: nodes off the device. When several fail, the smallest of them.
     """
@@ -50,7 +54,7 @@ def check(
 
     from vitedge.check.junit import render_junit
     from vitedge.check.report_file import read_report
-    from vitedge.check.rules import Limits, Outcome, check, exit_code
+    from vitedge.check.rules import Limits, Outcome, check, exit_code, what_was_checked
     from vitedge.staging import refuse_existing, write_whole
 
     if junit_file is not None:
@@ -70,6 +74,7 @@ def check(
             click.echo(f"{found.outcome:8}{found.kind:10}{words}")
         failed = sum(found.outcome is Outcome.FAILED for found in findings)
         click.echo(f"{failed} of {len(findings)} checks failed")
+        click.echo(what_was_checked(findings))
     click.get_current_context().exit(exit_code(findings))
 
 
