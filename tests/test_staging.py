@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -84,3 +86,115 @@ def test_a_disk_that_refuses_is_one_line_and_leaves_the_old_file(tmp_path: Path)
     assert done.stdout.strip() == f"cannot write into '{tmp_path}': File too large"
     assert (tmp_path / "report.json").read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_link_is_kept_and_its_target_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "hop").symlink_to("real")
+    (tmp_path / "link").symlink_to(tmp_path / "hop")
+    write_whole(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    with staging(tmp_path) as folder:
+        (folder / "hop").write_text("published")
+        publish([folder / "hop"], tmp_path)
+    assert (tmp_path / "hop").is_symlink()
+    assert (tmp_path / "real").read_text() == "published"
+
+
+def test_a_link_to_nothing_needs_force_and_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("absent")
+    with pytest.raises(UsageError, match="link to nothing; give --force"):
+        refuse_existing([tmp_path / "link"], force=False)
+    refuse_existing([tmp_path / "link"], force=True)
+    write_whole(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "absent").read_text() == "new"
+
+
+def test_links_that_go_round_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for action in (
+        lambda: refuse_existing([tmp_path / "a"], force=True),
+        lambda: write_whole(tmp_path / "a", "x"),
+    ):
+        with pytest.raises(VitedgeError, match="cannot write into"):
+            action()
+
+
+def test_a_link_to_another_file_system_is_followed(tmp_path: Path) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second file system at /dev/shm")
+    with TemporaryDirectory(dir=other) as far:
+        (tmp_path / "link").symlink_to(Path(far) / "real")
+        with staging(tmp_path) as folder:
+            (folder / "link").write_text("new")
+            publish([folder / "link"], tmp_path)
+        assert (tmp_path / "link").is_symlink()
+        assert [each.name for each in Path(far).iterdir()] == ["real"]
+        assert (Path(far) / "real").read_text() == "new"
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    refuse_existing([pipe], force=False, streams=True)
+    with (tmp_path / "got").open("w") as got:
+        reader = subprocess.Popen(["cat", pipe], stdout=got)
+        write_whole(pipe, "{}\n" * 100_000)  # more than the pipe holds
+        reader.wait()
+    assert (tmp_path / "got").read_text() == "{}\n" * 100_000
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_device_is_written_to_and_stays_a_device(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    write_whole(link, "{}")
+    assert stat.S_ISCHR(link.stat().st_mode)
+    if os.geteuid() == 0:
+        full = tmp_path / "full"
+        try:
+            os.mknod(full, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+            full.open("wb").close()
+        except OSError:
+            return  # a container may not make, or not open, devices
+        with pytest.raises(VitedgeError, match="No space left"):
+            write_whole(full, "{}")
+        assert stat.S_ISCHR(full.stat().st_mode)
+
+
+def test_an_artefact_is_no_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")
+    with pytest.raises(UsageError, match="a device, a pipe or a socket; name a file"):
+        refuse_existing([tmp_path / "model.onnx"], force=True)
+
+
+@pytest.mark.parametrize("is_piped", [False, True], ids=["to a file", "to a pipe"])
+def test_stdout_by_name_gets_what_is_printed_in_its_order(tmp_path: Path, is_piped: bool) -> None:
+    program = (
+        "from pathlib import Path; from vitedge.staging import *\n"
+        "refuse_existing([Path('/dev/stdout')], force=False, streams=True)\n"
+        "print('before'); write_whole(Path('/dev/stdout'), '{}\\n'); print('after')\n"
+    )
+    with (tmp_path / "out").open("w") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE if is_piped else file,
+            text=True,
+            check=True,
+        )
+    got = done.stdout if is_piped else (tmp_path / "out").read_text()
+    assert got == "before\n{}\nafter\n"
+
+
+def test_a_folder_that_was_made_goes_when_nothing_was_put_into_it(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), staging(tmp_path / "a" / "b"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ZeroDivisionError), staging(tmp_path / "mine"):
+        raise ZeroDivisionError
+    assert [each.name for each in tmp_path.iterdir()] == ["mine"]

@@ -24,7 +24,7 @@ from vitedge.errors import (
     UnavailableError,
     UsageError,
 )
-from vitedge.pipeline import ConvertOptions, convert
+from vitedge.pipeline import ConvertOptions, convert, in_turn
 from vitedge.progress import Progress, silent
 from vitedge.publication import Written, artifact_path, publish_artifact
 from vitedge.runtimes import AheadOfTime, Readiness, runtime_for
@@ -133,6 +133,19 @@ def convert_for(
         UnavailableError: A chip was named, and its compiler is not here.
         VitedgeError: What ``convert`` raises.
     """
+    with in_turn(options.output, progress):
+        return _convert_for(source, targets, options, chips, calibration, progress, warn)
+
+
+def _convert_for(
+    source: Path,
+    targets: Sequence[Target],
+    options: ConvertOptions,
+    chips: Sequence[str],
+    calibration: ImageSet | None,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> tuple[Written, ...]:
     jobs = [
         _Job(target, precision, _path(options.output, source, target, precision))
         for target in dict.fromkeys(targets)

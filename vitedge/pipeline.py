@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,7 @@ from vitedge.converters import Draft, converter_for
 from vitedge.data import ImageSet
 from vitedge.errors import NotAViTError, UsageError, missing_package
 from vitedge.features import feature_size, with_features
+from vitedge.folder_lock import only_writer
 from vitedge.generic import GenericJob, convert_generically
 from vitedge.importers import Imported, ImportOptions
 from vitedge.keras_archives import save_packed
@@ -43,6 +46,8 @@ from vitedge.vit import ViT
 
 # Enough to tell a right graph from a wrong one; accuracy is the bench's business.
 _PARITY_IMAGES = 8
+
+_folders_in_turn: ContextVar[tuple[Path, ...]] = ContextVar("folders_in_turn", default=())
 
 _ENGINES = {Format.TFLITE: "ai-edge-litert", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
 
@@ -107,6 +112,40 @@ def convert(
         ParityError: An artefact, or what was read by name, computes something else than the source.
         BudgetError: An artefact cannot keep the budget.
     """
+    with in_turn(options.output, progress):
+        return _convert(source, options, calibration, progress, on_refusal)
+
+
+@contextmanager
+def in_turn(folder: Path, progress: Progress) -> Iterator[None]:
+    """Waits until no other process writes artefacts into a folder, and keeps others waiting.
+
+    Two at once would each see that nothing is there yet, or leave an artefact of either. Inside
+    the block, the same folder may be asked for again.
+    """
+    place = folder.resolve()
+    if place in _folders_in_turn.get():
+        yield
+        return
+
+    def waiting() -> None:
+        progress(f"waiting for another process that writes into {folder}", 0, 0)
+
+    with only_writer(folder, wait=True, on_wait=waiting):
+        before = _folders_in_turn.set((*_folders_in_turn.get(), place))
+        try:
+            yield
+        finally:
+            _folders_in_turn.reset(before)
+
+
+def _convert(
+    source: Path,
+    options: ConvertOptions,
+    calibration: ImageSet | None,
+    progress: Progress,
+    on_refusal: OnRefusal | None,
+) -> tuple[Written, ...]:
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
         for target in options.formats:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from vitedge.data import ImageSet
 from vitedge.errors import DataError, UsageError
+from vitedge.folder_lock import only_writer
 from vitedge.importers import read_model
 from vitedge.pipeline import write_keras
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -168,21 +170,24 @@ def train_model(
     chosen = choose(wish)
     if chosen.products != Products.FLOAT32:
         say(f"matrix products in {chosen.products}, all else in float32: {chosen.reason}")
-    trained = train(
-        vit,
-        images,
-        replace(request.recipe, products=chosen.products),
-        held_out=held_out,
-        teacher=teacher,
-        folder=request.run_folder,
-        resume=request.resume,
-        on_step=on_step,
-        on_epoch=after_epoch,
-        progress=progress,
-        replicas=replicas,
-    )
-    if replicas.is_chief:
-        write_keras(trained.vit, request.output)
+    # Several workers may be one machine's; the chief alone writes.
+    alone = only_writer(request.run_folder) if replicas.is_chief else nullcontext()
+    with alone:
+        trained = train(
+            vit,
+            images,
+            replace(request.recipe, products=chosen.products),
+            held_out=held_out,
+            teacher=teacher,
+            folder=request.run_folder,
+            resume=request.resume,
+            on_step=on_step,
+            on_epoch=after_epoch,
+            progress=progress,
+            replicas=replicas,
+        )
+        if replicas.is_chief:
+            write_keras(trained.vit, request.output)
     return trained
 
 

@@ -101,7 +101,9 @@ def bench(
         "markdown": markdown_file,
         "html": html_file,
     }
-    refuse_existing([path for path in files.values() if path is not None], force=force)
+    refuse_existing(
+        [path for path in files.values() if path is not None], force=force, streams=True
+    )
     request = Request(
         artifacts=artifacts,
         targets=read_targets(wanted),

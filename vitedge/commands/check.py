@@ -58,7 +58,7 @@ def check(
     from vitedge.staging import refuse_existing, write_whole
 
     if junit_file is not None:
-        refuse_existing([junit_file], force=force)
+        refuse_existing([junit_file], force=force, streams=True)
     findings = check(
         read_report(report),
         None if baseline is None else read_report(baseline),

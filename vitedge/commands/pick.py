@@ -95,7 +95,9 @@ def pick(
     context = click.get_current_context()
     to_stdout = json_file is not None and str(json_file) == "-"
     files = {"json": None if to_stdout else json_file, "html": html_file}
-    refuse_existing([path for path in files.values() if path is not None], force=force)
+    refuse_existing(
+        [path for path in files.values() if path is not None], force=force, streams=True
+    )
     if calibration is None:
         click.echo(
             "warning: no --calibration images were given, so ranges are fitted to synthetic ones; "

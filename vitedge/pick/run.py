@@ -17,7 +17,7 @@ from vitedge.measure import open_model, probe_targets, refuse_named_classes, ste
 from vitedge.pick.choice import Budget, Choice, choose
 from vitedge.pick.overlap import refuse_overlap
 from vitedge.pick.words import in_words
-from vitedge.pipeline import ConvertOptions, convert
+from vitedge.pipeline import ConvertOptions, convert, in_turn
 from vitedge.progress import Progress, silent
 from vitedge.runtimes import Readiness, runtime_for
 from vitedge.spec import Format, Precision, Target
@@ -103,29 +103,31 @@ def pick(
     def refuse(path: Path, error: ConversionError) -> None:
         refused[path.name] = str(error)
 
-    written = convert(
-        request.model,
-        ConvertOptions(
-            formats=formats,
-            precisions=_plausible(targets),
-            output=request.output,
-            force=request.force,
-            importing=request.importing,
-        ),
-        calibration=calibration,
-        progress=progress,
-        on_refusal=refuse,
-    )
-    if not written:
-        raise ConversionError("; ".join(refused.values()))
-    report = run_bench(
-        [each.path for each in written],
-        targets,
-        data=data,
-        reference=model,
-        options=replace(request.bench, interleave=True),
-        on_step=step_shower(progress),
-    )
+    # Nobody replaces an artefact between its making and its measuring.
+    with in_turn(request.output, progress):
+        written = convert(
+            request.model,
+            ConvertOptions(
+                formats=formats,
+                precisions=_plausible(targets),
+                output=request.output,
+                force=request.force,
+                importing=request.importing,
+            ),
+            calibration=calibration,
+            progress=progress,
+            on_refusal=refuse,
+        )
+        if not written:
+            raise ConversionError("; ".join(refused.values()))
+        report = run_bench(
+            [each.path for each in written],
+            targets,
+            data=data,
+            reference=model,
+            options=replace(request.bench, interleave=True),
+            on_step=step_shower(progress),
+        )
     choice = choose(report.rows, request.budget)
     summary = _summary(choice, reproduce)
     return Picked(replace(report, pick=summary), choice, refused)
