@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +17,7 @@ from vitedge.preprocess import Preprocessing
 from vitedge.publication import checking_target
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.spec import Format
+from vitedge.temporary import temporary_folder
 
 # Images that are preprocessed at a time.
 _CHUNK = 16
@@ -48,8 +47,8 @@ class TopClasses:
     def of(self, draft: Draft, metadata: Metadata) -> npt.NDArray[np.intp]:
         """Classes ``(N,)``; the draft is saved to a temporary folder and run."""
         target = checking_target(self._target)
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / f"candidate{self._target.suffix}"
+        with temporary_folder() as folder:
+            path = folder / f"candidate{self._target.suffix}"
             draft.save(path, metadata)
             session = runtime_for(target).open(path, target.device)
             try:

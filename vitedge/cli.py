@@ -15,6 +15,7 @@ import click
 from vitedge import __version__, commands, limits
 from vitedge.errors import VitedgeError
 from vitedge.plugins import discover
+from vitedge.temporary import machine_fault
 
 # 128 and the number of SIGINT, as shells have it.
 _INTERRUPTED = 130
@@ -34,6 +35,12 @@ class _Group(click.Group):
             ctx.exit(_INTERRUPTED)
         except MemoryError as error:
             click.echo(f"Error: there is not enough memory for that ({error})", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            told = machine_fault(error)
+            if told is None:
+                raise
+            click.echo(f"Error: {told}", err=True)
             ctx.exit(1)
 
 

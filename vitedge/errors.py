@@ -20,6 +20,17 @@ The command line prints the message of a ``VitedgeError`` on one line and exits 
 
 from __future__ import annotations
 
+import sys
+
+# How loaders on Linux, macOS and Windows, and C++ itself, say that memory is short.
+_SIGNS_OF_TOO_LITTLE_MEMORY = (
+    "cannot allocate memory",
+    "failed to map segment",
+    "out of memory",
+    "bad_alloc",
+    "paging file is too small",
+)
+
 
 class VitedgeError(Exception):
     """Base of all errors raised on purpose; the message is one line and says what to do."""
@@ -82,11 +93,29 @@ class UnavailableError(VitedgeError):
 
 
 def missing_package(package: str, extra: str) -> UnavailableError:
-    """The error for an engine whose Python package is not installed."""
-    return UnavailableError(
-        f"the Python package '{package}' is not installed",
-        f"Run: pip install 'vitedge[{extra}]'",
-    )
+    """The error for an engine that cannot be imported; made where the ``ImportError`` is caught.
+
+    Args:
+        package: Its Python package.
+        extra: The extra of vitedge that brings it.
+    """
+    error, remedy = sys.exception(), f"Run: pip install 'vitedge[{extra}]'"
+    if not isinstance(error, ImportError) or isinstance(error, ModuleNotFoundError):
+        return UnavailableError(f"the Python package '{package}' is not installed", remedy)
+    words = f"the Python package '{package}' is installed but cannot be loaded: {first_line(error)}"
+    return UnavailableError(words, load_remedy(words, remedy))
+
+
+def load_remedy(words: str, otherwise: str) -> str:
+    """What helps a library that could not be loaded.
+
+    Args:
+        words: What the system said.
+        otherwise: What helps when it was not for want of memory.
+    """
+    if any(sign in words.lower() for sign in _SIGNS_OF_TOO_LITTLE_MEMORY):
+        return "Free memory, or raise the limit on it (ulimit -v)"
+    return otherwise
 
 
 def first_line(error: Exception) -> str:

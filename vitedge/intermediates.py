@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from vitedge.chatter import quiet
 from vitedge.errors import ModelError, first_line, missing_package
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.spec import Format
+from vitedge.temporary import temporary_folder
 from vitedge.vit import Array
 
 
@@ -94,8 +94,8 @@ def _in_onnx_runtime(
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    with TemporaryDirectory() as folder:
-        copy = Path(folder) / "model.onnx"
+    with temporary_folder() as folder:
+        copy = folder / "model.onnx"
         onnx.save(model, str(copy), save_as_external_data=model.ByteSize() > 1 << 30)
         session = onnxruntime.InferenceSession(
             str(copy), options, providers=["CPUExecutionProvider"]

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vitedge.temporary import demand_room, temporary_folder
+
 _CONFIG = "config.json"
 
 
@@ -28,13 +30,13 @@ def unpacked(path: Path) -> Iterator[Path]:
     if not zipfile.is_zipfile(path):
         yield path
         return
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as name:
+    with zipfile.ZipFile(path) as archive, temporary_folder() as folder:
         stored = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
         if not stored or _CONFIG not in archive.namelist():
             yield path
             return
-        archive.extractall(name)
-        yield Path(name)
+        archive.extractall(folder)
+        yield folder
 
 
 def save_packed(model: Any, path: Path) -> None:
@@ -43,7 +45,14 @@ def save_packed(model: Any, path: Path) -> None:
     Args:
         model: The ``keras.Model``.
         path: The ``.keras`` file; it must not exist.
+
+    Raises:
+        OSError: It does not fit on the disk, or into the limit on file sizes.
     """
+    # HDF5 crashes the process when it cannot write. Its own notes beside the float32 weights take
+    # 2 KiB an array.
+    size = 4 * model.count_params() + 4096 * (len(model.weights) + 16)
+    demand_room(path.parent, [size, size])  # the folder's, and the archive
     with tempfile.TemporaryDirectory(dir=path.parent) as name:
         folder = Path(name) / "model"
         model.save(folder, zipped=False)

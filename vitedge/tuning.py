@@ -10,8 +10,6 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from vitedge.publication import Reference, checking_target
 from vitedge.quantize import Activations
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.spec import Format, Precision
+from vitedge.temporary import temporary_folder
 
 # Rounds of one run each, A B C A B C, after two that are not counted.
 _ROUNDS, _WARM_UP = 40, 2
@@ -90,10 +89,10 @@ def fastest(drafts: Sequence[tuple[Variant, Draft, Metadata]], reference: Refere
     target = drafts[0][2].format
     chosen = checking_target(target)
     sessions: list[Any] = []
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         try:
             for number, (_, draft, metadata) in enumerate(drafts):
-                path = Path(folder) / f"{number}{target.suffix}"
+                path = folder / f"{number}{target.suffix}"
                 draft.save(path, metadata)
                 sessions.append(runtime_for(chosen).open(path, chosen.device))
             qualities = [_sqnr_db(session, reference) for session in sessions]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from vitedge.data import ImageSet
 from vitedge.errors import UsageError
 from vitedge.folder_lock import only_writer
 from vitedge.spec import Target
+from vitedge.temporary import temporary_folder
 
 # Python with an engine takes 70 to 180 MB; engines keep packed copies of the weights.
 _PROCESS_MB, _COPIES_OF_WEIGHTS = 180.0, 3
@@ -119,13 +119,13 @@ def run_bench(
     left_out: list[LeftOut] = []
     candidates = find_candidates(artifacts, targets, options.timeout_seconds, left_out.append)
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vitedge-bench-"))
+        folder = stack.enter_context(temporary_folder("vitedge-bench-"))
         if options.resume is not None:
             stack.enter_context(only_writer(options.resume))
         images = None
         if data is not None:
             machine = f"{environment.cpu} {dict(environment.versions)}"
-            images = spool(data, Path(folder), keep=options.resume, machine=machine)
+            images = spool(data, folder, keep=options.resume, machine=machine)
         if images is not None and reference is not None:
             images = with_reference(
                 images,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from vitedge.chatter import overheard
@@ -15,6 +13,7 @@ from vitedge.generic.model import GenericModel
 from vitedge.generic.network import PIXELS
 from vitedge.generic.onnx_graph import with_half_weights
 from vitedge.spec import Precision
+from vitedge.temporary import temporary_folder
 
 _STATIC = "8-bit per channel, inputs 8-bit with calibrated ranges"
 _DYNAMIC = "8-bit per channel, inputs quantized as they come"
@@ -53,8 +52,8 @@ def _quantized(graph: Any, batch: int, images: CalibrationImages | None) -> Any:
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise missing_package(str(error.name), "convert") from error
-    with tempfile.TemporaryDirectory() as name:
-        before, prepared, after = (Path(name) / f"{step}.onnx" for step in "abc")
+    with temporary_folder() as name:
+        before, prepared, after = (name / f"{step}.onnx" for step in "abc")
         try:
             with overheard():
                 onnx.save(graph, before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from vitedge.remote.plain import from_plain
 from vitedge.remote.shipment import pack
 from vitedge.remote.ssh import ConnectionLost, Device, RemoteError
 from vitedge.spec import Target
+from vitedge.temporary import temporary_folder
 
 Say = Callable[[str], None]
 """Tells the person something that must not be missed."""
@@ -121,11 +121,11 @@ class RemoteBench:
         return str(folder / artifact.name)
 
     def _send_images(self, data: ImageSet, reference: Reference | None) -> PurePosixPath:
-        with tempfile.TemporaryDirectory(prefix="vitedge-shipment-") as place:
+        with temporary_folder("vitedge-shipment-") as place:
             files, digest = pack(
                 data,
                 reference,
-                Path(place),
+                place,
                 lambda done: self._progress("reference", done, len(data.samples)),
             )
             self._progress(f"{self._device.host}: copying {len(data.samples)} images", 0, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from vitedge.progress import Progress
 from vitedge.remote.ssh import Device, RemoteError
 from vitedge.remote.wheel import write_wheel
 from vitedge.spec import Format
+from vitedge.temporary import temporary_folder
 
 # What brings each format's runtime.
 EXTRAS = {Format.TFLITE: "tflite", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
@@ -86,8 +86,8 @@ def install(
     """
     progress(f"{device.host}: connecting", 0, 0)
     extras = ",".join(sorted({EXTRAS[format_] for format_ in formats}))
-    with tempfile.TemporaryDirectory(prefix="vitedge-wheel-") as folder:
-        wheel = write_wheel(Path(folder))
+    with temporary_folder("vitedge-wheel-") as folder:
+        wheel = write_wheel(folder)
         digest = sha256_of(wheel)
         remote = device.folder / "wheels" / digest[:16]
         upload(device, [wheel], remote)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,6 +23,7 @@ from vitedge.bench.spool import read_spool, write_spool
 from vitedge.data import ImageSet, Sample
 from vitedge.errors import DataError
 from vitedge.preprocess import Preprocessing
+from vitedge.temporary import temporary_folder
 
 _FACTS, _INDEX, _BYTES, _LOGITS = "facts.json", "images.jsonl", "images.bin", "reference.f32"
 
@@ -120,9 +120,9 @@ def open_shipment(folder: Path) -> Shipment:
 def _write_reference(
     data: ImageSet, reference: Reference, output: Path, on_image: Callable[[int], None]
 ) -> dict[str, object]:
-    with tempfile.TemporaryDirectory(prefix="vitedge-reference-") as place:
+    with temporary_folder("vitedge-reference-") as place:
         images = with_reference(
-            spool(data, Path(place), keep=None, machine=""),
+            spool(data, place, keep=None, machine=""),
             reference,
             threads=physical_cores(),
             timeout_seconds=300.0,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from vitedge.errors import ModelError, PlacementError, first_line
 from vitedge.runtimes import Availability, Readiness
 from vitedge.runtimes._litert_vendors import package_folder, release_of, sdk_fault, sdk_package
+from vitedge.temporary import temporary_folder
 
 # Snapdragon 8 Gen 2, Gen 3, Elite and Elite Gen 5, as LiteRT spells them but for the case.
 CHIPS = ("sm8550", "sm8650", "sm8750", "sm8850")
@@ -75,8 +75,8 @@ def compile_for_qualcomm(path: Path, chip: str, output: Path) -> None:
     from ai_edge_litert.aot.core.apply_plugin import ApplyPlugin
 
     plugin = package_folder("ai_edge_litert") / _PLUGIN
-    with _vendor_libraries() as libraries, tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "compiled.tflite"
+    with _vendor_libraries() as libraries, temporary_folder() as folder:
+        made = folder / "compiled.tflite"
         try:
             ApplyPlugin(experimental_capture_stderr=True)(
                 Model.create_from_path(path),
@@ -138,9 +138,9 @@ def _vendor_libraries() -> Iterator[str]:
         return
     # Libraries find their own beside the real file.
     found = found.resolve()
-    with tempfile.TemporaryDirectory(prefix="vitedge-qualcomm-") as folder:
-        (Path(folder) / _UNCALLED).symlink_to(found / _STAND_IN)
-        yield os.pathsep.join([str(found), folder])
+    with temporary_folder("vitedge-qualcomm-") as folder:
+        (folder / _UNCALLED).symlink_to(found / _STAND_IN)
+        yield os.pathsep.join([str(found), str(folder)])
 
 
 def _vendor_folder() -> tuple[Path | None, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vitedge.runtimes import Placement
+from vitedge.temporary import temporary_folder
 
 
 def assigned_nodes(session: Any) -> list[tuple[str, Any]]:
@@ -47,8 +47,8 @@ def placement_on(
 
 def _traced(start: Callable[..., Any], run: Callable[[Any], object]) -> Counter[str]:
     """Providers of the nodes that one run executes."""
-    with tempfile.TemporaryDirectory(prefix="vitedge-trace-") as folder:
-        session = start(profile=str(Path(folder) / "trace"))
+    with temporary_folder("vitedge-trace-") as folder:
+        session = start(profile=str(folder / "trace"))
         run(session)
         trace = Path(session.end_profiling())
         events = json.loads(trace.read_text(encoding="utf-8"))

@@ -7,11 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from vitedge.errors import ModelError
+from vitedge.temporary import temporary_folder
 
 _SHARE = re.compile(r"^(CPU|NPU) operators = (\d+)", re.MULTILINE)
 _REFUSED = re.compile(r"operator: (\w+), ofm: '([^']*)'\s*\n\s*Reason: ([^\n]*)")
@@ -48,12 +48,12 @@ def run_vela(path: Path, chip: str, output: Path | None = None) -> Compiled:
     Raises:
         ModelError: Vela fails; the message is the last line it says.
     """
-    with tempfile.TemporaryDirectory(prefix="vitedge-vela-") as folder:
+    with temporary_folder("vitedge-vela-") as folder:
         command = [sys.executable, "-P", "-m", "ethosu.vela", str(path)]
-        command += ["--output-dir", folder, "--accelerator-config", f"ethos-{chip}"]
+        command += ["--output-dir", str(folder), "--accelerator-config", f"ethos-{chip}"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         share = {kind: int(count) for kind, count in _SHARE.findall(ended.stdout)}
-        compiled = Path(folder) / f"{path.stem}_vela.tflite"
+        compiled = folder / f"{path.stem}_vela.tflite"
         if ended.returncode or set(share) != {"CPU", "NPU"} or not compiled.is_file():
             lines = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()
             raise ModelError(f"Vela cannot compile '{path}' for Ethos-{chip}: {lines[-1]}")
@@ -64,7 +64,7 @@ def run_vela(path: Path, chip: str, output: Path | None = None) -> Compiled:
             npu_operators=share["NPU"],
             cpu_operators=share["CPU"],
             refused=tuple(_REFUSED.findall(ended.stdout)),
-            inference_ms=_inference_ms(Path(folder)) if share["NPU"] else 0.0,
+            inference_ms=_inference_ms(folder) if share["NPU"] else 0.0,
         )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.chatter import quiet
-from vitedge.errors import ModelError, UnavailableError, first_line
+from vitedge.errors import ModelError, UnavailableError, first_line, missing_package
 from vitedge.runtimes import Availability, Placement, Readiness, no_features
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.runtimes._litert_aot import CHIPS, compile_for_qualcomm, compiler_availability
@@ -123,8 +123,11 @@ class LiteRTSession:
 
     def __init__(self, path: Path, threads: int | None) -> None:
         package = _installed_package()
-        with quiet():
-            module = importlib.import_module(dict(_PACKAGES)[str(package)])
+        try:
+            with quiet():
+                module = importlib.import_module(dict(_PACKAGES)[str(package)])
+        except ImportError as error:
+            raise missing_package(str(package), "tflite") from error
         self._path = path
         try:
             with quiet():

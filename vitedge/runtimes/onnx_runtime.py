@@ -28,6 +28,7 @@ from vitedge.errors import (
     PlacementError,
     UnavailableError,
     first_line,
+    load_remedy,
     missing_package,
 )
 from vitedge.runtimes import Availability, Placement, Readiness, no_features
@@ -59,7 +60,8 @@ class OnnxRuntime:
         try:
             import onnxruntime
         except ImportError as error:
-            return Availability(Readiness.MISSING, str(error), PROVIDERS["cpu"].remedy)
+            remedy = load_remedy(str(error), PROVIDERS["cpu"].remedy)
+            return Availability(Readiness.MISSING, first_line(error), remedy)
         return PROVIDERS[device].availability(onnxruntime)
 
     def open(self, path: Path, device: str, *, threads: int | None = None) -> OnnxSession:

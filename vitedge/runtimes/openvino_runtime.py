@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import files_of, read_metadata
-from vitedge.errors import ModelError, UnavailableError, missing_package
+from vitedge.errors import (
+    ModelError,
+    UnavailableError,
+    first_line,
+    load_remedy,
+    missing_package,
+)
 from vitedge.runtimes import Availability, Placement, Readiness, no_features
 from vitedge.spec import Format, Precision
 from vitedge.weights_digest import unreplaced
@@ -38,7 +44,8 @@ class OpenVINORuntime:
         try:
             import openvino
         except ImportError as error:
-            return Availability(Readiness.MISSING, str(error), _REMEDIES["cpu"])
+            remedy = load_remedy(str(error), _REMEDIES["cpu"])
+            return Availability(Readiness.MISSING, first_line(error), remedy)
         release = f"openvino {openvino.__version__.split('-')[0]}"
         core, name = openvino.Core(), device.upper()
         # GPU.0, GPU.1 where there are several; a plug-in that loads is no device yet.
@@ -46,7 +53,7 @@ class OpenVINORuntime:
         if not any(found.split(".")[0] == name for found in present):
             listed = ", ".join(present) or "no device at all"
             words = f"{release} finds {listed}, not {name}: {_drivers_words(core, name)}"
-            return Availability(Readiness.MISSING, words, _REMEDIES[device])
+            return Availability(Readiness.MISSING, words, load_remedy(words, _REMEDIES[device]))
         found = core.get_property(name, "FULL_DEVICE_NAME")
         return Availability(Readiness.READY, f"{release} on {found}")
 
