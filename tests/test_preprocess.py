@@ -47,6 +47,39 @@ def test_every_form_of_an_image_gives_the_same_pixels(form):
     np.testing.assert_array_equal(preprocessing(form.image), PIXELS)
 
 
+class Tensor:
+    """As tensors of other libraries are: no array, but one can be made of it."""
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return PIXELS
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Tensor(),
+        np.dstack([PIXELS, np.full(PIXELS.shape[:2], 9, np.uint8)]),
+        bytearray(encoded(Image.fromarray(PIXELS))),
+    ],
+    ids=["tensor", "four channels of a camera", "bytearray"],
+)
+def test_what_apps_hand_over_gives_the_same_pixels(form):
+    preprocessing = Preprocessing(size=(8, 8))
+    np.testing.assert_array_equal(preprocessing(form), preprocessing(PIXELS))
+
+
+def test_an_open_file_is_read_from_where_it_stands():
+    preprocessing = Preprocessing(size=(8, 8))
+    file = io.BytesIO(encoded(Image.fromarray(PIXELS)))
+    np.testing.assert_array_equal(preprocessing(file), preprocessing(PIXELS))
+
+
+def test_a_generator_is_a_batch():
+    preprocessing = Preprocessing(size=(8, 8))
+    batch = preprocessing.batch(PIXELS for _ in range(2))
+    assert batch.shape == (2, 8, 8, 3)
+
+
 def test_a_path_is_read(tmp_path):
     path = tmp_path / "image.png"
     Image.fromarray(PIXELS).save(path)
@@ -198,9 +231,19 @@ def test_a_garbled_description_is_refused(missing):
         (encoded(Image.fromarray(PIXELS))[:60], "60 bytes is not an image"),
         ("missing.png", "there is no image 'missing.png'"),
         (PIXELS.astype(np.float32), "must be uint8"),
+        ((PIXELS / 255).astype(np.float32), r"give \(255 \* pixels\).round\(\).astype\('uint8'\)"),
+        (PIXELS.astype(np.float64), r"give \(pixels\).round\(\)"),
+        (PIXELS.astype(np.float32) * 2 - 255, "from -255 to 255$"),
         (np.zeros((4, 4, 2), np.uint8), "shape"),
+        (PIXELS.transpose(2, 0, 1), r"give pixels.transpose\(1, 2, 0\)"),
+        (PIXELS[None], r"classify_batch\(list\(pixels\)\)"),
+        (io.StringIO("text"), "opened as text"),
+        (7, "a int is no image"),
     ],
-    ids=["foreign", "truncated", "missing", "float", "two channels"],
+    ids=[
+        *("foreign", "truncated", "missing", "float", "floats of 0..1", "floats of 0..255"),
+        *("standardized", "two channels", "channels first", "a batch", "a text file", "a number"),
+    ],
 )
 def test_what_is_no_image_is_one_clear_line(image, message):
     with pytest.raises(DataError, match=message) as caught:

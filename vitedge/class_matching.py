@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import DataError
+from vitedge.label_names import names_for_people, wordnet_id
 
 
 def match_classes(
@@ -19,7 +20,8 @@ def match_classes(
     """The names of all classes, and the index of each class found.
 
     A name of the model's wins over an index, so that folders ``0`` to ``9`` of a model whose
-    labels are digits mean what they say. Upper and lower case are the same.
+    labels are digits mean what they say. Upper and lower case are the same. Where labels are a
+    WordNet id and a name, either of the two will do.
 
     Raises:
         DataError: The model has no such class.
@@ -27,7 +29,7 @@ def match_classes(
     ordered = sorted(found, key=lambda name: (int(name) if name.isdecimal() else math.inf, name))
     if not class_names:
         return tuple(ordered), {name: index for index, name in enumerate(ordered)}
-    by_name = {name.casefold(): index for index, name in reversed(list(enumerate(class_names)))}
+    by_name = _indices_by_name(class_names)
     index_of: dict[str, int] = {}
     for name in ordered:
         index = by_name.get(name.casefold(), int(name) if name.isdecimal() else -1)
@@ -38,6 +40,20 @@ def match_classes(
             )
         index_of[name] = index
     return class_names, index_of
+
+
+def _indices_by_name(class_names: tuple[str, ...]) -> dict[str, int]:
+    """The index of each class by whatever it may be called; of equal names the first counts."""
+    by_name: dict[str, int] = {}
+    for called in (
+        class_names,
+        names_for_people(class_names),
+        [wordnet_id(name) or "" for name in class_names],
+    ):
+        for index, name in enumerate(called):
+            if name:
+                by_name.setdefault(name.casefold(), index)
+    return by_name
 
 
 def renumbered(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from vitedge.artifact import Metadata, format_of, read_metadata
 from vitedge.errors import ModelError, UsageError
+from vitedge.label_names import names_for_people
 from vitedge.preprocess import ImageLike, Preprocessing
 from vitedge.runtimes import (
     FeatureSession,
@@ -151,7 +152,8 @@ class Classifier:
 
     Attributes:
         preprocessing: How images become pixels.
-        labels: One name per class, or empty: classes are then called by their index.
+        labels: One name per class, without WordNet ids; or empty: classes are then called by their
+            index.
         target: Where it runs.
         metadata: What the file says of itself, or None when vitedge did not write it.
         info: What it is and where it runs.
@@ -167,7 +169,8 @@ class Classifier:
         target: Target,
         metadata: Metadata | None = None,
     ) -> None:
-        self.preprocessing, self.labels, self.target = preprocessing, labels, target
+        self.preprocessing, self.target = preprocessing, target
+        self.labels = names_for_people(labels)
         self.metadata = metadata
         self._session: Session | None = session
         self._lock = threading.Lock()
@@ -201,8 +204,9 @@ class Classifier:
         """Names one image.
 
         Args:
-            image: A path, encoded bytes, uint8 pixels ``(H, W, 3)`` or ``(H, W)``, or a Pillow
-                image.
+            image: A path, encoded bytes, an open file, a Pillow image, or uint8 pixels
+                ``(H, W, 3)``, ``(H, W, 4)`` or ``(H, W)``. Colours are RGB; OpenCV's are the other
+                way round: ``pixels[..., ::-1]``.
             top: How many classes to return at most.
 
         Raises:
@@ -211,15 +215,15 @@ class Classifier:
         """
         return self.classify_batch([image], top)[0]
 
-    def classify_batch(self, images: Sequence[ImageLike], top: int = 5) -> list[Ranking]:
+    def classify_batch(self, images: Iterable[ImageLike], top: int = 5) -> list[Ranking]:
         """Names several images; see ``classify``."""
         return [self._rank(row, top) for row in self.logits(images)]
 
-    def logits(self, images: Sequence[ImageLike]) -> npt.NDArray[np.float32]:
+    def logits(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
         """Raw scores of several images, float32 ``(len(images), classes)``."""
         return self._infer(self.preprocessing.batch(images))
 
-    def embed(self, images: Sequence[ImageLike]) -> npt.NDArray[np.float32]:
+    def embed(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
         """What the head reads of several images: features to compare, search or train with.
 
         Returns:

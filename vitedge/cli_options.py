@@ -20,6 +20,9 @@ PATH = click.Path(path_type=Path)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not text.")
+strict_option = click.option(
+    "--strict", is_flag=True, help="An image that cannot be read is an error, not left out."
+)
 force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
 
 

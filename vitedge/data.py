@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -26,7 +27,16 @@ from vitedge.npz_arrays import read_arrays
 if TYPE_CHECKING:
     from vitedge.preprocess import ImageLike
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"),
+    *(".tga", ".tif", ".tiff", ".webp"),
+)
+PLUGIN_SUFFIXES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
+"""Pictures that Pillow decodes once a package of this name has registered itself."""
+
+_COMPANIONS = (".csv", ".html", ".json", ".md", ".toml", ".txt", ".xml", ".yaml", ".yml")
+"""Files that lie beside images to say something about them."""
+
 LABELS_FILE = "labels.csv"
 
 HELD_OUT_SHARE = 0.2
@@ -56,11 +66,13 @@ class ImageSet:
         name: Name of the folder or file.
         samples: Its images, in a stable order.
         class_names: Names of the classes that labels index, or empty when unknown.
+        left_out: What lay beside them and was not taken, a line each with the reason.
     """
 
     name: str
     samples: Sequence[Sample]
     class_names: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class ArraySamples(Sequence[Sample]):
@@ -115,6 +127,30 @@ class RelabelledSamples(Sequence[Sample]):
         return replace(self._samples[index], label=self._labels[index])
 
 
+class Selection(Sequence[Sample]):
+    """Some samples of a sequence, fetched from it when asked for.
+
+    Args:
+        samples: The whole.
+        indices: Which of them, ``(N,)``.
+    """
+
+    def __init__(self, samples: Sequence[Sample], indices: npt.NDArray[np.intp]) -> None:
+        self._samples, self._indices = samples, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Selection: ...
+    def __getitem__(self, index: int | slice) -> Sample | Selection:
+        if isinstance(index, slice):
+            return Selection(self._samples, self._indices[index])
+        return self._samples[int(self._indices[index])]
+
+
 class JoinedSamples(Sequence[Sample]):
     """Several sequences behind one another.
 
@@ -156,7 +192,8 @@ def open_images(
       memory-mapped; what it compressed is read whole;
     * the folder of CIFAR-10 or CIFAR-100 in binary form, or one of its ``.bin`` files.
 
-    In a folder, files that are no images by their extension are ignored. No image is decoded.
+    In a folder, files that are no images by their extension are left out, which the set says.
+    No image is decoded.
 
     Args:
         path: The folder or file.
@@ -196,21 +233,51 @@ def open_images(
     except OSError as error:
         raise DataError(f"cannot read '{path}' ({error.strerror or error})") from error
     if not found.samples:
-        raise DataError(f"'{path}' holds no images ({' '.join(IMAGE_SUFFIXES)})")
+        left_out = "".join(f"; {words}" for words in found.left_out)
+        raise DataError(f"'{path}' holds no images ({' '.join(IMAGE_SUFFIXES)}){left_out}")
     return found
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    suffix = path.suffix.lower()
+    known = suffix in IMAGE_SUFFIXES or (suffix in PLUGIN_SUFFIXES and _has_plugin(suffix))
+    return known and not path.name.startswith(".")
+
+
+def _has_plugin(suffix: str) -> bool:
+    from PIL import Image
+
+    return suffix in Image.registered_extensions()
 
 
 def _images_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if _is_image(path) and path.is_file())
 
 
+def _left_out_below(folder: Path) -> tuple[str, ...]:
+    """Files that are neither images nor said to be about them, counted by extension."""
+    others = Counter(
+        path.suffix.lower()
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not _is_image(path)
+        and path.suffix.lower() not in _COMPANIONS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    return tuple(_why_left_out(suffix, count) for suffix, count in sorted(others.items()))
+
+
+def _why_left_out(suffix: str, count: int) -> str:
+    files = f"{count} {suffix or 'nameless'} file{'s' if count != 1 else ''}"
+    if suffix in PLUGIN_SUFFIXES:
+        return f"{files} (Pillow has no decoder for them: save them as JPEG)"
+    return f"{files} (not a picture by the extension)"
+
+
 def _open_folder(folder: Path, class_names: tuple[str, ...]) -> ImageSet:
     if (folder / LABELS_FILE).is_file():
         return _open_labels(folder / LABELS_FILE, class_names)
+    left_out = _left_out_below(folder)
     loose = sorted(path for path in folder.iterdir() if _is_image(path) and path.is_file())
     below = {
         path.name: _images_below(path)
@@ -225,14 +292,16 @@ def _open_folder(folder: Path, class_names: tuple[str, ...]) -> ImageSet:
         )
     if loose:
         samples = tuple(Sample(path.name, str(path), None) for path in loose)
-        return ImageSet(folder.name, samples, class_names)
+        return ImageSet(folder.name, samples, class_names, left_out)
+    empty = [name for name in sorted(below) if not below[name]]
+    left_out += tuple(f"the folder '{name}' (it holds no images)" for name in empty)
     names, index_of = match_classes(folders, class_names, str(folder))
     samples = tuple(
         Sample(str(path.relative_to(folder)), str(path), index_of[name])
         for name in sorted(folders, key=index_of.__getitem__)
         for path in folders[name]
     )
-    return ImageSet(folder.name, samples, names)
+    return ImageSet(folder.name, samples, names, left_out)
 
 
 def _open_labels(path: Path, class_names: tuple[str, ...]) -> ImageSet:

@@ -25,6 +25,7 @@ from vitedge.errors import DataError, ModelError, NotAViTError, UsageError
 from vitedge.generic import open_generic
 from vitedge.importers import ImportOptions, read_model
 from vitedge.progress import Progress, silent
+from vitedge.readable_images import warn_of_images
 from vitedge.report import render_html
 from vitedge.runtimes import runtimes, targets
 from vitedge.spec import Format, Precision, Target
@@ -54,8 +55,18 @@ class Request:
     options: BenchOptions = field(default_factory=BenchOptions)
 
 
-def measure(request: Request, *, progress: Progress = silent) -> Report:
+def measure(
+    request: Request,
+    *,
+    progress: Progress = silent,
+    warn: Callable[[str], None] = lambda words: None,
+) -> Report:
     """Runs the bench that was asked for.
+
+    Args:
+        request: What to measure.
+        progress: Told how far things are.
+        warn: Told what is left out of the images.
 
     Raises:
         UsageError: A file is no artefact, or no target reads any.
@@ -63,6 +74,8 @@ def measure(request: Request, *, progress: Progress = silent) -> Report:
         DataError: The images cannot be used, or their classes are not the model's.
     """
     found = resolve(request)
+    if found.data is not None:
+        warn_of_images(found.data, warn)
     return run_bench(
         found.artifacts,
         request.targets,

@@ -7,7 +7,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,12 @@ from vitedge.limits import OPTION, most_pixels, was_raised
 if TYPE_CHECKING:
     from PIL import Image
 
-ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, npt.NDArray[np.uint8], "Image.Image"]
-"""A path, encoded bytes, ``(H, W, 3)`` or ``(H, W)`` uint8 pixels, or a Pillow image."""
+ImageLike: TypeAlias = Union[
+    str, "os.PathLike[str]", bytes, BinaryIO, npt.NDArray[np.uint8], "Image.Image"
+]
+"""A path, encoded bytes or an open file of them, RGB pixels ``(H, W, 3)`` or grey ones ``(H, W)``,
+uint8 0..255, or a Pillow image. Arrays of other libraries are taken as NumPy's. Of four channels,
+as cameras give them, the fourth is left out: it is the opacity, or holds nothing."""
 
 PICTURE_FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000"),
@@ -63,6 +67,12 @@ def open_image(image: ImageLike) -> Image.Image:
 
     if isinstance(image, np.ndarray):
         return Image.fromarray(checked_pixels(image))
+    if hasattr(image, "__array__") and not isinstance(image, Image.Image):
+        return Image.fromarray(checked_pixels(np.asarray(image)))
+    if isinstance(image, bytes | bytearray | memoryview):
+        image = bytes(image)
+    elif hasattr(image, "read"):
+        image = _read(image)
     if isinstance(image, Image.Image):
         name = "the picture"
     elif isinstance(image, bytes):
@@ -71,7 +81,8 @@ def open_image(image: ImageLike) -> Image.Image:
         name = f"'{os.fspath(image)}'"
     else:
         raise DataError(
-            f"a {type(image).__name__} is no image: give a path, bytes, array or picture"
+            f"a {type(image).__name__} is no image: give a path, bytes, a file, an array or a "
+            "Pillow image"
         )
     try:
         if isinstance(image, Image.Image):
@@ -89,6 +100,43 @@ def open_image(image: ImageLike) -> Image.Image:
     except _UNREADABLE as error:
         reason = " ".join(str(error).partition("<")[0].split())
         raise DataError(f"{name} is not an image that Pillow can read ({reason})") from error
+
+
+def _read(file: Any) -> bytes:
+    """What an open file holds from here on.
+
+    Raises:
+        DataError: It was opened as text, or cannot be read.
+    """
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the image from an open file ({error})") from error
+    if not isinstance(content, bytes):
+        raise DataError("the file of an image was opened as text: open it with mode 'rb'")
+    return content
+
+
+def check_image(image: ImageLike) -> None:
+    """Decodes an image at as little cost as its format allows, to see whether it can be.
+
+    Raises:
+        DataError: As ``open_image``.
+    """
+    if isinstance(image, str | os.PathLike):
+        from PIL import Image
+
+        try:
+            with Path(image).open("rb") as stream:
+                picture = _identified(stream)
+                if picture.format == "JPEG":
+                    # Decoding at an eighth still reads the whole file, and so finds where it ends.
+                    picture.draft(None, (max(1, picture.width // 8), max(1, picture.height // 8)))
+                    picture.load()
+                    return
+        except (*_UNREADABLE, Image.DecompressionBombError):
+            pass  # said in one way, below
+    open_image(image)
 
 
 def _identified(source: BinaryIO) -> Image.Image:
@@ -153,11 +201,25 @@ def checked_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         DataError: They have another dtype or shape.
     """
     if pixels.dtype != np.uint8:
-        raise DataError(f"an image array must be uint8 with values 0..255, not {pixels.dtype}")
+        words = f"an image array must be uint8 with values 0..255, not {pixels.dtype}"
+        if pixels.dtype.kind == "f" and pixels.size:
+            low, high = float(pixels.min()), float(pixels.max())
+            factor = "255 * " if low >= -0.01 and high <= 1.01 else ""
+            words += f" from {low:.3g} to {high:.3g}"
+            if low >= -0.01 and high <= 255.5:
+                words += f"; give ({factor}pixels).round().astype('uint8')"
+        raise DataError(words)
     if not pixels.size:
         raise DataError(f"an image array of shape {pixels.shape} has no pixels")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         return pixels[:, :, 0]
     if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3):
         return pixels
-    raise DataError(f"an image array must have shape (H, W, 3) or (H, W), not {pixels.shape}")
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        return np.ascontiguousarray(pixels[:, :, :3])
+    words = f"an image array must have shape (H, W, 3) or (H, W), not {pixels.shape}"
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4):
+        words += "; channels stand last here: give pixels.transpose(1, 2, 0)"
+    if pixels.ndim == 4:
+        words += "; several images are a list: classify_batch(list(pixels))"
+    raise DataError(words)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,19 +122,21 @@ class Preprocessing:
         )
         return ours == theirs
 
-    def batch(self, images: Sequence[ImageLike]) -> npt.NDArray[np.uint8]:
+    def batch(self, images: Iterable[ImageLike]) -> npt.NDArray[np.uint8]:
         """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``.
 
         Raises:
             DataError: It is one image and no list, or an image cannot be decoded.
         """
-        is_one = isinstance(images, str | bytes | os.PathLike)
-        if is_one or (isinstance(images, np.ndarray) and images.ndim < 4):
+        is_one = isinstance(images, str | bytes | os.PathLike) or hasattr(images, "read")
+        array = np.ndim(images) if hasattr(images, "__array__") else None  # type: ignore[arg-type]
+        if is_one or (array is not None and array < 4) or not isinstance(images, Iterable):
             raise DataError("several images are a list, and this is one: put it in brackets, [...]")
         height, width = self.size
-        if not len(images):
+        prepared = [self(image) for image in images]
+        if not prepared:
             return np.zeros((0, height, width, self.channels), np.uint8)
-        return np.stack([self(image) for image in images])
+        return np.stack(prepared)
 
     def normalize(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Scales pixels 0..255 to what the network was trained on: ``(x / 255 - mean) / std``."""

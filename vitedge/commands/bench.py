@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from vitedge.cli_options import PATH, force_option, read_targets
-from vitedge.cli_output import command_line
+from vitedge.cli_output import command_line, warn
 from vitedge.errors import UsageError, VitedgeError
 
 # Statuses of a bench that a script must notice. UNAVAILABLE is an answer, SLOWER a finding.
@@ -120,11 +120,11 @@ def bench(
     )
     with progress_on_stderr() as progress:
         if host is None:
-            report = measure(request, progress=progress)
+            report = measure(request, progress=progress, warn=warn)
         else:
             from vitedge.remote.bench import measure_on
 
-            report = measure_on(host, remote_dir, request, progress=progress, say=_warn)
+            report = measure_on(host, remote_dir, request, progress=progress, say=warn)
         if layers and reference is not None:
             from vitedge.compare import compare_all
 
@@ -141,10 +141,6 @@ def bench(
         raise VitedgeError(f"{len(failed)} of {len(report.rows)} rows failed")
     if not any(row.was_loaded for row in report.rows):
         raise VitedgeError("nothing could be run")
-
-
-def _warn(words: str) -> None:
-    click.echo(f"warning: {words}", err=True)
 
 
 PLUGIN = bench

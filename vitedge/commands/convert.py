@@ -17,8 +17,9 @@ from vitedge.cli_options import (
     precision_options,
     read_import_options,
     read_targets,
+    strict_option,
 )
-from vitedge.cli_output import print_json
+from vitedge.cli_output import print_json, warn
 from vitedge.errors import ConversionError, UsageError
 from vitedge.spec import Format, Precision, Target
 
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
 @click.option(
     "--features", is_flag=True, help="Give what the head reads as a second output, for embeddings."
 )
+@strict_option
 @force_option
 @json_option
 def convert(
@@ -95,6 +97,7 @@ def convert(
     batch: int,
     without: tuple[str, ...],
     features: bool,
+    strict: bool,
     force: bool,
     as_json: bool,
     **options: Any,
@@ -109,6 +112,7 @@ def convert(
     from vitedge.data import open_images
     from vitedge.fitting import convert_for, precisions_for
     from vitedge.pipeline import ConvertOptions, convert
+    from vitedge.readable_images import readable, warn_of_images
     from vitedge.terminal import progress_on_stderr
 
     devices = read_targets(targets)
@@ -117,14 +121,14 @@ def convert(
     chosen = [each for target in devices for each in precisions_for(target, asked)] or asked
     images, refused = None, dict[Path, ConversionError]()
     if calibration is not None:
-        images = open_images(calibration, part=Part.TRAINING)
+        images = readable(open_images(calibration, part=Part.TRAINING), strict=strict)
+        warn_of_images(images, warn, calibrating=True)
     elif any(not each.is_float for each in chosen):
-        click.echo(
-            "warning: no --calibration images were given, so integers are fitted to synthetic "
-            "ones; a few dozen typical photos make them more accurate",
-            err=True,
+        warn(
+            "no --calibration images were given, so integers are fitted to synthetic ones; a few "
+            "dozen typical photos make them more accurate"
         )
-    budget = _read_budget(max_drop, data, chosen, images)
+    budget = _read_budget(max_drop, data, chosen, images, strict=strict)
     wanted = ConvertOptions(
         formats=tuple(Format(each) for each in formats) or tuple(Format),
         precisions=asked,
@@ -146,7 +150,7 @@ def convert(
                 chips=chips,
                 calibration=images,
                 progress=progress,
-                warn=_warn,
+                warn=warn,
             )
         else:
             written = convert(
@@ -194,11 +198,14 @@ def _read_budget(
     data: Path | None,
     precisions: Sequence[Precision],
     calibration: ImageSet | None,
+    *,
+    strict: bool,
 ) -> Budget | None:
     from vitedge.budget import Budget
     from vitedge.cifar import Part
     from vitedge.data import open_images
     from vitedge.pick.overlap import refuse_overlap
+    from vitedge.readable_images import readable, warn_of_images
 
     if (max_drop is None) != (data is None):
         raise UsageError("--max-drop and --data go together: what may be lost, and on what")
@@ -207,14 +214,12 @@ def _read_budget(
     if all(each.is_float for each in precisions):
         names = " and ".join(precisions)
         raise UsageError(f"--max-drop lifts layers out of integers, of which {names} has none")
-    budget = Budget(max_drop, open_images(data, part=Part.HELD_OUT))
+    measured = readable(open_images(data, part=Part.HELD_OUT), strict=strict)
+    warn_of_images(measured, warn)
+    budget = Budget(max_drop, measured)
     if calibration is not None:
         refuse_overlap(calibration, budget.images)
     return budget
-
-
-def _warn(words: str) -> None:
-    click.echo(f"warning: {words}", err=True)
 
 
 def _note_calibration(written: Written) -> None:

@@ -14,8 +14,9 @@ from vitedge.cli_options import (
     import_options,
     read_import_options,
     read_targets,
+    strict_option,
 )
-from vitedge.cli_output import command_line
+from vitedge.cli_output import command_line, warn
 from vitedge.spec import Format, Precision
 
 _NONE_MEETS_THE_BUDGET = 3
@@ -59,6 +60,7 @@ _NONE_MEETS_THE_BUDGET = 3
 @click.option("--json", "json_file", type=PATH, help="Write the report here; - is stdout.")
 @click.option("--html", "html_file", type=PATH, help="Write the report page here.")
 @import_options
+@strict_option
 @force_option
 def pick(
     model: Path,
@@ -73,6 +75,7 @@ def pick(
     resume: Path | None,
     json_file: Path | None,
     html_file: Path | None,
+    strict: bool,
     force: bool,
     **options: Any,
 ) -> None:
@@ -99,10 +102,9 @@ def pick(
         [path for path in files.values() if path is not None], force=force, streams=True
     )
     if calibration is None:
-        click.echo(
-            "warning: no --calibration images were given, so ranges are fitted to synthetic ones; "
-            "a few dozen typical photos, other than those of --data, make int8 more accurate",
-            err=True,
+        warn(
+            "no --calibration images were given, so ranges are fitted to synthetic ones; a few "
+            "dozen typical photos, other than those of --data, make int8 more accurate"
         )
     reproduce = ["vitedge", "convert", str(model), *_typed_import_options(context, options)]
     if calibration is not None:
@@ -120,11 +122,12 @@ def pick(
         calibration=calibration,
         output=output,
         force=force,
+        strict=strict,
         importing=read_import_options(options),
         bench=BenchOptions(threads=threads, resume=resume),
     )
     with progress_on_stderr() as progress:
-        picked = pick(request, reproduce=command_for, progress=progress)
+        picked = pick(request, reproduce=command_for, progress=progress, warn=warn)
     report = replace(picked.report, command=command_line())
     write_reports(report, files)
     if to_stdout:

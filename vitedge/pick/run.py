@@ -19,6 +19,7 @@ from vitedge.pick.overlap import refuse_overlap
 from vitedge.pick.words import in_words
 from vitedge.pipeline import ConvertOptions, convert, in_turn
 from vitedge.progress import Progress, silent
+from vitedge.readable_images import readable, warn_of_images
 from vitedge.runtimes import Readiness, runtime_for
 from vitedge.spec import Format, Precision, Target
 
@@ -38,6 +39,7 @@ class PickRequest:
         calibration: Other images to measure activation ranges on; None means synthetic ones.
         output: Folder for the artefacts.
         force: Existing artefacts may be overwritten.
+        strict: An image that cannot be read is an error; else it is left out.
         importing: How to read the model.
         bench: How to measure; always in turns.
     """
@@ -49,6 +51,7 @@ class PickRequest:
     calibration: Path | None = None
     output: Path = field(default_factory=Path)
     force: bool = False
+    strict: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
     bench: BenchOptions = field(default_factory=BenchOptions)
 
@@ -73,6 +76,7 @@ def pick(
     *,
     reproduce: Callable[[Precision, Format], str],
     progress: Progress = silent,
+    warn: Callable[[str], None] = lambda words: None,
 ) -> Picked:
     """Converts a model in every precision that the targets' formats have, measures, chooses.
 
@@ -82,6 +86,7 @@ def pick(
         request: What is wanted.
         reproduce: The command that makes one artefact of the model again.
         progress: Told how far things are.
+        warn: Told what is left out of the images.
 
     Raises:
         UsageError: An output exists, or a target is unknown.
@@ -95,9 +100,10 @@ def pick(
     progress("reading the model", 0, 1)
     model = open_model(request.model, request.importing)
     data = open_images(request.data, model.labels)
+    warn_of_images(data, warn)
     if not model.labels:
         refuse_named_classes(data)
-    calibration = _open_calibration(request.calibration, data)
+    calibration = _open_calibration(request, data, warn)
     refused: dict[str, str] = {}
 
     def refuse(path: Path, error: ConversionError) -> None:
@@ -157,10 +163,14 @@ def _plausible(targets: tuple[Target, ...]) -> tuple[Precision, ...]:
     )
 
 
-def _open_calibration(path: Path | None, evaluation: ImageSet) -> ImageSet | None:
-    if path is None:
+def _open_calibration(
+    request: PickRequest, evaluation: ImageSet, warn: Callable[[str], None]
+) -> ImageSet | None:
+    if request.calibration is None:
         return None
-    calibration = open_images(path, part=Part.TRAINING)
+    opened = open_images(request.calibration, part=Part.TRAINING)
+    calibration = readable(opened, strict=request.strict)
+    warn_of_images(calibration, warn, calibrating=True)
     refuse_overlap(calibration, evaluation)
     return calibration
 

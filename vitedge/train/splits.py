@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vitedge.cifar import Part, batches_in
 from vitedge.class_matching import checked_labels
-from vitedge.data import ArraySamples, ImageSet, Sample, digits, open_images
+from vitedge.data import ArraySamples, ImageSet, Sample, Selection, digits, open_images
 from vitedge.errors import DataError
 from vitedge.npz_arrays import read_arrays
 
@@ -91,31 +91,7 @@ def split(
 
 def _part(images: ImageSet, indices: npt.NDArray[np.intp], name: str) -> ImageSet:
     samples = Selection(images.samples, indices)
-    return ImageSet(f"{images.name} ({name})", samples, images.class_names)
-
-
-class Selection(Sequence[Sample]):
-    """Some samples of a sequence, fetched from it when asked for.
-
-    Args:
-        samples: The whole.
-        indices: Which of them, ``(N,)``.
-    """
-
-    def __init__(self, samples: Sequence[Sample], indices: npt.NDArray[np.intp]) -> None:
-        self._samples, self._indices = samples, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Selection: ...
-    def __getitem__(self, index: int | slice) -> Sample | Selection:
-        if isinstance(index, slice):
-            return Selection(self._samples, self._indices[index])
-        return self._samples[int(self._indices[index])]
+    return ImageSet(f"{images.name} ({name})", samples, images.class_names, images.left_out)
 
 
 class EncodedSamples(Sequence[Sample]):
