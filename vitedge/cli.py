@@ -13,8 +13,10 @@ from typing import Any
 import click
 
 from vitedge import __version__, commands, limits
+from vitedge.cli_output import echo
 from vitedge.errors import VitedgeError
 from vitedge.plugins import discover
+from vitedge.printable import printable
 from vitedge.temporary import machine_fault
 
 # 128 and the number of SIGINT, as shells have it.
@@ -28,19 +30,22 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except VitedgeError as error:
-            click.echo(f"Error: {error}", err=True)
+            echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except click.ClickException as error:
+            error.message = printable(error.message)  # type: ignore[misc]  # what click prints
+            raise
         except KeyboardInterrupt:
             click.echo("\nInterrupted: what was finished is kept", err=True)
             ctx.exit(_INTERRUPTED)
         except MemoryError as error:
-            click.echo(f"Error: there is not enough memory for that ({error})", err=True)
+            echo(f"Error: there is not enough memory for that ({error})", err=True)
             ctx.exit(1)
         except OSError as error:
             told = machine_fault(error)
             if told is None:
                 raise
-            click.echo(f"Error: {told}", err=True)
+            echo(f"Error: {told}", err=True)
             ctx.exit(1)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from typing import Any
 
 import click
+
+from vitedge.printable import json_text, printable
 
 
 def command_line() -> str:
@@ -15,11 +16,16 @@ def command_line() -> str:
     return shlex.join(["vitedge", *sys.argv[1:]])
 
 
-def warn(words: str) -> None:
-    """Prints a warning to stderr."""
-    click.echo(f"warning: {words}", err=True)
-
-
 def print_json(value: Any) -> None:
     """Prints a result for programs to read."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    click.echo(json_text(value, default=str))
+
+
+def echo(words: str, *, err: bool = False) -> None:
+    """Prints one line for people, whoever's names are in it."""
+    click.echo(printable(words), err=err)
+
+
+def warn(words: str) -> None:
+    """Prints a warning to stderr."""
+    echo(f"warning: {words}", err=True)

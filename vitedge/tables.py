@@ -14,23 +14,34 @@ from vitedge.bench.table import notes, render_table, without_room
 from vitedge.compare import Comparison
 from vitedge.inspection import Inspection
 from vitedge.pick.run import Picked
+from vitedge.printable import printable
 from vitedge.spec import Target
+
+
+def _console() -> Console:
+    """Stdout, on which no text is taken for rich's markup or for the name of an emoji."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def _add(table: Table, *cells: str, style: str | None = None) -> None:
+    """Adds a row of text that is foreign, or may be."""
+    table.add_row(*map(printable, cells), style=style)
 
 
 def print_report(report: Report) -> None:
     """The bench's table on stdout, with what it has no room for below."""
-    console = Console()
+    console = _console()
     console.print(render_table(report, console.width))
     if titles := without_room(report, console.width):
         words = f"no room for: {', '.join(titles)}; a wider terminal and --markdown have it"
-        console.print(words, style="dim", highlight=False, markup=False)
+        console.print(words, style="dim")
     for note in notes(report):
-        console.print(note, style="dim", highlight=False, markup=False)
+        console.print(note, style="dim")
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Layer by layer, in the order of computation, what is left of the signal."""
-    console = Console()
+    console = _console()
     table = Table(box=None, pad_edge=False)
     table.add_column("layer")
     table.add_column("SQNR dB", justify="right")
@@ -38,20 +49,18 @@ def print_comparison(comparison: Comparison) -> None:
     for layer in comparison.errors.layers:
         known = layer.sqnr_db is not None
         bar = "#" * round(min(max(layer.sqnr_db or 0.0, 0.0), 60.0) / 2) if known else "equal"
-        table.add_row(layer.name, f"{layer.sqnr_db:.1f}" if known else "", bar)
+        _add(table, layer.name, f"{layer.sqnr_db:.1f}" if known else "", bar)
     console.print(table)
     console.print(
         f"{comparison.agreement:.1%} of {comparison.n} images ({comparison.images}) keep their top "
         "class; each figure holds the errors of all layers before it",
         style="dim",
-        highlight=False,
-        markup=False,
     )
 
 
 def print_pick(picked: Picked) -> None:
     """What could be shipped, what could not, and the choice in words with its command."""
-    console = Console()
+    console = _console()
     choice, summary = picked.choice, picked.report.pick
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
@@ -62,7 +71,8 @@ def print_pick(picked: Picked) -> None:
     table.add_column("misses", overflow="fold")
     for each in choice.contenders:
         row, drop = each.row, each.drop
-        table.add_row(
+        _add(
+            table,
             "*" if each.on_front else "",
             *(Path(row.artifact).name, str(row.target)),
             *(f"{each.latency_ms:#.3g}", f"{row.size_mb:#.3g}"),
@@ -73,49 +83,50 @@ def print_pick(picked: Picked) -> None:
             style="bold" if each is choice.best else None,
         )
     if choice.contenders:
-        console.print(table, highlight=False, markup=False)
+        console.print(table)
         console.print("* on the front: none is better in latency, size and accuracy at once\n")
     for note in notes(picked.report):
-        console.print(note, style="dim", highlight=False, markup=False)
+        console.print(note, style="dim")
     for name, reason in picked.refused.items():
-        console.print(f"{name}: not made: {reason}", style="dim", highlight=False, markup=False)
+        console.print(printable(f"{name}: not made: {reason}"), style="dim")
     if summary is not None:
-        console.print(f"\n{summary.words}", highlight=False, markup=False)
+        console.print(f"\n{printable(summary.words)}")
         if summary.command:
             # A command is to be copied: no line break inside it.
-            console.print(f"\n{summary.command}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"\n{printable(summary.command)}", soft_wrap=True)
 
 
 def print_targets(found: Mapping[Target, Probed]) -> None:
     """Every target with its state."""
-    console = Console()
+    console = _console()
     table = Table(box=None, pad_edge=False)
     for heading in ("target", "state", "detail"):
         table.add_column(heading, overflow="fold")
     for target, state in found.items():
-        words = f"{state.detail}\n{state.remedy}" if state.remedy else state.detail
-        table.add_row(str(target), str(state.readiness), words)
-    console.print(table, highlight=False, markup=False)
+        _add(table, str(target), str(state.readiness), state.detail)
+        if state.remedy:
+            _add(table, "", "", state.remedy)
+    console.print(table)
 
 
 def print_inspection(found: Inspection) -> None:
     """A model's config, or an artefact's metadata and operators."""
-    console = Console()
+    console = _console()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in _facts(found):
-        table.add_row(name, value)
-    console.print(table, highlight=False)
+        _add(table, name, value)
+    console.print(table)
     if not found.operators:
         return
     listing = Table("operator", "inputs", "outputs", box=None, pad_edge=False)
     listing.add_column("count", justify="right")
     for operator, count in found.operators:
         inputs, outputs = ", ".join(operator.inputs), ", ".join(operator.outputs)
-        listing.add_row(operator.name, inputs, outputs, str(count))
+        _add(listing, operator.name, inputs, outputs, str(count))
     console.print()
-    console.print(listing, highlight=False)
+    console.print(listing)
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:

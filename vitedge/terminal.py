@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vitedge.printable import printable
 from vitedge.progress import Progress
 
 
@@ -21,7 +22,7 @@ def progress_on_stderr(*, tells_time: bool = False) -> Iterator[Progress]:
     console = Console(stderr=True)
     columns = (
         rich_progress.SpinnerColumn(),
-        rich_progress.TextColumn("{task.description}"),
+        rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(bar_width=30),
         rich_progress.TextColumn("{task.completed:g}/{task.total:g}"),
         *([] if tells_time else [rich_progress.TimeRemainingColumn()]),
@@ -33,6 +34,7 @@ def progress_on_stderr(*, tells_time: bool = False) -> Iterator[Progress]:
 
         def show(what: str, done: int, total: int) -> None:
             nonlocal described
+            what = printable(what)
             if what != described:
                 # What an earlier run has done already says nothing about the speed of this one.
                 bar.reset(task, description=what, total=total or 1, completed=done)

@@ -6,6 +6,7 @@ import csv
 import io
 
 from vitedge.bench.results import Report, Row
+from vitedge.printable import printable
 
 _PLAIN = (
     *("artifact", "target", "format", "precision", "status", "message", "size_mb", "load_ms"),
@@ -23,6 +24,9 @@ _NESTED = {
     "placement": ("on_device", "total"),
     "ratio": ("baseline", "median", "low", "high", "n"),
 }
+# Excel and LibreOffice; the wide ones are what East Asian editions take for the same.
+_FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+
 _COLUMNS = (*_PLAIN, *(f"{group}.{name}" for group, names in _NESTED.items() for name in names))
 
 
@@ -41,4 +45,10 @@ def _cell(row: Row, column: str) -> object:
         if value is None:
             return None
         value = getattr(value, name)
-    return value
+    return _harmless(value) if isinstance(value, str) else value
+
+
+def _harmless(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula (https://owasp.org/www-community/attacks/CSV_Injection)."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

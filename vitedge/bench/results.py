@@ -5,7 +5,6 @@ Milliseconds are wall time, MB are 10^6 bytes, and every share is in percent, 0.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -13,6 +12,7 @@ from typing import Any
 
 from vitedge.bench.environment import Environment
 from vitedge.bench.quality import Accuracy, VsFloat
+from vitedge.printable import json_text
 from vitedge.runtimes import Placement
 from vitedge.spec import Format, Precision, Target
 
@@ -313,4 +313,4 @@ class Report:
 
     def to_json(self) -> str:
         """Indented JSON, without NaN or infinity."""
-        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+        return json_text(self.to_dict(), allow_nan=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vitedge.bench.results import Report, Row, Spread, Status
+from vitedge.printable import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,7 +83,9 @@ def without_room(report: Report, width: int) -> tuple[str, ...]:
 
 def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
     """The rows, named below the folder that they share, and the columns that are not empty."""
-    rows = _below_common_folder(report.rows)
+    rows = tuple(
+        replace(row, artifact=printable(row.artifact)) for row in _below_common_folder(report.rows)
+    )
     return rows, [column for column in _COLUMNS if any(column.cell(row) for row in rows)]
 
 
@@ -104,7 +107,7 @@ def notes(report: Report) -> tuple[str, ...]:
             f"not measured, as not asked for by name and not ready here: {names}; "
             "`vitedge targets` says why"
         )
-    return tuple(found)
+    return tuple(printable(" ".join(note.split())) for note in found)
 
 
 def _fitting(columns: list[Column], rows: tuple[Row, ...], width: int) -> list[Column]:

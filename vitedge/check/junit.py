@@ -5,14 +5,10 @@ https://github.com/testmoapp/junitxml describes what they have in common.
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree
 
 from vitedge.check.rules import Finding, Outcome
-
-# What XML 1.0 forbids even when escaped (https://www.w3.org/TR/xml/#charsets): vendors colour their
-# messages.
-_FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from vitedge.printable import printable
 
 
 def render_junit(findings: tuple[Finding, ...]) -> str:
@@ -29,9 +25,9 @@ def render_junit(findings: tuple[Finding, ...]) -> str:
     suite = ElementTree.SubElement(root, "testsuite", counts)
     for finding in findings:
         name = {"classname": finding.target, "name": f"{finding.artifact} {finding.kind}"}
-        attributes = {key: _allowed(value) for key, value in name.items()}
+        attributes = {key: printable(value) for key, value in name.items()}
         case = ElementTree.SubElement(suite, "testcase", attributes)
-        words = _allowed(finding.words)
+        words = printable(finding.words)
         if finding.outcome is Outcome.FAILED:
             ElementTree.SubElement(case, "failure", message=words, type=str(finding.kind))
         elif finding.outcome is Outcome.SKIPPED:
@@ -41,7 +37,3 @@ def render_junit(findings: tuple[Finding, ...]) -> str:
     ElementTree.indent(root)
     text: str = ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
     return f"{text}\n"
-
-
-def _allowed(text: str) -> str:
-    return _FORBIDDEN.sub("�", text)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vitedge.cli_options import PATH, force_option, json_option
-from vitedge.cli_output import print_json
+from vitedge.cli_output import echo, print_json
 
 
 @click.command()
@@ -71,10 +71,10 @@ def check(
     else:
         for found in findings:
             words = f"{found.artifact} on {found.target}: {found.words}"
-            click.echo(f"{found.outcome:8}{found.kind:10}{words}")
+            echo(f"{found.outcome:8}{found.kind:10}{words}")
         failed = sum(found.outcome is Outcome.FAILED for found in findings)
-        click.echo(f"{failed} of {len(findings)} checks failed")
-        click.echo(what_was_checked(findings))
+        echo(f"{failed} of {len(findings)} checks failed")
+        echo(what_was_checked(findings))
     click.get_current_context().exit(exit_code(findings))
 
 

@@ -19,7 +19,7 @@ from vitedge.cli_options import (
     read_targets,
     strict_option,
 )
-from vitedge.cli_output import print_json, warn
+from vitedge.cli_output import echo, print_json, warn
 from vitedge.errors import ConversionError, UsageError
 from vitedge.spec import Format, Precision, Target
 
@@ -162,7 +162,7 @@ def convert(
                 on_refusal=None if formats else refused.__setitem__,
             )
     for path, why in refused.items():
-        click.echo(f"skipped {path.name}: {why}", err=True)
+        echo(f"skipped {path.name}: {why}", err=True)
     if not written:
         raise next(iter(refused.values()))
     if as_json:
@@ -170,11 +170,11 @@ def convert(
             [{"path": str(each.path)} | json.loads(each.metadata.to_json()) for each in written]
         )
         return
-    click.echo(f"read {source}: {written[0].metadata.source.path}")
+    echo(f"read {source}: {written[0].metadata.source.path}")
     for each in written:
-        click.echo(_written_line(each))
+        echo(_written_line(each))
         if words := each.metadata.quantization.get("budget"):
-            click.echo(f"  {words}")
+            echo(f"  {words}")
         _note_calibration(each)
 
 
@@ -228,7 +228,7 @@ def _note_calibration(written: Written) -> None:
     integers = not metadata.precision.is_float
     if integers and metadata.quantization and metadata.calibration is None:
         words = "; ".join(f"{name}: {how}" for name, how in metadata.quantization.items())
-        click.echo(f"note: {written.path.name} is not calibrated: {words}", err=True)
+        echo(f"note: {written.path.name} is not calibrated: {words}", err=True)
 
 
 def _written_line(written: Written) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vitedge.cli_options import PATH, force_option
+from vitedge.cli_output import echo
 
 
 @click.command()
@@ -21,7 +22,7 @@ def demo(output: Path, force: bool) -> None:
     with progress_on_stderr() as progress:
         result = run_demo(output, force=force, progress=progress)
     print_report(result.report)
-    click.echo(
+    echo(
         f"trained to {result.accuracy:.1%} of {result.held_out} held-out digits; "
         f"model, artefacts, report.json and report.html are in {output}/"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vitedge.cli_options import PATH, json_option
-from vitedge.cli_output import print_json
+from vitedge.cli_output import echo, print_json
 
 
 @click.command()
@@ -32,8 +32,8 @@ def deploy(artifact: Path, destination: str, as_json: bool) -> None:
         print_json({"host": deployed.host, "folder": deployed.folder, "run": deployed.command})
         return
     for name in deployed.kept:
-        click.echo(f"{name} was changed there and left as it is", err=True)
-    click.echo(f"on {deployed.host} run: {deployed.command}")
+        echo(f"{name} was changed there and left as it is", err=True)
+    echo(f"on {deployed.host} run: {deployed.command}")
 
 
 PLUGIN = deploy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vitedge.cli_options import PATH, force_option, import_options, json_option, read_import_options
-from vitedge.cli_output import print_json
+from vitedge.cli_output import echo, print_json
 
 if TYPE_CHECKING:
     from vitedge.vit import ViT
@@ -56,12 +56,12 @@ def import_command(
         result |= {"parameters": vit.parameters, "classes": vit.config.classes}
         print_json(result | ({"checked": findings} if check else {}))
         return
-    click.echo(imported.path)
-    click.echo(_sizes(vit))
+    echo(imported.path)
+    echo(_sizes(vit))
     for finding in findings:
-        click.echo(f"checked: {finding}")
+        echo(f"checked: {finding}")
     if not check:
-        click.echo(f"wrote {output}")
+        echo(f"wrote {output}")
 
 
 def _sizes(vit: ViT) -> str:

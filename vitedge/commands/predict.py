@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vitedge.cli_options import PATH, json_option
-from vitedge.cli_output import print_json
+from vitedge.cli_output import echo, print_json
 from vitedge.errors import DataError
 
 
@@ -36,14 +36,14 @@ def predict(
             try:
                 ranking = classifier.classify(image, top)
             except DataError as error:
-                click.echo(f"Error: {error}", err=True)
+                echo(f"Error: {error}", err=True)
                 unreadable += 1
                 continue
             results.append({"image": str(image), "classes": [list(pair) for pair in ranking]})
             if not as_json:
-                click.echo(str(image))
+                echo(str(image))
                 for label, probability in ranking:
-                    click.echo(f"  {probability:7.2%}  {label}")
+                    echo(f"  {probability:7.2%}  {label}")
     if as_json and results:
         print_json(results)
     if unreadable:

@@ -16,6 +16,7 @@ from vitedge.cli_options import (
     size_options,
     teacher_options,
 )
+from vitedge.cli_output import echo
 
 # What repairs a quantized model with few photos; see docs/decisions/0022.
 _REPAIR: dict[str, Any] = {
@@ -130,7 +131,7 @@ def train(
     )
 
     def say(words: str) -> None:
-        click.echo(words, err=True)
+        echo(words, err=True)
 
     try:
         with progress_on_stderr(tells_time=True) as progress:
@@ -139,12 +140,12 @@ def train(
         say("interrupted; the same command with --resume goes on after the last whole epoch")
         raise
     if trained.held_out_accuracy is not None:
-        click.echo(
+        echo(
             f"{trained.held_out_accuracy:.1%} of the held-out images right "
             f"({choices['keep']} of {len(trained.history)} epochs)"
         )
     if trained.worker == 0:
-        click.echo(f"wrote {output}")
+        echo(f"wrote {output}")
 
 
 PLUGIN = train

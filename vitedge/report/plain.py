@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 
+from vitedge.printable import printable
 from vitedge.report.points import Point
 
 # Okabe and Ito's colours, told apart by colour-blind readers (https://jfly.uni-koeln.de/color/);
@@ -86,7 +87,8 @@ def svg(marks: Sequence[str], height: int, description: str, width: int = WIDTH)
 
 def text(x: float, y: float, words: str, anchor: str = "start") -> str:
     """Words that start, or end, at a point."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(words)}</text>'
+    shown = html.escape(printable(words))
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{shown}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float) -> str:

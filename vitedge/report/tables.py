@@ -6,6 +6,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vitedge.printable import printable
 from vitedge.report.summary import latency_of
 
 Row = Mapping[str, Any]
@@ -28,7 +29,7 @@ _ENVIRONMENT = {
 
 def escape(value: object) -> str:
     """Text that is safe in HTML, in elements and in quoted attributes."""
-    return html.escape(str(value), quote=True)
+    return html.escape(printable(str(value)), quote=True)
 
 
 def rows_tables(rows: Sequence[Row]) -> str:
