@@ -50,7 +50,7 @@ def test_a_source_whose_code_may_not_run_says_so() -> None:
     case = CASES["vit_keras_keras"]
     _, run, _ = check_source(case.model, case.options).findings
     assert run.startswith("the source was not run: layer 'ExtractToken' of ")
-    assert run.endswith("if you trust its author, add --trust")
+    assert "if you trust its author, add --trust" in run
 
 
 def test_a_source_read_by_name_that_can_be_run_is_run(tmp_path: Path) -> None:

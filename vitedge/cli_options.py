@@ -53,6 +53,13 @@ precision_options = option_group(
     )
 )
 
+trust_options = option_group(
+    click.option("--trust", is_flag=True, help="Let code inside the model file run."),
+    click.option(
+        "--custom-objects", multiple=True, metavar="MODULE:NAME", help="Your own Keras layer."
+    ),
+)
+
 # What a person may say about a source that the file itself does not.
 import_options = option_group(
     click.option("--heads", type=click.IntRange(1), help="Attention heads per block."),
@@ -74,10 +81,7 @@ import_options = option_group(
     ),
     click.option("--interpolation", type=click.Choice([str(each) for each in Interpolation])),
     click.option("--labels", type=PATH, help="Text file with one class name a line."),
-    click.option("--trust", is_flag=True, help="Let code inside the model file run."),
-    click.option(
-        "--custom-objects", multiple=True, metavar="MODULE:NAME", help="Your own Keras layer."
-    ),
+    trust_options,
 )
 
 size_options = option_group(
@@ -196,9 +200,7 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
     """
     from vitedge.importers import ImportOptions
 
-    for text in values["custom_objects"]:
-        if ":" not in text:
-            raise UsageError(f"--custom-objects takes module:name, not '{text}'")
+    check_custom_objects(values["custom_objects"])
     mean, std = _numbers(values.pop("mean"), "--mean"), _numbers(values.pop("std"), "--std")
     beyond = [each for each in mean or () if not -1 <= each <= 1]
     if beyond:
@@ -215,6 +217,17 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
         std=std,
         **values,
     )
+
+
+def check_custom_objects(texts: Iterable[str]) -> None:
+    """Refuses what ``trust_options`` collected where it names no object of a module.
+
+    Raises:
+        UsageError: A text has no colon.
+    """
+    for text in texts:
+        if ":" not in text:
+            raise UsageError(f"--custom-objects takes module:name, not '{text}'")
 
 
 def read_targets(texts: Iterable[str]) -> tuple[Target, ...]:

@@ -54,15 +54,19 @@ class Inspection:
         return values
 
 
-def inspect(path: Path) -> Inspection:
+def inspect(path: Path, options: ImportOptions | None = None) -> Inspection:
     """Reads whatever kind of file this is.
+
+    Args:
+        path: The file.
+        options: What a model's file needs to be read.
 
     Raises:
         ModelError: It is missing, truncated, or neither an artefact nor a model.
     """
     if path.suffix.lower() in {known.suffix for known in Format} and path.is_file():
         return _inspect_artifact(path)
-    return _inspect_model(path)
+    return _inspect_model(path, options or ImportOptions())
 
 
 def _inspect_artifact(path: Path) -> Inspection:
@@ -84,13 +88,13 @@ def _inspect_artifact(path: Path) -> Inspection:
     )
 
 
-def _inspect_model(path: Path) -> Inspection:
+def _inspect_model(path: Path, options: ImportOptions) -> Inspection:
     files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
     size_mb = sum(part.stat().st_size for part in files) / 1e6
     try:
-        imported = read_model(path, ImportOptions())
+        imported = read_model(path, options)
     except NotAViTError as why:
-        return _inspect_generic(path, size_mb, why)
+        return _inspect_generic(path, size_mb, options, why)
     vit = imported.vit
     return Inspection(
         path,
@@ -105,8 +109,10 @@ def _inspect_model(path: Path) -> Inspection:
     )
 
 
-def _inspect_generic(path: Path, size_mb: float, why: NotAViTError) -> Inspection:
-    model = open_generic(path, ImportOptions())
+def _inspect_generic(
+    path: Path, size_mb: float, options: ImportOptions, why: NotAViTError
+) -> Inspection:
+    model = open_generic(path, options)
     return Inspection(
         path,
         size_mb,

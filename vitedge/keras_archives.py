@@ -10,12 +10,32 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from vitedge.hdf5_storage import is_hdf5
 from vitedge.temporary import demand_room, temporary_folder
 
 _CONFIG = "config.json"
+
+
+class Container(StrEnum):
+    """What a file of Keras is, whatever it is called."""
+
+    ARCHIVE = "ZIP"
+    HDF5 = "HDF5"
+
+
+def container_of(path: Path) -> Container | None:
+    """Tells the container of a file by its bytes; None when it is neither.
+
+    A ZIP is found from its end, so a file may be both: it is what it begins as. All that read a
+    file ask here, so that none reads another model than the one that was checked.
+    """
+    if is_hdf5(path):
+        return Container.HDF5
+    return Container.ARCHIVE if path.is_file() and zipfile.is_zipfile(path) else None
 
 
 @contextmanager
@@ -27,7 +47,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         compress, so members grow by nothing: those of a file that does are left to Keras, which
         guards against archives that swell.
     """
-    if not zipfile.is_zipfile(path):
+    if container_of(path) is not Container.ARCHIVE:
         yield path
         return
     with zipfile.ZipFile(path) as archive, temporary_folder() as folder:

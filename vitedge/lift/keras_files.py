@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-import json
 import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitedge.chatter import quiet
-from vitedge.errors import ModelError, UnavailableError, first_line, missing_package
-from vitedge.keras_archives import unpacked
-from vitedge.lift.keras_safety import inspect_config, load_custom_objects
+from vitedge.errors import (
+    ModelError,
+    SizeError,
+    UnavailableError,
+    VitedgeError,
+    first_line,
+    missing_package,
+)
+from vitedge.hdf5_storage import open_contained
+from vitedge.json_values import parse_object
+from vitedge.keras_archives import Container, container_of, unpacked
+from vitedge.lift.keras_handover import (
+    CONFIG,
+    METADATA,
+    checked_preset,
+    handed_over,
+    without_compiling,
+)
+from vitedge.lift.keras_safety import custom_object_flags, load_custom_objects
+from vitedge.lift.saved_model_safety import checked_copy
 from vitedge.lift.tensorflow_probe import TensorFlowProbe
+from vitedge.zip_members import read_text
 
 SAVED_MODEL = "saved_model.pb"
 
 _PRESET = "task.json"
 
-_CONFIG, _METADATA = "config.json", "metadata.json"
 _SERVED = "serving_default"
 
 
@@ -30,42 +48,51 @@ class KerasConfig:
     """What a Keras file says about its model, without its weights.
 
     Attributes:
-        model: The model's config.
+        container: What the file is.
+        model: The model's config, without losses, metrics and optimizers.
         version: The version of Keras that wrote it.
     """
 
+    container: Container
     model: Mapping[str, Any]
     version: str
 
 
 def keras_config(path: Path) -> KerasConfig | None:
-    """Reads the config of a ``.keras`` or a whole-model ``.h5`` file; None for any other file."""
-    if not path.is_file():
+    """Reads the config of a ``.keras`` or a whole-model ``.h5`` file; None for any other file.
+
+    Raises:
+        SizeError: It would take more memory than the bound on sources.
+    """
+    container = container_of(path)
+    if container is None:
         return None
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                config = json.loads(archive.read(_CONFIG))
-                metadata = json.loads(archive.read(_METADATA))
-            found = KerasConfig(config, str(metadata.get("keras_version", "")))
-        else:
-            found = _hdf5_config(path)
+        read = _hdf5_config if container is Container.HDF5 else _archived_config
+        config, version = read(path)
+    except SizeError:
+        raise
     except Exception:  # zipfile and h5py raise anything on damaged files
         return None
-    return found if isinstance(found.model, dict) else None
+    return KerasConfig(container, config, version) if isinstance(config, dict) else None
 
 
-def _hdf5_config(path: Path) -> KerasConfig:
-    import h5py
+def _archived_config(path: Path) -> tuple[Any, str]:
+    with zipfile.ZipFile(path) as archive:
+        config = parse_object(read_text(archive, CONFIG))
+        metadata = parse_object(read_text(archive, METADATA))
+    return without_compiling(config), str(metadata.get("keras_version", ""))
 
-    with h5py.File(path, "r") as file:
+
+def _hdf5_config(path: Path) -> tuple[Any, str]:
+    with open_contained(str(path), path) as file:
         version = file.attrs.get("keras_version", "")
         config = file.attrs["model_config"]
 
     def text(value: Any) -> str:
         return value.decode() if isinstance(value, bytes) else str(value)
 
-    return KerasConfig(json.loads(text(config)), text(version))
+    return parse_object(text(config)), text(version)
 
 
 @dataclass(frozen=True)
@@ -124,9 +151,9 @@ def open_model(
         UnavailableError: Keras is missing, or runs on another backend than TensorFlow.
     """
     if (path / _PRESET).is_file():
-        return open_preset(path)
+        return open_preset(path, trust=trust)
     if path.is_dir():
-        return open_saved_model(path, image_size=image_size)
+        return open_saved_model(path, trust=trust, image_size=image_size)
     return open_keras(path, custom_objects=custom_objects, trust=trust, image_size=image_size)
 
 
@@ -142,7 +169,7 @@ def open_keras(
     Args:
         path: The file.
         custom_objects: ``module:name`` of the user's layers.
-        trust: Code inside the file may run.
+        trust: Code inside the file may run, and whatever it names may be made.
         image_size: Height and width, where the model leaves them open.
 
     Raises:
@@ -153,13 +180,14 @@ def open_keras(
     config = keras_config(path)
     if config is None:
         raise ModelError(f"'{path}' is truncated or holds no Keras model")
-    findings = inspect_config(config.model)
-    objects = load_custom_objects(path, findings, custom_objects, trust=trust)
+    findings, objects = load_custom_objects(path, config.model, custom_objects, trust=trust)
     failure: Exception | None = None
     old = config.version.startswith("2")
     for library in _libraries(config, keras_2_only=bool(findings.keras_2)):
         try:
-            model = _load(library, path, objects, trust=trust)
+            model = _load(library, path, config, objects, trust=trust)
+        except VitedgeError:
+            raise
         except Exception as error:  # a layer may raise anything
             failure = failure or error
         else:
@@ -171,7 +199,9 @@ def open_keras(
         ) from failure
     assert failure is not None
     reason = first_line(failure)
-    hint = "; where you can, save it as .keras" if path.suffix == ".h5" else ""
+    hint = "; where you can, save it as .keras" if config.container is Container.HDF5 else ""
+    if findings.custom:
+        hint = f"; add {custom_object_flags(findings)}"
     raise ModelError(f"Keras cannot load '{path}': {reason}{hint}") from failure
 
 
@@ -184,11 +214,15 @@ def is_keras_network(path: Path) -> bool:
     return folder or keras_config(path) is not None
 
 
-def open_preset(path: Path) -> LoadedModel:
+def open_preset(path: Path, *, trust: bool = False) -> LoadedModel:
     """Loads a classifier that KerasHub saved as a preset's folder.
 
+    Args:
+        path: The folder.
+        trust: Whatever it names may be made.
+
     Raises:
-        ModelError: It is damaged.
+        ModelError: It is damaged, or needs trust.
         UnavailableError: KerasHub is missing.
     """
     _tensorflow()
@@ -200,18 +234,34 @@ def open_preset(path: Path) -> LoadedModel:
             f"'{path}' is a preset of KerasHub, which is not installed", "pip install keras-hub"
         ) from error
     try:
-        model = keras_hub.models.ImageClassifier.from_preset(str(path))
+        with nullcontext(path) if trust else checked_preset(path) as source:
+            model = keras_hub.models.ImageClassifier.from_preset(str(source))
+    except VitedgeError:
+        raise
     except Exception as error:  # as of any layer
         raise ModelError(f"KerasHub cannot load '{path}': {first_line(error)}") from error
     return _loaded(model, None)
 
 
-def _load(library: Any, path: Path, objects: Mapping[str, Any], *, trust: bool) -> Any:
+def _load(
+    library: Any, path: Path, config: KerasConfig, objects: Mapping[str, Any], *, trust: bool
+) -> Any:
     options = {"custom_objects": objects, "compile": False, "safe_mode": not trust}
-    if library.__name__ != "keras":  # Keras 2 takes no folder
-        return library.models.load_model(path, **options)
-    with unpacked(path) as source:
+    is_keras_2 = library.__name__ != "keras"
+    if trust:  # assets and all
+        with nullcontext(path) if is_keras_2 else unpacked(path) as source:
+            return library.models.load_model(source, **options)
+    with (
+        handed_over(path, config.container, config.model, zipped=is_keras_2) as source,
+        _safe_mode(library) if is_keras_2 else nullcontext(),
+    ):
         return library.models.load_model(source, **options)
+
+
+def _safe_mode(library: Any) -> Any:
+    """Keras 2 has its safe mode for archives alone; this is the same for HDF5."""
+    name = f"{library.__name__}.src.saving.serialization_lib"
+    return importlib.import_module(name).SafeModeScope(True)
 
 
 def _libraries(config: KerasConfig, *, keras_2_only: bool) -> list[Any]:
@@ -309,21 +359,27 @@ def select_logits(result: Any) -> Any:
     return flat[0]
 
 
-def open_saved_model(path: Path, *, image_size: tuple[int, int] | None = None) -> LoadedModel:
+def open_saved_model(
+    path: Path, *, trust: bool = False, image_size: tuple[int, int] | None = None
+) -> LoadedModel:
     """Loads the graph of a SavedModel; its Python code, if any, is not part of it.
 
     Args:
         path: The folder.
+        trust: Operators that do more than compute may run, and files outside of it may be read.
         image_size: Height and width, where the model leaves them open.
 
     Raises:
-        ModelError: The folder is damaged, or its serving signature takes no image.
+        ModelError: The folder is damaged, needs trust, or its serving signature takes no image.
         UnavailableError: TensorFlow is missing.
     """
     tf = _tensorflow()
     try:
-        loaded = tf.saved_model.load(str(path))
+        with nullcontext(path) if trust else checked_copy(path) as source:
+            loaded = tf.saved_model.load(str(source))
         signature = loaded.signatures[_SERVED]
+    except VitedgeError:
+        raise
     except Exception as error:  # TensorFlow raises its own kinds and KeyError
         raise ModelError(
             f"'{path}' holds no SavedModel that can be served: {first_line(error)}"

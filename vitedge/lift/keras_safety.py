@@ -1,121 +1,233 @@
-"""What a Keras file would run when loaded, told from its config before anything is loaded."""
+"""What a Keras file would make when loaded, told from its config before anything is loaded."""
 
 from __future__ import annotations
 
 import importlib
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UsageError
-
-_PUBLIC_PACKAGES = frozenset(
-    ["keras", "tf_keras", "keras_hub", "keras_cv", "keras_nlp", "vit_keras", "vitedge"]
+from vitedge.lift.keras_classes import (
+    ACTIVATIONS,
+    CLASSES,
+    CLASSES_OF_KERAS_2,
+    KERAS_HUB,
+    TENSORFLOW_FUNCTIONS,
+    VALUES,
+    VITEDGE,
+    WORDS,
 )
-"""Their layers come from an installed package, not from the file or its author's code."""
+from vitedge.lift.trust import ADD_TRUST
 
-_KERAS_2_OPERATIONS = frozenset(["TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod"])
-"""How Keras 2 saved TensorFlow operations in a functional model; Keras 3 cannot read them."""
+_CODE = frozenset(["Lambda", "__lambda__"])
+
+_KERAS_2_OPERATIONS = frozenset(["TFOpLambda", "SlicingOpLambda"])
+"""How Keras 2 saved TensorFlow functions in a functional model; Keras 3 cannot read them."""
+
+_METHODS = frozenset(["ClassMethod", "InstanceMethod", "InstanceProperty"])
+"""How Keras 2 saved whatever else was called; they name any attribute of any object."""
+
+_KERAS = re.compile(r"(?:tf_)?keras(?:\..*)?|builtins")
+_REGISTERED_IN = {
+    "vitedge": re.compile(r"vitedge\.keras_model"),
+    "keras_hub": re.compile(r"keras_hub\..*"),
+}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Findings:
-    """What a config asks for.
+    """What a config asks for that is not on the list of what only computes.
 
     Attributes:
-        custom: Registered names of classes that no public package has, by class name.
+        custom: Registered names of classes of nobody's public package, by class name.
         code: Names of layers that hold marshalled Python code.
         keras_2: Names of layers that only Keras 2 reads.
+        refused: Everything else, in words.
+        given: Names of the user's own objects, by the names that the file has for them.
     """
 
-    custom: Mapping[str, str]
-    code: tuple[str, ...]
-    keras_2: tuple[str, ...]
+    custom: dict[str, str] = field(default_factory=dict)
+    code: list[str] = field(default_factory=list)
+    keras_2: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    given: dict[str, str] = field(default_factory=dict)
 
 
-def inspect_config(config: Mapping[str, Any]) -> Findings:
-    """Walks a model's config, of Keras 3 or Keras 2."""
-    custom, code, keras_2 = {}, [], []
+def inspect_config(config: Mapping[str, Any], given: Collection[str] = ()) -> Findings:
+    """Walks a whole config, of Keras 3 or Keras 2.
+
+    Args:
+        config: The config of a model.
+        given: Names of the user's own classes and functions.
+
+    Returns:
+        What is not on the list; nothing of it is looked up or imported.
+    """
+    findings = Findings()
     for entry in _entries(config):
-        name = entry["class_name"]
-        inner = entry.get("config")
-        label = str(inner.get("name", name)) if isinstance(inner, Mapping) else name
-        if name in ("Lambda", "__lambda__"):
-            code.append(label)
-        elif name in _KERAS_2_OPERATIONS:
-            keras_2.append(label)
-        elif _is_custom(entry):
-            # An `.h5` file calls a registered class `Package>Name`.
-            custom[name.rpartition(">")[2]] = str(entry.get("registered_name") or name)
-    return Findings(custom, tuple(dict.fromkeys(code)), tuple(dict.fromkeys(keras_2)))
+        _inspect(entry, frozenset(given), findings)
+    return findings
 
 
-def _entries(value: Any) -> Iterator[Mapping[str, Any]]:
-    """All serialized objects in a config."""
-    if isinstance(value, Mapping):
-        if isinstance(value.get("class_name"), str):
-            yield value
-        for inner in value.values():
-            yield from _entries(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _entries(inner)
+def _entries(config: Any) -> Iterator[Mapping[str, Any]]:
+    """All serialized objects in a config, in their order."""
+    stack = [config]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Mapping):
+            if "class_name" in value:
+                yield value
+            stack += reversed(list(value.values()))
+        elif isinstance(value, list | tuple):
+            stack += reversed(value)
 
 
-def _is_custom(entry: Mapping[str, Any]) -> bool:
-    name, module = entry["class_name"], entry.get("module")
-    registered = entry.get("registered_name")
-    if name.startswith("__") or name == "function":
+def _inspect(entry: Mapping[str, Any], given: frozenset[str], findings: Findings) -> None:
+    name, inner = entry["class_name"], entry.get("config")
+    module, registered = entry.get("module"), entry.get("registered_name")
+    label = str(inner.get("name", name)) if isinstance(inner, Mapping) else str(name)
+    texts = all(isinstance(text, str | None) for text in (module, registered))
+    if not isinstance(name, str) or not texts:
+        findings.refused.append(f"an object of the class '{name}' of '{module}'")
+    elif name in _CODE:
+        findings.code.append(label)
+    elif name in VALUES:
+        pass
+    elif name == "function":
+        _inspect_function(inner, module, registered, given, findings)
+    elif name in _KERAS_2_OPERATIONS or name in _METHODS:
+        findings.keras_2.append(label)
+        _inspect_operation(name, inner, findings)
+    elif _only_computes(name, module, registered):
+        if isinstance(inner, Mapping):
+            findings.refused += _unknown_words(inner, given)
+    elif not _is_registered(name, module, registered):
+        _inspect_other(name, module, registered, given, findings)
+
+
+def _inspect_function(
+    name: Any, module: str | None, registered: str | None, given: frozenset[str], findings: Findings
+) -> None:
+    if isinstance(name, str) and name in given:
+        findings.given[name] = name
+        return
+    stock = module is None or _KERAS.fullmatch(module) is not None
+    if not (stock and name in ACTIVATIONS and registered in (None, name)):
+        findings.refused.append(
+            f"the function '{module}.{name}'" if module else f"the function '{name}'"
+        )
+
+
+def _inspect_operation(name: str, inner: Any, findings: Findings) -> None:
+    called = inner.get("function") if isinstance(inner, Mapping) else None
+    if name in _METHODS:
+        findings.refused.append(f"a method of any object ('{name}')")
+    elif (
+        not isinstance(called, str) or called.removeprefix("compat.v1.") not in TENSORFLOW_FUNCTIONS
+    ):
+        findings.refused.append(f"the TensorFlow function '{called}'")
+
+
+def _only_computes(name: str, module: str | None, registered: str | None) -> bool:
+    """Whether Keras looks for the class in its own modules, and the list has it there."""
+    if registered not in (None, name):
         return False
-    if isinstance(module, str) and module.partition(".")[0] in (*_PUBLIC_PACKAGES, "builtins"):
+    if module is None:
+        return name in CLASSES_OF_KERAS_2
+    return any(modules.fullmatch(module) and name in names for modules, names in CLASSES)
+
+
+def _is_registered(name: str, module: str | None, registered: str | None) -> bool:
+    """Whether it is a class that vitedge or KerasHub registers, and the list has it."""
+    full = registered or name
+    package, _, short = full.rpartition(">")
+    if full not in VITEDGE | KERAS_HUB or name not in (full, short):
         return False
-    if isinstance(registered, str) and ">" in registered:
-        return registered.partition(">")[0] not in _PUBLIC_PACKAGES
-    if isinstance(module, str):
-        return True
-    # Files of Keras 2 name no module; only layers are worth a look.
-    return "inbound_nodes" in entry and not _is_keras_layer(name)
+    return module is None or _REGISTERED_IN[package].fullmatch(module) is not None
 
 
-def _is_keras_layer(name: str) -> bool:
-    with quiet():
-        import keras
+def _inspect_other(
+    name: str, module: str | None, registered: str | None, given: frozenset[str], findings: Findings
+) -> None:
+    short, full = name.rpartition(">")[2], registered or name
+    public = module is not None and _KERAS.fullmatch(module) is not None
+    # Without a registered name, Keras would import the module to find the class there.
+    found_by_name = registered is not None or module is None or public
+    if short in given and found_by_name:
+        findings.given[full] = short
+    elif public or not found_by_name:
+        findings.refused.append(f"'{module}.{name}'")
+    else:
+        # An `.h5` file calls a registered class `Package>Name`.
+        findings.custom[short] = full
 
-    return hasattr(keras.layers, name) or name in ("Functional", "Model", "Sequential")
+
+def _unknown_words(config: Mapping[str, Any], given: frozenset[str]) -> Iterator[str]:
+    """Functions that a layer's arguments name by a word alone."""
+    for key, value in config.items():
+        for kind, words in WORDS:
+            if not (key == kind or key.endswith(f"_{kind}")) or not isinstance(value, str):
+                continue
+            word = value.lower()
+            if value not in given and word not in words and word.replace("_", "") not in words:
+                yield f"the {kind} '{value}'"
 
 
 def load_custom_objects(
-    path: Path, findings: Findings, given: Sequence[str], *, trust: bool
-) -> dict[str, Any]:
+    path: Path, config: Mapping[str, Any], given: Sequence[str], *, trust: bool
+) -> tuple[Findings, dict[str, Any]]:
     """Imports what the user named, after making sure that nothing else would run.
 
     Args:
         path: The file, for messages.
-        findings: What its config asks for.
-        given: ``module:name`` of each class.
-        trust: Code inside the file may run.
+        config: Its config.
+        given: ``module:name`` of each class or function.
+        trust: Code inside the file may run, and whatever it names may be made.
+
+    Returns:
+        What the config asks for, and the user's objects by the names that it has for them.
 
     Raises:
-        ModelError: The file holds code and is not trusted, or a class was not given.
-        UsageError: A given class cannot be imported.
+        ModelError: The file needs what is not on the list, and was not given.
+        UsageError: A given object cannot be imported.
     """
     objects = dict(map(_import, given))
-    if findings.code and not trust:
+    findings = inspect_config(config, objects)
+    if not trust:
+        refuse_findings(path, findings)
+    return findings, objects | {full: objects[short] for full, short in findings.given.items()}
+
+
+def refuse_findings(path: Path, findings: Findings) -> None:
+    """Refuses a file that asks for what is not on the list.
+
+    Raises:
+        ModelError: It does; the message names the first.
+    """
+    if findings.code:
         raise ModelError(
             f"layer '{findings.code[0]}' of '{path}' holds Python code, which runs when the file "
-            "is loaded; if you trust its author, add --trust"
+            f"is loaded; {ADD_TRUST}"
         )
-    missing = [name for name in findings.custom if name not in objects]
-    if missing:
-        flags = " ".join(f"--custom-objects your_module:{name}" for name in missing)
-        raise ModelError(f"'{path}' uses custom layers ({', '.join(missing)}); add {flags}")
-    by_registration = {
-        findings.custom[name]: thing for name, thing in objects.items() if name in findings.custom
-    }
-    return objects | by_registration
+    if findings.refused:
+        raise ModelError(
+            f"'{path}' asks for {findings.refused[0]}, which is not on the list of what only "
+            f"computes; {ADD_TRUST}, or --custom-objects module:name for what is yours"
+        )
+    if findings.custom:
+        raise ModelError(
+            f"'{path}' uses custom layers ({', '.join(findings.custom)}); add "
+            f"{custom_object_flags(findings)}, or --trust where Keras itself has them"
+        )
+
+
+def custom_object_flags(findings: Findings) -> str:
+    """The flags that name the classes that no public package has."""
+    return " ".join(f"--custom-objects your_module:{name}" for name in findings.custom)
 
 
 def _import(text: str) -> tuple[str, Any]:

@@ -13,6 +13,7 @@ from vitedge.errors import ModelError
 from vitedge.importers.reading.hdf5_file import open_hdf5
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.json_values import parse_object
+from vitedge.keras_archives import Container, container_of
 from vitedge.zip_members import ZIP_DAMAGE, read_member, read_text
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -20,7 +21,7 @@ _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 
 def archived_config(path: Path) -> Mapping[str, Any]:
     """The model's config as JSON, empty when the file is no readable ``.keras`` file."""
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if container_of(path) is not Container.ARCHIVE:
         return {}
     try:
         with zipfile.ZipFile(path) as archive:

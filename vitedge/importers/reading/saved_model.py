@@ -13,6 +13,7 @@ import numpy.typing as npt
 from vitedge.chatter import quiet
 from vitedge.errors import ModelError, missing_package
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.lift.saved_model_safety import parse, refuse_links_out
 
 _GRAPH, _VARIABLES = "saved_model.pb", "variables/variables"
 
@@ -73,16 +74,8 @@ def split_heads(folder: Path, part: str, width: int) -> int | None:
     Raises:
         ModelError: The graph is damaged.
     """
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved = saved_model_pb2.SavedModel()
-    try:
-        saved.ParseFromString((folder / _GRAPH).read_bytes())
-    except DecodeError as error:
-        raise ModelError(f"the graph of '{folder}' is truncated or damaged") from error
     found = set()
-    for meta_graph in saved.meta_graphs:
+    for meta_graph in parse(folder).meta_graphs:
         for function in meta_graph.graph_def.library.function:
             nodes = {node.name: node for node in function.node_def}
             for node in nodes.values():
@@ -113,7 +106,7 @@ def open_variables(folder: Path) -> Iterator[Tensors]:
     Bookkeeping and the optimizer's state are left out.
 
     Raises:
-        ModelError: The variables are missing or truncated.
+        ModelError: The variables are missing or truncated, or lie outside of the folder.
         UnavailableError: TensorFlow, which reads this format, is not installed.
     """
     try:
@@ -128,6 +121,9 @@ def open_variables(folder: Path) -> Iterator[Tensors]:
         reason = " ".join(str(error).split())
         return ModelError(f"the variables of '{folder}' are missing or truncated ({reason})")
 
+    refuse_links_out(folder)
+    if (folder / _VARIABLES).is_dir():  # TensorFlow would go on to where a file in it points
+        raise ModelError(f"the variables of '{folder}' are no checkpoint but a folder")
     try:
         reader = tf.train.load_checkpoint(str(folder / _VARIABLES))
         # TensorFlow writes it last, so a file that has lost its end lacks it.
