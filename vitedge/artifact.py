@@ -3,7 +3,7 @@
 The same JSON travels in each format's own metadata: a ``Metadata`` entry of the TFLite
 flatbuffer, a ``metadata_props`` entry of the ONNX protobuf, ``rt_info`` of the OpenVINO XML.
 The readers below walk just far enough into each file to find it, so a device needs no schema
-package, and a file of gigabytes is not loaded.
+package, and a file of gigabytes is not loaded. A TFLite file is verified on the way.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import os
 import struct
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from vitedge import json_values
 from vitedge.errors import ModelError, UsageError
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Format, Precision
+from vitedge.tflite_verifier import open_verified
 from vitedge.weights_digest import WEIGHTS_KEY, demand_own_weights
 
 METADATA_KEY = "vitedge"
@@ -295,70 +295,18 @@ _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
 
 
 def _read_tflite(path: Path) -> Mapping[str, str]:
-    if path.stat().st_size < 8:
-        raise ValueError("fewer than 8 bytes")
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data[4:8] != b"TFL3":
-            raise ValueError("no TFL3 mark")
-        root = _Table(data, _unsigned(data, 0))
-        buffers = root.vector(_MODEL_BUFFERS)
-        for entry in root.vector(_MODEL_METADATA):
-            if entry.bytes(_METADATA_NAME) != METADATA_KEY.encode():
+    with open_verified(path) as root, path.open("rb") as stream:
+        buffers = root.tables(_MODEL_BUFFERS)
+        for entry in root.tables(_MODEL_METADATA):
+            if entry.content(_METADATA_NAME) != METADATA_KEY.encode():
                 continue
-            buffer = buffers[entry.uint(_METADATA_BUFFER, 4)]
-            offset = buffer.uint(_BUFFER_OFFSET, 8)
-            if offset > 1:  # past 2 GiB, buffers lie behind the flatbuffer
-                text = data[offset : offset + buffer.uint(_BUFFER_SIZE, 8)]
-            else:
-                text = buffer.bytes(_BUFFER_DATA)
-            return {METADATA_KEY: text.decode()}
+            buffer = buffers[entry.number(_METADATA_BUFFER, "I")]
+            offset = buffer.number(_BUFFER_OFFSET, "Q")
+            if offset <= 1:
+                return {METADATA_KEY: buffer.content(_BUFFER_DATA).decode()}
+            stream.seek(offset)  # past 2 GiB, buffers lie behind the flatbuffer
+            return {METADATA_KEY: stream.read(buffer.number(_BUFFER_SIZE, "Q")).decode()}
     return {}
-
-
-def _unsigned(data: mmap.mmap, at: int, width: int = 4) -> int:
-    return int(struct.unpack_from({4: "<I", 8: "<Q"}[width], data, at)[0])
-
-
-class _Table:
-    """One flatbuffer table (https://flatbuffers.dev/internals)."""
-
-    def __init__(self, data: mmap.mmap, at: int) -> None:
-        self._data, self._at = data, at
-        self._vtable = at - struct.unpack_from("<i", data, at)[0]
-        if self._vtable < 0:
-            raise ValueError("a table points before the file")
-
-    def _field(self, index: int) -> int | None:
-        length = struct.unpack_from("<H", self._data, self._vtable)[0]
-        if 6 + 2 * index > length:
-            return None
-        offset = struct.unpack_from("<H", self._data, self._vtable + 4 + 2 * index)[0]
-        return self._at + offset if offset else None
-
-    def uint(self, index: int, width: int) -> int:
-        at = self._field(index)
-        return 0 if at is None else _unsigned(self._data, at, width)
-
-    def bytes(self, index: int) -> bytes:
-        at = self._field(index)
-        if at is None:
-            return b""
-        at += _unsigned(self._data, at)
-        length = _unsigned(self._data, at)
-        if at + 4 + length > len(self._data):
-            raise ValueError("a vector reaches past the end of the file")
-        return self._data[at + 4 : at + 4 + length]
-
-    def vector(self, index: int) -> list[_Table]:
-        at = self._field(index)
-        if at is None:
-            return []
-        at += _unsigned(self._data, at)
-        length = _unsigned(self._data, at)
-        if at + 4 + 4 * length > len(self._data):
-            raise ValueError("a vector reaches past the end of the file")
-        spots = range(at + 4, at + 4 + 4 * length, 4)
-        return [_Table(self._data, spot + _unsigned(self._data, spot)) for spot in spots]
 
 
 # --- ONNX: https://github.com/onnx/onnx, onnx.proto ---------------------------------------------

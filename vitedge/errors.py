@@ -6,8 +6,8 @@
     ├── UsageError              exit 2: the request itself makes no sense
     ├── ModelError              a model file or network that cannot be read as asked
     │   ├── NotAViTError        it was read, but it is no Vision Transformer
+    │   ├── SizeError           it would take more memory than allowed
     │   └── PlacementError      the device asked for cannot run all of it
-    ├── SizeError               a file that would take more memory than allowed
     ├── DataError               images or labels that cannot be used
     ├── ConversionError         an artefact that could not be made
     │   └── ParityError         it was made, but computes something else than its source
@@ -56,7 +56,7 @@ class PlacementError(ModelError):
     """The device asked for cannot run all operators of an artefact; the message names some."""
 
 
-class SizeError(VitedgeError):
+class SizeError(ModelError):
     """A file would take more memory than ``--max-source-size`` allows."""
 
 

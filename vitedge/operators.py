@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from vitedge.artifact import format_of
 from vitedge.errors import ModelError, missing_package
 from vitedge.spec import Format
+from vitedge.tflite_verifier import demand_sound
 
 # Where a format calls an element type otherwise than NumPy.
 _NUMPY_NAMES = {
@@ -71,17 +72,15 @@ def _tflite_operators(path: Path) -> Iterator[Operator]:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:
         raise missing_package("ai-edge-litert", "tflite") from error
-    try:
-        model = schema.Model.GetRootAsModel(path.read_bytes(), 0)
-        graphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
-        codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
-        operators = [
-            (graph, graph.Operators(index))
-            for graph in graphs
-            for index in range(graph.OperatorsLength())
-        ]
-    except Exception as error:  # a garbled flatbuffer fails in whatever way its bytes say
-        raise ModelError(f"'{path}' is truncated or not a TFLite file") from error
+    demand_sound(path)
+    model = schema.Model.GetRootAsModel(path.read_bytes(), 0)
+    graphs = [model.Subgraphs(index) for index in range(model.SubgraphsLength())]
+    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
+    operators = [
+        (graph, graph.Operators(index))
+        for graph in graphs
+        for index in range(graph.OperatorsLength())
+    ]
     names = _names_of(schema.BuiltinOperator)
     types = _names_of(schema.TensorType)
 
@@ -90,14 +89,20 @@ def _tflite_operators(path: Path) -> Iterator[Operator]:
 
     for graph, operator in operators:
         code = codes[operator.OpcodeIndex()]
-        name = names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        name = names.get(number, f"operator {number}")
         if name == "CUSTOM":
-            name = f"CUSTOM {code.CustomCode().decode()}"
+            name = f"CUSTOM {(code.CustomCode() or b'').decode(errors='replace')}"
         yield Operator(
             name,
-            tuple(type_of(graph, tensor) for tensor in operator.InputsAsNumpy()),
-            tuple(type_of(graph, tensor) for tensor in operator.OutputsAsNumpy()),
+            tuple(type_of(graph, tensor) for tensor in _vector(operator.InputsAsNumpy())),
+            tuple(type_of(graph, tensor) for tensor in _vector(operator.OutputsAsNumpy())),
         )
+
+
+def _vector(numbers: Any) -> list[int]:
+    """A vector of a flatbuffer, which is the number 0 where it is left out."""
+    return [] if isinstance(numbers, int) else [int(number) for number in numbers]
 
 
 def _names_of(enumeration: type) -> dict[int, str]:

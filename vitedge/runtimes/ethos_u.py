@@ -21,6 +21,7 @@ from vitedge.runtimes._vela import Compiled, run_vela
 from vitedge.runtimes.litert import PLUGIN as LITERT
 from vitedge.runtimes.litert import LiteRTSession
 from vitedge.spec import Format
+from vitedge.tflite_verifier import demand_sound
 
 _REMEDY = "Run: pip install 'vitedge[ethos-u]'"
 
@@ -53,6 +54,7 @@ class EthosU:
         self._demand(device)
         if not path.is_file():
             raise ModelError(f"there is no artefact '{path}'")
+        demand_sound(path)
         compiled = tuple(_wholly(path, run_vela(path, chip)) for chip in _CHIPS)
         return EthosUSession(LiteRTSession(path, threads), compiled)
 
@@ -68,6 +70,7 @@ class EthosU:
         """See ``AheadOfTime``."""
         self._demand(device)
         try:
+            demand_sound(path)
             _wholly(path, run_vela(path, form, output))
         except PlacementError:
             output.unlink()

@@ -24,6 +24,7 @@ from vitedge.runtimes._litert_compiled import CompiledSession, gpu_options, npu_
 from vitedge.runtimes._litert_npu import npu_availability
 from vitedge.runtimes._vulkan import vulkan_availability
 from vitedge.spec import Format
+from vitedge.tflite_verifier import demand_sound
 
 # Package, module that holds Interpreter. TensorFlow comes last: importing it takes seconds.
 _PACKAGES = (
@@ -68,10 +69,11 @@ class LiteRT:
         state = self.availability(device)
         if state.readiness is Readiness.MISSING:
             raise UnavailableError(f"tflite-{device} cannot run here: {state.detail}", state.remedy)
-        if device == "cpu":
-            return LiteRTSession(path, threads)
         if not path.is_file():
             raise ModelError(f"there is no artefact '{path}'")
+        demand_sound(path)
+        if device == "cpu":
+            return LiteRTSession(path, threads)
         if device == "gpu":
             return CompiledSession(path, device, gpu_options(path))
         is_emulated = state.readiness is Readiness.EMULATED
@@ -93,6 +95,7 @@ class LiteRT:
         state = self.compiler(device)
         if state.readiness is Readiness.MISSING:
             raise UnavailableError(state.detail, state.remedy)
+        demand_sound(path)
         compile_for_qualcomm(path, form, output)
 
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy.typing as npt
 
-from vitedge.errors import ModelError, UnavailableError, missing_package
+from vitedge.errors import ModelError, SizeError, UnavailableError, missing_package
 from vitedge.hdf5_storage import is_hdf5, open_contained
 from vitedge.importers.reading.tensors import Tensors
 
@@ -74,12 +74,18 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
 
 
 def hdf5_names(path: Path) -> frozenset[str]:
-    """Paths of all datasets; empty when it is no readable HDF5 file."""
+    """Paths of all datasets; empty when it is no readable HDF5 file.
+
+    Raises:
+        SizeError: It would take more memory than the bound on sources.
+    """
     if not is_hdf5(path):
         return frozenset()
     try:
         with open_hdf5(str(path), path) as tensors:
             return tensors.names
+    except SizeError:
+        raise
     except (ModelError, UnavailableError):
         return frozenset()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vitedge.errors import ModelError
+from vitedge.errors import ModelError, SizeError
 from vitedge.json_values import parse_object
 from vitedge.limits import refuse_long_text
 
@@ -26,8 +26,10 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
 
 def peek_json(path: Path) -> Mapping[str, Any]:
-    """The same, but empty where ``read_json`` would raise."""
+    """The same, but empty where ``read_json`` would raise anything but ``SizeError``."""
     try:
         return read_json(path)
+    except SizeError:
+        raise
     except ModelError:
         return {}

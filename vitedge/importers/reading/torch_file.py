@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.errors import ModelError
+from vitedge.errors import ModelError, SizeError
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.reading.weights_pickle import (
     BFLOAT16,
@@ -41,12 +41,18 @@ _PICKLE_TIMES = 256
 
 
 def torch_names(path: Path) -> frozenset[str]:
-    """Names of the tensors, without reading any; empty when there are none to be had."""
+    """Names of the tensors, without reading any; empty when there are none to be had.
+
+    Raises:
+        SizeError: It would take more memory than the bound on sources.
+    """
     if not path.is_file() or not zipfile.is_zipfile(path):
         return frozenset()
     try:
         with zipfile.ZipFile(path) as archive:
             return frozenset(_tensors(path, archive, _root(archive)))
+    except SizeError:
+        raise
     except (ModelError, *_DAMAGE):
         return frozenset()
 
