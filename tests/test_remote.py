@@ -14,20 +14,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.bench_rows import ENVIRONMENT, everything, make_row
+from tests.bench_rows import ENVIRONMENT, everything, make_report, make_row
 from vitedge import builtin
 from vitedge.bench.environment import Environment, throttling
 from vitedge.bench.images import spool, with_reference
 from vitedge.bench.reference import ModelReference
 from vitedge.bench.results import Row
+from vitedge.bench.run import BenchOptions
 from vitedge.data import ImageSet, Sample
-from vitedge.errors import DataError, UsageError
+from vitedge.errors import DataError, UsageError, VitedgeError
 from vitedge.preprocess import Preprocessing
+from vitedge.printable import printable
+from vitedge.remote import conversation
+from vitedge.remote.bench import RemoteBench
+from vitedge.remote.conversation import BEGINNING
 from vitedge.remote.deploy import deploy
+from vitedge.remote.errors import ConnectionLost, RemoteError
+from vitedge.remote.installation import upload
 from vitedge.remote.journal import Journal, State
 from vitedge.remote.plain import from_plain
 from vitedge.remote.shipment import open_shipment, pack
-from vitedge.remote.ssh import ConnectionLost, Device, RemoteError
+from vitedge.remote.ssh import Device
 from vitedge.remote.wheel import app_files, write_wheel
 
 HERE = PurePosixPath("there")
@@ -183,10 +190,37 @@ def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
         pack(ImageSet("one", [Sample("a", tmp_path / "absent.png", 0)]), None, tmp_path, len)
 
 
-@pytest.mark.parametrize("host", ["", "-oProxyCommand=x", "a b"], ids=["none", "option", "two"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "-oProxyCommand=x",
+        "a b",
+        "pi@-oProxyCommand=x",
+        "h;touch x",
+        "$(x)",
+        "-l@h",
+        "`x`",
+        "a\n",
+    ],
+    ids=ascii,
+)
 def test_what_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(UsageError, match=r"write pi@raspberrypi\.local"):
         Device(host, HERE)
+
+
+@pytest.mark.parametrize(
+    "host", ["pi", "pi@raspberrypi.local", "10.0.0.7", "pi@fe80::1%eth0", "a_b-c"]
+)
+def test_what_is_a_host_is_taken(host: str) -> None:
+    assert Device(host, HERE).host == host
+
+
+@pytest.mark.parametrize("folder", ["-rf", "~/x", "a;b", "$(x)", "a\nb", "*"])
+def test_what_a_shell_would_change_is_no_folder(folder: str) -> None:
+    with pytest.raises(UsageError, match="is not a folder that can be named on a device"):
+        Device("pi", PurePosixPath(folder))
 
 
 @pytest.mark.parametrize("destination", ["pi@device", ":folder", "pi@device:"])
@@ -214,3 +248,114 @@ def test_ssh_is_quoted_in_one_line_when_it_fails(
     write_program(tmp_path, "ssh", "echo 'line one'; echo 'it broke' >&2; exit 3")
     with pytest.raises(RemoteError, match="'true' failed on pi@device: it broke"):
         device.run(["true"])
+
+
+def test_a_file_name_is_neither_an_option_nor_a_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    write_program(tmp_path, "scp", f'printf "%s\\n" "$@" > {tmp_path}/arguments')
+    monkeypatch.chdir(tmp_path)
+    names = ["-oProxyCommand=touch x #.onnx", "a:b.onnx"]
+    Device("pi@fe80::1", HERE).copy(map(Path, names), PurePosixPath("there"))
+    lines = (tmp_path / "arguments").read_text().splitlines()
+    assert lines[lines.index("--") + 1 :] == [
+        *(f"{tmp_path}/{name}" for name in names),
+        "pi@[fe80::1]:there/",
+    ]
+
+
+def test_a_name_that_cannot_be_listed_is_refused_before_it_is_copied(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'a\\nb' cannot be copied by that name"):
+        upload(Device("pi", HERE), [tmp_path / "a\nb"], HERE)
+
+
+def test_what_a_shell_says_before_it_obeys_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    # As sshd does: a shell that greets runs the last argument.
+    greets = 'echo "Welcome, \033[31mPi\033[0m"; echo; for last; do :; done; sh -c "$last"'
+    write_program(tmp_path, "ssh", greets)
+    device = Device("pi", HERE)
+    assert device.run(["echo", "one"]) == "one"
+    assert device.run(["cat"], text="x\n" * 50_000) == "\n".join(["x"] * 50_000)
+    lines: list[str] = []
+    assert device.run(["printf", "a\\nb\\n"], on_line=lines.append) == ""
+    assert lines == ["a", "b"]
+    assert device.run(["printf", "\\377"]) == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("yes hello", "talks without end before it obeys"),
+        (f"echo {BEGINNING}; yes ''", "nothing but empty lines"),
+        (f"echo {BEGINNING}; yes x", "talks without end"),
+        (f"echo {BEGINNING}; cat /dev/zero", "a line without end"),
+        ("yes no >&2 & sleep 1; kill $!; printf '\033[2Jwhy' >&2; exit 3", r"pi: \\x1b\[2Jwhy$"),
+    ],
+    ids=["greeting", "empty lines", "lines", "line", "errors"],
+)
+def test_endless_words_of_a_device_are_one_line(
+    script: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(conversation, "_LONGEST_LINE", 1 << 20)
+    write_program(tmp_path, "ssh", script)
+    with pytest.raises(RemoteError, match=message) as caught:
+        Device("pi", HERE).run(["true"])
+    assert printable(str(caught.value)) == str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+REPORT = json.loads(make_report().to_json())
+STARTED = {"event": "started", "boot": "x", "parts": ["one"]}
+
+
+def hostile_report(**row: object) -> dict[str, object]:
+    changed = {**REPORT, "rows": [{**REPORT["rows"][0], **row}]}
+    return {"event": "report", "part": 0, "report": changed}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        ["not json"],
+        ["[" * 100_000],
+        ['{"a": 1}'],
+        ["7"],
+        [json.dumps({**STARTED, "parts": 3})],
+        [json.dumps({"event": "step", "step": {"row": "one"}})],
+        [json.dumps({"event": "report", "part": 0, "report": {}})],
+        [json.dumps({"event": "report", "part": "\x1b[2J", "report": {}})],
+        [json.dumps(hostile_report(load_ms="\x1b[2J"))],
+        [json.dumps(hostile_report(latency_ms=7))],
+        [json.dumps(hostile_report(target="no target"))],
+        [json.dumps(hostile_report(message=["a"]))],
+        [json.dumps(hostile_report(size_mb=1)).replace('"size_mb": 1', '"size_mb": NaN')],
+        [
+            json.dumps(
+                {**hostile_report(), "report": {**REPORT, "thumbnails": {"a": "https://x/a.png"}}}
+            )
+        ],
+        [json.dumps({"event": "failed", "message": "\x1b[2J" + "x" * 10_000})],
+    ],
+    ids=range(15),
+)
+def test_whatever_a_device_answers_is_one_line(
+    events: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    answers = [json.dumps(STARTED), *events, json.dumps({"event": "ended"})]
+    (tmp_path / "answers").write_text("\n".join(answers) + "\n")
+    script = f'echo {BEGINNING}; case "$*" in *follow*) cat {tmp_path}/answers;; esac'
+    write_program(tmp_path, "ssh", script)
+    write_program(tmp_path, "scp", "exit 0")
+    bench = RemoteBench(Device("pi", HERE), lambda *_: None, lambda _: None)
+    with pytest.raises(VitedgeError) as caught:
+        bench.run(
+            builtin.artifacts()[:1], (), data=None, reference=None, options=BenchOptions(runs=1)
+        )
+    assert printable(str(caught.value)) == str(caught.value)
+    assert len(str(caught.value)) < 500

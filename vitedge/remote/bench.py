@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,18 +20,23 @@ from vitedge.bench.run import BenchOptions, Step
 from vitedge.bench.verdict import judge
 from vitedge.data import ImageSet
 from vitedge.errors import UsageError, VitedgeError
+from vitedge.json_values import parse_object
 from vitedge.measure import Request, resolve
+from vitedge.printable import one_line
 from vitedge.progress import Progress
+from vitedge.remote.errors import ConnectionLost, RemoteError
 from vitedge.remote.installation import Installation, install, upload
 from vitedge.remote.journal import State
 from vitedge.remote.plain import from_plain
 from vitedge.remote.shipment import pack
-from vitedge.remote.ssh import ConnectionLost, Device, RemoteError
+from vitedge.remote.ssh import Device
 from vitedge.spec import Target
 from vitedge.temporary import temporary_folder
 
 Say = Callable[[str], None]
 """Tells the person something that must not be missed."""
+
+_PICTURE = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/]*={0,2}")
 
 # A Raspberry Pi is back half a minute after a restart, one that checks its disk after minutes.
 _PATIENCE_SECONDS = 600.0
@@ -109,7 +115,8 @@ class RemoteBench:
         folder = self._send_request(request, installation)
         state = _Followed(self, installation, folder).until_it_ends()
         self._device.run(["rm", "-rf", folder])
-        return _report(state, names)
+        with understanding(self._device.host, "its report"):
+            return _report(state, names)
 
     def _send(self, artifact: Path) -> str:
         """Copies an artefact, unless it is there, and returns its absolute path there."""
@@ -171,6 +178,26 @@ class RemoteBench:
         self._progress(f"{row}{step.doing}", step.done or 0, step.total or 0)
 
 
+@contextmanager
+def understanding(host: str, what: str) -> Iterator[None]:
+    """Reads what a device sent, which may be anything.
+
+    Args:
+        host: The device.
+        what: What it sent, for the message.
+
+    Raises:
+        RemoteError: It is not what vitedge sends.
+    """
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise RemoteError(
+            f"{host} sends what vitedge does not understand, {one_line(what, 80)}: "
+            f"{one_line(str(error), 120)}; see that its vitedge is as new as this one"
+        ) from error
+
+
 class _Followed:
     """A bench that runs on the device, followed over whatever happens to the connection."""
 
@@ -202,10 +229,10 @@ class _Followed:
                 except ConnectionLost as error:
                     wait(error)
         if self._state.error:
-            raise VitedgeError(f"on {self._device.host}: {self._state.error}")
+            raise VitedgeError(f"on {self._device.host}: {one_line(self._state.error)}")
         if self._state.ended:
             return
-        what = self._state.current or "the bench"
+        what = one_line(self._state.current) or "the bench"
         restarted = before and self._boot() != before
         how = "restarted" if restarted else "ended the bench"
         self._bench.say(f"{self._device.host} {how} while it measured {what}; going on with it")
@@ -219,11 +246,12 @@ class _Followed:
     def _take(self, line: str) -> None:
         if not line.strip():
             return
-        event = json.loads(line)
+        with understanding(self._device.host, line):
+            event = parse_object(line)
+            self._state.take(event)
+            if event["event"] == "step":
+                self._bench.show(from_plain(Step, event["step"]))
         self._seen += 1
-        self._state.take(event)
-        if event["event"] == "step":
-            self._bench.show(from_plain(Step, event["step"]))
 
     def _boot(self) -> str:
         try:
@@ -258,9 +286,18 @@ def _report(state: State, names: Mapping[str, Path]) -> Report:
         rows=judge(named),
         data=None if data is None else from_plain(DataUsed, data),
         reference=first["reference"],
-        thumbnails={name: url for part in parts for name, url in part["thumbnails"].items()},
+        thumbnails={
+            name: _picture(url) for part in parts for name, url in part["thumbnails"].items()
+        },
         left_out=tuple(from_plain(LeftOut, each) for each in first["left_out"]),
     )
+
+
+def _picture(address: str) -> str:
+    """An address that is a picture itself and leads nowhere."""
+    if not _PICTURE.fullmatch(address):
+        raise ValueError(f"'{address}' is no picture")
+    return address
 
 
 def _name_here(there: str, names: Mapping[str, Path]) -> str:

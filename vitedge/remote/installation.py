@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vitedge.artifact import sha256_of
-from vitedge.errors import UnavailableError
+from vitedge.errors import UnavailableError, UsageError
+from vitedge.printable import one_line, printable
 from vitedge.progress import Progress
-from vitedge.remote.ssh import Device, RemoteError
+from vitedge.remote.errors import RemoteError
+from vitedge.remote.ssh import Device
 from vitedge.remote.wheel import write_wheel
 from vitedge.spec import Format
 from vitedge.temporary import temporary_folder
@@ -110,8 +112,15 @@ def upload(device: Device, files: Iterable[Path], folder: PurePosixPath) -> None
     A copy that is cut off leaves no file behind that looks whole: it lands beside and is moved.
     """
     by_name = {path.name: path for path in files}
+    for name in by_name:
+        if printable(name) != name:
+            raise UsageError(f"'{printable(name)}' cannot be copied by that name; rename the file")
     listed = device.run(["python3", "-", folder, *by_name], text=_MISSING)
-    missing = [by_name[name] for name in listed.split("\n") if name]
+    names = [name for name in listed.split("\n") if name]
+    for name in names:
+        if name not in by_name:
+            raise RemoteError(f"{device.host} answers what it was not asked: {one_line(name)}")
+    missing = [by_name[name] for name in names]
     if not missing:
         return
     arriving = folder / ".arriving"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -79,24 +79,25 @@ class State:
     ended: bool = False
     parts: list[str] = field(default_factory=list)
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Mapping[str, Any]) -> None:
         """Adds one event."""
         match event["event"]:
             case "started":
-                self.boot, self.parts = event["boot"], event["parts"]
+                self.boot, self.parts = str(event["boot"]), [str(part) for part in event["parts"]]
                 self.error, self.ended = "", False
             case "begun":
                 part = int(event["part"])
                 self.begun[part] = self.begun.get(part, 0) + 1
             case "report":
-                self.reports[int(event["part"])] = event["report"]
+                self.reports[int(event["part"])] = dict(event["report"])
             case "failed":
-                self.error = event["message"]
+                self.error = str(event["message"]) or "it gives no reason"
             case "ended":
                 self.ended = True
 
     @property
     def current(self) -> str:
         """The part that was begun and not finished, in words; empty when there is none."""
-        open_parts = [part for part in self.begun if part not in self.reports]
+        named = range(len(self.parts))
+        open_parts = [part for part in self.begun if part not in self.reports and part in named]
         return self.parts[open_parts[-1]] if open_parts else ""

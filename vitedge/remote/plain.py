@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ def from_plain(kind: type[T], values: Mapping[str, Any]) -> T:
     Raises:
         ValueError: A field without a default is missing, or a value is of another kind.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{reprlib.repr(values)} is no {kind.__name__}")
     known = typing.get_type_hints(kind)
     found = {
         each.name: _value(known[each.name], values[each.name])
@@ -45,10 +48,17 @@ def _value(hint: Any, value: Any) -> Any:
         (inner,) = [each for each in arguments if each is not type(None)]
         return _value(inner, value)
     if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{reprlib.repr(value)} is no list")
         return tuple(_value(arguments[0], each) for each in value)
+    if origin in (Mapping, dict):
+        return {str(key): _value(arguments[1], each) for key, each in dict(value).items()}
     if isinstance(hint, type):
         if is_dataclass(hint):
             return from_plain(hint, value)
         if issubclass(hint, Enum):
             return hint(value)
+        expected = (int, float) if hint is float else hint
+        if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
+            raise ValueError(f"{reprlib.repr(value)} is no {hint.__name__}")
     return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vitedge.errors import UnavailableError, UsageError, VitedgeError
+from vitedge.printable import one_line
+from vitedge.remote.conversation import BEGINNING, Conversation
+from vitedge.remote.errors import ConnectionLost, RemoteError
 
 # Never ask for a password where nobody may answer, and notice within half a minute that the device
 # or the network is gone.
@@ -23,12 +28,10 @@ _OPTIONS = (
 _SSH_FAILED = 255
 
 
-class ConnectionLost(VitedgeError):  # noqa: N818  # what happened, in ssh's words
-    """The device cannot be reached, or no longer."""
-
-
-class RemoteError(VitedgeError):
-    """A command on the device failed; the message holds the last line that it wrote."""
+# An address of IPv6, or a name; neither it nor a user begins with a dash, which would be an option.
+_HOST = re.compile(r"(\w[\w.+-]*@)?(\w[\w.-]*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?)")
+# Older versions of scp hand the folder to a shell, newer ones do not, so nothing can be quoted.
+_FOLDER = re.compile(r"[\w./][\w ./+,=-]*")
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,17 @@ class Device:
     folder: PurePosixPath
 
     def __post_init__(self) -> None:
-        if not self.host or self.host.startswith("-") or any(c.isspace() for c in self.host):
-            raise UsageError(f"'{self.host}' is not a host; write pi@raspberrypi.local")
+        if not _HOST.fullmatch(self.host):
+            raise UsageError(
+                f"'{one_line(self.host)}' is not a host; write pi@raspberrypi.local, or give it a "
+                "name in ssh's configuration"
+            )
+        if not _FOLDER.fullmatch(str(self.folder)):
+            raise UsageError(
+                f"'{one_line(str(self.folder))}' is not a folder that can be named on a device: "
+                "take letters, digits, spaces and ._+,/=- for it, relative to the home folder or "
+                "from /"
+            )
 
     def run(
         self,
@@ -62,27 +74,30 @@ class Device:
             text: What it reads on stdin.
 
         Returns:
-            All of its output.
+            All of its output, empty with ``on_line``. What the device's shell says before it obeys
+            is left out.
 
         Raises:
             ConnectionLost: ssh failed.
-            RemoteError: The command failed.
+            RemoteError: The command failed, or says more than any command of ours.
             UnavailableError: There is no ssh here.
         """
         line = " ".join(shlex.quote(str(part)) for part in command)
         process = subprocess.Popen(
-            [_tool("ssh"), *_OPTIONS, self.host, "--", line],
+            [_tool("ssh"), *_OPTIONS, self.host, "--", f"echo {BEGINNING}; {line}"],
             stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         with process:
             try:
+                conversation, output = Conversation(process, self.host), ""
                 if on_line is None:
-                    output, errors = process.communicate(text)
+                    output, errors = conversation.collect(text)
                 else:
-                    output, errors = _follow(process, on_line)
+                    errors = conversation.follow(text, on_line)
             except BaseException:
                 process.kill()
                 raise
@@ -97,9 +112,19 @@ class Device:
             ConnectionLost: scp failed: no connection, no space.
             UnavailableError: There is no scp here.
         """
-        command = [_tool("scp"), "-q", *_OPTIONS, *map(str, files), f"{self.host}:{folder}/"]
+        # From the root on: a name that begins with a dash would be an option, and one with a colon
+        # a host.
+        sources = [os.path.abspath(file) for file in files]
+        user, at, name = self.host.rpartition("@")
+        place = f"{user}{at}[{name}]" if ":" in name else self.host
+        command = [_tool("scp"), "-q", *_OPTIONS, "--", *sources, f"{place}:{folder}/"]
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         if done.returncode:
             raise ConnectionLost(
@@ -113,20 +138,9 @@ class Device:
         return RemoteError(f"'{program}' failed on {self.host}: {words or f'exit code {code}'}")
 
 
-def _follow(process: subprocess.Popen[str], on_line: Callable[[str], None]) -> tuple[str, str]:
-    lines = []
-    for line in process.stdout or ():
-        lines.append(line)
-        on_line(line.rstrip("\n"))
-    # What ssh and the device's programs say when they fail fits into the pipe.
-    errors = process.stderr.read() if process.stderr is not None else ""
-    process.wait()
-    return "".join(lines), errors
-
-
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    return one_line(lines[-1]) if lines else ""
 
 
 def _tool(name: str) -> str:
