@@ -171,6 +171,58 @@ def test_the_array_that_holds_nan_or_infinity_is_named_when_it_is_read(
     assert "holds NaN or infinity (1 of" in message
 
 
+def zeroed(tmp_path: Path, *parts: str) -> Path:
+    """A copy of timm's golden model whose arrays of some names are zero."""
+    content = bytearray((GOLDEN / "timm_vit" / "model.safetensors").read_bytes())
+    length = int.from_bytes(content[:8], "little")
+    for name, entry in json.loads(content[8 : 8 + length]).items():
+        if any(part in name for part in parts):
+            start, end = (8 + length + offset for offset in entry["data_offsets"])
+            content[start:end] = bytes(end - start)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        (("head.",), "the head"),
+        (("blocks.1.",), "block 1"),
+        (("blocks.0.attn", "blocks.0.mlp", "head.weight"), "the head, block 0"),
+    ],
+)
+def test_a_head_or_block_of_zeros_is_read_with_a_warning(
+    parts: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    read_model(zeroed(tmp_path, *parts), ImportOptions(heads=2, warn=told.append))
+    assert len(told) == 1
+    assert f"all weights are zero in {says} of '" in told[0]
+
+
+def test_numbers_that_overflow_on_the_way_are_refused(tmp_path: Path) -> None:
+    content = bytearray((GOLDEN / "timm_deit_distilled" / "model.safetensors").read_bytes())
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    for name in ("head.bias", "head_dist.bias"):  # their mean is the model's
+        start = 8 + length + header[name]["data_offsets"][0]
+        content[start : start + 4] = struct.pack("<f", 3e38)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with np.errstate(over="ignore"):
+        assert "'head.bias' of" in refusal(tmp_path / "model.safetensors")
+
+
+def test_weights_of_an_onnx_file_that_are_nan_are_named(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(sorted((GOLDEN / "lift").glob("*.onnx"))[0])
+    weights = max(model.graph.initializer, key=lambda item: len(item.raw_data))
+    weights.raw_data = struct.pack("<f", np.nan) + weights.raw_data[4:]
+    onnx.save(model, tmp_path / "model.onnx")
+    assert f"'{weights.name}' in" in refusal(tmp_path / "model.onnx")
+
+
 # --- torch ----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vitedge.cli_output import warn
 from vitedge.errors import UsageError
 from vitedge.spec import Activation, Interpolation, Precision, Target
 
@@ -215,8 +216,21 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
         interpolation=None if interpolation is None else Interpolation(interpolation),
         mean=mean,
         std=std,
+        warn=_warner(),
         **values,
     )
+
+
+def _warner() -> Callable[[str], None]:
+    """Prints each warning once, however often a command reads a model."""
+    told: set[str] = set()
+
+    def warn_once(words: str) -> None:
+        if words not in told:
+            told.add(words)
+            warn(words)
+
+    return warn_once
 
 
 def check_custom_objects(texts: Iterable[str]) -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.hdf5_storage import is_hdf5
+from vitedge.limits import refuse_inflation
 from vitedge.temporary import demand_room, temporary_folder
+from vitedge.zip_members import is_zip
 
 _CONFIG = "config.json"
 
@@ -35,7 +37,7 @@ def container_of(path: Path) -> Container | None:
     """
     if is_hdf5(path):
         return Container.HDF5
-    return Container.ARCHIVE if path.is_file() and zipfile.is_zipfile(path) else None
+    return Container.ARCHIVE if is_zip(path) else None
 
 
 @contextmanager
@@ -44,13 +46,17 @@ def unpacked(path: Path) -> Iterator[Path]:
 
     Yields:
         The folder; the path itself where it is no archive that Keras wrote. Keras does not
-        compress, so members grow by nothing: those of a file that does are left to Keras, which
-        guards against archives that swell.
+        compress, so members grow by nothing: those of a file that does are left to Keras.
+
+    Raises:
+        SizeError: The members take more than the bound on sources.
     """
     if container_of(path) is not Container.ARCHIVE:
         yield path
         return
     with zipfile.ZipFile(path) as archive, temporary_folder() as folder:
+        inflated = sum(member.file_size for member in archive.infolist())
+        refuse_inflation(f"'{path}'", inflated, path.stat().st_size)
         stored = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
         if not stored or _CONFIG not in archive.namelist():
             yield path

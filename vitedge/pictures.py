@@ -183,6 +183,8 @@ def _eight_bits(picture: Image.Image, name: str) -> Image.Image:
 
     if picture.mode == "F":
         raise DataError(f"{name} holds floating-point pixels, whose range nobody knows")
+    if picture.mode == "LAB":
+        raise DataError(f"{name} is in CIE Lab colours, which Pillow does not convert; save as RGB")
     if not picture.mode.startswith("I"):
         return picture
     narrow = np.empty((picture.height, picture.width), np.uint8)

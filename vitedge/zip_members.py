@@ -28,6 +28,14 @@ ZIP_DAMAGE = (
 )
 
 
+def is_zip(path: Path) -> bool:
+    """Whether a file ends as ZIP archives do, readable or not."""
+    try:
+        return path.is_file() and zipfile.is_zipfile(path)
+    except ZIP_DAMAGE:  # such as an archive of several volumes
+        return False
+
+
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """The whole of a member.
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vitedge.cli_options import PATH, json_option
 from vitedge.cli_output import echo, print_json
 from vitedge.errors import DataError
+
+if TYPE_CHECKING:
+    from vitedge.classifier import Ranking
 
 
 @click.command()
@@ -28,26 +32,47 @@ def predict(
     as_json: bool,
 ) -> None:
     """Names IMAGES with ARTIFACT, the most probable classes first."""
-    from vitedge.classifier import load
+    from vitedge.crash_guard import guarded
+
+    def crashed(code: int) -> str:
+        from vitedge.bench.process import death_in_words
+
+        return (
+            f"the engine crashed on '{artifact}' ({death_in_words(code)}): the file is damaged, or "
+            "the engine or its driver has a fault"
+        )
 
     results, unreadable = [], 0
-    with load(artifact, target, threads) as classifier:
-        for image in images:
-            try:
-                ranking = classifier.classify(image, top)
-            except DataError as error:
-                echo(f"Error: {error}", err=True)
-                unreadable += 1
-                continue
-            results.append({"image": str(image), "classes": [list(pair) for pair in ranking]})
-            if not as_json:
-                echo(str(image))
-                for label, probability in ranking:
-                    echo(f"  {probability:7.2%}  {label}")
+    for image, ranking, error in guarded(
+        lambda: _rankings(artifact, images, top, target, threads), crashed
+    ):
+        if error:
+            echo(f"Error: {error}", err=True)
+            unreadable += 1
+            continue
+        results.append({"image": image, "classes": ranking})
+        if not as_json:
+            echo(image)
+            for label, probability in ranking:
+                echo(f"  {probability:7.2%}  {label}")
     if as_json and results:
         print_json(results)
     if unreadable:
         click.get_current_context().exit(1)
+
+
+def _rankings(
+    artifact: Path, images: Sequence[Path], top: int, target: str | None, threads: int | None
+) -> Iterator[tuple[str, Ranking, str]]:
+    """Each image with its classes, or with what is wrong with it."""
+    from vitedge.classifier import load
+
+    with load(artifact, target, threads) as classifier:
+        for image in images:
+            try:
+                yield str(image), classifier.classify(image, top), ""
+            except DataError as error:
+                yield str(image), [], str(error)
 
 
 PLUGIN = predict

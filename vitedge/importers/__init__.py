@@ -7,7 +7,8 @@ reads it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +44,7 @@ class ImportOptions:
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
         images: Images on which logits are compared with the source's, besides made-up ones.
+        warn: Told what is odd about the weights.
     """
 
     heads: int | None = None
@@ -57,6 +59,7 @@ class ImportOptions:
     trust: bool = False
     custom_objects: tuple[str, ...] = ()
     images: tuple[ImageLike, ...] = ()
+    warn: Callable[[str], None] = field(default=lambda _: None, compare=False, repr=False)
 
     def compared_on(self, images: ImageSet | None) -> ImportOptions:
         """The same, with the first images of a set to compare logits on."""
@@ -142,15 +145,29 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
     """Reads a ViT from any source that some importer recognises.
 
     Raises:
-        ModelError: The source is missing, or no importer can read it.
+        ModelError: The source is missing, no importer can read it, or its weights are not finite.
     """
     if not path.exists():
         raise ModelError(f"there is no model '{path}'")
+    options = options or ImportOptions()
     _refuse_artifacts(path)
     for importer in importers():
         if importer.recognizes(path):
-            return importer.read(path, options or ImportOptions())
+            return _sound(path, importer.read(path, options), options)
     # Only now, because it reads headers through the packages of all formats.
     from vitedge.importers.unrecognized import why_unrecognized
 
     raise ModelError(f"'{path}' is not a model that vitedge can read: {why_unrecognized(path)}")
+
+
+def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:
+    from vitedge.importers.soundness import refuse_broken, zero_parts
+
+    refuse_broken(path, imported.vit)
+    zeros = zero_parts(imported.vit)
+    if zeros:
+        options.warn(
+            f"all weights are zero in {', '.join(zeros)} of '{path}': the file may have been cut "
+            "short, or was never trained there"
+        )
+    return imported

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from vitedge.errors import ModelError
@@ -13,6 +12,7 @@ from vitedge.importers.reading.npz_file import npz_names
 from vitedge.importers.reading.safetensors_file import safetensors_names
 from vitedge.importers.reading.torch_file import torch_names
 from vitedge.json_values import shown
+from vitedge.zip_members import is_zip
 
 _KINDS = {
     ".keras": "Keras",
@@ -53,7 +53,7 @@ def why_unrecognized(source: Path) -> str:
     kind = _KINDS.get(source.suffix)
     if kind is None:
         return f"it is none of {_FILES}"
-    if zipfile.is_zipfile(source):
+    if is_zip(source):
         return f"it is a ZIP archive, but holds nothing of a {kind} file"
     return f"it is truncated or not a {kind} file"
 

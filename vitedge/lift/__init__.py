@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitedge.errors import NotAViTError
 from vitedge.lift.assembly import Assembler
 from vitedge.lift.attention import find_attentions
 from vitedge.lift.graph import Graph, Kind
@@ -86,7 +87,12 @@ def lift(
         NotAViTError: The model is no Vision Transformer; the message says which node is not.
     """
     with np.errstate(all="ignore"):  # damaged weights overflow; the proof rejects them
-        return _lift(Experiments(probe), mean, std, images)
+        try:
+            return _lift(Experiments(probe), mean, std, images)
+        except np.linalg.LinAlgError as error:
+            raise NotAViTError(
+                f"its numbers cannot be solved for, as those of damaged weights ({error})"
+            ) from error
 
 
 def _lift(

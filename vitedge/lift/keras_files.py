@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vitedge.chatter import quiet
 from vitedge.errors import (
     ModelError,
@@ -299,11 +301,24 @@ def _loaded(model: Any, image_size: tuple[int, int] | None) -> LoadedModel:
     """A Keras model, once it is sure that it maps one image to logits."""
     shape, dtype = _input(model)
     batch, sizes = _sizes("the model", shape, image_size)
+    _refuse_nan(model.weights)
 
     def logits(image: Any) -> Any:
         return select_logits(model(image, training=False))
 
     return LoadedModel(logits, sizes, batch, dtype, _count(model.weights))
+
+
+def _refuse_nan(variables: Sequence[Any]) -> None:
+    """Refuses weights that are NaN; infinity may be the constant of an attention mask."""
+    for variable in variables:
+        values = np.asarray(variable)
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            name = getattr(variable, "path", None) or variable.name
+            raise ModelError(
+                f"the weights '{name}' hold NaN: the training that made them diverged, or the "
+                "file is damaged"
+            )
 
 
 def _count(variables: Sequence[Any]) -> int:
@@ -395,5 +410,6 @@ def open_saved_model(
         # By way of `loaded`, whose variables would go with it.
         return select_logits(loaded.signatures[_SERVED](**{name: image}))
 
+    _refuse_nan(signature.variables)
     kind, parameters = specification.dtype.name, _count(signature.variables)
     return LoadedModel(logits, sizes, batch, kind, parameters)

@@ -37,9 +37,26 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ModelError(f"'{path}' is truncated or not an ONNX file ({error})") from error
     if not model.graph.node:
         raise ModelError(f"'{path}' is truncated or not an ONNX file (it has no nodes)")
+    _refuse_nan(path, model)
     import onnx.inliner
 
     return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def _refuse_nan(path: Path, model: onnx.ModelProto) -> None:
+    """Refuses weights that are NaN; infinity may be the constant of an attention mask."""
+    from onnx import numpy_helper
+
+    for item in model.graph.initializer:
+        try:
+            array = numpy_helper.to_array(item)
+        except (ValueError, TypeError, KeyError, MemoryError) as error:
+            raise ModelError(f"'{item.name}' in '{path}' is damaged ({error})") from error
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ModelError(
+                f"'{item.name}' in '{path}' holds NaN: the training that made it diverged, or the "
+                "file is damaged"
+            )
 
 
 def image_of(path: Path, model: onnx.ModelProto) -> onnx.ValueInfoProto:

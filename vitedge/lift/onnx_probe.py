@@ -125,7 +125,10 @@ class OnnxProbe:
         options.log_severity_level = 4
         try:
             session = onnxruntime.InferenceSession(
-                part.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                part.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # what fails is not tried again, with a note on stdout
             )
         except Exception as error:  # ONNX Runtime's errors share no public base
             raise _failure(error) from error

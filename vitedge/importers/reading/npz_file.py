@@ -13,11 +13,12 @@ import numpy.typing as npt
 from vitedge.errors import ModelError
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.npz_arrays import NPZ_DAMAGE, read_header, read_values
+from vitedge.zip_members import is_zip
 
 
 def npz_names(path: Path) -> frozenset[str]:
     """Names of the arrays, without reading any; empty when it is no such file."""
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not is_zip(path):
         return frozenset()
     try:
         with zipfile.ZipFile(path) as archive:

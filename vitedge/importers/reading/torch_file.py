@@ -25,7 +25,7 @@ from vitedge.importers.reading.weights_pickle import (
     TensorPlace,
     read_weights_pickle,
 )
-from vitedge.zip_members import ZIP_DAMAGE, read_member, read_text
+from vitedge.zip_members import ZIP_DAMAGE, is_zip, read_member, read_text
 
 # MAGIC_NUMBER of torch/serialization.py, 0x1950A86A20F9469CFC6C, as a pickle of protocol 2.
 _OLD_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
@@ -46,7 +46,7 @@ def torch_names(path: Path) -> frozenset[str]:
     Raises:
         SizeError: It would take more memory than the bound on sources.
     """
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not is_zip(path):
         return frozenset()
     try:
         with zipfile.ZipFile(path) as archive:
@@ -59,7 +59,7 @@ def torch_names(path: Path) -> frozenset[str]:
 
 def is_torch_file(path: Path) -> bool:
     """Whether a file is a zip that torch wrote, readable or not."""
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not is_zip(path):
         return False
     try:
         with zipfile.ZipFile(path) as archive:
