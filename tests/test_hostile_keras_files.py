@@ -162,6 +162,32 @@ def class_that_is_no_text(marker: Path) -> Config:
     return keras_3(layer(["Dense"]))  # type: ignore[arg-type]
 
 
+def value_of_another_module(marker: Path) -> Config:
+    """Keras 3 knows no ``__tuple__`` outside of JSON's decoder, and looks for it in the module."""
+    entry = {"module": "webbrowser", "class_name": "__tuple__", "registered_name": "open"}
+    return keras_3(layer("Rescaling", {"scale": entry | {"config": {}}}))
+
+
+def tensor_of_another_module(marker: Path) -> Config:
+    called = [{"args": [f"file://{marker}"], "kwargs": {}}]
+    more = {"module": "webbrowser", "registered_name": "open", "inbound_nodes": called}
+    return keras_3(layer("__keras_tensor__", {}, **more))
+
+
+def operation_of_another_module(marker: Path) -> Config:
+    called = [["_CONSTANT_VALUE", -1, f"file://{marker}", {}]]
+    more = {"module": "webbrowser", "registered_name": "open", "inbound_nodes": called}
+    return keras_3(layer("TFOpLambda", {"function": "math.add"}, **more))
+
+
+def function_that_is_no_text(marker: Path) -> Config:
+    return keras_3(layer("function", {"a": ["b"]}, module="builtins"))
+
+
+def name_without_end(marker: Path) -> Config:
+    return keras_3(layer("line\nbreak" + "x" * 100_000))
+
+
 def tensorflow_function(marker: Path) -> Config:
     called = [["_CONSTANT_VALUE", -1, str(marker), {"contents": "written"}]]
     config = {"name": "w", "function": "io.write_file"}
@@ -228,6 +254,11 @@ HOSTILE: dict[Callable[[Path], Config], str] = {
     type_of_another_module: "'subprocess.__typespec__'",
     loss_of_a_nested_model: "system",
     class_that_is_no_text: r"an object of the class '\['Dense'\]'",
+    value_of_another_module: r"'webbrowser\.__tuple__'",
+    tensor_of_another_module: r"'webbrowser\.__keras_tensor__'",
+    operation_of_another_module: r"'webbrowser\.TFOpLambda'",
+    function_that_is_no_text: r"the function '\{'a': \['b'\]\}'",
+    name_without_end: r"keras\.layers\.line breakx+\.\.\.",
     tensorflow_function: r"TensorFlow function 'io\.write_file'",
     raw_operator: r"TensorFlow function 'raw_ops\.WriteFile'",
     class_method: "'ClassMethod'",
@@ -281,6 +312,7 @@ def test_a_file_is_refused_by_what_it_names(
     with pytest.raises(ModelError, match=HOSTILE[hostile]) as caught:
         inspect(path)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
     assert not marker.exists()
 
 
@@ -402,6 +434,8 @@ def test_a_module_is_not_imported_for_a_class_that_was_named() -> None:
     unnamed = layer("Tokens", module="their_module", registered_name=None)
     assert inspect_config(keras_3(unnamed), ["Tokens"]).refused
     named = layer("Tokens", module="their_module", registered_name="Mine>Tokens")
+    empty = layer("Tokens", module="their_module", registered_name="")
+    assert inspect_config(keras_3(empty), ["Tokens"]).refused
     findings = inspect_config(keras_3(named), ["Tokens"])
     assert (findings.refused, findings.given) == ([], {"Mine>Tokens": "Tokens"})
 

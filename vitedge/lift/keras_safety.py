@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,16 @@ _KERAS_2_OPERATIONS = frozenset(["TFOpLambda", "SlicingOpLambda"])
 _METHODS = frozenset(["ClassMethod", "InstanceMethod", "InstanceProperty"])
 """How Keras 2 saved whatever else was called; they name any attribute of any object."""
 
+_KERAS_2_MODULES = re.compile(r"(?:tf_)?keras(?:\.src)?\.layers(?:\.core\.tf_op_layer)?")
 _KERAS = re.compile(r"(?:tf_)?keras(?:\..*)?|builtins")
 _REGISTERED_IN = {
     "vitedge": re.compile(r"vitedge\.keras_model"),
     "keras_hub": re.compile(r"keras_hub\..*"),
 }
+
+
+_SHOWN, _LONGEST = 12, 100
+"""Names in a message, and letters of each."""
 
 
 @dataclass
@@ -96,12 +101,18 @@ def _inspect(entry: Mapping[str, Any], given: frozenset[str], findings: Findings
     elif name in _CODE:
         findings.code.append(label)
     elif name in VALUES:
-        pass
+        # Some versions of Keras know only some of these, and import the module for the others.
+        if module is not None or registered not in (None, name):
+            findings.refused.append(f"'{module}.{name}'")
     elif name == "function":
         _inspect_function(inner, module, registered, given, findings)
     elif name in _KERAS_2_OPERATIONS or name in _METHODS:
         findings.keras_2.append(label)
-        _inspect_operation(name, inner, findings)
+        stock = module is None or _KERAS_2_MODULES.fullmatch(module) is not None
+        if not stock or registered not in (None, name):
+            findings.refused.append(f"'{module}.{name}'")
+        else:
+            _inspect_operation(name, inner, findings)
     elif _only_computes(name, module, registered):
         if isinstance(inner, Mapping):
             findings.refused += _unknown_words(inner, given)
@@ -112,7 +123,10 @@ def _inspect(entry: Mapping[str, Any], given: frozenset[str], findings: Findings
 def _inspect_function(
     name: Any, module: str | None, registered: str | None, given: frozenset[str], findings: Findings
 ) -> None:
-    if isinstance(name, str) and name in given:
+    if not isinstance(name, str):
+        findings.refused.append(f"the function '{name}'")
+        return
+    if name in given:
         findings.given[name] = name
         return
     stock = module is None or _KERAS.fullmatch(module) is not None
@@ -156,7 +170,7 @@ def _inspect_other(
     short, full = name.rpartition(">")[2], registered or name
     public = module is not None and _KERAS.fullmatch(module) is not None
     # Without a registered name, Keras would import the module to find the class there.
-    found_by_name = registered is not None or module is None or public
+    found_by_name = bool(registered) or module is None or public
     if short in given and found_by_name:
         findings.given[full] = short
     elif public or not found_by_name:
@@ -210,24 +224,36 @@ def refuse_findings(path: Path, findings: Findings) -> None:
     """
     if findings.code:
         raise ModelError(
-            f"layer '{findings.code[0]}' of '{path}' holds Python code, which runs when the file "
-            f"is loaded; {ADD_TRUST}"
+            f"layer '{_short(findings.code[0])}' of '{path}' holds Python code, which runs when the "
+            f"file is loaded; {ADD_TRUST}"
         )
     if findings.refused:
         raise ModelError(
-            f"'{path}' asks for {findings.refused[0]}, which is not on the list of what only "
-            f"computes; {ADD_TRUST}, or --custom-objects module:name for what is yours"
+            f"'{path}' asks for {_short(findings.refused[0])}, which is not on the list of what "
+            f"only computes; {ADD_TRUST}, or --custom-objects module:name for what is yours"
         )
     if findings.custom:
         raise ModelError(
-            f"'{path}' uses custom layers ({', '.join(findings.custom)}); add "
+            f"'{path}' uses custom layers ({_names(findings.custom, ', ')}); add "
             f"{custom_object_flags(findings)}, or --trust where Keras itself has them"
         )
 
 
 def custom_object_flags(findings: Findings) -> str:
     """The flags that name the classes that no public package has."""
-    return " ".join(f"--custom-objects your_module:{name}" for name in findings.custom)
+    return _names([f"--custom-objects your_module:{name}" for name in findings.custom], " ")
+
+
+def _names(names: Iterable[str], separator: str) -> str:
+    every = [_short(name) for name in names]
+    more = [f"and {len(every) - _SHOWN} more"] if len(every) > _SHOWN else []
+    return separator.join([*every[:_SHOWN], *more])
+
+
+def _short(text: str) -> str:
+    """What a stranger's file says, in a part of a line."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _LONGEST else f"{flat[:_LONGEST]}..."
 
 
 def _import(text: str) -> tuple[str, Any]:

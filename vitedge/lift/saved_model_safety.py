@@ -22,7 +22,7 @@ from vitedge.temporary import temporary_folder
 
 GRAPH, VARIABLES = "saved_model.pb", "variables"
 
-_SHOWN = 3
+_SHOWN, _LONGEST = 3, 100
 
 
 @contextmanager
@@ -181,7 +181,7 @@ class _Graph:
             self._refuse(list(refused))
 
     def _refuse(self, operators: list[str]) -> None:
-        shown = ", ".join(f"'{name}'" for name in operators[:_SHOWN])
+        shown = ", ".join(f"'{name[:_LONGEST]}'" for name in operators[:_SHOWN])
         more = f" and {len(operators) - _SHOWN} more" if len(operators) > _SHOWN else ""
         raise ModelError(
             f"'{self._folder}' has the TensorFlow operators {shown}{more}, which are not on the "
