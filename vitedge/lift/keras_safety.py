@@ -224,8 +224,8 @@ def refuse_findings(path: Path, findings: Findings) -> None:
     """
     if findings.code:
         raise ModelError(
-            f"layer '{_short(findings.code[0])}' of '{path}' holds Python code, which runs when the "
-            f"file is loaded; {ADD_TRUST}"
+            f"layer '{_short(findings.code[0])}' of '{path}' holds Python code, which runs when "
+            f"the file is loaded; {ADD_TRUST}"
         )
     if findings.refused:
         raise ModelError(
