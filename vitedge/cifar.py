@@ -137,7 +137,10 @@ def read_batch(path: Path) -> Batch:
 def _class_names(path: Path, classes: int) -> tuple[str, ...]:
     if not path.is_file():
         return tuple(str(index) for index in range(classes))
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"'{path}' is not a text of class names ({error})") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if len(names) != classes:
         raise DataError(f"'{path}' names {len(names)} classes, and the batches have {classes}")

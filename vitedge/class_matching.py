@@ -13,6 +13,8 @@ import numpy.typing as npt
 from vitedge.errors import DataError
 from vitedge.label_names import names_for_people, wordnet_id
 
+_MOST_DIGITS = 9
+
 
 def match_classes(
     found: Iterable[str], class_names: tuple[str, ...], source: str
@@ -26,20 +28,29 @@ def match_classes(
     Raises:
         DataError: The model has no such class.
     """
-    ordered = sorted(found, key=lambda name: (int(name) if name.isdecimal() else math.inf, name))
+    indices = {name: as_index(name) for name in found}
+    ordered = sorted(
+        indices, key=lambda name: (math.inf if indices[name] is None else indices[name], name)
+    )
     if not class_names:
         return tuple(ordered), {name: index for index, name in enumerate(ordered)}
     by_name = _indices_by_name(class_names)
     index_of: dict[str, int] = {}
     for name in ordered:
-        index = by_name.get(name.casefold(), int(name) if name.isdecimal() else -1)
-        if not 0 <= index < len(class_names):
+        index = by_name.get(name.casefold(), as_index(name))
+        if index is None or not 0 <= index < len(class_names):
             raise DataError(
                 f"class '{name}' of '{source}' is not one of the model's {len(class_names)}: "
                 f"{_excerpt(class_names)} (the data has {_excerpt(ordered)})"
             )
         index_of[name] = index
     return class_names, index_of
+
+
+def as_index(name: str) -> int | None:
+    """The index that a class is called by; None for any other name."""
+    # Python refuses to convert thousands of digits, and no data has a class of so many.
+    return int(name) if name.isdecimal() and len(name) <= _MOST_DIGITS else None
 
 
 def _indices_by_name(class_names: tuple[str, ...]) -> dict[str, int]:

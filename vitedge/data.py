@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from vitedge import cifar
 from vitedge.cifar import Part
-from vitedge.class_matching import checked_labels, match_classes, renumbered
+from vitedge.class_matching import as_index, checked_labels, match_classes, renumbered
 from vitedge.errors import DataError, missing_package
 from vitedge.npz_arrays import read_arrays
 
@@ -319,8 +319,9 @@ def _open_labels(path: Path, class_names: tuple[str, ...]) -> ImageSet:
         if not (path.parent / file).is_file():
             raise DataError(f"line {line} of '{path}' names '{file}', which is not there")
     labels = {label for _, label in rows}
-    if not class_names and all(label.isdecimal() for label in labels):
-        index_of = {label: int(label) for label in labels}
+    indices = {label: index for label in labels if (index := as_index(label)) is not None}
+    if not class_names and len(indices) == len(labels):
+        index_of = indices
     else:
         class_names, index_of = match_classes(labels, class_names, str(path))
     samples = tuple(Sample(file, str(path.parent / file), index_of[label]) for file, label in rows)
@@ -337,13 +338,27 @@ def _open_npz(path: Path, class_names: tuple[str, ...]) -> ImageSet:
             f"'images' in '{path}' must be uint8 (N, H, W) or (N, H, W, C), "
             f"not {images.dtype} {images.shape}"
         )
-    own_names = tuple(str(name) for name in arrays.get("classes", ()))
+    own_names = _names_in(path, arrays["classes"]) if "classes" in arrays else ()
     if labels is not None:
         known = own_names or class_names
         labels = checked_labels(labels.reshape(-1), len(images), known, path)
         if own_names and class_names:
             labels = renumbered(labels, own_names, class_names, str(path))
     return ImageSet(path.name, ArraySamples(images, labels), class_names or own_names)
+
+
+def _names_in(path: Path, classes: npt.NDArray[Any]) -> tuple[str, ...]:
+    """The names of classes in an array of texts or numbers ``(N,)``."""
+    if classes.ndim != 1 or classes.dtype.kind not in "USiu":
+        raise DataError(
+            f"'classes' in '{path}' must be texts (N,), not {classes.dtype} {classes.shape}"
+        )
+    try:
+        names = tuple(str(name) for name in classes)
+        "".join(names).encode()
+    except (SystemError, ValueError) as error:  # code points that Unicode has not
+        raise DataError(f"'classes' in '{path}' holds what is no text") from error
+    return names
 
 
 def _open_batches(paths: Sequence[Path], class_names: tuple[str, ...]) -> ImageSet:

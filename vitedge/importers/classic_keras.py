@@ -25,6 +25,7 @@ from vitedge.importers.layers import (
     heads_of,
     matrix,
     rows,
+    width_of_heads,
 )
 from vitedge.importers.reading.tensors import Tensors, count
 from vitedge.preprocess import Preprocessing
@@ -86,12 +87,12 @@ def _vit(parts: Tensors, published: Published, options: ImportOptions) -> ViT:
             dim=dim,
             depth=depth,
             heads=heads,
-            head_dim=width // heads,
+            head_dim=width_of_heads(width, heads),
             mlp_dim=blocks[0].fc1.weight.shape[1],
             classes=head.weight.shape[1],
             pooling=Pooling.CLASS,
             activation=published.activation,
-            attention_scale=(width // heads) ** -0.5,
+            attention_scale=width_of_heads(width, heads) ** -0.5,
         ),
         patch=folded_linear(parts["patch.weight"], parts["patch.bias"], 3),
         prefix=tokens.prefix,

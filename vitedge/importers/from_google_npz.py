@@ -69,6 +69,8 @@ def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
     if not blocks:
         raise ModelError(f"'{tensors.source}' has no whole block")
     heads, head_dim = tensors.shape(f"{_BLOCK.format(0)}{_ATTENTION}query/kernel")[1:]
+    if not head_dim:
+        raise ModelError(f"'{tensors.source}' has heads of no channels")
     head = _linear(tensors, "head", 1)
     return ViT(
         config=ViTConfig(

@@ -25,6 +25,7 @@ from vitedge.importers.layers import (
     torch_linear,
     torch_norm,
     torch_patch,
+    width_of_heads,
 )
 from vitedge.importers.overrides import with_options
 from vitedge.importers.positions import Resampling, interpolate_positions
@@ -169,7 +170,7 @@ def _config(
         )
     heads = whole(values, "num_attention_heads", least=1)
     dim = whole(values, "hidden_size", least=1)
-    head_dim = dim // heads
+    head_dim = width_of_heads(dim, heads)
     return ViTConfig(
         image_size=_pair(values["image_size"]),
         patch_size=_pair(values["patch_size"]),

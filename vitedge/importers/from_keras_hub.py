@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
-from vitedge.importers.layers import folded_linear, rows
+from vitedge.importers.layers import folded_linear, rows, width_of_heads
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.hdf5_file import open_hdf5
 from vitedge.importers.reading.json_file import peek_json, read_json
@@ -150,12 +150,12 @@ def _vit(
         dim=dim,
         depth=whole(sizes, "num_layers", least=1),
         heads=heads,
-        head_dim=dim // heads,
+        head_dim=width_of_heads(dim, heads),
         mlp_dim=whole(sizes, family.mlp_dim, least=1),
         classes=whole(config, "num_classes", least=1),
         prefix_tokens=len(prefix),
         pooling=pooling,
-        attention_scale=(dim // heads) ** -0.5,
+        attention_scale=width_of_heads(dim, heads) ** -0.5,
     )
     linears = [*hidden, _dense(head, "dense_1" if hidden else "dense")]
     if len(positions) != vit_config.patches:

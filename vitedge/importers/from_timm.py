@@ -145,8 +145,9 @@ def _block(tensors: Tensors, eps: float) -> Block:
 
 def _heads(block: Block, options: ImportOptions) -> int:
     width = block.q.weight.shape[1]
-    if block.q_norm is not None and width % block.q_norm.gamma.size == 0:
-        return int(width // block.q_norm.gamma.size)
+    head_dim = 0 if block.q_norm is None else block.q_norm.gamma.size
+    if head_dim and width and width % head_dim == 0:
+        return int(width // head_dim)
     return heads_of(width, options)
 
 

@@ -155,6 +155,8 @@ def heads_of(dim: int, options: ImportOptions) -> int:
     Raises:
         ModelError: Nobody publishes such a width, or the heads do not divide it.
     """
+    if dim < 1:
+        raise ModelError("the attention has no channels")
     if options.heads:
         if dim % options.heads:
             raise ModelError(f"{options.heads} heads do not divide an attention of width {dim}")
@@ -167,6 +169,17 @@ def heads_of(dim: int, options: ImportOptions) -> int:
             "usual one: give --heads"
         )
     return dim // _HEAD_DIM
+
+
+def width_of_heads(dim: int, heads: int) -> int:
+    """Channels of each head of an attention.
+
+    Raises:
+        ModelError: There are more heads than channels.
+    """
+    if heads > dim:
+        raise ModelError(f"an attention of width {dim} has no {heads} heads")
+    return dim // heads
 
 
 def square_grid(

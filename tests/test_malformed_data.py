@@ -1,0 +1,178 @@
+"""Malformed image sets, artefacts and metadata: one line that says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vitedge
+from tests.cifar_files import write_batch
+from vitedge.artifact import Metadata, read_metadata
+from vitedge.data import open_images
+from vitedge.errors import DataError, ModelError, SizeError
+from vitedge.inspection import inspect
+from vitedge.operators import read_operators
+
+BUILTIN = Path(vitedge.__file__).parent / "builtin"
+
+
+def npz(path: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return path
+
+
+def npy(header: str, body: bytes = b"") -> bytes:
+    encoded = header.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(encoded).to_bytes(2, "little") + encoded + body
+
+
+ARRAYS = {
+    "huge": "{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776,), }",
+    "beyond 64 bits": f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({10**40},), }}",
+    "no numbers": "{'descr': '|u1', 'fortran_order': False, 'shape': ('a',), }",
+    "unfinished": "{'descr': (",
+    "nested": "{" * 5000,
+    "objects": "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_images_whose_header_is_garbled_are_refused(name: str, tmp_path: Path) -> None:
+    path = npz(tmp_path / "a.npz", images=npy(ARRAYS[name], bytes(8)))
+    with pytest.raises(DataError, match=r"truncated or not an \.npz"):
+        open_images(path)
+
+
+def test_images_that_inflate_beyond_the_bound_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((200, 32, 32), np.uint8))
+    monkeypatch.setenv("VITEDGE_MAX_SOURCE_SIZE", "100000")
+    with pytest.raises(SizeError, match="--max-source-size"):
+        open_images(tmp_path / "a.npz")
+    monkeypatch.setenv("VITEDGE_MAX_SOURCE_SIZE", "1MB")
+    assert len(open_images(tmp_path / "a.npz").samples) == 200
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        np.array("cat"),
+        np.array([["cat"]]),
+        np.array([1.5]),
+        np.frombuffer(b"\xff\xff\xff\x7f", "<U1"),
+        np.frombuffer(b"\x00\xd8\x00\x00", "<U1"),
+    ],
+    ids=["scalar", "matrix", "numbers", "no code point", "half a surrogate pair"],
+)
+def test_names_of_classes_that_are_none_are_refused(classes: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 4, 4), np.uint8), classes=classes)
+    with pytest.raises(DataError, match="'classes' in"):
+        open_images(tmp_path / "a.npz")
+
+
+def test_names_of_cifar_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    write_batch(tmp_path / "data_batch_1.bin", [3, 9], 0)
+    (tmp_path / "batches.meta.txt").write_bytes(b"air\xffplane\n")
+    with pytest.raises(DataError, match="is not a text of class names"):
+        open_images(tmp_path / "data_batch_1.bin")
+
+
+def test_a_label_of_thousands_of_digits_is_a_name(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("L", (4, 4)).save(tmp_path / "0.png")
+    (tmp_path / "labels.csv").write_text("file,label\n0.png," + "9" * 5000 + "\n")
+    assert open_images(tmp_path).class_names == ("9" * 5000,)
+    with pytest.raises(DataError, match="is not one of the model's"):
+        open_images(tmp_path, ("cat", "dog"))
+
+
+# --- metadata -------------------------------------------------------------------------------------
+
+DESCRIBED = json.loads(read_metadata(BUILTIN / "digits.int8.onnx").to_json())  # type: ignore[union-attr]
+
+GARBLED: dict[str, tuple[tuple[str, ...], str]] = {
+    "labels of numbers": (("labels",), "[1, 2]"),
+    "labels as text": (("labels",), '"abc"'),
+    "rewrites of numbers": (("rewrites",), "[1.5]"),
+    "quantization of a list": (("quantization",), "[[1, 2]]"),
+    "quantization of numbers": (("quantization",), '{"patch": 1}'),
+    "versions of null": (("versions",), "null"),
+    "parameters as text": (("parameters",), '"12"'),
+    "parameters of infinity": (("parameters",), "1e999"),
+    "negative parameters": (("parameters",), "-1"),
+    "macs of many digits": (("macs",), "9" * 4000),
+    "precision of a list": (("precision",), "[]"),
+    "format of another kind": (("format",), '"pdf"'),
+    "source of a number": (("source",), "1"),
+    "name of a number": (("source", "name"), "1"),
+    "parity of a text": (("parity",), '"good"'),
+    "agreement of a text": (("parity", "agreement"), '"all"'),
+    "agreement of nan": (("parity", "agreement"), "NaN"),
+    "noise of a list": (("parity", "sqnr_db"), "[]"),
+    "calibration of a list": (("calibration",), "[]"),
+    "size of infinity": (("preprocessing", "size"), "[1e999, 16]"),
+    "huge size": (("preprocessing", "size"), "[2000000000, 2000000000]"),
+    "one size": (("preprocessing", "size"), "[16]"),
+    "channels of true": (("preprocessing", "channels"), "true"),
+    "mean as text": (("preprocessing", "mean"), '["0.5"]'),
+    "interpolation of a list": (("preprocessing", "interpolation"), "[]"),
+    "nested": (("labels",), "[" * 100_000),
+    "half a surrogate pair": (("labels",), '["\\ud800"]'),
+    "another schema": (("schema",), "2"),
+}
+
+
+@pytest.mark.parametrize("name", GARBLED)
+def test_metadata_of_another_type_is_refused_in_one_line(name: str) -> None:
+    where, value = GARBLED[name]
+    values = json.loads(json.dumps(DESCRIBED))
+    inner = values
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = "HERE"
+    with pytest.raises(ValueError) as refused:  # noqa: PT011
+        Metadata.from_json(json.dumps(values).replace('"HERE"', value))
+    assert len(str(refused.value)) < 300
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["source", "parity", "labels", "preprocessing", "schema"])
+def test_metadata_that_lacks_a_value_is_refused(name: str) -> None:
+    values = {key: value for key, value in DESCRIBED.items() if key != name}
+    with pytest.raises(ValueError, match=r"schema|is missing|" + name):
+        Metadata.from_json(json.dumps(values))
+
+
+# --- XML ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'<?xml version="1.0" encoding="no-such"?><net/>',
+        b'<?xml version="1.0" encoding="cp037"?><net/>',
+        b'<?xml version="1.0" encoding="utf-7"?><net/>',
+        b"<net",
+        b"",
+        b"\x00\x00",
+        b'<!DOCTYPE a [<!ENTITY b "' + b"c" * 99 + b'">]><net>&c;</net>',
+    ],
+    ids=["unknown encoding", "EBCDIC", "UTF-7", "unfinished", "empty", "zeros", "entity"],
+)
+def test_xml_that_cannot_be_read_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.xml"
+    path.write_bytes(content)
+    path.with_suffix(".bin").write_bytes(b"")
+    for read in (read_metadata, read_operators, inspect):
+        with pytest.raises(ModelError) as refused:
+            read(path)
+        assert "\n" not in str(refused.value)
