@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import subprocess
 import sys
 import time
@@ -112,12 +113,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("parsers", nargs="*", help="which of them; all unless given")
     parser.add_argument("--seconds", type=float, help="time for all of them together")
     parser.add_argument("--inputs", type=int, default=10_000, help="most inputs of each")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seed", type=int, help="what the inputs are drawn by; random unless given"
+    )
     parser.add_argument("--start", type=int, default=0, help="number of the first input")
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"))
     parser.add_argument("--replay", type=int, help="make the input of this number and read it")
     parser.add_argument("--input", type=Path, help="read this file or folder")
     options = parser.parse_args()
+    if options.seed is None:
+        options.seed = random.randrange(1 << 32)
     unknown = sorted(set(options.parsers) - set(all_parsers()))
     if unknown:
         parser.error(f"no parser {unknown[0]}; there are {' '.join(all_parsers())}")

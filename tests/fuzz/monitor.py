@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,7 @@ MEMORY_LIMIT_MB = 4096
 
 # Engines keep something of every model; the process starts anew before that counts.
 _RESTART_MB = 2000
-# TensorFlow is imported with the first input that needs it, and seeds are trained.
-_START_SECONDS = 240.0
+_ABORT_SECONDS = 5.0
 
 # One thread each: inputs are small, and other work may want the other cores.
 _ENVIRONMENT = {
@@ -42,9 +42,23 @@ class Monitor:
 
     Args:
         folder: For inputs, while they are read.
+        worker: Module that is run.
+        seconds: How long an input may take.
+        memory_mb: How much memory the process may hold meanwhile.
+        start_seconds: How long the process may take to import a parser and to make its seeds.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        worker: str = "tests.fuzz.worker",
+        seconds: float = TIME_LIMIT_SECONDS,
+        memory_mb: int = MEMORY_LIMIT_MB,
+        start_seconds: float = 120.0,
+    ) -> None:
+        self._worker, self._memory_mb = worker, memory_mb
+        self._seconds, self._start_seconds = seconds, start_seconds
         self._input = folder / "input"
         self._log = folder / "worker.log"
         self._process: subprocess.Popen[str] | None = None
@@ -64,16 +78,19 @@ class Monitor:
 
     def read(self, parser: str, seed: int, number: int, *, path: Path | None = None) -> Answer:
         """Has one input made and read; see ``Request``."""
-        emptied(self._input)
-        self._note.unlink(missing_ok=True)
+        if self._process is None:
+            self._start()
         request = Request(parser, seed, number, str(self._input), str(path or ""))
-        line = self._ask(request)
+        if parser not in self._known:
+            self._known.add(parser)
+            self._ask(replace(request, path="", only_made=True), self._start_seconds)
+        line = self._ask(request, self._seconds)
         if line:
             answer = Answer(**json.loads(line))
             answer = replace(answer, outcome=Outcome(answer.outcome))
         else:
             answer = self._lost()
-        if answer.peak_mb > MEMORY_LIMIT_MB and not answer.outcome.is_finding:
+        if answer.peak_mb > self._memory_mb and not answer.outcome.is_finding:
             words = f"held {answer.peak_mb} MB ({answer.outcome}: {answer.words})"
             answer = replace(answer, outcome=Outcome.MEMORY, words=words, signature="memory")
         if answer.resident_mb > _RESTART_MB:
@@ -84,25 +101,20 @@ class Monitor:
     def _note(self) -> Path:
         return self._input.with_suffix(".path")
 
-    def _ask(self, request: Request) -> str:
-        """The worker's line; empty when it died or had to be killed."""
-        if self._process is None:
-            self._start()
+    def _ask(self, request: Request, seconds: float) -> str:
+        """The worker's line; empty when it died or takes longer than it may."""
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._answers is not None
+        emptied(self._input)
+        self._note.unlink(missing_ok=True)
         try:
             print(json.dumps(asdict(request)), file=self._process.stdin, flush=True)
         except BrokenPipeError:
             return ""
-        # The first input of a parser waits for imports and for its seeds.
-        is_first = request.parser not in self._known
-        self._known.add(request.parser)
         with selectors.DefaultSelector() as selector:
             selector.register(self._answers, selectors.EVENT_READ)
-            if not selector.select(_START_SECONDS if is_first else TIME_LIMIT_SECONDS):
-                return ""
-        return self._answers.readline()
+            return self._answers.readline() if selector.select(seconds) else ""
 
     def _lost(self) -> Answer:
         """What became of an input that the worker did not survive."""
@@ -111,12 +123,17 @@ class Monitor:
         died = self._process.poll()
         if died is None and self._answers_closed():
             died = self._process.wait()
-        self._stop()
         if died is None:
-            words = f"was not read after {TIME_LIMIT_SECONDS:g} s"
-            return Answer(Outcome.HANG, words, "hang", path)
+            self._process.send_signal(signal.SIGABRT)  # faulthandler then says where it is
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_ABORT_SECONDS)
+        self._stop()
         last = self._log.read_text(errors="replace").strip()[-4000:]
-        return Answer(Outcome.CRASH, f"exit status {died}\n{last}", _crash_place(died, last), path)
+        if died is None:
+            words = f"was not read after {self._seconds:g} s\n{last}"
+            return Answer(Outcome.HANG, words, f"hang in {_innermost_frame(last)}", path)
+        signature = f"exit status {died} in {_innermost_frame(last)}"
+        return Answer(Outcome.CRASH, f"exit status {died}\n{last}", signature, path)
 
     def _answers_closed(self) -> bool:
         """Whether the worker is on its way out."""
@@ -129,7 +146,7 @@ class Monitor:
         reading, writing = os.pipe()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fuzz.worker", str(writing)],
+                [sys.executable, "-m", self._worker, str(writing)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -154,11 +171,10 @@ class Monitor:
         self._process = None
 
 
-def _crash_place(status: int, log: str) -> str:
-    """The innermost Python frame, which faulthandler names first."""
+def _innermost_frame(log: str) -> str:
+    """Where Python was when it died; faulthandler names the innermost frame first."""
     frames = [line.strip() for line in log.splitlines() if line.strip().startswith("File ")]
-    place = frames[0].rpartition("/")[2] if frames else ""
-    return f"exit status {status} {place}".strip()
+    return frames[0].rpartition("/")[2] if frames else "no frame of Python"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ both JSON.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import io
 import json
 import os
@@ -53,6 +54,7 @@ class Request:
         number: Which of its inputs.
         folder: An empty folder for it.
         path: An input that is there already, instead of a made one; empty to make one.
+        only_made: It is not to be read.
     """
 
     parser: str
@@ -60,6 +62,7 @@ class Request:
     number: int
     folder: str
     path: str = ""
+    only_made: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,11 @@ def serve(answers: int) -> None:
     """Answers requests until stdin ends."""
     with os.fdopen(answers, "w", buffering=1) as stream:
         for line in sys.stdin:
-            print(json.dumps(asdict(_answer(Request(**json.loads(line))))), file=stream)
+            print(json.dumps(asdict(read_input(Request(**json.loads(line))))), file=stream)
 
 
-def _answer(request: Request) -> Answer:
+def read_input(request: Request) -> Answer:
+    """Makes an input, unless it is there, and has its parser read it."""
     from tests.fuzz.parsers import all_parsers
 
     parser = all_parsers()[request.parser]
@@ -102,10 +106,15 @@ def _answer(request: Request) -> Answer:
     except Exception as error:  # a fault of the mutation, which must not end a run of hours
         words = "".join(traceback.format_exception(error))
         return Answer(Outcome.UNMADE, words, _signature(error))
+    if request.only_made:
+        return Answer(Outcome.ACCEPTED)
     _note_path(Path(request.folder), path)
     _forget_peak()
     start = time.monotonic()
     outcome, words, signature = _read(parser.read, path)
+    # What it leaves behind is finalized now, so that a hang in that is its own.
+    gc.collect()
+    gc.freeze()  # of what is still there, such as imported packages, which takes time to search
     seconds = time.monotonic() - start
     status = _status()
     return Answer(

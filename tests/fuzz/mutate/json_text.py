@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from random import Random
 from typing import Any
@@ -46,7 +47,7 @@ def mutate_json(text: bytes, rng: Random) -> bytes:
 
 def nasty(rng: Random) -> Any:
     """A value that few expect."""
-    return rng.choice(NASTY)
+    return copy.deepcopy(rng.choice(NASTY))
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
@@ -75,8 +76,7 @@ def _change(holder: Any, key: Any, places: list[tuple[Any, Any]], rng: Random) -
             holder[str(nasty(rng))[:50]] = holder.pop(key)
         case 2:
             other, at = rng.choice(places)
-            if at in other if isinstance(other, dict) else at < len(other):
-                holder[key] = json.loads(json.dumps(other[at]))  # a copy, so that no cycle arises
+            holder[key] = copy.deepcopy(other[at])  # a copy, so that no cycle arises
         case 3 | 4 if isinstance(old, int | float) and not isinstance(old, bool):
             holder[key] = rng.choice(
                 (0, -1, old + 1, old - 1, old * 2, -old, old / 3, 10**12, 2**63, str(old))
