@@ -8,6 +8,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,9 +47,18 @@ def write_digits(folder: Path, label: int, count: int) -> None:
         Image.fromarray(np.asarray(sample.image).squeeze()).save(folder / f"{number}.png")
 
 
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
+def start(*arguments: str | Path, files: int = 1024) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, APP / "app.py", *arguments],
+        # The system's limit on open files, as a shell sets it.
+        [
+            "sh",
+            "-c",
+            f'ulimit -n {files}; exec "$@"',
+            "sh",
+            sys.executable,
+            APP / "app.py",
+            *arguments,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,7 +69,9 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 def app(tmp_path: Path) -> Iterator[Running]:
     write_digits(tmp_path / "sevens", 7, 3)
     process = start(
-        *(ARTIFACT, "--source", tmp_path / "sevens", "--port", "0", "--seconds", "0.05")
+        *(ARTIFACT, "--source", tmp_path / "sevens", "--port", "0", "--seconds", "0.05"),
+        *("--name", "camera.example", "--threads", "1"),
+        files=64,
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -94,6 +106,103 @@ def test_the_live_picture_carries_its_label(app: Running) -> None:
     assert bar[:, :60].max() > 200
     assert bar[:, -80:].max() > 150
     assert bar[:, 200:400].max() < 60
+
+
+# The rest of a request after which the app closes the connection.
+LAST = "\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+def ask(app: Running, request: bytes, seconds: float = PATIENCE_S) -> bytes:
+    """What the app answers to raw bytes until it closes the connection."""
+    port = int(app.address.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), seconds) as connection:
+        connection.sendall(request)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8000", 200),
+        ("192.168.1.5", 200),
+        ("[fe80::1]:80", 200),
+        ("localhost:1", 200),
+        (f"{socket.gethostname().upper()}.local.", 200),
+        ("camera.example:8000", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1:8000@evil.example", 421),
+        ("", 421),
+        (None, 400),
+    ],
+)
+def test_only_its_own_names_are_answered(app: Running, host: str | None, status: int) -> None:
+    named = "" if host is None else f"Host: {host}\r\n"
+    answer = ask(app, f"GET /picture.jpg HTTP/1.1\r\n{named}Connection: close\r\n\r\n".encode())
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert (b"\xff\xd8" in answer) == (status == 200)
+
+
+def test_every_answer_says_what_the_page_may_do(app: Running) -> None:
+    for path in ("/", "/answer.json", "/nowhere"):
+        head = ask(app, f"GET {path} HTTP/1.1{LAST}".encode())
+        policy = re.search(rb"Content-Security-Policy: ([^\r]+)", head)
+        assert policy is not None, path
+        assert policy[1].startswith(
+            b"default-src 'none'; connect-src 'self'; img-src 'self' data:;"
+        )
+        assert b"unsafe" not in policy[1]
+        assert b"frame-ancestors 'none'" in policy[1]
+        assert b"X-Content-Type-Options: nosniff" in head
+        assert b"Python" not in head
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /answer.json?after=" + b"9" * 5000 + b" HTTP/1.1" + LAST.encode(),
+        b"GET http://[x/ HTTP/1.1" + LAST.encode(),
+        b"GET /?" + b"a=1&" * 10_000 + b" HTTP/1.1" + LAST.encode(),
+        b"\0\xff\xfe\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+    ],
+    ids=["number", "address", "query", "garbage", "method"],
+)
+def test_a_malformed_request_is_answered_and_nothing_is_printed(
+    app: Running, request_: bytes
+) -> None:
+    # What it prints, the fixture looks at.
+    assert ask(app, request_)
+    assert app.get("/answer.json")
+
+
+def test_a_crowd_that_says_nothing_keeps_nobody_out(app: Running) -> None:
+    port = int(app.address.rpartition(":")[2])
+    place = Path(f"/proc/{app.process.pid}")
+    crowd = []
+    try:
+        for _ in range(100):  # under a limit of 64 files
+            crowd.append(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+            crowd[-1].sendall(b"GET / HTTP/1.1\r\nX: ")
+        assert json.loads(app.get("/answer.json"))["classes"]
+        if place.is_dir():  # Linux
+            assert len(list((place / "fd").iterdir())) < 64
+            assert len(list((place / "task").iterdir())) < 64
+    finally:
+        for each in crowd:
+            each.close()
+    assert app.process.poll() is None
+
+
+def test_a_label_with_a_line_break_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(APP))
+    from picture import labelled
+
+    assert labelled(Image.new("L", (8, 8)), [("a\n\x1b[2J", 0.9)]).size == (640, 684)
 
 
 def test_other_addresses_are_not_found(app: Running) -> None:

@@ -298,10 +298,12 @@ class Classifier:
         return int(logits.shape[1])
 
     def _predictions(self, frames: Frames, top: int) -> Iterator[Prediction]:
+        expected = 0
         with closing(prepared_images(frames, self.preprocessing)) as coming:
             for each in coming:
                 ranking = self._rank(self._infer(each.pixels[None])[0], top)
-                yield Prediction(each.image, ranking, each.skipped)
+                yield Prediction(each.image, ranking, each.number - expected)
+                expected = each.number + 1
 
     def _infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         with self._lock:

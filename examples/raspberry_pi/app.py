@@ -24,6 +24,7 @@ from picture import labelled
 import vitedge
 from vitedge.classifier import Prediction
 from vitedge.errors import VitedgeError
+from vitedge.printable import printable
 
 Show = Callable[[Prediction, float], bool]
 """Shows one prediction and the frames per second; False means that the person has seen enough."""
@@ -44,7 +45,7 @@ def watch(model: vitedge.Classifier, source: int | Iterator[Path], show: Show) -
 def show_in_terminal(prediction: Prediction) -> None:
     """One line: the best class, over the last one."""
     label, probability = prediction.ranking[0]
-    print(f"\r\033[K{probability:6.1%}  {label}", end="", file=sys.stderr, flush=True)
+    print(f"\r\033[K{probability:6.1%}  {printable(label)}", end="", file=sys.stderr, flush=True)
 
 
 def slideshow(folder: Path, seconds: float) -> Iterator[Path]:
@@ -65,6 +66,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--host", default="127.0.0.1", help="address of the page")
     parser.add_argument("--port", type=int, default=8000, help="port of the page; 0 takes any")
+    parser.add_argument(
+        "--name", action="append", default=[], help="what else this machine is called; may repeat"
+    )
     parser.add_argument("--window", action="store_true", help="show the picture on the screen")
     parser.add_argument("--seconds", type=float, default=1.0, help="per image of a folder")
     arguments = parser.parse_args()
@@ -77,9 +81,15 @@ def main() -> int:
     try:
         with (
             vitedge.load(arguments.artifact, arguments.target, arguments.threads) as model,
-            Page(arguments.host, arguments.port, name=arguments.artifact.name) as page,
+            Page(
+                arguments.host,
+                arguments.port,
+                name=arguments.artifact.name,
+                names=arguments.name,
+            ) as page,
         ):
-            print(f"{model.info.engine} runs {model.info.file.name}; watch {page.address}")
+            runs = f"{model.info.engine} runs {model.info.file.name}; watch {page.address}"
+            print(printable(runs))
             sys.stdout.flush()
             window = None
             if arguments.window:
@@ -98,7 +108,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     except (VitedgeError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
         return 1
     return 0
 

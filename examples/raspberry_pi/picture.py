@@ -6,6 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vitedge.classifier import Ranking
 from vitedge.preprocess import ImageLike, open_image
+from vitedge.printable import printable
 
 # Small images are enlarged so that the label can be read; large ones cost time to send.
 WIDTH = 640
@@ -18,7 +19,7 @@ def labelled(image: ImageLike, ranking: Ranking) -> Image.Image:
     height = max(1, round(picture.height * WIDTH / picture.width))
     canvas = Image.new("RGB", (WIDTH, height + BAR_HEIGHT), "#12171c")
     canvas.paste(picture.resize((WIDTH, height), Image.Resampling.BILINEAR))
-    label, probability = ranking[0]
+    label, probability = printable(ranking[0][0]), ranking[0][1]
     draw = ImageDraw.Draw(canvas)
     middle = height + BAR_HEIGHT // 2
     number = f"{probability:.0%}"

@@ -23,7 +23,6 @@ class Mailbox(Generic[Item]):
         self._newest = newest
         self._changed = threading.Condition()
         self._items: list[Item] = []
-        self._replaced = 0
         self._closed = False
         self._error: BaseException | None = None
 
@@ -37,15 +36,11 @@ class Mailbox(Generic[Item]):
             self._changed.wait_for(lambda: self._closed or self._newest or not self._items)
             if self._closed:
                 raise Closed
-            self._replaced += len(self._items)
             self._items[:] = [item]
             self._changed.notify_all()
 
-    def take(self) -> tuple[Item, int]:
+    def take(self) -> Item:
         """Waits for an item.
-
-        Returns:
-            It, and how many were replaced since the last one was taken.
 
         Raises:
             Closed: There will be no more.
@@ -55,10 +50,9 @@ class Mailbox(Generic[Item]):
             self._changed.wait_for(lambda: self._closed or bool(self._items))
             if not self._items:
                 raise self._error or Closed
-            replaced, self._replaced = self._replaced, 0
             item = self._items.pop()
             self._changed.notify_all()
-            return item, replaced
+            return item
 
     def close(self, error: BaseException | None = None) -> None:
         """Ends it: what lies in it can still be taken, then ``error`` is raised, or ``Closed``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +29,21 @@ class Prepared:
     Attributes:
         image: As the source gave it.
         pixels: uint8 ``(H, W, C)``, the model's input.
-        skipped: Frames since the last one that a newer one replaced.
+        number: Of the frame, counted from 0 as the source gave them; those of frames that a newer
+            one replaced are missing.
     """
 
     image: ImageLike
     pixels: npt.NDArray[np.uint8]
-    skipped: int
+    number: int
+
+
+class _Decoded(NamedTuple):
+    """A frame by its number, as the source gave it and as it is prepared from."""
+
+    number: int
+    image: ImageLike
+    picture: ImageLike
 
 
 def prepared_images(frames: Frames, preprocessing: Preprocessing) -> Generator[Prepared]:
@@ -46,7 +56,7 @@ def prepared_images(frames: Frames, preprocessing: Preprocessing) -> Generator[P
     Raises:
         DataError: An image cannot be decoded; those before it were given out.
     """
-    decoded: Mailbox[tuple[ImageLike, ImageLike]] = Mailbox(newest=frames.live)
+    decoded: Mailbox[_Decoded] = Mailbox(newest=frames.live)
     ready: Mailbox[Prepared] = Mailbox(newest=frames.live)
     threads = (
         threading.Thread(
@@ -64,10 +74,9 @@ def prepared_images(frames: Frames, preprocessing: Preprocessing) -> Generator[P
     try:
         while True:
             try:
-                prepared, replaced = ready.take()
+                yield ready.take()
             except Closed:
                 return
-            yield Prepared(prepared.image, prepared.pixels, prepared.skipped + replaced)
     finally:
         decoded.close()
         ready.close()
@@ -75,12 +84,12 @@ def prepared_images(frames: Frames, preprocessing: Preprocessing) -> Generator[P
             thread.join(_SECONDS_TO_END)
 
 
-def _decode(frames: Frames, decoded: Mailbox[tuple[ImageLike, ImageLike]]) -> None:
+def _decode(frames: Frames, decoded: Mailbox[_Decoded]) -> None:
     try:
-        for image in frames:
+        for number, image in enumerate(frames):
             # Arrays are pixels already; files and bytes are decoded here.
             picture = image if isinstance(image, np.ndarray) else open_image(image)
-            decoded.put((image, picture))
+            decoded.put(_Decoded(number, image, picture))
     except Closed:
         pass
     except BaseException as error:  # whoever iterates gets it, whatever it is
@@ -91,14 +100,14 @@ def _decode(frames: Frames, decoded: Mailbox[tuple[ImageLike, ImageLike]]) -> No
 
 
 def _prepare(
-    decoded: Mailbox[tuple[ImageLike, ImageLike]],
+    decoded: Mailbox[_Decoded],
     ready: Mailbox[Prepared],
     preprocessing: Preprocessing,
 ) -> None:
     try:
         while True:
-            (image, picture), replaced = decoded.take()
-            ready.put(Prepared(image, preprocessing(picture), replaced))
+            each = decoded.take()
+            ready.put(Prepared(each.image, preprocessing(each.picture), each.number))
     except Closed:
         ready.close()
     except BaseException as error:  # whoever iterates gets it, whatever it is
