@@ -17,6 +17,7 @@ from vitedge.data import open_images
 from vitedge.errors import DataError, ModelError, SizeError
 from vitedge.inspection import inspect
 from vitedge.operators import read_operators
+from vitedge.train.record import Record
 
 BUILTIN = Path(vitedge.__file__).parent / "builtin"
 
@@ -150,6 +151,34 @@ def test_metadata_that_lacks_a_value_is_refused(name: str) -> None:
     values = {key: value for key, value in DESCRIBED.items() if key != name}
     with pytest.raises(ValueError, match=r"schema|is missing|" + name):
         Metadata.from_json(json.dumps(values))
+
+
+# --- the state of a training run ------------------------------------------------------------------
+
+EPOCH = dict.fromkeys(("loss", "accuracy", "learning_rate", "images_per_second", "seconds"), 0.5)
+EPOCH |= {"number": 1, "of": 2, "held_out_accuracy": None}
+
+STATES = {
+    "another type": {"run": "x", "history": [EPOCH | {"loss": "low"}], "kept_accuracy": None},
+    "another field": {"run": "x", "history": [EPOCH | {"lost": 1}], "kept_accuracy": None},
+    "no history": {"run": "x", "history": [], "kept_accuracy": None},
+    "no epochs": {"run": "x", "history": 1, "kept_accuracy": None},
+    "no run": {"history": [EPOCH], "kept_accuracy": None},
+}
+
+
+@pytest.mark.parametrize("about", [*map(json.dumps, STATES.values()), "[" * 100_000, "", "{}"])
+def test_a_garbled_state_of_a_run_is_refused(about: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "state.npz", about=np.array(about))
+    with pytest.raises(DataError, match="is damaged"):
+        Record(tmp_path, "x").read()
+
+
+@pytest.mark.parametrize("header", ARRAYS.values(), ids=ARRAYS)
+def test_a_state_whose_arrays_are_garbled_is_refused(header: str, tmp_path: Path) -> None:
+    npz(tmp_path / "state.npz", about=npy(header, bytes(8)))
+    with pytest.raises(DataError, match="is damaged"):
+        Record(tmp_path, "x").read()
 
 
 # --- XML ------------------------------------------------------------------------------------------

@@ -129,9 +129,15 @@ def _onnx_operators(path: Path) -> Iterator[Operator]:
         return _numpy_name(onnx.TensorProto.DataType.Name(types.get(name, 0)))
 
     for node in inferred.node:
-        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        domain, kind = _text(node.domain), _text(node.op_type)
+        name = f"{domain}.{kind}" if domain else kind
         inputs = tuple(type_of(each) for each in node.input)
         yield Operator(name, inputs, tuple(type_of(each) for each in node.output))
+
+
+def _text(value: str | bytes) -> str:
+    """A string of protobuf, which is bytes where it is no UTF-8."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _openvino_operators(path: Path) -> Iterator[Operator]:

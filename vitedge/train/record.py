@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
+import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitedge.errors import DataError, UsageError
+from vitedge.npz_arrays import NPZ_DAMAGE
 from vitedge.report.curve import render_curve
 from vitedge.staging import publish, staging, write_whole
 from vitedge.train.progress import Epoch, history_csv
@@ -64,8 +65,17 @@ class Standing:
         state: Sequence[npt.NDArray[np.generic]],
         kept: Sequence[npt.NDArray[np.float32]],
     ) -> Standing:
-        """From what ``about`` returned, and the arrays."""
+        """From what ``about`` returned, and the arrays.
+
+        Raises:
+            ValueError: The history is none; KeyError or TypeError, too.
+        """
         history = tuple(Epoch(**epoch) for epoch in about["history"])
+        numbers = [value for epoch in about["history"] for value in epoch.values()]
+        if not history or not all(
+            isinstance(each, int | float | None) for each in [*numbers, about["kept_accuracy"]]
+        ):
+            raise ValueError("its history is not made of numbers")
         return cls(history, state, kept, about["kept_accuracy"])
 
 
@@ -121,9 +131,11 @@ class Record:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
                 standing = Standing.of(about, _numbered(arrays, "state"), _numbered(arrays, "kept"))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"'{path}' is damaged ({error}); start anew without it") from error
-        if about["run"] != self._run:
+                run = about["run"]
+        except (*NPZ_DAMAGE, SyntaxError, tokenize.TokenError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(f"'{path}' is damaged ({reason}); start anew without it") from error
+        if run != self._run:
             raise UsageError(
                 f"the run in '{self._folder}' had another model, recipe or set of images; resume "
                 "it with what it was started with, or start anew in another folder"

@@ -78,7 +78,7 @@ def _weight_map(index: Path) -> Mapping[str, str]:
     try:
         places = mapping(read_json(index), "weight_map")
         # A shard is a file beside the index; anything else would lead out of the folder.
-        if any(Path(str(place)).name != place for place in places.values()):
+        if any(Path(str(place)).name != place or place == ".." for place in places.values()):
             raise ValueError("a shard outside its folder")
     except ValueError as error:
         raise ModelError(f"'{index}' is not an index of shards ({error})") from error
