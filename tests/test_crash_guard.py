@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -25,7 +26,7 @@ def work():
     yield {{"last": 2}}
 
 try:
-    for value in guarded(work, lambda code: f"died of {{-code}}"):
+    for value in guarded(work, lambda code: f"died of {{-code}}", most_bytes=1 << 29):
         print(value, flush=True)
 except VitedgeError as error:
     print(f"error {{error.exit_code}}: {{error}}")
@@ -47,12 +48,14 @@ def outcome(what: str) -> tuple[int, list[str], str]:
         ("os.kill(os.getpid(), signal.SIGSEGV)", "error 1: died of 11"),
         ("os.abort()", "error 1: died of 6"),
         ("raise UsageError('no such target')", "error 2: no such target"),
+        ("bytearray(1 << 30)", "error 1: there is not enough memory"),
     ],
-    ids=["segmentation fault", "abort", "an error of vitedge"],
+    ids=["segmentation fault", "abort", "an error of vitedge", "a gigabyte more than allowed"],
 )
 def test_how_the_child_ended_is_one_line_behind_what_it_said(what: str, says: str) -> None:
-    code, lines, errors = outcome(what)
-    assert (code, lines, errors) == (0, ["{'first': 1}", says], "")
+    code, (first, last), errors = outcome(what)
+    assert (code, first, errors) == (0, "{'first': 1}", "")
+    assert last.startswith(says)
 
 
 def test_the_values_of_a_child_that_ends_well_come_in_order() -> None:
@@ -76,3 +79,32 @@ def test_predict_says_of_each_image_what_it_is_or_what_is_wrong(tmp_path: Path) 
     assert ended.stdout.splitlines()[0] == images[1]
     assert len(ended.stdout.splitlines()) == 2
     assert [line[:6] for line in ended.stderr.splitlines()] == ["Error:", "Error:"]
+
+
+def bomb(path: Path) -> Path:
+    """The digits' model, which adds to its logits the sum of 12 GB of zeros."""
+    model = onnx.load(DIGITS.with_suffix(".onnx"))
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = ["inner" if name == output.name else name for name in node.output]
+    shape = np.array([3_000_000_000], np.int64)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(shape, "shape"))
+    for kind, inputs, result in (
+        ("ConstantOfShape", ["shape"], "zeros"),
+        ("ReduceSum", ["zeros"], "sum"),
+        ("Add", ["inner", "sum"], output.name),
+    ):
+        model.graph.node.append(onnx.helper.make_node(kind, inputs, [result]))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux alone")
+def test_an_artefact_that_computes_gigabytes_is_refused_its_memory(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "zero.png")
+    model = bomb(tmp_path / "bomb.onnx")
+    command = [sys.executable, "-m", "vitedge", "predict", str(model), str(tmp_path / "zero.png")]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "Failed to allocate memory" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vitedge.errors import VitedgeError
+from vitedge.limits import OPTION
 
 _THREADS = Path("/proc/self/task")
 
@@ -28,12 +29,18 @@ class ChildError(VitedgeError):
         self.exit_code = exit_code
 
 
-def guarded(work: Callable[[], Iterator[Any]], crashed: Callable[[int], str]) -> Iterator[Any]:
+def guarded(
+    work: Callable[[], Iterator[Any]],
+    crashed: Callable[[int], str],
+    *,
+    most_bytes: int | None = None,
+) -> Iterator[Any]:
     """The values of an iterator, made in a child process.
 
     Args:
         work: Makes the iterator; its values are what JSON holds.
         crashed: Says in words that the child died, from the negative number of its signal.
+        most_bytes: The most memory that the child may write to; None bounds it by nothing.
 
     Raises:
         VitedgeError: What the work raised, or that the child died.
@@ -47,6 +54,7 @@ def guarded(work: Callable[[], Iterator[Any]], crashed: Callable[[int], str]) ->
     child = os.fork()
     if child == 0:
         os.close(reading)
+        _bound_memory(most_bytes)
         _serve(work, writing)
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8") as answers:
@@ -68,6 +76,17 @@ def _can_fork() -> bool:
     return sys.platform == "linux" and len(os.listdir(_THREADS)) == 1
 
 
+def _bound_memory(most_bytes: int | None) -> None:
+    if most_bytes is None:
+        return
+    import resource
+
+    # Of what a process reserves, this counts what it may write to, and neither files nor guards.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or most_bytes < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, hard))
+
+
 def _serve(work: Callable[[], Iterator[Any]], writing: int) -> NoReturn:
     code = 0
     try:
@@ -77,6 +96,9 @@ def _serve(work: Callable[[], Iterator[Any]], writing: int) -> NoReturn:
                     print(json.dumps(("value", value)), file=answers, flush=True)
             except VitedgeError as error:
                 print(json.dumps(("error", (str(error), error.exit_code))), file=answers)
+            except MemoryError as error:
+                words = f"there is not enough memory for that, or more is not allowed ({error})"
+                print(json.dumps(("error", (f"{words}: {OPTION} allows more", 1))), file=answers)
     except (KeyboardInterrupt, BrokenPipeError):
         code = 130
     except BaseException:

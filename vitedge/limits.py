@@ -61,6 +61,16 @@ def most_pixels() -> int:
     return most_bytes() // _BYTES_PER_PIXEL
 
 
+def engine_bytes(model_bytes: int) -> int:
+    """The most memory that an engine may take to run a model of so many bytes on a CPU.
+
+    Engines hold weights in the file's order and in their own, in float where the file has halves or
+    integers, beside activations; each thread has a stack of 8 MiB.
+    """
+    threads = (os.cpu_count() or 1) * (16 << 20)
+    return 2 * most_bytes() + 6 * model_bytes + threads
+
+
 def refuse_inflation(what: str, claimed: int, held: int = 0) -> None:
     """Refuses what would take more memory than the bound, and than lies in the file.
 

@@ -33,6 +33,9 @@ def predict(
 ) -> None:
     """Names IMAGES with ARTIFACT, the most probable classes first."""
     from vitedge.crash_guard import guarded
+    from vitedge.limits import engine_bytes
+
+    on_cpu = target is None or target.endswith("-cpu")
 
     def crashed(code: int) -> str:
         from vitedge.bench.process import death_in_words
@@ -44,7 +47,10 @@ def predict(
 
     results, unreadable = [], 0
     for image, ranking, error in guarded(
-        lambda: _rankings(artifact, images, top, target, threads), crashed
+        lambda: _rankings(artifact, images, top, target, threads),
+        crashed,
+        # Drivers of other devices reserve as much as they like.
+        most_bytes=engine_bytes(_size_of(artifact)) if on_cpu else None,
     ):
         if error:
             echo(f"Error: {error}", err=True)
@@ -59,6 +65,12 @@ def predict(
         print_json(results)
     if unreadable:
         click.get_current_context().exit(1)
+
+
+def _size_of(artifact: Path) -> int:
+    """Bytes of an artefact and of its weights; ``vitedge.artifact`` would load NumPy's threads."""
+    parts = (artifact, artifact.with_suffix(".bin"), artifact.with_name(artifact.name + ".data"))
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def _rankings(
