@@ -7,6 +7,7 @@ import io
 import json
 import marshal
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,11 +21,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.golden_cases import GOLDEN
 from vitedge.cli import main
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.inspection import inspect
 from vitedge.lift.keras_files import keras_config, open_keras
+from vitedge.lift.keras_handover import checked_preset
 from vitedge.lift.keras_safety import inspect_config, refuse_findings
 
 OLDEST = "VITEDGE_OLDEST_KERAS"
@@ -185,7 +188,7 @@ def function_that_is_no_text(marker: Path) -> Config:
 
 
 def name_without_end(marker: Path) -> Config:
-    return keras_3(layer("line\nbreak" + "x" * 100_000))
+    return keras_3(layer("line\n\x1b[31mbreak" + "x" * 100_000))
 
 
 def tensorflow_function(marker: Path) -> Config:
@@ -258,7 +261,7 @@ HOSTILE: dict[Callable[[Path], Config], str] = {
     tensor_of_another_module: r"'webbrowser\.__keras_tensor__'",
     operation_of_another_module: r"'webbrowser\.TFOpLambda'",
     function_that_is_no_text: r"the function '\{'a': \['b'\]\}'",
-    name_without_end: r"keras\.layers\.line breakx+\.\.\.",
+    name_without_end: r"keras\.layers\.line \\x1b\[31mbreakx+\.\.\.",
     tensorflow_function: r"TensorFlow function 'io\.write_file'",
     raw_operator: r"TensorFlow function 'raw_ops\.WriteFile'",
     class_method: "'ClassMethod'",
@@ -459,6 +462,27 @@ def test_a_config_that_is_nested_without_end_is_no_model(tmp_path: Path) -> None
     assert keras_config(path) is None
     with pytest.raises(ModelError):
         read_model(path, ImportOptions())
+
+
+def test_a_preset_of_keras_hub_is_checked_and_copied(tmp_path: Path) -> None:
+    source = GOLDEN / "keras_hub_vit_preset"
+    with checked_preset(source) as copy:
+        names = {path.name for path in copy.iterdir()}
+        assert json.loads((copy / "task.json").read_text())["class_name"] == "ViTImageClassifier"
+    assert names == {
+        "config.json",
+        "metadata.json",
+        "task.json",
+        "model.weights.h5",
+        "task.weights.h5",
+    }
+    preset = tmp_path / "preset"
+    shutil.copytree(source, preset)
+    task = json.loads((preset / "task.json").read_text())
+    task["config"]["preprocessor"] = tokens_of_a_file(tmp_path)["config"]["layers"][1]
+    (preset / "task.json").write_text(json.dumps(task))
+    with pytest.raises(ModelError, match="BytePairTokenizer"), checked_preset(preset):
+        pass
 
 
 def test_the_oldest_keras_is_as_safe() -> None:

@@ -239,7 +239,7 @@ def test_a_function_by_an_operators_name_is_refused(tmp_path: Path) -> None:
 
     folder = version_2(tmp_path / "m")
     edit(folder, add)
-    with pytest.raises(ModelError, match="a function called 'MatMul'"):
+    with pytest.raises(ModelError, match="by the name of an operator, 'MatMul'"):
         open_saved_model(folder)
 
 
@@ -257,6 +257,20 @@ def test_the_checkpoint_that_is_restored_is_the_models_own(tmp_path: Path) -> No
 
     folder = version_1(tmp_path / "m")
     edit(folder, point_elsewhere)
+    with pytest.raises(ModelError, match="from a file that is not its own"):
+        open_saved_model(folder)
+
+
+def test_a_checkpoint_that_comes_from_itself_is_not_followed(tmp_path: Path) -> None:
+    def loop(meta: Any) -> None:
+        for node in meta.graph_def.node:
+            if node.op == "RestoreV2":
+                node.input[0] = "a"
+        for name, source in (("a", ["b"]), ("b", ["a"])):
+            meta.graph_def.node.add(name=name, op="Identity", input=source)
+
+    folder = version_1(tmp_path / "m")
+    edit(folder, loop)
     with pytest.raises(ModelError, match="from a file that is not its own"):
         open_saved_model(folder)
 
@@ -308,6 +322,14 @@ def test_a_folder_in_the_place_of_variables_points_nowhere(tmp_path: Path) -> No
     (place / "checkpoint").write_text(f'model_checkpoint_path: "{other}"\n')
     with pytest.raises(ModelError, match="no checkpoint but a folder"), open_variables(folder):
         pass
+
+
+def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
+    folder = version_2(tmp_path / "m")
+    (folder / "a").symlink_to(folder / "b")
+    (folder / "b").symlink_to(folder / "a")
+    with pytest.raises(ModelError, match="cannot be read"):
+        open_saved_model(folder)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

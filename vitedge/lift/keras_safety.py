@@ -22,6 +22,7 @@ from vitedge.lift.keras_classes import (
     WORDS,
 )
 from vitedge.lift.trust import ADD_TRUST
+from vitedge.printable import one_line
 
 _CODE = frozenset(["Lambda", "__lambda__"])
 
@@ -223,14 +224,16 @@ def refuse_findings(path: Path, findings: Findings) -> None:
         ModelError: It does; the message names the first.
     """
     if findings.code:
+        layer = one_line(findings.code[0], _LONGEST)
         raise ModelError(
-            f"layer '{_short(findings.code[0])}' of '{path}' holds Python code, which runs when "
-            f"the file is loaded; {ADD_TRUST}"
+            f"layer '{layer}' of '{path}' holds Python code, which runs when the file is loaded; "
+            f"{ADD_TRUST}"
         )
     if findings.refused:
+        asked = one_line(findings.refused[0], _LONGEST)
         raise ModelError(
-            f"'{path}' asks for {_short(findings.refused[0])}, which is not on the list of what "
-            f"only computes; {ADD_TRUST}, or --custom-objects module:name for what is yours"
+            f"'{path}' asks for {asked}, which is not on the list of what only computes; "
+            f"{ADD_TRUST}, or --custom-objects module:name for what is yours"
         )
     if findings.custom:
         raise ModelError(
@@ -245,15 +248,9 @@ def custom_object_flags(findings: Findings) -> str:
 
 
 def _names(names: Iterable[str], separator: str) -> str:
-    every = [_short(name) for name in names]
+    every = [one_line(name, _LONGEST) for name in names]
     more = [f"and {len(every) - _SHOWN} more"] if len(every) > _SHOWN else []
     return separator.join([*every[:_SHOWN], *more])
-
-
-def _short(text: str) -> str:
-    """What a stranger's file says, in a part of a line."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _LONGEST else f"{flat[:_LONGEST]}..."
 
 
 def _import(text: str) -> tuple[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 from vitedge.errors import ModelError
 from vitedge.lift.tensorflow_operators import ALLOWED, RESTORING, SAVING
 from vitedge.lift.trust import ADD_TRUST
+from vitedge.printable import one_line
 from vitedge.temporary import temporary_folder
 
 GRAPH, VARIABLES = "saved_model.pb", "variables"
@@ -83,7 +84,12 @@ def refuse_links_out(folder: Path) -> None:
     for parent, folders, files in os.walk(root):
         for name in (*folders, *files):
             path = Path(parent) / name
-            real = path.resolve()
+            try:
+                real = path.resolve()
+            except (OSError, RuntimeError) as error:  # links in a circle
+                raise ModelError(
+                    f"'{path.relative_to(root)}' in '{folder}' cannot be read"
+                ) from error
             if path.is_symlink() and not real.is_relative_to(root) and real.parent != blobs:
                 raise ModelError(
                     f"'{path.relative_to(root)}' in '{folder}' is a link to '{real}'; only what "
@@ -131,7 +137,9 @@ class _Graph:
 
         for name in self._functions:
             if op_def_registry.get(name) is not None or name in ALLOWED | SAVING | RESTORING:
-                raise ModelError(f"'{self._folder}' has a function called '{name}', as an operator")
+                raise ModelError(
+                    f"'{self._folder}' has a function by the name of an operator, '{name}'"
+                )
 
     def _saving_functions(self) -> dict[str, str]:
         """Functions that save or restore, or call one that does; with the operator."""
@@ -181,7 +189,7 @@ class _Graph:
             self._refuse(list(refused))
 
     def _refuse(self, operators: list[str]) -> None:
-        shown = ", ".join(f"'{name[:_LONGEST]}'" for name in operators[:_SHOWN])
+        shown = ", ".join(f"'{one_line(name, _LONGEST)}'" for name in operators[:_SHOWN])
         more = f" and {len(operators) - _SHOWN} more" if len(operators) > _SHOWN else ""
         raise ModelError(
             f"'{self._folder}' has the TensorFlow operators {shown}{more}, which are not on the "
@@ -234,10 +242,7 @@ class _Graph:
         for node in nodes:
             if node.op not in RESTORING:
                 continue
-            source = by_name.get(_node_name(node.input[0])) if node.input else None
-            while source is not None and source.op == "Identity" and source.name != given:
-                source = by_name.get(_node_name(source.input[0]))
-            if source is None or source.name != given:
+            if _origin(node, by_name) != given:
                 raise ModelError(
                     f"'{self._folder}' restores variables ('{node.name}') from a file that is not "
                     f"its own; {ADD_TRUST}"
@@ -266,6 +271,18 @@ class _Graph:
                 for setting in ("config_proto", "executor_type"):
                     node.attr.pop(setting, None)
         definition.CopyFrom(kept)
+
+
+def _origin(node: Any, by_name: Mapping[str, Any]) -> str:
+    """The node that a node's first input comes from, through nodes that pass it on."""
+    seen: set[str] = set()
+    while node is not None and node.input and node.name not in seen:
+        seen.add(node.name)
+        name = _node_name(node.input[0])
+        node = by_name.get(name)
+        if node is None or node.op != "Identity":
+            return name
+    return ""
 
 
 def _opaque_types() -> tuple[int, int]:
