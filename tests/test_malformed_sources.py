@@ -73,6 +73,7 @@ VALUES = [
     Value("hugging_face_vit", CONFIG, "num_hidden_layers", "0", "at least 1"),
     Value("hugging_face_vit", CONFIG, "num_hidden_layers", "1e999", "out of range"),
     Value("hugging_face_vit", CONFIG, "num_hidden_layers", "9" * 4000, "out of range"),
+    Value("hugging_face_vit", CONFIG, "num_hidden_layers", "1" + "0" * 40, "not a whole number"),
     Value("hugging_face_vit", CONFIG, "hidden_size", "32.5", "not a whole number"),
     Value("hugging_face_vit", CONFIG, "hidden_size", DEEP, "nested too deeply"),
     Value("hugging_face_vit", CONFIG, "image_size", "[8, 8, 8]", "do not fit"),
@@ -96,6 +97,13 @@ def test_a_value_that_cannot_be_meant_is_named(value: Value, tmp_path: Path) -> 
         return json.dumps(values).replace('"HERE"', value.json)
 
     assert value.says in refusal(garbled(tmp_path, value.case, value.file, garble))
+
+
+def test_a_great_number_that_nobody_reads_does_not_matter(tmp_path: Path) -> None:
+    def garble(values: Any) -> str:
+        return json.dumps(values | {"model_max_length": 10**30})
+
+    read_model(garbled(tmp_path, "hugging_face_vit", CONFIG, garble))
 
 
 def keras_config(tmp_path: Path, case: str, change: Callable[[Any], None]) -> Path:

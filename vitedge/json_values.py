@@ -11,12 +11,14 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-# What fits a 64-bit integer, signed or not: no format here counts anything beyond.
-_LARGEST = 2**64
+# No format here counts beyond 64 bits. Values that nobody reads may be greater, such as the
+# 10^30 of Hugging Face's tokenizers.
+_LARGEST = 2**63
+_MOST_DIGITS = 100
 
 
 def parse_json(content: str | bytes) -> Any:
-    """Parses JSON as its standard has it: no NaN, no infinity, no number beyond 64 bits.
+    """Parses JSON as its standard has it: no NaN, no infinity, no number of hundreds of digits.
 
     Args:
         content: The text, or its UTF-8.
@@ -62,7 +64,7 @@ def _finite(text: str) -> float:
 
 def _bounded(text: str) -> int:
     # Python refuses to parse numbers of thousands of digits, which take it quadratic time.
-    if len(text) > 20 or abs(int(text)) >= _LARGEST:
+    if len(text) > _MOST_DIGITS:
         raise ValueError(f"the number {shown(text)} is out of range")
     return int(text)
 
@@ -135,7 +137,7 @@ def _value(values: Mapping[str, Any], key: str) -> Any:
 
 
 def _whole(key: str, value: object, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < _LARGEST:
         raise ValueError(f"'{key}' is {shown(value)}, not a whole number of at least {least}")
     return value
 
