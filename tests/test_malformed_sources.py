@@ -120,6 +120,21 @@ def keras_config(tmp_path: Path, case: str, change: Callable[[Any], None]) -> Pa
     return path
 
 
+def test_a_trillion_channels_are_refused_at_once(tmp_path: Path) -> None:
+    def change(values: Any) -> None:
+        values["config"]["backbone"]["config"]["image_shape"][2] = 10**12
+
+    assert "channels must be" in refusal(keras_config(tmp_path, "keras_hub_vit", change))
+
+    def garble(values: Any) -> str:
+        return json.dumps(values | {"num_channels": 10**12})
+
+    folder = garbled(tmp_path, "hugging_face_vit", CONFIG, garble)
+    processor = json.loads((folder / PROCESSOR).read_text())
+    (folder / PROCESSOR).write_text(json.dumps(processor | {"do_normalize": False}))
+    assert "channels must be" in refusal(folder)
+
+
 @pytest.mark.parametrize("key", ["num_heads", "hidden_dim", "num_layers", "patch_size"])
 @pytest.mark.parametrize("value", [0, -1, None, 1e30, "12"])
 def test_a_size_in_a_keras_config_that_cannot_be_meant_is_named(
@@ -156,6 +171,22 @@ def safetensors(path: Path, header: str, body: bytes = b"") -> Path:
 )
 def test_a_garbled_header_of_safetensors_is_refused(header: str, tmp_path: Path) -> None:
     refusal(safetensors(tmp_path / "model.safetensors", header))
+
+
+def test_a_head_without_inputs_and_of_a_trillion_outputs_is_refused(tmp_path: Path) -> None:
+    content = (GOLDEN / "timm_vit" / "model.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    for name in ("head.weight", "head.bias"):
+        start, end = header.pop(name)["data_offsets"]
+        header[f"unused.{name}"] = {
+            "dtype": "F32",
+            "shape": [(end - start) // 4],
+            "data_offsets": [start, end],
+        }
+    header["head.weight"] = {"dtype": "F32", "shape": [10**12, 0], "data_offsets": [0, 0]}
+    path = safetensors(tmp_path / "model.safetensors", json.dumps(header), content[8 + length :])
+    assert "a bias that is left out would take" in refusal(path, kind=SizeError)
 
 
 def broken_weight(tmp_path: Path, name: str, value: float) -> Path:

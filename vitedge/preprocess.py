@@ -31,7 +31,19 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # A picture may be any shape, but resizing its shorter side must not take gigabytes for the longer.
 _MOST_PIXELS = 100_000_000
 
+_LONGEST_SIDE = 65_535  # of JPEG
+
 _MODES = {1: "L", 3: "RGB"}
+
+
+def demand_channels(channels: int) -> None:
+    """Refuses pictures of other colours.
+
+    Raises:
+        ValueError: They are neither grey nor RGB.
+    """
+    if channels not in _MODES:
+        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), not {channels}")
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,7 @@ class Preprocessing:
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        if self.channels not in _MODES:
-            raise ValueError(f"channels must be 1 (grey) or 3 (RGB), not {self.channels}")
+        demand_channels(self.channels)
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(
                 f"mean {self.mean} and std {self.std} need one value for each of "
@@ -69,7 +80,7 @@ class Preprocessing:
             raise ValueError(f"mean must be finite, not {self.mean}")
         if min(self.size) < 1:
             raise ValueError(f"size must be positive, not {self.size}")
-        if self.size[0] * self.size[1] > _MOST_PIXELS:
+        if self.size[0] * self.size[1] > _MOST_PIXELS or max(self.size) > _LONGEST_SIDE:
             raise ValueError(f"a size of {self.size} is over {_MOST_PIXELS:,} pixels")
         if self.resize is not None and self.resize < max(self.size):
             raise ValueError(f"resize to {self.resize} leaves too little to crop {self.size} from")

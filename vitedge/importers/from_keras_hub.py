@@ -25,7 +25,7 @@ from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.json_values import mapping, number, numbers, text, whole, wholes
-from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
 from vitedge.spec import Interpolation, Pooling
 from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
 
@@ -136,6 +136,7 @@ def _vit(
     sizes = mapping(mapping(config, "backbone"), "config")
     eps = number(sizes, "layer_norm_epsilon")
     height, width, channels = wholes(sizes, "image_shape", least=1)
+    demand_channels(channels)
     heads, dim = whole(sizes, "num_heads", least=1), whole(sizes, "hidden_dim", least=1)
     encoder = backbone.below(f"{family.prefix}_encoder/")
     embedding = backbone.below(f"{family.prefix}_{family.embedding}/")

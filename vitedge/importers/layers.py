@@ -10,6 +10,7 @@ import numpy as np
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.limits import refuse_inflation
 from vitedge.vit import Array, Linear, Norm
 
 # Heads are 64 wide, but for these widths of the residual stream: SO400M (arXiv:2305.13035), and
@@ -77,9 +78,7 @@ def folded_linear(kernel: Array, bias: Array | None, input_axes: int) -> Linear:
     """
     inputs = math.prod(kernel.shape[:input_axes])
     weight = kernel.reshape(inputs, -1)
-    return Linear(
-        weight, np.zeros(weight.shape[1], np.float32) if bias is None else bias.reshape(-1)
-    )
+    return Linear(weight, _no_bias(weight.shape[1]) if bias is None else bias.reshape(-1))
 
 
 def scaled_outputs(linear: Linear, factors: Array) -> Linear:
@@ -198,4 +197,10 @@ def square_grid(
 
 def _bias(tensors: Tensors, name: str, width: int) -> Array:
     bias = tensors.get(name)
-    return np.zeros(width, np.float32) if bias is None else bias
+    return _no_bias(width) if bias is None else bias
+
+
+def _no_bias(width: int) -> Array:
+    # A weight without inputs takes no room in a file, however many outputs it claims.
+    refuse_inflation("a bias that is left out", 4 * width)
+    return np.zeros(width, np.float32)

@@ -7,7 +7,7 @@ from typing import Any
 
 from vitedge.errors import ModelError
 from vitedge.json_values import number, numbers, whole
-from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
 from vitedge.spec import Interpolation
 
 # Pillow's numbers of its filters.
@@ -43,6 +43,7 @@ def read_processor(values: Mapping[str, Any], channels: int) -> Preprocessing:
         ModelError: A field is missing, garbled or means something that ``Preprocessing`` has not.
     """
     try:
+        demand_channels(channels)
         size, resize = _sizes(values)
         mean, std = _statistics(values, channels)
         return Preprocessing(
