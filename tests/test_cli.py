@@ -434,16 +434,48 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
 # --- manners
 
 
-def test_an_interruption_is_one_line_and_the_exit_code_of_shells(
-    run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("function", "arguments", "words"),
+    [
+        ("inspection.inspect", ["inspect", "MODEL"], "Interrupted"),
+        (
+            "pipeline.convert",
+            ["convert", "--fp32", "MODEL", "-o", "out"],
+            "Interrupted: artefacts that were finished are kept in 'out'",
+        ),
+        (
+            "measure.measure",
+            ["bench"],
+            "Interrupted: nothing is kept; with --data, --resume FOLDER keeps what is computed",
+        ),
+        (
+            "measure.measure",
+            ["bench", "--data", "photos", "--resume", "kept"],
+            "Interrupted: what was computed is kept in 'kept'; the same command goes on",
+        ),
+        (
+            "training.train_model",
+            ["train", "--data", "digits", "-o", "new.keras"],
+            "Interrupted: no epoch was finished, so nothing is kept",
+        ),
+    ],
+    ids=["inspect", "convert", "bench", "bench --resume", "train"],
+)
+def test_an_interruption_says_what_is_kept_and_has_the_exit_code_of_shells(
+    function: str,
+    arguments: list[str],
+    words: str,
+    run: Run,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vitedge.inspection.inspect", interrupt)
-    result = run("inspect", str(model))
+    monkeypatch.setattr(f"vitedge.{function}", interrupt)
+    result = run(*(str(model) if each == "MODEL" else each for each in arguments))
     assert result.exit_code == 130
-    assert result.stderr == "\nInterrupted: what was finished is kept\n"
+    assert result.stderr == f"\n{words}\n"
 
 
 def test_too_little_memory_is_one_line(

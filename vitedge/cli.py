@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from vitedge import __version__, commands, limits
-from vitedge.cli_output import echo
+from vitedge.cli_output import echo, interruption_words
 from vitedge.errors import VitedgeError
 from vitedge.plugins import discover
 from vitedge.printable import printable
@@ -36,7 +36,9 @@ class _Group(click.Group):
             error.message = printable(error.message)  # type: ignore[misc]  # what click prints
             raise
         except KeyboardInterrupt:
-            click.echo("\nInterrupted: what was finished is kept", err=True)
+            kept = interruption_words(ctx)
+            click.echo("", err=True)
+            echo(f"Interrupted: {kept}" if kept else "Interrupted", err=True)
             ctx.exit(_INTERRUPTED)
         except MemoryError as error:
             echo(f"Error: there is not enough memory for that ({error})", err=True)

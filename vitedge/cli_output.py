@@ -10,10 +10,23 @@ import click
 
 from vitedge.printable import json_text, printable
 
+_KEPT = "vitedge.kept"
+
 
 def command_line() -> str:
     """What was typed, ready to be typed again."""
     return shlex.join(["vitedge", *sys.argv[1:]])
+
+
+def when_interrupted(words: str) -> None:
+    """Notes what Ctrl-C will leave of the command that runs."""
+    click.get_current_context().meta[_KEPT] = words
+
+
+def interruption_words(ctx: click.Context) -> str:
+    """What Ctrl-C left of the command; empty when it makes nothing that could be kept."""
+    words: str = ctx.meta.get(_KEPT, "")
+    return words
 
 
 def print_json(value: Any) -> None:

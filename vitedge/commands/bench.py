@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from vitedge.cli_options import PATH, force_option, read_targets
-from vitedge.cli_output import command_line, warn
+from vitedge.cli_output import command_line, warn, when_interrupted
 from vitedge.errors import UsageError, VitedgeError
 
 # Statuses of a bench that a script must notice. UNAVAILABLE is an answer, SLOWER a finding.
@@ -118,6 +118,12 @@ def bench(
             resume=resume,
         ),
     )
+    if host is None:
+        when_interrupted(
+            f"what was computed is kept in '{resume}'; the same command goes on"
+            if resume is not None and data is not None
+            else "nothing is kept; with --data, --resume FOLDER keeps what is computed"
+        )
     with progress_on_stderr() as progress:
         if host is None:
             report = measure(request, progress=progress, warn=warn)

@@ -19,7 +19,7 @@ from vitedge.cli_options import (
     read_targets,
     strict_option,
 )
-from vitedge.cli_output import echo, print_json, warn
+from vitedge.cli_output import echo, print_json, warn, when_interrupted
 from vitedge.errors import ConversionError, UsageError
 from vitedge.spec import Format, Precision, Target
 
@@ -141,6 +141,7 @@ def convert(
         force=force,
         importing=read_import_options(options),
     )
+    when_interrupted(f"artefacts that were finished are kept in '{output}'")
     with progress_on_stderr() as progress:
         if devices:
             written = convert_for(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vitedge.cli_options import PATH, force_option
-from vitedge.cli_output import echo
+from vitedge.cli_output import echo, when_interrupted
 
 
 @click.command()
@@ -19,6 +19,7 @@ def demo(output: Path, force: bool) -> None:
     from vitedge.tables import print_report
     from vitedge.terminal import progress_on_stderr
 
+    when_interrupted(f"what was written to '{output}' is kept; to begin anew give --force")
     with progress_on_stderr() as progress:
         result = run_demo(output, force=force, progress=progress)
     print_report(result.report)

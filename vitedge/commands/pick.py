@@ -16,7 +16,7 @@ from vitedge.cli_options import (
     read_targets,
     strict_option,
 )
-from vitedge.cli_output import command_line, warn
+from vitedge.cli_output import command_line, warn, when_interrupted
 from vitedge.spec import Format, Precision
 
 _NONE_MEETS_THE_BUDGET = 3
@@ -126,6 +126,8 @@ def pick(
         importing=read_import_options(options),
         bench=BenchOptions(threads=threads, resume=resume),
     )
+    measured = "measurements are not" if resume is None else f"what they computed in '{resume}'"
+    when_interrupted(f"artefacts that were finished are kept in '{output}', {measured}")
     with progress_on_stderr() as progress:
         picked = pick(request, reproduce=command_for, progress=progress, warn=warn)
     report = replace(picked.report, command=command_line())

@@ -16,7 +16,7 @@ from vitedge.cli_options import (
     size_options,
     teacher_options,
 )
-from vitedge.cli_output import echo
+from vitedge.cli_output import echo, when_interrupted
 
 # What repairs a quantized model with few photos; see docs/decisions/0022.
 _REPAIR: dict[str, Any] = {
@@ -89,6 +89,7 @@ def train(
     from vitedge.spec import Precision
     from vitedge.terminal import progress_on_stderr
     from vitedge.train import Augmentation, Distillation, Recipe, Strategy, usual_rates
+    from vitedge.train.record import STATE_FILE
     from vitedge.training import Size, TrainRequest, train_model
 
     def chosen(kind: type) -> dict[str, Any]:
@@ -137,7 +138,12 @@ def train(
         with progress_on_stderr(tells_time=True) as progress:
             trained = train_model(request, progress=progress, say=say)
     except KeyboardInterrupt:
-        say("interrupted; the same command with --resume goes on after the last whole epoch")
+        is_begun = (request.run_folder / STATE_FILE).exists()
+        when_interrupted(
+            "the same command with --resume goes on after the last whole epoch"
+            if is_begun
+            else "no epoch was finished, so nothing is kept"
+        )
         raise
     if trained.held_out_accuracy is not None:
         echo(
