@@ -85,6 +85,23 @@ def test_heads_that_contradict_the_config_are_an_error() -> None:
         read_model(VIT, ImportOptions(heads=4))
 
 
+@pytest.mark.parametrize("holds", ["holds", "does not hold"])
+def test_a_shard_of_another_model_is_an_error(holds: str, tmp_path: Path) -> None:
+    folder = tmp_path / "sharded"
+    shutil.copytree(GOLDEN / "hugging_face_sharded", folder)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    name, shard = next(iter(index["weight_map"].items()))
+    if holds == "holds":
+        del index["weight_map"][name]
+    else:
+        others = set(index["weight_map"].values()) - {shard}
+        index["weight_map"]["z" + name] = others.pop()
+    path.write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=rf"{holds} the weights 'z?{name}', unlike its index"):
+        read_model(folder)
+
+
 def test_a_missing_shard_is_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "sharded"
     shutil.copytree(GOLDEN / "hugging_face_sharded", folder)

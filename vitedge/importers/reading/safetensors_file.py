@@ -53,7 +53,8 @@ def open_sharded(index: Path) -> Iterator[Tensors]:
     """Opens the shards that a ``model.safetensors.index.json`` names, all in its folder.
 
     Raises:
-        ModelError: The index is garbled, or a shard is missing or truncated.
+        ModelError: The index is garbled, a shard is missing or truncated, or one does not hold what
+            the index says, as after a download that was interrupted.
     """
     places = _weight_map(index)
     with ExitStack() as stack:
@@ -66,9 +67,13 @@ def open_sharded(index: Path) -> Iterator[Tensors]:
         def load(name: str) -> npt.NDArray[Any]:
             return shards[places[name]][1](name)
 
-        missing = sorted(places.keys() - shapes.keys())
-        if missing:
-            raise ModelError(f"the shards that '{index}' names lack the weights '{missing[0]}'")
+        held_where = {(name, shard) for shard, (known, _) in shards.items() for name in known}
+        for name, shard in sorted(held_where ^ set(places.items())):
+            holds = "holds" if (name, shard) in held_where else "does not hold"
+            raise ModelError(
+                f"'{index.parent / shard}' {holds} the weights '{name}', unlike its index: the "
+                "files are not of one model; fetch all of them again"
+            )
         held = sum((index.parent / name).stat().st_size for name in shards)
         placed = {name: shapes[name] for name in places}
         yield Tensors(str(index.parent), placed, load, held=held)
