@@ -13,8 +13,9 @@ import pytest
 import vitedge
 from tests.cifar_files import write_batch
 from vitedge.artifact import Metadata, read_metadata
+from vitedge.check.report_file import read_report
 from vitedge.data import open_images
-from vitedge.errors import DataError, ModelError, SizeError
+from vitedge.errors import DataError, ModelError, SizeError, UsageError
 from vitedge.inspection import inspect
 from vitedge.operators import read_operators
 from vitedge.train.record import Record
@@ -179,6 +180,71 @@ def test_a_state_whose_arrays_are_garbled_is_refused(header: str, tmp_path: Path
     npz(tmp_path / "state.npz", about=npy(header, bytes(8)))
     with pytest.raises(DataError, match="is damaged"):
         Record(tmp_path, "x").read()
+
+
+# --- reports --------------------------------------------------------------------------------------
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    """What a check reads of a report with one row, which is changed."""
+    row = {
+        "artifact": "a.onnx",
+        "target": "onnx-cpu",
+        "precision": "int8",
+        "status": "OK",
+        "message": "",
+        "latency_ms": {"mean": 1.0, "p50": 1.0},
+        "ratio": {"median": 0.5},
+        "threads": 1,
+        "accuracy": {"top1": 50.0, "top1_low": 40.0, "top1_high": 60.0, "n": 8, "right": "/w=="},
+        "vs_float": {"drop": {"points": 0.0, "low": -1.0, "high": 1.0, "n": 8}},
+        "placement": {"on_device": 1, "total": 1},
+    }
+    rows = [row | changes]
+    return {"rows": rows, "environment": {"cpu": "a processor"}, "data": {"sha256": "0"}}
+
+
+def written(path: Path, content: Any) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_a_report_of_one_row_is_read(tmp_path: Path) -> None:
+    found = read_report(written(tmp_path / "report.json", report()))
+    assert found.rows["a.onnx", "onnx-cpu"].median_ms == 1.0
+
+
+ROWS: list[dict[str, Any]] = [
+    {"target": 1.5},
+    {"message": None},
+    {"threads": "two"},
+    {"latency_ms": {"mean": 0, "p50": None}},
+    {"latency_ms": {"mean": 1.0, "p50": "fast"}},
+    {"latency_ms": [1.0]},
+    {"ratio": {"median": 0}},
+    {"ratio": {"median": "slow"}},
+    {"status": []},
+    {"accuracy": {"top1": 50.0, "top1_low": 40.0, "top1_high": 60.0, "n": 0, "right": "/w=="}},
+    {"accuracy": {"top1": 50.0, "top1_low": 40.0, "top1_high": 60.0, "n": 3, "right": "/w=="}},
+    {"accuracy": {"top1": 50.0, "top1_low": 40.0, "top1_high": 60.0, "n": 9, "right": "/w=="}},
+    {"accuracy": {"top1": None, "top1_low": 40.0, "top1_high": 60.0, "n": 8, "right": "/w=="}},
+    {"vs_float": {"drop": {"points": 0.0, "low": -1.0, "high": 1.0, "n": None}}},
+    {"placement": {"on_device": -1, "total": 1}},
+]
+
+
+@pytest.mark.parametrize("changes", ROWS, ids=lambda each: json.dumps(each)[:40])
+def test_a_row_whose_values_cannot_be_meant_is_refused(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="is no report of vitedge"):
+        read_report(written(tmp_path / "report.json", report(**changes)))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "", "{}", '{"rows": 1}', "NaN"])
+def test_what_is_no_report_is_refused(content: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        read_report(written(tmp_path / "report.json", content))
 
 
 # --- XML ------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from vitedge import json_values
 from vitedge.errors import ModelError, UsageError
+from vitedge.limits import refuse_long_text
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Format, Precision
 from vitedge.tflite_verifier import open_verified
@@ -243,6 +244,7 @@ def read_metadata(path: Path) -> Metadata | None:
     texts = read_texts(path)
     try:
         text = texts.get(METADATA_KEY)
+        refuse_long_text(f"the metadata of '{path}'", len(text or ""))
         found = None if text is None else Metadata.from_json(text)
     except ValueError as error:
         raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error

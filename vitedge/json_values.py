@@ -119,6 +119,14 @@ def mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value
 
 
+def objects(values: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """A list of objects by its key."""
+    value = _value(values, key)
+    if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+        raise ValueError(f"'{key}' is {shown(value)}, not a list of objects")
+    return value
+
+
 def text_mapping(values: Mapping[str, Any], key: str) -> dict[str, str]:
     """An object of texts by its key."""
     found = mapping(values, key)

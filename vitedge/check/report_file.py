@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from vitedge.bench.accuracy import right_bits
 from vitedge.bench.quality import Drop
 from vitedge.bench.results import Status
 from vitedge.errors import UsageError
+from vitedge.json_values import mapping, number, objects, parse_object, text, whole
+from vitedge.limits import refuse_long_text
 from vitedge.runtimes import Placement
 
 
@@ -95,16 +96,19 @@ def read_report(path: Path) -> ReportFile:
         UsageError: The file is missing, unreadable or no such report.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        refuse_long_text(f"'{path}'", path.stat().st_size)
+        report = parse_object(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the report '{path}' ({error})") from error
     try:
-        folder = _common_folder([row["artifact"] for row in report["rows"]])
-        rows = [_row(values, folder) for values in report["rows"]]
+        listed = objects(report, "rows")
+        folder = _common_folder([text(row, "artifact") for row in listed])
+        rows = [_row(values, folder) for values in listed]
+        data = {"sha256": "", **(_optional(report, "data") or {})}
         return ReportFile(
             path=path,
-            cpu=report["environment"]["cpu"],
-            images=(report["data"] or {}).get("sha256", ""),
+            cpu=text(mapping(report, "environment"), "cpu"),
+            images=text(data, "sha256"),
             rows={(row.artifact, row.target): row for row in rows},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -119,34 +123,61 @@ def _common_folder(artifacts: list[str]) -> str:
 
 
 def _row(values: Mapping[str, Any], folder: str) -> ReportRow:
-    artifact, spread, ratio = values["artifact"], values["latency_ms"], values.get("ratio")
-    vs_float, placement = values["vs_float"] or {}, values["placement"]
-    drop = vs_float.get("drop")
+    artifact, vs_float = text(values, "artifact"), _optional(values, "vs_float") or {}
+    spread, ratio = _optional(values, "latency_ms"), _optional(values, "ratio")
+    drop, accuracy = _optional(vs_float, "drop"), _optional(values, "accuracy")
+    placement = _optional(values, "placement")
     median = None
     if spread is not None:
-        median = spread["mean"] if spread["p50"] is None else spread["p50"]
+        median = _positive(spread, "mean" if spread.get("p50") is None else "p50")
     return ReportRow(
         artifact=artifact.removeprefix(folder).lstrip("/\\") if folder else artifact,
-        target=values["target"],
+        target=text(values, "target"),
         is_float32=values["precision"] == "fp32",
-        status=Status(values["status"]),
-        message=values["message"],
-        unstable=values.get("unstable", ""),
+        status=Status(text(values, "status")),
+        message=text(values, "message"),
+        unstable=text({"unstable": "", **values}, "unstable"),
         median_ms=median,
-        ratio=None if ratio is None else ratio["median"],
-        threads=values["threads"],
-        top1=None if values["accuracy"] is None else _top_one(values["accuracy"]),
-        drop=None if drop is None else Drop(**drop),
-        placement=None if placement is None else Placement(**placement),
+        ratio=None if ratio is None else _positive(ratio, "median"),
+        threads=whole(values, "threads"),
+        top1=None if accuracy is None else _top_one(accuracy),
+        drop=None if drop is None else _drop(drop),
+        placement=None if placement is None else _placement(placement),
     )
 
 
 def _top_one(accuracy: Mapping[str, Any]) -> TopOne:
-    encoded = accuracy.get("right")
+    encoded = text(accuracy, "right") if accuracy.get("right") else ""
+    right = right_bits(encoded) if encoded else None
+    n = whole(accuracy, "n", least=1)
+    # Images of the set that have no label are never right.
+    if right is not None and not right.sum() <= n <= len(right):
+        raise ValueError(f"'right' has {right.sum()} of {len(right)} images right, 'n' is {n}")
     return TopOne(
-        percent=accuracy["top1"],
-        low=accuracy["top1_low"],
-        high=accuracy["top1_high"],
-        n=accuracy["n"],
-        right=right_bits(encoded) if encoded else None,
+        percent=number(accuracy, "top1"),
+        low=number(accuracy, "top1_low"),
+        high=number(accuracy, "top1_high"),
+        n=n,
+        right=right,
     )
+
+
+def _drop(values: Mapping[str, Any]) -> Drop:
+    points = {key: number(values, key) for key in ("points", "low", "high")}
+    return Drop(**points, n=whole(values, "n", least=1))
+
+
+def _placement(values: Mapping[str, Any]) -> Placement:
+    return Placement(whole(values, "on_device"), whole(values, "total"))
+
+
+def _positive(values: Mapping[str, Any], key: str) -> float:
+    value = number(values, key)
+    if value <= 0:
+        raise ValueError(f"'{key}' is {value}, which takes no time")
+    return value
+
+
+def _optional(values: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    """An object that may be null or missing."""
+    return None if values.get(key) is None else mapping(values, key)
