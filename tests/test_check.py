@@ -334,3 +334,13 @@ def test_checks_can_be_read_by_programs(tmp_path: Path) -> None:
         "passed",
         "tflite-cpu",
     )
+
+
+def test_a_report_of_as_many_images_in_another_set_is_not_paired(tmp_path: Path) -> None:
+    """Two reports that name the same images, one of them edited: a longer list of what is right."""
+    longer = replace(accuracy(80), right=base64.b64encode(bytes(200)).decode())
+    report = write(tmp_path / "report.json", replace(GOOD, accuracy=accuracy(80)))
+    baseline = write(tmp_path / "old.json", replace(GOOD, accuracy=longer))
+    result = run(report, "--baseline", baseline, "--max-drop", "1")
+    assert result.exit_code == 3
+    assert "has no accuracy" in result.output

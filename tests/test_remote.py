@@ -23,6 +23,7 @@ from vitedge.bench.results import Row
 from vitedge.bench.run import BenchOptions
 from vitedge.data import ImageSet, Sample
 from vitedge.errors import DataError, UsageError, VitedgeError
+from vitedge.plain import from_plain
 from vitedge.preprocess import Preprocessing
 from vitedge.printable import printable
 from vitedge.remote import conversation
@@ -32,7 +33,6 @@ from vitedge.remote.deploy import deploy
 from vitedge.remote.errors import ConnectionLost, RemoteError
 from vitedge.remote.installation import upload
 from vitedge.remote.journal import Journal, State
-from vitedge.remote.plain import from_plain
 from vitedge.remote.shipment import open_shipment, pack
 from vitedge.remote.ssh import Device
 from vitedge.remote.wheel import app_files, write_wheel

@@ -230,10 +230,11 @@ def _points(lost: float) -> str:
 def _drop(now: TopOne | None, before: TopOne | None, same_images: bool) -> Drop | None:
     if now is None or before is None:
         return None
-    if same_images and now.right is not None and before.right is not None and now.n == before.n:
-        wrong = int((before.right & ~now.right).sum())
-        right = int((now.right & ~before.right).sum())
-        return paired_drop(wrong, right, now.n)
+    ours, theirs = now.right, before.right
+    if same_images and now.n == before.n and ours is not None and theirs is not None:
+        if ours.shape != theirs.shape:
+            return None  # one of the two does not say the truth of its images
+        return paired_drop(int((theirs & ~ours).sum()), int((ours & ~theirs).sum()), now.n)
     return unpaired_drop(
         (before.percent, before.low, before.high), (now.percent, now.low, now.high), now.n
     )

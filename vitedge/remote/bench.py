@@ -22,12 +22,12 @@ from vitedge.data import ImageSet
 from vitedge.errors import UsageError, VitedgeError
 from vitedge.json_values import parse_object
 from vitedge.measure import Request, resolve
+from vitedge.plain import from_plain
 from vitedge.printable import one_line
 from vitedge.progress import Progress
 from vitedge.remote.errors import ConnectionLost, RemoteError
 from vitedge.remote.installation import Installation, install, upload
 from vitedge.remote.journal import State
-from vitedge.remote.plain import from_plain
 from vitedge.remote.shipment import pack
 from vitedge.remote.ssh import Device
 from vitedge.spec import Target

@@ -24,8 +24,8 @@ from vitedge.bench.results import LeftOut, Report
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.errors import VitedgeError
 from vitedge.folder_lock import only_writer
+from vitedge.plain import from_plain
 from vitedge.remote.journal import Journal
-from vitedge.remote.plain import from_plain
 from vitedge.remote.shipment import Shipment, open_shipment
 from vitedge.spec import Target
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from vitedge.json_values import parse_object, text
+
 Event: TypeAlias = dict[str, Any]
 
 _FILE = "events.jsonl"
@@ -47,16 +49,16 @@ class Journal:
                 stream.write("\n")
 
     def read(self) -> Iterator[Event]:
-        """All whole events; a torn last line is what a power cut leaves."""
+        """All whole events; a torn line is what a power cut leaves."""
         if not self.path.exists():
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                event = json.loads(line)
+                event = parse_object(line)
+                text(event, "event")
             except ValueError:
                 continue
-            if isinstance(event, dict):
-                yield event
+            yield dict(event)
 
 
 @dataclass

@@ -16,6 +16,7 @@ import numpy as np
 
 from vitedge.errors import DataError, UsageError
 from vitedge.npz_arrays import NPZ_DAMAGE
+from vitedge.plain import from_plain
 from vitedge.report.curve import render_curve
 from vitedge.staging import publish, staging, write_whole
 from vitedge.train.progress import Epoch, history_csv
@@ -70,7 +71,7 @@ class Standing:
         Raises:
             ValueError: The history is none; KeyError or TypeError, too.
         """
-        history = tuple(Epoch(**epoch) for epoch in about["history"])
+        history = tuple(from_plain(Epoch, epoch) for epoch in about["history"])
         numbers = [value for epoch in about["history"] for value in epoch.values()]
         if not history or not all(
             isinstance(each, int | float | None) for each in [*numbers, about["kept_accuracy"]]

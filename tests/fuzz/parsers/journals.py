@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path, PurePosixPath
 from random import Random
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from vitedge.bench.csv_table import render_csv
 from vitedge.bench.markdown_table import render_markdown
 from vitedge.bench.run import Step
 from vitedge.errors import VitedgeError
-from vitedge.remote.bench import RemoteBench, _Followed, _report
+from vitedge.remote.bench import RemoteBench, _Followed, _report, understanding
 from vitedge.remote.journal import Journal
 from vitedge.remote.ssh import Device
 from vitedge.report import render_html
@@ -27,21 +28,25 @@ def _silence(*_: object) -> None:
     pass
 
 
-def _events() -> list[Any]:
+@cache
+def _lines() -> tuple[bytes, ...]:
+    """The events of a bench that ended well."""
     step = asdict(Step(1, 2, "measuring", 3, 10))
-    return [
+    report = json.loads(make_report().to_json())
+    events = (
         {"event": "started", "boot": "b", "parts": ["tflite", "onnx"]},
         {"event": "begun", "part": 0},
         {"event": "step", "step": step},
-        {"event": "report", "part": 0, "report": json.loads(make_report().to_json())},
+        {"event": "report", "part": 0, "report": report},
         {"event": "begun", "part": 1},
-        {"event": "report", "part": 1, "report": json.loads(make_report().to_json())},
+        {"event": "report", "part": 1, "report": report},
         {"event": "ended"},
-    ]
+    )
+    return tuple(json.dumps(event).encode() for event in events)
 
 
 def _make(rng: Random, folder: Path) -> Path:
-    lines = [json.dumps(event).encode() for event in _events()]
+    lines = list(_lines())
     for _ in range(rng.choice((1, 1, 2))):
         at = rng.randrange(len(lines))
         match rng.randrange(8):
@@ -70,7 +75,8 @@ def _follow(path: Path) -> None:
     if not state.ended:
         _ = state.current
         return
-    report = _report(state, {})
+    with understanding(device.host, "its report"):
+        report = _report(state, {})
     report.to_json()
     render_csv(report)
     render_markdown(report)
