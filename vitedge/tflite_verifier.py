@@ -19,7 +19,7 @@ from vitedge import tflite_schema
 from vitedge.errors import ModelError
 from vitedge.flatbuffer import Schema, Table, parse_schema, verify
 from vitedge.limits import refuse_inflation
-from vitedge.tflite_operators import demand_inputs, demand_scales, demand_types, rule_of
+from vitedge.tflite_operators import CUSTOM, demand_inputs, demand_scales, demand_types, rule_of
 
 _VERSION = 3
 _MODEL = {"version": 0, "codes": 1, "graphs": 2, "buffers": 4, "metadata": 6}
@@ -183,7 +183,10 @@ class _Check:
         demand_inputs(builtin, inputs, outputs)
         for number in (*outputs, *operator.numbers(_INTERMEDIATES, "i")):
             _demand_index(number, len(tensors), "output of an operator")
-        for number in inputs:
+        for number in (each for each in inputs if each != -1):
+            _demand_index(number, len(tensors), "input of an operator")
+        # Compiled parts, such as Vela's, take memory to work in as inputs that nobody computes.
+        for number in inputs if builtin != CUSTOM else ():
             if number != -1 and number not in known:
                 raise ValueError(f"nothing computes tensor {number} before it is read")
         for number in outputs:
