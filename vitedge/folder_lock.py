@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vitedge.errors import UsageError, VitedgeError
@@ -50,8 +50,14 @@ def only_writer(
     try:
         yield
     finally:
-        remove_empty(made)
-        os.close(descriptor)
+        if sys.platform == "win32":
+            os.close(descriptor)
+            with suppress(OSError):  # another process has it now
+                (folder / _FILE).unlink()
+            remove_empty(made)
+        else:
+            remove_empty(made)
+            os.close(descriptor)
 
 
 def _locked(folder: Path, *, wait: bool) -> int | None:
