@@ -83,10 +83,11 @@ class NormPosition(StrEnum):
 
 
 class NormKind(StrEnum):
-    """LayerNorm, or RMSNorm (no centring)."""
+    """LayerNorm, RMSNorm (no centring), or L2 norm (the vector over its length)."""
 
     LAYER = "layer"
     RMS = "rms"
+    L2 = "l2"
 
 
 class Interpolation(StrEnum):

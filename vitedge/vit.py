@@ -11,7 +11,6 @@ A linear layer computes ``x @ weight + bias``; images are raw pixels 0..255 in N
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -20,10 +19,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.network.numerics import activate, softmax
+from vitedge.network.numerics import normalize as _normalized
+from vitedge.network.operators import Array, Linear, Norm
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 
-Array: TypeAlias = npt.NDArray[np.float32]
+__all__ = [
+    "Array", "Block", "Linear", "Norm", "Observer", "ViT", "ViTConfig", "activate", "embed",
+    "forward", "normalize", "patchify", "pool", "softmax",
+]  # fmt: skip
 
 Observer: TypeAlias = Callable[[str, Array], Array | None]
 """Called with a linear layer's name and its input ``(..., inputs)`` as the forward reaches it.
@@ -131,23 +136,6 @@ class ViTConfig:
     def reads_prefix_only(self) -> bool:
         """Whether the head reads leading tokens and nothing of the patches."""
         return self.pooling in (Pooling.CLASS, Pooling.DISTILLED)
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """``x @ weight + bias``: weight ``(inputs, outputs)``, bias ``(outputs,)``, float32."""
-
-    weight: Array
-    bias: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Norm:
-    """``gamma * (x - mean) / sqrt(variance + eps) + beta`` over the last axis, float32."""
-
-    gamma: Array
-    beta: Array
-    eps: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,68 +370,7 @@ def pool(config: ViTConfig, x: Array) -> Array:
 
 def normalize(x: Array, norm: Norm, kind: NormKind = NormKind.LAYER) -> Array:
     """LayerNorm (arXiv:1607.06450) or RMSNorm (arXiv:1910.07467) over the last axis."""
-    if kind is NormKind.LAYER:
-        x = x - _mean(x, -1, keep=True)
-    scale: Array = np.float32(1) / np.sqrt(_mean(x * x, -1, keep=True) + np.float32(norm.eps))
-    return x * scale * norm.gamma + norm.beta
-
-
-_GELU_PIECE = 1 << 15
-_ERFC = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
-
-
-def activate(x: Array, activation: Activation) -> Array:
-    """Applies a non-linearity element by element."""
-    # SciPy is part of the `convert` extra; the device side never comes here.
-    from scipy.special import expit
-
-    one, half = np.float32(1), np.float32(0.5)
-    result: Array
-    match activation:
-        case Activation.GELU:
-            result = _gelu(x)
-        case Activation.GELU_TANH:
-            inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-            gate: Array = np.tanh(inner)
-            result = x * half * (one + gate)
-        case Activation.QUICK_GELU:
-            result = x * expit(np.float32(1.702) * x)
-        case Activation.RELU:
-            result = np.maximum(x, np.float32(0))
-        case Activation.SILU:
-            result = x * expit(x)
-        case Activation.TANH:
-            result = np.tanh(x)
-    return result
-
-
-def _gelu(x: Array) -> Array:
-    """Exact GELU as ``max(x, 0) - |x| erfc(|x| / √2) / 2``.
-
-    erfc is Abramowitz & Stegun's 7.1.26, whose error of 1.5e-7 is float32's own; it takes a quarter
-    of the time of SciPy's erf. Pieces fit the processor's cache.
-    """
-    result = np.empty_like(x).reshape(-1)
-    flat = x.reshape(-1)
-    for start in range(0, flat.size, _GELU_PIECE):
-        piece = flat[start : start + _GELU_PIECE]
-        size = np.abs(piece)
-        ratio = 1 / (1 + np.float32(0.3275911 * math.sqrt(0.5)) * size)
-        tail = np.float32(_ERFC[0]) * ratio
-        for coefficient in _ERFC[1:]:
-            tail += np.float32(coefficient)
-            tail *= ratio
-        tail *= np.exp(np.float32(-0.5) * size * size)
-        tail *= np.float32(0.5) * size
-        np.subtract(np.maximum(piece, 0), tail, out=result[start : start + _GELU_PIECE])
-    return result.reshape(x.shape)
-
-
-def softmax(x: Array) -> Array:
-    """Softmax over the last axis."""
-    exponentials: Array = np.exp(x - x.max(axis=-1, keepdims=True))
-    total: Array = exponentials.sum(axis=-1, keepdims=True)
-    return exponentials / total
+    return _normalized(x, replace(norm, kind=kind))
 
 
 def _mean(x: Array, axis: int, *, keep: bool = False) -> Array:

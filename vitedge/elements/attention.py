@@ -1,0 +1,107 @@
+"""Attention of several heads (arXiv:1706.03762)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from vitedge.network.network import Builder, Value
+from vitedge.network.operators import (
+    Constant,
+    Linear,
+    Multiply,
+    Norm,
+    Product,
+    Reshape,
+    Softmax,
+    Take,
+    Transpose,
+)
+
+Turn: TypeAlias = Callable[[Builder, Value, str], Value]
+"""What queries or keys by head ``(heads, tokens, width)`` pass before they meet; gets a name."""
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionWeights:
+    """The parameters of an attention; ``q``, ``k``, ``v`` hold all heads side by side."""
+
+    q: Linear
+    k: Linear
+    v: Linear
+    out: Linear
+    q_norm: Norm | None = None
+    k_norm: Norm | None = None
+
+
+def attention(
+    net: Builder,
+    x: Value,
+    weights: AttentionWeights,
+    name: str,
+    *,
+    heads: int,
+    scale: float,
+    few: int | None = None,
+    turn: Turn | None = None,
+    add_to_scores: Callable[[Builder, Value, str], Value] | None = None,
+) -> Value:
+    """Tokens ``(tokens, dim)`` to tokens.
+
+    Args:
+        net: Where the values are made.
+        x: What queries, keys and values are made of.
+        weights: Its parameters.
+        name: Of the block that it belongs to.
+        heads: Number of heads.
+        scale: Factor on the scores; 1 makes no operator.
+        few: How many leading tokens have queries; None is all.
+        turn: What queries and keys pass, such as rotary positions.
+        add_to_scores: What the scores ``(heads, tokens, tokens)`` pass, such as a position bias.
+    """
+    layers = {"q": weights.q, "k": weights.k, "v": weights.v}
+    if few is None:
+        q, k, v = _heads(net, x, layers, heads, name)
+    else:
+        leading = net(f"{name}/pooled", Take(0, tuple(range(few))), x)
+        (q,) = _heads(net, leading, {"q": layers.pop("q")}, heads, name)
+        k, v = _heads(net, x, layers, heads, name)
+    if weights.q_norm is not None:
+        q = net(f"{name}.q_norm", weights.q_norm, q)
+    if weights.k_norm is not None:
+        k = net(f"{name}.k_norm", weights.k_norm, k)
+    if turn is not None:
+        q, k = turn(net, q, f"{name}/q/turned"), turn(net, k, f"{name}/k/turned")
+    scores = net(f"{name}/scores", Product(transposed=True), q, k)
+    if scale != 1.0:
+        factor = net(f"{name}/scaled/by", Constant(np.asarray(scale, np.float64)))
+        scores = net(f"{name}/scaled", Multiply(), scores, factor)
+    if add_to_scores is not None:
+        scores = add_to_scores(net, scores, name)
+    shares = net(f"{name}/softmax", Softmax(), scores)
+    mixed = net(f"{name}/mixed", Product(), shares, v)
+    return net(f"{name}.out", weights.out, joined(net, mixed, name))
+
+
+def _heads(
+    net: Builder, x: Value, layers: Mapping[str, Linear], heads: int, name: str
+) -> list[Value]:
+    made = {part: net(f"{name}.{part}", layer, x) for part, layer in layers.items()}
+    return [by_head(net, each, heads, f"{name}/{part}") for part, each in made.items()]
+
+
+def by_head(net: Builder, x: Value, heads: int, name: str) -> Value:
+    """``(tokens, heads * width)`` to ``(heads, tokens, width)``."""
+    tokens, wide = x.shape
+    cut = net(f"{name}/heads", Reshape((tokens, heads, wide // heads)), x)
+    return net(f"{name}/by_head", Transpose((1, 0, 2)), cut)
+
+
+def joined(net: Builder, x: Value, name: str) -> Value:
+    """``(heads, tokens, width)`` to ``(tokens, heads * width)``."""
+    heads, tokens, width = x.shape
+    turned = net(f"{name}/joined", Transpose((1, 0, 2)), x)
+    return net(f"{name}/heads", Reshape((tokens, heads * width)), turned)

@@ -1,0 +1,42 @@
+"""From tokens to the one vector that a head reads."""
+
+from __future__ import annotations
+
+from vitedge.network.network import Builder, Value
+from vitedge.network.operators import Concatenate, Mean, Reshape, Take
+from vitedge.spec import Pooling
+
+
+def pooled(net: Builder, x: Value, pooling: Pooling, prefix_tokens: int) -> Value:
+    """Tokens ``(tokens, dim)`` to a vector.
+
+    Args:
+        net: Where the values are made.
+        x: All tokens: prefix, then patches.
+        pooling: Which of them make the vector, and how.
+        prefix_tokens: How many of them stand before the patches.
+    """
+    tokens, dim = x.shape
+    match pooling:
+        case Pooling.CLASS:
+            return _leading(net, x, 1)
+        case Pooling.DISTILLED:
+            return _leading(net, x, 2)
+        case Pooling.MEAN:
+            return _mean_of_patches(net, x, prefix_tokens)
+        case Pooling.CLASS_AND_MEAN:
+            both = _leading(net, x, 1), _mean_of_patches(net, x, prefix_tokens)
+            return net("pooled", Concatenate(0), *both)
+        case Pooling.FLATTEN:
+            return net("pooled", Reshape((tokens * dim,)), x)
+
+
+def _leading(net: Builder, x: Value, count: int) -> Value:
+    few = net("pooled/prefix", Take(0, tuple(range(count))), x)
+    return net("pooled/class", Reshape((count * x.shape[-1],)), few)
+
+
+def _mean_of_patches(net: Builder, x: Value, prefix_tokens: int) -> Value:
+    if prefix_tokens:
+        x = net("pooled/patches", Take(0, tuple(range(prefix_tokens, x.shape[0]))), x)
+    return net("pooled/mean", Mean(0), x)

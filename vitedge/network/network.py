@@ -1,0 +1,272 @@
+"""``Value`` and ``Network``, and how a network is built and rebuilt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from vitedge.network.operators import (
+    Add,
+    Array,
+    Constant,
+    Convolution,
+    Linear,
+    Multiply,
+    Operator,
+    Pixels,
+    Product,
+    Shape,
+)
+from vitedge.preprocess import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One tensor of one image.
+
+    Attributes:
+        name: As in reports and recipes, such as ``blocks.3.fc1``; no two of a network are alike.
+        operator: What makes it.
+        inputs: What the operator reads.
+        shape: Without the batch axis; found from the operator and the inputs.
+
+    Raises:
+        ValueError: The operator cannot read these inputs.
+    """
+
+    name: str
+    operator: Operator
+    inputs: tuple[Value, ...] = ()
+    shape: Shape = field(init=False)
+
+    def __post_init__(self) -> None:
+        shapes = [each.shape for each in self.inputs]
+        try:
+            shape = self.operator.shape_of(*shapes)
+            ranks = {len(each.shape) for each in self.inputs if not each.is_constant}
+            # The batch axis stands before all others, so axes may be missing in constants alone.
+            if isinstance(self.operator, Add | Multiply) and ranks - {len(shape)}:
+                raise ValueError(f"{shapes} have not the same number of axes")
+        except (ValueError, TypeError) as error:
+            kind = type(self.operator).__name__
+            raise ValueError(f"'{self.name}' ({kind}) does not fit: {error}") from error
+        object.__setattr__(self, "shape", shape)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is a constant itself."""
+        return isinstance(self.operator, Constant)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {type(self.operator).__name__} {self.shape}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """From the pixels of an image to named outputs.
+
+    Attributes:
+        values: All values in the order of computation: each behind its inputs.
+        outputs: What the model gives, by name: ``logits``, ``features`` ...
+        preprocessing: How images become the pixels that it reads.
+        labels: One name for each of the logits, or empty when nobody gave any.
+
+    Raises:
+        ValueError: Values are not in order, two have one name, or an output or the pixels are
+            missing.
+    """
+
+    values: tuple[Value, ...]
+    outputs: Mapping[str, Value]
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known: set[Value] = set()
+        names: set[str] = set()
+        for value in self.values:
+            if value.name in names:
+                raise ValueError(f"two values are named '{value.name}'")
+            if not known.issuperset(value.inputs):
+                raise ValueError(f"'{value.name}' stands before one of its inputs")
+            known.add(value)
+            names.add(value.name)
+        if not self.outputs or not known.issuperset(self.outputs.values()):
+            raise ValueError("an output is no value of the network")
+        if sum(isinstance(each.operator, Pixels) for each in self.values) != 1:
+            raise ValueError("a network reads the pixels of one image")
+        height, width, channels = self.image_shape
+        expected = self.preprocessing
+        if (height, width) != expected.size or channels != expected.channels:
+            raise ValueError(
+                f"preprocessing makes {expected.size} pixels of {expected.channels} channels, the "
+                f"network takes {(height, width)} of {channels}"
+            )
+        if self.labels and len(self.labels) != self.classes:
+            raise ValueError(f"{len(self.labels)} labels for {self.classes} classes")
+
+    @property
+    def pixels(self) -> Value:
+        """The input."""
+        return next(each for each in self.values if isinstance(each.operator, Pixels))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = self.pixels.shape
+        return height, width, channels
+
+    @property
+    def logits(self) -> Value:
+        """The output that classes are read from."""
+        return self.outputs["logits"]
+
+    @property
+    def classes(self) -> int:
+        """Number of logits; 0 where there are none."""
+        return self.logits.shape[-1] if "logits" in self.outputs else 0
+
+    def linears(self) -> Iterator[tuple[Value, Linear]]:
+        """Linear layers in the order of computation."""
+        for value in self.values:
+            if isinstance(value.operator, Linear):
+                yield value, value.operator
+
+    def named_linears(self) -> Iterator[tuple[str, Linear]]:
+        """Linear layers by name, in the order of computation."""
+        return ((value.name, layer) for value, layer in self.linears())
+
+    def named_arrays(self) -> Iterator[tuple[str, Array]]:
+        """Every float32 array with its name: of a constant the value's own, else a part of it."""
+        for value in self.values:
+            for part in fields(value.operator):
+                array = getattr(value.operator, part.name)
+                if isinstance(array, np.ndarray) and array.shape:
+                    label = value.name if value.is_constant else f"{value.name}.{part.name}"
+                    yield label, array
+
+    @property
+    def parameters(self) -> int:
+        """Number of array elements."""
+        return sum(array.size for _, array in self.named_arrays())
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image: linear layers, convolutions and matrix products."""
+        return sum(map(_macs, self.values))
+
+
+def _macs(value: Value) -> int:
+    match value.operator:
+        case Linear(weight=weight):
+            return math.prod(value.shape[:-1]) * weight.size
+        case Convolution(weight=weight):
+            return math.prod(value.shape[:-1]) * weight.size
+        case Product():
+            return math.prod(value.inputs[0].shape) * value.shape[-1]
+        case _:
+            return 0
+
+
+class Builder:
+    """Collects values in the order in which they are made.
+
+    Elements (``vitedge.elements``) are functions that take one::
+
+        net = Builder()
+        x = net("pixels", Pixels(224, 224, 3))
+        x = net("patch", Linear(weight, bias), patches(net, x, (16, 16)))
+    """
+
+    def __init__(self) -> None:
+        self._values: list[Value] = []
+
+    def __call__(self, name: str, operator: Operator, *inputs: Value) -> Value:
+        """Makes a value.
+
+        Raises:
+            ValueError: The operator cannot read these inputs.
+        """
+        value = Value(name, operator, inputs)
+        self._values.append(value)
+        return value
+
+    def network(
+        self,
+        outputs: Mapping[str, Value],
+        preprocessing: Preprocessing,
+        labels: Iterable[str] = (),
+    ) -> Network:
+        """The network of all values that an output needs."""
+        values = needed(self._values, outputs.values())
+        return Network(values, dict(outputs), preprocessing, tuple(labels))
+
+
+def needed(values: Iterable[Value], outputs: Iterable[Value]) -> tuple[Value, ...]:
+    """Those of ``values`` that the outputs are computed from, and the pixels, in their order."""
+    wanted = set(outputs)
+    kept = []
+    for value in reversed(list(values)):
+        if value in wanted or isinstance(value.operator, Pixels):
+            wanted.update(value.inputs)
+            kept.append(value)
+    return tuple(reversed(kept))
+
+
+Change: TypeAlias = Callable[[Value, tuple[Value, ...]], Value | None]
+"""Called with a value and its inputs in the new network; gives what stands in its place there, or
+None for the same operator on those inputs."""
+
+
+def rebuilt(network: Network, change: Change) -> Network:
+    """The network whose values are each replaced by what ``change`` gives for them.
+
+    A change may make further values on the way: they come to stand just before the one that reads
+    them. What no output needs any more is left out. Without any change it is ``network`` itself.
+    """
+    new: dict[Value, Value] = {}
+    order: dict[Value, None] = {}
+
+    def place(value: Value) -> None:
+        if value not in order:
+            for each in value.inputs:
+                place(each)
+            order[value] = None
+
+    for value in network.values:
+        inputs = tuple(new[each] for each in value.inputs)
+        made = change(value, inputs)
+        if made is None:
+            made = value if inputs == value.inputs else replace(value, inputs=inputs)
+        new[value] = made
+        place(made)
+    if all(made is value for value, made in new.items()):
+        return network
+    outputs = {name: new[value] for name, value in network.outputs.items()}
+    return replace(network, values=needed(order, outputs.values()), outputs=outputs)
+
+
+def with_operators(network: Network, operators: Mapping[Value, Operator]) -> Network:
+    """The network in which some values are made by other operators; all else is shared."""
+
+    def change(value: Value, inputs: tuple[Value, ...]) -> Value | None:
+        operator = operators.get(value, value.operator)
+        if operator is value.operator:
+            return None
+        return Value(value.name, operator, inputs)
+
+    return rebuilt(network, change)
+
+
+def map_linears(network: Network, change: Callable[[str, Linear], Linear]) -> Network:
+    """The network whose linear layers are each replaced by ``change(name, layer)``.
+
+    They are visited in the order of computation.
+    """
+    return with_operators(
+        network, {value: change(value.name, layer) for value, layer in network.linears()}
+    )
