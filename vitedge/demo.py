@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vitedge.bench.reference import reference_from_vit
+from vitedge.bench.reference import reference_from_network
 from vitedge.bench.results import Report
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.data import digits
@@ -63,7 +63,7 @@ def run_demo(output: Path, *, force: bool = False, progress: Progress = silent) 
 
     progress("starting TensorFlow", 0, 1)
     trained = train(digits_vit(), training, digits_recipe(), held_out=held_out, on_epoch=on_epoch)
-    write_keras(trained.vit, model)
+    write_keras(trained.network, model)
     convert(
         model,
         ConvertOptions(precisions=_PRECISIONS, output=output, force=force),
@@ -74,7 +74,7 @@ def run_demo(output: Path, *, force: bool = False, progress: Progress = silent) 
         artifacts,
         [Target(runtime.name, "cpu") for runtime in runtimes() if "cpu" in runtime.devices],
         data=held_out,
-        reference=reference_from_vit(trained.vit, model.name),
+        reference=reference_from_network(trained.network, model.name),
         options=BenchOptions(interleave=True),
         on_step=step_shower(progress),
     )

@@ -10,6 +10,7 @@ from vitedge.artifact import Metadata, read_metadata, size_of
 from vitedge.errors import NotAViTError
 from vitedge.generic import open_generic
 from vitedge.importers import ImportOptions, read_model
+from vitedge.network.summary import summary
 from vitedge.operators import Operator, read_operators
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Format
@@ -95,16 +96,16 @@ def _inspect_model(path: Path, options: ImportOptions) -> Inspection:
         imported = read_model(path, options)
     except NotAViTError as why:
         return _inspect_generic(path, size_mb, options, why)
-    vit = imported.vit
+    network = imported.network
     return Inspection(
         path,
         size_mb,
-        classes=vit.config.classes,
-        labels=vit.labels,
-        preprocessing=vit.preprocessing,
-        parameters=vit.parameters,
-        macs=vit.macs,
-        config=asdict(vit.config),
+        classes=network.classes or None,
+        labels=network.labels,
+        preprocessing=network.preprocessing,
+        parameters=network.parameters,
+        macs=network.macs,
+        config=summary(network).to_dict(),
         read=imported.path,
     )
 

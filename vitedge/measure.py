@@ -16,7 +16,7 @@ from vitedge.bench.reference import (
     ArtifactReference,
     ModelReference,
     Reference,
-    reference_from_vit,
+    reference_from_network,
 )
 from vitedge.bench.results import Report
 from vitedge.bench.run import BenchOptions, Step, run_bench
@@ -173,7 +173,7 @@ def open_model(path: Path, importing: ImportOptions | None = None) -> ModelRefer
     """A model to compare logits with: a ViT's own forward pass, or another model's own engine."""
     importing = importing or ImportOptions()
     try:
-        return reference_from_vit(read_model(path, importing).vit, path.name)
+        return reference_from_network(read_model(path, importing).network, path.name)
     except NotAViTError:
         model = open_generic(path, importing)
         digest = f"{sha256_of(path)} {importing}"

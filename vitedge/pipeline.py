@@ -22,6 +22,7 @@ from vitedge.folder_lock import only_writer
 from vitedge.generic import GenericJob, convert_generically
 from vitedge.importers import Imported, ImportOptions
 from vitedge.keras_archives import save_packed
+from vitedge.network.network import Network
 from vitedge.progress import Progress, silent
 from vitedge.publication import (
     OnRefusal,
@@ -42,7 +43,6 @@ from vitedge.source_check import read_compared
 from vitedge.spec import Format, Precision
 from vitedge.staging import publish, refuse_existing, staging
 from vitedge.tuning import USUAL, Tuned, Variant, fastest, variants
-from vitedge.vit import ViT
 
 # Enough to tell a right graph from a wrong one; accuracy is the bench's business.
 _PARITY_IMAGES = 8
@@ -227,15 +227,15 @@ def import_model(
     if output is not None:
         progress(f"writing {output.name}", 1, 2)
         origin = imported.path if imported.origin is None else imported.origin
-        write_keras(imported.vit, output, origin=origin)
+        write_keras(imported.network, output, origin=origin)
     return imported
 
 
-def write_keras(vit: ViT, output: Path, *, origin: str = "") -> None:
-    """Writes a ViT as a Keras model, after proving that the model computes the same.
+def write_keras(network: Network, output: Path, *, origin: str = "") -> None:
+    """Writes a network as a Keras model, after proving that the model computes the same.
 
     Args:
-        vit: The model.
+        network: The model.
         output: The ``.keras`` file.
         origin: How it was imported, in words.
 
@@ -247,13 +247,13 @@ def write_keras(vit: ViT, output: Path, *, origin: str = "") -> None:
         with quiet():
             from vitedge.keras_model import to_keras
 
-            model = to_keras(vit, origin=origin)
+            model = to_keras(network, origin=origin)
     except ImportError as error:
         raise missing_package(error.name or "keras", "convert") from error
-    shape = (2, *vit.config.image_size, vit.config.channels)
+    shape = (2, *network.image_shape)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     logits = np.asarray(model(noise.astype(np.float32)), np.float32)
-    check_parity(Parity.of(logits, forward_each(vit, noise)), Precision.FP32, output.name)
+    check_parity(Parity.of(logits, forward_each(network, noise)), Precision.FP32, output.name)
     with staging(output.parent) as folder:
         save_packed(model, folder / output.name)
         publish([folder / output.name], output.parent)
@@ -262,13 +262,13 @@ def write_keras(vit: ViT, output: Path, *, origin: str = "") -> None:
 class _Prepared(NamedTuple):
     """A model under some rewrites."""
 
-    vit: ViT
+    network: Network
     rewrites: tuple[str, ...]
     quantizations: Quantizations
 
 
 class _Work:
-    """What all artefacts of one model share: rewritten ViTs, their statistics, the reference."""
+    """What all artefacts of a model share: rewritten networks, their statistics, the reference."""
 
     def __init__(
         self,
@@ -279,15 +279,17 @@ class _Work:
         progress: Progress,
     ) -> None:
         self._options, self._progress = options, progress
-        self._preprocessing, self._labels = imported.vit.preprocessing, imported.vit.labels
-        self._parameters = imported.vit.parameters
-        self._features = feature_size(imported.vit) if options.features else 0
+        self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
+        self._parameters = imported.network.parameters
+        self._features = feature_size(imported.network) if options.features else 0
         self._calibration = calibration
-        self._prepared: dict[tuple[str, ...], _Prepared] = {(): self._prepared_first(imported.vit)}
+        self._prepared: dict[tuple[str, ...], _Prepared] = {
+            (): self._prepared_first(imported.network)
+        }
         self._source = Source(source.name, sha256_of(source), imported.path)
         samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        self._reference = Reference(pixels, forward_each(imported.vit, pixels))
+        self._reference = Reference(pixels, forward_each(imported.network, pixels))
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -311,24 +313,24 @@ class _Work:
         return write_checked(draft, path, metadata, self._reference)
 
     def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
-        """The ViT under the rewrites that were asked for and some more."""
+        """The network under the rewrites that were asked for and some more."""
         if extra not in self._prepared:
             self._prepared[extra] = self._prepared_more(extra)
         return self._prepared[extra]
 
-    def _prepared_first(self, vit: ViT) -> _Prepared:
+    def _prepared_first(self, network: Network) -> _Prepared:
         options = self._options
-        vit = with_features(vit) if options.features else vit
-        vit, names = apply_rewrites(vit, options.without, extra=options.extra)
+        network = with_features(network) if options.features else network
+        network, names = apply_rewrites(network, options.without, extra=options.extra)
         quantizations = Quantizations(
-            vit, self._preprocessing, self._calibration, self._progress, options.without
+            network, self._preprocessing, self._calibration, self._progress, options.without
         )
-        return _Prepared(vit, names, quantizations)
+        return _Prepared(network, names, quantizations)
 
     def _prepared_more(self, extra: tuple[str, ...]) -> _Prepared:
         first = self._prepare()
-        vit, names = apply_more(first.vit, extra, self._options.without)
-        return _Prepared(vit, (*first.rewrites, *names), first.quantizations)
+        network, names = apply_more(first.network, extra, self._options.without)
+        return _Prepared(network, (*first.rewrites, *names), first.quantizations)
 
     def _tuned(
         self, name: str, target: Format, precision: Precision, lifted: Sequence[str]
@@ -355,10 +357,10 @@ class _Work:
             extra = () if precision.all_integer else converter.rewrites
         prepared = self._prepare(extra)
         made = prepared.quantizations.make(
-            target, precision, lifted, variant.activations, prepared.vit
+            target, precision, lifted, variant.activations, prepared.network
         )
         draft = converter.convert(
-            made.vit, made.recipe, batch=self._options.batch, features=self._features
+            made.network, made.recipe, batch=self._options.batch, features=self._features
         )
         return draft, self._metadata(target, precision, made.recipe, prepared)
 
@@ -396,5 +398,5 @@ class _Work:
             calibration=prepared.quantizations.calibration if recipe.weights else None,
             versions=versions_of([_ENGINES[target]]),
             parameters=self._parameters,
-            macs=prepared.vit.macs,
+            macs=prepared.network.macs,
         )

@@ -12,6 +12,7 @@ from vitedge.artifact import Calibration
 from vitedge.converters import converter_for
 from vitedge.data import ImageSet
 from vitedge.errors import DataError
+from vitedge.network.network import Network
 from vitedge.preprocess import Preprocessing
 from vitedge.progress import Progress
 from vitedge.quantize import Activations
@@ -21,19 +22,18 @@ from vitedge.quantize.shared import Shared
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.spec import Format, Precision
 from vitedge.synthetic import synthetic_images
-from vitedge.vit import ViT
 
 # Synthetic calibration images; more change the ranges of natural models by under 1 %.
 _SYNTHETIC_IMAGES = 64
 
-_Key: TypeAlias = tuple[ViT, Precision, Activations, Groups | None, frozenset[str]]
+_Key: TypeAlias = tuple[Network, Precision, Activations, Groups | None, frozenset[str]]
 
 
 class Quantizations:
     """Makes recipes when they are asked for; what they share is made once.
 
     Args:
-        vit: The model, already rewritten.
+        network: The model, already rewritten.
         preprocessing: Of the model's source.
         images: Images to calibrate on; None means synthetic ones.
         progress: Told how far the calibration is.
@@ -45,14 +45,14 @@ class Quantizations:
 
     def __init__(
         self,
-        vit: ViT,
+        network: Network,
         preprocessing: Preprocessing,
         images: ImageSet | None,
         progress: Progress,
         without: Collection[str] = (),
     ) -> None:
         self._without = without
-        self._vit, self._preprocessing, self._progress = vit, preprocessing, progress
+        self._network, self._preprocessing, self._progress = network, preprocessing, progress
         self._kind = "synthetic" if images is None else "images"
         self.images = images or synthetic_images(preprocessing, _SYNTHETIC_IMAGES, seed=0)
         if not self.images.samples:
@@ -67,29 +67,29 @@ class Quantizations:
         precision: Precision,
         keep_float: Collection[str] = (),
         activations: Activations | None = None,
-        vit: ViT | None = None,
+        network: Network | None = None,
     ) -> Quantized:
-        """The recipe of a format in a precision, and the ViT that it is for.
+        """The recipe of a format in a precision, and the network that it is for.
 
         Args:
             target: The format.
             precision: The precision.
             keep_float: Layers that stay out of 8 bits.
             activations: How inputs of integer layers are quantized; None is the format's usual way.
-            vit: Another model whose linear layers have the very same inputs; None is the one that
-                calibration runs.
+            network: Another model whose linear layers have the very same inputs; None is the one
+                that calibration runs.
         """
-        vit = vit or self._vit
+        network = network or self._network
         if precision.is_float:
-            return quantize(vit, precision)
+            return quantize(network, precision)
         activations = activations or self.activations(target, precision)
         groups = self._groups(target, precision)
-        key = (vit, precision, activations, groups, frozenset(keep_float))
+        key = (network, precision, activations, groups, frozenset(keep_float))
         if key not in self._made:
             if self._statistics is None:
-                self._statistics = calibrate(self._vit, self.pixels())
+                self._statistics = calibrate(self._network, self.pixels())
             self._made[key] = quantize(
-                vit,
+                network,
                 precision,
                 self._statistics,
                 activations=activations,

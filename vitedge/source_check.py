@@ -17,12 +17,12 @@ from vitedge.lift.input_range import InputRange, input_range
 from vitedge.lift.keras_files import is_keras_network, open_model
 from vitedge.lift.probe import Experiments
 from vitedge.lift.proof import Proof, compare
+from vitedge.network.network import Network
 from vitedge.preprocess import Preprocessing
 from vitedge.progress import Progress, silent
 from vitedge.publication import check_parity
 from vitedge.quantize.cores import forward_each
 from vitedge.spec import Precision
-from vitedge.vit import ViT
 
 
 def read_compared(source: Path, options: ImportOptions) -> Imported:
@@ -40,7 +40,7 @@ def read_compared(source: Path, options: ImportOptions) -> Imported:
     """
     imported = read_model(source, options)
     if not imported.proof and imported.origin is None:
-        found = _against_source(source, imported.vit, options)
+        found = _against_source(source, imported.network, options)
         if isinstance(found, Proof):
             imported = replace(imported, path=f"{imported.path}, {found}", proof=str(found))
         else:
@@ -83,16 +83,16 @@ def check_source(source: Path, options: ImportOptions, *, progress: Progress = s
         findings.append(f"the source was run: {imported.proof}")
     else:
         findings.append("every tensor of the source found its place by name, and all shapes agree")
-        found = _against_source(source, imported.vit, options)
+        found = _against_source(source, imported.network, options)
         ran = isinstance(found, Proof)
         findings.append(f"the source was {'run' if ran else 'not run'}: {found}")
     progress("making a Keras model", 2, 3)
-    findings.append(_round_trip(imported.vit, options))
+    findings.append(_round_trip(imported.network, options))
     progress("done", 3, 3)
     return Checked(imported, tuple(findings))
 
 
-def _against_source(source: Path, vit: ViT, options: ImportOptions) -> Proof | str:
+def _against_source(source: Path, network: Network, options: ImportOptions) -> Proof | str:
     """Runs a source that was read by its names; says why where that cannot be.
 
     Raises:
@@ -107,14 +107,14 @@ def _against_source(source: Path, vit: ViT, options: ImportOptions) -> Proof | s
             source,
             custom_objects=options.custom_objects,
             trust=options.trust,
-            image_size=vit.preprocessing.size,
+            image_size=network.preprocessing.size,
         )
         experiments = Experiments(loaded.probe())
         before_softmax = softmax_at_end(experiments.graph)
         if before_softmax is not None:
             experiments.end_at(before_softmax)
-        taken = _taken(experiments, vit.preprocessing)
-        proof = compare(experiments, vit, taken, options.images)
+        taken = _taken(experiments, network.preprocessing)
+        proof = compare(experiments, network, taken, options.images)
     except (ModelError, UnavailableError) as error:
         return str(error).replace(f"'{source}'", "it")  # artefacts repeat it elsewhere
     if not proof.holds:
@@ -133,20 +133,20 @@ def _taken(experiments: Experiments, preprocessing: Preprocessing) -> InputRange
     return input_range(experiments, preprocessing.mean, preprocessing.std)
 
 
-def _round_trip(vit: ViT, options: ImportOptions) -> str:
+def _round_trip(network: Network, options: ImportOptions) -> str:
     """Compares the Keras model that ``import`` would write with the canonical form."""
     try:
         with quiet():
             from vitedge.keras_model import to_keras
 
-            model = to_keras(vit)
+            model = to_keras(network)
     except ImportError as error:
         raise missing_package(error.name or "keras", "convert") from error
-    shape = (2, *vit.config.image_size, vit.config.channels)
+    shape = (2, *network.image_shape)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    pixels = np.concatenate([noise, vit.preprocessing.batch(options.images)]).astype(np.float32)
+    pixels = np.concatenate([noise, network.preprocessing.batch(options.images)]).astype(np.float32)
     logits = np.concatenate([np.asarray(model(image[None]), np.float32) for image in pixels])
-    parity = Parity.of(logits, forward_each(vit, pixels))
+    parity = Parity.of(logits, forward_each(network, pixels))
     check_parity(parity, Precision.FP32, "the Keras model")
     real = f" and {len(options.images)} real" if options.images else ""
     return (

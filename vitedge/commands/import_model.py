@@ -11,7 +11,7 @@ from vitedge.cli_options import PATH, force_option, import_options, json_option,
 from vitedge.cli_output import echo, print_json
 
 if TYPE_CHECKING:
-    from vitedge.vit import ViT
+    from vitedge.network.network import Network
 
 
 @click.command("import")
@@ -50,26 +50,24 @@ def import_command(
             imported, findings = checked.imported, checked.findings
         else:
             imported = import_model(source, output, importing, force=force, progress=progress)
-    vit = imported.vit
+    network = imported.network
     if as_json:
         result: dict[str, Any] = {"output": None if check else str(output), "path": imported.path}
-        result |= {"parameters": vit.parameters, "classes": vit.config.classes}
+        result |= {"parameters": network.parameters, "classes": network.classes}
         print_json(result | ({"checked": findings} if check else {}))
         return
     echo(imported.path)
-    echo(_sizes(vit))
+    echo(_sizes(network))
     for finding in findings:
         echo(f"checked: {finding}")
     if not check:
         echo(f"wrote {output}")
 
 
-def _sizes(vit: ViT) -> str:
-    config = vit.config
-    return (
-        f"{config.depth} blocks, {config.dim} wide, {config.heads} heads, "
-        f"{vit.parameters:,} parameters, {config.classes} classes"
-    )
+def _sizes(network: Network) -> str:
+    from vitedge.network.summary import summary
+
+    return f"{summary(network)}, {network.parameters:,} parameters, {network.classes} classes"
 
 
 PLUGIN = import_command

@@ -16,10 +16,10 @@ from typing import Protocol
 from vitedge.artifact import read_metadata
 from vitedge.data import ImageSet
 from vitedge.errors import ModelError
+from vitedge.network.network import Network
 from vitedge.plugins import discover
 from vitedge.preprocess import ImageLike
 from vitedge.spec import Activation, Format, Interpolation
-from vitedge.vit import ViT
 
 _COMPARED_IMAGES = 8
 """The NumPy reference takes a second for each at the size of ViT-B/16."""
@@ -74,7 +74,7 @@ class Imported:
     """A model that was read.
 
     Attributes:
-        vit: Its canonical form.
+        network: Its canonical form.
         path: How it was read, in words: ``by name: timm``, ``lifted: 12 blocks, ...``.
         proof: How near its logits are to those of its source in its own engine, in words; empty
             when the source was not run.
@@ -82,7 +82,7 @@ class Imported:
             nobody said; None for a source of any other kind.
     """
 
-    vit: ViT
+    network: Network
     path: str
     proof: str = ""
     origin: str | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import class_token_and_patches, folded_linear, rows
@@ -50,7 +51,7 @@ class GoogleNpzImporter:
             except (ValueError, IndexError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
             tensors.refuse_leftovers()
-        return Imported(with_options(vit, options), "by name: google-npz")
+        return Imported(network_of(with_options(vit, options)), "by name: google-npz")
 
 
 def _root(names: frozenset[str]) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
@@ -107,7 +108,7 @@ class HuggingFaceImporter:
                 tensors.refuse_leftovers()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
-        return Imported(with_options(vit, options), "by name: hugging-face")
+        return Imported(network_of(with_options(vit, options)), "by name: hugging-face")
 
 
 def _folder_of(path: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import folded_linear, rows, width_of_heads
@@ -93,7 +94,7 @@ class KerasHubImporter:
             raise ModelError(
                 f"the config of '{path}' and its weights do not fit: {error}"
             ) from error
-        return Imported(with_options(vit, options), "by name: keras-hub")
+        return Imported(network_of(with_options(vit, options)), "by name: keras-hub")
 
 
 @contextmanager

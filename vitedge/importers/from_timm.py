@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
@@ -70,7 +71,7 @@ class TimmImporter:
             except (ValueError, IndexError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
             tensors.refuse_leftovers()
-        return Imported(with_options(vit, options), "by name: timm")
+        return Imported(network_of(with_options(vit, options)), "by name: timm")
 
 
 def _weights_of(path: Path) -> Path:

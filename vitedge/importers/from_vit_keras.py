@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.classic_keras import Published, classic_vit
 from vitedge.importers.overrides import with_options
@@ -93,7 +94,7 @@ class VitKerasImporter:
             parts = tensors.renamed(_places(tensors.names))
             published = Published(Activation.GELU, mean=0.5, std=0.5, heads=_heads(path))
             vit = classic_vit(parts, published, options)
-        return Imported(with_options(vit, options), "by name: vit-keras")
+        return Imported(network_of(with_options(vit, options)), "by name: vit-keras")
 
 
 def _open(path: Path) -> AbstractContextManager[Tensors]:

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.classic_keras import Published, classic_vit
@@ -126,7 +127,7 @@ class VitTutorialImporter:
             parts = tensors.renamed(places)
             published = Published(Activation.GELU_TANH, 0.0, 1.0, _heads(path, parts))
             vit = classic_vit(parts, published, options)
-        return Imported(with_options(vit, options), "by name: vit-tutorial")
+        return Imported(network_of(with_options(vit, options)), "by name: vit-tutorial")
 
 
 def _open(path: Path) -> AbstractContextManager[Tensors]:

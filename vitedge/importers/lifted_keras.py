@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.overrides import with_options
 from vitedge.lift import lift
@@ -29,7 +30,8 @@ class LiftedKerasImporter:
             image_size=options.image_size,
         )
         lifted = lift(loaded.probe(), mean=options.mean, std=options.std, images=options.images)
-        return Imported(with_options(lifted.vit, options), str(lifted), str(lifted.proof))
+        network = network_of(with_options(lifted.vit, options))
+        return Imported(network, str(lifted), str(lifted.proof))
 
 
 PLUGIN = LiftedKerasImporter()

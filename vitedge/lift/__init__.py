@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import NotAViTError
 from vitedge.lift.assembly import Assembler
 from vitedge.lift.attention import find_attentions
@@ -115,7 +116,7 @@ def _lift(
     structure = Parser(graph, others, attentions, stops).parse()
     taken = input_range(experiments, mean, std)
     vit = Assembler(experiments, structure, stops, taken).assemble()
-    return Lifted(vit, prove(experiments, vit, taken, images), taken, removed)
+    return Lifted(vit, prove(experiments, network_of(vit), taken, images), taken, removed)
 
 
 def _ends(graph: Graph, sink: str) -> bool:

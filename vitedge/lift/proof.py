@@ -1,4 +1,4 @@
-"""Believing a lifted ViT only after its logits are the source's."""
+"""Believing a lifted network only after its logits are the source's."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from vitedge.errors import NotAViTError
 from vitedge.lift.embedding import as_model_input
 from vitedge.lift.input_range import InputRange
 from vitedge.lift.probe import Experiments
+from vitedge.network.network import Network
+from vitedge.network.operators import Array
 from vitedge.preprocess import ImageLike
 from vitedge.quantize.cores import forward_each
-from vitedge.vit import Array, ViT
 
 TOLERANCE = 1e-3
 """Largest difference of a logit over the range of the logits. Float32 models of 24 blocks reach
@@ -57,15 +58,15 @@ class Proof:
 
 
 def prove(
-    experiments: Experiments, vit: ViT, taken: InputRange, images: Sequence[ImageLike] = ()
+    experiments: Experiments, network: Network, taken: InputRange, images: Sequence[ImageLike] = ()
 ) -> Proof:
-    """Compares a lifted ViT with its source; see ``compare``.
+    """Compares a lifted network with its source; see ``compare``.
 
     Raises:
         NotAViTError: The logits differ by more than ``TOLERANCE``.
         DataError: An image cannot be read.
     """
-    proof = compare(experiments, vit, taken, images)
+    proof = compare(experiments, network, taken, images)
     if not proof.holds:
         raise NotAViTError(
             f"lifted, but its logits differ from the source's by {proof.difference:.2g} "
@@ -75,21 +76,21 @@ def prove(
 
 
 def compare(
-    experiments: Experiments, vit: ViT, taken: InputRange, images: Sequence[ImageLike] = ()
+    experiments: Experiments, network: Network, taken: InputRange, images: Sequence[ImageLike] = ()
 ) -> Proof:
     """Compares logits on noise, on smooth images and on the user's.
 
     Args:
         experiments: Access to the source.
-        vit: What it is said to be.
+        network: What it is said to be.
         taken: What the source takes.
-        images: The user's; they are prepared as the ViT says.
+        images: The user's; they are prepared as the network says.
 
     Raises:
         DataError: An image cannot be read.
     """
-    made_up = _images(vit)
-    pixels = np.concatenate([made_up, vit.preprocessing.batch(images).astype(np.float32)])
+    made_up = _images(network)
+    pixels = np.concatenate([made_up, network.preprocessing.batch(images).astype(np.float32)])
     graph, shape = experiments.graph, experiments.probe.image_shape
     run = experiments.between([graph.image], [graph.output])
     n = experiments.batch_for(len(made_up))
@@ -100,7 +101,7 @@ def compare(
         answers = run(as_model_input(taken.apply(padded), shape))[0]
         wanted.append(answers.reshape(n, -1)[: len(part)])
     source = np.concatenate(wanted)
-    ours = forward_each(vit, pixels)
+    ours = forward_each(network, pixels)
     return Proof(
         random=len(made_up),
         real=len(images),
@@ -110,10 +111,9 @@ def compare(
     )
 
 
-def _images(vit: ViT) -> Array:
+def _images(network: Network) -> Array:
     """Noise and colour gradients, two of each: whole pixels 0..255 as float32."""
-    height, width = vit.config.image_size
-    channels = vit.config.channels
+    height, width, channels = network.image_shape
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     noise = rng.integers(0, 256, (2, height, width, channels))
