@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.importers import ImportOptions, importers, read_model
-from vitedge.vit import forward
+from vitedge.network.evaluate import forward
+from vitedge.network.operators import Norm
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -80,14 +81,16 @@ def assert_imported(case: GoldenCase) -> float:
     ]
     assert recognizing == [case.importer]
     imported = read_model(case.model, case.options)
-    vit = imported.vit
+    network = imported.network
     assert imported.path == f"by name: {case.importer}"
-    assert {norm.eps for _, norm in vit.named_norms()} == {case.eps}
-    assert vit.labels == case.labels
-    found = vit.preprocessing.to_dict()
+    assert {each.operator.eps for each in network.values if isinstance(each.operator, Norm)} == {
+        case.eps
+    }
+    assert network.labels == case.labels
+    found = network.preprocessing.to_dict()
     for field, value in case.preprocessing.items():
         assert found[field] == (tuple(value) if isinstance(value, list) else value), field
     images, logits = case.expected()
-    difference = float(np.abs(forward(vit, images) - logits).max() / np.ptp(logits))
+    difference = float(np.abs(forward(network, images) - logits).max() / np.ptp(logits))
     assert difference <= TOLERANCE
     return difference

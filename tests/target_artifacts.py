@@ -7,28 +7,28 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.artifact import Metadata, Source
-from vitedge.bench.reference import ModelReference, reference_from_vit
+from vitedge.bench.reference import ModelReference, reference_from_network
 from vitedge.bench.results import Row
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.converters import converter_for
 from vitedge.converters.tflite_model import TFLiteModel
 from vitedge.data import ArraySamples, ImageSet
+from vitedge.network.network import Network
 from vitedge.preprocess import Preprocessing
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Format, Precision, Target
-from vitedge.vit import ViT
 
 SIZE = 8
 
 
-def small_vit() -> ViT:
-    """64 pixels, two blocks: enough for every operator of a ViT."""
-    return random_vit(
+def small_vit() -> Network:
+    """64 pixels, two blocks: enough for every operator of a Network."""
+    return random_network(
         3,
         image_size=(64, 64),
         patch_size=(16, 16),
@@ -41,10 +41,10 @@ def small_vit() -> ViT:
 
 def small_artifact(folder: Path, target: Format, precision: Precision) -> Path:
     """``small_vit`` as an artefact."""
-    vit = small_vit()
-    rewritten, _ = apply_rewrites(vit)
+    network = small_vit()
+    rewritten, _ = apply_rewrites(network)
     converter = converter_for(target, precision)
-    pixels = random_images(vit, 16, seed=1)
+    pixels = random_images(network, 16, seed=1)
     made = quantize(
         rewritten,
         precision,
@@ -57,24 +57,24 @@ def small_artifact(folder: Path, target: Format, precision: Precision) -> Path:
     metadata = Metadata(
         format=target,
         precision=precision,
-        labels=vit.labels,
-        preprocessing=vit.preprocessing,
+        labels=network.labels,
+        preprocessing=network.preprocessing,
         source=Source("small.keras", "0" * 64, "by name: test"),
     )
-    converter.convert(made.vit, made.recipe).save(path, metadata)
+    converter.convert(made.network, made.recipe).save(path, metadata)
     return path
 
 
 def small_images(n: int = 6) -> ImageSet:
     """Images for ``small_vit``, with labels of no meaning."""
-    vit = small_vit()
-    pixels = random_images(vit, n, seed=7)
-    return ImageSet("noise", ArraySamples(pixels, np.arange(n) % 10), vit.labels)
+    network = small_vit()
+    pixels = random_images(network, n, seed=7)
+    return ImageSet("noise", ArraySamples(pixels, np.arange(n) % 10), network.labels)
 
 
 def small_reference() -> ModelReference:
     """What ``small_vit`` computes in float32."""
-    return reference_from_vit(small_vit(), "small")
+    return reference_from_network(small_vit(), "small")
 
 
 def bench_one(artifact: Path, target: str, *, timeout_seconds: float = 120) -> Row:

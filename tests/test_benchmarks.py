@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from tests.cifar_files import write_batch
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.data import ImageSet
+from vitedge.network.evaluate import forward
 from vitedge.pipeline import write_keras
 from vitedge.runtimes import runtimes
 from vitedge.spec import Format, Precision
-from vitedge.vit import forward
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 STOCK_TOOLS = ("ai_edge_quantizer", "nncf", "tf2onnx")
@@ -32,10 +32,10 @@ def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_stock_keras_model_computes_what_the_vit_computes() -> None:
     from stock_keras import stock_keras_model
 
-    vit = random_vit()
-    (pixels,) = random_images(vit, 1)
-    logits = np.asarray(stock_keras_model(vit)(pixels[None].astype(np.float32)))
-    np.testing.assert_allclose(logits, forward(vit, pixels[None]), atol=1e-4)
+    network = random_network()
+    (pixels,) = random_images(network, 1)
+    logits = np.asarray(stock_keras_model(network)(pixels[None].astype(np.float32)))
+    np.testing.assert_allclose(logits, forward(network, pixels[None]), atol=1e-4)
 
 
 @pytest.mark.usefixtures("on_path")
@@ -43,7 +43,7 @@ def test_other_models_than_plain_vits_are_no_stock_models() -> None:
     from stock_keras import stock_keras_model
 
     with pytest.raises(ValueError, match="plain"):
-        stock_keras_model(random_vit(qk_norm=True))
+        stock_keras_model(random_network(qk_norm=True))
 
 
 @pytest.mark.usefixtures("on_path")
@@ -121,7 +121,7 @@ def test_a_published_model_is_fine_tuned_and_its_int8_artefacts_are_tested(
 ) -> None:
     import training
 
-    write_keras(random_vit(), tmp_path / "published.keras")
+    write_keras(random_network(), tmp_path / "published.keras")
     folder = tmp_path / "figures"
     training.fine_tune(cifar, tmp_path / "published.keras", folder, images=20, epochs=1)
     training.measure_artifacts(cifar, folder)

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.artifact import read_metadata
 from vitedge.budget import Budget, fewest_lifted
 from vitedge.data import ArraySamples, ImageSet
 from vitedge.errors import BudgetError
+from vitedge.network.evaluate import forward
+from vitedge.network.network import Network
 from vitedge.pipeline import ConvertOptions, convert, write_keras
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
@@ -22,7 +24,6 @@ from vitedge.quantize.recipe import quantize
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Format, Precision
-from vitedge.vit import ViT, forward
 
 LAYERS = [f"layer {number}" for number in range(20)]
 
@@ -55,41 +56,41 @@ def test_a_budget_that_cannot_be_kept_says_what_is_lost() -> None:
     assert BudgetError.exit_code == 3
 
 
-def with_a_spoilt_layer(vit: ViT, index: int) -> ViT:
+def with_a_spoilt_layer(network: Network, index: int) -> Network:
     """Some rows of fc2 so large that 4 bits leave nothing of their neighbours."""
-    blocks = list(vit.blocks)
+    blocks = list(network.blocks)
     layer = blocks[index].fc2
     weight = layer.weight.copy()
     weight[np.random.default_rng(0).integers(len(weight), size=3)] *= 40
     blocks[index] = replace(blocks[index], fc2=replace(layer, weight=weight))
-    return replace(vit, blocks=tuple(blocks))
+    return replace(network, blocks=tuple(blocks))
 
 
 def test_the_layer_that_costs_most_is_ranked_first() -> None:
-    vit, _ = apply_rewrites(random_vit(depth=3), without=["rotate-residual"])
-    spoilt = with_a_spoilt_layer(vit, 1)
-    made = quantize(spoilt, Precision.INT4, calibrate(spoilt, random_images(vit, 16, seed=1)))
-    ranked = rank_layers(made, random_images(vit, 8, seed=2), activations=Activations.PER_TOKEN)
+    network, _ = apply_rewrites(random_network(depth=3), without=["rotate-residual"])
+    spoilt = with_a_spoilt_layer(network, 1)
+    made = quantize(spoilt, Precision.INT4, calibrate(spoilt, random_images(network, 16, seed=1)))
+    ranked = rank_layers(made, random_images(network, 8, seed=2), activations=Activations.PER_TOKEN)
     assert ranked[0].layer == "blocks.1.fc2"
     assert [each.sqnr_db for each in ranked] == sorted(each.sqnr_db for each in ranked)
     assert len(ranked) == len(made.recipe.weights)
 
 
 @pytest.fixture(scope="module")
-def vit() -> ViT:
-    return random_vit(depth=2)
+def network() -> Network:
+    return random_network(depth=2)
 
 
-def labelled(vit: ViT, n: int) -> ImageSet:
+def labelled(network: Network, n: int) -> ImageSet:
     """Images that the float32 model names all right."""
-    pixels = random_images(vit, n, seed=5)
-    return ImageSet("labelled", ArraySamples(pixels, forward(vit, pixels).argmax(axis=1)))
+    pixels = random_images(network, n, seed=5)
+    return ImageSet("labelled", ArraySamples(pixels, forward(network, pixels).argmax(axis=1)))
 
 
-def test_int4_is_lifted_until_it_keeps_its_budget(vit: ViT, tmp_path: Path) -> None:
+def test_int4_is_lifted_until_it_keeps_its_budget(network: Network, tmp_path: Path) -> None:
     model = tmp_path / "model.keras"
-    write_keras(vit, model)
-    images = labelled(vit, 512)
+    write_keras(network, model)
+    images = labelled(network, 512)
 
     def written(max_drop: float) -> Mapping[str, str]:
         options = ConvertOptions(
@@ -113,11 +114,11 @@ def test_int4_is_lifted_until_it_keeps_its_budget(vit: ViT, tmp_path: Path) -> N
     )
 
 
-def test_what_cannot_keep_its_budget_is_not_written(vit: ViT, tmp_path: Path) -> None:
+def test_what_cannot_keep_its_budget_is_not_written(network: Network, tmp_path: Path) -> None:
     model = tmp_path / "model.keras"
-    write_keras(vit, model)
+    write_keras(network, model)
     # Float32 names all of these right, so nothing can be a point better.
-    budget = Budget(-1.0, labelled(vit, 8))
+    budget = Budget(-1.0, labelled(network, 8))
     options = ConvertOptions((Format.TFLITE,), (Precision.W8A16,), tmp_path, budget=budget)
     with pytest.raises(BudgetError, match=r"model\.w8a16\.tflite loses \d"):
         convert(model, options)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.bench_artifacts import save_onnx
 from tests.bench_fixtures import fake_runtime
-from tests.models import random_vit
+from tests.models import random_network
 from vitedge import builtin
 from vitedge.cli import main
 from vitedge.data import digits
@@ -42,7 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    write_keras(random_vit(8), folder / "model.keras")
+    write_keras(random_network(8), folder / "model.keras")
     return folder
 
 
@@ -181,7 +181,7 @@ def test_inspect_shows_metadata_and_operators_of_an_artefact(run: Run, suffix: s
 def test_inspect_shows_the_config_of_a_model(run: Run, model: Path) -> None:
     found = json.loads(run("inspect", "--json", "model.keras").stdout)
     assert found["config"]["depth"] == 2
-    assert found["parameters"] == random_vit(8).parameters
+    assert found["parameters"] == random_network(8).parameters
     assert "by name: vitedge" in run("inspect", "model.keras").stdout
 
 
@@ -204,7 +204,7 @@ def test_import_writes_a_model_and_says_how_it_was_read(run: Run, model: Path) -
 
 
 def test_named_classes_need_a_model_that_has_names(run: Run, tmp_path: Path) -> None:
-    write_keras(random_vit(8, classes=2, labels=False), tmp_path / "nameless.keras")
+    write_keras(random_network(8, classes=2, labels=False), tmp_path / "nameless.keras")
     run("convert", "--fp32", "--format", "tflite", "nameless.keras")
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.cli import main
 from vitedge.compare import compare
 from vitedge.converters import converters
@@ -22,7 +22,7 @@ from vitedge.spec import Format, Precision
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("compare") / "model.keras"
-    write_keras(random_vit(depth=3), path)
+    write_keras(random_network(depth=3), path)
     return path
 
 
@@ -78,7 +78,7 @@ def test_the_layer_with_the_fault_is_where_the_figures_fall(model: Path, tmp_pat
 
 def test_an_artefact_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.keras"
-    write_keras(random_vit(image_size=(16, 24)), other)
+    write_keras(random_network(image_size=(16, 24)), other)
     options = ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path)
     (written,) = convert(other, options)
     with pytest.raises(UsageError, match="is another model"):
@@ -91,7 +91,7 @@ def test_a_bench_with_layers_has_them_in_its_report(model: Path, tmp_path: Path)
     page, report = tmp_path / "report.html", tmp_path / "report.json"
     outputs = ["--json", str(report), "--html", str(page)]
     images = tmp_path / "images.npz"
-    np.savez(images, images=random_images(random_vit(depth=3), 8))
+    np.savez(images, images=random_images(random_network(depth=3), 8))
     outputs += ["--data", str(images)]
     flags = ["--reference", str(model), "--layers", "--runs", "2", "--target", "onnx-cpu"]
     result = CliRunner().invoke(main, ["bench", *artifacts, *flags, *outputs])

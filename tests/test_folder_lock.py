@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.models import random_vit
+from tests.models import random_network
 from vitedge.artifact import read_metadata, sha256_of
 from vitedge.errors import ModelError, UsageError
 from vitedge.folder_lock import only_writer
@@ -70,7 +70,7 @@ def test_two_conversions_into_one_folder_take_turns(tmp_path: Path) -> None:
     sources = [tmp_path / name / "model.keras" for name in ("a", "b")]
     for seed, source in enumerate(sources):
         source.parent.mkdir()
-        write_keras(random_vit(seed), source)
+        write_keras(random_network(seed), source)
     told: list[str] = []
     options = ConvertOptions((Format.OPENVINO,), (Precision.FP32,), tmp_path / "out")
     refused: list[Exception] = []

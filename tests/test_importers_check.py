@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tests.golden_cases import GOLDEN, golden_cases
-from tests.models import random_vit
+from tests.models import random_network
 from vitedge.cli import main
 from vitedge.errors import NotAViTError, ParityError
 from vitedge.importers import Imported, ImportOptions, read_model
@@ -54,14 +54,14 @@ def test_a_source_whose_code_may_not_run_says_so() -> None:
 
 
 def test_a_source_read_by_name_that_can_be_run_is_run(tmp_path: Path) -> None:
-    write_keras(random_vit(3), tmp_path / "model.keras")
+    write_keras(random_network(3), tmp_path / "model.keras")
     _, run, _ = check_source(tmp_path / "model.keras", ImportOptions()).findings
     assert run.startswith("the source was run: max logit difference ")
     assert run.endswith("on 4 random images")
 
 
 def test_a_source_that_computes_something_else_than_was_read_is_an_error(tmp_path: Path) -> None:
-    write_keras(random_vit(3), tmp_path / "model.keras")
+    write_keras(random_network(3), tmp_path / "model.keras")
     with pytest.raises(ParityError, match="computes something else: max logit difference"):
         check_source(tmp_path / "model.keras", ImportOptions(norm_eps=0.1))
 
@@ -88,7 +88,7 @@ def test_every_artefact_says_that_weights_alone_could_not_be_compared(tmp_path: 
 @pytest.fixture
 def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A whole model that is read by its names, as if it were not our own."""
-    write_keras(random_vit(3), tmp_path / "model.keras")
+    write_keras(random_network(3), tmp_path / "model.keras")
 
     def read(path: Path, options: ImportOptions) -> Imported:
         return replace(read_model(path, options), path="by name: another", origin=None)
@@ -112,7 +112,7 @@ def test_an_option_that_contradicts_a_whole_model_is_an_error_on_every_import(
 
 
 def test_a_model_of_another_image_size_than_its_source_is_not_compared(foreign: Path) -> None:
-    height, width = read_model(foreign).vit.config.image_size
+    height, width = read_model(foreign).network.preprocessing.size
     imported = read_compared(foreign, ImportOptions(image_size=(2 * height, 2 * width)))
     assert imported.path == (
         "by name: another, logits not compared: --image-size makes a model of other positions"
@@ -150,9 +150,9 @@ def test_a_lift_that_is_wrong_on_the_users_images_alone_is_refused(
     assert (lifted.proof.random, lifted.proof.real) == (4, 1)
     from vitedge.lift import proof
 
-    def wrong_on_white(vit, pixels):  # type: ignore[no-untyped-def]
+    def wrong_on_white(network, pixels):  # type: ignore[no-untyped-def]
         white = pixels.min(axis=(1, 2, 3)) == 255
-        return right(vit, pixels) + white[:, None]
+        return right(network, pixels) + white[:, None]
 
     right = proof.forward_each
     monkeypatch.setattr(proof, "forward_each", wrong_on_white)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.golden_cases import GOLDEN
+from tests.plain import plain
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.spec import Activation
@@ -34,10 +35,10 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 def test_heads_and_activation_are_those_of_the_original_code() -> None:
-    config = read_model(VIT).vit.config
+    config = plain(read_model(VIT).network)
     assert (config.heads, config.head_dim) == (2, 8)
     assert config.activation is Activation.GELU_TANH
-    exact = read_model(VIT, ImportOptions(activation=Activation.GELU)).vit.config
+    exact = plain(read_model(VIT, ImportOptions(activation=Activation.GELU)).network)
     assert exact.activation is Activation.GELU
 
 
@@ -53,7 +54,7 @@ def test_the_moments_of_an_optimizer_stay_unread(tmp_path: Path) -> None:
     state = {f"opt/target/{name}": array for name, array in arrays().items()}
     moments = {f"opt/state/{name}": np.full_like(array, 7) for name, array in arrays().items()}
     np.savez(path, **state, **moments)
-    found, expected = read_model(path).vit, read_model(VIT).vit
+    found, expected = read_model(path).network, read_model(VIT).network
     for (name, one), (_, other) in zip(found.named_arrays(), expected.named_arrays(), strict=True):
         np.testing.assert_array_equal(one, other, err_msg=name)
 

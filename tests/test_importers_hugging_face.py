@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.golden_cases import GOLDEN
+from tests.plain import plain
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.importers.processor import read_processor
@@ -41,7 +42,7 @@ def edited(tmp_path: Path, file: str, case: str = "hugging_face_vit", **changes:
 def test_tokens_and_pooling_are_those_of_the_class(
     case: str, prefix_tokens: int, pooling: Pooling
 ) -> None:
-    config = read_model(GOLDEN / f"hugging_face_{case}").vit.config
+    config = plain(read_model(GOLDEN / f"hugging_face_{case}").network)
     assert (config.prefix_tokens, config.pooling) == (prefix_tokens, pooling)
 
 
@@ -51,7 +52,7 @@ def test_a_file_of_the_folder_stands_for_the_folder() -> None:
 
 def test_an_activation_is_read_or_refused(tmp_path: Path) -> None:
     folder = edited(tmp_path, "config.json", hidden_act="quick_gelu")
-    assert read_model(folder).vit.config.activation is Activation.QUICK_GELU
+    assert plain(read_model(folder).network).activation is Activation.QUICK_GELU
     folder = edited(tmp_path / "other", "config.json", hidden_act="selu")
     with pytest.raises(NotAViTError, match="the activation 'selu' is not one that vitedge has"):
         read_model(folder)

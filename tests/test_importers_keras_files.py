@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.golden_cases import GOLDEN
+from tests.plain import plain
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.importers.reading.keras_archive import archived_config
@@ -21,11 +22,11 @@ from vitedge.spec import Activation, Pooling
 @pytest.mark.parametrize("case", ["vit_keras_keras", "vit_tutorial_keras"])
 def test_a_model_saved_whole_tells_its_heads(case: str) -> None:
     path = next((GOLDEN / case).glob("*.keras"))
-    assert read_model(path).vit.config.heads == 2
+    assert plain(read_model(path).network).heads == 2
 
 
 def test_a_saved_model_tells_its_heads_by_the_models_arguments() -> None:
-    assert read_model(GOLDEN / "vit_tutorial_saved_model" / "saved").vit.config.heads == 2
+    assert plain(read_model(GOLDEN / "vit_tutorial_saved_model" / "saved").network).heads == 2
 
 
 @pytest.mark.parametrize(("heads", "wanted"), [((4,), 4), ((4, 2), None)])
@@ -57,12 +58,12 @@ def test_weights_alone_need_the_heads_of_an_unusual_width(file: str) -> None:
 
 
 def test_each_source_has_the_activation_of_its_code() -> None:
-    tutorial = read_model(GOLDEN / "vit_tutorial_keras" / "vit.keras").vit
-    assert tutorial.config.activation is Activation.GELU_TANH
+    tutorial = read_model(GOLDEN / "vit_tutorial_keras" / "vit.keras").network
+    assert plain(tutorial).activation is Activation.GELU_TANH
     vit_keras = GOLDEN / "vit_keras_keras" / "vit.keras"
-    assert read_model(vit_keras).vit.config.activation is Activation.GELU
+    assert plain(read_model(vit_keras).network).activation is Activation.GELU
     older = ImportOptions(activation=Activation.GELU_TANH)
-    assert read_model(vit_keras, older).vit.config.activation is Activation.GELU_TANH
+    assert plain(read_model(vit_keras, older).network).activation is Activation.GELU_TANH
 
 
 def test_a_lambda_lies_in_the_file_that_is_read_without_it() -> None:
@@ -72,11 +73,11 @@ def test_a_lambda_lies_in_the_file_that_is_read_without_it() -> None:
 
 def test_keras_hub_averages_a_class_token_with_the_patches() -> None:
     path = GOLDEN / "keras_hub_averaged_with_class_token" / "model.keras"
-    assert read_model(path).vit.config.pooling is Pooling.FLATTEN
+    assert plain(read_model(path).network).pooling is Pooling.FLATTEN
     with pytest.raises(ModelError, match="so the image size is fixed"):
         read_model(path, ImportOptions(image_size=(32, 32)))
     path = GOLDEN / "keras_hub_averaged" / "model.keras"
-    assert read_model(path).vit.config.pooling is Pooling.MEAN
+    assert plain(read_model(path).network).pooling is Pooling.MEAN
     assert read_model(path, ImportOptions(image_size=(32, 32))).vit.config.grid == (8, 8)
 
 

@@ -11,10 +11,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.golden_cases import GOLDEN
+from tests.plain import plain
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import ImportOptions, read_model
+from vitedge.network.evaluate import forward
 from vitedge.spec import Interpolation, Pooling
-from vitedge.vit import forward
 
 VIT = GOLDEN / "timm_vit" / "model.safetensors"
 HEADS = ImportOptions(heads=2)
@@ -38,7 +39,7 @@ def test_unusual_widths_need_the_number_of_heads() -> None:
 @pytest.mark.parametrize(
     ("case", "prefix_tokens", "pooling"),
     [
-        ("vit", 1, Pooling.CLASS),
+        ("network", 1, Pooling.CLASS),
         ("deit_distilled", 2, Pooling.DISTILLED),
         ("deit3", 1, Pooling.CLASS),
         ("registers", 5, Pooling.CLASS),
@@ -47,7 +48,7 @@ def test_unusual_widths_need_the_number_of_heads() -> None:
     ],
 )
 def test_tokens_and_pooling_are_inferred(case: str, prefix_tokens: int, pooling: Pooling) -> None:
-    config = read_model(GOLDEN / f"timm_{case}" / "model.safetensors", HEADS).vit.config
+    config = plain(read_model(GOLDEN / f"timm_{case}" / "model.safetensors", HEADS).network)
     assert (config.prefix_tokens, config.pooling) == (prefix_tokens, pooling)
 
 
@@ -65,8 +66,8 @@ def test_features_without_a_classifier_say_so(tmp_path: Path) -> None:
 def test_a_hidden_head_layer_is_read(tmp_path: Path) -> None:
     hidden = {"pre_logits__fc__weight": np.eye(16, dtype=np.float32)}
     path = changed(tmp_path, **hidden, pre_logits__fc__bias=np.zeros(16, np.float32))
-    vit = read_model(path, HEADS).vit
-    assert [layer.weight.shape for layer in vit.head_hidden] == [(16, 16)]
+    network = read_model(path, HEADS).network
+    assert [layer.weight.shape for layer in plain(network).head_hidden] == [(16, 16)]
 
 
 def test_positions_that_are_no_square_need_the_image_size(tmp_path: Path) -> None:
@@ -76,13 +77,15 @@ def test_positions_that_are_no_square_need_the_image_size(tmp_path: Path) -> Non
     path = changed(tmp_path, "pos_embed", pos_embed=positions)
     with pytest.raises(ModelError, match="not a square of patches with 1 tokens before it"):
         read_model(path, HEADS)
-    vit = read_model(path, ImportOptions(heads=2, image_size=(8, 28))).vit
-    assert vit.config.grid == (2, 7)
-    np.testing.assert_array_equal(vit.positions, positions[0, 1:])
+    network = read_model(path, ImportOptions(heads=2, image_size=(8, 28))).network
+    assert plain(network).grid == (2, 7)
+    np.testing.assert_array_equal(plain(network).arrays["positions"], positions[0, 1:])
 
 
 def test_preprocessing_is_that_of_deit_by_default() -> None:
-    preprocessing = read_model(VIT, ImportOptions(heads=2, image_size=(224, 224))).vit.preprocessing
+    preprocessing = read_model(
+        VIT, ImportOptions(heads=2, image_size=(224, 224))
+    ).network.preprocessing
     assert preprocessing.size == (224, 224)
     assert preprocessing.interpolation is Interpolation.BICUBIC
     # 16 pixels of floor(16 / 0.9) = 17, scaled up; a model of 224 itself has 248.
@@ -103,22 +106,22 @@ def test_a_hub_folder_brings_preprocessing_and_labels(tmp_path: Path) -> None:
         },
     }
     (tmp_path / "config.json").write_text(json.dumps(published))
-    vit = read_model(tmp_path, HEADS).vit
-    assert vit.labels == ("tench", "goldfish", "n03", "n04", "n05")
-    assert vit.preprocessing.mean == (0.5, 0.5, 0.5)
-    assert vit.preprocessing.std == (0.25, 0.25, 0.25)
-    assert vit.preprocessing.resize == 20
-    assert vit.preprocessing.interpolation is Interpolation.BILINEAR
+    network = read_model(tmp_path, HEADS).network
+    assert network.labels == ("tench", "goldfish", "n03", "n04", "n05")
+    assert network.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert network.preprocessing.std == (0.25, 0.25, 0.25)
+    assert network.preprocessing.resize == 20
+    assert network.preprocessing.interpolation is Interpolation.BILINEAR
 
 
 def test_deit_tiny_is_right_about_real_photos(shared_data: Path) -> None:
-    vit = read_model(shared_data / "deit_tiny" / "deit_tiny_patch16_224.safetensors").vit
-    assert vit.config.heads == 3
-    assert vit.preprocessing.resize == 248
+    network = read_model(shared_data / "deit_tiny" / "deit_tiny_patch16_224.safetensors").network
+    assert plain(network).heads == 3
+    assert network.preprocessing.resize == 248
     folder = shared_data / "imagenet_photos" / "validation"
     lines = (folder / "labels.csv").read_text().splitlines()[1:33]
     names, labels = zip(*(line.split(",")[:2] for line in lines), strict=True)
-    logits = forward(vit, vit.preprocessing.batch([folder / name for name in names]))
+    logits = forward(network, network.preprocessing.batch([folder / name for name in names]))
     right = (logits.argmax(axis=1) == np.array(labels, int)).mean()
     # 86.7 % of all 1,000 photos; four standard errors of 32 photos are 24 points.
     assert right > 0.62

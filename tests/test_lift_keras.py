@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
+from tests.plain import plain
 from vitedge.errors import ModelError, NotAViTError, UsageError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.lifted_keras import PLUGIN
 from vitedge.keras_model import to_keras
 from vitedge.lift.keras_safety import inspect_config
+from vitedge.network.evaluate import forward
 from vitedge.spec import Pooling
-from vitedge.vit import forward
 
 # Keras sums in another order than NumPy; through two blocks 1e-6 of the range.
 TOLERANCE = 1e-5
@@ -55,7 +56,7 @@ def read(path: Path, options: ImportOptions | None = None) -> Imported:
 
 
 def assert_same(model: keras.Model, imported: Imported, *, softmax: bool = True) -> None:
-    vit = imported.vit
+    vit = imported.network
     pixels = random_images(vit, 2)
     logits = forward(vit, pixels)
     found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) if softmax else logits
@@ -71,12 +72,12 @@ def test_a_saved_model_of_stock_layers_lifts(
     stock.save(path)
     imported = read(path)
     assert_same(stock, imported)
-    assert imported.vit.config.pooling is Pooling.MEAN
-    assert imported.vit.config.raw_pixels
+    assert plain(imported.network).pooling is Pooling.MEAN
+    assert plain(imported.network).raw_pixels
     assert imported.path.startswith("lifted: 2 blocks, max logit difference ")
     assert imported.path.endswith("normalises inside, softmax at the end removed")
     np.testing.assert_allclose(
-        imported.vit.preprocessing.mean, np.array([120, 110, 100]) / 255, 1e-5
+        imported.network.preprocessing.mean, np.array([120, 110, 100]) / 255, 1e-5
     )
 
 
@@ -88,7 +89,7 @@ def test_a_saved_model_folder_lifts_without_keras(stock: keras.Model, tmp_path: 
 def test_a_fixed_batch_lifts(tmp_path: Path) -> None:
     model = stock_vit(batch=3)
     model.save(tmp_path / "model.keras")
-    vit = read(tmp_path / "model.keras").vit
+    vit = read(tmp_path / "model.keras").network
     pixels = random_images(vit, 3)
     logits = forward(vit, pixels)
     found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -108,12 +109,12 @@ def test_a_model_in_half_precision_lifts_within_its_own_rounding(tmp_path: Path)
 
 
 def test_our_own_subclassed_model_lifts_to_itself(tmp_path: Path) -> None:
-    vit = random_vit(prefix_tokens=3, qk_norm=True, head_hidden=(12,))
+    vit = random_network(prefix_tokens=3, qk_norm=True, head_hidden=(12,))
     to_keras(vit).save(tmp_path / "model.keras")
     with pytest.raises(ModelError, match="--image-size"):  # a subclassed model does not say it
         read(tmp_path / "model.keras")
     lifted = read(tmp_path / "model.keras", ImportOptions(image_size=(32, 32))).vit
-    assert lifted.config.prefix_tokens == 3
+    assert plain(lifted).prefix_tokens == 3
     images = random_images(vit, 2)
     expected = forward(vit, images)
     assert np.abs(forward(lifted, images) - expected).max() < TOLERANCE * np.ptp(expected)
@@ -193,8 +194,8 @@ def test_custom_layers_lift_when_given(custom: tuple[keras.Model, Path]) -> None
     given = ("their_layers:Tokens", "their_layers:Block")
     imported = read(path, ImportOptions(custom_objects=given, labels=tuple("abcdef")))
     assert_same(model, imported, softmax=False)
-    assert imported.vit.config.pooling is Pooling.FLATTEN
-    assert imported.vit.labels == tuple("abcdef")
+    assert plain(imported.network).pooling is Pooling.FLATTEN
+    assert imported.network.labels == tuple("abcdef")
 
 
 @pytest.mark.parametrize("given", ["their_layers", "their_layers:Absent", "absent_module:Tokens"])
@@ -229,12 +230,12 @@ def test_what_the_caller_says_about_the_input_is_believed(tmp_path: Path) -> Non
         x = layer(x)
     inner = keras.Model(whole.layers[3].output, whole.output)
     keras.Model(image, inner(x)).save(tmp_path / "model.keras")
-    plain = read(tmp_path / "model.keras")
-    assert "assumed: pixels / 255" in plain.path
-    assert plain.vit.preprocessing.std == (1.0, 1.0, 1.0)
+    unsaid = read(tmp_path / "model.keras")
+    assert "assumed: pixels / 255" in unsaid.path
+    assert unsaid.network.preprocessing.std == (1.0, 1.0, 1.0)
     told = read(tmp_path / "model.keras", ImportOptions(mean=(0.5,) * 3, std=(0.25,) * 3))
-    assert told.vit.preprocessing.std == (0.25, 0.25, 0.25)
-    assert not told.vit.config.raw_pixels
+    assert told.network.preprocessing.std == (0.25, 0.25, 0.25)
+    assert not plain(told.network).raw_pixels
 
 
 def convolutional() -> keras.Model:
@@ -298,7 +299,7 @@ def test_a_file_of_keras_2_lifts_with_its_library_or_names_it() -> None:
         with pytest.raises(ModelError, match=r"of Keras 2.*pip install tf-keras"):
             read(golden / "keras_2.h5")
         return
-    vit = read(golden / "keras_2.h5").vit
+    vit = read(golden / "keras_2.h5").network
     assert [block.norm1.eps for block in vit.blocks] == [1e-3, 1e-6]
     with np.load(golden / "keras_2.npz") as arrays:
         logits = forward(vit, arrays["images"])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tests.golden_cases import golden_cases
+from vitedge.elements.vision_transformer import network_of
 from vitedge.lift import lift
 from vitedge.lift.keras_files import open_model
-from vitedge.vit import forward
+from vitedge.network.evaluate import forward
 
 CASES = {case.name: case for case in golden_cases()}
 
@@ -28,6 +29,6 @@ def test_a_saved_model_of_keras_hub_is_lifted_as_well_as_read_by_name(name: str)
     probe = open_model(case.model).probe()
     lifted = lift(probe, mean=tuple(preprocessing["mean"]), std=tuple(preprocessing["std"]))
     images, logits = case.expected()
-    difference = np.abs(forward(lifted.vit, images) - logits).max()
+    difference = np.abs(forward(network_of(lifted.vit), images) - logits).max()
     assert difference <= TOLERANCE * np.ptp(logits)
     assert lifted.vit.config.depth == 2

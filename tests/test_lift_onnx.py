@@ -9,11 +9,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tests.plain import plain
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import ImportOptions
 from vitedge.importers.lifted_onnx import PLUGIN
+from vitedge.network.evaluate import forward
 from vitedge.spec import Pooling
-from vitedge.vit import forward
 
 GOLDEN = Path(__file__).parent / "golden" / "lift"
 MODELS = sorted(path.stem for path in GOLDEN.glob("*.onnx"))
@@ -39,16 +40,16 @@ def test_an_exported_model_lifts_to_the_same_logits(name: str) -> None:
     imported = PLUGIN.read(path, AS_IT_IS)
     with np.load(GOLDEN / f"{name}.npz") as arrays:
         images, logits = arrays["images"], arrays["logits"]
-    found = forward(imported.vit, images.transpose(0, 2, 3, 1))
+    found = forward(imported.network, images.transpose(0, 2, 3, 1))
     assert np.abs(found - logits).max() < TOLERANCE * np.ptp(logits)
-    assert imported.vit.config.pooling is POOLINGS.get(name, Pooling.CLASS)
+    assert plain(imported.network).pooling is POOLINGS.get(name, Pooling.CLASS)
     assert imported.path.startswith("lifted: 2 blocks, max logit difference ")
 
 
 def test_an_input_with_channels_first_is_taken_for_torchs_and_said_so() -> None:
     imported = PLUGIN.read(GOLDEN / "timm_dynamo_free.onnx", ImportOptions())
     assert "assumed: ImageNet's mean and std" in imported.path
-    assert imported.vit.preprocessing.mean == (0.485, 0.456, 0.406)
+    assert imported.network.preprocessing.mean == (0.485, 0.456, 0.406)
 
 
 def test_the_golden_files_stay_small() -> None:

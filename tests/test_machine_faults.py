@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.models import random_vit
+from tests.models import random_network
 from vitedge import builtin
 from vitedge.errors import VitedgeError, load_remedy, missing_package
 from vitedge.pipeline import write_keras
@@ -33,7 +33,7 @@ def vitedge(*arguments: str | Path, limit: int, kind: int) -> subprocess.Complet
 
 def test_a_model_that_is_larger_than_files_may_be_is_one_line_and_no_crash(tmp_path: Path) -> None:
     # HDF5 writes model.weights.h5, and ends the process when it cannot.
-    write_keras(random_vit(), tmp_path / "model.keras")
+    write_keras(random_network(), tmp_path / "model.keras")
     (tmp_path / "out").mkdir()
     arguments = ("import", tmp_path / "model.keras", "-o", tmp_path / "out" / "copy.keras")
     done = vitedge(*arguments, limit=20_000, kind=resource.RLIMIT_FSIZE)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
+from vitedge.network import Array, Network, forward
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
@@ -16,22 +17,21 @@ from vitedge.quantize.simulate import simulate
 from vitedge.quantize.trace import trace
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Precision
-from vitedge.vit import Array, ViT, forward
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def vit() -> ViT:
-    return random_vit(depth=3, dim=48, heads=3, head_dim=16, mlp_dim=96)
+def network() -> Network:
+    return random_network(depth=3, dim=48, heads=3, head_dim=16, mlp_dim=96)
 
 
 @pytest.fixture
-def outrageous(vit: ViT, monkeypatch: pytest.MonkeyPatch) -> ViT:
+def outrageous(network: Network, monkeypatch: pytest.MonkeyPatch) -> Network:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from outlier_vit import with_outliers
 
-    return with_outliers(vit)
+    return with_outliers(network)
 
 
 def sqnr_db(found: Array, expected: Array) -> float:
@@ -40,11 +40,11 @@ def sqnr_db(found: Array, expected: Array) -> float:
 
 
 def test_no_logit_changes_and_the_numbers_in_between_are_outrageous(
-    vit: ViT, outrageous: ViT
+    network: Network, outrageous: Network
 ) -> None:
-    images = random_images(vit, 4)
+    images = random_images(network, 4)
     # float32 rounding beside numbers of 300.
-    assert sqnr_db(forward(outrageous, images), forward(vit, images)) > 80
+    assert sqnr_db(forward(outrageous, images), forward(network, images)) > 80
     folded, _ = apply_rewrites(
         outrageous, without=["rotate-residual", "fold-norm-affine", "balance-values"]
     )
@@ -60,10 +60,10 @@ def test_no_logit_changes_and_the_numbers_in_between_are_outrageous(
 
 
 def quantized_db(
-    vit: ViT, precision: Precision, activations: Activations, images: npt.NDArray[np.uint8]
+    network: Network, precision: Precision, activations: Activations, images: npt.NDArray[np.uint8]
 ) -> float:
-    rewritten, _ = apply_rewrites(vit)
-    seen = random_images(vit, 24, seed=1)
+    rewritten, _ = apply_rewrites(network)
+    seen = random_images(network, 24, seed=1)
     made = quantize(
         rewritten,
         precision,
@@ -71,8 +71,8 @@ def quantized_db(
         activations=activations,
         images=lambda: seen,
     )
-    logits = simulate(made.vit, made.recipe, images, activations=activations)
-    return sqnr_db(logits, forward(vit, images))
+    logits = simulate(made.network, made.recipe, images, activations=activations)
+    return sqnr_db(logits, forward(network, images))
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def quantized_db(
     ],
 )
 def test_outliers_cost_our_quantizers_little(
-    precision: Precision, activations: Activations, vit: ViT, outrageous: ViT
+    precision: Precision, activations: Activations, network: Network, outrageous: Network
 ) -> None:
-    images = random_images(vit, 24, seed=2)
-    plain = quantized_db(vit, precision, activations, images)
+    images = random_images(network, 24, seed=2)
+    plain = quantized_db(network, precision, activations, images)
     # int8-static keeps the offsets of 300 in its 16-bit residual stream, 5 dB at the most.
     allowed = 5.0 if precision is Precision.INT8_STATIC else 2.0
     assert quantized_db(outrageous, precision, activations, images) > plain - allowed

@@ -13,19 +13,19 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from tests.bench_rows import failed_row, make_row
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.bench.quality import Accuracy, Drop, VsFloat
 from vitedge.bench.results import Row, Status
 from vitedge.bench.spread import paired_drop, wilson_interval
 from vitedge.cli import main
 from vitedge.data import ImageSet, Sample
 from vitedge.errors import DataError
+from vitedge.network.evaluate import forward
 from vitedge.pick.choice import Budget, choose
 from vitedge.pick.overlap import refuse_overlap
 from vitedge.pick.words import how_sure, in_words
 from vitedge.pipeline import write_keras
 from vitedge.spec import Precision
-from vitedge.vit import forward
 
 IMAGES = 500
 
@@ -181,10 +181,10 @@ def test_images_in_both_sets_are_refused_under_any_name(tmp_path: Path) -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model, images that it names right, and others to calibrate on."""
-    vit = random_vit(3)
-    write_keras(vit, tmp_path / "model.keras")
-    pixels = random_images(vit, 48)
-    labels = forward(vit, pixels).argmax(axis=1)
+    network = random_network(3)
+    write_keras(network, tmp_path / "model.keras")
+    pixels = random_images(network, 48)
+    labels = forward(network, pixels).argmax(axis=1)
     np.savez(tmp_path / "data.npz", images=pixels[:32], labels=labels[:32])
     np.savez(tmp_path / "calibration.npz", images=pixels[32:])
     monkeypatch.chdir(tmp_path)

@@ -13,33 +13,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.artifact import Parity, files_of, read_metadata, sha256_of
 from vitedge.converters import converter_for
 from vitedge.data import ImageSet, Sample
 from vitedge.errors import ConversionError, DataError, ModelError, ParityError, UsageError
 from vitedge.importers import ImportOptions, read_model
+from vitedge.network.evaluate import forward
+from vitedge.network.network import Network
 from vitedge.pipeline import ConvertOptions, convert, import_model, write_keras
 from vitedge.publication import artifact_path, check_parity
 from vitedge.rewrite import MEASURED, rewrites
 from vitedge.spec import Format, Precision
-from vitedge.vit import ViT, forward
 
 
 @pytest.fixture(scope="module")
-def vit() -> ViT:
-    return random_vit(5)
+def network() -> Network:
+    return random_network(5)
 
 
 @pytest.fixture(scope="module")
-def model(vit: ViT, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    write_keras(vit, path)
+    write_keras(network, path)
     return path
 
 
-def images(vit: ViT, n: int = 8) -> ImageSet:
-    pixels = random_images(vit, n, seed=4)
+def images(network: Network, n: int = 8) -> ImageSet:
+    pixels = random_images(network, n, seed=4)
     return ImageSet("noise", [Sample(str(i), image, None) for i, image in enumerate(pixels)])
 
 
@@ -57,24 +58,26 @@ def test_an_artefact_is_no_source(model: Path, tmp_path: Path) -> None:
         convert(written.path, options)
 
 
-def test_nine_artefacts_come_with_their_whole_story(vit: ViT, model: Path, tmp_path: Path) -> None:
+def test_nine_artefacts_come_with_their_whole_story(
+    network: Network, model: Path, tmp_path: Path
+) -> None:
     written = convert(
         model,
         ConvertOptions(precisions=(*FLOAT, Precision.INT8), output=tmp_path),
-        calibration=images(vit),
+        calibration=images(network),
     )
     assert len(written) == 9
     for each in written:
         metadata = read_metadata(each.path)
         assert metadata == each.metadata
         assert metadata.source.sha256 == sha256_of(model)
-        assert metadata.labels == vit.labels
+        assert metadata.labels == network.labels
         assert metadata.parity is not None
         assert (metadata.calibration is None) == (metadata.precision in FLOAT)
         if metadata.calibration is not None:
             assert (metadata.calibration.kind, metadata.calibration.n) == ("images", 8)
         assert metadata.rewrites
-        assert metadata.parameters == vit.parameters
+        assert metadata.parameters == network.parameters
     expected = {part.name for each in written for part in files_of(each.path)}
     assert names_in(tmp_path) == expected
 
@@ -99,7 +102,7 @@ def test_each_rewrite_can_be_left_out_and_the_artefact_says_so(
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_what_the_quantizer_moves_can_be_left_out_and_the_artefact_says_so(
-    name: str, vit: ViT, model: Path, tmp_path: Path
+    name: str, network: Network, model: Path, tmp_path: Path
 ) -> None:
     import onnx
 
@@ -108,7 +111,7 @@ def test_what_the_quantizer_moves_can_be_left_out_and_the_artefact_says_so(
         options = ConvertOptions(
             (Format.ONNX,), (Precision.INT8_STATIC,), tmp_path, without=without, force=True
         )
-        (written,) = convert(model, options, calibration=images(vit))
+        (written,) = convert(model, options, calibration=images(network))
         assert written.metadata.quantization.get("left out") == (name if without else None)
         graphs.append(onnx.load(str(written.path)).graph.SerializeToString())
     # Queries are balanced only where they are far from it, which random ones are not.
@@ -146,13 +149,13 @@ def test_nothing_is_overwritten_unasked_and_nothing_is_begun(model: Path, tmp_pa
 
 
 def test_an_artefact_that_computes_something_else_is_not_published(
-    vit: ViT, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: Network, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converter = converter_for(Format.ONNX, Precision.FP32)
     right = type(converter).convert
 
-    def wrong(self, vit, recipe, *, batch=1, features=0):  # type: ignore[no-untyped-def]
-        bent = replace(vit, head=replace(vit.head, bias=vit.head.bias[::-1].copy()))
+    def wrong(self, network, recipe, *, batch=1, features=0):  # type: ignore[no-untyped-def]
+        bent = replace(network, head=replace(network.head, bias=network.head.bias[::-1].copy()))
         return right(self, bent, recipe, batch=batch, features=features)
 
     monkeypatch.setattr(type(converter), "convert", wrong)
@@ -164,8 +167,8 @@ def test_an_artefact_that_computes_something_else_is_not_published(
 
 @pytest.mark.parametrize("precision", Precision)
 def test_the_tolerance_of_every_precision_refuses_shuffled_logits(precision: Precision) -> None:
-    vit = random_vit()
-    reference = forward(vit, random_images(vit, 4))
+    network = random_network()
+    reference = forward(network, random_images(network, 4))
     with pytest.raises(ParityError):
         check_parity(Parity.of(reference[:, ::-1], reference), precision, "model")
 
@@ -240,27 +243,27 @@ def test_a_killed_conversion_leaves_nothing_half_written(model: Path, tmp_path: 
 
 
 def test_an_imported_model_is_reloaded_by_keras_alone(
-    vit: ViT, model: Path, tmp_path: Path
+    network: Network, model: Path, tmp_path: Path
 ) -> None:
     program = (
         "import sys, numpy as np, vitedge, keras\n"
         "model = keras.saving.load_model(sys.argv[1])\n"
         "print(float(np.abs(np.asarray(model(np.load(sys.argv[2])))).sum()))\n"
     )
-    pixels = random_images(vit, 2).astype(np.float32)
+    pixels = random_images(network, 2).astype(np.float32)
     np.save(tmp_path / "pixels.npy", pixels)
     command = [sys.executable, "-c", program, model, tmp_path / "pixels.npy"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     # Sums of some twenty logits of size 1, in another order.
-    assert float(done.stdout) == pytest.approx(np.abs(forward(vit, pixels)).sum(), rel=1e-5)
+    assert float(done.stdout) == pytest.approx(np.abs(forward(network, pixels)).sum(), rel=1e-5)
 
 
-def test_import_writes_what_it_read(vit: ViT, model: Path, tmp_path: Path) -> None:
+def test_import_writes_what_it_read(network: Network, model: Path, tmp_path: Path) -> None:
     output = tmp_path / "copy.keras"
     import_model(model, output, ImportOptions(labels=tuple("ABCDEFGHIJ")))
-    again = read_model(output).vit
+    again = read_model(output).network
     assert again.labels == tuple("ABCDEFGHIJ")
-    assert np.array_equal(again.head.weight, vit.head.weight)
+    assert np.array_equal(again.head.weight, network.head.weight)
 
 
 def test_import_only_writes_keras_files(model: Path, tmp_path: Path) -> None:
@@ -282,7 +285,7 @@ def test_the_batch_is_static_and_as_asked(model: Path, tmp_path: Path) -> None:
 
     for written in convert(model, options):
         with load(written.path) as classifier:
-            logits = classifier.logits(list(random_images(random_vit(5), 4)))
+            logits = classifier.logits(list(random_images(random_network(5), 4)))
         assert logits.shape == (4, 10)
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import vitedge
-from tests.models import random_vit
+from tests.models import random_network
 from tests.raspberry_pi import RELEASES, EmulatedPi, Release, Unobtainable, emulated_pi
 from vitedge.artifact import Metadata, Parity, Source
 from vitedge.converters import converter_for
@@ -55,11 +55,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def artefacts(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """One ViT in every format and precision."""
+    """One Network in every format and precision."""
     folder = tmp_path_factory.mktemp("artefacts")
-    vit = random_vit(image_size=(SIZE, SIZE), patch_size=(16, 16), dim=48, mlp_dim=96)
-    rewritten, rewrites = apply_rewrites(vit)
-    pixels = vit.preprocessing.batch(sorted(photos.iterdir()))
+    network = random_network(image_size=(SIZE, SIZE), patch_size=(16, 16), dim=48, mlp_dim=96)
+    rewritten, rewrites = apply_rewrites(network)
+    pixels = network.preprocessing.batch(sorted(photos.iterdir()))
     statistics = calibrate(rewritten, iter(pixels))
     for target in Format:
         for precision in PRECISIONS:
@@ -74,13 +74,13 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
             metadata = Metadata(
                 format=target,
                 precision=precision,
-                labels=vit.labels,
-                preprocessing=vit.preprocessing,
+                labels=network.labels,
+                preprocessing=network.preprocessing,
                 source=Source("random", "0" * 64, "a test"),
                 rewrites=rewrites,
             )
             path = folder / f"model.{precision}{target.suffix}"
-            converter.convert(quantized.vit, quantized.recipe).save(path, metadata)
+            converter.convert(quantized.network, quantized.recipe).save(path, metadata)
     return folder
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.models import random_vit
+from tests.models import random_network
 from vitedge import tuning
 from vitedge.artifact import Metadata, read_metadata
 from vitedge.cli import main
@@ -54,12 +54,12 @@ def tuned(monkeypatch: pytest.MonkeyPatch, usual: Timed, other: Timed) -> tuple[
             return next(sessions)
 
     monkeypatch.setattr(tuning, "runtime_for", lambda _target: Runtime())
-    vit = random_vit()
+    network = random_network()
     metadata = Metadata(
         format=Format.ONNX,
         precision=Precision.FP32,
         labels=(),
-        preprocessing=vit.preprocessing,
+        preprocessing=network.preprocessing,
         source=None,  # type: ignore[arg-type]
     )
     pixels = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3), np.uint8)
@@ -96,7 +96,7 @@ def test_what_is_tried_begins_with_the_usual_graph() -> None:
 
 def test_a_tuned_artefact_says_what_was_timed(tmp_path: Path) -> None:
     model = tmp_path / "model.keras"
-    write_keras(random_vit(), model)
+    write_keras(random_network(), model)
     arguments = ["convert", "--int8", "--tune", "-o", str(tmp_path), str(model)]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge import builtin
 from vitedge.artifact import Metadata, Source, files_of, read_metadata, read_texts, sha256_of
 from vitedge.classifier import load
 from vitedge.converters import converter_for, onnx_file
 from vitedge.errors import ModelError
+from vitedge.network.evaluate import forward
 from vitedge.publication import Reference, publish_artifact, write_checked
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Format, Precision
-from vitedge.vit import forward
 from vitedge.weights_digest import WEIGHTS_KEY, bound, unreplaced
 
 
@@ -37,15 +37,15 @@ def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> F
 
 
 def written(folder: Path, target: Format, seed: int) -> Path:
-    vit = random_vit(seed)
-    pixels = random_images(vit, 2)
-    rewritten, _ = apply_rewrites(vit)
+    network = random_network(seed)
+    pixels = random_images(network, 2)
+    rewritten, _ = apply_rewrites(network)
     recipe = quantize(rewritten, Precision.FP32).recipe
     draft = converter_for(target, Precision.FP32).convert(rewritten, recipe)
     source = Source("model.keras", "0" * 64, "by name: test")
-    metadata = Metadata(target, Precision.FP32, vit.labels, vit.preprocessing, source)
+    metadata = Metadata(target, Precision.FP32, network.labels, network.preprocessing, source)
     path = folder / f"model.fp32{target.suffix}"
-    return write_checked(draft, path, metadata, Reference(pixels, forward(vit, pixels))).path
+    return write_checked(draft, path, metadata, Reference(pixels, forward(network, pixels))).path
 
 
 def without_digest(path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_cut_between_the_renames_is_noticed(
 
 def test_what_0_1_wrote_is_still_loaded(tmp_path: Path, target: Format) -> None:
     path = written(tmp_path, target, 0)
-    pixels = list(random_images(random_vit(0), 2))
+    pixels = list(random_images(random_network(0), 2))
     with load(path, threads=1) as classifier:
         before = classifier.logits(pixels)
     without_digest(path)

@@ -32,10 +32,10 @@ def _saved(build: Callable[[], object]) -> list[bytes]:
 
 
 def _own() -> list[bytes]:
-    from tests.models import random_vit
+    from tests.models import random_network
     from vitedge.keras_model import to_keras
 
-    return _saved(lambda: to_keras(random_vit(depth=1)))
+    return _saved(lambda: to_keras(random_network(depth=1)))
 
 
 def _foreign() -> list[bytes]:

@@ -29,10 +29,10 @@ def read_checkpoint(path: Path) -> None:
 
 def _read(path: Path, options: ImportOptions) -> None:
     try:
-        vit = read_model(path, options).vit
+        network = read_model(path, options).network
     except NotAViTError:
         open_generic(path, ImportOptions())
         return
-    for name, array in vit.named_arrays():
+    for name, array in network.named_arrays():
         if not np.isfinite(array).all():
             raise NotFiniteError(f"'{name}' of an accepted model holds NaN or infinity")
