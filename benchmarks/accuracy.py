@@ -28,11 +28,11 @@ from vitedge.bench.reference import ArtifactReference
 from vitedge.bench.results import Row
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.data import ImageSet, open_images
+from vitedge.network.network import Network
 from vitedge.pipeline import ConvertOptions, convert
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Format, Precision, Target
 from vitedge.synthetic import synthetic_images
-from vitedge.vit import ViT
 
 _SYNTHETIC_PHOTOS = 24
 _DYNAMIC_TFLITE = ("stock-dynamic-tflite", "stock-quantizer-tflite")
@@ -104,17 +104,18 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = _arguments()
     name = "miniature" if arguments.weights is None else "deit-tiny"
-    vit, source = open_model(name, arguments.folder, arguments.weights)
-    calibration, validation = _photos(vit.preprocessing, arguments.photos)
+    network, source = open_model(name, arguments.folder, arguments.weights)
+    calibration, validation = _photos(network.preprocessing, arguments.photos)
     ours = _ours(source, calibration, arguments.folder / name)
-    pixels = [vit.preprocessing(sample.image) for sample in calibration.samples]
+    pixels = [network.preprocessing(sample.image) for sample in calibration.samples]
     reference = ours[Format.ONNX, Precision.FP32]
-    bench = Workbench(vit, pixels, arguments.folder / name, ours[Format.OPENVINO, Precision.FP32])
+    floats = ours[Format.OPENVINO, Precision.FP32]
+    bench = Workbench(network, pixels, arguments.folder / name, floats)
     stock = {each: _made(bench, each) for each in _routes(arguments.without)}
     artifacts = {str(path): f"{kind[1]} {kind[0]}" for kind, path in ours.items()}
     artifacts |= {str(path): each for each, path in stock.items()}
     found = _measured(artifacts, reference, validation, arguments.folder / name / "logits")
-    show(found, vit)
+    show(found, network)
     if arguments.json is not None:
         record = {each: asdict(measured) for each, measured in found.items()}
         arguments.json.write_text(json.dumps(record, indent=2))
@@ -188,10 +189,10 @@ def _of(row: Row) -> Measured:
 # --- showing --------------------------------------------------------------------------------------
 
 
-def show(found: Mapping[str, Measured], vit: ViT) -> None:
+def show(found: Mapping[str, Measured], network: Network) -> None:
     """Prints both tables."""
     n = max(measured.n for measured in found.values())
-    print(f"\n{vit.parameters / 1e6:.1f} million parameters, {n} photos\n")
+    print(f"\n{network.parameters / 1e6:.1f} million parameters, {n} photos\n")
     print("| artefact | agreement % | goal | SQNR dB | goal | | top-1 % | best stock route |")
     print("|---|--:|--:|--:|--:|---|--:|---|")
     for goal in GOALS:

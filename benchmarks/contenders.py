@@ -14,11 +14,11 @@ from stock_routes import ROUTES, Workbench
 from vitedge.artifact import files_of
 from vitedge.data import ImageSet
 from vitedge.importers import read_model
+from vitedge.network.network import Network
 from vitedge.pipeline import ConvertOptions, convert
 from vitedge.preprocess import Preprocessing
 from vitedge.presets import initialize, preset
 from vitedge.spec import Format, Precision
-from vitedge.vit import ViT
 
 MODELS = {
     "deit-tiny": lambda: preset("deit-tiny", classes=1000),
@@ -57,7 +57,7 @@ def contenders(
     folder: Path,
     formats: Sequence[Format],
     without: Sequence[str],
-    vit: ViT,
+    network: Network,
     source: Path,
     photos: ImageSet,
 ) -> list[Contender]:
@@ -67,16 +67,16 @@ def contenders(
         folder: Where the artefacts go.
         formats: Formats that are compared.
         without: Names of stock routes to leave out.
-        vit: The model.
+        network: The model.
         source: A file that holds it.
         photos: To calibrate on.
     """
     name = folder.name
     folder.mkdir(parents=True, exist_ok=True)
     ours = _ours(source, photos, folder)
-    pixels = [vit.preprocessing(sample.image) for sample in photos.samples]
-    bench = Workbench(vit, pixels, folder, folder / "ours.fp32.xml")
-    operations = 2 * vit.macs
+    pixels = [network.preprocessing(sample.image) for sample in photos.samples]
+    bench = Workbench(network, pixels, folder, folder / "ours.fp32.xml")
+    operations = 2 * network.macs
     found = [
         Contender(f"ours-{precision}-{RUNTIMES[target]}", "", target, precision, path, operations)
         for (target, precision), path in ours.items()
@@ -122,20 +122,20 @@ def _ours(source: Path, photos: ImageSet, folder: Path) -> dict[tuple[Format, Pr
     return ours
 
 
-def open_model(name: str, folder: Path, weights: Path | None) -> tuple[ViT, Path]:
+def open_model(name: str, folder: Path, weights: Path | None) -> tuple[Network, Path]:
     """The ViT, and a file that holds it: DeiT-tiny's ``weights``, or one of random weights."""
     if name == "deit-tiny" and weights is not None:
-        return read_model(weights).vit, weights
+        return read_model(weights).network, weights
     from vitedge.keras_model import to_keras
 
     config = MODELS[name]()
     side = config.image_size[0]
-    vit = initialize(config, Preprocessing((side, side), resize=side * 248 // 224))
+    network = initialize(config, Preprocessing((side, side), resize=side * 248 // 224))
     path = folder / f"{name}.keras"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        to_keras(vit).save(path)
-    return vit, path
+        to_keras(network).save(path)
+    return network, path
 
 
 def say(words: str) -> None:

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from plain_parameters import parameters_of
 
 from vitedge.artifact import size_of
 from vitedge.bench.memory import peak_rss_mb
@@ -148,7 +149,7 @@ def save_model(size: str, path: Path) -> None:
         config = preset("tiny", classes=10, image_size=32, patch_size=8, dim=64, heads=1, depth=2)
     else:
         config = preset(size, classes=1000)
-    save_file(_timm_arrays(initialize(config, _preprocessing(size))), path)
+    save_file(_timm_arrays(parameters_of(initialize(config, _preprocessing(size)))), path)
 
 
 def _preprocessing(size: str) -> Preprocessing:

@@ -93,8 +93,8 @@ def measure(name: str, path: Path, result: Path) -> None:
     imported, imported_mib = time.perf_counter(), peak_mib()
     found = read_compared(path, ImportOptions())
     lifted, lifted_mib = time.perf_counter(), peak_mib()
-    write_keras(found.vit, path.with_name("imported.keras"))
-    parameters = found.vit.parameters
+    write_keras(found.network, path.with_name("imported.keras"))
+    parameters = found.network.parameters
     cost = Cost(
         model=name,
         parameters=parameters,

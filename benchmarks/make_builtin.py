@@ -27,13 +27,13 @@ def main() -> None:
     trained = train(digits_vit(), training, digits_recipe(), held_out=held_out)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "digits.keras"
-        write_keras(trained.vit, model)
+        write_keras(trained.network, model)
         convert(
             model,
             ConvertOptions(precisions=(Precision.INT8,), output=FOLDER, force=True),
             calibration=selected(training, 200),
         )
-    images = np.stack([trained.vit.preprocessing(sample.image) for sample in held_out.samples])
+    images = np.stack([trained.network.preprocessing(sample.image) for sample in held_out.samples])
     labels = np.asarray([sample.label for sample in held_out.samples], np.int64)
     np.savez_compressed(FOLDER / "digits.npz", images=images, labels=labels)
     print(f"{trained.history[-1].held_out_accuracy:.1%} of {len(labels)} held-out digits")

@@ -17,7 +17,10 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from plain_parameters import parameters_of
 
+from vitedge.elements.vision_transformer import network_of
+from vitedge.network.network import Network
 from vitedge.rewrite import apply_rewrites, rewrites
 from vitedge.vit import Array, Block, Linear, Norm, ViT
 
@@ -25,18 +28,18 @@ _FOLDED = ("fold-norm-affine",)
 
 
 def with_outliers(
-    vit: ViT,
+    network: Network,
     *,
     offset: float = 300.0,
     tokens: int = 3,
     channels: int = 4,
     factor: float = 60.0,
     seed: int = 0,
-) -> ViT:
+) -> Network:
     """A pre-norm ViT with LayerNorm that computes the same logits by outrageous numbers.
 
     Args:
-        vit: The model.
+        network: The model.
         offset: What is added to all channels of some tokens, times a number around one.
         tokens: How many positions get it.
         channels: How many channels of each norm, of values and of queries are large.
@@ -45,13 +48,13 @@ def with_outliers(
     """
     rng = np.random.default_rng(seed)
     others = [each.name for each in rewrites() if each.name not in _FOLDED]
-    folded, _ = apply_rewrites(vit, without=others)
-    turned = _with_massive_channels(folded)
+    folded, _ = apply_rewrites(network, without=others)
+    turned = _with_massive_channels(parameters_of(folded))
     positions = turned.positions.copy()
     chosen = rng.choice(len(positions), tokens, replace=False)
     positions[chosen] += np.float32(offset) * rng.uniform(0.7, 1.3, (tokens, 1)).astype(np.float32)
     blocks = tuple(_with_large_channels(block, channels, factor, rng) for block in turned.blocks)
-    return replace(turned, positions=positions, blocks=blocks)
+    return network_of(replace(turned, positions=positions, blocks=blocks))
 
 
 def _with_massive_channels(vit: ViT) -> ViT:

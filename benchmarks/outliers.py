@@ -22,11 +22,11 @@ from stock_routes import ROUTES, Workbench
 
 from vitedge.data import ImageSet, open_images
 from vitedge.importers import read_model
+from vitedge.network.network import Network
 from vitedge.pipeline import ConvertOptions, convert, write_keras
 from vitedge.publication import checking_target
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.spec import Format, Precision
-from vitedge.vit import ViT
 
 # Percent agreement that the stock routes shall fall below, and that ours shall keep.
 _COLLAPSED, _KEPT = 60.0, 97.0
@@ -52,8 +52,8 @@ class Result:
 def main() -> None:
     """Prints both tables side by side."""
     arguments = _arguments()
-    vit = read_model(arguments.weights).vit
-    models = {"as it is": vit, "with outliers": with_outliers(vit)}
+    network = read_model(arguments.weights).network
+    models = {"as it is": network, "with outliers": with_outliers(network)}
     found = {name: dict(_results(each, name, arguments)) for name, each in models.items()}
     print(f"{'':28}" + "".join(f"{name:>28}" for name in found))
     for artifact in found["as it is"]:
@@ -83,15 +83,17 @@ def _ours(target: Format, precision: Precision) -> str:
     return f"ours {precision} {target}"
 
 
-def _results(vit: ViT, name: str, arguments: argparse.Namespace) -> Iterator[tuple[str, Result]]:
+def _results(
+    network: Network, name: str, arguments: argparse.Namespace
+) -> Iterator[tuple[str, Result]]:
     folder = arguments.folder / name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "model.keras"
     if not source.exists():
-        write_keras(vit, source)
+        write_keras(network, source)
     calibration = _calibration(arguments)
     validation = open_images(arguments.photos / "validation").samples[: arguments.n]
-    pixels = [vit.preprocessing.batch([sample.image]) for sample in validation]
+    pixels = [network.preprocessing.batch([sample.image]) for sample in validation]
 
     if not (folder / "model.fp32.xml").exists():
         say(f"{name}: ours")
@@ -109,8 +111,8 @@ def _results(vit: ViT, name: str, arguments: argparse.Namespace) -> Iterator[tup
             yield _ours(target, precision), Result(0.0, float("-inf"))
             continue
         yield _ours(target, precision), _compared(_logits(path, target, pixels), reference)
-    photos = [vit.preprocessing(sample.image) for sample in calibration.samples]
-    bench = Workbench(vit, photos, folder, folder / "model.fp32.xml")
+    photos = [network.preprocessing(sample.image) for sample in calibration.samples]
+    bench = Workbench(network, photos, folder, folder / "model.fp32.xml")
     for route in STOCK:
         say(f"{name}: {route}")
         logits = _logits(bench.make(route), ROUTES[route].format, pixels)

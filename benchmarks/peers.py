@@ -26,19 +26,19 @@ from contenders import MODELS, RUNTIMES, Contender, contenders, open_model
 from stock_routes import ROUTES
 
 from vitedge.bench.candidates import find_candidates
-from vitedge.bench.reference import reference_from_vit
+from vitedge.bench.reference import reference_from_network
 from vitedge.bench.results import Ratio
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.bench.spread import ROUNDS, pairwise_ratio
 from vitedge.bench.trial import Trial
 from vitedge.bench.turns import measure_in_turns
 from vitedge.data import ImageSet, open_images
+from vitedge.network.network import Network
 from vitedge.progress import Progress
 from vitedge.spec import Format, Precision, Target
 from vitedge.staging import write_whole
 from vitedge.synthetic import synthetic_images
 from vitedge.terminal import progress_on_stderr
-from vitedge.vit import ViT
 
 _TIMEOUT_SECONDS = 300.0
 _SYNTHETIC_PHOTOS = 24
@@ -181,7 +181,7 @@ def _outcome(contender: Contender, threads: int, trial: Trial | None) -> Outcome
 def with_accuracy(
     outcomes: dict[str, Outcome],
     chosen: Sequence[Contender],
-    vit: ViT,
+    network: Network,
     photos: ImageSet,
     kept: Path,
 ) -> dict[str, Outcome]:
@@ -194,7 +194,7 @@ def with_accuracy(
         list(artifacts),
         [Target(RUNTIMES[target], "cpu") for target in {each.format for each in chosen}],
         data=photos,
-        reference=reference_from_vit(vit, "float32"),
+        reference=reference_from_network(network, "float32"),
         options=BenchOptions(runs=1, resume=kept),
         on_step=lambda step: None,
     )
@@ -286,10 +286,10 @@ def main() -> None:
     arguments = _arguments()
     record: list[dict[str, object]] = []
     for name in arguments.model:
-        vit, source = open_model(name, arguments.folder, arguments.weights)
-        photos = _calibration(vit, arguments.photos)
+        network, source = open_model(name, arguments.folder, arguments.weights)
+        photos = _calibration(network, arguments.photos)
         chosen = contenders(
-            arguments.folder / name, arguments.formats, arguments.without, vit, source, photos
+            arguments.folder / name, arguments.formats, arguments.without, network, source, photos
         )
         goals = GOALS["vit-base" if name == "vit-base" else "deit-tiny"]
         validation = None
@@ -302,7 +302,7 @@ def main() -> None:
                 outcomes = measured(group, threads, arguments.runs)
                 if number == 0 and validation is not None:
                     kept = arguments.folder / name / "logits"
-                    outcomes = with_accuracy(outcomes, group, vit, validation, kept)
+                    outcomes = with_accuracy(outcomes, group, network, validation, kept)
                 reached = judged(goals, outcomes)
                 print(f"\n{name}, {target}, {threads} threads\n")
                 show(list(outcomes.values()))
@@ -322,10 +322,10 @@ def main() -> None:
             show_shares(all_outcomes)
 
 
-def _calibration(vit: ViT, photos: Path | None) -> ImageSet:
+def _calibration(network: Network, photos: Path | None) -> ImageSet:
     if photos is not None:
         return open_images(photos / "calibration")
-    return synthetic_images(vit.preprocessing, _SYNTHETIC_PHOTOS, seed=0)
+    return synthetic_images(network.preprocessing, _SYNTHETIC_PHOTOS, seed=0)
 
 
 if __name__ == "__main__":

@@ -11,36 +11,24 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
+from plain_parameters import parameters_of
 
+from vitedge.network.network import Network
 from vitedge.rewrite import apply_rewrites, rewrites
-from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 from vitedge.vit import Block, Linear, Norm, ViT
 
 
-def stock_keras_model(vit: ViT) -> keras.Model:
+def stock_keras_model(network: Network) -> keras.Model:
     """A stock Keras model with the weights of a ViT; batch 1, static shapes.
 
     Args:
-        vit: A pre-norm ViT with LayerNorm, exact GELU, one class token and one linear head.
+        network: A pre-norm ViT with LayerNorm, exact GELU, one class token and one linear head.
 
     Raises:
-        ValueError: The ViT is another.
+        ValueError: The network is another.
     """
-    config = vit.config
-    plain = (
-        config.norm_position is NormPosition.PRE
-        and config.norm_kind is NormKind.LAYER
-        and config.activation is Activation.GELU
-        and config.pooling is Pooling.CLASS
-        and config.prefix_tokens == 1
-        and vit.norm is not None
-        and not (vit.input_norm or vit.pooled_norm or vit.head_hidden)
-        and not any(block.q_norm or block.k_norm for block in vit.blocks)
-    )
-    if not plain:
-        raise ValueError("the stock routes are given plain ViTs only, as ViT-B/16 and DeiT-tiny")
     others = [rewrite.name for rewrite in rewrites() if rewrite.name != "fold-input-normalization"]
-    folded, _ = apply_rewrites(vit, without=others)
+    folded = parameters_of(apply_rewrites(network, without=others)[0])
     model = _functional(folded)
     _set_weights(model, folded)
     return model

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import METADATA_KEY, Metadata, Source
+from vitedge.network.network import Network
 from vitedge.spec import Format, Precision
-from vitedge.vit import ViT
 
 if TYPE_CHECKING:
     import keras
@@ -33,13 +33,13 @@ class Workbench:
     """One model on its way through the stock tools.
 
     Attributes:
-        vit: The model.
+        network: The model.
         photos: Calibration photos, uint8 ``(H, W, C)`` each.
         folder: Where files go; what lies there already is not made again.
         ours: Our own float32 OpenVINO artefact.
     """
 
-    vit: ViT
+    network: Network
     photos: Sequence[npt.NDArray[np.uint8]]
     folder: Path
     ours: Path
@@ -49,7 +49,7 @@ class Workbench:
         """The stock Keras model that every route starts from."""
         from stock_keras import stock_keras_model
 
-        model = stock_keras_model(self.vit)
+        model = stock_keras_model(self.network)
         # Keras exports no model that was never called.
         model(np.zeros(model.input_shape, np.float32))
         return model
@@ -256,8 +256,8 @@ def _save_openvino(bench: Workbench, model: Any, path: Path, precision: Precisio
     metadata = Metadata(
         format=Format.OPENVINO,
         precision=precision,
-        labels=bench.vit.labels,
-        preprocessing=bench.vit.preprocessing,
+        labels=bench.network.labels,
+        preprocessing=bench.network.preprocessing,
         source=Source("stock", "", "stock route"),
     )
     model.set_rt_info(metadata.to_json(), [METADATA_KEY])

@@ -72,7 +72,7 @@ def measure_digits(seeds: Sequence[int], folds: int) -> None:
         spent = (
             f"{time.perf_counter() - started:.0f} s, {time.process_time() - used:.0f} processor s"
         )
-        found.append(accuracy(trained.vit, parts[1]))
+        found.append(accuracy(trained.network, parts[1]))
         count = len(parts[1].samples)
         print(f"seed {seed}: {found[-1]:.2%} of {count} held out, {spent}", flush=True)
     print(f"mean {np.mean(found):.2%}, worst {min(found):.2%}, {len(found)} seeds")
@@ -120,7 +120,7 @@ def from_scratch(cifar: Path, folder: Path, *, contender: str, minutes: float, e
         model = folder / "scratch.keras"
         options = [*FROM_SCRATCH.split(), "--epochs", epochs, "-o", model, "--force"]
         vitedge("train", "--data", data, *options)
-        print(f"{accuracy(read_model(model).vit, test):.2%} of {len(test.samples)} test images")
+        print(f"{accuracy(read_model(model).network, test):.2%} of {len(test.samples)} test images")
         return
     from keras_io_vit import train_for
 
@@ -145,7 +145,7 @@ def on_a_gpu(cifar: Path, folder: Path, *, epochs: int) -> None:
     data, model = folder / "cifar.npz", folder / "gpu.keras"
     test = write_training_file(cifar, data, images=49_000, held_out=1000, seed=0)
     vitedge("train", "--data", data, *ON_A_GPU.split(), "--epochs", epochs, "-o", model, "--force")
-    print(f"{accuracy(read_model(model).vit, test):.2%} of {len(test.samples)} test images")
+    print(f"{accuracy(read_model(model).network, test):.2%} of {len(test.samples)} test images")
 
 
 def accuracy(vit: object, images: ImageSet) -> float:

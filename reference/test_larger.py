@@ -21,7 +21,8 @@ from reference.makers import MAKERS
 from reference.torch_models import logits_of, randomize
 from tests.golden_cases import TOLERANCE, assert_imported, golden_cases
 from vitedge.importers import ImportOptions, read_model
-from vitedge.vit import forward
+from vitedge.network.evaluate import forward
+from vitedge.network.summary import summary
 
 # The libraries warn about themselves and each other; here it is their numbers that matter.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -44,10 +45,10 @@ def test_vit_base_of_the_paper_computes_the_same_logits(tmp_path: Path) -> None:
     model = randomize(timm.create_model("vit_base_patch16_224"))
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     options = ImportOptions(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    vit = read_model(tmp_path / "model.safetensors", options).vit
+    network = read_model(tmp_path / "model.safetensors", options).network
     images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
     logits = logits_of(model, normalized(images, HALVES))
-    difference = np.abs(forward(vit, images) - logits).max() / np.ptp(logits)
+    difference = np.abs(forward(network, images) - logits).max() / np.ptp(logits)
     print(f"vit_base_patch16_224: {difference:.1e}")
     assert difference <= TOLERANCE
 
@@ -62,10 +63,11 @@ def test_large_and_huge_of_the_paper_are_imported_by_shape(
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=1000)
     path = _empty_checkpoint(model, tmp_path / "model.safetensors")
-    vit = read_model(path).vit
-    assert vit.config.heads == heads
+    network = read_model(path).network
+    found = summary(network)
+    assert found.heads == (heads,)
     # The class token and its position are one array in the canonical form.
-    assert vit.parameters == parameters - vit.config.dim
+    assert network.parameters == parameters - found.dim
 
 
 def _empty_checkpoint(model: torch.nn.Module, path: Path) -> Path:

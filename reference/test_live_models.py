@@ -20,15 +20,17 @@ from reference.keras_models import randomize
 from reference.torch_models import randomize as randomize_torch
 from reference.tutorial_model import tutorial_model
 from tests.golden_cases import golden_cases
+from tests.plain import plain
 from vitedge.classifier import load
+from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import ImportOptions
 from vitedge.lift import lift
 from vitedge.lift.keras_files import open_model
+from vitedge.network.evaluate import forward
 from vitedge.pipeline import ConvertOptions, convert
 from vitedge.publication import TOLERANCES
 from vitedge.source_check import read_compared
 from vitedge.spec import Format, Precision
-from vitedge.vit import forward
 
 # The libraries warn about themselves and each other; here it is their numbers that matter.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -74,8 +76,8 @@ def test_the_tutorials_whole_saved_model_is_lifted(library: Any, tmp_path: Path)
     imported = read_compared(tmp_path / "saved", ImportOptions(**RAW))
     print(imported.path)
     assert imported.path.startswith("lifted: 2 blocks, ")
-    assert imported.vit.config.heads == SMALL.heads
-    difference = np.abs(forward(imported.vit, images) - logits).max()
+    assert plain(imported.network).heads == SMALL.heads
+    difference = np.abs(forward(imported.network, images) - logits).max()
     assert difference <= LIFT_TOLERANCE * np.ptp(logits)
 
 
@@ -110,7 +112,8 @@ def test_saved_models_of_keras_hub_are_lifted(kind: str, tmp_path: Path) -> None
     lifted = lift(open_model(tmp_path / "model.keras").probe(), **RAW)
     print(lifted)
     logits = np.asarray(model(pixels))
-    assert np.abs(forward(lifted.vit, images) - logits).max() <= LIFT_TOLERANCE * np.ptp(logits)
+    found = forward(network_of(lifted.vit), images)
+    assert np.abs(found - logits).max() <= LIFT_TOLERANCE * np.ptp(logits)
 
 
 def test_the_mit_of_keras_hub_goes_generically(tmp_path: Path) -> None:

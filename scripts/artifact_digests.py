@@ -24,7 +24,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests import models, test_converters_contract as contract
+from tests import models
+from tests import test_converters_contract as contract
 from tests.golden_cases import golden_cases
 from vitedge.artifact import files_of
 from vitedge.converters import converters
@@ -49,7 +50,11 @@ def contract_digests() -> Iterator[tuple[str, str]]:
             for precision in converter.precisions:
                 with tempfile.TemporaryDirectory() as folder:
                     path = contract.write(
-                        random_model(3, **case.model), converter, precision, Path(folder), case.batch
+                        random_model(3, **case.model),
+                        converter,
+                        precision,
+                        Path(folder),
+                        case.batch,
                     )
                     yield f"contract/{case.id}/{converter.format}/{precision}", digest_of(path)
 
@@ -67,7 +72,9 @@ def converted_digests() -> Iterator[tuple[str, str]]:
                 importing=case.options,
             )
             refused: list[Exception] = []
-            written = convert(case.model, options, on_refusal=lambda _path, why: refused.append(why))
+            written = convert(
+                case.model, options, on_refusal=lambda _path, why: refused.append(why)
+            )
             for each in written:
                 yield f"convert/{case.name}/{each.path.name}", digest_of(each.path)
 

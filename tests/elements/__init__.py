@@ -1,0 +1,1 @@
+"""Elements that no model of vitedge has."""
