@@ -1,4 +1,4 @@
-"""Exact rewrites: another ViT that computes the same logits.
+"""Exact rewrites: another network that computes the same outputs.
 
 A module in this package that ends ``PLUGIN = ...`` is one rewrite, with its mathematics in its
 docstring. Packages outside may add theirs under the entry point group ``vitedge.rewrite``.
@@ -12,9 +12,9 @@ from functools import cache
 from typing import Protocol
 
 from vitedge.errors import UsageError
+from vitedge.network.network import Network
 from vitedge.plugins import discover
 from vitedge.rewrite.learnt_grid import keeps_grid, learnt_bits
-from vitedge.vit import ViT
 
 CENTRE, SCALE = "centre-keys-and-values", "scale-channels"
 BALANCE, BALANCE_QUERIES = "balance-values", "balance-queries"
@@ -26,9 +26,10 @@ They can be left out by these names as rewrites can; an artefact's quantization 
 
 
 class Rewrite(Protocol):
-    """One function-preserving change of a ViT.
+    """One function-preserving change of a network.
 
-    It exists so that quantizers and converters see one simple form: what a rewrite has folded
+    It asks the network what reads and what writes a value, and leaves alone what it does not
+    understand: it holds for any network, whatever its architecture. It exists so that quantizers and converters see one simple form: what a rewrite has folded
     away costs no operator, and what it has rotated or scaled is easier to quantize.
     """
 
@@ -47,17 +48,17 @@ class Rewrite(Protocol):
         """Whether it is applied unless switched off; else it must be asked for."""
         ...
 
-    def apply(self, vit: ViT) -> ViT:
-        """The rewritten ViT.
+    def apply(self, network: Network) -> Network:
+        """The rewritten network.
 
-        Its logits equal those of ``vit`` to float32 rounding, whatever the config. Arithmetic on
-        weights is in float64, so that rewrites do not pile up rounding.
+        Its outputs equal those of ``network`` to float32 rounding. Arithmetic on weights is in
+        float64, so that rewrites do not pile up rounding.
 
         Args:
-            vit: Left unchanged; arrays that do not change are shared.
+            network: Left unchanged; values and arrays that do not change are shared.
 
         Returns:
-            ``vit`` itself where the rewrite has nothing to do or does not hold for its config.
+            ``network`` itself where the rewrite has nothing to do or does not hold.
         """
         ...
 
@@ -70,62 +71,62 @@ def rewrites() -> tuple[Rewrite, ...]:
 
 
 def apply_rewrites(
-    vit: ViT, without: Collection[str] = (), *, extra: Collection[str] = ()
-) -> tuple[ViT, tuple[str, ...]]:
+    network: Network, without: Collection[str] = (), *, extra: Collection[str] = ()
+) -> tuple[Network, tuple[str, ...]]:
     """Applies all default rewrites; where weights learnt on an integer grid, those that keep it.
 
     Args:
-        vit: Left unchanged.
+        network: Left unchanged.
         without: Names of rewrites to leave out.
         extra: Names of rewrites to apply although they are not default.
 
     Returns:
-        The rewritten ViT, and the names of the rewrites that changed it, in order.
+        The rewritten network, and the names of the rewrites that changed it, in order.
 
     Raises:
         UsageError: A name in ``without`` or ``extra`` is no rewrite's.
     """
     _check_names((*without, *extra))
     applied = []
-    learnt = learnt_bits(vit)
+    learnt = learnt_bits(network)
     for rewrite in rewrites():
         if rewrite.name in without or not (rewrite.default or rewrite.name in extra):
             continue
-        rewritten = rewrite.apply(vit)
+        rewritten = rewrite.apply(network)
         if (
             learnt is not None
             and rewrite.name not in extra
-            and not keeps_grid(vit, rewritten, learnt)
+            and not keeps_grid(network, rewritten, learnt)
         ):
             continue  # they learnt behind it already, or can do without
-        if rewritten is not vit:
+        if rewritten is not network:
             applied.append(rewrite.name)
-        vit = rewritten
-    return vit, tuple(applied)
+        network = rewritten
+    return network, tuple(applied)
 
 
 def apply_more(
-    vit: ViT, names: Collection[str], without: Collection[str] = ()
-) -> tuple[ViT, tuple[str, ...]]:
+    network: Network, names: Collection[str], without: Collection[str] = ()
+) -> tuple[Network, tuple[str, ...]]:
     """Applies rewrites that are not default on top of what ``apply_rewrites`` did.
 
     Weights that learnt on an integer grid stay as they are.
 
     Args:
-        vit: Left unchanged; arrays that do not change are shared.
+        network: Left unchanged; arrays that do not change are shared.
         names: Of the rewrites.
         without: Names to leave out all the same.
 
     Returns:
-        The rewritten ViT, and the names of the rewrites that changed it, in order.
+        The rewritten network, and the names of the rewrites that changed it, in order.
 
     Raises:
         UsageError: A name is no rewrite's.
     """
-    if learnt_bits(vit) is not None:
-        return vit, ()
+    if learnt_bits(network) is not None:
+        return network, ()
     left_out = {each.name for each in rewrites() if each.default} | set(without)
-    return apply_rewrites(vit, left_out, extra=names)
+    return apply_rewrites(network, left_out, extra=names)
 
 
 def _check_names(names: Iterable[str]) -> None:

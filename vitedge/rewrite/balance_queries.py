@@ -2,17 +2,18 @@
 
 A score is ``(x W_q)(y W_k)ᵀ``, so ``W_q A`` and ``W_k A⁻ᵀ`` give the same one. It serves targets
 that round queries and keys; where they stay float nothing is gained, so it is applied only when
-asked for. It does not hold where queries or keys are normalised.
+asked for. It holds where both reach the scores through moves alone: not where they are normalised
+or turned by their positions.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import Array, Linear, Operator
+from vitedge.network.routes import Channels, Meeting, channels, meetings
 from vitedge.rewrite.balanced_pairs import balancing, gram
-from vitedge.vit import Block, Linear, ViT
 
 
 class BalanceQueries:
@@ -22,25 +23,36 @@ class BalanceQueries:
     order = 81
     default = False
 
-    def apply(self, vit: ViT) -> ViT:
+    def apply(self, network: Network) -> Network:
         """See the module's docstring."""
-        if any(block.q_norm or block.k_norm for block in vit.blocks):
-            return vit
-        return vit.map_blocks(lambda block: _balanced(block, vit.config.heads))
+        changed: dict[Value, Operator] = {}
+        for meeting in meetings(network):
+            if meeting.heads:
+                changed |= balanced_layers(meeting)
+        return with_operators(network, changed)
 
 
-def _balanced(block: Block, heads: int) -> Block:
-    query, query_bias = block.q.weight.copy(), block.q.bias.copy()
-    key, key_bias = block.k.weight.copy(), block.k.bias.copy()
-    width = query.shape[1] // heads
-    for head in range(heads):
-        channels = slice(head * width, (head + 1) * width)
-        change, inverse = balancing(gram(query[:, channels]), gram(key[:, channels]), head)
-        query[:, channels] = (query[:, channels] @ change).astype(np.float32)
-        query_bias[channels] = (query_bias[channels] @ change).astype(np.float32)
-        key[:, channels] = (key[:, channels] @ inverse.T).astype(np.float32)
-        key_bias[channels] = (key_bias[channels] @ inverse.T).astype(np.float32)
-    return replace(block, q=Linear(query, query_bias), k=Linear(key, key_bias))
+def balanced_layers(meeting: Meeting) -> dict[Value, Linear]:
+    """The layers of queries and keys in their best basis; their heads do not overlap."""
+    q, k = meeting.queries.operator, meeting.keys.operator
+    assert isinstance(q, Linear)
+    assert isinstance(k, Linear)
+    query, key = _copied(q), _copied(k)
+    for number, (of_queries, of_keys) in enumerate(meeting.heads):
+        left, right = channels(of_queries), channels(of_keys)
+        change, inverse = balancing(gram(query.weight[:, left]), gram(key.weight[:, right]), number)
+        _change(query, left, change)
+        _change(key, right, inverse.T)
+    return {meeting.queries: query, meeting.keys: key}
+
+
+def _copied(layer: Linear) -> Linear:
+    return Linear(layer.weight.copy(), layer.bias.copy())
+
+
+def _change(layer: Linear, part: Channels, change: Array) -> None:
+    layer.weight[:, part] = (layer.weight[:, part] @ change).astype(np.float32)
+    layer.bias[part] = (layer.bias[part] @ change).astype(np.float32)
 
 
 PLUGIN = BalanceQueries()

@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.vit import Array
+from vitedge.network.operators import Array
 
 _Matrix = npt.NDArray[np.float64]
 

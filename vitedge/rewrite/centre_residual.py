@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitedge.rewrite.centre_stream import CentreStream, reads_no_mean
+from vitedge.network.network import Network, with_operators
+from vitedge.network.operators import Norm
+from vitedge.rewrite.centre_stream import CentreStream, streams_without_mean
 from vitedge.spec import NormKind
-from vitedge.vit import ViT
 
 
 class CentreResidual:
@@ -25,12 +26,16 @@ class CentreResidual:
     order = 70
     default = False
 
-    def apply(self, vit: ViT) -> ViT:
+    def apply(self, network: Network) -> Network:
         """See the module's docstring; nothing is done where a norm keeps its gamma or beta."""
-        if not reads_no_mean(vit):
-            return vit
-        centred = CentreStream().apply(vit)
-        return replace(centred, config=replace(centred.config, norm_kind=NormKind.RMS))
+        centred = CentreStream().apply(network)
+        norms = {
+            reader: replace(reader.operator, kind=NormKind.RMS)
+            for stream in streams_without_mean(centred)
+            for reader in stream.readers
+            if isinstance(reader.operator, Norm)
+        }
+        return with_operators(centred, norms) if norms else network
 
 
 PLUGIN = CentreResidual()

@@ -12,13 +12,16 @@ in all channels, would leave a bfloat16 steps of one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from vitedge.rewrite.rotate_residual import stream_norms_are_plain
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import Array, Constant, Convolution, Linear, Norm, Operator
+from vitedge.network.streams import Stream, streams
 from vitedge.spec import NormKind
-from vitedge.vit import Array, Block, Linear, ViT
 
 # What float32 leaves of the mean of numbers around one after another change of basis. Its effect on
 # a norm is the square of it.
@@ -32,51 +35,83 @@ class CentreStream:
     order = 65
     default = False
 
-    def apply(self, vit: ViT) -> ViT:
+    def apply(self, network: Network) -> Network:
         """See the module's docstring; nothing is done where a norm keeps its gamma or beta."""
-        if not reads_no_mean(vit) or all(map(_is_centred, _written(vit))):
-            return vit
-        return replace(
-            vit.map_blocks(_centre_block),
-            patch=_centred_layer(vit.patch),
-            prefix=_centred(vit.prefix),
-            positions=_centred(vit.positions),
-        )
+        changed: dict[Value, Operator] = {}
+        for stream in streams_without_mean(network):
+            centred = partial(_is_centred, width=stream.width)
+            if not all(map(centred, _written(stream))):
+                changed |= {each: _centred(each.operator, stream.width) for each in stream.writers}
+        return with_operators(network, changed)
 
 
-def reads_no_mean(vit: ViT) -> bool:
-    """Whether every reader of the stream takes its mean out first, and nothing else beside."""
-    return vit.config.norm_kind is not NormKind.RMS and stream_norms_are_plain(vit)
+def streams_without_mean(network: Network) -> tuple[Stream, ...]:
+    """The streams whose every reader takes their mean out first, and that can be centred."""
+    return tuple(
+        each
+        for each in streams(network, through_norms=False)
+        if all(_takes_mean_out(reader, each.width) for reader in each.readers)
+        and all(_is_centrable(writer, each.width) for writer in each.writers)
+    )
 
 
-def _written(vit: ViT) -> list[Array]:
-    layers = [vit.patch]
-    for block in vit.blocks:
-        layers += [block.out, block.fc2]
-    arrays = [vit.prefix, vit.positions]
-    for layer in layers:
-        arrays += [layer.weight, layer.bias]
-    return arrays
+def _takes_mean_out(value: Value, width: int) -> bool:
+    norm = value.operator
+    return (
+        isinstance(norm, Norm)
+        and norm.kind is NormKind.LAYER
+        and norm.is_plain
+        and len(norm.gamma) == width
+    )
 
 
-def _is_centred(array: Array) -> bool:
-    largest = np.abs(array).max(initial=0.0)
-    mean = array.mean(axis=-1, dtype=np.float64)
+def _is_centrable(value: Value, width: int) -> bool:
+    """Whether it can write vectors of mean zero; a norm that takes the mean out does so already."""
+    match value.operator:
+        case Linear() | Constant():
+            return True
+        case Convolution(groups=groups):
+            return groups == 1
+        case _:
+            return _takes_mean_out(value, width)
+
+
+def _written(stream: Stream) -> Iterator[Array]:
+    for value in stream.writers:
+        match value.operator:
+            case Constant(values=values):
+                yield values
+            case Linear(weight=weight, bias=bias) | Convolution(weight=weight, bias=bias):
+                yield weight
+                yield bias
+
+
+def _vectors(array: Array, width: int) -> Array:
+    """With an axis of its own for several vectors that stand behind one another."""
+    is_one = array.shape[-1] == width
+    return array if is_one else array.reshape(*array.shape[:-1], -1, width)
+
+
+def _is_centred(array: Array, width: int) -> bool:
+    vectors = _vectors(array, width)
+    largest = np.abs(vectors).max(initial=0.0)
+    mean = vectors.mean(axis=-1, dtype=np.float64)
     return bool(np.abs(mean).max(initial=0.0) <= _ROUNDING * largest)
 
 
-def _centred(array: Array) -> Array:
-    wide = array.astype(np.float64)
-    centred: Array = (wide - wide.mean(axis=-1, keepdims=True)).astype(np.float32)
-    return centred
+def _centred(operator: Operator, width: int) -> Operator:
+    def centred(array: Array) -> Array:
+        wide = _vectors(array, width).astype(np.float64)
+        made: Array = (wide - wide.mean(axis=-1, keepdims=True)).astype(array.dtype)
+        return made.reshape(array.shape)
 
-
-def _centred_layer(layer: Linear) -> Linear:
-    return Linear(_centred(layer.weight), _centred(layer.bias))
-
-
-def _centre_block(block: Block) -> Block:
-    return replace(block, out=_centred_layer(block.out), fc2=_centred_layer(block.fc2))
+    match operator:
+        case Constant(values=values):
+            return Constant(centred(values))
+        case Linear(weight=weight, bias=bias) | Convolution(weight=weight, bias=bias):
+            return replace(operator, weight=centred(weight), bias=centred(bias))
+        case _:
+            return operator
 
 
 PLUGIN = CentreStream()

@@ -4,11 +4,10 @@ With the normalised ``n`` (before gamma and beta)::
 
     (n gamma + beta) W + b  =  n (diag(gamma) W)  +  (beta W + b)
 
-It holds where linear layers are the only readers. In a pre-norm block that is norm1 (q, k, v) and
-norm2 (fc1). In a post-norm block a norm's output is also a term of the next sum, so only
-the very last norm2 can be folded, and that only where no final norm follows. The final norm, or
-the norm after pooling, is read by the head; pooling is linear and keeps channels apart, so gamma
-and beta repeat once per pooled token.
+It holds where linear layers are the only readers, whatever passes the vectors on between: a mean
+over tokens keeps channels apart, and where several vectors stand behind one another, gamma and beta
+repeat once for each. In a pre-norm block that is what q, k and v, and the MLP, read. In a post-norm
+block a norm's output is a term of the next sum as well, so it keeps them.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vitedge.spec import NormPosition
-from vitedge.vit import Array, Block, Linear, Norm, ViT
+from vitedge.network.channels import Uses, readers_of_vectors
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import Array, Linear, Norm, Operator
 
 
 class FoldNormAffine:
@@ -28,23 +28,22 @@ class FoldNormAffine:
     order = 20
     default = True
 
-    def apply(self, vit: ViT) -> ViT:
+    def apply(self, network: Network) -> Network:
         """See the module's docstring."""
-        rewritten = _fold_into_head(vit)
-        if vit.config.norm_position is NormPosition.PRE:
-            if all(_is_plain(norm) for block in vit.blocks for norm in (block.norm1, block.norm2)):
-                return rewritten
-            return rewritten.map_blocks(_fold_block)
-        return rewritten
+        uses = Uses.of(network)
+        folded: dict[Value, Operator] = {}
+        for value in network.values:
+            if isinstance(value.operator, Norm) and not value.operator.is_plain:
+                layers = readers_of_vectors(value, uses)
+                if layers and all(isinstance(each.operator, Linear) for each in layers):
+                    folded |= {each: _fold(value.operator, each.operator) for each in layers}
+                    folded[value] = _plain(value.operator)
+        return with_operators(network, folded)
 
 
-def fold(norm: Norm, layer: Linear) -> Linear:
-    """The layer that reads the plain norm in place of ``norm``.
-
-    Args:
-        norm: Its width divides the layer's inputs; gamma and beta repeat.
-        layer: Weight ``(inputs, outputs)``.
-    """
+def _fold(norm: Norm, layer: Operator) -> Linear:
+    """The layer that reads the plain norm in place of ``norm``."""
+    assert isinstance(layer, Linear)
     repeats = layer.weight.shape[0] // norm.gamma.shape[0]
     weight = layer.weight.astype(np.float64)
     return Linear(
@@ -53,45 +52,10 @@ def fold(norm: Norm, layer: Linear) -> Linear:
     )
 
 
-def plain(norm: Norm) -> Norm:
+def _plain(norm: Norm) -> Norm:
     """The norm with gamma 1 and beta 0."""
     ones: Array = np.ones_like(norm.gamma)
     return replace(norm, gamma=ones, beta=np.zeros_like(norm.beta))
-
-
-def _is_plain(norm: Norm) -> bool:
-    return bool(np.all(norm.gamma == 1) and np.all(norm.beta == 0))
-
-
-def _fold_block(block: Block) -> Block:
-    return replace(
-        block,
-        norm1=plain(block.norm1),
-        q=fold(block.norm1, block.q),
-        k=fold(block.norm1, block.k),
-        v=fold(block.norm1, block.v),
-        norm2=plain(block.norm2),
-        fc1=fold(block.norm2, block.fc1),
-    )
-
-
-def _fold_into_head(vit: ViT) -> ViT:
-    """Folds whichever norm is read by the head, or by its first hidden layer."""
-    last = vit.blocks[-1]
-    post = vit.config.norm_position is NormPosition.POST
-    norm = vit.pooled_norm or vit.norm or (last.norm2 if post else None)
-    if norm is None or _is_plain(norm):
-        return vit
-    if vit.pooled_norm is not None:
-        vit = replace(vit, pooled_norm=plain(norm))
-    elif vit.norm is not None:
-        vit = replace(vit, norm=plain(norm))
-    else:
-        vit = replace(vit, blocks=(*vit.blocks[:-1], replace(last, norm2=plain(norm))))
-    if vit.head_hidden:
-        first, *others = vit.head_hidden
-        return replace(vit, head_hidden=(fold(norm, first), *others))
-    return replace(vit, head=fold(norm, vit.head))
 
 
 PLUGIN = FoldNormAffine()

@@ -3,6 +3,9 @@
 Each row of the softmax's result ``P`` sums to one, so with v's bias ``b``::
 
     P (x W_v + 1 b) W_o + b_o  =  P (x W_v) W_o  +  (b W_o + b_o)
+
+It holds where v reaches the product through moves alone, and linear layers alone read what is
+mixed, behind moves.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vitedge.vit import Block, Linear, ViT
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import Linear, Operator, Softmax
+from vitedge.network.routes import mixes
 
 
 class FoldValueBias:
@@ -21,20 +26,25 @@ class FoldValueBias:
     order = 30
     default = True
 
-    def apply(self, vit: ViT) -> ViT:
+    def apply(self, network: Network) -> Network:
         """See the module's docstring."""
-        if not any(np.any(block.v.bias) for block in vit.blocks):
-            return vit
-        return vit.map_blocks(_fold_block)
+        changed: dict[Value, Operator] = {}
 
+        def layer_of(value: Value) -> Linear:
+            layer = changed.get(value, value.operator)
+            assert isinstance(layer, Linear)
+            return layer
 
-def _fold_block(block: Block) -> Block:
-    moved = block.v.bias.astype(np.float64) @ block.out.weight.astype(np.float64)
-    return replace(
-        block,
-        v=replace(block.v, bias=np.zeros_like(block.v.bias)),
-        out=Linear(block.out.weight, (block.out.bias + moved).astype(np.float32)),
-    )
+        for mix in mixes(network):
+            layer = layer_of(mix.layer)
+            if isinstance(mix.product.inputs[0].operator, Softmax) and np.any(layer.bias):
+                bias = layer.bias.astype(np.float64)[mix.places]
+                for reader in mix.readers:
+                    out = layer_of(reader)
+                    moved = bias @ out.weight.astype(np.float64)
+                    changed[reader] = Linear(out.weight, (out.bias + moved).astype(np.float32))
+                changed[mix.layer] = replace(layer, bias=np.zeros_like(layer.bias))
+        return with_operators(network, changed)
 
 
 PLUGIN = FoldValueBias()

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.vit import Array, ViT
+from vitedge.network.network import Network
+from vitedge.network.operators import Array, Linear
+from vitedge.network.structure import is_inner
 
 LEAST_SCALE = 2.0**-24
 """The smallest positive number of half precision, in which files hold scales."""
@@ -88,25 +90,31 @@ def learnt_integers(weight: Array, bits: int) -> tuple[npt.NDArray[np.int8], Arr
     return values, scales.astype(np.float32)
 
 
-def learnt_bits(vit: ViT) -> int | None:
-    """The bits of the grid that the blocks' weights learnt on; None for all other models."""
-    weights = _block_weights(vit)
+def learnt_bits(network: Network) -> int | None:
+    """The bits of the grid that inner layers' weights learnt on; None for all other models."""
+    weights = _inner_weights(network).values()
     for bits in (4, 8):
         if weights and all(learnt_integers(weight, bits) is not None for weight in weights):
             return bits
     return None
 
 
-def keeps_grid(before: ViT, after: ViT, bits: int) -> bool:
-    """Whether a rewrite left the blocks' weights on their grid: untouched, or on it all the same.
+def keeps_grid(before: Network, after: Network, bits: int) -> bool:
+    """Whether a rewrite left inner layers' weights on their grid: untouched, or on it all the same.
 
     A power of two in place of the attention scale does, for example, and beta in a bias.
     """
+    weights = {name: layer.weight for name, layer in after.named_linears()}
     return all(
-        new is old or learnt_integers(new, bits) is not None
-        for old, new in zip(_block_weights(before), _block_weights(after), strict=True)
+        weights[name] is old or learnt_integers(weights[name], bits) is not None
+        for name, old in _inner_weights(before).items()
     )
 
 
-def _block_weights(vit: ViT) -> list[Array]:
-    return [layer.weight for name, layer in vit.named_linears() if name.startswith("blocks.")]
+def _inner_weights(network: Network) -> dict[str, Array]:
+    """Of the layers between the first and the head; those learn on a grid."""
+    return {
+        value.name: value.operator.weight
+        for value in network.values
+        if isinstance(value.operator, Linear) and is_inner(value)
+    }

@@ -5,10 +5,11 @@ LayerNorm without gamma and beta commutes with it::
 
     LN(x R) = LN(x) R
 
-Every layer that writes the stream gets ``R`` behind it, every layer that reads a norm of it gets
-``Rᵀ`` before it. With the norms' gamma and beta folded away there is no other reader or writer.
-An RMSNorm would commute with any rotation; the same one is used. The idea is QuaRot's
-(arXiv:2404.00456); keeping the ones vector is what lets the stock LayerNorm stay.
+Every layer that writes the stream gets ``R`` behind it, every layer that reads it, through a norm
+or not, gets ``Rᵀ`` before it. A stream with any other reader or writer stays as it is, so gamma and
+beta must have been folded away. An RMSNorm would commute with any rotation; the same one is used.
+The idea is QuaRot's (arXiv:2404.00456); keeping the ones vector is what lets the stock LayerNorm
+stay.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.vit import Array, Block, Linear, ViT
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import Array, Constant, Convolution, Linear, Operator
+from vitedge.network.streams import Stream, streams
 
 # Any rotation serves: one random rotation of DeiT-tiny is as good as another within 0.3 dB.
 _SEED = 0
@@ -33,23 +36,17 @@ class RotateResidual:
     order = 60
     default = True
 
-    def apply(self, vit: ViT) -> ViT:
-        """See the module's docstring; nothing is done where a norm keeps its gamma or beta."""
-        if not stream_norms_are_plain(vit):
-            return vit
-        rotation = rotation_keeping_ones(vit.config.dim, _SEED)
-        if vit.head_hidden:
-            first, *others = vit.head_hidden
-            vit = replace(vit, head_hidden=(_reading(first, rotation), *others))
-        else:
-            vit = replace(vit, head=_reading(vit.head, rotation))
-        return replace(
-            vit,
-            patch=_writing(vit.patch, rotation),
-            prefix=_product(vit.prefix, rotation),
-            positions=_product(vit.positions, rotation),
-            blocks=tuple(_rotated(block, rotation) for block in vit.blocks),
-        )
+    def apply(self, network: Network) -> Network:
+        """See the module's docstring."""
+        changed: dict[Value, Operator] = {}
+        for stream in streams(network, through_norms=True):
+            if _turns(stream):
+                rotation = rotation_keeping_ones(stream.width, _SEED)
+                for value in stream.readers:
+                    changed[value] = _reading(changed.get(value, value.operator), rotation)
+                for value in stream.writers:
+                    changed[value] = _writing(changed.get(value, value.operator), rotation)
+        return with_operators(network, changed)
 
 
 def rotation_keeping_ones(width: int, seed: int) -> _Matrix:
@@ -64,40 +61,50 @@ def rotation_keeping_ones(width: int, seed: int) -> _Matrix:
     return rotation
 
 
-def stream_norms_are_plain(vit: ViT) -> bool:
-    """Whether every norm of the residual stream has gamma 1 and beta 0."""
-    return all(
-        np.all(norm.gamma == 1) and np.all(norm.beta == 0)
-        for name, norm in vit.named_norms()
-        if not name.endswith(("q_norm", "k_norm"))
-    )
+def _turns(stream: Stream) -> bool:
+    """Whether all that reads the stream and all that writes it can be turned."""
+    layers = all(map(_is_layer, stream.readers))
+    return layers and all(_is_layer(each) or each.is_constant for each in stream.writers)
 
 
-def _rotated(block: Block, rotation: _Matrix) -> Block:
-    return replace(
-        block,
-        q=_reading(block.q, rotation),
-        k=_reading(block.k, rotation),
-        v=_reading(block.v, rotation),
-        out=_writing(block.out, rotation),
-        fc1=_reading(block.fc1, rotation),
-        fc2=_writing(block.fc2, rotation),
-    )
+def _is_layer(value: Value) -> bool:
+    match value.operator:
+        case Linear():
+            return True
+        case Convolution(groups=groups):
+            return groups == 1
+        case _:
+            return False
 
 
 def _product(array: Array, matrix: _Matrix) -> Array:
-    return (array @ matrix).astype(np.float32)
+    """Turns each vector along the last axis, of which there may be several."""
+    if array.shape[-1] == len(matrix):
+        return (array @ matrix).astype(array.dtype)
+    vectors = array.reshape(*array.shape[:-1], -1, len(matrix))
+    return (vectors @ matrix).astype(array.dtype).reshape(array.shape)
 
 
-def _writing(layer: Linear, rotation: _Matrix) -> Linear:
-    return Linear(_product(layer.weight, rotation), _product(layer.bias, rotation))
+def _writing(operator: Operator, rotation: _Matrix) -> Operator:
+    match operator:
+        case Constant(values=values):
+            return Constant(_product(values, rotation))
+        case Linear(weight=weight, bias=bias) | Convolution(weight=weight, bias=bias):
+            turned = {"weight": _product(weight, rotation), "bias": _product(bias, rotation)}
+            return replace(operator, **turned)
+        case _:
+            raise AssertionError(f"{operator} writes no stream")
 
 
-def _reading(layer: Linear, rotation: _Matrix) -> Linear:
+def _reading(operator: Operator, rotation: _Matrix) -> Operator:
     """Turns back each vector that the layer reads; a head may read several."""
-    vectors = layer.weight.reshape(-1, len(rotation), layer.weight.shape[1])
-    turned = np.matmul(rotation.T, vectors).astype(np.float32)
-    return replace(layer, weight=turned.reshape(layer.weight.shape))
+    match operator:
+        case Linear(weight=weight) | Convolution(weight=weight):
+            vectors = weight.reshape(-1, len(rotation), weight.shape[-1])
+            turned = np.matmul(rotation.T, vectors).astype(np.float32)
+            return replace(operator, weight=turned.reshape(weight.shape))
+        case _:
+            raise AssertionError(f"{operator} reads no stream")
 
 
 PLUGIN = RotateResidual()

@@ -19,8 +19,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vitedge.spec import NormPosition
-from vitedge.vit import Block, Linear, Norm, ViT
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import Constant, Convolution, Linear, Norm, Operator
+from vitedge.network.streams import Stream, streams
 
 _SCALE = np.float32(1 / 16)
 
@@ -32,45 +33,39 @@ class ScaleResidual:
     order = 80
     default = False
 
-    def apply(self, vit: ViT) -> ViT:
+    def apply(self, network: Network) -> Network:
         """See the module's docstring; nothing is done where something else reads the stream."""
-        if vit.config.norm_position is NormPosition.POST:
-            return vit  # the stream is a norm's output
-        if vit.norm is not None:
-            vit = replace(vit, norm=_reads_scaled(vit.norm))
-        elif vit.pooled_norm is not None:
-            vit = replace(vit, pooled_norm=_reads_scaled(vit.pooled_norm))
-        else:
-            return vit
-        vit = vit.map_blocks(_scaled_block)
-        if vit.input_norm is not None:
-            norm = vit.input_norm
-            written = replace(norm, gamma=norm.gamma * _SCALE, beta=norm.beta * _SCALE)
-            return replace(vit, input_norm=written)
-        return replace(
-            vit,
-            patch=_scaled_layer(vit.patch),
-            prefix=vit.prefix * _SCALE,
-            positions=vit.positions * _SCALE,
-        )
+        changed: dict[Value, Operator] = {}
+        for stream in streams(network, through_norms=False):
+            if _is_scalable(stream):
+                for value in stream.readers:
+                    changed[value] = _reading(changed.get(value, value.operator))
+                for value in stream.writers:
+                    changed[value] = _writing(changed.get(value, value.operator))
+        return with_operators(network, changed)
 
 
-def _reads_scaled(norm: Norm) -> Norm:
+def _is_scalable(stream: Stream) -> bool:
+    return all(isinstance(each.operator, Norm) for each in stream.readers) and all(
+        isinstance(each.operator, Linear | Convolution | Constant | Norm) for each in stream.writers
+    )
+
+
+def _reading(norm: Operator) -> Operator:
+    assert isinstance(norm, Norm)
     return replace(norm, eps=norm.eps * float(_SCALE) ** 2)
 
 
-def _scaled_layer(layer: Linear) -> Linear:
-    return Linear(layer.weight * _SCALE, layer.bias * _SCALE)
-
-
-def _scaled_block(block: Block) -> Block:
-    return replace(
-        block,
-        norm1=_reads_scaled(block.norm1),
-        out=_scaled_layer(block.out),
-        norm2=_reads_scaled(block.norm2),
-        fc2=_scaled_layer(block.fc2),
-    )
+def _writing(operator: Operator) -> Operator:
+    match operator:
+        case Constant(values=values):
+            return Constant(values * _SCALE)
+        case Linear(weight=weight, bias=bias) | Convolution(weight=weight, bias=bias):
+            return replace(operator, weight=weight * _SCALE, bias=bias * _SCALE)
+        case Norm(gamma=gamma, beta=beta):
+            return replace(operator, gamma=gamma * _SCALE, beta=beta * _SCALE)
+        case _:
+            raise AssertionError(f"{operator} writes no stream")
 
 
 PLUGIN = ScaleResidual()
