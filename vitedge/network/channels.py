@@ -76,10 +76,10 @@ def readers_of_vectors(value: Value, uses: Uses) -> tuple[Value, ...] | None:
     passed, unseen = {value: None}, [value]
     while unseen:
         for each in uses.readers[unseen.pop()]:
-            if each not in passed and passed.keys() >= set(each.inputs):
-                if passes_vectors(each, width):
-                    passed[each] = None
-                    unseen.append(each)
+            is_whole = passed.keys() >= set(each.inputs) and passes_vectors(each, width)
+            if is_whole and each not in passed:
+                passed[each] = None
+                unseen.append(each)
     if passed.keys() & uses.shown:
         return None
     found = (reader for each in passed for reader in uses.readers[each])

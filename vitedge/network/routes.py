@@ -170,9 +170,10 @@ def _follow(value: Value, numbers: Numbers, uses: Uses, reached: dict[Value, Num
             if not (vectors == vectors[0]).all():
                 return False
             reached[each] = vectors[0]
-        elif not is_move(each) or len(each.inputs) > 1:
+            continue
+        if not is_move(each) or len(each.inputs) > 1:
             return False
-        elif not _follow(each, _moved(each, numbers), uses, reached):
+        if not _follow(each, _moved(each, numbers), uses, reached):
             return False
     return True
 

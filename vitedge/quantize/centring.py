@@ -4,7 +4,7 @@ Softmax does not see a constant added to all keys (it shifts each row of scores)
 one, so a constant added to all values is added to what they mix. So both may be moved to where
 their mean is zero: their ranges and those of the scores become smallest, and shares that do not
 quite sum to one after rounding do no harm. The rewrites ``drop-key-bias`` and ``fold-value-bias``
-move the bias alone; this needs to know the mean input.
+move the bias alone, and hold where this holds; this needs to know the mean input.
 """
 
 from __future__ import annotations
@@ -13,26 +13,54 @@ from dataclasses import replace
 
 import numpy as np
 
-from vitedge.quantize.input_statistics import Statistics
-from vitedge.vit import Block, Linear, ViT
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import Linear, Operator, Softmax
+from vitedge.network.routes import Mix, mixes
+from vitedge.quantize.input_statistics import InputStatistics, Statistics
+from vitedge.rewrite import CENTRE
+from vitedge.rewrite.drop_key_bias import shiftable_keys
 
 
-def centre_keys_and_values(vit: ViT, statistics: Statistics) -> tuple[ViT, Statistics]:
-    """The ViT with keys and values of mean zero, and statistics of it."""
-    inputs = dict(statistics.inputs)
-    blocks = []
-    for index, block in enumerate(vit.blocks):
-        name = f"blocks.{index}"
-        mean = inputs[f"{name}.k"].mean
-        moved = (mean @ block.v.weight + block.v.bias).astype(np.float32)
-        inputs[f"{name}.out"] = inputs[f"{name}.out"].shifted(-moved)
-        changed: Block = replace(
-            block,
-            v=replace(block.v, bias=block.v.bias - moved),
-            out=replace(block.out, bias=block.out.bias + moved @ block.out.weight),
-        )
-        if block.k_norm is None:
-            centred = Linear(block.k.weight, (-(mean @ block.k.weight)).astype(np.float32))
-            changed = replace(changed, k=centred)
-        blocks.append(changed)
-    return replace(vit, blocks=tuple(blocks)), replace(statistics, inputs=inputs)
+class CentreKeysAndValues:
+    """Keys and values of mean zero."""
+
+    name = CENTRE
+
+    def apply(self, network: Network, statistics: Statistics) -> tuple[Network, Statistics]:
+        """The network with keys and values of mean zero, and statistics of it."""
+        inputs = dict(statistics.inputs)
+        changed: dict[Value, Operator] = {}
+        for mix in mixes(network):
+            if isinstance(mix.product.inputs[0].operator, Softmax) and _are_known(mix, statistics):
+                _centre_values(mix, changed, inputs, statistics)
+        for keys in shiftable_keys(network):
+            layer = changed.get(keys, keys.operator)
+            if keys.name in statistics.inputs and isinstance(layer, Linear):
+                mean = statistics.inputs[keys.name].mean
+                changed[keys] = Linear(layer.weight, (-(mean @ layer.weight)).astype(np.float32))
+        return with_operators(network, changed), replace(statistics, inputs=inputs)
+
+
+def _are_known(mix: Mix, statistics: Statistics) -> bool:
+    return all(each.name in statistics.inputs for each in (mix.layer, *mix.readers))
+
+
+def _centre_values(
+    mix: Mix,
+    changed: dict[Value, Operator],
+    inputs: dict[str, InputStatistics],
+    statistics: Statistics,
+) -> None:
+    layer = changed.get(mix.layer, mix.layer.operator)
+    assert isinstance(layer, Linear)
+    mean = statistics.inputs[mix.layer.name].mean
+    moved = (mean @ layer.weight + layer.bias).astype(np.float32)
+    changed[mix.layer] = replace(layer, bias=layer.bias - moved)
+    moved = moved[mix.places]
+    # Layers that read the same input share its statistics.
+    shifted = {id(inputs[each.name]): inputs[each.name].shifted(-moved) for each in mix.readers}
+    for reader in mix.readers:
+        out = changed.get(reader, reader.operator)
+        assert isinstance(out, Linear)
+        changed[reader] = replace(out, bias=out.bias + moved @ out.weight)
+        inputs[reader.name] = shifted[id(inputs[reader.name])]

@@ -8,38 +8,51 @@ numbers say so too.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 
 import numpy as np
 
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import Array, Linear, Operator
+from vitedge.network.routes import Meeting, meetings
 from vitedge.quantize.input_statistics import Statistics
-from vitedge.rewrite.balance_queries import BalanceQueries
-from vitedge.vit import Array, Block, Linear, ViT
+from vitedge.rewrite import BALANCE_QUERIES
+from vitedge.rewrite.balance_queries import balanced_layers
 
 # Another basis must halve the noise of the scores, as a smoothing exponent must.
 _WORTHWHILE = 0.5
 
 
-def balance_queries(vit: ViT, statistics: Statistics) -> ViT:
-    """The ViT with queries and keys in another basis wherever that is worthwhile."""
-    blocks = []
-    for index, (plain, balanced) in enumerate(
-        zip(vit.blocks, BalanceQueries().apply(vit).blocks, strict=True)
-    ):
-        name = f"blocks.{index}"
-        rows = statistics.inputs[f"{name}.q"].rows, statistics.inputs[f"{name}.k"].rows
-        better = _noise(balanced, *rows) < _WORTHWHILE * _noise(plain, *rows)
-        blocks.append(balanced if better else plain)
-    return replace(vit, blocks=tuple(blocks))
+class BalanceWorthwhileQueries:
+    """Queries and keys in another basis wherever that is worthwhile."""
+
+    name = BALANCE_QUERIES
+
+    def apply(self, network: Network, statistics: Statistics) -> tuple[Network, Statistics]:
+        """The rewritten network; no linear layer's input changes."""
+        changed: dict[Value, Operator] = {}
+        for meeting in meetings(network):
+            known = {meeting.queries.name, meeting.keys.name} <= statistics.inputs.keys()
+            if meeting.heads and known:
+                balanced = balanced_layers(meeting)
+                plain = {each: each.operator for each in balanced}
+                noise = _noise(meeting, plain, statistics)
+                if _noise(meeting, balanced, statistics) < _WORTHWHILE * noise:
+                    changed |= balanced
+        return with_operators(network, changed), statistics
 
 
-def _noise(block: Block, queries_from: Array, keys_from: Array) -> float:
+def _noise(meeting: Meeting, layers: Mapping[Value, Operator], statistics: Statistics) -> float:
     """What rounding queries and keys adds to the scores, in some unit."""
-    queries, keys = _made(block.q, queries_from), _made(block.k, keys_from)
+    queries, keys = (
+        _made(layers[each], statistics.inputs[each.name].rows)
+        for each in (meeting.queries, meeting.keys)
+    )
     return _step(queries) ** 2 * _energy(keys) + _step(keys) ** 2 * _energy(queries)
 
 
-def _made(layer: Linear, x: Array) -> Array:
+def _made(layer: Operator, x: Array) -> Array:
+    assert isinstance(layer, Linear)
     made: Array = x @ layer.weight + layer.bias
     return made
 

@@ -8,45 +8,60 @@ quantizing a large model takes its time for.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TypeAlias
 from weakref import WeakKeyDictionary, ref
 
+from vitedge.network.network import Network
+from vitedge.network.operators import Array
 from vitedge.quantize import IntegerWeight
-from vitedge.quantize.centring import centre_keys_and_values
+from vitedge.quantize.centring import CentreKeysAndValues
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
-from vitedge.quantize.smoothing import balance_values
-from vitedge.rewrite import BALANCE, CENTRE
+from vitedge.quantize.smoothing import BalanceMeasuredValues
 from vitedge.rewrite.learnt_grid import Groups
-from vitedge.vit import Array, ViT
+
+_Key: TypeAlias = tuple[Network, Statistics, frozenset[str]]
 
 
 class Shared:
     """Keeps, from one call of ``quantize`` to the next, what would come out the same.
 
-    It serves the statistics of one ViT, for that and for others whose linear layers have the same
-    inputs. Integers are forgotten with the statistics that they were found by.
+    It serves the statistics of one network, for that and for others whose linear layers have the
+    same inputs. Integers are forgotten with the statistics that they were found by.
     """
 
     def __init__(self) -> None:
-        self._centred: dict[tuple[ViT, Statistics, frozenset[str]], tuple[ViT, Statistics]] = {}
+        self._centred: dict[_Key, tuple[Network, Statistics, tuple[str, ...]]] = {}
         self._integers: WeakKeyDictionary[
             InputStatistics, list[tuple[ref[Array], Groups | None, IntegerWeight]]
         ] = WeakKeyDictionary()
 
     def centred_and_balanced(
-        self, vit: ViT, statistics: Statistics, without: Collection[str] = ()
-    ) -> tuple[ViT, Statistics]:
+        self, network: Network, statistics: Statistics, without: Collection[str] = ()
+    ) -> tuple[Network, Statistics]:
         """Keys and values around zero, values in their best basis, and statistics of it.
 
         Either is left out where ``without`` names it.
         """
-        key = vit, statistics, frozenset(without)
+        return self._moved(network, statistics, frozenset(without))[:2]
+
+    def moves(
+        self, network: Network, statistics: Statistics, without: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """Which moves ``centred_and_balanced`` made."""
+        return self._moved(network, statistics, frozenset(without))[2]
+
+    def _moved(
+        self, network: Network, statistics: Statistics, without: frozenset[str]
+    ) -> tuple[Network, Statistics, tuple[str, ...]]:
+        key = network, statistics, without
         if key not in self._centred:
-            changed = vit, statistics
-            if CENTRE not in without:
-                changed = centre_keys_and_values(*changed)
-            if BALANCE not in without:
-                changed = balance_values(*changed)
-            self._centred[key] = changed
+            names = []
+            for move in (CentreKeysAndValues(), BalanceMeasuredValues()):
+                if move.name not in without:
+                    moved, statistics = move.apply(network, statistics)
+                    names += [move.name] if moved is not network else []
+                    network = moved
+            self._centred[key] = network, statistics, tuple(names)
         return self._centred[key]
 
     def integers(

@@ -28,9 +28,10 @@ They can be left out by these names as rewrites can; an artefact's quantization 
 class Rewrite(Protocol):
     """One function-preserving change of a network.
 
-    It asks the network what reads and what writes a value, and leaves alone what it does not
-    understand: it holds for any network, whatever its architecture. It exists so that quantizers and converters see one simple form: what a rewrite has folded
-    away costs no operator, and what it has rotated or scaled is easier to quantize.
+    It exists so that quantizers and converters see one simple form: what a rewrite has folded
+    away costs no operator, and what it has rotated or scaled is easier to quantize. It asks the
+    network what reads and what writes a value, and leaves alone what it does not understand, so it
+    holds for any network.
     """
 
     @property

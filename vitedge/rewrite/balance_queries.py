@@ -9,9 +9,10 @@ or turned by their positions.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.network.network import Network, Value, with_operators
-from vitedge.network.operators import Array, Linear, Operator
+from vitedge.network.operators import Linear, Operator
 from vitedge.network.routes import Channels, Meeting, channels, meetings
 from vitedge.rewrite.balanced_pairs import balancing, gram
 
@@ -50,7 +51,7 @@ def _copied(layer: Linear) -> Linear:
     return Linear(layer.weight.copy(), layer.bias.copy())
 
 
-def _change(layer: Linear, part: Channels, change: Array) -> None:
+def _change(layer: Linear, part: Channels, change: npt.NDArray[np.float64]) -> None:
     layer.weight[:, part] = (layer.weight[:, part] @ change).astype(np.float32)
     layer.bias[part] = (layer.bias[part] @ change).astype(np.float32)
 

@@ -12,6 +12,7 @@ added to, and multiplied by what is the same for all keys.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,9 +54,9 @@ def shiftable_keys(network: Network) -> tuple[Value, ...]:
 def _sees_differences_alone(attention: Attention, uses: Uses) -> bool:
     """Whether what is common to all scores of a row reaches the softmax, and nothing else, so."""
     path = [attention.scores, *attention.between, attention.shares]
-    return all(
-        uses.sole_reader(value) is reader for value, reader in zip(path[:-1], path[1:], strict=True)
-    ) and all(map(_keeps_rows_level, attention.between))
+    return all(uses.sole_reader(value) is reader for value, reader in pairwise(path)) and all(
+        map(_keeps_rows_level, attention.between)
+    )
 
 
 def _keeps_rows_level(value: Value) -> bool:

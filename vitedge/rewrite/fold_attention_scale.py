@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -31,8 +30,6 @@ from vitedge.network.operators import (
     Transpose,
 )
 from vitedge.network.structure import Attention, attentions
-
-Layer = TypeVar("Layer", Linear, Norm)
 
 
 class FoldAttentionScale:

@@ -151,9 +151,9 @@ def _left_alone(takes: tuple[Value, ...], uses: Uses) -> Iterator[tuple[Value, s
     """Reshapes of what is taken, and the name of the group that they are all that is left of."""
     for take in takes:
         reader, (group, _) = uses.sole_reader(take), group_of(take.name)
-        if reader is not None and isinstance(reader.operator, Reshape):
-            if group and group_of(reader.name)[0] == group:
-                yield reader, group
+        is_reshaped = reader is not None and isinstance(reader.operator, Reshape)
+        if reader is not None and is_reshaped and group_of(reader.name)[0] == group != "":
+            yield reader, group
 
 
 def _in_order(network: Network, fewer: Collection[Value]) -> Network:

@@ -90,8 +90,8 @@ def _writing(operator: Operator, rotation: _Matrix) -> Operator:
         case Constant(values=values):
             return Constant(_product(values, rotation))
         case Linear(weight=weight, bias=bias) | Convolution(weight=weight, bias=bias):
-            turned = {"weight": _product(weight, rotation), "bias": _product(bias, rotation)}
-            return replace(operator, **turned)
+            weight, bias = (_product(each, rotation) for each in (weight, bias))
+            return replace(operator, weight=weight, bias=bias)
         case _:
             raise AssertionError(f"{operator} writes no stream")
 
