@@ -21,8 +21,8 @@ from vitedge.network.operators import (
     Transpose,
 )
 
-Turn: TypeAlias = Callable[[Builder, Value, str], Value]
-"""What queries or keys by head ``(heads, tokens, width)`` pass before they meet; gets a name."""
+Pass: TypeAlias = Callable[[Builder, Value, str], Value]
+"""A step that values pass on their way; gets a name for what it makes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +46,10 @@ def attention(
     heads: int,
     scale: float,
     few: int | None = None,
-    turn: Turn | None = None,
-    add_to_scores: Callable[[Builder, Value, str], Value] | None = None,
+    turn: Pass | None = None,
+    add_to_scores: Pass | None = None,
 ) -> Value:
-    """Tokens ``(tokens, dim)`` to tokens.
+    """Tokens ``(..., tokens, dim)`` to tokens; axes before them, such as windows, stand apart.
 
     Args:
         net: Where the values are made.
@@ -59,14 +59,16 @@ def attention(
         heads: Number of heads.
         scale: Factor on the scores; 1 makes no operator.
         few: How many leading tokens have queries; None is all.
-        turn: What queries and keys pass, such as rotary positions.
-        add_to_scores: What the scores ``(heads, tokens, tokens)`` pass, such as a position bias.
+        turn: What queries and keys by head ``(..., heads, tokens, width)`` pass before they meet,
+            such as rotary positions; named by what it makes.
+        add_to_scores: What the scores ``(..., heads, tokens, tokens)`` pass, such as a position
+            bias; named by the block.
     """
     layers = {"q": weights.q, "k": weights.k, "v": weights.v}
     if few is None:
         q, k, v = _heads(net, x, layers, heads, name)
     else:
-        leading = net(f"{name}/pooled", Take(0, tuple(range(few))), x)
+        leading = net(f"{name}/pooled", Take(len(x.shape) - 2, tuple(range(few))), x)
         (q,) = _heads(net, leading, {"q": layers.pop("q")}, heads, name)
         k, v = _heads(net, x, layers, heads, name)
     if weights.q_norm is not None:
@@ -75,6 +77,21 @@ def attention(
         k = net(f"{name}.k_norm", weights.k_norm, k)
     if turn is not None:
         q, k = turn(net, q, f"{name}/q/turned"), turn(net, k, f"{name}/k/turned")
+    mixed = attend(net, q, k, v, name, scale=scale, add_to_scores=add_to_scores)
+    return net(f"{name}.out", weights.out, joined(net, mixed, name))
+
+
+def attend(
+    net: Builder,
+    q: Value,
+    k: Value,
+    v: Value,
+    name: str,
+    *,
+    scale: float,
+    add_to_scores: Pass | None = None,
+) -> Value:
+    """Queries, keys and values by head to mixed values by head; see ``attention``."""
     scores = net(f"{name}/scores", Product(transposed=True), q, k)
     if scale != 1.0:
         factor = net(f"{name}/scaled/by", Constant(np.asarray(scale, np.float64)))
@@ -82,8 +99,7 @@ def attention(
     if add_to_scores is not None:
         scores = add_to_scores(net, scores, name)
     shares = net(f"{name}/softmax", Softmax(), scores)
-    mixed = net(f"{name}/mixed", Product(), shares, v)
-    return net(f"{name}.out", weights.out, joined(net, mixed, name))
+    return net(f"{name}/mixed", Product(), shares, v)
 
 
 def _heads(
@@ -94,14 +110,19 @@ def _heads(
 
 
 def by_head(net: Builder, x: Value, heads: int, name: str) -> Value:
-    """``(tokens, heads * width)`` to ``(heads, tokens, width)``."""
-    tokens, wide = x.shape
-    cut = net(f"{name}/heads", Reshape((tokens, heads, wide // heads)), x)
-    return net(f"{name}/by_head", Transpose((1, 0, 2)), cut)
+    """``(..., tokens, heads * width)`` to ``(..., heads, tokens, width)``."""
+    *apart, tokens, wide = x.shape
+    cut = net(f"{name}/heads", Reshape((*apart, tokens, heads, wide // heads)), x)
+    return net(f"{name}/by_head", Transpose(_swapped(len(apart))), cut)
 
 
 def joined(net: Builder, x: Value, name: str) -> Value:
-    """``(heads, tokens, width)`` to ``(tokens, heads * width)``."""
-    heads, tokens, width = x.shape
-    turned = net(f"{name}/joined", Transpose((1, 0, 2)), x)
-    return net(f"{name}/heads", Reshape((tokens, heads * width)), turned)
+    """``(..., heads, tokens, width)`` to ``(..., tokens, heads * width)``."""
+    *apart, heads, tokens, width = x.shape
+    turned = net(f"{name}/joined", Transpose(_swapped(len(apart))), x)
+    return net(f"{name}/heads", Reshape((*apart, tokens, heads * width)), turned)
+
+
+def _swapped(apart: int) -> tuple[int, ...]:
+    """The order of axes that swaps heads and tokens, behind axes that stand apart."""
+    return (*range(apart), apart + 1, apart, apart + 2)

@@ -1,9 +1,9 @@
 """Folds the factor on the attention scores into q.
 
 ``scale (q · k) = (scale q) · k``: the scale goes into q's weight and bias or, where q is
-normalised, into gamma and beta of its norm. Between those and the scores there may be moves,
-multiplications by constants and sums, such as rotary positions: all of them are linear, so a factor
-passes through.
+normalised, into gamma and beta of its norm; learned queries take it themselves. Between those and
+the scores there may be moves, multiplications by constants and sums, such as rotary positions: all
+of them are linear, so a factor passes through.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _rescaled(value: Value, inputs: tuple[Value, ...], factor: float, uses: Uses
 
 
 def _writers(scores: Value, uses: Uses) -> tuple[Value, ...]:
-    """The linear layers and norms that make queries, and nothing else; empty if others do, too."""
+    """The layers, norms and constants that make queries; empty where others do, or read them."""
     writers: list[Value] = []
     passed: dict[Value, None] = {}
     unseen = [scores.inputs[0]]
@@ -113,7 +113,7 @@ def _writers(scores: Value, uses: Uses) -> tuple[Value, ...]:
         if value in passed or value in writers:
             continue
         match value.operator:
-            case Linear() | Norm():
+            case Linear() | Norm() | Constant():
                 writers.append(value)
                 continue
             case Reshape() | Transpose() | Take() | Concatenate() | Mean() | Add():
@@ -126,7 +126,13 @@ def _writers(scores: Value, uses: Uses) -> tuple[Value, ...]:
                 return ()
         passed[value] = None
     inside = passed.keys() | {scores}
-    alone = all(
+    is_factor = any(
+        isinstance(reader.operator, Multiply)
+        for writer in writers
+        if writer.is_constant
+        for reader in uses.readers[writer]
+    )
+    alone = not is_factor and all(
         value not in uses.shown and inside.issuperset(uses.readers[value])
         for value in (*passed, *writers)
     )
@@ -135,11 +141,13 @@ def _writers(scores: Value, uses: Uses) -> tuple[Value, ...]:
 
 def _scaled(operator: Operator, scale: float) -> Operator:
     def scaled(array: Array) -> Array:
-        return (array * np.float64(scale)).astype(np.float32)
+        return (array * np.float64(scale)).astype(array.dtype)
 
     match operator:
         case Linear(weight=weight, bias=bias):
             return Linear(scaled(weight), scaled(bias))
+        case Constant(values=values):
+            return Constant(scaled(values))
         case Norm() as norm:
             return replace(norm, gamma=scaled(norm.gamma), beta=scaled(norm.beta))
         case _:

@@ -1,0 +1,41 @@
+"""Pooling by attention with learned queries (the MAP head of SigLIP; arXiv:1810.00825)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vitedge.elements.attention import AttentionWeights, attend, by_head, joined
+from vitedge.network.network import Builder, Value
+from vitedge.network.operators import Array, Constant
+
+
+def attention_pooling(
+    net: Builder,
+    x: Value,
+    probe: Array,
+    weights: AttentionWeights,
+    name: str,
+    *,
+    heads: int,
+    scale: float,
+) -> Value:
+    """Tokens ``(tokens, dim)`` to one vector for each learned query, ``(queries, dim)``.
+
+    The queries are the same for every image, so their layer is applied here, once.
+
+    Args:
+        net: Where the values are made.
+        x: What keys and values are made of.
+        probe: The learned queries before their layer, ``(queries, dim)``.
+        weights: The parameters of the attention, without norms of queries and keys.
+        name: Of the pooling.
+        heads: Number of heads.
+        scale: Factor on the scores; 1 makes no operator.
+    """
+    made = probe.astype(np.float64) @ weights.q.weight + weights.q.bias
+    split = made.astype(np.float32).reshape(len(probe), heads, -1).transpose(1, 0, 2)
+    q = net(f"{name}.queries", Constant(np.ascontiguousarray(split)))
+    k, v = (net(f"{name}.{part}", getattr(weights, part), x) for part in ("k", "v"))
+    k, v = by_head(net, k, heads, f"{name}/k"), by_head(net, v, heads, f"{name}/v")
+    mixed = attend(net, q, k, v, name, scale=scale)
+    return net(f"{name}.out", weights.out, joined(net, mixed, name))
