@@ -13,7 +13,8 @@ so gradients kept beside sampled inputs turn any quantizer's error into an error
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -61,7 +62,7 @@ def record_gradients(
 ) -> dict[str, Array]:
     """Runs forward and backward once and hands out the gradient at each input of linear layers.
 
-    Memory is that of all values of the images.
+    Memory is that of the values that the way back looks at.
 
     Args:
         network: The model.
@@ -72,10 +73,8 @@ def record_gradients(
     Returns:
         Each output by name, ``(N, ...)``.
     """
-    held: dict[Value, Array] = {}
-    for value in network.values:
-        held[value] = computed(value, [held[each] for each in value.inputs], images)
     passed = after_layers(network)
+    held, outputs = _forward(network, images, _looked_at(network, passed))
     by_layers: dict[Value, Array | None] = {}
     by_others: dict[Value, list[Array]] = {}
     for name, value in network.outputs.items():
@@ -91,20 +90,66 @@ def record_gradients(
         if is_layer and value.inputs[0] not in passed:
             by_layers[value.inputs[0]] = None
         wanted = [each in passed for each in value.inputs]
+        made = held.pop(value, None)
         if not parts or not any(wanted):
             continue
         gradient = parts.pop()
         while parts:  # the first reader's first
             gradient = gradient + parts.pop()
-        inputs = [held[each] for each in value.inputs]
-        found = _backward(value, inputs, held[value], gradient)
+        inputs = [_numbers(each, held.get(each), gradient) for each in value.inputs]
+        found = _backward(value, inputs, _numbers(value, made, gradient), gradient)
         for each, is_wanted, one in zip(value.inputs, wanted, found, strict=True):
             if is_wanted and is_layer:
                 known = by_layers.get(each)
                 by_layers[each] = one if known is None else known + one
             elif is_wanted:
                 by_others.setdefault(each, []).append(one)
-    return {name: held[value] for name, value in network.outputs.items()}
+    return outputs
+
+
+def _forward(
+    network: Network, images: npt.NDArray[Any], looked_at: Collection[Value]
+) -> tuple[dict[Value, Array], dict[str, Array]]:
+    """Values that are looked at again, and the outputs by name."""
+    unread = Counter(each for value in network.values for each in value.inputs)
+    unread.update(network.outputs.values())
+    held: dict[Value, Array] = {}
+    for value in network.values:
+        held[value] = computed(value, [held[each] for each in value.inputs], images)
+        for each in value.inputs:
+            unread[each] -= 1
+            if not unread[each] and each not in looked_at:
+                held.pop(each, None)
+    outputs = {name: held[value] for name, value in network.outputs.items()}
+    return held, outputs
+
+
+def _looked_at(network: Network, passed: Collection[Value]) -> set[Value]:
+    """The values whose numbers, not their shape alone, the way back or a recorder needs."""
+    found: set[Value] = set()
+    for value in network.values:
+        match value.operator:
+            case Linear():
+                found.add(value.inputs[0])
+            case Norm() | Activate() | Product():
+                found.update(value.inputs)
+            case Multiply():
+                a, b = value.inputs
+                found.update(([b] if a in passed else []) + ([a] if b in passed else []))
+            case Softmax():
+                found.add(value)
+            case Pool():
+                found.update((value, *value.inputs))
+            case _:
+                pass
+    return found
+
+
+def _numbers(value: Value, known: Array | None, gradient: Array) -> Array:
+    """A value's numbers; of one that is not looked at, zeros of its shape that take no memory."""
+    if known is not None:
+        return known
+    return np.broadcast_to(np.float32(0), (len(gradient), *value.shape))
 
 
 def _backward(value: Value, inputs: list[Array], made: Array, gradient: Array) -> list[Array]:
@@ -126,7 +171,10 @@ def _backward(value: Value, inputs: list[Array], made: Array, gradient: Array) -
             return [_summed(gradient, each) for each in inputs]
         case Multiply():
             a, b = (_wide(each, gradient) for each in inputs)
-            return [_summed(gradient * b, inputs[0]), _summed(gradient * a, inputs[1])]
+            return [
+                each if source.is_constant else _summed(gradient * factor, each)
+                for source, each, factor in zip(value.inputs, inputs, (b, a), strict=True)
+            ]
         case Product(transposed=transposed):
             a, b = inputs
             right = b if transposed else b.swapaxes(-1, -2)
@@ -142,7 +190,7 @@ def _backward(value: Value, inputs: list[Array], made: Array, gradient: Array) -
         case Transpose(axes=axes):
             return [gradient.transpose(0, *(np.argsort(axes) + 1))]
         case Take(axis=axis, places=places) as take:
-            at_all = np.zeros_like(inputs[0])
+            at_all = np.zeros(inputs[0].shape, np.float32)
             if take.span is not None:
                 at_all[(slice(None),) * (axis + 1) + (take.span,)] = gradient
             else:

@@ -1,7 +1,8 @@
 """Calibration: one pass over images serves every recipe.
 
 Images are taken one by one, and what is kept of them does not grow with their number. Some of
-them also go backward through the model, for the cost of errors (see ``gradients``).
+them also go backward through the model, for the cost of errors (see
+``vitedge.network.differentiate``).
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import DataError
+from vitedge.network.differentiate import record_gradients
+from vitedge.network.evaluate import evaluate
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Array
 from vitedge.quantize.cores import Cores, all_cores
-from vitedge.quantize.gradients import record_gradients
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
-from vitedge.vit import Array, ViT, forward
 
 __all__ = ["Statistics", "calibrate"]
 
@@ -38,15 +41,17 @@ _LARGEST_TOKENS, _OTHER_TOKENS = 8, 16
 _FIRST_BACKWARD, _BACKWARD_STRIDE, _MOST_BACKWARD = 2, 4, 16
 
 
-def calibrate(vit: ViT, images: Iterable[npt.NDArray[np.uint8]], *, seed: int = 0) -> Statistics:
+def calibrate(
+    network: Network, images: Iterable[npt.NDArray[np.uint8]], *, seed: int = 0
+) -> Statistics:
     """Runs the float model over images and watches the inputs of its linear layers.
 
     Memory is a few times the model's weights, however many images there are. The outcome depends
     on the images, their order and ``seed`` alone.
 
     Args:
-        vit: The model, already rewritten as it will be quantized.
-        images: Pixels as ``vit.preprocessing`` returns them, uint8 ``(H, W, C)``; consumed once.
+        network: The model, already rewritten as it will be quantized.
+        images: Pixels as ``network.preprocessing`` returns them, uint8 ``(H, W, C)``; consumed once.
         seed: Chooses the sampled tokens and the directions of the gradients.
 
     Raises:
@@ -54,8 +59,8 @@ def calibrate(vit: ViT, images: Iterable[npt.NDArray[np.uint8]], *, seed: int = 
     """
     digest = hashlib.sha256()
     with all_cores() as cores:
-        calibration = _Calibration(vit, seed, cores)
-        for index, batch in enumerate(_batches(_checked(vit, images), _BATCH)):
+        calibration = _Calibration(network, seed, cores)
+        for index, batch in enumerate(_batches(_checked(network, images), _BATCH)):
             digest.update(batch.tobytes())
             calibration.add(index, batch)
     if not calibration.n:
@@ -63,8 +68,10 @@ def calibrate(vit: ViT, images: Iterable[npt.NDArray[np.uint8]], *, seed: int = 
     return calibration.result(digest.hexdigest())
 
 
-def _checked(vit: ViT, images: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
-    expected = (*vit.config.image_size, vit.config.channels)
+def _checked(
+    network: Network, images: Iterable[npt.NDArray[np.uint8]]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    expected = network.image_shape
     for index, image in enumerate(images):
         if image.shape != expected or image.dtype != np.uint8:
             raise DataError(
@@ -84,31 +91,25 @@ class _Seen:
     """One image on its way through the model.
 
     Attributes:
-        logits: ``(1, classes)``.
-        inputs: Of each linear layer by name, ``(tokens, inputs)``.
-        gradients: Of the logits at those, from the head to the first block; empty when the image
-            did not go backward.
+        energy: Sum of the squared outputs.
+        inputs: Of each value that linear layers read, ``(tokens, channels)``.
+        gradients: Of the outputs at those, from the last to the first; empty when the image did
+            not go backward, and without those that no layer stands before.
     """
 
-    logits: Array
-    inputs: dict[str, Array]
-    gradients: dict[str, Array]
+    energy: float
+    inputs: dict[Value, Array]
+    gradients: dict[Value, Array]
 
 
 class _Calibration:
     """Statistics in the making."""
 
-    def __init__(self, vit: ViT, seed: int, cores: Cores) -> None:
-        self._vit, self._cores = vit, cores
+    def __init__(self, network: Network, seed: int, cores: Cores) -> None:
+        self._network, self._cores = network, cores
         self._rng = np.random.default_rng(seed)
-        last = f"blocks.{vit.config.depth - 1}.q"
-        own_queries = last if vit.config.pooled_queries_only else ""
-        self._watchers = {
-            name: _Watcher(len(layer.weight))
-            for name, layer in vit.named_linears()
-            # q, k and v read the same tokens, but where only pooled tokens have queries.
-            if not name.endswith((".q", ".v")) or name == own_queries
-        }
+        self._read = {value.name: value.inputs[0] for value, _ in network.linears()}
+        self._watchers = {value: _Watcher(value.shape[-1]) for value in self._read.values()}
         self._energy = 0.0
         self._backward = 0
         self.n = 0
@@ -116,50 +117,50 @@ class _Calibration:
     def add(self, index: int, batch: npt.NDArray[np.uint8]) -> None:
         """Takes the batch of that index."""
         wanted = index < _FIRST_BACKWARD or index % _BACKWARD_STRIDE == 0
-        directions: Array | list[None] = [None] * len(batch)
+        directions: list[dict[str, Array]] = [{} for _ in batch]
         if wanted and self._backward < _MOST_BACKWARD:
             self._backward += 1
-            shape = (len(batch), self._vit.config.classes)
-            directions = self._rng.standard_normal(shape).astype(np.float32)
+            for name, value in self._network.outputs.items():
+                drawn = self._rng.standard_normal((len(batch), *value.shape)).astype(np.float32)
+                for each, direction in zip(directions, drawn, strict=True):
+                    each[name] = direction
         seen = self._cores.map(self._see, zip(batch, directions, strict=True))
-        self._energy += float(sum((each.logits.astype(np.float64) ** 2).sum() for each in seen))
+        self._energy += sum(each.energy for each in seen)
 
-        def add(name: str) -> None:
-            self._watchers[name].add([each.inputs[name] for each in seen], self.n)
+        def add(value: Value) -> None:
+            self._watchers[value].add([each.inputs[value] for each in seen], self.n)
 
         self._cores.map(add, self._watchers)
-        for name in seen[0].gradients:
+        for value in seen[0].gradients:
             for each in seen:
-                self._watchers[name].keep(each.inputs[name], each.gradients[name], self._rng)
+                self._watchers[value].keep(each.inputs[value], each.gradients[value], self._rng)
         self.n += len(batch)
 
-    def _see(self, task: tuple[npt.NDArray[np.uint8], Array | None]) -> _Seen:
-        image, direction = task
-        inputs: dict[str, Array] = {}
-        gradients: dict[str, Array] = {}
+    def _see(self, task: tuple[npt.NDArray[np.uint8], dict[str, Array]]) -> _Seen:
+        image, directions = task
+        inputs: dict[Value, Array] = {}
+        gradients: dict[Value, Array] = {}
 
         def watch(name: str, x: Array) -> None:
-            if name in self._watchers:
-                inputs[name] = x.reshape(-1, x.shape[-1])
+            inputs[self._read[name]] = x.reshape(-1, x.shape[-1])
 
-        def record(name: str, x: Array, gradient: Array) -> None:
-            watch(name, x)
-            gradients[name] = gradient.reshape(-1, x.shape[-1])
+        def record(value: Value, x: Array, gradient: Array | None) -> None:
+            inputs[value] = x.reshape(-1, x.shape[-1])
+            if gradient is not None:
+                gradients[value] = gradient.reshape(-1, x.shape[-1])
 
-        if direction is None:
-            logits = forward(self._vit, image[None], watch)
+        if directions:
+            drawn = {name: direction[None] for name, direction in directions.items()}
+            outputs = record_gradients(self._network, image[None], drawn, record)
         else:
-            logits = record_gradients(self._vit, image[None], direction[None], record, watch)
-        return _Seen(logits, inputs, gradients)
+            outputs = evaluate(self._network, image[None], watch)
+        energy = sum(float((each.astype(np.float64) ** 2).sum()) for each in outputs.values())
+        return _Seen(energy, inputs, gradients)
 
     def result(self, sha256: str) -> Statistics:
-        """All that was seen."""
-        inputs = {name: watcher.result() for name, watcher in self._watchers.items()}
-        for name in self._watchers:
-            block, _, layer = name.rpartition(".")
-            if layer == "k":
-                inputs[f"{block}.v"] = inputs[name]
-                inputs.setdefault(f"{block}.q", inputs[name])
+        """All that was seen; layers on one value share one object."""
+        watched = {value: watcher.result() for value, watcher in self._watchers.items()}
+        inputs = {name: watched[value] for name, value in self._read.items()}
         return Statistics(inputs, self._energy / self.n, self.n, sha256)
 
 

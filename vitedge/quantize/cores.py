@@ -1,7 +1,7 @@
 """Many products of small matrices, on all cores.
 
-A BLAS of several threads lets them wait for one another in every product. Those of a ViT are so
-small that this costs as much as it gains, and four times what it gains where other programs want
+A BLAS of several threads lets them wait for one another in every product. Those of a vision
+transformer are so small that this costs as much as it gains, and four times what it gains where other programs want
 the cores too. Here each core works at something of its own, with a BLAS of one thread.
 """
 
@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import missing_package
-from vitedge.vit import Array, ViT, forward
+from vitedge.network.evaluate import evaluate
+from vitedge.network.network import Network
+from vitedge.network.operators import Array
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -69,7 +71,13 @@ def all_cores() -> Iterator[Cores]:
         yield Cores(pool, count)
 
 
-def forward_each(vit: ViT, images: npt.NDArray[Any]) -> Array:
-    """The logits of raw pixels, as ``vitedge.vit.forward`` computes them, an image on each core."""
+def forward_each(network: Network, images: npt.NDArray[Any]) -> Array:
+    """The logits of raw pixels; see ``evaluate_each``."""
+    return evaluate_each(network, images)["logits"]
+
+
+def evaluate_each(network: Network, images: npt.NDArray[Any]) -> dict[str, Array]:
+    """The outputs of raw pixels, as ``evaluate`` computes them, an image on each core."""
     with all_cores() as cores:
-        return np.concatenate(cores.map(lambda image: forward(vit, image[None]), images))
+        found = cores.map(lambda image: evaluate(network, image[None]), images)
+    return {name: np.concatenate([each[name] for each in found]) for name in network.outputs}

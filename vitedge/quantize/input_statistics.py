@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.vit import Array
+from vitedge.network.operators import Array
 
 # An error of nothing at all is an SQNR of some 300 dB, not a division by zero.
 _LEAST_ERROR = 1e-30
@@ -26,8 +26,8 @@ class InputStatistics:
         tokens: How many tokens the layer sees in one image.
         count: How many tokens mean and moments were taken over.
         rows: Some tokens, ``(rows, inputs)``: of some images, those with the largest numbers and
-            a random choice of the others. Empty for the patch projection.
-        gradients: Gradient of the logits in a random direction at each row, ``(rows, inputs)``.
+            a random choice of the others. Empty where no layer stands before it.
+        gradients: Gradient of the outputs in a random direction at each row, ``(rows, inputs)``.
         counts: How many tokens of one image a row stands for, over the number of images; the sum
             is ``tokens``. ``(rows,)``.
         images: Index of the image that each row is of, ``(rows,)``.
@@ -110,9 +110,9 @@ class Statistics:
     """What was measured, and on what.
 
     Attributes:
-        inputs: By the name of the linear layer; q, k and v of a block share one object unless
-            the block computes fewer queries than keys.
-        logit_energy: Mean over images of the sum of squared logits.
+        inputs: By the name of the linear layer; layers that read the same value share one object.
+        logit_energy: Mean over images of the sum of squared logits, or, where there are other
+            outputs, of the squares of all outputs.
         n: Number of images.
         sha256: Digest in hex of the pixels of all images in order.
     """

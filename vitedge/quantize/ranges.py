@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vitedge.network.operators import Array
 from vitedge.quantize import Activations, Range
 from vitedge.quantize.input_statistics import InputStatistics
-from vitedge.vit import Array
 
 LEVELS = 256
 

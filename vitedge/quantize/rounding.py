@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
+from vitedge.network.operators import Array
 from vitedge.quantize import IntegerWeight, of_each_weight
 from vitedge.quantize.input_statistics import InputStatistics
 from vitedge.quantize.weights import half_precision
 from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
-from vitedge.vit import Array
 
 # Added to the diagonal, relative to its mean: correlations weaker than this are not trusted. On
 # DeiT-tiny anything from 0.01 to 0.2 is within 0.2 dB.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.network.operators import Array
 from vitedge.rewrite.learnt_grid import LEAST_SCALE, Groups
-from vitedge.vit import Array
 
 # Shares of the largest magnitude that the grid may end at. A grid that clips the largest weight
 # is finer for all others; below a half it has never won.
