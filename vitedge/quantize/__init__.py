@@ -138,16 +138,16 @@ class Recipe:
         inputs: Range of the input of those linear layers whose activations are static. Integer
             layers not named here quantize their input when they run (dynamically).
         tensors: Of a recipe without any float operator: the range of every tensor that an operator
-            makes, by the name that ``vitedge.walk`` gives it. What only moves numbers (reshape,
-            slice) keeps the range of what it moves.
+            makes, by the name that ``vitedge.quantize.trace`` gives it. What only moves numbers
+            (reshape, slice) keeps the range of what it moves.
         token_scaled: Integer layers in ``inputs`` whose input ``x`` is divided, token by token, by
             its largest magnitude ``m = max(max|x|, floor)`` before it is quantized, and whose
             product is multiplied by ``m`` before the bias is added; the value is the floor. The
             range in ``inputs`` is that of ``x / m``, within -1..1.
         description: What was done, in words per kind of layer, for people.
         predicted_sqnr_db: Signal-to-noise ratio of the logits if the input of this layer alone were
-            quantized, by the name of the layer, as calibration predicts it. Where q, k and v
-            share their input, it stands under ``k``.
+            quantized, by the name of the layer, as calibration predicts it. Where several layers
+            share their input, it stands under the first.
     """
 
     precision: Precision

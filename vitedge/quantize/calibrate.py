@@ -51,7 +51,8 @@ def calibrate(
 
     Args:
         network: The model, already rewritten as it will be quantized.
-        images: Pixels as ``network.preprocessing`` returns them, uint8 ``(H, W, C)``; consumed once.
+        images: Pixels as ``network.preprocessing`` returns them, uint8 ``(H, W, C)``; consumed
+            once.
         seed: Chooses the sampled tokens and the directions of the gradients.
 
     Raises:
@@ -122,8 +123,8 @@ class _Calibration:
             self._backward += 1
             for name, value in self._network.outputs.items():
                 drawn = self._rng.standard_normal((len(batch), *value.shape)).astype(np.float32)
-                for each, direction in zip(directions, drawn, strict=True):
-                    each[name] = direction
+                for of_image, direction in zip(directions, drawn, strict=True):
+                    of_image[name] = direction
         seen = self._cores.map(self._see, zip(batch, directions, strict=True))
         self._energy += sum(each.energy for each in seen)
 

@@ -1,8 +1,9 @@
 """Many products of small matrices, on all cores.
 
 A BLAS of several threads lets them wait for one another in every product. Those of a vision
-transformer are so small that this costs as much as it gains, and four times what it gains where other programs want
-the cores too. Here each core works at something of its own, with a BLAS of one thread.
+transformer are so small that this costs as much as it gains, and four times what it gains where
+other programs want the cores too. Here each core works at something of its own, with a BLAS of one
+thread.
 """
 
 from __future__ import annotations

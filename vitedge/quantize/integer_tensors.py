@@ -13,10 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
+from vitedge.network.network import Network, Value
+from vitedge.network.numerics import activate, softmax
+from vitedge.network.operators import Activate, Array, Linear, Softmax
+from vitedge.network.structure import Readers, is_inner, is_move, readers
 from vitedge.quantize import Range
+from vitedge.quantize.attended import attended, right_factors
 from vitedge.quantize.ranges import fake_quantized, least_costly_range
-from vitedge.quantize.trace import trace
-from vitedge.vit import Array, ViT, activate, softmax
+from vitedge.quantize.trace import Kind, Tensor, trace
+from vitedge.quantize.widths import linear
 
 # Images that ranges are taken from; more widened those of DeiT-tiny by under 2 %.
 _IMAGES = 64
@@ -28,7 +33,7 @@ _HEADROOM = 2.0
 # Keys and values are the right-hand side of a product of two activations, of which Qualcomm's HTP
 # reads only the upper 8 of 16 bits (seen in its emulator, onnxruntime-qnn 2.7): a bit of headroom
 # there is a bit of eight, and costs DeiT-tiny 7 dB.
-_NO_HEADROOM = (".k", ".v", "/keys")
+_NO_HEADROOM = 1.0
 
 # Numbers kept of each narrow tensor and image to search its range with, in whole rows.
 _SAMPLE = 1024
@@ -36,23 +41,19 @@ _SAMPLE = 1024
 # Shares of the negative side that the input of an activation, or of softmax, is tried to end at.
 _LOW_SHARES = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2)
 
-# What runtimes lay down for the outputs of these, by the end of their name. Shares and gates lie
-# within 0..1, in steps of 1/256 or 1/32768; tanh within -1..1, in steps of 1/128 or 1/32768.
-_BETWEEN_0_AND_1, _BETWEEN_SIGNS = ("/softmax", "/gate"), "/tanh"
-
 
 def tensor_ranges(
-    vit: ViT,
+    network: Network,
     inputs: Mapping[str, Range],
     images: Iterable[npt.NDArray[np.uint8]],
     *,
     narrow_bits: int,
     wide: Collection[str] = (),
 ) -> dict[str, Range]:
-    """The range of every tensor, by the name that the walk gives it.
+    """The range of every tensor, by the name that converters give it.
 
     Args:
-        vit: The model with the weights that the artefact will have.
+        network: The model with the weights that the artefact will have.
         inputs: Ranges of the inputs of linear layers, chosen before.
         images: Pixels uint8 ``(H, W, C)``; the first few are looked at.
         narrow_bits: Bits of what products read and make; all else has 16.
@@ -61,40 +62,95 @@ def tensor_ranges(
     Raises:
         ConversionError: A tensor is not finite.
     """
+    graph = _Graph(network)
     seen: dict[str, _Seen] = {}
     rng = np.random.default_rng(0)
+    attention: dict[Value, Array] = {}
 
-    def made(name: str, x: Array, narrow: bool) -> Array:
-        bits = narrow_bits if narrow and name not in wide else 16
-        seen.setdefault(name, _Seen(bits)).add(x, rng)
-        if name.endswith("/softmax"):
-            # An error of a key or a value matters as far as its token is attended to.
-            attention = np.square(x).sum(axis=(0, 1, 2))
-            for part in ("k", "v"):
-                seen[f"{name.removesuffix('/softmax')}.{part}"].weigh(attention)
+    def made(tensor: Tensor, x: Array) -> Array:
+        bits = narrow_bits if tensor.narrow and tensor.name not in wide else 16
+        seen.setdefault(tensor.name, _Seen(tensor, bits)).add(x, rng)
+        # An error of a key or a value matters as far as its token is attended to.
+        for layer in graph.by_token(tensor):
+            paid = np.square(x).sum(axis=(0, 1, 2))
+            attention[layer] = attention[layer] + paid if layer in attention else paid
         return x
 
     for _, image in zip(range(_IMAGES), images, strict=False):
-        trace(vit, image[None], made, lambda _name, x: x)
-    ranges = {name: it.covered(name) for name, it in seen.items()}
+        attention.clear()
+        trace(network, image[None], made, lambda _name, x: x)
+        for layer, weights in attention.items():
+            seen[layer.name].weigh(weights)
+    ranges = {name: it.covered(graph) for name, it in seen.items()}
     if narrow_bits == 8:
-        ranges |= _searched(vit, seen, ranges)
-        ranges |= _made_for_their_reader(vit, inputs, ranges)
+        ranges |= _searched(graph, seen, ranges)
+        ranges |= _made_for_their_reader(graph, seen, inputs, ranges)
     return ranges
+
+
+class _Graph:
+    """What is asked of the network for each tensor."""
+
+    def __init__(self, network: Network) -> None:
+        self._readers: Readers = readers(network)
+        self._shown = set(network.outputs.values())
+        self._right = right_factors(network)
+        self._attended = attended(network)
+
+    def by_token(self, tensor: Tensor) -> tuple[Value, ...]:
+        """Of shares of attention: the layers whose tokens are attended to."""
+        return next((each.by_token for each in self._attended if each.shares is tensor.value), ())
+
+    def is_right_factor(self, tensor: Tensor) -> bool:
+        """Whether it is read as the second factor of a product."""
+        if tensor.kind is Kind.RIGHT:
+            return True
+        is_layer = isinstance(tensor.value.operator, Linear)
+        return is_layer and tensor.value in self._right
+
+    def sole_reader(self, value: Value) -> Value | None:
+        """What alone reads a value."""
+        read = self._readers[value]
+        return read[0] if len(read) == 1 and value not in self._shown else None
+
+    def layer_reading(self, value: Value) -> Value | None:
+        """The linear layer that alone reads a value, but for moves."""
+        reader = self.sole_reader(value)
+        while reader is not None and is_move(reader) and len(reader.inputs) == 1:
+            reader = self.sole_reader(reader)
+        is_layer = reader is not None and isinstance(reader.operator, Linear)
+        return reader if is_layer else None
+
+    def importance(self, seen: Mapping[str, _Seen], value: Value) -> Array | float:
+        """How much a squared error counts in each channel, in some unit.
+
+        An error of a query is multiplied by keys, one of a key by queries, and one of a value by
+        the weights of the layer that mixes the heads.
+        """
+        for each in self._attended:
+            if value is each.values and each.out is not None:
+                of_rows: Array = np.square(linear(each.out).weight).sum(axis=1)
+                return of_rows
+            if each.queries is not None and each.keys is not None:
+                pair = {each.queries: each.keys, each.keys: each.queries}
+                if value in pair and (other := seen[pair[value].name]).bits == 8:
+                    return np.average(np.square(other.rows), axis=0, weights=other.counts)
+        return 1.0
 
 
 class _Seen:
     """What was seen of one tensor.
 
     Attributes:
+        tensor: Which.
         bits: That it will have; a range of 16 is not searched, and no rows are kept for it.
         rows: Some rows ``(rows, channels)``: of each image the one with the largest number, and
             others by chance.
         counts: How many rows of one image each stands for, or how much they matter, ``(rows,)``.
     """
 
-    def __init__(self, bits: int) -> None:
-        self.bits = bits
+    def __init__(self, tensor: Tensor, bits: int) -> None:
+        self.tensor, self.bits = tensor, bits
         self._rows: list[Array] = []
         self._counts: list[Array] = []
         self._chosen: npt.NDArray[np.intp] = np.array([], np.intp)
@@ -127,39 +183,49 @@ class _Seen:
     def counts(self) -> Array:
         return np.concatenate(self._counts)
 
-    def covered(self, name: str) -> Range:
+    @property
+    def is_laid_down(self) -> bool:
+        """Whether runtimes lay down the range of what makes it."""
+        return self.tensor.kind in (Kind.SHARES, Kind.SIGNED)
+
+    def covered(self, graph: _Graph) -> Range:
         bits = self.bits
-        if name.endswith(_BETWEEN_0_AND_1):
+        if self.tensor.kind is Kind.SHARES:  # in steps of 1/256 or 1/32768
             return Range(0.0, 255 / 256) if bits == 8 else Range.symmetric(32767 / 32768, 16)
-        if name.endswith(_BETWEEN_SIGNS):
+        if self.tensor.kind is Kind.SIGNED:  # in steps of 1/128 or 1/32768
             return Range.symmetric(1 - 1 / (1 << bits - 1), bits)
         largest = max(-self._low, self._high)
         if not np.isfinite(largest):
-            raise ConversionError(f"the calibration images make '{name}' not finite")
+            raise ConversionError(f"the calibration images make '{self.tensor.name}' not finite")
         if largest == 0:
             largest = 1.0  # a tensor that is always zero needs some range, whichever
         if bits == 16:
-            room = 1.0 if name.endswith(_NO_HEADROOM) else _HEADROOM
+            room = _NO_HEADROOM if graph.is_right_factor(self.tensor) else _HEADROOM
             return Range.symmetric(largest * room, 16)
         return Range(self._low, self._high) if self._low < self._high else Range(0.0, largest)
 
 
-def _searched(vit: ViT, seen: Mapping[str, _Seen], whole: Mapping[str, Range]) -> dict[str, Range]:
+def _searched(
+    graph: _Graph, seen: Mapping[str, _Seen], whole: Mapping[str, Range]
+) -> dict[str, Range]:
     """The 8-bit ranges whose rounding and clipping are least seen by what reads the tensor."""
-    softened = "scores" if vit.config.attention_scale == 1.0 else "scaled"
     found = {}
-    for name, covered in whole.items():
-        if covered.bits != 8 or name.endswith((*_BETWEEN_0_AND_1, *_BETWEEN_SIGNS)):
+    for name, it in seen.items():
+        if it.bits != 8 or it.is_laid_down:
             continue
-        it = seen[name]
-        if name.endswith(".fc1"):
-            read = partial(activate, activation=vit.config.activation)
-            found[name] = _least_seen_behind(read, covered, it)
-        elif name.endswith(f"/{softened}"):
-            found[name] = _least_seen_behind(softmax, covered, it)
-        else:
-            weights = it.counts[:, None] * _importance(vit, seen, name)
-            found[name] = least_costly_range(covered, it.rows, weights)
+        covered, value = whole[name], it.tensor.value
+        is_result = it.tensor.kind is Kind.RESULT
+        reader = graph.sole_reader(value) if is_result else None
+        match reader.operator if reader is not None else None:
+            case Activate(kind=kind) if is_inner(value):
+                read = partial(activate, activation=kind)
+                found[name] = _least_seen_behind(read, covered, it)
+            case Softmax():
+                found[name] = _least_seen_behind(softmax, covered, it)
+            case _:
+                importance = graph.importance(seen, value) if is_result else 1.0
+                weights = it.counts[:, None] * importance
+                found[name] = least_costly_range(covered, it.rows, weights)
     return found
 
 
@@ -175,37 +241,18 @@ def _least_seen_behind(read: Callable[[Array], Array], whole: Range, seen: _Seen
     return min((Range(whole.low * share, whole.high) for share in _LOW_SHARES), key=error)
 
 
-def _importance(vit: ViT, seen: Mapping[str, _Seen], name: str) -> Array | float:
-    """How much a squared error counts in each channel, in some unit.
-
-    An error of a query is multiplied by keys, one of a key by queries, and one of a value by the
-    weights of the layer that mixes the heads.
-    """
-    before, _, part = name.rpartition(".")
-    if not before.startswith("blocks."):
-        return 1.0
-    block = vit.blocks[int(before.removeprefix("blocks."))]
-    if part == "v":
-        of_rows: Array = np.square(block.out.weight).sum(axis=1)
-        return of_rows
-    normed = {"q": block.q_norm, "k": block.k_norm}
-    if part not in normed or normed[part] is not None:
-        return 1.0
-    other = seen[f"{before}.{'k' if part == 'q' else 'q'}"]
-    return np.average(np.square(other.rows), axis=0, weights=other.counts)
-
-
 def _made_for_their_reader(
-    vit: ViT, inputs: Mapping[str, Range], ranges: Mapping[str, Range]
+    graph: _Graph,
+    seen: Mapping[str, _Seen],
+    inputs: Mapping[str, Range],
+    ranges: Mapping[str, Range],
 ) -> dict[str, Range]:
     """8-bit tensors that one linear layer reads have the range that was chosen for that layer."""
     taken = {}
-    for index in range(vit.config.depth):
-        name = f"blocks.{index}"
-        for tensor, layer in (
-            (f"{name}/mixed", f"{name}.out"),
-            (f"{name}.fc1/{vit.config.activation}", f"{name}.fc2"),
-        ):
-            if ranges[tensor].bits == inputs[layer].bits == 8:
-                taken[tensor] = inputs[layer]
+    for name, it in seen.items():
+        if it.bits != 8 or it.tensor.kind is not Kind.RESULT:
+            continue
+        layer = graph.layer_reading(it.tensor.value)
+        if layer is not None and inputs[layer.name].bits == ranges[name].bits == 8:
+            taken[name] = inputs[layer.name]
     return taken

@@ -1,4 +1,4 @@
-"""From a ViT and its statistics to a recipe."""
+"""From a network and its statistics to a recipe."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError, UsageError
+from vitedge.network.network import Network, Value, map_linears
+from vitedge.network.operators import Convolution, Linear, Pixels
+from vitedge.network.structure import after_layers, is_inner, readers, source_of
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
-from vitedge.quantize.layers import map_linears
 from vitedge.quantize.moves import Moved, move_difficulty
 from vitedge.quantize.ranges import (
     input_error,
@@ -30,8 +32,8 @@ from vitedge.quantize.rounding import (
 )
 from vitedge.quantize.shared import Shared
 from vitedge.quantize.simulate import with_integer_weights
-from vitedge.quantize.trace import FEW_TOKENS, is_always_narrow
 from vitedge.quantize.weights import searched_groups, searched_scale
+from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow, require_integers
 from vitedge.rewrite import BALANCE
 from vitedge.rewrite.learnt_grid import (
     COMMON_GROUPS,
@@ -41,7 +43,6 @@ from vitedge.rewrite.learnt_grid import (
     learnt_integers,
 )
 from vitedge.spec import Precision
-from vitedge.vit import Linear, ViT
 
 # A photo's pixels are integers already: uint8 holds them without any error.
 PIXELS = Range(0.0, 255.0)
@@ -62,22 +63,22 @@ Images = Callable[[], Iterable[npt.NDArray[np.uint8]]]
 
 @dataclass(frozen=True)
 class Quantized:
-    """A recipe, and the ViT that it is for.
+    """A recipe, and the network that it is for.
 
     Attributes:
-        vit: Computes the same as the ViT that was given, to float32 rounding, but for biases,
-            which make up for the mean error of the weights.
+        network: Computes the same as the network that was given, to float32 rounding, but for
+            biases, which make up for the mean error of the weights.
         recipe: Its integers.
-        exact: The ViT just before its weights were rounded.
+        exact: The network just before its weights were rounded.
     """
 
-    vit: ViT
+    network: Network
     recipe: Recipe
-    exact: ViT
+    exact: Network
 
 
 def quantize(
-    vit: ViT,
+    network: Network,
     precision: Precision,
     statistics: Statistics | None = None,
     *,
@@ -92,11 +93,11 @@ def quantize(
     """Chooses the numbers of an artefact.
 
     Args:
-        vit: The model, already rewritten; left unchanged.
+        network: The model, already rewritten; left unchanged.
         precision: fp32 and fp16 have no integers; int8 quantizes every linear layer but those that
             see only one or two tokens of an image, int4 every one but the first and those of the
-            head, the all-integer ones everything.
-        statistics: Of this very ViT.
+            head, the all-integer ones everything. In int8 and int4 convolutions stay float.
+        statistics: Of this very network.
         activations: What the runtime does with the inputs of integer layers; all-integer
             precisions and int4 do not ask.
         keep_float: Names of linear layers that stay float; in int8-static their input and output
@@ -107,49 +108,49 @@ def quantize(
             (``Recipe.token_scaled``); where they are static or per token, they are per token. None
             for never; all other ``activations`` have no finer way.
         images: The images that the statistics are of; all-integer precisions look at them again.
-        shared: Of earlier calls with the same ViT and statistics; saves what they did already.
+        shared: Of earlier calls with the same network and statistics; saves what they did already.
         without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
         groups: Which 4-bit weights share a scale; None is as every format has them, and as those
             have them that learnt on a grid, whatever is asked for.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
-        ConversionError: The precision needs statistics or images and there are none.
+        ConversionError: The precision needs statistics or images and there are none, or it is
+            all-integer and a value of the network cannot be.
     """
     if precision.is_float:
         words = {"linear layers": f"{precision} weights"}
-        return Quantized(vit, Recipe(precision, description=words), vit)
-    known = dict(vit.named_linears())
-    for name in keep_float:
-        if name not in known:
-            raise UsageError(f"there is no linear layer '{name}' to keep in float")
-        if not liftable(precision, name):
-            raise UsageError(f"{precision} cannot keep '{name}' out of 8 bits")
+        return Quantized(network, Recipe(precision, description=words), network)
+    _check_kept(network, precision, keep_float)
     if statistics is None or (precision.all_integer and images is None):
         raise ConversionError(f"{precision} needs calibration images")
     if precision.all_integer:
+        require_integers(network)
         activations = Activations.STATIC
     if precision is Precision.INT4:
         activations = Activations.PER_TOKEN
     shared = shared or Shared()
     bits = _bits(precision)
-    learnt = learnt_bits(vit) == bits
+    learnt = learnt_bits(network) == bits
     if learnt or groups is None:
         groups = COMMON_GROUPS
     if learnt:
         # Biases alone, so that inputs are what they were when the weights learnt.
         left_out = {*without, BALANCE}
-        moved = Moved(*shared.centred_and_balanced(vit, statistics, left_out), {})
+        moved = Moved(*shared.centred_and_balanced(network, statistics, left_out), {})
     else:
         # Only in int8-static are queries and keys rounded to 8 bits.
         rounds_queries = precision is Precision.INT8_STATIC
         moved = move_difficulty(
-            vit, statistics, activations, shared, rounds_queries=rounds_queries, without=without
+            network,
+            statistics,
+            activations,
+            shared,
+            rounds_queries=rounds_queries,
+            without=without,
         )
     exact, statistics, words = moved
-    # Pixels are integers already; normalised ones are not, and 8 bits would cost 36 dB.
-    patch = () if vit.config.raw_pixels or precision.all_integer else ("patch",)
-    plan = _plan(precision, statistics, activations, frozenset((*keep_float, *patch)))
+    plan = _plan(exact, precision, statistics, activations, frozenset(keep_float))
     plan = replace(
         plan,
         costly_below_db=costly_below_db,
@@ -160,7 +161,7 @@ def quantize(
     if not precision.all_integer or images is None:
         return rounded
     recipe = rounded.recipe
-    computed = with_integer_weights(rounded.vit, recipe)
+    computed = with_integer_weights(rounded.network, recipe)
     narrow_bits = 8 if precision is Precision.INT8_STATIC else 16
     tensors = tensor_ranges(
         computed, recipe.inputs, images(), narrow_bits=narrow_bits, wide=plan.wide
@@ -168,15 +169,29 @@ def quantize(
     return replace(rounded, recipe=replace(recipe, tensors=tensors))
 
 
-def liftable(precision: Precision, name: str) -> bool:
-    """Whether ``keep_float`` can name this integer layer.
+def _check_kept(network: Network, precision: Precision, keep_float: Collection[str]) -> None:
+    known = dict(network.named_linears())
+    can_be_lifted = liftable(network, precision)
+    for name in keep_float:
+        if name not in known:
+            raise UsageError(f"there is no linear layer '{name}' to keep in float")
+        if name not in can_be_lifted:
+            raise UsageError(f"{precision} cannot keep '{name}' out of 8 bits")
+
+
+def liftable(network: Network, precision: Precision) -> frozenset[str]:
+    """The integer layers that ``keep_float`` can name.
 
     In an all-integer artefact nothing is float. There int8-static can widen what writes into the
     residual stream; queries, keys, values and what enters an activation stay narrow.
     """
+    layers = [value for value, _ in network.linears()]
     if precision is Precision.INT8_STATIC:
-        return name.endswith((".out", ".fc2"))
-    return precision in (Precision.INT8, Precision.INT4)
+        read = readers(network)
+        layers = [each for each in layers if is_inner(each) and not is_always_narrow(each, read)]
+    elif precision not in (Precision.INT8, Precision.INT4):
+        layers = []
+    return frozenset(each.name for each in layers)
 
 
 @dataclass(frozen=True)
@@ -203,29 +218,45 @@ class _Plan:
 
 
 def _plan(
+    network: Network,
     precision: Precision,
     statistics: Statistics,
     activations: Activations,
     kept: frozenset[str],
 ) -> _Plan:
-    inputs = statistics.inputs
-    few = {name for name, watched in inputs.items() if watched.tokens <= FEW_TOKENS}
+    layers = [value for value, _ in network.linears()]
     if precision is Precision.W8A16:
-        return _Plan(precision, activations, wide=frozenset(inputs))
+        return _Plan(precision, activations, wide=frozenset(each.name for each in layers))
     if precision is Precision.INT8_STATIC:
-        wide = {name for name in few if not is_always_narrow(name)} | {"patch"} | kept
-        return _Plan(precision, activations, wide=frozenset(wide))
-    if precision is Precision.INT4:
-        ends = {name for name in inputs if name.startswith(("patch", "head"))}
-        return _Plan(precision, activations, floats=kept | ends)
-    return _Plan(precision, activations, floats=kept | few)
+        read = readers(network)
+        wide = {each.name for each in layers if not is_narrow(each, read)}
+        return _Plan(precision, activations, wide=kept | wide)
+    measured = after_layers(network)
+    floats = {each.name for each in network.values if isinstance(each.operator, Convolution)}
+    for each in layers:
+        few = statistics.inputs[each.name].tokens <= FEW_TOKENS
+        is_end = few if precision is Precision.INT8 else not is_inner(each)
+        # Nobody knows what an error costs there: 8 bits of normalised pixels would cost 36 dB.
+        is_unknown = each.inputs[0] not in measured and not _reads_raw_pixels(each)
+        if is_end or is_unknown:
+            floats.add(each.name)
+    return _Plan(precision, activations, floats=kept | floats)
+
+
+def _reads_raw_pixels(layer: Value) -> bool:
+    """Whether a layer's input is integers already, in the pixels' own range."""
+    return isinstance(source_of(layer.inputs[0]).operator, Pixels)
 
 
 class _Rounding:
     """Integers for every layer, and the biases that make up for them."""
 
-    def __init__(self, vit: ViT, statistics: Statistics, plan: _Plan, shared: Shared) -> None:
-        self._vit, self._statistics, self._plan, self._shared = vit, statistics, plan, shared
+    def __init__(
+        self, network: Network, statistics: Statistics, plan: _Plan, shared: Shared
+    ) -> None:
+        self._network, self._statistics = network, statistics
+        self._plan, self._shared = plan, shared
+        self._of_pixels = {each.name for each, _ in network.linears() if _reads_raw_pixels(each)}
         self._token_scaled: dict[str, float] = {}
         self._weights: dict[str, IntegerWeight] = {}
         self._inputs: dict[str, Range] = {}
@@ -238,7 +269,7 @@ class _Rounding:
         with all_cores() as cores:
             # What takes longest is done for the next layers meanwhile.
             self._feedbacks = cores.ahead(_feedback, self._distinct_inputs())
-            vit = map_linears(self._vit, self._rounded)
+            network = map_linears(self._network, self._rounded)
         if self._token_scaled:
             names = ", ".join(self._token_scaled)
             description = {**description, "scaled token by token": names}
@@ -250,14 +281,14 @@ class _Rounding:
             description=description,
             predicted_sqnr_db=self._predicted,
         )
-        return Quantized(vit, recipe, self._vit)
+        return Quantized(network, recipe, self._network)
 
     def _rounded(self, name: str, layer: Linear) -> Linear:
         if name in self._plan.floats:
             return layer
         watched = self._statistics.inputs[name]
         if self._input is not watched:
-            # q, k and v share an input, so what depends on it alone is computed once.
+            # Layers may share an input, so what depends on it alone is computed once.
             self._input, self._feedback = watched, None
             self._range, self._floor = self._choose_input(name, watched)
         if self._range is not None:
@@ -269,22 +300,26 @@ class _Rounding:
         return replace(layer, bias=(layer.bias + missing).astype(np.float32))
 
     def _distinct_inputs(self) -> Iterator[InputStatistics]:
-        """Of the layers yet to be rounded, in their order; of neighbours that share one, one."""
-        last, groups = None, self._plan.groups
-        for name, layer in self._vit.named_linears():
-            if name not in self._plan.floats:
-                watched = self._statistics.inputs[name]
-                known = self._shared.integers(layer.weight, watched, groups)
-                if watched is not last and known is None:
-                    yield watched
-                    last = watched
+        """The inputs of the layers still to be rounded, in order; neighbours may share one."""
+        last, is_given, groups = None, False, self._plan.groups
+        for name, layer in self._network.named_linears():
+            if name in self._plan.floats:
+                continue
+            watched = self._statistics.inputs[name]
+            if watched is not last:
+                last, is_given = watched, False
+            if not is_given and self._shared.integers(layer.weight, watched, groups) is None:
+                is_given = True
+                yield watched
 
     def _integers(self, layer: Linear, watched: InputStatistics) -> IntegerWeight:
         groups = self._plan.groups
         known = self._shared.integers(layer.weight, watched, groups)
         if known is None:
-            if self._feedback is None:
-                self._feedback = next(self._feedbacks)
+            while self._feedback is None:
+                of, found = next(self._feedbacks)
+                # Another layer's integers may have come to be known in the meantime.
+                self._feedback = found if of is watched else None
             known = self._on_a_grid(layer, self._feedback)
             self._shared.keep(layer.weight, watched, groups, known)
         return known
@@ -313,17 +348,12 @@ class _Rounding:
             case _:
                 return None
 
-    def _name_of_input(self, name: str, watched: InputStatistics) -> str:
-        """``k`` for an input that q, k and v share."""
-        shared = f"{name.removesuffix('.q')}.k"
-        return shared if self._statistics.inputs.get(shared) is watched else name
-
     def _choose_input(
         self, name: str, watched: InputStatistics
     ) -> tuple[Range | None, float | None]:
         """Range and floor of the layer's input, where it has them."""
         plan = self._plan
-        if name == "patch" and self._vit.config.raw_pixels:
+        if name in self._of_pixels:
             return _WIDE_PIXELS if name in plan.wide else PIXELS, None
         if name in plan.wide:
             largest = float(max(watched.high.max(), -watched.low.min())) or 1.0
@@ -339,8 +369,7 @@ class _Rounding:
             if finer is not None and finer[2] < error / 2:
                 covered, floor, error = finer
         if len(watched.rows):
-            shared = self._name_of_input(name, watched)
-            self._predicted[shared] = self._statistics.sqnr_db(error)
+            self._predicted[name] = self._statistics.sqnr_db(error)
         return covered, floor
 
 
@@ -348,8 +377,8 @@ def _bits(precision: Precision) -> int:
     return 4 if precision is Precision.INT4 else 8
 
 
-def _feedback(watched: InputStatistics) -> Feedback:
-    return feedback(output_hessian(watched))
+def _feedback(watched: InputStatistics) -> tuple[InputStatistics, Feedback]:
+    return watched, feedback(output_hessian(watched))
 
 
 def _description(plan: _Plan) -> dict[str, str]:

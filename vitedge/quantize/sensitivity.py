@@ -1,17 +1,19 @@
-"""What quantizing each layer alone does to the logits."""
+"""What quantizing each layer alone does to the outputs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.network.evaluate import evaluate
+from vitedge.network.network import map_linears
+from vitedge.network.operators import Array, Linear
 from vitedge.quantize import Activations
-from vitedge.quantize.layers import map_linears
 from vitedge.quantize.recipe import Quantized, liftable
-from vitedge.quantize.simulate import simulate
-from vitedge.vit import Linear, forward
+from vitedge.quantize.simulate import simulate_outputs
 
 # No error at all is some 300 dB, not a division by zero.
 _LEAST_ERROR = 1e-30
@@ -23,7 +25,7 @@ class Sensitivity:
 
     Attributes:
         layer: Its name.
-        sqnr_db: Signal-to-noise ratio of the logits when this layer alone is quantized.
+        sqnr_db: Signal-to-noise ratio of the outputs when this layer alone is quantized.
     """
 
     layer: str
@@ -41,21 +43,27 @@ def rank_layers(
         activations: As the recipe was made for.
     """
     recipe = quantized.recipe
-    reference = forward(quantized.exact, images).astype(np.float64)
+    reference = _as_one(evaluate(quantized.exact, images))
     energy = float(np.square(reference).sum())
-    rounded = dict(quantized.vit.named_linears())
+    rounded = dict(quantized.network.named_linears())
+    can_be_lifted = liftable(quantized.network, recipe.precision)
     found = []
     for name in recipe.weights:
-        if not liftable(recipe.precision, name):
+        if name not in can_be_lifted:
             continue
 
         def alone(layer: str, exact: Linear, name: str = name) -> Linear:
             return rounded[layer] if layer == name else exact
 
         only = replace(recipe, weights={name: recipe.weights[name]}, tensors={})
-        logits = simulate(
-            map_linears(quantized.exact, alone), only, images, activations=activations
-        )
-        error = max(float(np.square(logits - reference).sum()), _LEAST_ERROR)
+        network = map_linears(quantized.exact, alone)
+        outputs = _as_one(simulate_outputs(network, only, images, activations=activations))
+        error = max(float(np.square(outputs - reference).sum()), _LEAST_ERROR)
         found.append(Sensitivity(name, float(10 * np.log10(energy / error))))
     return tuple(sorted(found, key=lambda each: each.sqnr_db))
+
+
+def _as_one(outputs: Mapping[str, Array]) -> npt.NDArray[np.float64]:
+    """All outputs ``(N, ...)`` of a model side by side."""
+    flat = [each.reshape(len(each), -1).astype(np.float64) for each in outputs.values()]
+    return np.concatenate(flat, axis=1)

@@ -11,31 +11,39 @@ from typing import Any
 
 import numpy.typing as npt
 
+from vitedge.network.evaluate import evaluate
+from vitedge.network.network import Network, map_linears
+from vitedge.network.operators import Array, Linear
 from vitedge.quantize import Activations, Recipe
-from vitedge.quantize.layers import map_linears
 from vitedge.quantize.ranges import (
     dynamically_quantized,
     fake_quantized,
     token_scaled_quantized,
 )
-from vitedge.quantize.trace import trace
-from vitedge.vit import Array, Linear, ViT, forward
+from vitedge.quantize.trace import Kind, Tensor, trace
 
 
 def simulate(
-    vit: ViT, recipe: Recipe, images: npt.NDArray[Any], *, activations: Activations
+    network: Network, recipe: Recipe, images: npt.NDArray[Any], *, activations: Activations
 ) -> Array:
-    """The logits ``(N, classes)`` of an artefact that follows a recipe.
+    """The logits ``(N, classes)``; see ``simulate_outputs``."""
+    return simulate_outputs(network, recipe, images, activations=activations)["logits"]
+
+
+def simulate_outputs(
+    network: Network, recipe: Recipe, images: npt.NDArray[Any], *, activations: Activations
+) -> dict[str, Array]:
+    """Each output ``(N, ...)`` of an artefact that follows a recipe, by name.
 
     Args:
-        vit: The model that the recipe was made for.
+        network: The model that the recipe was made for.
         recipe: Integer weights and static ranges.
         images: Pixels ``(N, H, W, C)``.
         activations: How inputs without a static range are quantized; for ``STATIC`` they stay
             float.
     """
     if recipe.tensors:
-        return _simulate_integers(vit, recipe, images)
+        return _simulate_integers(network, recipe, images)
 
     def quantize_input(name: str, x: Array) -> Array | None:
         if name not in recipe.weights:
@@ -51,27 +59,29 @@ def simulate(
         axes = tuple(range(1, x.ndim)) if per_tensor else (-1,)
         return dynamically_quantized(x, axes)
 
-    return forward(with_integer_weights(vit, recipe), images, quantize_input)
+    return evaluate(with_integer_weights(network, recipe), images, quantize_input)
 
 
-def _simulate_integers(vit: ViT, recipe: Recipe, images: npt.NDArray[Any]) -> Array:
-    def made(name: str, x: Array, _narrow: bool) -> Array:
+def _simulate_integers(
+    network: Network, recipe: Recipe, images: npt.NDArray[Any]
+) -> dict[str, Array]:
+    def made(tensor: Tensor, x: Array) -> Array:
         # Converters take as many ranges as these need (see ``tflite_integer``), or one operator.
-        if name.endswith(("/variance", "/inverse")):
+        if tensor.kind is Kind.DEVIATION:
             return x
-        return fake_quantized(x, recipe.tensors[name])
+        return fake_quantized(x, recipe.tensors[tensor.name])
 
     def entering(name: str, x: Array) -> Array:
         return fake_quantized(x, recipe.inputs[name])
 
-    return trace(with_integer_weights(vit, recipe), images, made, entering)
+    return trace(with_integer_weights(network, recipe), images, made, entering)
 
 
-def with_integer_weights(vit: ViT, recipe: Recipe) -> ViT:
-    """The ViT whose weights are what the recipe's integers stand for."""
+def with_integer_weights(network: Network, recipe: Recipe) -> Network:
+    """The network whose weights are what the recipe's integers stand for."""
 
     def changed(name: str, layer: Linear) -> Linear:
         weight = recipe.weights.get(name)
         return layer if weight is None else replace(layer, weight=weight.dequantized())
 
-    return map_linears(vit, changed)
+    return map_linears(network, changed)

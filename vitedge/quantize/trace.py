@@ -1,159 +1,228 @@
-"""The walk in NumPy, showing every number that an all-integer graph holds.
+"""The network in NumPy, showing every number that an all-integer graph holds.
 
-``vitedge.vit.forward`` shows the inputs of linear layers alone. A graph without any float operator
-rounds every tensor in between as well, so calibration has to see, and simulation to replace, each
-of them under the name that converters give it.
+``evaluate`` shows the inputs of linear layers alone. A graph without any float operator rounds
+every tensor in between as well, so calibration has to see, and simulation to replace, each of them
+under the name that converters give it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.errors import ConversionError
+from vitedge.network.evaluate import computed
+from vitedge.network.network import Network, Value
+from vitedge.network.numerics import activate, scaled_by_norm, softmax
+from vitedge.network.operators import (
+    Activate,
+    Array,
+    Constant,
+    Linear,
+    Multiply,
+    Norm,
+    Pixels,
+    Product,
+    Reshape,
+    Softmax,
+    Take,
+    Transpose,
+)
+from vitedge.network.structure import readers
+from vitedge.quantize.widths import is_narrow, mixes_shares, operand_names
 from vitedge.spec import Activation, NormKind
-from vitedge.vit import Array, Linear, Norm, ViT, activate, patchify, softmax
-from vitedge.walk import Walk
+
+
+class Kind(StrEnum):
+    """What a tensor is to the value that it belongs to."""
+
+    RESULT = "result"
+    """What the value's operator makes."""
+    STEP = "step"
+    """Something on the way there."""
+    DEVIATION = "deviation"
+    """Of a norm: a variance or the inverse of its root, far apart from token to token."""
+    SHARES = "shares"
+    """What softmax or a gate makes: within 0..1."""
+    SIGNED = "signed"
+    """What tanh makes: within -1..1."""
+    LEFT = "left"
+    """The first factor of a product, made narrow to be read."""
+    RIGHT = "right"
+    """The second factor of a product, likewise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """One tensor of an all-integer graph.
+
+    Attributes:
+        name: As converters call it.
+        value: The value of the network that it belongs to.
+        kind: What it is there.
+        narrow: Whether a product reads or makes it, where integer units take 8 bits.
+    """
+
+    name: str
+    value: Value
+    kind: Kind
+    narrow: bool
+
 
 Entering: TypeAlias = Callable[[str, Array], Array]
-"""Called with a linear layer's name and input; returns what the walk goes on with."""
+"""Called with a linear layer's name and input; returns what is gone on with."""
 
-Made: TypeAlias = Callable[[str, Array, bool], Array]
-"""Called with a tensor's name, its value ``(batch, ...)``, and whether it is *narrow*: read or made
-by a product, where integer units take 8 bits. Returns what the walk goes on with."""
-
-# Linear layers that see one or two tokens cost no time, but the whole signal passes there: their
-# numbers are wide.
-FEW_TOKENS = 2
+Made: TypeAlias = Callable[[Tensor, Array], Array]
+"""Called with a tensor and its numbers ``(batch, ...)``; returns what is gone on with."""
 
 
-def trace(vit: ViT, images: npt.NDArray[Any], made: Made, entering: Entering) -> Array:
-    """The logits ``(N, classes)``, as the walk of an all-integer graph computes them.
+def trace(
+    network: Network, images: npt.NDArray[Any], made: Made, entering: Entering
+) -> dict[str, Array]:
+    """Each output by name, ``(N, ...)``, as an all-integer graph computes them.
 
     Args:
-        vit: The model, already rewritten.
+        network: The model, already rewritten.
         images: Pixels ``(N, H, W, C)``.
         made: Called with each tensor that an operator makes; those that only move numbers
-            (reshape, transpose, slice) make none.
+            (reshape, transpose, take) make none.
         entering: Called with each linear layer's name and input.
     """
-    return _Trace(vit, len(images), made, entering).walk(images.astype(np.float32, copy=False))
+    steps = _Steps(network, made, entering)
+    unread = Counter(each for value in network.values for each in value.inputs)
+    unread.update(network.outputs.values())
+    held: dict[Value, Array] = {}
+    for value in network.values:
+        held[value] = steps.step(value, [held[each] for each in value.inputs], images)
+        for each in value.inputs:
+            unread[each] -= 1
+            if not unread[each]:
+                held.pop(each, None)
+    return {name: held[value] for name, value in network.outputs.items()}
 
 
-class _Trace(Walk[Array]):
-    """The steps as NumPy; norms are decomposed as formats without a norm operator have them."""
+class _Steps:
+    """The operators; norms and gates are taken apart as formats without such operators have them.
 
-    tokens_are_rows = False
+    Args:
+        network: The model.
+        made: See ``trace``.
+        entering: See ``trace``.
+    """
 
-    def __init__(self, vit: ViT, batch: int, made: Made, entering: Entering) -> None:
-        super().__init__(vit, batch)
+    def __init__(self, network: Network, made: Made, entering: Entering) -> None:
         self._made, self._entering = made, entering
+        self._readers, self._operand_names = readers(network), operand_names(network)
+        self._narrow: set[Value] = set()
 
-    def scale_pixels(self, pixels: Array, factor: Array, offset: Array) -> Array:
-        raise ConversionError(
-            "an all-integer artefact takes the pixels' own integers; do not leave out "
-            "fold-input-normalization"
-        )
+    def step(self, value: Value, inputs: list[Array], images: npt.NDArray[Any]) -> Array:
+        match value.operator:
+            case Pixels():
+                self._narrow.add(value)  # they are 8-bit integers
+                return computed(value, inputs, images)
+            case Constant():
+                return computed(value, inputs, images)
+            case Reshape() | Transpose() | Take():
+                self._note(value, value.inputs[0] in self._narrow)
+                return computed(value, inputs, images)
+            case Linear(weight=weight, bias=bias):
+                made: Array = self._entering(value.name, inputs[0]) @ weight + bias
+                return self._result(value, made, narrow=is_narrow(value, self._readers))
+            case Norm() as norm:
+                return self._norm(value, norm, inputs[0])
+            case Activate(kind=activation):
+                return self._activate(value, activation, inputs[0])
+            case Product() as product:
+                return self._product(value, product, *inputs)
+            case Softmax():
+                # Eight bits for shares of 1/197 are a step or two.
+                return self._tensor(value, softmax(inputs[0]), kind=Kind.SHARES)
+            case _:
+                scales = isinstance(value.operator, Multiply) and _is_scaling(value)
+                narrow = scales and not self._narrow.isdisjoint(value.inputs)
+                return self._result(value, computed(value, inputs, images), narrow=narrow)
 
-    def patches(self, pixels: Array) -> Array:
-        patches = patchify(pixels, self.config.patch_size)
-        return self._wide("patch", self._product("patch", self.vit.patch, patches))
+    def _note(self, value: Value, narrow: bool) -> None:
+        if narrow:
+            self._narrow.add(value)
 
-    def linears(self, layers: dict[str, Linear], x: Array) -> Array:
-        outputs = []
-        for name, layer in layers.items():
-            narrow = is_always_narrow(name) or (x.ndim > 2 and x.shape[1] > FEW_TOKENS)
-            outputs.append(self._made(name, self._product(name, layer, x), narrow))
-        return np.concatenate(outputs, axis=-1)
+    def _result(self, value: Value, x: Array, *, narrow: bool) -> Array:
+        self._note(value, narrow)
+        return self._tensor(value, x, kind=Kind.RESULT, narrow=narrow)
 
-    def _product(self, name: str, layer: Linear, x: Array) -> Array:
-        product: Array = self._entering(name, x) @ layer.weight + layer.bias
-        return product
+    def _tensor(
+        self,
+        value: Value,
+        x: Array,
+        part: str = "",
+        *,
+        kind: Kind = Kind.STEP,
+        narrow: bool = False,
+    ) -> Array:
+        return self._made(Tensor(f"{value.name}{part}", value, kind, narrow), x)
 
-    def norm(self, norm: Norm, x: Array, name: str, kind: NormKind) -> Array:
-        if kind is NormKind.LAYER:
-            mean: Array = x.mean(axis=-1, keepdims=True)
-            x = self._wide(f"{name}/centred", x - self._wide(f"{name}/mean", mean))
-        square: Array = x * x
-        mean_square: Array = square.mean(axis=-1, keepdims=True)
-        variance = self._wide(f"{name}/variance", mean_square)
-        inverse: Array = (1 / np.sqrt(variance + norm.eps)).astype(np.float32)
-        x = self._wide(name, x * self._wide(f"{name}/inverse", inverse))
+    def _norm(self, value: Value, norm: Norm, x: Array) -> Array:
+        if norm.kind is NormKind.L2:
+            x = self._tensor(value, scaled_by_norm(x, norm))
+        else:
+            x = self._over_deviation(value, norm, x)
         if not np.all(norm.gamma == 1):
-            x = self._wide(f"{name}/scaled", x * norm.gamma)
+            x = self._tensor(value, x * norm.gamma, "/scaled")
         if np.any(norm.beta != 0):
-            x = self._wide(f"{name}/shifted", x + norm.beta)
+            x = self._tensor(value, x + norm.beta, "/shifted")
         return x
 
-    def activate(self, x: Array, activation: Activation, name: str) -> Array:
-        label = f"{name}/{activation}"
+    def _over_deviation(self, value: Value, norm: Norm, x: Array) -> Array:
+        if norm.kind is NormKind.LAYER:
+            mean: Array = x.mean(axis=-1, keepdims=True)
+            x = self._tensor(value, x - self._tensor(value, mean, "/mean"), "/centred")
+        square: Array = x * x
+        mean_square: Array = square.mean(axis=-1, keepdims=True)
+        variance = self._tensor(value, mean_square, "/variance", kind=Kind.DEVIATION)
+        inverse: Array = (1 / np.sqrt(variance + norm.eps)).astype(np.float32)
+        inverse = self._tensor(value, inverse, "/inverse", kind=Kind.DEVIATION)
+        return self._tensor(value, x * inverse)
+
+    def _activate(self, value: Value, activation: Activation, x: Array) -> Array:
+        if value.inputs[0] not in self._narrow:
+            x = self._tensor(value, x, "/input", narrow=True)
+        self._narrow.add(value)
+        if activation is Activation.TANH:
+            return self._tensor(value, activate(x, activation), kind=Kind.SIGNED, narrow=True)
         if activation not in (Activation.QUICK_GELU, Activation.SILU):
-            return self._made(label, activate(x, activation), True)
+            return self._result(value, activate(x, activation), narrow=True)
         inner = x
         if activation is Activation.QUICK_GELU:
-            inner = self._made(f"{label}/scaled", x * np.float32(1.702), True)
+            inner = self._tensor(value, x * np.float32(1.702), "/scaled", narrow=True)
         gate: Array = np.float32(1) / (np.float32(1) + np.exp(-inner))
-        return self._made(label, x * self._made(f"{label}/gate", gate, True), True)
+        gate = self._tensor(value, gate, "/gate", kind=Kind.SHARES, narrow=True)
+        return self._result(value, x * gate, narrow=True)
 
-    def split_heads(
-        self, joined: Array, names: Sequence[str], block_name: str, tokens: int
-    ) -> list[Array]:
-        config = self.config
-        shape = (self.batch, tokens, config.heads, config.head_dim)
-        parts = np.split(joined, len(names), axis=-1)
-        return [part.reshape(shape).transpose(0, 2, 1, 3) for part in parts]
-
-    def attend(self, q: Array, k: Array, v: Array, queries: int, name: str) -> Array:
-        if self.vit.blocks[0].q_norm is not None:
-            # Products made them narrow; norms make them wide again.
-            q = self._made(f"{name}/queries", q, True)
-        if self.vit.blocks[0].k_norm is not None:
-            k = self._made(f"{name}/keys", k, True)
-        scores = self._made(f"{name}/scores", q @ k.swapaxes(-1, -2), True)
-        if self.config.attention_scale != 1.0:
-            scaled = scores * np.float32(self.config.attention_scale)
-            scores = self._made(f"{name}/scaled", scaled, True)
-        # Eight bits for shares of 1/197 are a step or two; they are wide, and where only narrow
-        # products are to be had two of them make one.
-        shares = self._wide(f"{name}/softmax", softmax(scores))
-        high = np.minimum(np.rint(shares * np.float32(256)), np.float32(255)) / np.float32(256)
-        coarse = self._made(f"{name}/mixed_high", high @ v, True)
-        fine = self._made(f"{name}/mixed_low", (shares - high) @ v, True)
-        mixed: Array = coarse + fine
-        return self._made(f"{name}/mixed", mixed, True)
-
-    def add(self, a: Array, b: Array, name: str) -> Array:
-        return self._wide(name, a + b)
-
-    def _wide(self, name: str, x: Array) -> Array:
-        return self._made(name, x, False)
-
-    def concatenate(self, values: list[Array], name: str) -> Array:
-        return self._wide(name, np.concatenate(values, axis=1))
-
-    def reshape(self, x: Array, shape: tuple[int, ...], name: str) -> Array:
-        return x.reshape(shape)
-
-    def transpose(self, x: Array, order: tuple[int, ...], name: str) -> Array:
-        return x.transpose(order)
-
-    def tokens_from(self, tokens: Array, first: int, count: int, name: str) -> Array:
-        return tokens[:, first : first + count]
-
-    def mean_of_tokens(self, tokens: Array, name: str) -> Array:
-        mean: Array = tokens.mean(axis=1)
-        return self._wide(name, mean)
-
-    def constant(self, name: str, values: npt.NDArray[Any] | Array) -> Array:
-        return values
+    def _product(self, value: Value, product: Product, a: Array, b: Array) -> Array:
+        left, right = value.inputs
+        names = self._operand_names[value]
+        shares = mixes_shares(value)
+        if left not in self._narrow and not shares:
+            a = self._made(Tensor(names[0], value, Kind.LEFT, True), a)
+        if right not in self._narrow:
+            b = self._made(Tensor(names[1], value, Kind.RIGHT, True), b)
+        other = b.swapaxes(-1, -2) if product.transposed else b
+        made: Array
+        if shares:
+            # Where only narrow products are to be had, two of them make a wide one.
+            high = np.minimum(np.rint(a * np.float32(256)), np.float32(255)) / np.float32(256)
+            coarse = self._tensor(value, high @ other, "_high", narrow=True)
+            made = coarse + self._tensor(value, (a - high) @ other, "_low", narrow=True)
+        else:
+            made = a @ other
+        return self._result(value, made, narrow=True)
 
 
-def is_always_narrow(name: str) -> bool:
-    """Whether what a linear layer makes is narrow however few tokens it sees.
-
-    Queries meet keys in a product; activation tables of 16 bits are not to be had everywhere.
-    """
-    return name.rpartition(".")[2] in ("q", "k", "v", "fc1") or name.startswith("head_hidden")
+def _is_scaling(value: Value) -> bool:
+    """Whether all numbers of another value are multiplied by one constant number."""
+    return any(each.is_constant and not each.shape for each in value.inputs)

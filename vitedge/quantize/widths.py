@@ -1,0 +1,103 @@
+"""Which tensors of an all-integer graph have 8 bits and which 16, asked of the network."""
+
+from __future__ import annotations
+
+import math
+
+from vitedge.errors import ConversionError
+from vitedge.network.lowering import group_of
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import (
+    Convolution,
+    Linear,
+    Norm,
+    Pool,
+    Product,
+    Resize,
+    Softmax,
+    Standardize,
+)
+from vitedge.network.structure import (
+    Readers,
+    feeds_activation,
+    feeds_product,
+    reads_image,
+    source_of,
+)
+from vitedge.spec import NormKind
+
+# Linear layers that see one or two tokens cost no time, but the whole signal passes there: their
+# numbers are wide.
+FEW_TOKENS = 2
+
+
+def is_always_narrow(layer: Value, read: Readers) -> bool:
+    """Whether what a linear layer makes is narrow however few tokens it sees.
+
+    Queries meet keys in a product; activation tables of 16 bits are not to be had everywhere.
+    """
+    return feeds_product(layer, read) or feeds_activation(layer, read)
+
+
+def is_narrow(layer: Value, read: Readers) -> bool:
+    """Whether a linear layer reads and makes 8 bits, unless somebody asks for 16."""
+    if is_always_narrow(layer, read):
+        return True
+    return math.prod(layer.shape[:-1]) > FEW_TOKENS and not reads_image(layer)
+
+
+def mixes_shares(product: Value) -> bool:
+    """Whether a product's first factor are the shares of a softmax, which are always wide."""
+    return isinstance(source_of(product.inputs[0]).operator, Softmax)
+
+
+def operand_names(network: Network) -> dict[Value, tuple[str, str]]:
+    """The names of both factors of each product, for those that are made narrow to be read.
+
+    They are named after the group that the product is of, as ``blocks.3/queries``; where that name
+    is taken, after the product itself.
+    """
+    taken = {value.name for value in network.values}
+    found = {}
+    for value in network.values:
+        if not isinstance(value.operator, Product):
+            continue
+        parts = ("queries", "keys") if value.operator.transposed else ("shares", "values")
+        group, _ = group_of(value.name)
+        names = [f"{group}/{part}" if group else part for part in parts]
+        if not taken.isdisjoint(names):
+            names = [f"{value.name}/{part}" for part in parts]
+        taken.update(names)
+        found[value] = (names[0], names[1])
+    return found
+
+
+def require_integers(network: Network) -> None:
+    """Refuses a network that no graph without float operators can hold.
+
+    Raises:
+        ConversionError: A value is made by an operator that has no integer form.
+    """
+    for value in network.values:
+        match value.operator:
+            case Standardize():
+                raise ConversionError(
+                    "an all-integer artefact takes the pixels' own integers; do not leave out "
+                    "fold-input-normalization"
+                )
+            case Convolution() | Pool() | Resize():
+                kind = type(value.operator).__name__.lower()
+            case Norm(kind=NormKind.L2):
+                kind = "L2 norm"
+            case _:
+                continue
+        raise ConversionError(
+            f"an all-integer artefact cannot hold '{value.name}' ({kind}); choose int8, which "
+            "keeps it in float"
+        )
+
+
+def linear(value: Value) -> Linear:
+    """The layer that makes a value of which that is known."""
+    assert isinstance(value.operator, Linear)
+    return value.operator
