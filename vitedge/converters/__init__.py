@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from vitedge.artifact import Metadata
 from vitedge.errors import ConversionError
+from vitedge.network.network import Network
+from vitedge.network.operators import Array, Linear
 from vitedge.plugins import discover
 from vitedge.quantize import Activations, IntegerWeight, Recipe
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.spec import Format, Precision
-from vitedge.vit import Array, Linear, ViT
 
 
 class Draft(Protocol):
@@ -71,19 +72,18 @@ class Converter(Protocol):
         """
         ...
 
-    def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0) -> Draft:
-        """Emits the graph: float32 pixels ``(batch, H, W, C)`` to logits ``(batch, classes)``.
+    def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> Draft:
+        """Emits the graph: float32 pixels ``(batch, H, W, C)`` to each output ``(batch, ...)``.
 
         Args:
-            vit: The model, already rewritten; left unchanged.
+            network: The model, already rewritten; left unchanged. Its outputs are those of the
+                file, under their names and in their order.
             recipe: Its precision and, for quantized ones, the integers.
             batch: Static batch size.
-            features: How many of the head's last outputs are features (see
-                ``vitedge.features``), which become a second output ``(batch, features)``.
 
         Raises:
             ConversionError: The format lacks the precision, or cannot express the model; or there
-                are features and no float operators.
+                are several outputs and no float operators.
         """
         ...
 
@@ -110,16 +110,18 @@ def converter_for(target: Format, precision: Precision) -> Converter:
     raise ConversionError(f"there is no converter to {target}")
 
 
-def refuse_features(recipe: Recipe, features: int) -> None:
-    """Refuses features of an all-integer artefact: one scale cannot serve them and the logits.
+def refuse_further_outputs(network: Network, recipe: Recipe) -> None:
+    """Refuses all-integer artefacts of several outputs: one scale cannot serve them all.
 
     Raises:
-        ConversionError: Both are asked for.
+        ConversionError: The recipe is all-integer, and there is more than one output.
     """
-    if features and recipe.tensors:
+    if recipe.tensors and len(network.outputs) > 1:
+        others = [name for name in network.outputs if name != "logits"]
+        remedy = "leave out --features, or " if others == ["features"] else ""
         raise ConversionError(
-            f"{recipe.precision} computes in integers alone, so its features would be as coarse as "
-            "its logits; leave out --features, or take fp32, fp16 or int8"
+            f"{recipe.precision} computes in integers alone, so its {', '.join(others)} would be as "
+            f"coarse as its logits; {remedy}take fp32, fp16 or int8"
         )
 
 
@@ -147,7 +149,7 @@ class Joined(NamedTuple):
 
 
 def side_by_side(layers: Mapping[str, Linear], recipe: Recipe) -> Joined:
-    """Joins layers, which are float if any of them stays float."""
+    """Joins layers that the recipe treats alike: all float, or all integer."""
     integers = [recipe.weights[name] for name in layers if name in recipe.weights]
     weight: IntegerWeight | Array
     if len(integers) == len(layers):

@@ -14,49 +14,55 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY
+from vitedge.converters.emitter import beside
+from vitedge.converters.integer_emitter import IntegerEmitter, Ranges
 from vitedge.converters.onnx_emitter import OnnxEmitter
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Array, Linear, Norm, Product
 from vitedge.quantize import Range, Recipe
 from vitedge.spec import NormKind
-from vitedge.vit import Array, Linear, Norm, ViT
 
 # The first opset whose QuantizeLinear makes uint16, and its IR. ONNX Runtime 1.20 reads both.
 _OPSET, _IR_VERSION = 21, 10
 
 # Nodes that only move numbers: what they give has the range of what they take.
-_MOVING = ("Reshape", "Transpose", "Slice", "Split")
+_MOVING = ("Reshape", "Transpose", "Slice", "Split", "Gather")
 
 _PIXELS = Range(0.0, 255.0)
 
 
-class OnnxIntegerEmitter(OnnxEmitter):
+class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
     """The steps as nodes between DequantizeLinear and QuantizeLinear.
 
-    Values are the names of dequantized tensors.
+    Tensors are the names of dequantized ones.
     """
 
-    joins_products = False
-
-    def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
-        super().__init__(vit, recipe, batch)
-        self._ranges = dict(recipe.tensors)
+    def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
+        super().__init__(network, recipe, batch)
+        self.ranges = Ranges(recipe.tensors)
         self._range_of: dict[str, Range] = {}
         self._requantized: dict[tuple[str, Range], str] = {}
+        self._floats: dict[str, npt.NDArray[Any]] = {}
+
+    def range_of(self, x: str) -> Range:
+        """See ``IntegerEmitter``."""
+        return self._range_of[x]
 
     def emit(self) -> Any:
         """The finished model; pixels are uint8, logits uint16."""
         from onnx import TensorProto
 
-        logits = self.walk(self._dequantize("pixels", _PIXELS))
+        ((output, logits),) = self.lower(self._dequantize("pixels", _PIXELS)).items()
         last = self._range_of[logits]
-        self._add("QuantizeLinear", [logits, *self._grid(last)], ["logits"], "logits")
-        model = self._model(TensorProto.UINT8, TensorProto.UINT16, _OPSET, _IR_VERSION)
+        self._add("QuantizeLinear", [logits, *self._grid(last)], [output], output)
+        model = self.model(TensorProto.UINT8, TensorProto.UINT16, _OPSET, _IR_VERSION)
         scale, zero = last.scale_and_zero_point()
         model.metadata_props.add(key=LOGITS_SCALE_KEY, value=repr(scale))
         model.metadata_props.add(key=LOGITS_ZERO_POINT_KEY, value=str(zero))
         return model
 
     def linears(self, layers: dict[str, Linear], x: str) -> str:
-        """See ``Walk``; one layer at a time."""
+        """See ``Steps``; one layer at a time."""
         ((name, layer),) = layers.items()
         x = self._as(x, self.recipe.range_read(name, self._range_of[x]), f"{name}/input")
         weight = self.recipe.weights[name]
@@ -71,51 +77,54 @@ class OnnxIntegerEmitter(OnnxEmitter):
         ]
         return self._node("Gemm", inputs, name)
 
-    def attend(self, q: str, k: str, v: str, queries: int, name: str) -> str:
-        """See ``Walk``."""
-        q = self._as(q, self._ranges.get(f"{name}/queries"), f"{name}/queries")
-        k = self._as(k, self._ranges.get(f"{name}/keys"), f"{name}/keys")
-        return super().attend(q, k, v, queries, name)
+    def product(self, value: Value, product: Product, a: str, b: str) -> str:
+        """See ``Steps``; queries and keys may have been given ranges for their product."""
+        if product.transposed:
+            queries, keys = (beside(value.name, part) for part in ("queries", "keys"))
+            a = self._as(a, self.ranges.get(queries), queries)
+            b = self._as(b, self.ranges.get(keys), keys)
+        return super().product(value, product, a, b)
 
-    def norm(self, norm: Norm, x: str, name: str, kind: NormKind) -> str:
-        """See ``Walk``."""
-        if kind is NormKind.LAYER:
-            beta = self._ranges.get(f"{name}/shifted") or self._ranges.get(f"{name}/scaled")
-            # One node makes what the walk calls centred, scaled and shifted.
-            self._ranges[name] = beta or self._ranges[name]
+    def norm(self, value: Value, norm: Norm, x: str) -> str:
+        """See ``Steps``."""
+        name = value.name
+        if norm.kind is NormKind.LAYER:
+            beta = self.ranges.get(f"{name}/shifted") or self.ranges.get(f"{name}/scaled")
+            # One node makes what recipes call centred, scaled and shifted.
+            self.ranges[name] = beta or self.ranges[name]
         else:
             self._lay_down_root_mean_square(name)
-        return super().norm(norm, x, name, kind)
+        return super().norm(value, norm, x)
 
     def _lay_down_root_mean_square(self, name: str) -> None:
-        largest = self._ranges[f"{name}/variance"].high
-        peak = max(self._ranges[name].high, 1.0) ** 2
-        self._ranges |= {
+        largest = self.ranges[f"{name}/variance"].high
+        peak = max(self.ranges[name].high, 1.0) ** 2
+        self.ranges |= {
             f"{name}/square": Range.symmetric(largest * peak, 16),
             f"{name}/mean_square": Range.symmetric(largest, 16),
             f"{name}/eps": Range.symmetric(largest, 16),
             f"{name}/root": Range.symmetric(float(np.sqrt(largest)), 16),
-            f"{name}/normed": self._ranges[name],
+            f"{name}/normed": self.ranges[name],
         }
 
-    def concatenate(self, values: list[str], name: str) -> str:
-        """See ``Walk``; parts and whole have one range."""
-        covered = self._ranges[name]
-        return super().concatenate(
-            [self._as(each, covered, f"{each}/as_part") for each in values], name
-        )
+    def concatenate(self, value: Value, parts: list[str], axis: int) -> str:
+        """See ``Steps``; parts and whole have one range."""
+        covered = self.ranges[value.name]
+        parts = [self._as(each, covered, f"{each}/as_part") for each in parts]
+        return super().concatenate(value, parts, axis)
 
     # --- single nodes
 
     def _node_many(
         self, operator: str, inputs: Sequence[str], outputs: list[str], name: str, **attributes: Any
     ) -> list[str]:
-        made = [f"{output}/float" for output in outputs]
+        free = [self._free(output) for output in outputs]
+        made = [f"{output}/float" for output in free]
         self._add(operator, inputs, made, name, **attributes)
         finished = []
-        for output, raw in zip(outputs, made, strict=True):
+        for output, tensor, raw in zip(outputs, free, made, strict=True):
             moved = self._range_of[inputs[0]] if operator in _MOVING else None
-            finished.append(self._pair(raw, moved or self._ranges[output], output))
+            finished.append(self._pair(raw, moved or self.ranges[output], tensor))
         return finished
 
     def _pair(self, x: str, covered: Range, name: str) -> str:
@@ -136,7 +145,7 @@ class OnnxIntegerEmitter(OnnxEmitter):
             return x
         key = (x, covered)
         if key not in self._requantized:
-            self._requantized[key] = self._pair(x, covered, name)
+            self._requantized[key] = self._pair(x, covered, self._free(name))
         return self._requantized[key]
 
     def _grid(self, covered: Range) -> list[str]:
@@ -160,10 +169,13 @@ class OnnxIntegerEmitter(OnnxEmitter):
         return name
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> str:
-        """See ``Walk``; floats become integers of 16 bits."""
+        """See ``Steps``; floats become integers of 16 bits."""
         if values.dtype != np.float32:
             return super().constant(name, values)
-        if name not in self._range_of:
+        known = self._floats.get(name)
+        if known is None or not np.array_equal(known, values):
+            self._floats[name] = values
+            name = self._free(name)
             largest = float(np.abs(values).max()) or 1.0
             covered = Range.symmetric(largest, 16)
             scale, zero = covered.scale_and_zero_point()

@@ -1,4 +1,4 @@
-"""The operators of TFLite, float or with 8-bit weights; see ``to_tflite`` for why these."""
+"""The layers of TFLite, float or with 8-bit weights; see ``to_tflite`` for why these."""
 
 from __future__ import annotations
 
@@ -7,133 +7,156 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vitedge.converters import side_by_side
-from vitedge.converters.tflite_model import TFLiteModel
-from vitedge.quantize import IntegerWeight, Recipe
-from vitedge.spec import Activation, NormKind, Precision
-from vitedge.vit import Array, Linear, Norm, ViT
-from vitedge.walk import Walk
+from vitedge.converters.emitter import part_name
+from vitedge.converters.tflite_images import TFLiteImages
+from vitedge.converters.tflite_operators import MOST_AXES
+from vitedge.network.lowering import group_of
+from vitedge.network.network import Value
+from vitedge.network.operators import Activate, Array, Linear, Norm, Product, Standardize
+from vitedge.network.patch_grid import PatchGrid
+from vitedge.quantize import IntegerWeight
+from vitedge.spec import Activation, NormKind
 
 # FULLY_CONNECTED reads per-channel int8 weights under float inputs since this version.
 _HYBRID_PER_CHANNEL = 12
-# DEQUANTIZE reads float16 since this version.
-_DEQUANTIZE_FLOAT16 = 3
 
 # What is put beside each patch for its range; eight, because kernels read so many inputs at once.
 _RANGE_COLUMNS = 8
 
 
-class TFLiteEmitter(Walk[int]):
-    """The steps as TFLite operators; values are the numbers of tensors."""
+class TFLiteEmitter(TFLiteImages):
+    """The graph of float numbers between linear layers."""
 
-    tokens_are_rows = True
+    splits_heads = True
+    convolves_patches = True
 
-    def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
-        super().__init__(vit, batch)
-        self.recipe = recipe
-        self.model = TFLiteModel()
-        self._shared_integers: dict[tuple[int, ...], int] = {}
+    def emit(self) -> dict[str, int]:
+        """Writes all operators into ``model`` and returns the outputs by name."""
+        pixels = self.model.input("pixels", (self.batch, *self.network.image_shape))
+        outputs: dict[str, int] = {}
+        for name, made in self.lower(pixels).items():
+            lies = self.lying(made, self.shape(made), f"{name}/output")
+            if lies == pixels or lies in outputs.values():  # a tensor can be one output
+                lies = self.scaled(lies, 1.0, f"{name}/copy")
+            outputs[name] = lies
+        return outputs
 
-    def emit(self) -> int:
-        """Writes all operators into ``model`` and returns the logits."""
-        shape = (self.batch, *self.config.image_size, self.config.channels)
-        return self.walk(self.model.input("pixels", shape))
+    def standardize(self, value: Value, operator: Standardize, image: int) -> int:
+        """See ``Steps``."""
+        name = value.inputs[0].name
+        mean, std = (np.asarray(each, np.float64) for each in (operator.mean, operator.std))
+        factor = self.constant(f"{name}.factor", (1 / (255 * std)).astype(np.float32))
+        offset = self.constant(f"{name}.offset", (-mean / std).astype(np.float32))
+        scaled = self.binary("MUL", image, factor, f"{name}/scaled")
+        return self.binary("ADD", scaled, offset, value.name)
 
-    def scale_pixels(self, pixels: int, factor: Array, offset: Array) -> int:
-        """See ``Walk``."""
-        factors, offsets = (
-            self.constant("pixels.factor", factor),
-            self.constant("pixels.offset", offset),
-        )
-        scaled = self._binary("MUL", pixels, factors, "pixels/scaled")
-        return self._binary("ADD", scaled, offsets, "pixels/shifted")
-
-    def patches(self, pixels: int) -> int:
+    def patches(self, grid: PatchGrid, image: int) -> int:
         """A convolution with stride = patch, which reads the image in place; or see below."""
-        config, vit = self.config, self.vit
-        if "patch" in self.recipe.weights:
-            return self._integer_patches(pixels)
-        (height, width), (rows, columns) = config.patch_size, config.grid
-        shape = (config.dim, height, width, config.channels)
-        kernel = self._weight(vit.patch.weight.T.reshape(shape), "patch.weight")
+        name, layer = grid.layer.name, layer_of(grid.layer)
+        if name in self.recipe.weights:
+            return self._integer_patches(grid, layer, image)
+        (height, width), (rows, columns) = grid.patch_size, grid.grid
+        shape = (len(layer.bias), height, width, grid.image.shape[-1])
+        kernel = self.weight(layer.weight.T.reshape(shape), f"{name}.weight")
         patches = self.model.operator(
             "CONV_2D",
-            [pixels, kernel, self.constant("patch.bias", vit.patch.bias)],
-            (self.batch, rows, columns, config.dim),
-            name="patch",
+            [image, kernel, self.constant(f"{name}.bias", layer.bias)],
+            (self.batch, rows, columns, len(layer.bias)),
+            name=name,
             options={"table": "Conv2DOptions", "padding": 1, "strideH": height, "strideW": width},
         )
-        return self.reshape(patches, (self.batch, config.patches, config.dim), "patches")
+        return self.reshape(patches, (self.batch, *grid.layer.shape), grid.moves[-1].name)
 
-    def _integer_patches(self, pixels: int) -> int:
+    def _integer_patches(self, grid: PatchGrid, layer: Linear, image: int) -> int:
         """The projection as a linear layer on pixels that stay exact integers.
 
         A FULLY_CONNECTED of 8 bits takes the range of each row when it runs. A few numbers at the
         end of what the recipe has for a range, beside each patch and with weights of zero, make
         that the range of every row: 0..255 in steps of one.
         """
-        config, batch = self.config, self.batch
-        height, (rows, columns) = config.patch_size[0], config.grid
-        patches, integers = batch * config.patches, self.recipe.weights["patch"]
-        inputs, outputs = integers.values.shape
-        x = self.reshape(pixels, (batch * rows, height, columns, inputs // height), "patches/cut")
-        x = self.transpose(x, (0, 2, 1, 3), "patches/sorted")
-        x = self.reshape(x, (patches, inputs), "patches/rows")
-        ends = np.full((patches, _RANGE_COLUMNS), self.recipe.inputs["patch"].high, np.float32)
-        x = self.concatenate([x, self.constant("patches/ends", ends)], "patches/ranged")
-        unread = np.zeros((_RANGE_COLUMNS, outputs), np.int8)
-        weight = replace(integers, values=np.concatenate([integers.values, unread]))
-        projected = self._integer_product(x, weight, self.vit.patch.bias, "patch")
-        return self.reshape(projected, (batch, config.patches, outputs), "patches")
+        batch, name = self.batch, grid.layer.name
+        cut, in_order, label = (each.name for each in grid.moves)
+        height, (rows, columns) = grid.patch_size[0], grid.grid
+        patches, weight = batch * rows * columns, self.recipe.weights[name]
+        inputs, outputs = weight.values.shape
+        x = self.reshape(image, (batch * rows, height, columns, inputs // height), cut)
+        x = self.transpose(x, (0, 2, 1, 3), in_order)
+        x = self.reshape(x, (patches, inputs), f"{label}/rows")
+        if name in self.recipe.inputs:
+            high = self.recipe.inputs[name].high
+            ends = np.full((patches, _RANGE_COLUMNS), high, np.float32)
+            x = self.joined([x, self.constant(f"{label}/ends", ends)], 1, f"{label}/ranged")
+            unread = np.zeros((_RANGE_COLUMNS, outputs), np.int8)
+            weight = replace(weight, values=np.concatenate([weight.values, unread]))
+        projected = self._integer_product(x, weight, layer.bias, name)
+        return self.reshape(projected, (batch, *grid.layer.shape), label)
 
     def split_heads(
-        self, joined: int, names: Sequence[str], block_name: str, tokens: int
+        self, joined: int, values: Sequence[Value], heads: int, width: int
     ) -> list[int]:
         """One transposition for all, then a split of whole heads, which are contiguous."""
-        config = self.config
-        label = f"{block_name}/{''.join(names)}"
-        shape = (self.batch, tokens, len(names) * config.heads, config.head_dim)
+        tokens, parts = values[0].shape[0], [group_of(value.name) for value in values]
+        label = f"{parts[0][0]}/{''.join(part for _, part in parts)}"
+        shape = (self.batch, tokens, len(values) * heads, width)
         split = self.reshape(joined, shape, f"{label}/heads")
         split = self.transpose(split, (0, 2, 1, 3), f"{label}/by_head")
-        if len(names) == 1:
-            return [split]
         return self.model.operator_many(
             "SPLIT",
-            [self._integers((1,), scalar=True), split],
-            [(self.batch, config.heads, tokens, config.head_dim)] * len(names),
-            [f"{block_name}/{name}" for name in names],
-            {"table": "SplitOptions", "numSplits": len(names)},
+            [self.integers((1,), scalar=True), split],
+            [(self.batch, heads, tokens, width)] * len(values),
+            [part_name(value.name) for value in values],
+            {"table": "SplitOptions", "numSplits": len(values)},
         )
 
-    def attend(self, q: int, k: int, v: int, queries: int, name: str) -> int:
-        """Two batched products and a softmax between them."""
-        config = self.config
-        shape = (self.batch, config.heads, queries, config.tokens)
-        scores = self.model.operator(
-            "BATCH_MATMUL",
-            [q, k],
-            shape,
-            name=f"{name}/scores",
-            options={"table": "BatchMatMulOptions", "adjY": True},
+    def split_columns(self, joined: int, values: Sequence[Value]) -> list[int]:
+        """See ``Steps``."""
+        first, parts = 0, []
+        for value in values:
+            count = value.shape[-1]
+            parts.append(self.neighbours_along(joined, 1, first, count, part_name(value.name)))
+            first += count
+        return parts
+
+    def product(self, value: Value, product: Product, a: int, b: int) -> int:
+        """See ``Steps``."""
+        options = {"table": "BatchMatMulOptions"} | ({"adjY": True} if product.transposed else {})
+        return self.in_batches(value, a, b, options, name=value.name)
+
+    def in_batches(
+        self,
+        value: Value,
+        a: int,
+        b: int,
+        options: dict[str, Any],
+        *,
+        name: str,
+        version: int = 1,
+    ) -> int:
+        """A matrix product; of more than four axes, all but the last two are one."""
+        shape = made = (self.batch, *value.shape)
+        if len(made) > MOST_AXES:
+            a, b = (self.by_last_axes(x, 2, f"{name}/{at}") for x, at in ((a, "a"), (b, "b")))
+            shape = (self.model.shape(a)[0], *made[-2:])
+        product = self.model.operator(
+            "BATCH_MATMUL", [a, b], shape, name=name, options=options, version=version
         )
-        if config.attention_scale != 1.0:
-            scores = self._scale(scores, config.attention_scale, f"{name}/scaled")
+        return self.seen_as(product, made)
+
+    def softmax(self, value: Value, x: int, *, version: int = 1) -> int:
+        """See ``Steps``."""
+        lies = self.by_last_axes(x, 1, value.name)
+        options = {"table": "SoftmaxOptions", "beta": 1.0}
         shares = self.model.operator(
             "SOFTMAX",
-            [scores],
-            shape,
-            name=f"{name}/softmax",
-            options={"table": "SoftmaxOptions", "beta": 1.0},
+            [lies],
+            self.model.shape(lies),
+            name=value.name,
+            options=options,
+            version=version,
         )
-        return self.model.operator(
-            "BATCH_MATMUL",
-            [shares, v],
-            (self.batch, config.heads, queries, config.head_dim),
-            name=f"{name}/mixed",
-            options={"table": "BatchMatMulOptions"},
-        )
+        return self.seen_as(shares, self.shape(x))
 
     # --- layers
 
@@ -142,7 +165,7 @@ class TFLiteEmitter(Walk[int]):
         name, weight, bias = side_by_side(layers, self.recipe)
         if isinstance(weight, IntegerWeight):
             return self._integer_product(x, weight, bias, name)
-        stored = self._weight(weight.T, f"{name}.weight")
+        stored = self.weight(weight.T, f"{name}.weight")
         return self.model.operator(
             "FULLY_CONNECTED",
             [x, stored, self.constant(f"{name}.bias", bias)],
@@ -162,152 +185,62 @@ class TFLiteEmitter(Walk[int]):
             version=_HYBRID_PER_CHANNEL,
         )
 
-    def norm(self, norm: Norm, x: int, name: str, kind: NormKind) -> int:
-        """See ``Walk``."""
-        shape = self.model.shape(x)
-        row = (*shape[:-1], 1)
-        last = len(shape) - 1
-        if kind is NormKind.LAYER:
-            mean = self._reduce_mean(x, last, row, f"{name}/mean")
-            x = self._binary("SUB", x, mean, f"{name}/centred")
-        square = self._binary("MUL", x, x, f"{name}/square")
-        variance = self._reduce_mean(square, last, row, f"{name}/variance")
+    def norm(self, value: Value, norm: Norm, x: int) -> int:
+        """See ``Steps``."""
+        name, seen = value.name, self.shape(x)
+        x = self.by_last_axes(x, 1, name)
+        if norm.kind is NormKind.LAYER:
+            mean = self.over_row("MEAN", x, f"{name}/mean")
+            x = self.binary("SUB", x, mean, f"{name}/centred")
+        square = self.binary("MUL", x, x, f"{name}/square")
+        kind = "SUM" if norm.kind is NormKind.L2 else "MEAN"
+        variance = self.over_row(kind, square, f"{name}/variance")
         eps = self.constant(f"{name}/eps", np.asarray([norm.eps], np.float32))
-        variance = self._binary("ADD", variance, eps, f"{name}/variance_eps")
+        variance = self.binary("ADD", variance, eps, f"{name}/variance_eps")
+        row = self.model.shape(variance)
         inverse = self.model.operator("RSQRT", [variance], row, name=f"{name}/inverse")
-        x = self._binary("MUL", x, inverse, name)
+        x = self.binary("MUL", x, inverse, name)
+        return self.seen_as(self.with_gamma_and_beta(x, norm, name), seen)
+
+    def over_row(self, code: str, x: int, name: str) -> int:
+        """A mean or a sum over the last axis, which stays with a size of one."""
+        *leading, _ = shape = self.model.shape(x)
+        return self.reduced(code, x, len(shape) - 1, (*leading, 1), name)
+
+    def with_gamma_and_beta(self, x: int, norm: Norm, name: str) -> int:
+        """What is left of a norm; ones and zeros cost nothing."""
         if not np.all(norm.gamma == 1):
             gamma = self.constant(f"{name}.gamma", norm.gamma)
-            x = self._binary("MUL", x, gamma, f"{name}/scaled")
+            x = self.binary("MUL", x, gamma, f"{name}/scaled")
         if np.any(norm.beta != 0):
             beta = self.constant(f"{name}.beta", norm.beta)
-            x = self._binary("ADD", x, beta, f"{name}/shifted")
+            x = self.binary("ADD", x, beta, f"{name}/shifted")
         return x
 
-    def activate(self, x: int, activation: Activation, name: str) -> int:
-        """See ``Walk``."""
+    def activate(self, value: Value, activation: Activate, x: int) -> int:
+        """See ``Steps``."""
+        label, seen = value.name, self.shape(x)
+        x = self.as_it_lies(x)
         shape = self.model.shape(x)
-        label = f"{name}/{activation}"
-        match activation:
+        match activation.kind:
             case Activation.GELU | Activation.GELU_TANH:
-                approximate = activation is Activation.GELU_TANH
+                approximate = activation.kind is Activation.GELU_TANH
                 options = {"table": "GeluOptions", "approximate": approximate}
-                return self.model.operator("GELU", [x], shape, name=label, options=options)
+                made = self.model.operator("GELU", [x], shape, name=label, options=options)
             case Activation.RELU:
-                return self.model.operator("RELU", [x], shape, name=label)
+                made = self.model.operator("RELU", [x], shape, name=label)
             case Activation.TANH:
-                return self.model.operator("TANH", [x], shape, name=label)
+                made = self.model.operator("TANH", [x], shape, name=label)
             case Activation.QUICK_GELU | Activation.SILU:
                 inner = x
-                if activation is Activation.QUICK_GELU:
-                    inner = self._scale(x, 1.702, f"{label}/scaled")
+                if activation.kind is Activation.QUICK_GELU:
+                    inner = self.scaled(x, 1.702, f"{label}/scaled")
                 gate = self.model.operator("LOGISTIC", [inner], shape, name=f"{label}/gate")
-                return self._binary("MUL", x, gate, label)
+                made = self.binary("MUL", x, gate, label)
+        return self.seen_as(made, seen)
 
-    # --- single operators
 
-    def _binary(self, code: str, a: int, b: int, name: str) -> int:
-        table = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[code]
-        shape = np.broadcast_shapes(self.model.shape(a), self.model.shape(b))
-        return self.model.operator(code, [a, b], shape, name=name, options={"table": table})
-
-    def _scale(self, x: int, factor: float, name: str) -> int:
-        return self._binary(
-            "MUL", x, self.constant(f"{name}/by", np.asarray([factor], np.float32)), name
-        )
-
-    def _reduce_mean(
-        self, x: int, axis: int, shape: Sequence[int], name: str, *, keep: bool = True
-    ) -> int:
-        options = {"table": "ReducerOptions", "keepDims": keep}
-        return self.model.operator(
-            "MEAN", [x, self._integers((axis,))], shape, name=name, options=options
-        )
-
-    def reshape(self, x: int, shape: Sequence[int], name: str) -> int:
-        """See ``Walk``; the same shape costs nothing."""
-        known = self.model.shape(x)
-        full = tuple(int(size) for size in np.empty(known, np.bool_).reshape(shape).shape)
-        if full == known:
-            return x
-        options = {"table": "ReshapeOptions", "newShape": np.asarray(full, np.int32)}
-        return self.model.operator(
-            "RESHAPE", [x, self._integers(full)], full, name=name, options=options
-        )
-
-    def transpose(self, x: int, order: tuple[int, ...], name: str) -> int:
-        """See ``Walk``."""
-        shape = [self.model.shape(x)[axis] for axis in order]
-        options = {"table": "TransposeOptions"}
-        return self.model.operator(
-            "TRANSPOSE", [x, self._integers(order)], shape, name=name, options=options
-        )
-
-    def tokens_from(self, tokens: int, first: int, count: int, name: str) -> int:
-        """See ``Walk``."""
-        shape = (self.batch, count, self.config.dim)
-        begin, size = self._integers((0, first, 0)), self._integers(shape)
-        return self.model.operator(
-            "SLICE", [tokens, begin, size], shape, name=name, options={"table": "SliceOptions"}
-        )
-
-    def columns(self, x: int, first: int, count: int, name: str) -> int:
-        """Some neighbouring columns out of ``(batch, width)``."""
-        shape = (self.batch, count)
-        begin, size = self._integers((0, first)), self._integers(shape)
-        return self.model.operator(
-            "SLICE", [x, begin, size], shape, name=name, options={"table": "SliceOptions"}
-        )
-
-    def mean_of_tokens(self, tokens: int, name: str) -> int:
-        """See ``Walk``."""
-        return self._reduce_mean(tokens, 1, (self.batch, self.config.dim), name, keep=False)
-
-    def add(self, a: int, b: int, name: str) -> int:
-        """See ``Walk``."""
-        return self._binary("ADD", a, b, name)
-
-    def concatenate(self, values: list[int], name: str) -> int:
-        """See ``Walk``."""
-        first, *others = (self.model.shape(value) for value in values)
-        length = first[1] + sum(other[1] for other in others)
-        return self.model.operator(
-            "CONCATENATION",
-            values,
-            (first[0], length, *first[2:]),
-            name=name,
-            options={"table": "ConcatenationOptions", "axis": 1},
-        )
-
-    # --- constants
-
-    def constant(self, name: str, values: npt.NDArray[Any]) -> int:
-        """See ``Walk``."""
-        return self.model.constant(name, values)
-
-    def _weight(self, values: Array, name: str) -> int:
-        """A float weight: stored in half but in fp32 files, and widened when the file is loaded.
-
-        So it is in int8 files, for the layers that stay float there. Biases and positions are
-        float32 everywhere: they weigh nothing and meet the residual stream as they are.
-        """
-        if self.recipe.precision is Precision.FP32:
-            return self.constant(name, values)
-        return self.model.operator(
-            "DEQUANTIZE",
-            [self.constant(f"{name}/float16", values.astype(np.float16))],
-            values.shape,
-            name=name,
-            options={"table": "DequantizeOptions"},
-            version=_DEQUANTIZE_FLOAT16,
-        )
-
-    def _integers(self, values: tuple[int, ...], *, scalar: bool = False) -> int:
-        """An int32 constant, shared between all operators that use the same."""
-        key = (-1, *values) if scalar else values
-        if key not in self._shared_integers:
-            array = np.asarray(values, np.int32)
-            shaped = array.reshape(()) if scalar else array
-            name = f"integers/{'_'.join(map(str, key))}"
-            self._shared_integers[key] = self.constant(name, shaped)
-        return self._shared_integers[key]
+def layer_of(value: Value) -> Linear:
+    """The linear layer that makes a value."""
+    assert isinstance(value.operator, Linear)
+    return value.operator

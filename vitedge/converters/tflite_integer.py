@@ -20,11 +20,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.converters.tflite_emitter import TFLiteEmitter
+from vitedge.converters.emitter import beside
+from vitedge.converters.integer_emitter import IntegerEmitter, MissingRangeError, Ranges
+from vitedge.converters.tflite_emitter import TFLiteEmitter, layer_of
 from vitedge.converters.tflite_model import TFLiteModel
+from vitedge.converters.tflite_operators import MOST_AXES
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Array, Concatenate, Linear, Norm, Product, Softmax
+from vitedge.network.patch_grid import PatchGrid
 from vitedge.quantize import IntegerWeight, Range, Recipe
 from vitedge.spec import NormKind
-from vitedge.vit import Array, Linear, Norm, ViT
 
 # int8 shares have this scale whatever their model (TFLite's quantization specification).
 _SHARE = Range(0.0, 255 / 256)
@@ -38,47 +43,62 @@ _PIXELS = Range(0.0, 255.0)
 _TABLE_SPAN = 16.0
 
 
-class TFLiteIntegerEmitter(TFLiteEmitter):
+class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
     """The steps as integer operators."""
 
-    joins_products = False
+    version_of_gather = 4
 
-    def __init__(self, vit: ViT, recipe: Recipe, batch: int) -> None:
-        super().__init__(vit, recipe, batch)
-        self._grids = dict(recipe.tensors) | {"pixels": _PIXELS}
-        self.model = TFLiteModel(self._grids)
+    def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
+        super().__init__(network, recipe, batch)
+        self.ranges = Ranges(recipe.tensors, pixels=_PIXELS)
+        self.model = TFLiteModel(self.ranges)
         self._requantized: dict[tuple[int, Range], int] = {}
+        self._whole_of = self._ranges_of_parts()
 
-    def patches(self, pixels: int) -> int:
-        """See ``Walk``; the convolution writes into the residual stream, so it is wide."""
-        config, layer = self.config, self.vit.patch
-        (height, width), (rows, columns) = config.patch_size, config.grid
-        integers = self.recipe.weights["patch"]
-        x = self._as(pixels, self.recipe.inputs["patch"], "patch/pixels")
-        shape = (config.dim, height, width, config.channels)
+    def range_of(self, x: int) -> Range:
+        """See ``IntegerEmitter``."""
+        return self.model.range_of(self.as_it_lies(x))
+
+    def _ranges_of_parts(self) -> dict[str, Range]:
+        """Ranges of constants that become part of a larger tensor, and nothing else."""
+        return {
+            value.name: self.ranges[readers[0].name]
+            for value, readers in self.readers.items()
+            if value.is_constant and len(readers) == 1
+            if isinstance(readers[0].operator, Concatenate) and readers[0].name in self.ranges
+        }
+
+    def patches(self, grid: PatchGrid, image: int) -> int:
+        """See ``Steps``; the convolution writes into the residual stream, so it is wide."""
+        name, (height, width), (rows, columns) = grid.layer.name, grid.patch_size, grid.grid
+        integers = self.recipe.weights[name]
+        outputs = integers.values.shape[1]
+        x = self._as(image, self.recipe.inputs[name], f"{name}/pixels")
+        shape = (outputs, height, width, grid.image.shape[-1])
         options = {"table": "Conv2DOptions", "padding": 1, "strideH": height, "strideW": width}
         patches = self.model.operator(
             "CONV_2D",
             [
                 x,
-                self.model.weight("patch.weight", integers, shape),
-                self._bias("patch", x, integers, layer.bias),
+                self.model.weight(f"{name}.weight", integers, shape),
+                self._bias(name, x, integers, layer_of(grid.layer).bias),
             ],
-            (self.batch, rows, columns, config.dim),
-            name="patch",
+            (self.batch, rows, columns, outputs),
+            name=name,
             options=options,
             version=4,
         )
-        return self.reshape(patches, (self.batch, config.patches, config.dim), "patches")
+        return self.reshape(patches, (self.batch, *grid.layer.shape), grid.moves[-1].name)
 
     def linears(self, layers: dict[str, Linear], x: int) -> int:
-        """See ``Walk``; one layer at a time."""
+        """See ``Steps``; one layer at a time."""
         ((name, layer),) = layers.items()
         integers = self.recipe.weights[name]
-        x = self._as(x, self.recipe.range_read(name, self.model.range_of(x)), f"{name}/input")
-        made = self._grids[name]
-        if made.bits != self.model.range_of(x).bits:
-            raise AssertionError(f"{name} reads {self.model.range_of(x)} and makes {made}")
+        x = self._as(x, self.recipe.range_read(name, self.range_of(x)), f"{name}/input")
+        made = self.ranges[name]
+        if made.bits != self.range_of(x).bits:
+            read = self.range_of(x).bits
+            raise MissingRangeError(f"{name} in {read} bits, as its input has")
         return self.model.operator(
             "FULLY_CONNECTED",
             [
@@ -93,81 +113,73 @@ class TFLiteIntegerEmitter(TFLiteEmitter):
         )
 
     def _bias(self, name: str, x: int, weight: IntegerWeight, bias: Array) -> int:
-        covered = self.model.range_of(x)
+        covered = self.range_of(x)
         scale, _ = covered.scale_and_zero_point()
         steps = scale * weight.scale.astype(np.float64)
         return self.model.integer_bias(f"{name}.bias", bias, steps, covered.bits)
 
-    def attend(self, q: int, k: int, v: int, queries: int, name: str) -> int:
-        """See ``Walk``; shares of 16 bits meet values of 8 in two products."""
-        config = self.config
-        q = self._as(q, self._grids.get(f"{name}/queries"), f"{name}/queries")
-        k = self._as(k, self._grids.get(f"{name}/keys"), f"{name}/keys")
-        shape = (self.batch, config.heads, queries, config.tokens)
-        options = {"table": "BatchMatMulOptions", "adjY": True}
-        scores = self.model.operator(
-            "BATCH_MATMUL", [q, k], shape, name=f"{name}/scores", options=options, version=3
-        )
-        if config.attention_scale != 1.0:
-            scores = self._scale(scores, config.attention_scale, f"{name}/scaled")
-        softmax = {"table": "SoftmaxOptions", "beta": 1.0}
-        shares = self.model.operator(
-            "SOFTMAX", [scores], shape, name=f"{name}/softmax", options=softmax, version=3
-        )
-        if self.model.range_of(v).bits == 16:
-            return self._mix(shares, v, queries, f"{name}/mixed")
-        coarse = self._as(shares, _SHARE, f"{name}/softmax_high")
-        widened = self._as(coarse, self._grids[f"{name}/softmax"], f"{name}/softmax_kept")
-        rest = Range.symmetric(1 / 256, 16)
-        self._grids[f"{name}/softmax_rest"] = rest
-        fine = self._binary("SUB", shares, widened, f"{name}/softmax_rest")
-        fine = self._as(fine, _REST, f"{name}/softmax_low")
+    def product(self, value: Value, product: Product, a: int, b: int) -> int:
+        """See ``Steps``; shares of 16 bits meet values of 8 in two products."""
+        if product.transposed:
+            queries, keys = (beside(value.name, part) for part in ("queries", "keys"))
+            a = self._as(a, self.ranges.get(queries), queries)
+            b = self._as(b, self.ranges.get(keys), keys)
+        bits = self.range_of(a).bits, self.range_of(b).bits
+        shares = value.inputs[0]
+        if bits == (16, 8) and isinstance(shares.operator, Softmax) and not product.transposed:
+            return self._mixed_in_two(value, shares.name, a, b)
+        if bits[0] != bits[1]:
+            raise MissingRangeError(f"{value.name} of {bits[0]} and {bits[1]} bits")
+        return self._multiplied(value, a, b, value.name, transposed=product.transposed)
+
+    def _mixed_in_two(self, value: Value, shares: str, a: int, v: int) -> int:
+        """The products of a share's coarse and its fine part with the values, added."""
+        coarse = self._as(a, _SHARE, f"{shares}_high")
+        widened = self._as(coarse, self.ranges[shares], f"{shares}_kept")
+        self.ranges[f"{shares}_rest"] = Range.symmetric(1 / 256, 16)
+        fine = self.of_two("SUB", a, widened, f"{shares}_rest")
+        fine = self._as(fine, _REST, f"{shares}_low")
         mixed = [
-            self._mix(part, v, queries, f"{name}/mixed_{label}")
+            self._multiplied(value, part, v, f"{value.name}_{label}")
             for label, part in (("high", coarse), ("low", fine))
         ]
-        largest = self._grids[f"{name}/mixed_high"]
+        largest = self.ranges[f"{value.name}_high"]
         wide = Range.symmetric(2 * max(largest.high, -largest.low), 16)
-        total = self._sum([self._as(part, wide, f"{name}/wide") for part in mixed], wide, name)
-        return self._as(total, self._grids[f"{name}/mixed"], f"{name}/mixed")
+        parts = [self._as(part, wide, beside(value.name, "wide")) for part in mixed]
+        self.ranges[f"{value.name}_sum"] = wide
+        total = self.of_two("ADD", *parts, f"{value.name}_sum")
+        return self._as(total, self.ranges[value.name], value.name)
 
-    def _sum(self, parts: list[int], covered: Range, name: str) -> int:
-        self._grids[f"{name}/mixed_sum"] = covered
-        return self._binary("ADD", parts[0], parts[1], f"{name}/mixed_sum")
+    def _multiplied(
+        self, value: Value, a: int, b: int, name: str, *, transposed: bool = False
+    ) -> int:
+        options = {"table": "BatchMatMulOptions"} | ({"adjY": True} if transposed else {})
+        return self.in_batches(value, a, b, options, name=name, version=3)
 
-    def _mix(self, shares: int, v: int, queries: int, name: str) -> int:
-        shape = (self.batch, self.config.heads, queries, self.config.head_dim)
-        options = {"table": "BatchMatMulOptions"}
-        return self.model.operator(
-            "BATCH_MATMUL", [shares, v], shape, name=name, options=options, version=3
-        )
+    def softmax(self, value: Value, x: int, *, version: int = 3) -> int:
+        """See ``Steps``."""
+        return super().softmax(value, x, version=version)
 
-    def norm(self, norm: Norm, x: int, name: str, kind: NormKind) -> int:
-        """See ``Walk``; int16 throughout."""
-        shape = self.model.shape(x)
-        row = (*shape[:-1], 1)
-        if kind is NormKind.LAYER:
-            mean = self._reduce_mean(x, len(shape) - 1, row, f"{name}/mean")
-            x = self._binary("SUB", x, mean, f"{name}/centred")
-        x = self._binary("MUL", x, self._inverse_deviation(x, name, norm.eps), name)
-        if not np.all(norm.gamma == 1):
-            gamma = self.constant(f"{name}.gamma", norm.gamma)
-            x = self._binary("MUL", x, gamma, f"{name}/scaled")
-        if np.any(norm.beta != 0):
-            beta = self.constant(f"{name}.beta", norm.beta)
-            x = self._binary("ADD", x, beta, f"{name}/shifted")
-        return x
+    def norm(self, value: Value, norm: Norm, x: int) -> int:
+        """See ``Steps``; int16 throughout."""
+        name, seen = value.name, self.shape(x)
+        x = self.by_last_axes(x, 1, name)
+        if norm.kind is NormKind.LAYER:
+            mean = self.over_row("MEAN", x, f"{name}/mean")
+            x = self.binary("SUB", x, mean, f"{name}/centred")
+        x = self.binary("MUL", x, self._inverse_deviation(x, name, norm.eps), name)
+        return self.seen_as(self.with_gamma_and_beta(x, norm, name), seen)
 
     def _inverse_deviation(self, x: int, name: str, eps: float) -> int:
         """One over the root of the mean square, by one table of RSQRT or two."""
-        largest = self._grids[f"{name}/variance"].high
-        smallest = 1 / self._grids[f"{name}/inverse"].high ** 2
+        largest = self.ranges[f"{name}/variance"].high
+        smallest = 1 / self.ranges[f"{name}/inverse"].high ** 2
         split = smallest * _TABLE_SPAN * 4  # the inverse's headroom of 2 is one of 4 here
         whole = self._inverse_up_to(x, largest, smallest, f"{name}/whole", name, eps)
         if split >= largest / 2:
             return whole
         small = self._inverse_up_to(x, split, smallest, f"{name}/small", name, eps)
-        self._grids[f"{name}/inverse"] = self.model.range_of(small)
+        self.ranges[f"{name}/inverse"] = self.range_of(small)
         options = {"table": "MaximumMinimumOptions"}
         return self.model.operator(
             "MINIMUM",
@@ -185,23 +197,24 @@ class TFLiteIntegerEmitter(TFLiteEmitter):
         shape = self.model.shape(x)
         row = (*shape[:-1], 1)
         # Within a token of that mean square, no number is larger than the norm's output says.
-        peak = max(self._grids[name].high, 1.0) ** 2
-        self._grids[f"{label}/square"] = Range.symmetric(largest * peak, 16)
-        self._grids[f"{label}/mean_square"] = Range.symmetric(largest, 16)
-        self._grids[f"{label}/inverse"] = Range.symmetric(1 / np.sqrt(smallest), 16)
-        squares = self._binary("MUL", x, x, f"{label}/square")
-        mean = self._reduce_mean(squares, len(shape) - 1, row, f"{label}/mean_square")
-        self._grids[f"{label}/mean_square_eps"] = Range.symmetric(largest, 16)
+        peak = max(self.ranges[name].high, 1.0) ** 2
+        self.ranges[f"{label}/square"] = Range.symmetric(largest * peak, 16)
+        self.ranges[f"{label}/mean_square"] = Range.symmetric(largest, 16)
+        self.ranges[f"{label}/inverse"] = Range.symmetric(1 / np.sqrt(smallest), 16)
+        squares = self.binary("MUL", x, x, f"{label}/square")
+        mean = self.over_row("MEAN", squares, f"{label}/mean_square")
+        self.ranges[f"{label}/mean_square_eps"] = Range.symmetric(largest, 16)
         epsilon = self.constant(f"{label}/eps", np.asarray([eps], np.float32))
-        mean = self._binary("ADD", mean, epsilon, f"{label}/mean_square_eps")
+        mean = self.binary("ADD", mean, epsilon, f"{label}/mean_square_eps")
         return self.model.operator("RSQRT", [mean], row, name=f"{label}/inverse", version=3)
 
     # --- single operators
 
-    def _binary(self, code: str, a: int, b: int, name: str) -> int:
+    def binary(self, code: str, a: int, b: int, name: str) -> int:
+        """See ``TFLiteOperators``."""
         table = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[code]
         options: dict[str, Any] = {"table": table}
-        made = self._grids[name]
+        made = self.ranges[name]
         if code != "MUL":
             options["potScaleInt16"] = False
         a, b = (self._widened(value, made, name) for value in (a, b))
@@ -210,36 +223,36 @@ class TFLiteIntegerEmitter(TFLiteEmitter):
 
     def _widened(self, x: int, made: Range, name: str) -> int:
         """An operand in as many bits as the result has: operators do not mix them."""
-        covered = self.model.range_of(x)
+        covered = self.range_of(x)
         if covered.bits == made.bits:
             return x
         largest = max(covered.high, -covered.low)
         return self._as(x, Range.symmetric(largest, made.bits), f"{name}/operand")
 
-    def concatenate(self, values: list[int], name: str) -> int:
-        """See ``Walk``; parts and whole have one range."""
-        covered = self._grids[name]
-        parts = [self._as(each, covered, f"{name}/part") for each in values]
-        return super().concatenate(parts, name)
+    def joined(self, parts: list[int], axis: int, name: str) -> int:
+        """See ``TFLiteOperators``; parts and whole have one range."""
+        covered = self.ranges[name]
+        return super().joined([self._as(each, covered, f"{name}/part") for each in parts], axis, name)
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> int:
-        """See ``Walk``; floats become int16."""
+        """See ``Steps``; floats become int16."""
         if values.dtype != np.float32:
             return super().constant(name, values)
-        if name == "prefix":
-            return self.model.integer_constant(name, values, self._grids["tokens"])
+        lies = values if values.ndim <= MOST_AXES else values.reshape(1, -1)
         largest = float(np.abs(values).max()) or 1.0
-        return self.model.integer_constant(name, values, Range.symmetric(largest, 16))
+        covered = self._whole_of.get(name) or Range.symmetric(largest, 16)
+        return self.seen_as(self.model.integer_constant(name, lies, covered), values.shape)
 
     def _as(self, x: int, covered: Range | None, name: str) -> int:
         """The same numbers in another range; None is the one they have."""
-        if covered is None or self.model.range_of(x) == covered:
+        if covered is None or self.range_of(x) == covered:
             return x
-        key = (x, covered)
+        key, seen = (self.as_it_lies(x), covered), self.shape(x)
         if key not in self._requantized:
-            self._grids[name] = covered
+            self.ranges[name] = covered
             options = {"table": "QuantizeOptions"}
+            lies = self.as_it_lies(x)
             self._requantized[key] = self.model.operator(
-                "QUANTIZE", [x], self.model.shape(x), name=name, options=options, version=3
+                "QUANTIZE", [lies], self.model.shape(lies), name=name, options=options, version=3
             )
-        return self._requantized[key]
+        return self.seen_as(self._requantized[key], seen)

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from vitedge.artifact import METADATA_KEY
 from vitedge.converters import packed_nibbles
 from vitedge.errors import ConversionError, missing_package
+from vitedge.network.operators import Array
 from vitedge.quantize import IntegerWeight, Range
-from vitedge.vit import Array
 
 # Offsets within a flatbuffer are 32 bits, signed in some readers.
 MAX_BYTES = 2**31 - 1
@@ -29,7 +29,7 @@ _SCHEMA_VERSION = 3
 _ALIGNMENT = 16
 
 # Operators that only move numbers, and which of their inputs it is that they move.
-_MOVED_INPUT = {"RESHAPE": 0, "TRANSPOSE": 0, "SLICE": 0, "SPLIT": 1}
+_MOVED_INPUT = {"RESHAPE": 0, "TRANSPOSE": 0, "SLICE": 0, "SPLIT": 1, "GATHER": 0}
 
 
 # NumPy's name of a type, and the schema's.

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifact import Metadata
-from vitedge.converters import refuse_features
+from vitedge.converters import refuse_further_outputs
 from vitedge.converters.onnx_emitter import OnnxEmitter
 from vitedge.converters.onnx_file import write_onnx
 from vitedge.converters.onnx_integer import OnnxIntegerEmitter
 from vitedge.errors import missing_package
+from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.spec import Format, Precision
-from vitedge.vit import ViT
 
 # The smallest that ONNX Runtime fuses to MatMulNBits.
 _GROUPS = Groups(16, zero_points=True)
@@ -51,17 +51,15 @@ class OnnxConverter:
     refusals: Mapping[Precision, str] = field(default_factory=dict)
     rewrites: tuple[str, ...] = ()
 
-    def convert(self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0) -> OnnxDraft:
+    def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> OnnxDraft:
         """See ``Converter``."""
         try:
             import onnx  # noqa: F401
         except ImportError as error:
             raise missing_package("onnx", "convert") from error
-        refuse_features(recipe, features)
-        if recipe.tensors:
-            return OnnxDraft(OnnxIntegerEmitter(vit, recipe, batch).emit())
-        emitter = OnnxEmitter(vit, recipe, batch)
-        return OnnxDraft(emitter.emit_with_features(features) if features else emitter.emit())
+        refuse_further_outputs(network, recipe)
+        emitter = OnnxIntegerEmitter if recipe.tensors else OnnxEmitter
+        return OnnxDraft(emitter(network, recipe, batch).emit())
 
 
 @dataclass(frozen=True)

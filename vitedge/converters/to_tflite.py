@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitedge.artifact import Metadata
-from vitedge.converters import refuse_features
+from vitedge.converters import refuse_further_outputs
 from vitedge.converters.tflite_emitter import TFLiteEmitter
 from vitedge.converters.tflite_integer import TFLiteIntegerEmitter
 from vitedge.converters.tflite_model import TFLiteModel
+from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.rewrite.learnt_grid import COMMON_GROUPS, Groups
 from vitedge.spec import Format, Precision
-from vitedge.vit import ViT
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,12 @@ class TFLiteConverter:
     # There is no norm operator: what RMSNorm saves is two of six.
     rewrites: tuple[str, ...] = ("centre-residual",)
 
-    def convert(
-        self, vit: ViT, recipe: Recipe, *, batch: int = 1, features: int = 0
-    ) -> TFLiteDraft:
+    def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> TFLiteDraft:
         """See ``Converter``."""
-        refuse_features(recipe, features)
-        emitter = (TFLiteIntegerEmitter if recipe.tensors else TFLiteEmitter)(vit, recipe, batch)
-        head = emitter.emit()
-        if not features:
-            return TFLiteDraft(emitter.model, {"logits": head})
-        classes = vit.config.classes - features
-        parts = {"logits": (0, classes), "features": (classes, features)}
-        outputs = {
-            name: emitter.columns(head, first, count, f"outputs/{name}")
-            for name, (first, count) in parts.items()
-        }
+        refuse_further_outputs(network, recipe)
+        kind = TFLiteIntegerEmitter if recipe.tensors else TFLiteEmitter
+        emitter = kind(network, recipe, batch)
+        outputs = emitter.emit()
         return TFLiteDraft(emitter.model, outputs)
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
@@ -34,32 +31,12 @@ from vitedge.network.operators import (
     Take,
     Transpose,
 )
+from vitedge.network.patch_grid import PatchGrid, patch_grid
+from vitedge.network.steps import Steps, Tensor
 from vitedge.network.structure import layers_on, readers
 
-Tensor = TypeVar("Tensor")
-"""What stands for a tensor of the graph: a number, a name, a node, an array."""
 
-
-@dataclass(frozen=True, eq=False)
-class PatchGrid:
-    """A linear layer on patches that do not overlap: a convolution whose stride is its kernel.
-
-    Attributes:
-        image: What is cut, ``(height, width, channels)``.
-        layer: The linear layer.
-        patch_size: Height and width of a patch.
-        grid: Rows and columns of patches.
-        moves: The values between image and layer.
-    """
-
-    image: Value
-    layer: Value
-    patch_size: tuple[int, int]
-    grid: tuple[int, int]
-    moves: tuple[Value, ...]
-
-
-class Lowering(ABC, Generic[Tensor]):
+class Lowering(Steps[Tensor]):
     """Goes through a network in the order of computation and makes a step of each value.
 
     Linear layers that read the same value become one product. A tensor is *whole*,
@@ -89,46 +66,59 @@ class Lowering(ABC, Generic[Tensor]):
     def __init__(self, network: Network, batch: int) -> None:
         self.network, self.batch = network, batch
         self.readers = readers(network)
+        self._shown = set(network.outputs.values())
         self._whole: dict[Value, Tensor] = {}
         self._rows: dict[Value, Tensor] = {}
+        self._rows_made_whole: dict[Value, dict[str, Tensor]] = {}
+        self._constants: dict[tuple[Value, Shape], Tensor] = {}
         self._made: set[Value] = set()
         self._grids: dict[Value, PatchGrid] = {}
+        self._has_stream = False
         if self.convolves_patches:
             for value, _ in network.linears():
                 grid = patch_grid(value)
-                if grid is not None and all(len(self.readers[each]) == 1 for each in grid.moves):
+                if grid is not None and all(map(self._is_inside, grid.moves)):
                     self._grids[value] = grid
                     self._made.update(grid.moves)
+
+    def _is_inside(self, value: Value) -> bool:
+        """Whether one other value reads it, and nobody else."""
+        return len(self.readers[value]) == 1 and value not in self._shown
 
     def lower(self, pixels: Tensor) -> dict[str, Tensor]:
         """From pixels ``(batch, H, W, C)`` to each output by name, ``(batch, ...)``."""
         unread = Counter(each for value in self.network.values for each in value.inputs)
         unread.update(self.network.outputs.values())
+        # A first layer reads its image past the moves between them.
+        unread.update(grid.image for grid in self._grids.values())
         self._whole[self.network.pixels] = pixels
         for value in self.network.values:
             if value not in self._made:
                 self._made.add(value)
-                self._step(value)
-            for each in value.inputs:
+                self.step(value)
+            read = [*value.inputs]
+            if value in self._grids:
+                read.append(self._grids[value].image)
+            for each in read:
                 unread[each] -= 1
-                if not unread[each] and each not in self._image_of_grids():
-                    self._whole.pop(each, None)
-                    self._rows.pop(each, None)
+                if not unread[each]:
+                    self._forget(each)
         return {
             name: self.whole(value, f"{value.name}/tokens")
             for name, value in self.network.outputs.items()
         }
 
-    def _image_of_grids(self) -> set[Value]:
-        """What is read later than by those values that stand for its readers."""
-        return {grid.image for layer, grid in self._grids.items() if layer not in self._made}
+    def _forget(self, value: Value) -> None:
+        for held in (self._whole, self._rows, self._rows_made_whole):
+            held.pop(value, None)
 
-    def _step(self, value: Value) -> None:
+    def step(self, value: Value) -> None:
+        """Makes a value of those before it."""
         match value.operator:
             case Pixels() | Constant():
                 pass  # given; or made where it is read
             case Standardize() as operator:
-                image = self._whole[value.inputs[0]]
+                image = self._operand(value, value.inputs[0])
                 self._whole[value] = self.standardize(value, operator, image)
             case Linear():
                 self._linear_step(value)
@@ -138,20 +128,29 @@ class Lowering(ABC, Generic[Tensor]):
                 self._same_form(value, lambda x: self.activate(value, activation, x))
             case Add() | Multiply():
                 self._elementwise_step(value)
-            case Product() as product:
-                a, b = (self._operand(value, each) for each in value.inputs)
-                self._whole[value] = self.product(value, product, a, b)
-            case Softmax():
-                self._whole[value] = self.softmax(value, self._operand(value, value.inputs[0]))
             case Reshape(to=to):
                 self._reshape_step(value, to)
+            case Take() as take if self._is_on_channels(value, take.axis):
+                self._same_form(value, lambda x: self.take(value, replace(take, axis=0), x))
+            case Concatenate(axis=axis) if self._is_on_channels(value, axis):
+                parts = [self.rows(each) for each in value.inputs]
+                self._keep(value, self.concatenate(value, parts, 1), rows=True)
             case _:
                 self._whole[value] = self._whole_step(value)
+
+    def _is_on_channels(self, value: Value, axis: int) -> bool:
+        """Whether something happens along the channels of what are rows all."""
+        is_last = axis == len(value.shape) - 1
+        return is_last and all(each in self._rows for each in value.inputs)
 
     def _whole_step(self, value: Value) -> Tensor:
         """Of what reads whole tensors and makes one."""
         operands = [self._operand(value, each) for each in value.inputs]
         match value.operator:
+            case Product() as product:
+                return self.product(value, product, *operands)
+            case Softmax():
+                return self.softmax(value, operands[0])
             case Transpose(axes=axes):
                 order = (0, *(axis + 1 for axis in axes))
                 return self.transpose(operands[0], order, value.name)
@@ -173,12 +172,12 @@ class Lowering(ABC, Generic[Tensor]):
     def _linear_step(self, value: Value) -> None:
         if value in self._grids:
             grid = self._grids[value]
-            self._whole[value] = self.patches(grid, self._whole[grid.image])
+            self._whole[value] = self.patches(grid, self._operand(value, grid.image))
             return
         read = value.inputs[0]
         group = [value]
         if self.joins_products:
-            group = [each for each in layers_on(read, self.readers) if each not in self._grids]
+            group += [each for each in layers_on(read, self.readers) if self._joins(value, each)]
         x = self.rows(read) if self.tokens_are_rows else self._operand(value, read)
         product = self.linears({each.name: _linear(each) for each in group}, x)
         self._made.update(group)
@@ -193,12 +192,16 @@ class Lowering(ABC, Generic[Tensor]):
             for each, part in zip(group, self.split_columns(product, group), strict=True):
                 self._keep(each, part, rows=self.tokens_are_rows)
 
+    def _joins(self, layer: Value, other: Value) -> bool:
+        free = other not in self._made and other not in self._grids
+        return free and self.are_alike(layer, other)
+
     def _common_heads(self, group: Sequence[Value]) -> list[Value]:
         """The layers' outputs by head, where all are cut alike and read in no other way."""
         heads = []
         for value in group:
             chain = [value]
-            while len(chain) < 3 and len(self.readers[chain[-1]]) == 1:
+            while len(chain) < 3 and self._is_inside(chain[-1]):
                 chain += self.readers[chain[-1]]
             match [each.operator for each in chain[1:]]:
                 case [Reshape(to=(_, _, _)), Transpose(axes=(1, 0, 2))]:
@@ -212,24 +215,24 @@ class Lowering(ABC, Generic[Tensor]):
         scalar = next((each for each in value.inputs if each.is_constant and not each.shape), None)
         if isinstance(value.operator, Multiply) and scalar is not None and len(live) == 1:
             factor = float(_constant(scalar).reshape(()))
-            self._same_form(value, lambda x: self.scale(value, x, factor))
+            self._same_form(value, lambda x: self.scale(value, x, factor), live[0])
             return
-        by_channel = all(
-            len(each.shape) == 0 or each.shape[:-1] == (1,) * (len(each.shape) - 1)
-            for each in value.inputs
-            if each.is_constant
-        )
+        fixed = [each for each in value.inputs if each.is_constant]
+        by_channel = all(each.shape[:-1] == (1,) * (len(each.shape) - 1) for each in fixed)
         alike = len({each.shape for each in live}) == 1
-        rows = by_channel and alike and any(map(self._is_in_rows, live))
-        operands = []
-        for each in value.inputs:
-            if each.is_constant:
-                operands.append(self.constant(each.name, _constant(each).astype(np.float32)))
-            else:
-                label = f"{each.name}/tokens"
-                operands.append(self.rows(each) if rows else self.whole(each, label))
+        is_row = live and live[0].shape == value.shape
+        rows = bool(by_channel and alike and is_row and any(map(self._is_in_rows, live)))
+        operands = [self._term(each, len(value.shape), rows=rows) for each in value.inputs]
+        if not live:  # of constants alone: the batch has to come from somewhere
+            operands[0] = self._repeated(value.inputs[0], value.shape)
         step = self.add if isinstance(value.operator, Add) else self.multiply
         self._keep(value, step(value, *operands), rows=rows)
+
+    def _term(self, value: Value, rank: int, *, rows: bool) -> Tensor:
+        if not value.is_constant:
+            return self.rows(value) if rows else self.whole(value, f"{value.name}/tokens")
+        # Axes are aligned at the end, so a constant may lack the first ones.
+        return self._fixed(value, value.shape[-1:] or (1,) if rows else value.shape or (1,))
 
     def _reshape_step(self, value: Value, to: Shape) -> None:
         read = value.inputs[0]
@@ -238,9 +241,11 @@ class Lowering(ABC, Generic[Tensor]):
         shape = (self.batch * to[0], to[1]) if rows else (self.batch, *to)
         self._keep(value, self.reshape(x, shape, value.name), rows=rows)
 
-    def _same_form(self, value: Value, step: Any) -> None:
+    def _same_form(
+        self, value: Value, step: Callable[[Tensor], Tensor], read: Value | None = None
+    ) -> None:
         """A step that makes rows of rows, and a whole tensor of a whole one."""
-        read = value.inputs[0]
+        read = read or value.inputs[0]
         rows = self._is_in_rows(read)
         x = self.rows(read) if rows else self._operand(value, read)
         self._keep(value, step(x), rows=rows)
@@ -262,146 +267,48 @@ class Lowering(ABC, Generic[Tensor]):
     def rows(self, value: Value) -> Tensor:
         """The value as ``(batch * tokens, channels)``."""
         if value not in self._rows:
-            whole = self._operand(value, value)
+            whole = self.whole(value, f"{value.name}/whole")
             shape = (self.batch * int(np.prod(value.shape[:-1])), value.shape[-1])
-            is_stream = value.name in _FIRST_OF_STREAM
-            name = "stream" if is_stream else f"{value.name}/rows"
-            self._rows[value] = whole if len(value.shape) == 1 else self.reshape(whole, shape, name)
+            if len(value.shape) == 1:
+                self._rows[value] = whole
+            elif self._has_stream:
+                self._rows[value] = self.reshape(whole, shape, f"{value.name}/rows")
+            else:
+                # The first is the stream that most models' blocks add to: rows from here on.
+                self._has_stream = True
+                self._rows[value] = self.reshape(whole, shape, "stream")
+                self._whole.pop(value, None)
         return self._rows[value]
 
     def whole(self, value: Value, name: str) -> Tensor:
         """The value as ``(batch, *shape)``; the name is for the step that this may take."""
         if value.is_constant:
-            values = _constant(value).astype(np.float32)
-            return self.constant(value.name, np.broadcast_to(values, (self.batch, *value.shape)))
-        if value not in self._whole:
-            self._whole[value] = self.reshape(self._rows[value], (self.batch, *value.shape), name)
-        return self._whole[value]
+            return self._repeated(value, value.shape)
+        if value in self._whole:
+            return self._whole[value]
+        known = self._rows_made_whole.setdefault(value, {})
+        if name not in known:
+            known[name] = self.reshape(self._rows[value], (self.batch, *value.shape), name)
+        return known[name]
 
     def _operand(self, reader: Value, value: Value) -> Tensor:
         """What a step reads that takes whole tensors."""
-        of_pool = reader.name.startswith("pooled/")
+        of_pool = reader.name.startswith("pooled/")  # one name for all that a pooling reads
         return self.whole(value, "pooled/tokens" if of_pool else f"{reader.name}/tokens")
 
-    # --- the steps
+    def _repeated(self, value: Value, shape: Shape) -> Tensor:
+        """A constant for each image of the batch."""
+        return self._fixed(value, (self.batch, *shape))
 
-    @abstractmethod
-    def standardize(self, value: Value, operator: Standardize, image: Tensor) -> Tensor:
-        """``(image / 255 - mean) / std``, one of each for a channel."""
-
-    def patches(self, grid: PatchGrid, image: Tensor) -> Tensor:
-        """The first layer, ``(batch, patches, outputs)``, where ``convolves_patches``."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def linears(self, layers: dict[str, Linear], x: Tensor) -> Tensor:
-        """Linear layers on the same input as one product, their outputs side by side."""
-
-    @abstractmethod
-    def split_columns(self, joined: Tensor, values: Sequence[Value]) -> list[Tensor]:
-        """The outputs of several linear layers out of one product, in the product's form."""
-
-    def split_heads(
-        self, joined: Tensor, values: Sequence[Value], heads: int, width: int
-    ) -> list[Tensor]:
-        """The same as ``(batch, heads, tokens, width)`` each, where ``splits_heads``."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def convolution(self, value: Value, layer: Convolution, x: Tensor) -> Tensor:
-        """A convolution of ``(batch, H, W, C)``."""
-
-    @abstractmethod
-    def pool(self, value: Value, pool: Pool, x: Tensor) -> Tensor:
-        """A pool of ``(batch, H, W, C)``."""
-
-    @abstractmethod
-    def resize(self, value: Value, resize: Resize, x: Tensor) -> Tensor:
-        """``(batch, H, W, C)`` in another height and width."""
-
-    @abstractmethod
-    def norm(self, value: Value, norm: Norm, x: Tensor) -> Tensor:
-        """A norm over the last axis; gamma of ones and beta of zeros cost nothing."""
-
-    @abstractmethod
-    def activate(self, value: Value, activation: Activate, x: Tensor) -> Tensor:
-        """A non-linearity, element by element."""
-
-    @abstractmethod
-    def add(self, value: Value, a: Tensor, b: Tensor) -> Tensor:
-        """A sum, with broadcasting."""
-
-    @abstractmethod
-    def multiply(self, value: Value, a: Tensor, b: Tensor) -> Tensor:
-        """A product of elements, with broadcasting."""
-
-    @abstractmethod
-    def scale(self, value: Value, x: Tensor, factor: float) -> Tensor:
-        """All elements times one number."""
-
-    @abstractmethod
-    def product(self, value: Value, product: Product, a: Tensor, b: Tensor) -> Tensor:
-        """A matrix product over the last two axes."""
-
-    @abstractmethod
-    def softmax(self, value: Value, x: Tensor) -> Tensor:
-        """Softmax over the last axis."""
-
-    @abstractmethod
-    def take(self, value: Value, take: Take, x: Tensor) -> Tensor:
-        """Some places along an axis of ``(batch, ...)``; ``take.axis`` does not count the batch."""
-
-    @abstractmethod
-    def concatenate(self, value: Value, parts: list[Tensor], axis: int) -> Tensor:
-        """Along an axis of ``(batch, ...)``."""
-
-    @abstractmethod
-    def mean(self, value: Value, x: Tensor, axis: int) -> Tensor:
-        """Over an axis of ``(batch, ...)``, which is gone behind it."""
-
-    @abstractmethod
-    def reshape(self, x: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-        """Another shape of the same elements."""
-
-    @abstractmethod
-    def transpose(self, x: Tensor, order: tuple[int, ...], name: str) -> Tensor:
-        """Axes in another order."""
-
-    @abstractmethod
-    def constant(self, name: str, values: npt.NDArray[Any]) -> Tensor:
-        """A constant of the array's dtype."""
-
-
-# What the residual stream begins with; as rows it has the name that it has had since 0.1.
-_FIRST_OF_STREAM = ("tokens", "embedded")
-
-
-def patch_grid(layer: Value) -> PatchGrid | None:
-    """The patches that a linear layer reads, where it reads an image cut into such."""
-    chain: list[Value] = []
-    value = layer
-    while len(chain) < 3 and len(value.inputs) == 1:
-        value = value.inputs[0]
-        chain.append(value)
-    match [each.operator for each in chain]:
-        case [
-            Reshape(to=(_, _)),
-            Transpose(axes=(0, 2, 1, 3)),
-            Reshape(to=(rows, height, columns, _)),
-        ]:
-            image = chain[-1].inputs[0]
-        case _:
-            return None
-    if not isinstance(image.operator, Pixels | Standardize):
-        return None
-    wide, channels = image.shape[1], image.shape[2]
-    size, grid = (height, wide // columns), (rows, columns)
-    is_grid = (
-        image.shape == (rows * height, columns * size[1], channels)
-        and chain[0].shape == (rows * columns, height * size[1] * channels)
-        and chain[2].shape[3] == size[1] * channels
-    )
-    return PatchGrid(image, layer, size, grid, tuple(reversed(chain))) if is_grid else None
+    def _fixed(self, value: Value, shape: Shape) -> Tensor:
+        """A constant in some shape, once for all that read it so."""
+        if (value, shape) not in self._constants:
+            values = _constant(value).astype(np.float32)
+            if values.size == np.prod(shape):
+                values = values.reshape(shape)
+            fixed = self.constant(value.name, np.broadcast_to(values, shape))
+            self._constants[value, shape] = fixed
+        return self._constants[value, shape]
 
 
 def group_of(name: str) -> tuple[str, str]:
