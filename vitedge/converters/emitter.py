@@ -19,9 +19,13 @@ _MOST_PIECES = 4
 class Emitter(Lowering[Tensor]):
     """Writes the graph of a network with the numbers of a recipe."""
 
+    cuts_channels_at_once = False
+    """Whether one operator cuts channels into all their parts."""
+
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         super().__init__(network, batch)
         self.recipe = recipe
+        self._cut: dict[tuple[Value, int], Tensor] = {}
 
     def are_alike(self, layer: Value, other: Value) -> bool:
         """See ``Steps``: both are float, or integer with the same input."""
@@ -38,6 +42,13 @@ class Emitter(Lowering[Tensor]):
 
     def take(self, value: Value, take: Take, x: Tensor) -> Tensor:
         """See ``Steps``: a few runs of neighbours are sliced, anything else is gathered."""
+        key = value, take.axis
+        if self.cuts_channels_at_once and key not in self._cut:
+            parts = self._parts_beside(value)
+            cut = self.cut(parts, x, take.axis + 1) if parts else []
+            self._cut |= {(part, take.axis): made for part, made in zip(parts, cut, strict=True)}
+        if key in self._cut:
+            return self._cut[key]
         runs, axis = neighbours(take.places), take.axis + 1
         if len(runs) == 1:
             return self.neighbours_along(x, axis, *runs[0], value.name)
@@ -48,6 +59,24 @@ class Emitter(Lowering[Tensor]):
             for number, (first, count) in enumerate(runs)
         ]
         return self.concatenate(value, parts, axis)
+
+    def _parts_beside(self, value: Value) -> list[Value]:
+        """All parts that channels are cut into, in order, where this is one of several."""
+        read = value.inputs[0]
+        last = len(read.shape) - 1
+        parts = {
+            each: each.operator.places
+            for each in self.readers[read]
+            if isinstance(each.operator, Take) and each.operator.axis == last
+        }
+        ordered = sorted(parts, key=parts.__getitem__)
+        places = [place for part in ordered for place in parts[part]]
+        is_whole = len(parts) > 1 and places == list(range(read.shape[last]))
+        return ordered if value in parts and is_whole else []
+
+    def cut(self, parts: Sequence[Value], x: Tensor, axis: int) -> list[Tensor]:
+        """All parts of an axis, where ``cuts_channels_at_once``."""
+        raise NotImplementedError
 
     def resize(self, value: Value, resize: Resize, x: Tensor) -> Tensor:
         """See ``Steps``: runtimes round places otherwise than we, so those between are gathered."""

@@ -31,7 +31,8 @@ class OnnxEmitter(OnnxNodes):
         from onnx import TensorProto
 
         for name, made in self.lower("pixels").items():
-            self._add("Identity", [made], [name], name)
+            if made != name:
+                self._add("Identity", [made], [name], name)
         return self.model(TensorProto.FLOAT, TensorProto.FLOAT, *self._versions())
 
     def _versions(self) -> tuple[int, int]:
@@ -63,6 +64,16 @@ class OnnxEmitter(OnnxNodes):
             )
         sizes = self._integers(f"{label}/sizes", widths)
         return self._node_many("Split", [joined, sizes], parts, label, axis=1)
+
+    def cut(self, parts: Sequence[Value], x: str, axis: int) -> list[str]:
+        """See ``Emitter``; parts that are outputs and nothing else have their names at once."""
+        names = {value: name for name, value in self.network.outputs.items()}
+        if names.keys() != set(parts) or any(self.readers[part] for part in parts):
+            return super().cut(parts, x, axis)
+        label, sizes = self._size_of_parts(parts)
+        made = [names[part] for part in parts]
+        self._add("Split", [x, sizes], made, label, axis=axis)
+        return made
 
     def convolution(self, value: Value, layer: Convolution, x: str) -> str:
         """See ``Steps``."""

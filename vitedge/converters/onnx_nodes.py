@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.converters.emitter import Emitter, beside
+from vitedge.network.lowering import group_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Activate,
@@ -45,6 +46,7 @@ class OnnxNodes(Emitter[str]):
     """The steps as ONNX nodes; tensors are their names."""
 
     tokens_are_rows = True
+    cuts_channels_at_once = True
 
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         super().__init__(network, recipe, batch)
@@ -150,6 +152,17 @@ class OnnxNodes(Emitter[str]):
     def transpose(self, x: str, order: tuple[int, ...], name: str) -> str:
         """See ``Steps``."""
         return self._node("Transpose", [x], name, perm=order)
+
+    def cut(self, parts: Sequence[Value], x: str, axis: int) -> list[str]:
+        """See ``Emitter``."""
+        label, sizes = self._size_of_parts(parts)
+        names = [part.name for part in parts]
+        return self._node_many("Split", [x, sizes], names, label, axis=axis)
+
+    def _size_of_parts(self, parts: Sequence[Value]) -> tuple[str, str]:
+        """What a cut is called, and how wide its parts are."""
+        label = group_of(parts[0].name)[0] or parts[0].name
+        return label, self._integers(f"{label}/sizes", tuple(part.shape[-1] for part in parts))
 
     def neighbours_along(self, x: str, axis: int, first: int, count: int, name: str) -> str:
         """See ``Emitter``."""

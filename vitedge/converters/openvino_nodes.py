@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.converters.emitter import Emitter
+from vitedge.network.lowering import group_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Activate,
@@ -28,6 +30,7 @@ class OpenVINONodes(Emitter[Any]):
     """The steps as OpenVINO nodes; tensors are nodes or their outputs."""
 
     tokens_are_rows = False
+    cuts_channels_at_once = True
 
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         from openvino import opset13
@@ -54,14 +57,17 @@ class OpenVINONodes(Emitter[Any]):
             case Activation.GELU_TANH:
                 return self._ops.gelu(x, "tanh", name=label)
             case Activation.QUICK_GELU:
-                # Swish with beta: x sigmoid(beta x).
-                return self._ops.swish(x, self._scalar(f"{label}/beta", 1.702), name=label)
+                return self._swish(x, 1.702, label)
             case Activation.RELU:
                 return self._ops.relu(x, name=label)
             case Activation.SILU:
-                return self._ops.swish(x, name=label)
+                return self._swish(x, 1.0, label)
             case Activation.TANH:
                 return self._ops.tanh(x, name=label)
+
+    def _swish(self, x: Any, beta: float, name: str) -> Any:
+        """``x * sigmoid(beta * x)``."""
+        return self._ops.swish(x, self._scalar(f"{name}/beta", beta), name=name)
 
     def add(self, value: Value, a: Any, b: Any) -> Any:
         """See ``Steps``."""
@@ -101,6 +107,14 @@ class OpenVINONodes(Emitter[Any]):
     def mean(self, value: Value, x: Any, axis: int) -> Any:
         """See ``Steps``."""
         return self._ops.reduce_mean(x, self._integers((axis,)), False, name=value.name)
+
+    def cut(self, parts: Sequence[Value], x: Any, axis: int) -> list[Any]:
+        """See ``Emitter``."""
+        label = group_of(parts[0].name)[0] or parts[0].name
+        along = self.constant(f"{label}/axis", np.asarray(axis, np.int64))
+        widths = np.asarray([part.shape[-1] for part in parts], np.int64)
+        sizes = self.constant(f"{label}/sizes", widths)
+        return list(self._ops.variadic_split(x, along, sizes, name=label).outputs())
 
     def neighbours_along(self, x: Any, axis: int, first: int, count: int, name: str) -> Any:
         """See ``Emitter``; of tokens a Gather: Slice takes 50 microseconds for a single one."""
