@@ -16,10 +16,10 @@ import numpy.typing as npt
 from vitedge.artifact import format_of
 from vitedge.chatter import quiet
 from vitedge.errors import ModelError, first_line, missing_package
+from vitedge.network.operators import Array
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.spec import Format
 from vitedge.temporary import temporary_folder
-from vitedge.vit import Array
 
 
 def intermediates(
@@ -91,7 +91,9 @@ def _in_onnx_runtime(
 
     model = onnx.load(str(path))
     made = [output for node in model.graph.node for output in node.output if output in names]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
+    shown = {output.name for output in model.graph.output}
+    further = [name for name in made if name not in shown]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in further)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     with temporary_folder() as folder:
@@ -113,7 +115,7 @@ def _in_openvino(
     core = openvino.Core()
     model: Any = core.read_model(str(path))
     wanted = [each for each in model.get_ordered_ops() if each.get_friendly_name() in names]
-    # The logits are an output already, and are not added twice.
+    # What is an output already is not added twice.
     model.add_outputs([operation.output(0) for operation in wanted])
     made_by = [
         output.get_node().input(0).get_source_output().get_node().get_friendly_name()

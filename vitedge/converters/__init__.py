@@ -120,8 +120,8 @@ def refuse_further_outputs(network: Network, recipe: Recipe) -> None:
         others = [name for name in network.outputs if name != "logits"]
         remedy = "leave out --features, or " if others == ["features"] else ""
         raise ConversionError(
-            f"{recipe.precision} computes in integers alone, so its {', '.join(others)} would be as "
-            f"coarse as its logits; {remedy}take fp32, fp16 or int8"
+            f"{recipe.precision} computes in integers alone, so its {', '.join(others)} would be "
+            f"as coarse as its logits; {remedy}take fp32, fp16 or int8"
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from vitedge.network.evaluate import resize_matrix
 from vitedge.network.lowering import Lowering, group_of
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Resize, ResizeKind, Take
+from vitedge.network.operators import Linear, Resize, ResizeKind, Take
 from vitedge.network.steps import Tensor
 from vitedge.quantize import Recipe
 
@@ -23,9 +24,14 @@ class Emitter(Lowering[Tensor]):
     """Whether one operator cuts channels into all their parts."""
 
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
-        super().__init__(network, batch)
         self.recipe = recipe
+        super().__init__(network, batch)
         self._cut: dict[tuple[Value, int], Tensor] = {}
+
+    def layer_on_constant(self, name: str, layer: Linear) -> Linear:
+        """See ``Steps``: a bias makes up for the rounding of the weight it is found with."""
+        weight = self.recipe.weights.get(name)
+        return layer if weight is None else replace(layer, weight=weight.dequantized())
 
     def are_alike(self, layer: Value, other: Value) -> bool:
         """See ``Steps``: both are float, or integer with the same input."""
@@ -54,11 +60,11 @@ class Emitter(Lowering[Tensor]):
             return self.neighbours_along(x, axis, *runs[0], value.name)
         if len(runs) > _MOST_PIECES:
             return self.places_along(x, axis, take.places, value.name)
-        parts = [
+        pieces = [
             self.neighbours_along(x, axis, first, count, f"{value.name}/{number}")
             for number, (first, count) in enumerate(runs)
         ]
-        return self.concatenate(value, parts, axis)
+        return self.concatenate(value, pieces, axis)
 
     def _parts_beside(self, value: Value) -> list[Value]:
         """All parts that channels are cut into, in order, where this is one of several."""

@@ -61,7 +61,7 @@ class IntegerEmitter(Emitter[Tensor]):
             case Convolution() | Pool() | Resize() | Norm(kind=NormKind.L2):
                 return "its format has no integer form of it here"
             case Standardize():
-                return "it takes the pixels' own integers; do not leave out fold-input-normalization"
+                return "pixels enter as they are; do not leave out fold-input-normalization"
             case Linear() if value.name not in self.recipe.weights:
                 return "its weights are not integers"
             case Linear() if value.name not in self.recipe.inputs:

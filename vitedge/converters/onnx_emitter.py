@@ -59,9 +59,7 @@ class OnnxEmitter(OnnxNodes):
         parts = [part_name(value.name) for value in values]
         label, widths = "+".join(parts), tuple(value.shape[-1] for value in values)
         if len(set(widths)) == 1:
-            return self._node_many(
-                "Split", [joined], parts, label, axis=1, num_outputs=len(parts)
-            )
+            return self._node_many("Split", [joined], parts, label, axis=1, num_outputs=len(parts))
         sizes = self._integers(f"{label}/sizes", widths)
         return self._node_many("Split", [joined, sizes], parts, label, axis=1)
 

@@ -1,4 +1,4 @@
-"""An ONNX graph under construction: its nodes and constants, and the operators that need no layer."""
+"""An ONNX graph under construction: nodes, constants, and the operators that need no layer."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ class OnnxNodes(Emitter[str]):
         from onnx import helper
 
         pixels = (self.batch, *self.network.image_shape)
-        outputs = {
-            name: (self.batch, *value.shape) for name, value in self.network.outputs.items()
-        }
+        outputs = {name: (self.batch, *value.shape) for name, value in self.network.outputs.items()}
         graph = helper.make_graph(
             self._read_nodes(),
             "vision_transformer",
@@ -262,12 +260,10 @@ class OnnxNodes(Emitter[str]):
         from onnx import numpy_helper
 
         tensor = numpy_helper.from_array(np.asarray(values, order="C"), name)
-        known = self._initializers.get(name)
-        if known is not None and known == tensor:
-            return name
-        tensor.name = self._free(name)
-        self._initializers[tensor.name] = tensor
-        return tensor.name
+        if self._initializers.get(name) != tensor:
+            name = tensor.name = self._free(name)
+            self._initializers[name] = tensor
+        return name
 
 
 def pads(padding: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, int, int, int]:

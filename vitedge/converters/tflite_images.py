@@ -97,9 +97,7 @@ class TFLiteImages(TFLiteOperators):
             return self.model.operator("PAD", [x, amounts], shape, name=label, options=options)
         value = self.constant(f"{label}/value", np.asarray([fill], np.float32))
         options = {"table": "PadV2Options"}
-        return self.model.operator(
-            "PADV2", [x, amounts, value], shape, name=label, options=options
-        )
+        return self.model.operator("PADV2", [x, amounts, value], shape, name=label, options=options)
 
     def interpolated(self, value: Value, resize: Resize, x: int) -> int:
         """See ``Emitter``."""

@@ -145,9 +145,9 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         ]
         largest = self.ranges[f"{value.name}_high"]
         wide = Range.symmetric(2 * max(largest.high, -largest.low), 16)
-        parts = [self._as(part, wide, beside(value.name, "wide")) for part in mixed]
+        high, low = (self._as(part, wide, beside(value.name, "wide")) for part in mixed)
         self.ranges[f"{value.name}_sum"] = wide
-        total = self.of_two("ADD", *parts, f"{value.name}_sum")
+        total = self.of_two("ADD", high, low, f"{value.name}_sum")
         return self._as(total, self.ranges[value.name], value.name)
 
     def _multiplied(
@@ -232,7 +232,8 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
     def joined(self, parts: list[int], axis: int, name: str) -> int:
         """See ``TFLiteOperators``; parts and whole have one range."""
         covered = self.ranges[name]
-        return super().joined([self._as(each, covered, f"{name}/part") for each in parts], axis, name)
+        parts = [self._as(each, covered, f"{name}/part") for each in parts]
+        return super().joined(parts, axis, name)
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> int:
         """See ``Steps``; floats become int16."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vitedge.network.folding import folded
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Activate,
@@ -64,9 +65,9 @@ class Lowering(Steps[Tensor]):
     """Whether the first layer is a step of its own, ``patches``."""
 
     def __init__(self, network: Network, batch: int) -> None:
-        self.network, self.batch = network, batch
-        self.readers = readers(network)
-        self._shown = set(network.outputs.values())
+        self.network, self.batch = folded(network, self.layer_on_constant), batch
+        self.readers = readers(self.network)
+        self._shown = set(self.network.outputs.values())
         self._whole: dict[Value, Tensor] = {}
         self._rows: dict[Value, Tensor] = {}
         self._rows_made_whole: dict[Value, dict[str, Tensor]] = {}
@@ -75,7 +76,7 @@ class Lowering(Steps[Tensor]):
         self._grids: dict[Value, PatchGrid] = {}
         self._has_stream = False
         if self.convolves_patches:
-            for value, _ in network.linears():
+            for value, _ in self.network.linears():
                 grid = patch_grid(value)
                 if grid is not None and all(map(self._is_inside, grid.moves)):
                     self._grids[value] = grid
@@ -220,11 +221,9 @@ class Lowering(Steps[Tensor]):
         fixed = [each for each in value.inputs if each.is_constant]
         by_channel = all(each.shape[:-1] == (1,) * (len(each.shape) - 1) for each in fixed)
         alike = len({each.shape for each in live}) == 1
-        is_row = live and live[0].shape == value.shape
-        rows = bool(by_channel and alike and is_row and any(map(self._is_in_rows, live)))
+        is_row = live[0].shape == value.shape
+        rows = by_channel and alike and is_row and any(map(self._is_in_rows, live))
         operands = [self._term(each, len(value.shape), rows=rows) for each in value.inputs]
-        if not live:  # of constants alone: the batch has to come from somewhere
-            operands[0] = self._repeated(value.inputs[0], value.shape)
         step = self.add if isinstance(value.operator, Add) else self.multiply
         self._keep(value, step(value, *operands), rows=rows)
 
@@ -252,8 +251,7 @@ class Lowering(Steps[Tensor]):
 
     def _is_in_rows(self, value: Value) -> bool:
         """Whether a step that takes either should read it as rows."""
-        is_matrix = len(value.shape) == 2 and not value.is_constant
-        return self.tokens_are_rows and (value in self._rows or is_matrix)
+        return self.tokens_are_rows and (value in self._rows or len(value.shape) == 2)
 
     def _keep(self, value: Value, tensor: Tensor, *, rows: bool) -> None:
         # A batch of vectors is the same either way.
@@ -283,7 +281,7 @@ class Lowering(Steps[Tensor]):
     def whole(self, value: Value, name: str) -> Tensor:
         """The value as ``(batch, *shape)``; the name is for the step that this may take."""
         if value.is_constant:
-            return self._repeated(value, value.shape)
+            return self._fixed(value, (self.batch, *value.shape))
         if value in self._whole:
             return self._whole[value]
         known = self._rows_made_whole.setdefault(value, {})
@@ -295,10 +293,6 @@ class Lowering(Steps[Tensor]):
         """What a step reads that takes whole tensors."""
         of_pool = reader.name.startswith("pooled/")  # one name for all that a pooling reads
         return self.whole(value, "pooled/tokens" if of_pool else f"{reader.name}/tokens")
-
-    def _repeated(self, value: Value, shape: Shape) -> Tensor:
-        """A constant for each image of the batch."""
-        return self._fixed(value, (self.batch, *shape))
 
     def _fixed(self, value: Value, shape: Shape) -> Tensor:
         """A constant in some shape, once for all that read it so."""

@@ -41,6 +41,10 @@ class Steps(ABC, Generic[Tensor]):
         """The first layer, ``(batch, patches, outputs)``, where ``convolves_patches``."""
         raise NotImplementedError
 
+    def layer_on_constant(self, name: str, layer: Linear) -> Linear:
+        """What a linear layer on a constant computes with; it becomes no step."""
+        return layer
+
     def are_alike(self, layer: Value, other: Value) -> bool:
         """Whether two linear layers on the same value may be one product."""
         return True

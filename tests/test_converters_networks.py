@@ -1,0 +1,151 @@
+"""Networks that are no plain ViT, in every format, run in the formats' own runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.networks import NETWORKS
+from vitedge.artifact import Metadata, Source
+from vitedge.converters import converter_for
+from vitedge.errors import ConversionError
+from vitedge.network.evaluate import evaluate
+from vitedge.network.network import Network, map_linears
+from vitedge.network.operators import Array, Linear
+from vitedge.operators import read_operators
+from vitedge.quantize import IntegerWeight, Range, Recipe
+from vitedge.spec import Format, Precision
+
+# Of an output's range. Float sums in another order; weights in half.
+TOLERANCES = {Precision.FP32: 2e-5, Precision.FP16: 5e-3}
+
+# What 8-bit inputs of all layers leave of the outputs; a wrong place or sign leaves 0.
+LEAST_SQNR_DB = 24.0
+
+
+def images_of(network: Network, count: int) -> npt.NDArray[np.uint8]:
+    shape = (count, *network.image_shape)
+    return np.random.default_rng(7).integers(0, 256, shape, np.uint8)
+
+
+def run(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> dict[str, Array]:
+    given = pixels.astype(np.float32)
+    match target:
+        case Format.TFLITE:
+            from ai_edge_litert.interpreter import Interpreter
+
+            runner = Interpreter(model_path=str(path), num_threads=1).get_signature_runner()
+            return dict(runner(pixels=given))
+        case Format.ONNX:
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            names = [each.name for each in session.get_outputs()]
+            return dict(zip(names, session.run(names, {"pixels": given}), strict=True))
+        case Format.OPENVINO:
+            import openvino
+
+            options = {"INFERENCE_PRECISION_HINT": "f32"}
+            compiled = openvino.Core().compile_model(str(path), "CPU", options)
+            found = compiled({"pixels": given})
+            return {name: np.array(found[name]) for each in compiled.outputs for name in each.names}
+
+
+def written(network: Network, recipe: Recipe, target: Format, folder: Path, batch: int = 1) -> Path:
+    path = folder / f"model{target.suffix}"
+    source = Source("random", "0" * 64, "a test")
+    metadata = Metadata(target, recipe.precision, (), network.preprocessing, source)
+    converter = converter_for(target, recipe.precision)
+    converter.convert(network, recipe, batch=batch).save(path, metadata)
+    return path
+
+
+def integers(layer: Linear) -> IntegerWeight:
+    scale = (np.abs(layer.weight).max(axis=0) / 127).astype(np.float32)
+    return IntegerWeight(np.rint(layer.weight / scale).astype(np.int8), scale)
+
+
+def ranges(network: Network, images: npt.NDArray[np.uint8]) -> dict[str, Range]:
+    seen: dict[str, Range] = {}
+
+    def observe(name: str, x: Array) -> None:
+        seen[name] = Range(min(float(x.min()), 0.0), max(float(x.max()), 0.0))
+
+    evaluate(network, images, observe)
+    return seen
+
+
+@pytest.mark.parametrize("precision", TOLERANCES, ids=str)
+@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+def test_every_output_is_what_the_network_computes(
+    make: Callable[[], Network], target: Format, precision: Precision, tmp_path: Path
+) -> None:
+    network, batch = make(), 2
+    pixels = images_of(network, batch)
+    found = run(written(network, Recipe(precision), target, tmp_path, batch), target, pixels)
+    expected = evaluate(network, pixels)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].shape == values.shape
+        error = np.abs(found[name] - values).max() / np.ptp(values)
+        assert error <= TOLERANCES[precision], name
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+def test_integer_layers_leave_the_outputs_as_they_are(
+    make: Callable[[], Network], target: Format, static: bool, tmp_path: Path
+) -> None:
+    network = make()
+    pixels = images_of(network, 1)
+    weights = {name: integers(layer) for name, layer in network.named_linears()}
+    recipe = Recipe(Precision.INT8, weights, ranges(network, pixels) if static else {})
+    rounded = map_linears(
+        network, lambda name, layer: replace(layer, weight=weights[name].dequantized())
+    )
+    path = written(network, recipe, target, tmp_path)
+    found, expected = run(path, target, pixels), evaluate(rounded, pixels)
+    for name, values in expected.items():
+        assert sqnr_db(found[name], values) >= LEAST_SQNR_DB, name
+    kinds = [kind for each in read_operators(path) for kind in each.inputs]
+    assert "int8" in kinds
+
+
+def sqnr_db(found: Array, expected: Array) -> float:
+    noise = float(np.square(found - expected).sum())
+    return float(10 * np.log10(np.square(expected).sum() / max(noise, 1e-30)))
+
+
+@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+def test_no_tensor_of_a_tflite_file_has_more_than_four_axes(
+    make: Callable[[], Network], tmp_path: Path
+) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    path = written(make(), Recipe(Precision.FP32), Format.TFLITE, tmp_path)
+    graph = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0).subgraphs[0]
+    shown = set(graph.outputs)
+    for number, tensor in enumerate(graph.tensors):
+        assert number in shown or len(tensor.shape) <= 4, tensor.name
+
+
+@pytest.mark.parametrize("target", [Format.TFLITE, Format.ONNX], ids=str)
+@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+def test_what_has_no_integer_form_is_refused_by_its_name(
+    make: Callable[[], Network], target: Format, tmp_path: Path
+) -> None:
+    network = make()
+    name, value = next(iter(network.outputs.items()))
+    network = replace(network, outputs={name: value})
+    anything: Mapping[str, Any] = {"nothing": Range(0.0, 1.0)}
+    recipe = Recipe(Precision.INT8_STATIC, tensors=anything)
+    with pytest.raises(ConversionError, match=r"cannot have 'pixels/shifted' \(Standardize\): "):
+        written(network, recipe, target, tmp_path)
