@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vitedge.network.lowering import patch_grid
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Activate, Constant, Linear, Norm, Standardize
+from vitedge.network.patch_grid import patch_grid
 from vitedge.network.structure import attentions
 from vitedge.network.summary import summary
 from vitedge.spec import NormKind, NormPosition, Pooling

@@ -71,10 +71,7 @@ def converted_digests() -> Iterator[tuple[str, str]]:
                 output=Path(folder),
                 importing=case.options,
             )
-            refused: list[Exception] = []
-            written = convert(
-                case.model, options, on_refusal=lambda _path, why: refused.append(why)
-            )
+            written = convert(case.model, options, on_refusal=lambda _path, _why: None)
             for each in written:
                 yield f"convert/{case.name}/{each.path.name}", digest_of(each.path)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from vitedge.elements.vision_transformer import network_of
+from vitedge.network.network import Network
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 from vitedge.vit import Block, Linear, Norm, ViT, ViTConfig
@@ -103,7 +106,12 @@ def random_vit(
     )
 
 
-def random_images(vit: ViT, n: int = 2, seed: int = 0) -> np.ndarray:
-    """uint8 pixels that fit a ViT."""
-    shape = (n, *vit.config.image_size, vit.config.channels)
+def random_network(seed: int = 0, **options: Any) -> Network:
+    """The network of ``random_vit`` with the same options."""
+    return network_of(random_vit(seed, **options))
+
+
+def random_images(network: Network, n: int = 2, seed: int = 0) -> np.ndarray:
+    """uint8 pixels that fit a network."""
+    shape = (n, *network.image_shape)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vitedge.network.lowering import patch_grid
 from vitedge.network.network import Network
 from vitedge.network.operators import Activate, Linear, Norm, Standardize
+from vitedge.network.patch_grid import patch_grid
 from vitedge.network.summary import summary
 from vitedge.spec import Activation, Pooling
 

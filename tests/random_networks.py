@@ -209,7 +209,9 @@ class Composer:
         turned = self.make(Transpose(axes), self.hindered(mixed))
         if turned is None:
             return None
-        whole = self.make(Reshape((*turned.shape[:-2], turned.shape[-2] * turned.shape[-1])), turned)
+        whole = self.make(
+            Reshape((*turned.shape[:-2], turned.shape[-2] * turned.shape[-1])), turned
+        )
         return None if whole is None else self.linear(whole)
 
     def by_head(self, x: Value) -> Value | None:
@@ -290,9 +292,7 @@ class Composer:
         size, padding = int(self.rng.integers(1, 4)), int(self.rng.integers(2))
         match int(self.rng.integers(4)):
             case 0 if self.weights.chance() or channels % 2:
-                return self.make(
-                    self.weights.convolution(channels, 8, size, padding=padding), x
-                )
+                return self.make(self.weights.convolution(channels, 8, size, padding=padding), x)
             case 0:
                 return self.make(
                     self.weights.convolution(channels, 8, size, padding=padding, groups=2), x

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network, random_vit
 from vitedge.artifact import Metadata, Parity, Source, read_metadata
 from vitedge.converters import Converter, converter_for, converters
 from vitedge.errors import ConversionError
+from vitedge.network.evaluate import forward
+from vitedge.network.network import Network
+from vitedge.network.operators import Linear
 from vitedge.operators import Operator, read_operators
 from vitedge.publication import TOLERANCES
 from vitedge.quantize import Activations
@@ -24,7 +27,6 @@ from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.runtimes import run_batches, runtimes
 from vitedge.spec import Activation, Format, NormKind, NormPosition, Pooling, Precision
-from vitedge.vit import Linear, ViT, embed, forward
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,9 @@ EXPECTED_WEIGHTS = {
 }
 
 
-def quantized(vit: ViT, converter: Converter, precision: Precision) -> Quantized:
-    rewritten, _ = apply_rewrites(vit)
-    images = random_images(vit, 16, seed=1)
+def quantized(network: Network, converter: Converter, precision: Precision) -> Quantized:
+    rewritten, _ = apply_rewrites(network)
+    images = random_images(network, 16, seed=1)
     return quantize(
         rewritten,
         precision,
@@ -147,21 +149,23 @@ def quantized(vit: ViT, converter: Converter, precision: Precision) -> Quantized
     )
 
 
-def write(vit: ViT, converter: Converter, precision: Precision, folder: Path, batch: int) -> Path:
-    made = quantized(vit, converter, precision)
+def write(
+    network: Network, converter: Converter, precision: Precision, folder: Path, batch: int
+) -> Path:
+    made = quantized(network, converter, precision)
     path = folder / f"model{converter.format.suffix}"
-    converter.convert(made.vit, made.recipe, batch=batch).save(
-        path, metadata(vit, converter, precision)
+    converter.convert(made.network, made.recipe, batch=batch).save(
+        path, metadata(network, converter, precision)
     )
     return path
 
 
-def metadata(vit: ViT, converter: Converter, precision: Precision) -> Metadata:
+def metadata(network: Network, converter: Converter, precision: Precision) -> Metadata:
     return Metadata(
         format=converter.format,
         precision=precision,
-        labels=("Käse", "日本", '"quoted"', *vit.labels[3:]),
-        preprocessing=vit.preprocessing,
+        labels=("Käse", "日本", '"quoted"', *network.labels[3:]),
+        preprocessing=network.preprocessing,
         source=Source("model.keras", "0" * 64, "by name: test"),
         quantization={"weights": "int8"},
     )
@@ -191,10 +195,10 @@ def pairs() -> list[Any]:
 def test_an_artefact_computes_what_the_reference_computes(
     case: Case, converter: Converter, precision: Precision, tmp_path: Path
 ) -> None:
-    vit = random_vit(3, **case.model)
-    pixels = random_images(vit, 5, seed=2)
-    path = write(vit, converter, precision, tmp_path, case.batch)
-    parity = Parity.of(run(path, converter, pixels), forward(vit, pixels))
+    network = random_network(3, **case.model)
+    pixels = random_images(network, 5, seed=2)
+    path = write(network, converter, precision, tmp_path, case.batch)
+    parity = Parity.of(run(path, converter, pixels), forward(network, pixels))
     tolerance = TOLERANCES[precision]
     assert parity.relative_difference <= tolerance.relative_difference
     assert parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
@@ -204,16 +208,16 @@ def test_an_artefact_computes_what_the_reference_computes(
 def test_metadata_comes_back_without_any_engine(
     converter: Converter, precision: Precision, tmp_path: Path
 ) -> None:
-    vit = random_vit()
-    path = write(vit, converter, precision, tmp_path, 1)
-    assert read_metadata(path) == metadata(vit, converter, precision)
+    network = random_network()
+    path = write(network, converter, precision, tmp_path, 1)
+    assert read_metadata(path) == metadata(network, converter, precision)
 
 
 @pytest.mark.parametrize(("converter", "precision"), pairs())
 def test_weights_have_the_type_that_the_precision_promises(
     converter: Converter, precision: Precision, tmp_path: Path
 ) -> None:
-    path = write(random_vit(pooling=Pooling.MEAN), converter, precision, tmp_path, 1)
+    path = write(random_network(pooling=Pooling.MEAN), converter, precision, tmp_path, 1)
     operators = read_operators(path)
     for name, position, kind, count in EXPECTED_WEIGHTS[converter.format, precision]:
         found = [each for each in operators if each.name == name and each.inputs[position] == kind]
@@ -225,7 +229,7 @@ def test_an_all_integer_tflite_file_holds_no_float_at_all(
     precision: Precision, tmp_path: Path
 ) -> None:
     converter = converter_for(Format.TFLITE, precision)
-    for operator in read_operators(write(random_vit(), converter, precision, tmp_path, 1)):
+    for operator in read_operators(write(random_network(), converter, precision, tmp_path, 1)):
         assert not [kind for kind in operator.inputs + operator.outputs if "float" in kind]
 
 
@@ -236,7 +240,7 @@ def test_every_node_of_an_all_integer_onnx_file_stands_between_quantizations(
     import onnx
 
     converter = converter_for(Format.ONNX, precision)
-    graph = onnx.load(str(write(random_vit(), converter, precision, tmp_path, 1))).graph
+    graph = onnx.load(str(write(random_network(), converter, precision, tmp_path, 1))).graph
     made_by = {output: node.op_type for node in graph.node for output in node.output}
     integers = {each.name for each in graph.initializer if each.data_type == onnx.TensorProto.INT64}
     for node in graph.node:
@@ -254,7 +258,7 @@ def test_every_node_of_an_all_integer_onnx_file_stands_between_quantizations(
 def test_only_standard_operators_are_used(
     converter: Converter, precision: Precision, tmp_path: Path
 ) -> None:
-    operators = read_operators(write(random_vit(), converter, precision, tmp_path, 1))
+    operators = read_operators(write(random_network(), converter, precision, tmp_path, 1))
     assert operators
     assert not [each.name for each in operators if is_foreign(each)]
 
@@ -271,7 +275,7 @@ def test_the_same_model_gives_the_same_bytes(
     contents = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        path = write(random_vit(), converter, precision, tmp_path / name, 1)
+        path = write(random_network(), converter, precision, tmp_path / name, 1)
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
 
@@ -287,7 +291,7 @@ def test_fp16_does_not_overflow_where_the_stream_holds_thousands(
     def grown(layer: Linear) -> Linear:
         return Linear(layer.weight * factor, layer.bias * factor)
 
-    large = replace(
+    grown_vit = replace(
         vit,
         patch=grown(vit.patch),
         prefix=vit.prefix * factor,
@@ -296,9 +300,10 @@ def test_fp16_does_not_overflow_where_the_stream_holds_thousands(
             replace(block, out=grown(block.out), fc2=grown(block.fc2)) for block in vit.blocks
         ),
     )
-    pixels = random_images(vit, 4)
     # Squared, the stream is over half precision's 65504.
-    assert np.square(embed(large, pixels)).max() > 65504
+    assert np.square(grown_vit.positions).max() > 65504
+    large = network_of(grown_vit)
+    pixels = random_images(large, 4)
     path = write(large, converter, Precision.FP16, tmp_path, 1)
     found = Parity.of(run(path, converter, pixels), forward(large, pixels))
     assert found.sqnr_db is not None
@@ -309,26 +314,26 @@ def test_fp16_does_not_overflow_where_the_stream_holds_thousands(
 def test_a_normalisation_that_was_not_folded_is_computed(
     converter: Converter, tmp_path: Path
 ) -> None:
-    vit = random_vit()
+    network = random_network()
     path = tmp_path / f"plain{converter.format.suffix}"
-    draft = converter.convert(vit, quantize(vit, Precision.FP32).recipe)
-    draft.save(path, metadata(vit, converter, Precision.FP32))
-    pixels = random_images(vit, 1)
-    np.testing.assert_allclose(run(path, converter, pixels), forward(vit, pixels), atol=1e-4)
+    draft = converter.convert(network, quantize(network, Precision.FP32).recipe)
+    draft.save(path, metadata(network, converter, Precision.FP32))
+    pixels = random_images(network, 1)
+    np.testing.assert_allclose(run(path, converter, pixels), forward(network, pixels), atol=1e-4)
 
 
 def test_all_integer_artefacts_want_the_normalisation_folded() -> None:
-    vit = random_vit()
-    images = random_images(vit, 2)
+    network = random_network()
+    images = random_images(network, 2)
     with pytest.raises(ConversionError, match="fold-input-normalization"):
-        quantize(vit, Precision.W8A16, calibrate(vit, images), images=lambda: iter(images))
+        quantize(network, Precision.W8A16, calibrate(network, images), images=lambda: iter(images))
 
 
 @pytest.mark.parametrize("converter", converters(), ids=lambda each: str(each.format))
 def test_all_integers_and_zero_points_of_4_bits_are_read_as_they_are(
     converter: Converter, tmp_path: Path
 ) -> None:
-    made = quantized(random_vit(dim=64, heads=2, mlp_dim=128), converter, Precision.INT4)
+    made = quantized(random_network(dim=64, heads=2, mlp_dim=128), converter, Precision.INT4)
     rng = np.random.default_rng(0)
 
     def random_nibbles(like: np.ndarray) -> np.ndarray:
@@ -344,11 +349,11 @@ def test_all_integers_and_zero_points_of_4_bits_are_read_as_they_are(
     }
     recipe = replace(made.recipe, weights=weights)
     path = tmp_path / f"model{converter.format.suffix}"
-    draft = converter.convert(made.vit, recipe)
-    draft.save(path, metadata(made.vit, converter, Precision.INT4))
-    pixels = random_images(made.vit, 4)
+    draft = converter.convert(made.network, recipe)
+    draft.save(path, metadata(made.network, converter, Precision.INT4))
+    pixels = random_images(made.network, 4)
     found = run(path, converter, pixels)
-    expected = simulate(made.vit, recipe, pixels, activations=Activations.PER_TOKEN)
+    expected = simulate(made.network, recipe, pixels, activations=Activations.PER_TOKEN)
     parity = Parity.of(found, expected)
     # Runtimes quantize inputs in ways of their own; another sign of -8 leaves 0 dB.
     assert parity.sqnr_db is not None
@@ -371,8 +376,10 @@ def test_onnx_runtime_multiplies_4_bit_weights_as_they_are(
     make_options = onnxruntime.SessionOptions
     monkeypatch.setattr(onnxruntime, "SessionOptions", options)
     converter = converter_for(Format.ONNX, Precision.INT4)
-    vit = random_vit(dim=64, heads=2, mlp_dim=128, pooling=Pooling.MEAN)
-    run(write(vit, converter, Precision.INT4, tmp_path, 1), converter, random_images(vit, 1))
+    network = random_network(dim=64, heads=2, mlp_dim=128, pooling=Pooling.MEAN)
+    run(
+        write(network, converter, Precision.INT4, tmp_path, 1), converter, random_images(network, 1)
+    )
     nodes = onnx.load(str(optimized)).graph.node
     products = [node for node in nodes if node.op_type == "MatMulNBits"]
     assert len(products) == 8
@@ -385,12 +392,12 @@ def test_onnx_runtime_multiplies_4_bit_weights_as_they_are(
 
 def test_a_tflite_file_refuses_zero_points() -> None:
     converter = converter_for(Format.TFLITE, Precision.INT4)
-    vit, _ = apply_rewrites(random_vit())
-    statistics = calibrate(vit, random_images(vit, 4))
+    network, _ = apply_rewrites(random_network())
+    statistics = calibrate(network, random_images(network, 4))
     groups = Groups(16, zero_points=True)
-    made = quantize(vit, Precision.INT4, statistics, groups=groups)
+    made = quantize(network, Precision.INT4, statistics, groups=groups)
     with pytest.raises(ConversionError, match="zero points"):
-        converter.convert(made.vit, made.recipe)
+        converter.convert(made.network, made.recipe)
 
 
 def test_every_format_has_a_converter() -> None:
@@ -407,7 +414,7 @@ def test_16_bit_tensors_keep_their_grid_where_a_linear_layer_reads_them(tmp_path
     import onnx
 
     converter = converter_for(Format.ONNX, Precision.W8A16)
-    graph = onnx.load(str(write(random_vit(), converter, Precision.W8A16, tmp_path, 1))).graph
+    graph = onnx.load(str(write(random_network(), converter, Precision.W8A16, tmp_path, 1))).graph
     # Pixels have 8 bits and need a wider grid; Qualcomm's compiler gets any other change wrong.
     changed = [node.name for node in graph.node if node.name.endswith("/input/quantize")]
     assert changed == ["patch/input/quantize"]

@@ -7,6 +7,7 @@ a layer's output: its own error and that of all layers before it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,14 @@ from vitedge.data import ImageSet, open_images
 from vitedge.errors import ModelError, UsageError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.intermediates import intermediates
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Add, Array, Linear, Norm
+from vitedge.network.structure import attentions, is_move, layers_on, readers
 from vitedge.progress import Progress, silent
-from vitedge.quantize.trace import trace
+from vitedge.quantize.moves import bases
+from vitedge.quantize.trace import Tensor, trace
 from vitedge.rewrite import apply_rewrites, rewrites
 from vitedge.synthetic import synthetic_images
-from vitedge.vit import Array, ViT
 
 # More change the figures by under half a decibel.
 _IMAGES = 8
@@ -71,23 +75,27 @@ def compare(
     if metadata is None:
         raise UsageError(f"'{artifact}' does not say how it was made; compare takes our artefacts")
     progress("reading the model", 0, 3)
-    vit = _as_made(read_model(source, options).vit, metadata)
-    chosen = images or synthetic_images(vit.preprocessing, _IMAGES, seed=0)
+    network = _as_made(read_model(source, options).network, metadata)
+    chosen = images or synthetic_images(network.preprocessing, _IMAGES, seed=0)
     pixels = metadata.preprocessing.batch([sample.image for sample in chosen.samples[:_IMAGES]])
-    if pixels.shape[1:] != (*vit.config.image_size, vit.config.channels):
+    if pixels.shape[1:] != network.image_shape:
         raise UsageError(f"'{artifact}' takes {pixels.shape[1:]}; '{source}' is another model")
     progress("running the model", 1, 3)
-    expected = _traced(vit, pixels)
+    expected = [_traced(basis, pixels) for basis in bases(network)]
     progress("running the artefact", 2, 3)
-    found = _separated(intermediates(artifact, _tensors(vit), pixels), expected)
-    if "head" not in found:
+    widths = {name: len(layer.bias) for name, layer in network.named_linears()}
+    found = _separated(intermediates(artifact, _tensors(network), pixels), expected[0], widths)
+    last = network.logits.name
+    if last not in found:
         raise ModelError(f"'{artifact}' names none of the model's layers; did a tool rename them?")
+    values = _in_its_basis(network, found, expected)
+    keys = {name for _, name in _scored(network)}
     layers = tuple(
-        LayerError(name, _sqnr_db(name, found[name], values))
-        for name, values in expected.items()
+        LayerError(name, _sqnr_db(found[name], value, without_mean=name in keys))
+        for name, value in values.items()
         if name in found
     )
-    same = found["head"].argmax(axis=1) == expected["head"].argmax(axis=1)
+    same = found[last].argmax(axis=-1) == values[last].argmax(axis=-1)
     errors = LayerErrors(str(artifact), metadata.format, metadata.precision, layers)
     words = chosen.name if images is not None else "synthetic images"
     return Comparison(errors, float(same.mean()), len(pixels), words)
@@ -110,46 +118,93 @@ def compare_all(
     )
 
 
-def _as_made(vit: ViT, metadata: Metadata) -> ViT:
+def _as_made(network: Network, metadata: Metadata) -> Network:
     applied = set(metadata.rewrites)
     without = [each.name for each in rewrites() if each.name not in applied]
     extra = [each.name for each in rewrites() if each.name in applied and not each.default]
-    return apply_rewrites(vit, without, extra=extra)[0]
+    return apply_rewrites(network, without, extra=extra)[0]
 
 
-def _traced(vit: ViT, pixels: npt.NDArray[np.uint8]) -> dict[str, Array]:
-    """The outputs of linear layers and of blocks, ``(N, tokens, width)``, but for values.
+def _traced(network: Network, pixels: npt.NDArray[np.uint8]) -> dict[str, Array]:
+    """The outputs of linear layers and residual sums, ``(N, tokens, width)``, but for values.
 
     Values have another basis in a quantized artefact, and what mixes them is compared right after.
     """
-    linears = {name for name, _ in vit.named_linears() if not name.endswith(".v")}
+    mixed = {_layer_behind(each.values) for each in attentions(network)}
+    compared = {
+        value
+        for value in network.values
+        if (isinstance(value.operator, Linear) and value not in mixed) or _is_sum(value)
+    }
     seen: dict[str, Array] = {}
 
-    def made(name: str, x: Array, _narrow: bool) -> Array:
-        if name in linears or name.endswith(("/attended", "/out")):
-            seen[name] = x.reshape(len(x), -1, x.shape[-1])
+    def made(tensor: Tensor, x: Array) -> Array:
+        if tensor.value in compared and tensor.name == tensor.value.name:
+            seen[tensor.name] = x.reshape(len(x), -1, x.shape[-1])
         return x
 
-    trace(vit, pixels, made, lambda _name, x: x)
+    trace(network, pixels, made, lambda _name, x: x)
     return seen
 
 
-def _tensors(vit: ViT) -> set[str]:
+def _is_sum(value: Value) -> bool:
+    return isinstance(value.operator, Add) and not any(each.is_constant for each in value.inputs)
+
+
+def _layer_behind(value: Value) -> Value:
+    """The layer that makes a value, seen through moves and norms."""
+    while is_move(value) or isinstance(value.operator, Norm):
+        value = value.inputs[0]
+    return value
+
+
+def _scored(network: Network) -> list[tuple[str, str]]:
+    """Of each attention the layers that make its queries and its keys."""
+    return [
+        (_layer_behind(each.queries).name, _layer_behind(each.keys).name)
+        for each in attentions(network)
+    ]
+
+
+def _in_its_basis(
+    network: Network, found: Mapping[str, Array], expected: Sequence[Mapping[str, Array]]
+) -> dict[str, Array]:
+    """What is expected, of the queries and keys of each attention in the basis that they are in.
+
+    The quantizer changes it where what it measures says so, together for both, and a change alters
+    no score.
+    """
+    values = dict(expected[0])
+    for queries, keys in _scored(network):
+        if queries in found and keys in found and len(expected) > 1:
+
+            def noise(basis: Mapping[str, Array], pair: tuple[str, str] = (queries, keys)) -> float:
+                return sum(_noise(found[name], basis[name], without_mean=True) for name in pair)
+
+            best = min(expected, key=noise)
+            values |= {name: best[name] for name in (queries, keys)}
+    return values
+
+
+def _tensors(network: Network) -> set[str]:
     """Names that an artefact may hold: layers on the same input may be one product."""
-    names = {name for name, _ in vit.named_linears()}
-    for index in range(vit.config.depth):
-        block = f"blocks.{index}"
-        names |= {f"{block}/attended", f"{block}/out", f"{block}.k+{block}.v"}
-        names.add(f"{block}.q+{block}.k+{block}.v")
+    read = readers(network)
+    names = {value.name for value in network.values}
+    for value in network.values:
+        layers = [each.name for each in layers_on(value, read)]
+        names |= {"+".join(layers[start:]) for start in range(len(layers))}
     return names
 
 
-def _separated(found: dict[str, Array], expected: dict[str, Array]) -> dict[str, Array]:
+def _separated(
+    found: Mapping[str, Array], expected: Mapping[str, Array], widths: Mapping[str, int]
+) -> dict[str, Array]:
     """One array for each layer, in the shape of what is expected; the head without features."""
     parts = {}
     for joined, values in found.items():
         names = joined.split("+")
-        for name, part in zip(names, np.split(values, len(names), axis=-1), strict=True):
+        ends = np.cumsum([widths.get(name, 0) for name in names[:-1]])
+        for name, part in zip(names, np.split(values, ends, axis=-1), strict=True):
             if name in expected:
                 wanted = expected[name]
                 width = wanted.shape[-1]
@@ -157,11 +212,17 @@ def _separated(found: dict[str, Array], expected: dict[str, Array]) -> dict[str,
     return parts
 
 
-def _sqnr_db(name: str, found: Array, expected: Array) -> float | None:
-    if name.endswith(".k"):
+def _noise(found: Array, expected: Array, *, without_mean: bool) -> float:
+    """The energy of the difference, over that of what is expected."""
+    if without_mean:
         # A constant added to all keys is not seen by softmax, so it is no error.
         found = found - found.mean(axis=(0, 1))
         expected = expected - expected.mean(axis=(0, 1))
     error = float(np.square((found - expected).astype(np.float64)).sum())
     signal = float(np.square(expected.astype(np.float64)).sum())
-    return float(10 * np.log10(signal / error)) if error > 0 and signal > 0 else None
+    return error / signal if signal > 0 else float(error > 0) * float("inf")
+
+
+def _sqnr_db(found: Array, expected: Array, *, without_mean: bool) -> float | None:
+    noise = _noise(found, expected, without_mean=without_mean)
+    return float(-10 * np.log10(noise)) if 0 < noise < float("inf") else None

@@ -17,7 +17,7 @@ from vitedge.chatter import quiet
 from vitedge.converters import Draft, converter_for
 from vitedge.data import ImageSet
 from vitedge.errors import NotAViTError, UsageError, missing_package
-from vitedge.features import feature_size, with_features
+from vitedge.features import with_features
 from vitedge.folder_lock import only_writer
 from vitedge.generic import GenericJob, convert_generically
 from vitedge.importers import Imported, ImportOptions
@@ -281,7 +281,6 @@ class _Work:
         self._options, self._progress = options, progress
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
-        self._features = feature_size(imported.network) if options.features else 0
         self._calibration = calibration
         self._prepared: dict[tuple[str, ...], _Prepared] = {
             (): self._prepared_first(imported.network)
@@ -359,9 +358,7 @@ class _Work:
         made = prepared.quantizations.make(
             target, precision, lifted, variant.activations, prepared.network
         )
-        draft = converter.convert(
-            made.network, made.recipe, batch=self._options.batch, features=self._features
-        )
+        draft = converter.convert(made.network, made.recipe, batch=self._options.batch)
         return draft, self._metadata(target, precision, made.recipe, prepared)
 
     def _lifted(self, budget: Budget, name: str, target: Format, precision: Precision) -> Lifted:

@@ -6,9 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vitedge.network.lowering import patch_grid
 from vitedge.network.network import Network
 from vitedge.network.operators import Activate, Convolution, Linear, Norm, Shape
+from vitedge.network.patch_grid import patch_grid
 from vitedge.network.structure import attentions, feeds_activation, readers
 
 

@@ -149,7 +149,7 @@ def quantize(
             rounds_queries=rounds_queries,
             without=without,
         )
-    exact, statistics, words = moved
+    exact, statistics, words = moved.network, moved.statistics, moved.description
     plan = _plan(exact, precision, statistics, activations, frozenset(keep_float))
     plan = replace(
         plan,
