@@ -1,4 +1,4 @@
-"""Random ViTs for tests."""
+"""Random models for tests."""
 
 from __future__ import annotations
 

@@ -38,10 +38,10 @@ def keras_file(name: str, folder: Path) -> Path:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_read_without_keras(name, expected, tmp_path):
     imported = read_model(keras_file(name, tmp_path))
-    assert imported.path == ("by name: vitedge (by hand)" if name == "norms" else "by name: vitedge")
-    assert imported.network.labels == (
-        () if name == "post" else ("class 0", "class 1", "class 2")
+    assert imported.path == (
+        "by name: vitedge (by hand)" if name == "norms" else "by name: vitedge"
     )
+    assert imported.network.labels == (() if name == "post" else ("class 0", "class 1", "class 2"))
     logits = forward(imported.network, expected[f"{name}.pixels"])
     np.testing.assert_allclose(logits, expected[name], rtol=1e-5, atol=1e-5)  # float32
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,36 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.keras_model import from_keras, to_keras
+from vitedge.network.evaluate import evaluate, forward
+from vitedge.network.network import Builder, Network, Value, rebuilt
+from vitedge.network.operators import (
+    Activate,
+    Add,
+    Concatenate,
+    Constant,
+    Convolution,
+    Linear,
+    Mean,
+    Multiply,
+    Norm,
+    Pixels,
+    Pool,
+    PoolKind,
+    Product,
+    Reshape,
+    Resize,
+    ResizeKind,
+    Softmax,
+    Standardize,
+    Take,
+    Transpose,
+)
+from vitedge.network.saved import described
+from vitedge.network.blocks import blocks, head_of
+from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
-from vitedge.vit import ViT, forward
 
 
 @dataclass(frozen=True)
@@ -46,86 +72,156 @@ KINDS = [
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
-def vit(request: pytest.FixtureRequest) -> ViT:
-    return random_vit(**request.param.choices)
+def network(request: pytest.FixtureRequest) -> Network:
+    return random_network(**request.param.choices)
 
 
-def assert_same(first: ViT, second: ViT) -> None:
-    assert first.config == second.config
-    assert first.labels == second.labels
-    assert first.preprocessing == second.preprocessing
-    arrays = dict(second.named_arrays())
-    for name, array in first.named_arrays():
-        np.testing.assert_array_equal(array, arrays.pop(name), err_msg=name)
-    assert not arrays
+def assert_same(first: Network, second: Network) -> None:
+    one, other = described(first), described(second)
+    assert one[0] == other[0]
+    assert one[1].keys() == other[1].keys()
+    for name, array in one[1].items():
+        assert array.dtype == other[1][name].dtype, name
+        np.testing.assert_array_equal(array, other[1][name], err_msg=name)
 
 
-def assert_computes(model: Any, vit: ViT) -> None:
-    images = random_images(vit)
+def assert_computes(model: Any, network: Network) -> None:
+    images = random_images(network)
     # Logits are of order 1; sums of some hundred float32 products in another order.
-    np.testing.assert_allclose(model(images), forward(vit, images), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model(images), forward(network, images), rtol=1e-4, atol=1e-4)
 
 
-def test_it_computes_what_the_reference_computes(vit):
-    assert_computes(to_keras(vit), vit)
+def test_it_computes_what_the_reference_computes(network):
+    assert_computes(to_keras(network), network)
 
 
-def test_there_and_back_changes_nothing(vit):
-    assert_same(from_keras(to_keras(vit)), vit)
+def test_there_and_back_changes_nothing(network):
+    assert_same(from_keras(to_keras(network)), network)
 
 
-def test_a_saved_model_comes_back_whole(vit, tmp_path):
+def test_a_saved_model_comes_back_whole(network, tmp_path):
     path = tmp_path / "model.keras"
-    to_keras(vit).save(path)
+    to_keras(network, origin="by hand").save(path)
     model = keras.saving.load_model(path)
-    assert_same(from_keras(model), vit)
-    assert_computes(model, vit)
+    assert model.origin == "by hand"
+    assert_same(from_keras(model), network)
+    assert_computes(model, network)
 
 
 def test_raw_pixels_are_left_unnormalised():
-    vit = random_vit()
-    raw = replace(vit, config=replace(vit.config, raw_pixels=True))
+    network = random_network()
+
+    def without(value: Value, inputs: tuple[Value, ...]) -> Value | None:
+        return inputs[0] if isinstance(value.operator, Standardize) else None
+
+    raw = rebuilt(network, without)
     images = random_images(raw)
     # Pixels reach 255, so logits are of order 100.
     np.testing.assert_allclose(to_keras(raw)(images), forward(raw, images), rtol=1e-3, atol=1e-2)
 
 
-def test_features_and_classifier_make_the_logits():
-    vit = random_vit(head_hidden=(6,))
-    model, images = to_keras(vit), random_images(vit)
-    features = model.features(images)
-    assert features.shape == (2, vit.config.pooled_dim)
-    np.testing.assert_array_equal(model.classify(features), model(images))
+def test_values_on_the_way_are_computed_and_taken_up():
+    model = to_keras(random_network(head_hidden=(6,)))
+    images = random_images(model.form)
+    parts = blocks(model.form)
+    features = head_of(model.form, parts)[0].inputs[0]
+    first, made = model.compute([parts[0].end, features], images)
+    assert made.shape == (2, *features.shape)
+    for known in ({parts[0].end: first}, {features: made}):
+        (logits,) = model.compute([model.form.logits], None, given=known)
+        np.testing.assert_array_equal(logits, model(images))
 
 
-def test_thinning_sees_both_branches_of_every_block():
-    vit = random_vit(depth=3)
-    seen: list[int] = []
+def test_thinning_sees_the_branch_of_every_residual_sum():
+    network = random_network(depth=3)
+    model, images = to_keras(network), random_images(network)
+    seen: list[str] = []
 
-    def watch(index: int) -> Any:
+    def gone(name: str) -> Any:
         def thin(branch: Any) -> Any:
-            seen.append(index)
+            seen.append(name)
             return 0 * branch
 
         return thin
 
-    model, images = to_keras(vit), random_images(vit)
-    features = model.features(images, [watch(index) for index in range(3)])
-    assert seen == [0, 0, 1, 1, 2, 2]
-    # With every branch gone, the class token reaches the norm as it was.
-    embedded = keras.ops.broadcast_to(vit.prefix, (2, *vit.prefix.shape))
-    # The mean over 24 float32 values may be summed in another order.
-    expected = model.final_norm(embedded)[:, 0]
-    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
+    sums = [each for block in blocks(model.form) for each in block.sums]
+    thin = {each.value: (each.branch, gone(each.branch.name)) for each in sums}
+    parts = blocks(model.form)
+    start, end = model.compute([parts[0].start, parts[-1].end], images, thin=thin)
+    assert seen == [f"blocks.{index}.{layer}" for index in range(3) for layer in ("out", "fc2")]
+    np.testing.assert_array_equal(start, end)
+
+
+def every_operator() -> Network:
+    """A network with each of the operators, and two outputs."""
+    rng = np.random.default_rng(5)
+
+    def array(*shape: int, scale: float = 0.4) -> np.ndarray:
+        return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+    def linear(inputs: int, outputs: int) -> Linear:
+        return Linear(array(inputs, outputs), array(outputs))
+
+    net = Builder()
+    x = net("pixels", Pixels(12, 12, 3))
+    x = net("shifted", Standardize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)), x)
+    padding = ((1, 1), (0, 2))
+    x = net("stem", Convolution(array(3, 3, 3, 8), array(8), (2, 1), padding), x)
+    x = net("depthwise", Convolution(array(3, 3, 1, 16), array(16), (1, 1), padding, 8), x)
+    x = net("grouped", Convolution(array(2, 2, 4, 8), array(8), (1, 1), ((0, 0), (0, 0)), 4), x)
+    x = net("pool/max", Pool(PoolKind.MAX, (3, 3), (1, 1), padding), x)
+    x = net("pool/mean", Pool(PoolKind.AVERAGE, (3, 2), (1, 2), ((1, 1), (1, 0))), x)
+    resized = [net(f"resized.{kind}", Resize(4, 4, kind), x) for kind in ResizeKind]
+    x = net("beside", Concatenate(2), *resized)
+    tokens = net("tokens", Reshape((16, 24)), x)
+    shuffled = net("shuffled", Take(0, (3, 1, 1, 0)), tokens)
+    probe = net("probe", Constant(array(2, 24)))
+    q = net("q", linear(24, 8), net("l2", Norm(array(24), array(24), 1e-6, NormKind.L2), probe))
+    k = net("k/rms", Norm(array(8), array(8), 1e-6, NormKind.RMS), net("k", linear(24, 8), tokens))
+    table = net("table", Constant(array(16, 8)))
+    k = net("k/turned", Multiply(), table, k)
+    scores = net("scores", Product(transposed=True), q, k)
+    factor = net("factor", Constant(np.asarray(0.3, np.float64)))
+    double = net("double", Constant(np.asarray([[0.1, 1 / 3] * 8], np.float64)))
+    scores = net("scaled", Multiply(), scores, net("factors", Multiply(), factor, double))
+    shares = net("shares", Softmax(), scores)
+    mixed = net("mixed", Product(), shares, net("v", linear(24, 8), tokens))
+    turned = net("turned", Transpose((1, 0)), mixed)
+    both = net("both", Concatenate(0), turned, net("more", Constant(array(1, 2))))
+    vector = net("vector", Mean(1), both)
+    gate = net("gate", Activate(Activation.SILU), net("gated", linear(9, 9), vector))
+    vector = net("product", Multiply(), gate, vector)
+    logits = net("logits", linear(9, 5), net("norm", Norm(array(9), array(9), 1e-6), vector))
+    outputs = {"logits": logits, "rows": net("rows", Add(), shuffled, shuffled)}
+    return net.network(outputs, Preprocessing(size=(12, 12)), tuple("abcde"))
+
+
+def test_every_operator_computes_what_the_reference_computes(tmp_path):
+    network = every_operator()
+    images = random_images(network, 3)
+    model = to_keras(network)
+    found, wanted = model(images), evaluate(network, images)
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-4, err_msg=name)
+    model.save(tmp_path / "model.keras")
+    assert_same(from_keras(keras.saving.load_model(tmp_path / "model.keras")), network)
+
+
+def test_tables_that_only_multiply_are_no_weights():
+    model = to_keras(every_operator())
+    names = {one.name for one in model.trainable_variables}
+    assert {"probe.values", "more.values", "q.weight", "stem.bias"} <= names
+    assert not names & {"table.values", "factor.values", "double.values"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["import keras; import vitedge", "import vitedge; import keras"])
 def test_importing_vitedge_is_all_that_loading_needs(order: str, tmp_path: Path):
     path = tmp_path / "model.keras"
-    vit = random_vit()
-    to_keras(vit).save(path)
-    images = random_images(vit)
+    network = random_network()
+    to_keras(network).save(path)
+    images = random_images(network)
     np.save(tmp_path / "images.npy", images)
     program = (
         f"{order}; import numpy; model = keras.saving.load_model({str(path)!r}); "
@@ -135,5 +231,5 @@ def test_importing_vitedge_is_all_that_loading_needs(order: str, tmp_path: Path)
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     # The same operations in another process.
     np.testing.assert_allclose(
-        np.load(tmp_path / "logits.npy"), forward(vit, images), rtol=1e-4, atol=1e-4
+        np.load(tmp_path / "logits.npy"), forward(network, images), rtol=1e-4, atol=1e-4
     )

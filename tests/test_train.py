@@ -15,21 +15,34 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models import random_images, random_network, random_vit
 from vitedge.data import ArraySamples, ImageSet, Sample, digits
+from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import DataError, UsageError, VitedgeError
+from vitedge.importers import ImportOptions
+from vitedge.importers.overrides import with_options as plain_with_options
 from vitedge.keras_model import to_keras
+from vitedge.network.evaluate import forward
+from vitedge.network.network import Network, with_operators
+from vitedge.network.operators import Linear, Operator
+from vitedge.network.saved import described
 from vitedge.preprocess import Preprocessing
 from vitedge.presets import initialize
 from vitedge.spec import Pooling, Precision
 from vitedge.train import Augmentation, Distillation, Epoch, Recipe, Step, Trained, adapt, train
 from vitedge.train.digits import digits_recipe, digits_vit
-from vitedge.train.fine_tune import answered, in_classes_of, with_distillation_token
-from vitedge.vit import ViT, ViTConfig, forward
+from vitedge.train.fine_tune import answered, in_classes_of
+from vitedge.train.two_tokens import (
+    answers_of_each,
+    reads_two_tokens,
+    with_distillation_token,
+)
+from vitedge.vit import ViTConfig
 
 LABELS = ("left", "right", "top")
 
 
-def small_vit(seed: int = 0, classes: int = 3) -> ViT:
+def small_network(seed: int = 0, classes: int = 3, pooling: Pooling = Pooling.CLASS) -> Network:
     config = ViTConfig(
         image_size=(8, 8),
         patch_size=(4, 4),
@@ -40,6 +53,7 @@ def small_vit(seed: int = 0, classes: int = 3) -> ViT:
         head_dim=8,
         mlp_dim=16,
         classes=classes,
+        pooling=pooling,
     )
     grey = Preprocessing(size=(8, 8), channels=1, mean=(0.5,), std=(0.25,))
     return initialize(config, grey, LABELS[:classes], seed=seed)
@@ -69,20 +83,31 @@ EVERYTHING = replace(
 )
 
 
-def assert_same_weights(first: ViT, second: ViT) -> None:
+def array(network: Network, name: str) -> np.ndarray:
+    """One of its arrays."""
+    return dict(network.named_arrays())[name]
+
+
+def with_operator(network: Network, name: str, operator: Operator) -> Network:
+    """The same with another operator for a value."""
+    (value,) = (each for each in network.values if each.name == name)
+    return with_operators(network, {value: operator})
+
+
+def assert_same_weights(first: Network, second: Network) -> None:
     for (name, array), (_, other) in zip(first.named_arrays(), second.named_arrays(), strict=True):
         np.testing.assert_array_equal(array, other, err_msg=name)
 
 
-def accuracy(vit: ViT, images: ImageSet) -> float:
-    pixels = vit.preprocessing.batch([sample.image for sample in images.samples])
+def accuracy(network: Network, images: ImageSet) -> float:
+    pixels = network.preprocessing.batch([sample.image for sample in images.samples])
     labels = [sample.label for sample in images.samples]
-    return float((forward(vit, pixels).argmax(-1) == labels).mean())
+    return float((forward(network, pixels).argmax(-1) == labels).mean())
 
 
 @pytest.fixture(scope="module")
 def trained() -> Trained:
-    return train(small_vit(), halves(), replace(QUICK, epochs=20), held_out=halves(30, seed=1))
+    return train(small_network(), halves(), replace(QUICK, epochs=20), held_out=halves(30, seed=1))
 
 
 def test_a_model_learns_what_it_is_shown(trained):
@@ -92,7 +117,7 @@ def test_a_model_learns_what_it_is_shown(trained):
 
 
 def test_the_accuracy_reported_is_that_of_the_model_returned(trained):
-    assert accuracy(trained.vit, halves(30, seed=1)) == trained.held_out_accuracy
+    assert accuracy(trained.network, halves(30, seed=1)) == trained.held_out_accuracy
 
 
 def test_the_best_epoch_is_kept(trained):
@@ -101,20 +126,20 @@ def test_the_best_epoch_is_kept(trained):
 
 def test_the_last_epoch_is_kept_on_request():
     recipe = replace(QUICK, keep_best=False, learning_rate=0.3)
-    result = train(small_vit(), halves(), recipe, held_out=halves(30, seed=1))
+    result = train(small_network(), halves(), recipe, held_out=halves(30, seed=1))
     assert result.held_out_accuracy == result.history[-1].held_out_accuracy
 
 
 def test_the_start_is_left_unchanged():
-    start = small_vit()
+    start = small_network()
     train(start, halves(), replace(QUICK, epochs=1, warmup_epochs=0))
-    assert_same_weights(start, small_vit())
+    assert_same_weights(start, small_network())
 
 
 def test_progress_is_told_step_by_step_and_epoch_by_epoch():
     steps: list[Step] = []
     epochs: list[Epoch] = []
-    result = train(small_vit(), halves(), QUICK, on_step=steps.append, on_epoch=epochs.append)
+    result = train(small_network(), halves(), QUICK, on_step=steps.append, on_epoch=epochs.append)
     assert [(step.done, step.of) for step in steps] == [(done, 18) for done in range(1, 19)]
     assert tuple(epochs) == result.history
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
@@ -136,16 +161,25 @@ def tensorboard_losses(folder: Path) -> list[float]:
 @pytest.mark.parametrize("recipe", [QUICK, EVERYTHING], ids=["plain", "everything on"])
 def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, recipe):
     held_out = halves(30, seed=1)
-    whole = train(small_vit(), halves(), recipe, held_out=held_out)
+    whole = train(small_network(), halves(), recipe, held_out=held_out)
 
     def interrupt(epoch: Epoch) -> None:
         if epoch.number == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(small_vit(), halves(), recipe, held_out=held_out, folder=tmp_path, on_epoch=interrupt)
-    resumed = train(small_vit(), halves(), recipe, held_out=held_out, folder=tmp_path, resume=True)
-    assert_same_weights(resumed.vit, whole.vit)
+        train(
+            small_network(),
+            halves(),
+            recipe,
+            held_out=held_out,
+            folder=tmp_path,
+            on_epoch=interrupt,
+        )
+    resumed = train(
+        small_network(), halves(), recipe, held_out=held_out, folder=tmp_path, resume=True
+    )
+    assert_same_weights(resumed.network, whole.network)
     assert [epoch.loss for epoch in resumed.history] == [epoch.loss for epoch in whole.history]
     with (tmp_path / "log.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -161,10 +195,10 @@ TO_BE_KILLED = {"plain": QUICK, "rounded": replace(QUICK, quantize_aware=Precisi
 KILLED = """
 import sys
 from pathlib import Path
-from tests.test_train import TO_BE_KILLED, halves, small_vit
+from tests.test_train import TO_BE_KILLED, halves, small_network
 from vitedge.train import train
 folder, name, how = Path(sys.argv[1]), *sys.argv[2:]
-train(small_vit(), halves(), TO_BE_KILLED[name], folder=folder, resume=how == "resume")
+train(small_network(), halves(), TO_BE_KILLED[name], folder=folder, resume=how == "resume")
 """
 
 
@@ -184,67 +218,67 @@ def test_a_killed_run_resumes_to_the_same_result(name, tmp_path):
     process.wait()
     assert start("resume").wait() == 0
     recipe = TO_BE_KILLED[name]
-    whole = train(small_vit(), halves(), recipe)
-    resumed = train(small_vit(), halves(), recipe, folder=tmp_path, resume=True)
-    assert_same_weights(resumed.vit, whole.vit)
+    whole = train(small_network(), halves(), recipe)
+    resumed = train(small_network(), halves(), recipe, folder=tmp_path, resume=True)
+    assert_same_weights(resumed.network, whole.network)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of one epoch."""
     folder = tmp_path_factory.mktemp("run")
-    train(small_vit(), halves(), replace(QUICK, epochs=1), folder=folder)
+    train(small_network(), halves(), replace(QUICK, epochs=1), folder=folder)
     return folder
 
 
 class TestResuming:
     def test_needs_a_run(self, tmp_path):
         with pytest.raises(UsageError, match="no run to resume"):
-            train(small_vit(), halves(), QUICK, folder=tmp_path, resume=True)
+            train(small_network(), halves(), QUICK, folder=tmp_path, resume=True)
 
     def test_needs_a_folder(self):
         with pytest.raises(UsageError, match="name its folder"):
-            train(small_vit(), halves(), QUICK, resume=True)
+            train(small_network(), halves(), QUICK, resume=True)
 
     def test_refuses_another_run(self, finished):
         with pytest.raises(UsageError, match="another model, recipe or set"):
-            train(small_vit(), halves(), QUICK, folder=finished, resume=True)
+            train(small_network(), halves(), QUICK, folder=finished, resume=True)
 
     def test_refuses_a_damaged_state(self, finished, tmp_path):
         whole = (finished / "state.npz").read_bytes()
         (tmp_path / "state.npz").write_bytes(whole[: len(whole) // 2])
         with pytest.raises(DataError, match="is damaged"):
-            train(small_vit(), halves(), replace(QUICK, epochs=1), folder=tmp_path, resume=True)
+            train(small_network(), halves(), replace(QUICK, epochs=1), folder=tmp_path, resume=True)
 
     def test_a_finished_run_gives_its_result_again(self, finished):
         recipe = replace(QUICK, epochs=1)
-        again = train(small_vit(), halves(), recipe, folder=finished, resume=True)
-        assert_same_weights(again.vit, train(small_vit(), halves(), recipe).vit)
+        again = train(small_network(), halves(), recipe, folder=finished, resume=True)
+        assert_same_weights(again.network, train(small_network(), halves(), recipe).network)
 
 
 class TestFreezing:
     def test_the_head_alone_learns_on_features_computed_once(self, trained):
-        start = adapt(trained.vit, LABELS[:2])
+        start = adapt(trained.network, LABELS[:2])
         images = halves(60)
         pair = ImageSet("pair", [s for s in images.samples if s.label < 2], LABELS[:2])
         recipe = replace(QUICK, epochs=10, trainable_blocks=0, learning_rate=0.02)
         result = train(start, pair, recipe, held_out=pair)
         assert result.held_out_accuracy > 0.95  # the features already tell the two apart
-        assert (result.vit.head.weight != start.head.weight).all()
-        unchanged = replace(result.vit, head=start.head)
+        assert (array(result.network, "head.weight") != array(start, "head.weight")).all()
+        unchanged = with_operator(result.network, "head", start.logits.operator)
         assert_same_weights(unchanged, start)
 
     def test_the_last_blocks_learn_and_the_first_do_not(self):
-        start = small_vit()
-        vit = train(start, halves(), replace(QUICK, epochs=1, trainable_blocks=1)).vit
-        after = dict(vit.named_arrays())
+        start = small_network()
+        network = train(start, halves(), replace(QUICK, epochs=1, trainable_blocks=1)).network
+        after = dict(network.named_arrays())
         changed = {name for name, array in start.named_arrays() if (array != after[name]).any()}
         assert {name.split(".")[0] for name in changed} == {"blocks", "norm", "head"}
         assert not any(name.startswith("blocks.0") for name in changed)
 
     def test_more_blocks_than_there_are_is_an_error(self):
         with pytest.raises(UsageError, match="3 trainable blocks of a model that has 2"):
-            train(small_vit(), halves(), replace(QUICK, trainable_blocks=3))
+            train(small_network(), halves(), replace(QUICK, trainable_blocks=3))
 
 
 class TestTeacher:
@@ -256,17 +290,17 @@ class TestTeacher:
         recipe = replace(
             QUICK, epochs=20, distillation=Distillation(hard=hard, share=1.0, temperature=2.0)
         )
-        result = train(small_vit(seed=1), unlabelled, recipe, teacher=trained.vit)
-        assert accuracy(result.vit, images) > 0.9  # chance, or label 0, would be a third
+        result = train(small_network(seed=1), unlabelled, recipe, teacher=trained.network)
+        assert accuracy(result.network, images) > 0.9  # chance, or label 0, would be a third
 
     def test_of_other_classes_is_refused(self, trained):
         with pytest.raises(UsageError, match=r"teacher has 3 classes .* student 2"):
-            train(small_vit(classes=2), halves(), QUICK, teacher=trained.vit)
+            train(small_network(classes=2), halves(), QUICK, teacher=trained.network)
 
     def test_is_asked_for_the_labels_of_images_without(self, trained):
         images = halves()
         unlabelled = ImageSet("unlabelled", [replace(s, label=None) for s in images.samples])
-        labelled = answered(unlabelled, trained.vit)
+        labelled = answered(unlabelled, trained.network)
         found = [sample.label for sample in labelled.samples]
         assert np.mean([a == s.label for a, s in zip(found, images.samples, strict=True)]) > 0.95
         assert labelled.class_names == LABELS
@@ -274,44 +308,72 @@ class TestTeacher:
 
     def test_cannot_help_the_head_alone(self, trained):
         with pytest.raises(UsageError, match="only the head learns"):
-            train(small_vit(), halves(), replace(QUICK, trainable_blocks=0), teacher=trained.vit)
+            train(
+                small_network(),
+                halves(),
+                replace(QUICK, trainable_blocks=0),
+                teacher=trained.network,
+            )
 
 
 class TestDistillationToken:
     def test_beside_a_class_token_hardly_changes_the_answers(self, trained):
-        vit = with_distillation_token(trained.vit)
-        assert vit.config.prefix_tokens == 2
-        assert vit.config.pooling is Pooling.DISTILLED
-        assert with_distillation_token(vit) is vit
-        assert accuracy(vit, halves()) > 0.9  # one token more in attention, and no training
+        network = with_distillation_token(trained.network)
+        assert array(network, "prefix").shape[0] == 2
+        assert reads_two_tokens(network)
+        assert with_distillation_token(network) is network
+        assert accuracy(network, halves()) > 0.9  # one token more in attention, and no training
 
-    def test_needs_a_plain_class_token(self, trained):
-        config = replace(trained.vit.config, pooling=Pooling.MEAN)
+    @pytest.mark.parametrize("pooled_norm", [False, True])
+    def test_answers_the_mean_of_two_heads_that_agree(self, pooled_norm):
+        start = random_network(pooled_norm=pooled_norm)
+        network = with_distillation_token(start)
+        model, images = to_keras(network), random_images(network, 4)
+        # The second token is a copy, so it becomes what the first becomes.
+        (features,) = model.compute([model.form.logits.inputs[0]], images)
+        first, second = np.split(np.asarray(features), 2, axis=-1)
+        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-5)
+        of_class, of_teacher = answers_of_each(model, features)
+        np.testing.assert_allclose(of_class, of_teacher, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(of_class, forward(network, images), rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("pooling", [Pooling.MEAN, Pooling.FLATTEN, Pooling.CLASS_AND_MEAN])
+    def test_needs_a_plain_class_token(self, pooling):
         with pytest.raises(UsageError, match="beside a class token"):
-            with_distillation_token(replace(trained.vit, config=config))
+            with_distillation_token(small_network(pooling=pooling))
 
     def test_learns_from_the_teacher_and_the_class_token_from_the_labels(self, trained):
         # The labels say all is left; the teacher knows better.
         images = halves()
         left = ImageSet("left", [replace(s, label=0) for s in images.samples], LABELS)
         recipe = replace(QUICK, epochs=20, distillation=Distillation(hard=True, share=0.5))
-        start = with_distillation_token(small_vit(seed=1))
-        vit = train(start, left, recipe, teacher=trained.vit).vit
-        pixels = vit.preprocessing.batch([sample.image for sample in images.samples])
-        model = to_keras(vit)
-        of_class, of_teacher = model.classify_each(model.features(pixels))
+        start = with_distillation_token(small_network(seed=1))
+        network = train(start, left, recipe, teacher=trained.network).network
+        pixels = network.preprocessing.batch([sample.image for sample in images.samples])
+        model = to_keras(network)
+        (features,) = model.compute([model.form.logits.inputs[0]], pixels)
+        of_class, of_teacher = answers_of_each(model, features)
         labels = [sample.label for sample in images.samples]
         assert (np.argmax(of_class, -1) == 0).mean() > 0.95
         assert (np.argmax(of_teacher, -1) == labels).mean() > 0.9
         mean = (np.asarray(of_class) + np.asarray(of_teacher)) / 2
-        np.testing.assert_allclose(mean, forward(vit, pixels), atol=1e-4)  # float32, logits of 10
+        np.testing.assert_allclose(
+            mean, forward(network, pixels), atol=1e-4
+        )  # float32, logits of 10
+
+
+def lost(network: Network) -> Network:
+    """The same with a head whose answers are infinite."""
+    head = network.logits.operator
+    assert isinstance(head, Linear)
+    bias = np.full(head.bias.shape, np.inf, np.float32)
+    return with_operators(network, {network.logits: replace(head, bias=bias)})
 
 
 class TestBadInput:
     def test_a_lost_loss_stops_the_run_and_says_what_to_change(self):
         recipe = replace(QUICK, learning_rate=1e3, warmup_epochs=0, gradient_clip=1e12, epochs=30)
-        start = small_vit()
-        broken = replace(start, head=replace(start.head, bias=np.full(3, np.inf, np.float32)))
+        broken = lost(small_network())
         with pytest.raises(VitedgeError, match=r"epoch 1: lower the learning rate \(now 1000\)"):
             train(broken, halves(), recipe)
 
@@ -319,7 +381,7 @@ class TestBadInput:
         images = halves()
         samples = [*images.samples[:-1], Sample("broken", b"no image", 0)]
         with pytest.raises(DataError, match="8 bytes is not an image"):
-            train(small_vit(), ImageSet("broken", samples), QUICK)
+            train(small_network(), ImageSet("broken", samples), QUICK)
 
     @pytest.mark.parametrize(
         ("label", "message"),
@@ -328,49 +390,69 @@ class TestBadInput:
     def test_a_label_that_does_not_fit_is_refused(self, label, message):
         samples = [Sample("odd", np.zeros((8, 8), np.uint8), label)]
         with pytest.raises(DataError, match=message):
-            train(small_vit(), ImageSet("set", samples), QUICK)
+            train(small_network(), ImageSet("set", samples), QUICK)
 
     def test_an_empty_set_is_refused(self):
         with pytest.raises(DataError, match="holds no images"):
-            train(small_vit(), ImageSet("set", ()), QUICK)
+            train(small_network(), ImageSet("set", ()), QUICK)
 
 
 class TestAdapting:
     def test_other_classes_get_a_fresh_head(self):
-        adapted = adapt(small_vit(), ("a", "b", "c", "d"))
+        adapted = adapt(small_network(), ("a", "b", "c", "d"))
         assert adapted.labels == ("a", "b", "c", "d")
-        assert adapted.head.weight.shape == (16, 4)
-        assert_same_weights(
-            replace(small_vit(), head=adapted.head, labels=(), config=adapted.config), adapted
-        )
+        assert array(adapted, "head.weight").shape == (16, 4)
+        assert adapted.classes == 4
+        before = dict(small_network().named_arrays())
+        for name, found in adapted.named_arrays():
+            if not name.startswith("head."):
+                np.testing.assert_array_equal(found, before[name], err_msg=name)
+
+    def test_hidden_layers_of_a_head_go_with_it(self):
+        adapted = adapt(random_network(head_hidden=(6, 5)), ("a", "b"))
+        assert [value.name for value, _ in adapted.linears()][-2:] == ["blocks.1.fc2", "head"]
+        assert array(adapted, "head.weight").shape == (24, 2)
+        assert to_keras(adapted)(random_images(adapted)).shape == (2, 2)
 
     def test_the_same_classes_keep_the_head(self):
-        assert adapt(small_vit(), LABELS).head.weight is not None
-        assert_same_weights(adapt(small_vit(), LABELS), small_vit())
+        assert_same_weights(adapt(small_network(), LABELS), small_network())
 
     def test_classes_without_names_keep_the_head(self):
-        assert_same_weights(adapt(small_vit(), ()), small_vit())
+        assert_same_weights(adapt(small_network(), ()), small_network())
 
     def test_names_are_matched_with_the_models_in_any_order(self):
         images = halves(6)
         other = ImageSet("other order", images.samples, ("Top", "left", "right"))
-        matched = in_classes_of(small_vit(), other)
+        matched = in_classes_of(small_network(), other)
         assert [sample.label for sample in matched.samples] == [2, 0, 1, 2, 0, 1]
         assert matched.class_names == LABELS
         nameless = in_classes_of(
-            replace(small_vit(), labels=()), replace(other, class_names=("2", "0", "1"))
+            replace(small_network(), labels=()), replace(other, class_names=("2", "0", "1"))
         )
         assert [sample.label for sample in nameless.samples] == [2, 0, 1, 2, 0, 1]
         with pytest.raises(DataError, match="'bottom' of 'wrong' is not one of the model's 3"):
-            in_classes_of(small_vit(), ImageSet("wrong", images.samples, ("bottom", "left", "top")))
+            in_classes_of(
+                small_network(), ImageSet("wrong", images.samples, ("bottom", "left", "top"))
+            )
 
     def test_another_size_interpolates_the_positions(self):
-        vit = small_vit()
-        adapted = adapt(vit, LABELS, image_size=(16, 16))
-        assert adapted.positions.shape == (16, 16)
+        network = small_network()
+        adapted = adapt(network, LABELS, image_size=(16, 16))
+        positions = array(adapted, "positions")
+        assert positions.shape == (16, 16)
         assert adapted.preprocessing.size == (16, 16)
         # Interpolation keeps the mean over the grid, up to the borders' weights.
-        np.testing.assert_allclose(adapted.positions.mean(0), vit.positions.mean(0), atol=0.02)
+        before = array(network, "positions")
+        np.testing.assert_allclose(positions.mean(0), before.mean(0), atol=0.02)
+        assert forward(adapted, random_images(adapted)).shape == (2, 3)
+
+    @pytest.mark.parametrize("pooling", [Pooling.MEAN, Pooling.CLASS_AND_MEAN, Pooling.DISTILLED])
+    def test_another_size_is_as_the_plain_form_has_it(self, pooling):
+        vit = random_vit(pooling=pooling, prefix_tokens=3, pooled_norm=True, qk_norm=True)
+        wanted = network_of(plain_with_options(vit, ImportOptions(image_size=(48, 16))))
+        adapted = adapt(network_of(vit), (), image_size=(48, 16))
+        assert described(adapted)[0] == described(wanted)[0]
+        assert_same_weights(adapted, wanted)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.test_train import QUICK, assert_same_weights, halves, small_vit
+from tests.test_train import QUICK, assert_same_weights, halves, small_network
 from vitedge.errors import VitedgeError
 from vitedge.train import Augmentation, Epoch, Recipe, train
 from vitedge.train.frozen import (
@@ -58,7 +58,7 @@ def test_only_what_an_epoch_does_not_change_is_kept(changes, kept):
 
 
 def test_a_teacher_needs_the_pixels():
-    assert not can_be_kept(RECIPE, small_vit())
+    assert not can_be_kept(RECIPE, small_network())
 
 
 class TestOutputs:
@@ -129,11 +129,11 @@ class TestOutputs:
 @pytest.mark.parametrize("blocks", [0, 1, 2])
 def test_what_is_computed_once_teaches_what_it_teaches_each_time(monkeypatch, blocks):
     recipe = replace(QUICK, trainable_blocks=blocks)
-    kept = train(small_vit(), halves(), recipe, held_out=halves(30, seed=1))
+    kept = train(small_network(), halves(), recipe, held_out=halves(30, seed=1))
     monkeypatch.setattr("vitedge.train.run.can_be_kept", lambda recipe, teacher: False)
-    each_time = train(small_vit(), halves(), recipe, held_out=halves(30, seed=1))
+    each_time = train(small_network(), halves(), recipe, held_out=halves(30, seed=1))
     for (name, array), (_, other) in zip(
-        kept.vit.named_arrays(), each_time.vit.named_arrays(), strict=True
+        kept.network.named_arrays(), each_time.network.named_arrays(), strict=True
     ):
         # Products of other batch sizes round otherwise, and Adam's first steps enlarge it.
         np.testing.assert_allclose(array, other, rtol=0, atol=1e-3, err_msg=name)
@@ -141,23 +141,23 @@ def test_what_is_computed_once_teaches_what_it_teaches_each_time(monkeypatch, bl
 
 
 def test_an_interrupted_run_resumes_to_the_same_result(tmp_path):
-    whole = train(small_vit(), halves(), RECIPE, held_out=halves(30, seed=1))
+    whole = train(small_network(), halves(), RECIPE, held_out=halves(30, seed=1))
 
     def interrupt(epoch: Epoch) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(small_vit(), halves(), RECIPE, folder=tmp_path, on_epoch=interrupt)
+        train(small_network(), halves(), RECIPE, folder=tmp_path, on_epoch=interrupt)
     resumed = train(
-        small_vit(), halves(), RECIPE, held_out=halves(30, seed=1), folder=tmp_path, resume=True
+        small_network(), halves(), RECIPE, held_out=halves(30, seed=1), folder=tmp_path, resume=True
     )
-    assert_same_weights(resumed.vit, whole.vit)
+    assert_same_weights(resumed.network, whole.network)
 
 
 def test_the_first_pass_tells_how_far_it_is():
     told: list[tuple[str, int, int]] = []
     train(
-        small_vit(),
+        small_network(),
         halves(),
         replace(RECIPE, epochs=1, warmup_epochs=0),
         held_out=halves(30, seed=1),

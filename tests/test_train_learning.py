@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.errors import UsageError
-from vitedge.keras_model import from_keras, to_keras
+from vitedge.keras_model import NetworkModel, from_keras, to_keras
+from vitedge.network.blocks import blocks
 from vitedge.train import Augmentation, Distillation, Recipe, usual_rates
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss, balanced_weights
@@ -57,9 +58,9 @@ class TestLoss:
         assert float(loss(PIXELS, tf.constant(TARGETS), LOGITS)) == pytest.approx(0, abs=1e-6)
 
     def test_blocks_are_compared_image_by_image(self):
-        exact = to_keras(random_vit())
-        images = random_images(random_vit(), 6).astype(np.float32)
-        outputs = exact.outputs_after(exact.tokens(images, 0), 0)
+        exact = to_keras(random_network())
+        images = random_images(random_network(), 6).astype(np.float32)
+        outputs = exact.compute([block.end for block in blocks(exact.form)], images)
         noise = [0.1 * np.std(each, axis=(1, 2), keepdims=True) for each in outputs]
         recipe = Recipe(distillation=Distillation(share=0.0, blocks=3.0))
         targets, logits = np.eye(10, dtype=np.float32)[:6], exact(images)
@@ -86,11 +87,27 @@ class TestLoss:
 
 
 class TestGroups:
-    model = to_keras(random_vit(depth=3, input_norm=True, pooled_norm=True, head_hidden=(5,)))
+    model = to_keras(random_network(depth=3, input_norm=True, pooled_norm=True, head_hidden=(5,)))
 
     def test_hold_every_variable_once(self):
-        found = [one.path for group in groups(self.model, Recipe()) for one in group.variables]
-        assert sorted(found) == sorted(one.path for one in self.model.trainable_variables)
+        found = [one.name for group in groups(self.model, Recipe()) for one in group.variables]
+        assert sorted(found) == sorted(one.name for one in self.model.trainable_variables)
+
+    def test_hold_what_belongs_to_each_block(self):
+        first, *parts, rest = groups(self.model, Recipe())
+        stems = [{one.name.rpartition(".")[0] for one in group.variables} for group in parts]
+        for index, names in enumerate(stems):
+            assert {name.rpartition(".")[0] for name in names} == {f"blocks.{index}"}
+        assert {one.name for one in first.variables} == {
+            *("patch.weight", "patch.bias", "positions.values", "prefix.values"),
+            *("input_norm.gamma", "input_norm.beta"),
+        }
+        assert "pooled_norm.gamma" in {one.name for one in rest.variables}
+
+    def test_decay_matrices_alone(self):
+        for group in groups(self.model, Recipe()):
+            wanted = [one for one in group.variables if one.name.endswith(".weight")]
+            assert [id(one) for one in group.decayed] == [id(one) for one in wanted]
 
     def test_slow_down_towards_the_input(self):
         rates = [group.rate for group in groups(self.model, Recipe(layer_decay=0.5))]
@@ -112,9 +129,10 @@ class TestOptimizer:
         variables = [
             keras.Variable(np.ones(3, np.float32), name=name) for name in ("kernel", "bias")
         ]
-        return LayerwiseAdamW([Group(tuple(variables), rate)], recipe, 10), variables
+        group = Group(tuple(variables), rate, decayed=(variables[0],))
+        return LayerwiseAdamW([group], recipe, 10), variables
 
-    def test_decays_kernels_and_nothing_else(self):
+    def test_decays_what_it_is_told_and_nothing_else(self):
         recipe = Recipe(warmup_epochs=0, learning_rate=0.1, weight_decay=0.5)
         optimizer, (kernel, bias) = self.make(recipe)
         optimizer.apply([tf.zeros(3), tf.zeros(3)])
@@ -135,13 +153,17 @@ class TestOptimizer:
         np.testing.assert_array_equal(kernel, 1)
 
 
+def head_of(model: NetworkModel) -> np.ndarray:
+    return dict(from_keras(model).named_arrays())["head.weight"]
+
+
 class TestLearner:
-    vit = random_vit(depth=3)
-    images = tf.constant(random_images(vit, 8))
+    network = random_network(depth=3)
+    images = tf.constant(random_images(network, 8))
     targets = tf.one_hot(np.arange(8), 10)
 
     def learner(self, **choices: object) -> tuple[Learner, object]:
-        model = to_keras(self.vit)
+        model = to_keras(self.network)
         recipe = Recipe(**({"warmup_epochs": 0} | choices))
         return Learner(model, recipe, Loss(recipe, np.ones(10, np.float32)), 10), model
 
@@ -155,11 +177,11 @@ class TestLearner:
         seen = []
         for _ in range(3):
             learner.step(self.images, self.targets)
-            seen.append(from_keras(model).head.weight)
+            seen.append(head_of(model))
         with learner.averaged():
-            averaged = from_keras(model).head.weight
+            averaged = head_of(model)
         np.testing.assert_allclose(averaged, np.mean(seen, 0), rtol=1e-4, atol=1e-6)  # float32
-        np.testing.assert_array_equal(from_keras(model).head.weight, seen[-1])
+        np.testing.assert_array_equal(head_of(model), seen[-1])
 
     def test_stochastic_depth_is_drawn_anew_in_each_step_but_not_in_evaluation(self):
         learner, _ = self.learner(stochastic_depth=0.9, learning_rate=1e-12, weight_decay=0.0)

@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_train import QUICK, halves, small_vit
+from tests.test_train import QUICK, halves, small_network
 from vitedge.data import ImageSet
 from vitedge.errors import UsageError
+from vitedge.network.network import Network
 from vitedge.train import Augmentation, Products, Recipe, Trained, train
 from vitedge.train.pipeline import Loader, evaluation_batches, training_batches
 from vitedge.train.replicas import Cluster, read_cluster
 from vitedge.train.share import shares
-from vitedge.vit import ViT
 
 # Clipped at all times, or the sum of the gradients would not matter to Adam.
 PLAIN = replace(QUICK, gradient_clip=0.1)
@@ -47,8 +47,8 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def start() -> ViT:
-    return small_vit()
+def start() -> Network:
+    return small_network()
 
 
 def images() -> ImageSet:
@@ -123,7 +123,7 @@ def assert_same_result(worker: Worker, expected: Trained, rounding: float = 1e-4
     for ours, theirs in zip(json.loads(str(found["history"])), expected.history, strict=True):
         assert ours["loss"] == pytest.approx(theirs.loss, rel=rounding)
         assert ours["held_out_accuracy"] == theirs.held_out_accuracy
-    for name, array in expected.vit.named_arrays():
+    for name, array in expected.network.named_arrays():
         # Keys' biases have no gradient but rounding, which Adam makes as large as any other.
         if not name.endswith("k.bias"):
             np.testing.assert_allclose(found[name], array, atol=2 * rounding, err_msg=name)

@@ -75,7 +75,7 @@ def small_request(folder: Path, classes: int) -> TrainRequest:
 
 def test_classes_without_names_are_numbered(tmp_path: Path):
     train_model(small_request(tmp_path, 3))
-    assert read_model(tmp_path / "model.keras").vit.labels == ("0", "1", "2")
+    assert read_model(tmp_path / "model.keras").network.labels == ("0", "1", "2")
 
 
 def test_one_class_is_nothing_to_tell_apart(tmp_path: Path):

@@ -53,7 +53,7 @@ def main(job_file: Path) -> int:
     np.savez(
         job_file.parent / "result.npz",
         history=json.dumps([asdict(epoch) for epoch in result.history]),
-        **dict(result.vit.named_arrays()),
+        **dict(result.network.named_arrays()),
     )
     return 0
 

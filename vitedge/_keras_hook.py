@@ -25,7 +25,7 @@ def install() -> None:
 
 
 def _register() -> None:
-    importlib.import_module("vitedge.keras_model")
+    importlib.import_module("vitedge.keras_old_files")  # and today's model with it
 
 
 class _KerasFinder(MetaPathFinder):

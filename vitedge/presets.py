@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import UsageError
 from vitedge.spec import Pooling
 from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
@@ -15,6 +16,7 @@ from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vitedge.network.network import Network
     from vitedge.preprocess import Preprocessing
 
 NORM_EPS = 1e-6
@@ -110,8 +112,8 @@ def preset(
 
 def initialize(
     config: ViTConfig, preprocessing: Preprocessing, labels: Sequence[str] = (), *, seed: int = 0
-) -> ViT:
-    """A ViT with untrained weights, initialised as in the code of arXiv:2010.11929.
+) -> Network:
+    """A plain ViT with untrained weights, initialised as in the code of arXiv:2010.11929.
 
     Weight matrices are Glorot-uniform, the patch projection is normal and scaled by its inputs
     (LeCun), biases are zero. Tokens, positions and the head come from a normal distribution of
@@ -145,23 +147,23 @@ def initialize(
         )
 
     patch_inputs = config.patch_size[0] * config.patch_size[1] * config.channels
-    return ViT(
+    vit = ViT(
         config=config,
         patch=normal(patch_inputs, dim, patch_inputs**-0.5),
         prefix=_truncated(rng, (config.prefix_tokens, dim), _SMALL_STD),
         positions=_truncated(rng, (config.patches, dim), _SMALL_STD),
         blocks=tuple(block() for _ in range(config.depth)),
         norm=norm(),
-        head=fresh_head(config, rng),
+        head=fresh_head(config.pooled_dim, config.classes, rng),
         preprocessing=preprocessing,
         labels=tuple(labels),
     )
+    return network_of(vit)
 
 
-def fresh_head(config: ViTConfig, rng: np.random.Generator) -> Linear:
+def fresh_head(inputs: int, classes: int, rng: np.random.Generator) -> Linear:
     """An untrained classifier: near zero, so that it disturbs little at first."""
-    weight = _truncated(rng, (config.pooled_dim, config.classes), _SMALL_STD)
-    return Linear(weight, np.zeros(config.classes, np.float32))
+    return Linear(_truncated(rng, (inputs, classes), _SMALL_STD), np.zeros(classes, np.float32))
 
 
 def _truncated(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> Array:

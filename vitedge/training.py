@@ -11,6 +11,7 @@ from vitedge.data import ImageSet
 from vitedge.errors import DataError, UsageError
 from vitedge.folder_lock import only_writer
 from vitedge.importers import read_model
+from vitedge.network.network import Network
 from vitedge.pipeline import write_keras
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.presets import initialize, preset
@@ -30,11 +31,11 @@ from vitedge.train import (
     start_tensorflow,
     train,
 )
-from vitedge.train.fine_tune import answered, in_classes_of, with_distillation_token
+from vitedge.train.fine_tune import answered, in_classes_of
 from vitedge.train.mixed import AUTO, OFF
 from vitedge.train.record import STATE_FILE
 from vitedge.train.splits import open_training_images
-from vitedge.vit import ViT
+from vitedge.train.two_tokens import with_distillation_token
 
 
 @dataclass(frozen=True)
@@ -143,17 +144,17 @@ def train_model(
     progress("starting TensorFlow", 0, 1)
     replicas = open_replicas(request.strategy, say=say)
     start_tensorflow()
-    init = None if request.init is None else read_model(request.init).vit
+    init = None if request.init is None else read_model(request.init).network
     teacher = _teacher(request, init)
     images, held_out = (
         _labelled(request, each, init, teacher, progress) for each in (images, held_out)
     )
     class_names = images.class_names or _numbered(images)
     if init is not None:
-        vit = _adapted(request, init, class_names)
-        teacher = vit if teacher is init else teacher
+        network = _adapted(request, init, class_names)
+        teacher = network if teacher is init else teacher
     else:
-        vit = fresh or _fresh(request, class_names)
+        network = fresh or _fresh(request, class_names)
     held_out_accuracy = None
 
     def on_step(step: Step) -> None:
@@ -174,7 +175,7 @@ def train_model(
     alone = only_writer(request.run_folder) if replicas.is_chief else nullcontext()
     with alone:
         trained = train(
-            vit,
+            network,
             images,
             replace(request.recipe, products=chosen.products),
             held_out=held_out,
@@ -187,7 +188,7 @@ def train_model(
             replicas=replicas,
         )
         if replicas.is_chief:
-            write_keras(trained.vit, request.output)
+            write_keras(trained.network, request.output)
     return trained
 
 
@@ -258,10 +259,10 @@ def _labels_are_idle(request: TrainRequest) -> bool:
     return taught and request.recipe.distillation.share == 1
 
 
-def _teacher(request: TrainRequest, init: ViT | None) -> ViT | None:
+def _teacher(request: TrainRequest, init: Network | None) -> Network | None:
     """The model to learn from: for rounded weights, where none is named, itself in float."""
     if request.teacher is not None:
-        return read_model(request.teacher).vit
+        return read_model(request.teacher).network
     listens = request.recipe.distillation.share > 0
     return init if listens and request.recipe.quantize_aware is not None else None
 
@@ -269,8 +270,8 @@ def _teacher(request: TrainRequest, init: ViT | None) -> ViT | None:
 def _labelled(
     request: TrainRequest,
     images: ImageSet,
-    init: ViT | None,
-    teacher: ViT | None,
+    init: Network | None,
+    teacher: Network | None,
     progress: Progress,
 ) -> ImageSet:
     """The images with the labels that the model will have."""
@@ -281,7 +282,7 @@ def _labelled(
     return answered(images, teacher, progress)
 
 
-def _adapted(request: TrainRequest, init: ViT, class_names: tuple[str, ...]) -> ViT:
+def _adapted(request: TrainRequest, init: Network, class_names: tuple[str, ...]) -> Network:
     """The model to start from, with one logit for each class of the data; repair keeps its own."""
     if request.distillation_token:
         init = with_distillation_token(init)
@@ -291,7 +292,7 @@ def _adapted(request: TrainRequest, init: ViT, class_names: tuple[str, ...]) -> 
     return adapt(init, names, image_size=wanted, seed=request.recipe.seed)
 
 
-def _fresh(request: TrainRequest, class_names: tuple[str, ...]) -> ViT:
+def _fresh(request: TrainRequest, class_names: tuple[str, ...]) -> Network:
     """An untrained model with one logit for each class of the data."""
     size, seed = request.size, request.recipe.seed
     config = preset(

@@ -27,7 +27,7 @@ from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 
 __all__ = [
     "Array", "Block", "Linear", "Norm", "Observer", "ViT", "ViTConfig", "activate", "embed",
-    "forward", "normalize", "patchify", "pool", "softmax",
+    "expected_shapes", "forward", "normalize", "patchify", "pool", "softmax",
 ]  # fmt: skip
 
 Observer: TypeAlias = Callable[[str, Array], Array | None]
@@ -205,7 +205,7 @@ class ViT:
                 f"{self.preprocessing.channels} channels, the model takes {config.image_size} of "
                 f"{config.channels}"
             )
-        expected = _expected_shapes(config, [layer.weight.shape[1] for layer in self.head_hidden])
+        expected = expected_shapes(config, [layer.weight.shape[1] for layer in self.head_hidden])
         for name, array in self.named_arrays():
             if array.shape != expected[name]:
                 raise ValueError(f"{name} has shape {array.shape}, expected {expected[name]}")
@@ -269,7 +269,7 @@ class ViT:
         return total + sum(layer.weight.size for layer in (*self.head_hidden, self.head))
 
 
-def _expected_shapes(config: ViTConfig, hidden: list[int]) -> dict[str, tuple[int, ...]]:
+def expected_shapes(config: ViTConfig, hidden: list[int]) -> dict[str, tuple[int, ...]]:
     """Shape of every array that a ViT of this config may have."""
     dim, wide = config.dim, config.attention_dim
     patch_inputs = config.patch_size[0] * config.patch_size[1] * config.channels

@@ -1,7 +1,7 @@
-"""A ViT put together from a saved config and its arrays by canonical name.
+"""A plain ViT put together from what 0.1 saved of it: a config and arrays by canonical name.
 
 Free of engines: those who read a ``model.keras`` with Keras and those who read it without share
-this code, so both get the same ViT.
+this code, so both get the same model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from vitedge.errors import ModelError
 from vitedge.json_values import mapping, number, text, texts, whole, wholes
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
-from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
+from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig, expected_shapes
+
+_ATTRIBUTES = {"patch": "embedding/projection", "norm": "final_norm", "pooled_norm": "head_norm"}
+_DIRECT = {"prefix": "embedding/vars/0", "positions": "embedding/vars/1"}
+_VARIABLES = {"weight": 0, "gamma": 0, "bias": 1, "beta": 1}
 
 _COUNTS = (
     *("channels", "dim", "depth", "heads", "head_dim", "mlp_dim", "classes", "prefix_tokens"),
@@ -47,17 +51,58 @@ def _pair(values: Mapping[str, Any], key: str) -> tuple[int, int]:
     return height, width
 
 
-def array_names(model_config: Mapping[str, Any]) -> Iterator[str]:
-    """Canonical names of all arrays of a ``VisionTransformer`` with this config."""
-    yield from ("prefix", "positions")
-    linears = ["patch", "head"]
-    linears += [f"head_hidden.{index}" for index in range(len(model_config["head_hidden"]))]
+def array_places(model_config: Mapping[str, Any]) -> dict[str, str]:
+    """Where each array lies in the HDF5 of a ``VisionTransformer`` that 0.1 saved.
+
+    Keras files weights under the attributes of the model's class.
+
+    Returns:
+        A path such as ``blocks/transformer_block_1/q/vars/0`` by canonical name, in the order of
+        the model's variables.
+    """
+    return {name: _DIRECT.get(name) or _place(name) for name in _array_names(model_config)}
+
+
+def array_shapes(model_config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of every array of a ``VisionTransformer`` with this config."""
+    shapes = expected_shapes(
+        config_from_dict(model_config["vit_config"]), list(model_config["head_hidden"])
+    )
+    return {name: shapes[name] for name in _array_names(model_config)}
+
+
+def _array_names(model_config: Mapping[str, Any]) -> Iterator[str]:
+    eps = list(model_config["eps"])
+    yield from ("prefix", "positions", "patch.weight", "patch.bias")
     for index in range(whole(mapping(model_config, "vit_config"), "depth")):
-        linears += [f"blocks.{index}.{part}" for part in Block.LINEARS]
-    for name in linears:
+        block = f"blocks.{index}"
+        for part in Block.LINEARS:
+            yield from (f"{block}.{part}.weight", f"{block}.{part}.bias")
+        for name in eps:
+            if name.startswith(f"{block}."):
+                yield from (f"{name}.gamma", f"{name}.beta")
+    for name in ("input_norm", "norm", "pooled_norm"):
+        if name in eps:
+            yield from (f"{name}.gamma", f"{name}.beta")
+    for name in (*(f"head_hidden.{i}" for i in range(len(model_config["head_hidden"]))), "head"):
         yield from (f"{name}.weight", f"{name}.bias")
-    for name in model_config["eps"]:
-        yield from (f"{name}.gamma", f"{name}.beta")
+
+
+def _place(name: str) -> str:
+    layer, _, variable = name.rpartition(".")
+    match layer.split("."):
+        case ["blocks", index, part]:
+            group = f"blocks/{_numbered('transformer_block', index)}/{part}"
+        case ["head_hidden", index]:
+            group = f"head_hidden/{_numbered('dense', index)}"
+        case _:
+            group = _ATTRIBUTES.get(layer, layer)
+    return f"{group}/vars/{_VARIABLES[variable]}"
+
+
+def _numbered(name: str, index: str) -> str:
+    """Keras numbers the members of a list by class, the first without a number."""
+    return name if index == "0" else f"{name}_{index}"
 
 
 def vit_from_arrays(model_config: Mapping[str, Any], arrays: Mapping[str, Array]) -> ViT:

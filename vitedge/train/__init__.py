@@ -1,4 +1,4 @@
-"""Training a ViT in Keras, from fresh weights or from a model's."""
+"""Training a model in Keras, from fresh weights or from a model's."""
 
 from vitedge.train.engine import start_tensorflow
 from vitedge.train.fine_tune import adapt

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from vitedge.network.network import Network
 from vitedge.preprocess import Preprocessing
 from vitedge.presets import initialize
 from vitedge.spec import Interpolation
 from vitedge.train.recipe import Augmentation, Recipe
-from vitedge.vit import ViT, ViTConfig
+from vitedge.vit import ViTConfig
 
 DIGITS_PREPROCESSING = Preprocessing(
     # Twice the scans' 8 pixels: shifted and rotated at 8, training images are all blurred, and
@@ -33,7 +34,7 @@ DIGITS_CONFIG = ViTConfig(
 )
 
 
-def digits_vit(*, seed: int = 0) -> ViT:
+def digits_vit(*, seed: int = 0) -> Network:
     """The demo's model, untrained."""
     labels = tuple(str(digit) for digit in range(10))
     return initialize(DIGITS_CONFIG, DIGITS_PREPROCESSING, labels, seed=seed)

@@ -11,22 +11,22 @@ from vitedge.class_matching import match_classes
 from vitedge.data import ImageSet, RelabelledSamples
 from vitedge.errors import UsageError
 from vitedge.importers import ImportOptions
-from vitedge.importers.overrides import with_options
+from vitedge.importers.network_options import with_options
+from vitedge.network.network import Network, Value, needed
+from vitedge.network.blocks import blocks, head_of
 from vitedge.presets import fresh_head
 from vitedge.progress import Progress, silent
-from vitedge.spec import Pooling
-from vitedge.vit import ViT
 
 _BATCH = 32
 
 
 def adapt(
-    vit: ViT,
+    network: Network,
     class_names: Sequence[str],
     *,
     image_size: tuple[int, int] | None = None,
     seed: int = 0,
-) -> ViT:
+) -> Network:
     """The model with a fresh head for these classes, and its positions interpolated.
 
     A model that already has these classes keeps its head, and so it does where classes have no
@@ -34,59 +34,40 @@ def adapt(
     and go with it.
 
     Args:
-        vit: The trained model; left unchanged.
+        network: The trained model; left unchanged.
         class_names: Names of the classes to learn; empty for the model's own.
         image_size: Height and width in pixels; None keeps the model's.
         seed: Of the fresh head.
 
     Raises:
         ModelError: The model cannot take that image size.
+        UsageError: No linear layer makes its logits.
     """
     if image_size is not None:
-        vit = with_options(vit, ImportOptions(image_size=image_size))
+        network = with_options(network, ImportOptions(image_size=image_size))
     names = tuple(class_names)
-    if not names or names == vit.labels:
-        return vit
-    config = replace(vit.config, classes=len(names))
-    head = fresh_head(config, np.random.default_rng(seed))
-    return replace(vit, config=config, head=head, head_hidden=(), labels=names)
-
-
-def with_distillation_token(vit: ViT) -> ViT:
-    """The model with a second token and a head of its own for it (arXiv:2012.12877).
-
-    The new token is a copy of the class token, its head one of the class token's; what the model
-    answers is the mean of both. A model that has the token already is returned as it is.
-
-    Raises:
-        UsageError: The model does not read its class token alone.
-    """
-    if vit.config.pooling is Pooling.DISTILLED:
-        return vit
-    if vit.config.pooling is not Pooling.CLASS or vit.head_hidden:
-        raise UsageError(
-            "a distillation token goes beside a class token with a plain head; this model pools "
-            f"'{vit.config.pooling}' with {len(vit.head_hidden)} hidden layers in its head"
-        )
-    config = replace(
-        vit.config, prefix_tokens=vit.config.prefix_tokens + 1, pooling=Pooling.DISTILLED
-    )
-    half = (vit.head.weight / 2).astype(np.float32)
+    if not names or names == network.labels:
+        return network
+    head = head_of(network, blocks(network))
+    if not head:
+        raise UsageError("the model has no linear layer that makes its logits, to be made anew")
+    features, logits = head[0].inputs[0], network.logits
+    fresh = fresh_head(features.shape[-1], len(names), np.random.default_rng(seed))
+    made = Value(logits.name, fresh, (features,))
+    outputs = {name: made if each is logits else each for name, each in network.outputs.items()}
+    kept = [each for each in network.values if each is not logits]
     return replace(
-        vit,
-        config=config,
-        prefix=np.concatenate([vit.prefix[:1], vit.prefix]),
-        head=replace(vit.head, weight=np.concatenate([half, half])),
+        network, values=needed([*kept, made], outputs.values()), outputs=outputs, labels=names
     )
 
 
-def in_classes_of(vit: ViT, images: ImageSet) -> ImageSet:
+def in_classes_of(network: Network, images: ImageSet) -> ImageSet:
     """The images with labels that index the model's own classes, matched by name or index.
 
     Raises:
         DataError: The model has no such class.
     """
-    known = _class_names(vit)
+    known = _class_names(network)
     if not images.class_names or images.class_names == known:
         return images
     names, index_of = match_classes(images.class_names, known, images.name)
@@ -97,7 +78,7 @@ def in_classes_of(vit: ViT, images: ImageSet) -> ImageSet:
     return ImageSet(images.name, RelabelledSamples(images.samples, labels), names)
 
 
-def answered(images: ImageSet, teacher: ViT, progress: Progress = silent) -> ImageSet:
+def answered(images: ImageSet, teacher: Network, progress: Progress = silent) -> ImageSet:
     """The images, each labelled with the class that a teacher takes it for.
 
     Raises:
@@ -115,5 +96,5 @@ def answered(images: ImageSet, teacher: ViT, progress: Progress = silent) -> Ima
     return ImageSet(images.name, RelabelledSamples(images.samples, labels), _class_names(teacher))
 
 
-def _class_names(vit: ViT) -> tuple[str, ...]:
-    return vit.labels or tuple(str(index) for index in range(vit.config.classes))
+def _class_names(network: Network) -> tuple[str, ...]:
+    return network.labels or tuple(str(index) for index in range(network.classes))

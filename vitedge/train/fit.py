@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vitedge.errors import UsageError, VitedgeError
+from vitedge.network.blocks import blocks
+from vitedge.network.summary import summary
 from vitedge.progress import Progress, silent
 from vitedge.train.engine import start_tensorflow
 from vitedge.train.pipeline import Loader
@@ -21,22 +23,22 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from vitedge.data import ImageSet
+    from vitedge.network.network import Network
     from vitedge.train.grid_start import GridStart
     from vitedge.train.progress import OnEpoch, OnStep
     from vitedge.train.recipe import Recipe
-    from vitedge.vit import ViT
 
 # More change what the quantizer starts from hardly any more.
 _CALIBRATION_IMAGES = 256
 
 
 def train(
-    vit: ViT,
+    network: Network,
     images: ImageSet,
     recipe: Recipe,
     *,
     held_out: ImageSet | None = None,
-    teacher: ViT | None = None,
+    teacher: Network | None = None,
     folder: Path | None = None,
     resume: bool = False,
     on_step: OnStep | None = None,
@@ -49,7 +51,7 @@ def train(
     The same call gives the same result on the same machine, interrupted and resumed or not.
 
     Args:
-        vit: Where to start; left unchanged.
+        network: Where to start; left unchanged.
         images: Labelled images.
         recipe: How.
         held_out: Labelled images to measure the accuracy on after each epoch.
@@ -73,24 +75,26 @@ def train(
     """
     if resume and folder is None:
         raise UsageError("to resume a run, name its folder")
-    _check_teacher(vit, teacher, recipe)
+    if not network.classes:
+        raise UsageError("the model has no logits, and what it learns from are classes")
+    _check_teacher(network, teacher, recipe)
     tf = start_tensorflow()
-    loader = Loader(images, vit.preprocessing, vit.config.classes)
+    loader = Loader(images, network.preprocessing, network.classes)
     held_out_loader = None
     if held_out is not None:
-        held_out_loader = Loader(held_out, vit.preprocessing, vit.config.classes)
+        held_out_loader = Loader(held_out, network.preprocessing, network.classes)
     replicas = replicas or Replicas()
-    digest = run_digest(vit, teacher, recipe, loader.labels)
+    digest = run_digest(network, teacher, recipe, loader.labels)
     record = None
     if folder is not None and replicas.is_chief:
-        facts = _facts(vit, images, held_out, recipe, replicas)
+        facts = _facts(network, images, held_out, recipe, replicas)
         record = Record(folder, digest, facts)
     try:
         replicas.agree(digest, resume=resume)
         # None is some temporary place: beside the record, on the machine that has it.
         kept = folder if replicas.is_chief else None
-        grid = _grid(vit, loader, recipe, progress)
-        run = Run(vit, loader, held_out_loader, recipe, teacher, kept, progress, replicas, grid)
+        grid = _grid(network, loader, recipe, progress)
+        run = Run(network, loader, held_out_loader, recipe, teacher, kept, progress, replicas, grid)
         return run.finish(record, resume=resume, on_step=on_step, on_epoch=on_epoch)
     except tf.errors.OpError as error:
         for each in (loader, held_out_loader):
@@ -105,13 +109,18 @@ def train(
 
 
 def _facts(
-    vit: ViT, images: ImageSet, held_out: ImageSet | None, recipe: Recipe, replicas: Replicas
+    network: Network,
+    images: ImageSet,
+    held_out: ImageSet | None,
+    recipe: Recipe,
+    replicas: Replicas,
 ) -> dict[str, str]:
     """How the run trains, in words."""
-    config, size = vit.config, "{} x {} px".format(*vit.config.image_size)
+    about = summary(network)
+    size, depth = "{} x {} px".format(*about.image_size), len(blocks(network))
     sets = [images] if held_out is None else [images, held_out]
     words = {
-        "Model": f"{size}, {config.dim} wide, {config.depth} blocks, {config.classes} classes",
+        "Model": f"{size}, {about.dim} wide, {depth} blocks, {network.classes} classes",
         "Images": "; ".join(f"{len(each.samples):,} of {each.name}" for each in sets),
     }
     if replicas.count > 1:
@@ -127,7 +136,7 @@ def _in_words(value: object) -> str:
     return "all" if value is None else f"{value}"
 
 
-def _grid(vit: ViT, loader: Loader, recipe: Recipe, progress: Progress) -> GridStart | None:
+def _grid(network: Network, loader: Loader, recipe: Recipe, progress: Progress) -> GridStart | None:
     if recipe.quantize_aware is None:
         return None
     from vitedge.train.grid_start import grid_start
@@ -140,21 +149,17 @@ def _grid(vit: ViT, loader: Loader, recipe: Recipe, progress: Progress) -> GridS
             progress("calibrating", done, count)
             yield loader.load(chosen[done : done + 1])[0]
 
-    return grid_start(vit, pixels(), recipe.quantize_aware)
+    return grid_start(network, pixels(), recipe.quantize_aware)
 
 
-def _check_teacher(vit: ViT, teacher: ViT | None, recipe: Recipe) -> None:
+def _check_teacher(network: Network, teacher: Network | None, recipe: Recipe) -> None:
     if teacher is None:
         return
     if recipe.trainable_blocks == 0:
         raise UsageError("a teacher cannot help where only the head learns: train some blocks, too")
-    ours, theirs = vit.config, teacher.config
-    if (ours.classes, ours.image_size, ours.channels) != (
-        theirs.classes,
-        theirs.image_size,
-        theirs.channels,
-    ):
+    ours, theirs = ((each.classes, each.image_shape) for each in (network, teacher))
+    if ours != theirs:
         raise UsageError(
-            f"the teacher has {theirs.classes} classes and images of {theirs.image_size}, "
-            f"the student {ours.classes} and {ours.image_size}: they must be the same"
+            f"the teacher has {theirs[0]} classes and images of {theirs[1][:2]}, "
+            f"the student {ours[0]} and {ours[1][:2]}: they must be the same"
         )

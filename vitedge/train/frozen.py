@@ -5,8 +5,9 @@ Where the last two of twelve blocks learn, the other ten then cost nothing but i
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,15 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import VitedgeError
+from vitedge.network.blocks import Ancestry, blocks, frontier, head_of
 from vitedge.train.pipeline import evaluation_indices, shuffled_indices
 from vitedge.train.share import Share, whole
 
 if TYPE_CHECKING:
+    from vitedge.network.network import Network, Value
     from vitedge.train.recipe import Recipe
-    from vitedge.vit import ViT
 
 
-def can_be_kept(recipe: Recipe, teacher: ViT | None) -> bool:
+def can_be_kept(recipe: Recipe, teacher: Network | None) -> bool:
     """Whether the frozen layers see nothing in an epoch that they have not seen before.
 
     A mirrored image is a second one to keep; crops, shifts and blends are new each time, and a
@@ -34,6 +36,49 @@ def can_be_kept(recipe: Recipe, teacher: ViT | None) -> bool:
         and teacher is None
         and recipe.quantize_aware is None
     )
+
+
+class FrozenPart:
+    """The part of a network that does not learn, and what the rest must know of it.
+
+    Args:
+        network: The network.
+        trainable_blocks: As of the recipe; 0 is the head alone.
+
+    Attributes:
+        values: What must be known.
+    """
+
+    def __init__(self, network: Network, trainable_blocks: int | None) -> None:
+        found = blocks(network)
+        if trainable_blocks == 0:
+            head = set(head_of(network, found))
+            inside = tuple(value for value in network.values if value not in head)
+        else:
+            first = found[len(found) - (trainable_blocks or len(found))]
+            inside = Ancestry(network).between(None, first.start)
+        self.values = frontier(network, network.logits, inside)
+
+    def packed(self, tensors: Sequence[Any]) -> Any:
+        """The tensors of ``values`` as one, float32 ``(N, numbers)``."""
+        import tensorflow as tf
+
+        flat = [
+            tf.reshape(tf.cast(each, tf.float32), (tf.shape(each)[0], math.prod(each.shape[1:])))
+            for each in tensors
+        ]
+        return flat[0] if len(flat) == 1 else tf.concat(flat, axis=1)
+
+    def unpacked(self, rows: Any) -> dict[Value, Any]:
+        """What ``packed`` packed."""
+        import tensorflow as tf
+
+        sizes = [math.prod(value.shape) for value in self.values]
+        parts = tf.split(rows, sizes, axis=1)
+        return {
+            value: tf.reshape(part, (-1, *value.shape))
+            for value, part in zip(self.values, parts, strict=True)
+        }
 
 
 class FrozenOutputs:

@@ -8,17 +8,20 @@ for, and that scales have half precision, is what ``rewrite.learnt_grid`` reads 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Norm
+from vitedge.network.structure import feeds_product, readers
 from vitedge.quantize.ranges import LEVELS
 from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, LEAST_SCALE
 from vitedge.train.optimizer import Group
 
 if TYPE_CHECKING:
+    from vitedge.keras_model import NetworkModel
     from vitedge.train.grid_start import GridStart
 
 # Adam moves what it trains by about the learning rate in a step. Weights are a tenth or so of 1,
@@ -27,28 +30,28 @@ _SCALE_RATE = 10.0
 
 
 class IntegerGrid:
-    """The grid of a ``VisionTransformer``'s blocks, and its scales.
+    """The grid of a model's inner layers, and its scales.
 
     Args:
-        model: The Keras model of ``start.vit``. What its norms multiply and add does not learn
+        model: The Keras model of ``start.network``. What its norms multiply and add does not learn
             where it is 1 and 0: the layers behind can learn that, and in the artefact it would be
             an operator.
         start: Where to start.
     """
 
-    def __init__(self, model: Any, start: GridStart) -> None:
+    def __init__(self, model: NetworkModel, start: GridStart) -> None:
         import keras
 
         self._bits, self._rounded_inputs = start.bits, start.rounded_inputs
         self._kernels: list[Any] = []
         self._scales: list[Any] = []
         for name, scales in start.scales.items():
-            _, index, part = name.split(".")
-            self._kernels.append(getattr(model.blocks[int(index)], part).kernel)
-            self._scales.append(keras.Variable(np.log(scales), name=f"{name}.log_scale"))
-        for norm in _norms(model):
-            if np.all(np.asarray(norm.gamma) == 1) and np.all(np.asarray(norm.beta) == 0):
-                norm.gamma.trainable = norm.beta.trainable = False
+            self._kernels.append(model.variable(f"{name}.weight"))
+            label = f"{name}.log_scale".replace("/", ".")
+            self._scales.append(keras.Variable(np.log(scales), name=label))
+        for value in _plain_norms(start.network):
+            for one in model.weights_of(value).values():
+                one.trainable = False
 
     def with_scales(self, parts: Sequence[Group]) -> tuple[Group, ...]:
         """Groups of variables that learn, and further ones for the scales of their kernels."""
@@ -71,12 +74,9 @@ class IntegerGrid:
             for kernel, scale in zip(self._kernels, self._scales, strict=True)
         ]
 
-    def entering(self, depth: int) -> list[Callable[[str, Any], Any]]:
-        """For each block what the inputs of its linear layers pass."""
-        return [functools.partial(self._input, block) for block in range(depth)]
-
-    def _input(self, block: int, part: str, x: Any) -> Any:
-        return rounded_tokens(x) if f"blocks.{block}.{part}" in self._rounded_inputs else x
+    def entering(self, name: str, x: Any) -> Any:
+        """What the input of a linear layer passes, given by its name."""
+        return rounded_tokens(x) if name in self._rounded_inputs else x
 
 
 def rounded(weight: Any, log_scale: Any, bits: int) -> Any:
@@ -123,7 +123,13 @@ def _through(change: Callable[[Any], Any], x: Any) -> Any:
     return tf.grad_pass_through(change)(x)
 
 
-def _norms(model: Any) -> list[Any]:
-    norms = [getattr(model, name, None) for name in ("input_norm", "final_norm", "head_norm")]
-    norms += [getattr(block, name) for block in model.blocks for name in ("norm1", "norm2")]
-    return [norm for norm in norms if norm is not None]
+def _plain_norms(network: Network) -> list[Value]:
+    """Norms that multiply by 1 and add 0; not those of queries and keys, which no layer reads."""
+    read = readers(network)
+    return [
+        value
+        for value in network.values
+        if isinstance(value.operator, Norm)
+        and value.operator.is_plain
+        and not feeds_product(value, read)
+    ]

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitedge.spec import Pooling
+from vitedge.network.blocks import blocks
+from vitedge.train.frozen import FrozenPart
 from vitedge.train.loss import Loss
 from vitedge.train.mixed import LossScale
 from vitedge.train.optimizer import LayerwiseAdamW, groups
 from vitedge.train.recipe import Products
 from vitedge.train.replicas import Replicas
+from vitedge.train.two_tokens import answers_of_each, reads_two_tokens
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from vitedge.keras_model import NetworkModel
+    from vitedge.keras_operators import Thinning
+    from vitedge.network.network import Network, Value
     from vitedge.train.integer_grid import IntegerGrid
     from vitedge.train.recipe import Recipe
     from vitedge.train.share import Share
-    from vitedge.vit import ViT
-
-Logits: TypeAlias = Callable[[Any], Any]
 
 # Keeps the draws of stochastic depth apart from the pipeline's, which have the same seed.
 _SALT = 104_729
 
 
 class Learner:
-    """A Keras ``VisionTransformer`` with its optimizer.
+    """A Keras model of a network with its optimizer.
 
     Args:
         model: The model; its variables change as it learns.
@@ -47,7 +49,7 @@ class Learner:
 
     def __init__(
         self,
-        model: Any,
+        model: NetworkModel,
         recipe: Recipe,
         loss: Loss,
         steps_per_epoch: int,
@@ -60,11 +62,10 @@ class Learner:
         import tensorflow as tf
 
         self._model, self._recipe, self._loss, self._grid = model, recipe, loss, grid
-        self._after_frozen = after_frozen
-        depth, trainable = len(model.blocks), recipe.trainable_blocks
-        self._frozen_blocks = 0 if trainable is None else depth - trainable
+        self._blocks = blocks(model.form)
         self._replicas, self._divided = replicas or Replicas(), divided
         parts = groups(model, recipe)
+        self._kept = FrozenPart(model.form, recipe.trainable_blocks) if after_frozen else None
         if grid is not None:
             parts = grid.with_scales(parts)
         self._optimizer = LayerwiseAdamW(parts, recipe, steps_per_epoch)
@@ -81,19 +82,18 @@ class Learner:
         )
 
     def _frozen(self, pixels: Any, products: Products) -> Any:
-        """What the layers that do not learn make of pixels: tokens, or features for the head."""
+        """What the layers that do not learn make of pixels."""
         from vitedge.keras_model import compute_products_in
 
+        assert self._kept is not None
         compute_products_in(self._model, products)
-        if self._recipe.trainable_blocks == 0:
-            return self._model.features(pixels)
-        return self._model.tokens(pixels, self._frozen_blocks)
+        return self._kept.packed(self._model.compute(self._kept.values, pixels))
 
     def _forward(
         self,
         inputs: Any,
         products: Products,
-        thin: Sequence[Any] = (),
+        thin: Mapping[Value, tuple[Value, Thinning]] | None = None,
         *,
         each: bool = False,
         outputs: list[Any] | None = None,
@@ -103,27 +103,30 @@ class Learner:
         With ``each``, those of the class token and of the distillation token. ``outputs`` is
         given what each block made, where weights are on a grid.
         """
+        import keras
+
         from vitedge.keras_model import compute_products_in
 
-        model = self._model
-        classify = model.classify_each if each else model.classify
-        # Decided while this is traced: the same layers are in both graphs.
+        model, grid = self._model, self._grid
+        # Decided while this is traced: the same model is in both graphs.
         compute_products_in(model, products)
-        if self._grid is not None:
-            import keras
-
-            # Within the scope each kernel is what it is rounded to.
-            with keras.StatelessScope(state_mapping=self._grid.weights()):
-                entering = self._grid.entering(len(model.blocks))
-                made = model.outputs_after(model.tokens(inputs, 0), 0, thin, entering)
-                if outputs is not None:
-                    outputs += made
-                return classify(model.pooled(made[-1]))
-        if not self._after_frozen:
-            return classify(model.features(inputs, thin))
-        if self._recipe.trainable_blocks == 0:
-            return classify(inputs)
-        return classify(model.features_after(inputs, self._frozen_blocks, thin))
+        logits = model.form.logits
+        wanted = [logits.inputs[0] if each else logits]
+        shows = grid is not None and outputs is not None
+        wanted += [block.end for block in self._blocks] if shows else []
+        given = None if self._kept is None else self._kept.unpacked(inputs)
+        # Within the scope each kernel is what it is rounded to.
+        with keras.StatelessScope(state_mapping=grid.weights()) if grid else nullcontext():
+            made, *ends = model.compute(
+                wanted,
+                None if given else inputs,
+                given=given,
+                thin=thin,
+                entering=None if grid is None else grid.entering,
+            )
+        if outputs is not None:
+            outputs += ends
+        return answers_of_each(model, made) if each else made
 
     def _step(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         """Learns from one batch; its mean loss and its share of right answers."""
@@ -169,30 +172,34 @@ class Learner:
 
     def _answers(self, inputs: Any, share: Share | None, outputs: list[Any]) -> tuple[Any, Any]:
         """What labels teach, and what a teacher does: DeiT has a token for each."""
-        each = self._loss.separate and self._model.config.pooling is Pooling.DISTILLED
+        each = self._loss.separate and reads_two_tokens(self._model.form)
         logits = self._forward(
             inputs, self._recipe.products, self._thinning(share), each=each, outputs=outputs
         )
         return logits if each else (logits, logits)
 
-    def _thinning(self, share: Share | None) -> list[Callable[[Any], Any]]:
-        """Stochastic depth (arXiv:1603.09382): a function for each block's branches."""
+    def _thinning(self, share: Share | None) -> dict[Value, tuple[Value, Thinning]]:
+        """Stochastic depth (arXiv:1603.09382): what the branch of each residual sum passes."""
         import tensorflow as tf
 
         if not self._recipe.stochastic_depth:
-            return []
-        draws = itertools.count()  # two branches a block, counted while the step is traced
+            return {}
+        draws = itertools.count()  # the branches, counted while the step is traced
 
         def thin(branch: Any, *, keep: float) -> Any:
             seed = tf.stack([self._recipe.seed + _SALT + next(draws), self._steps])
             count = tf.shape(branch)[0] if share is None else share.of
-            draw = tf.random.stateless_uniform((count, 1, 1), seed)
+            draw = tf.random.stateless_uniform((count, *[1] * (len(branch.shape) - 1)), seed)
             if share is not None:
                 draw = share.take(draw)
             return tf.where(draw < keep, branch / keep, tf.zeros_like(branch))
 
-        rates = np.linspace(0, self._recipe.stochastic_depth, len(self._model.blocks))
-        return [functools.partial(thin, keep=1 - rate) for rate in rates.tolist()]
+        rates = np.linspace(0, self._recipe.stochastic_depth, len(self._blocks)).tolist()
+        return {
+            each.value: (each.branch, functools.partial(thin, keep=1 - rate))
+            for block, rate in zip(self._blocks, rates, strict=True)
+            for each in block.sums
+        }
 
     def _average(self) -> None:
         import tensorflow as tf
@@ -218,7 +225,7 @@ class Learner:
         finally:
             self.set_weights(held)
 
-    def vit(self) -> ViT:
+    def network(self) -> Network:
         """The model as it computes now: on its grid, if it has one. The weights go there, too."""
         from vitedge.keras_model import from_keras
 

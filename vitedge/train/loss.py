@@ -7,14 +7,17 @@ labels or probabilities to teach, but a hundred million numbers between the bloc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vitedge.network.blocks import blocks
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from vitedge.keras_model import NetworkModel
     from vitedge.train.recipe import Recipe
 
 
@@ -24,7 +27,7 @@ class Loss:
     Args:
         recipe: Smoothing, and how the teacher is listened to.
         class_weights: Factor on the loss of each class, float32 ``(classes,)``.
-        teacher: A Keras ``VisionTransformer`` of the same classes and image size, or None.
+        teacher: Makes logits of pixels: a Keras model of the same classes and image size, or None.
         exact: The student before its weights were rounded, whose blocks it imitates; None where
             nothing is rounded. It may be the teacher as well.
     """
@@ -33,11 +36,12 @@ class Loss:
         self,
         recipe: Recipe,
         class_weights: npt.NDArray[np.float32],
-        teacher: Any = None,
-        exact: Any = None,
+        teacher: Callable[[Any], Any] | None = None,
+        exact: NetworkModel | None = None,
     ) -> None:
         self._recipe, self._weights = recipe, class_weights
         self._teacher, self._exact = teacher, exact
+        self._ends = [] if exact is None else [block.end for block in blocks(exact.form)]
 
     @property
     def separate(self) -> bool:
@@ -59,7 +63,7 @@ class Loss:
             targets: Probability of each class, ``(N, classes)``.
             logits: The student's, ``(N, classes)``.
             for_teacher: Those that are compared with the teacher's; None for the same.
-            outputs: What each block of the student made, ``(N, tokens, dim)``.
+            outputs: What each block of the student made, ``(N, ...)``.
         """
         import tensorflow as tf
 
@@ -81,15 +85,16 @@ class Loss:
         """The teacher's logits, and what the exact model's blocks make; neither learns."""
         import tensorflow as tf
 
-        outputs = []
+        outputs: list[Any] = []
+        answers = None
         if self._exact is not None:
-            outputs = self._exact.outputs_after(self._exact.tokens(pixels, 0), 0)
+            answers, *outputs = self._exact.compute([self._exact.form.logits, *self._ends], pixels)
         if self._teacher is None:
             answers = None
-        elif self._teacher is self._exact:
-            answers = tf.stop_gradient(self._exact.classify(self._exact.pooled(outputs[-1])))
-        else:
-            answers = tf.stop_gradient(self._teacher(pixels))
+        elif self._teacher is not self._exact:
+            answers = self._teacher(pixels)
+        if answers is not None:
+            answers = tf.stop_gradient(answers)
         return answers, [tf.stop_gradient(each) for each in outputs]
 
     def _distance(self, answers: Any, logits: Any) -> Any:
@@ -114,8 +119,9 @@ def _distance_of_blocks(outputs: Sequence[Any], wanted: Sequence[Any]) -> Any:
     import tensorflow as tf
 
     def of_block(output: Any, exact: Any) -> Any:
-        off = tf.reduce_mean(tf.square(output - exact), axis=(1, 2))
-        return tf.reduce_mean(off / tf.math.reduce_variance(exact, axis=(1, 2)))
+        axes = list(range(1, len(exact.shape)))
+        off = tf.reduce_mean(tf.square(output - exact), axis=axes)
+        return tf.reduce_mean(off / tf.math.reduce_variance(exact, axis=axes))
 
     return tf.add_n([of_block(*pair) for pair in zip(outputs, wanted, strict=True)]) / len(wanted)
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vitedge.errors import UsageError
+from vitedge.network.network import Value, needed
+from vitedge.network.blocks import blocks, head_of, parts_of
 
 if TYPE_CHECKING:
+    from vitedge.keras_model import NetworkModel
     from vitedge.train.recipe import Recipe
 
 
@@ -19,40 +22,47 @@ class Group:
     Attributes:
         variables: Keras variables.
         rate: Factor on the recipe's learning rate.
+        decayed: Those of them that weight decay pulls towards zero.
     """
 
     variables: tuple[Any, ...]
     rate: float
+    decayed: tuple[Any, ...] = ()
 
 
-def groups(model: Any, recipe: Recipe) -> tuple[Group, ...]:
-    """The variables of a ``VisionTransformer`` that learn, from the input to the head.
+def groups(model: NetworkModel, recipe: Recipe) -> tuple[Group, ...]:
+    """The variables of a model that learn, from the input to the head.
 
     Raises:
         UsageError: More blocks shall learn than the model has.
     """
-    depth, trainable = len(model.blocks), recipe.trainable_blocks
+    first, *found, rest = parts_of(model.form)
+    depth, trainable = len(found), recipe.trainable_blocks
     if trainable is not None and trainable > depth:
         raise UsageError(f"{trainable} trainable blocks of a model that has {depth}")
-    head = _variables(*model.head_hidden, model.head)
     if trainable == 0:
-        return (Group(head, 1.0),)
-    layers = [
-        _variables(model.embedding, getattr(model, "input_norm", None)),
-        *(_variables(block) for block in model.blocks),
-        _variables(getattr(model, "final_norm", None), getattr(model, "head_norm", None)) + head,
-    ]
+        head = head_of(model.form, blocks(model.form))
+        if not head:
+            raise UsageError("the model's logits are not made by a head that could learn alone")
+        return (_group(model, head, 1.0),)
+    layers = [first, *found, rest]
     if trainable is not None:
         layers = layers[-1 - trainable :]
     return tuple(
-        Group(variables, recipe.layer_decay ** (len(layers) - 1 - index))
-        for index, variables in enumerate(layers)
+        _group(model, values, recipe.layer_decay ** (len(layers) - 1 - index))
+        for index, values in enumerate(layers)
     )
 
 
-def _variables(*layers: Any) -> tuple[Any, ...]:
-    return tuple(
-        variable for layer in layers if layer is not None for variable in layer.trainable_variables
+def _group(model: NetworkModel, values: Sequence[Value], rate: float) -> Group:
+    """The variables that the logits are made with."""
+    used = set(needed(model.form.values, [model.form.logits]))
+    weights = [model.weights_of(value) for value in values if value in used]
+    return Group(
+        tuple(one for each in weights for one in each.values() if one.trainable),
+        rate,
+        # Only matrices decay: of all else, pulling towards zero has no meaning.
+        tuple(each["weight"] for each in weights if "weight" in each),
     )
 
 
@@ -66,6 +76,7 @@ class LayerwiseAdamW:
         self._parts = []
         warmup = round(recipe.warmup_epochs * steps_per_epoch)
         self.variables: list[Any] = []
+        decayed = {id(one) for part in parts for one in part.decayed}
         for rate, variables in _by_rate(parts).items():
             schedule = keras.optimizers.schedules.CosineDecay(
                 initial_learning_rate=0.0 if warmup else rate * recipe.learning_rate,
@@ -74,8 +85,7 @@ class LayerwiseAdamW:
                 warmup_steps=warmup,
             )
             adamw = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
-            # Only kernels decay: of all else, pulling towards zero has no meaning.
-            adamw.exclude_from_weight_decay([one for one in variables if one.name != "kernel"])
+            adamw.exclude_from_weight_decay([one for one in variables if id(one) not in decayed])
             adamw.build(variables)
             self._parts.append((adamw, len(variables)))
             self.variables += variables

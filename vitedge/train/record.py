@@ -17,6 +17,7 @@ import numpy as np
 from vitedge.errors import DataError, UsageError
 from vitedge.npz_arrays import NPZ_DAMAGE
 from vitedge.plain import from_plain
+from vitedge.network.saved import described
 from vitedge.report.curve import render_curve
 from vitedge.staging import publish, staging, write_whole
 from vitedge.train.progress import Epoch, history_csv
@@ -24,8 +25,8 @@ from vitedge.train.progress import Epoch, history_csv
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from vitedge.network.network import Network
     from vitedge.train.recipe import Recipe
-    from vitedge.vit import ViT
 
 STATE_FILE = "state.npz"
 LOG_FILE = "log.csv"
@@ -175,15 +176,17 @@ def _numbered(arrays: Any, name: str) -> list[Any]:
     return found
 
 
-def run_digest(vit: ViT, teacher: ViT | None, recipe: Recipe, labels: npt.NDArray[np.int64]) -> str:
+def run_digest(
+    network: Network, teacher: Network | None, recipe: Recipe, labels: npt.NDArray[np.int64]
+) -> str:
     """A digest of what decides a run's result: models, recipe, and the images' labels in order."""
     digest = hashlib.sha256(json.dumps(asdict(recipe)).encode())
-    for model in (vit, teacher):
+    for model in (network, teacher):
         if model is None:
             continue
-        about = [asdict(model.config), model.preprocessing.to_dict()]
-        digest.update(json.dumps(about).encode())
-        for _, array in model.named_arrays():
+        description, arrays = described(model)
+        digest.update(json.dumps(description).encode())
+        for array in arrays.values():
             digest.update(array.tobytes())
     digest.update(labels.tobytes())
     return digest.hexdigest()

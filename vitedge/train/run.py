@@ -37,11 +37,11 @@ from vitedge.train.share import shares
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vitedge.network.network import Network
     from vitedge.progress import Progress
     from vitedge.train.grid_start import GridStart
     from vitedge.train.recipe import Recipe
     from vitedge.train.replicas import Replicas
-    from vitedge.vit import ViT
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Trained:
     """A trained model, and how each epoch went.
 
     Attributes:
-        vit: The model, with the weights that the recipe keeps.
+        network: The model, with the weights that the recipe keeps.
         history: Every epoch in order.
-        held_out_accuracy: Of ``vit``; None when there was no held-out set.
+        held_out_accuracy: Of ``network``; None when there was no held-out set.
         worker: Number of this process among those that shared the work; 0 is who writes.
     """
 
-    vit: ViT
+    network: Network
     history: tuple[Epoch, ...]
     held_out_accuracy: float | None
     worker: int = 0
@@ -66,11 +66,11 @@ class Run:
 
     def __init__(
         self,
-        vit: ViT,
+        network: Network,
         loader: Loader,
         held_out: Loader | None,
         recipe: Recipe,
-        teacher: ViT | None,
+        teacher: Network | None,
         folder: Path | None,
         progress: Progress,
         replicas: Replicas,
@@ -78,7 +78,7 @@ class Run:
     ) -> None:
         from vitedge.keras_model import compute_products_in, to_keras
 
-        self._recipe, self._loader, self._classes = recipe, loader, vit.config.classes
+        self._recipe, self._loader, self._classes = recipe, loader, network.classes
         self._keeps, self._folder, self._progress = can_be_kept(recipe, teacher), folder, progress
         self._evaluation_seconds = 0.0
         self._steps = steps_per_epoch(len(loader), recipe.batch_size)
@@ -87,15 +87,15 @@ class Run:
         if self._replicas.count > 1:
             batch_size = min(recipe.batch_size, len(loader))
             self._divided = shares(batch_size, self._replicas.count)
-        self._model = to_keras(vit if grid is None else grid.vit)
+        self._model = to_keras(network if grid is None else grid.network)
         weights = np.ones(self._classes, np.float32)
         if recipe.balance_classes:
             weights = balanced_weights(loader.labels, self._classes)
         exact = teaching = None
-        if grid is not None and (teacher is vit or recipe.distillation.blocks):
+        if grid is not None and (teacher is network or recipe.distillation.blocks):
             exact = to_keras(grid.exact)
         if teacher is not None:
-            teaching = exact if exact is not None and teacher is vit else to_keras(teacher)
+            teaching = exact if exact is not None and teacher is network else to_keras(teacher)
         for each in (exact, teaching):
             if each is not None:
                 compute_products_in(each, recipe.products)
@@ -145,8 +145,8 @@ class Run:
             if on_epoch is not None:
                 on_epoch(epoch)
         self._learner.set_weights(standing.kept)
-        vit = self._learner.vit()
-        return Trained(vit, standing.history, standing.kept_accuracy, self._replicas.worker)
+        network = self._learner.network()
+        return Trained(network, standing.history, standing.kept_accuracy, self._replicas.worker)
 
     def _measured(self) -> float | None:
         """The accuracy on held-out images, if there are any; and how long that took."""
