@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -12,12 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.models import random_vit
+from tests.models import random_images, random_network
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.importers.canonical import PLUGIN
+from vitedge.network.evaluate import forward
+from vitedge.network.network import Network
+from vitedge.network.operators import Activate, Norm, Standardize
+from vitedge.network.saved import described
 from vitedge.spec import Activation, Interpolation, NormKind, NormPosition, Pooling
-from vitedge.vit import ViT
 
 # TensorFlow's variables have NumPy 1's __array__; goes when TensorFlow follows NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -43,30 +47,25 @@ CASES = [
 ]
 
 
-def saved(vit: ViT, path: Path) -> Path:
+def saved(network: Network, path: Path) -> Path:
     from vitedge.keras_model import to_keras
 
-    to_keras(vit).save(path)
+    to_keras(network).save(path)
     return path
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(random_vit(), tmp_path_factory.mktemp("canonical") / "model.keras")
+    return saved(random_network(), tmp_path_factory.mktemp("canonical") / "model.keras")
 
 
-def assert_same(one: ViT, other: ViT) -> None:
-    assert one.config == other.config
-    assert one.preprocessing == other.preprocessing
-    assert one.labels == other.labels
-    assert {n: norm.eps for n, norm in one.named_norms()} == {
-        n: norm.eps for n, norm in other.named_norms()
-    }
-    expected = dict(other.named_arrays())
-    found = dict(one.named_arrays())
-    assert found.keys() == expected.keys()
-    for name, array in found.items():
-        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+def assert_same(one: Network, other: Network) -> None:
+    first, second = described(one), described(other)
+    assert first[0] == second[0]
+    assert first[1].keys() == second[1].keys()
+    for name, array in first[1].items():
+        assert array.dtype == second[1][name].dtype, name
+        np.testing.assert_array_equal(array, second[1][name], err_msg=name)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -75,20 +74,20 @@ def test_what_keras_loads_is_read_to_the_bit(case: Case, tmp_path: Path) -> None
 
     from vitedge.keras_model import from_keras
 
-    path = saved(random_vit(**case.parts), tmp_path / "model.keras")
+    path = saved(random_network(**case.parts), tmp_path / "model.keras")
     imported = read_model(path)
     assert imported.path == "by name: vitedge"
-    assert_same(imported.vit, from_keras(keras.saving.load_model(path)))
+    assert_same(imported.network, from_keras(keras.saving.load_model(path)))
 
 
 def test_a_trained_and_compiled_model_is_read(tmp_path: Path) -> None:
     from vitedge.keras_model import from_keras, to_keras
 
-    model = to_keras(random_vit())
+    model = to_keras(random_network())
     model.compile(optimizer="adam", loss="mse")
     model.fit(np.zeros((2, 32, 32, 3), np.uint8), np.ones((2, 10), np.float32), verbose=0)
     model.save(tmp_path / "model.keras")
-    assert_same(read_model(tmp_path / "model.keras").vit, from_keras(model))
+    assert_same(read_model(tmp_path / "model.keras").network, from_keras(model))
 
 
 def test_reading_loads_neither_keras_nor_tensorflow(model: Path) -> None:
@@ -111,16 +110,20 @@ def test_options_are_laid_over_the_file(model: Path) -> None:
         interpolation=Interpolation.BILINEAR,
         labels=tuple("abcdefghij"),
     )
-    vit = read_model(model, options).vit
-    assert vit.config.image_size == vit.preprocessing.size == (48, 32)
-    assert vit.positions.shape == (24, 24)
-    assert vit.config.activation is Activation.RELU
-    assert {norm.eps for _, norm in vit.named_norms()} == {1e-3}
-    assert vit.preprocessing.mean == (0.5, 0.5, 0.5)
-    assert vit.preprocessing.std == (0.25, 0.25, 0.25)
-    assert vit.preprocessing.resize == 56
-    assert vit.preprocessing.interpolation is Interpolation.BILINEAR
-    assert vit.labels == tuple("abcdefghij")
+    network = read_model(model, options).network
+    operators = [value.operator for value in network.values]
+    assert network.image_shape[:2] == network.preprocessing.size == (48, 32)
+    assert dict(network.named_arrays())["positions"].shape == (24, 24)
+    assert {each.kind for each in operators if isinstance(each, Activate)} == {Activation.RELU}
+    assert {each.eps for each in operators if isinstance(each, Norm)} == {1e-3}
+    (shift,) = (each for each in operators if isinstance(each, Standardize))
+    assert (shift.mean, shift.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    assert forward(network, random_images(network)).shape == (2, 10)
+    assert network.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert network.preprocessing.std == (0.25, 0.25, 0.25)
+    assert network.preprocessing.resize == 56
+    assert network.preprocessing.interpolation is Interpolation.BILINEAR
+    assert network.labels == tuple("abcdefghij")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_options_that_contradict_the_model_are_errors(
 
 
 def test_a_head_that_reads_all_tokens_fixes_the_image_size(tmp_path: Path) -> None:
-    path = saved(random_vit(pooling=Pooling.FLATTEN), tmp_path / "model.keras")
+    path = saved(random_network(pooling=Pooling.FLATTEN), tmp_path / "model.keras")
     with pytest.raises(ModelError, match="so the image size is fixed"):
         read_model(path, ImportOptions(image_size=(48, 48)))
 
@@ -176,11 +179,53 @@ def test_a_truncated_file_is_a_model_error(model: Path, share: float, tmp_path: 
         read_model(path)
 
 
-def test_a_file_without_one_of_its_weights_names_it(model: Path, tmp_path: Path) -> None:
-    path = tmp_path / "deeper.keras"
+def more_arrays(config: dict[str, Any]) -> None:
+    config["arrays"].append({"name": "more", "shape": [3], "dtype": "float32"})
+
+
+def another_shape(config: dict[str, Any]) -> None:
+    config["arrays"][0]["shape"][0] += 1
+
+
+def another_name(config: dict[str, Any]) -> None:
+    config["arrays"][0]["name"] = "other"
+
+
+def another_operator(config: dict[str, Any]) -> None:
+    config["network"]["values"][-1]["operator"] = "Exec"
+
+
+def no_list(config: dict[str, Any]) -> None:
+    config["arrays"] = 7
+
+
+def no_shape(config: dict[str, Any]) -> None:
+    config["arrays"][0]["shape"] = [float("1e300")]
+
+
+def no_numbers(config: dict[str, Any]) -> None:
+    (each,) = (each for each in config["arrays"] if each["name"].startswith("blocks.0/scaled"))
+    each["numbers"] = ["a"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (more_arrays, "lacks the weights 'vars/"),
+        (another_shape, "has shape"),
+        (another_name, "is missing"),
+        (another_operator, "'Exec' is no operator"),
+        (no_list, "lacks or garbles"),
+        (no_shape, "has shape|lacks or garbles"),
+        (no_numbers, "lacks or garbles"),
+    ],
+)
+def test_a_config_that_does_not_fit_says_what(model: Path, change, message, tmp_path: Path) -> None:
+    path = tmp_path / "changed.keras"
     with zipfile.ZipFile(model) as old, zipfile.ZipFile(path, "w") as new:
-        config = old.read("config.json").replace(b'"depth": 2', b'"depth": 3')
-        new.writestr("config.json", config)
+        config = json.loads(old.read("config.json"))
+        change(config["config"])
+        new.writestr("config.json", json.dumps(config))
         new.writestr("model.weights.h5", old.read("model.weights.h5"))
-    with pytest.raises(ModelError, match="lacks the weights 'blocks/transformer_block_2/"):
+    with pytest.raises(ModelError, match=message):
         read_model(path)
