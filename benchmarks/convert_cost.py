@@ -26,12 +26,13 @@ from plain_parameters import parameters_of
 from vitedge.artifact import size_of
 from vitedge.bench.memory import peak_rss_mb
 from vitedge.data import ImageSet, open_images
+from vitedge.elements.plain_vit import Block, PlainViT
+from vitedge.network.operators import Array, Linear, Norm
 from vitedge.pipeline import ConvertOptions, convert
 from vitedge.preprocess import Preprocessing
 from vitedge.presets import initialize, preset
 from vitedge.spec import Format, Precision
 from vitedge.synthetic import synthetic_images
-from vitedge.vit import Array, Block, Linear, Norm, ViT
 
 SIZES = ("tiny", "small", "base", "large", "huge")
 
@@ -157,7 +158,7 @@ def _preprocessing(size: str) -> Preprocessing:
     return Preprocessing((32, 32)) if size == MINIATURE else Preprocessing((224, 224), resize=248)
 
 
-def _timm_arrays(vit: ViT) -> dict[str, Array]:
+def _timm_arrays(vit: PlainViT) -> dict[str, Array]:
     config, dim = vit.config, vit.config.dim
     patches = vit.patch.weight.reshape(*config.patch_size, config.channels, dim)
     arrays = {

@@ -13,13 +13,13 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
+from vitedge.elements.plain_vit import ViTConfig
 from vitedge.preprocess import Preprocessing
 from vitedge.presets import initialize, preset
 from vitedge.train import Products, Recipe
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss
 from vitedge.train.mixed import choose
-from vitedge.vit import ViTConfig
 
 CLASSES = 10
 SMALL = preset(

@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from plain_parameters import parameters_of
 
+from vitedge.elements.plain_vit import Block, PlainViT
 from vitedge.elements.vision_transformer import network_of
 from vitedge.network.network import Network
+from vitedge.network.operators import Array, Linear, Norm
 from vitedge.rewrite import apply_rewrites, rewrites
-from vitedge.vit import Array, Block, Linear, Norm, ViT
 
 _FOLDED = ("fold-norm-affine",)
 
@@ -57,7 +58,7 @@ def with_outliers(
     return network_of(replace(turned, positions=positions, blocks=blocks))
 
 
-def _with_massive_channels(vit: ViT) -> ViT:
+def _with_massive_channels(vit: PlainViT) -> PlainViT:
     """Turns the stream so that what is written most into lies along single channels."""
     written = [vit.positions, vit.prefix]
     for block in vit.blocks:

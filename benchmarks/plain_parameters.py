@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Activate, Constant, Linear, Norm, Standardize
 from vitedge.network.patch_grid import patch_grid
 from vitedge.network.structure import attentions
 from vitedge.network.summary import summary
 from vitedge.spec import NormKind, NormPosition, Pooling
-from vitedge.vit import Block, ViT, ViTConfig
 
 
-def parameters_of(network: Network) -> ViT:
+def parameters_of(network: Network) -> PlainViT:
     """The config and the arrays of a plain pre-norm ViT with a class token and one linear head.
 
     Raises:
@@ -21,7 +21,7 @@ def parameters_of(network: Network) -> ViT:
     found, depth = summary(network), len(attentions(network))
     try:
         blocks = tuple(_block(values, f"blocks.{index}") for index in range(depth))
-        vit = ViT(
+        vit = PlainViT(
             config=_config(network, values, blocks),
             patch=_linear(values["patch"]),
             prefix=_constant(values["prefix"]),

@@ -13,9 +13,10 @@ import numpy as np
 from keras import layers
 from plain_parameters import parameters_of
 
+from vitedge.elements.plain_vit import Block, PlainViT
 from vitedge.network.network import Network
+from vitedge.network.operators import Linear, Norm
 from vitedge.rewrite import apply_rewrites, rewrites
-from vitedge.vit import Block, Linear, Norm, ViT
 
 
 def stock_keras_model(network: Network) -> keras.Model:
@@ -51,7 +52,7 @@ class ClassToken(layers.Layer):  # type: ignore[misc]  # Keras is untyped
         return keras.ops.concatenate([token, x], axis=1) + self.positions
 
 
-def _functional(vit: ViT) -> keras.Model:
+def _functional(vit: PlainViT) -> keras.Model:
     config = vit.config
     image = keras.Input((*config.image_size, config.channels), batch_size=1, name="pixels")
     x = layers.Conv2D(config.dim, config.patch_size, config.patch_size, name="patch")(image)
@@ -64,7 +65,7 @@ def _functional(vit: ViT) -> keras.Model:
     return keras.Model(image, x)
 
 
-def _block(x: Any, block: Block, vit: ViT, name: str) -> Any:
+def _block(x: Any, block: Block, vit: PlainViT, name: str) -> Any:
     config = vit.config
     y = layers.LayerNormalization(epsilon=block.norm1.eps, name=f"{name}_norm1")(x)
     attention = layers.MultiHeadAttention(config.heads, config.head_dim, name=f"{name}_attention")
@@ -74,7 +75,7 @@ def _block(x: Any, block: Block, vit: ViT, name: str) -> Any:
     return layers.Add()([x, layers.Dense(config.dim, name=f"{name}_fc2")(y)])
 
 
-def _set_weights(model: keras.Model, vit: ViT) -> None:
+def _set_weights(model: keras.Model, vit: PlainViT) -> None:
     config = vit.config
 
     def linear(name: str, layer: Linear) -> None:
@@ -99,7 +100,7 @@ def _set_weights(model: keras.Model, vit: ViT) -> None:
     linear("head", vit.head)
 
 
-def _attention_weights(vit: ViT, block: Block) -> list[Any]:
+def _attention_weights(vit: PlainViT, block: Block) -> list[Any]:
     """As MultiHeadAttention orders and shapes them; its scale is 1/sqrt(head_dim)."""
     heads, width = vit.config.heads, vit.config.head_dim
     rescale = np.float32(vit.config.attention_scale * width**0.5)

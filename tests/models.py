@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.network.network import Network
+from vitedge.network.operators import Linear, Norm
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
-from vitedge.vit import Block, Linear, Norm, ViT, ViTConfig
 
 
 def random_vit(
@@ -36,7 +37,7 @@ def random_vit(
     pooled_norm: bool = False,
     head_hidden: tuple[int, ...] = (),
     labels: bool = True,
-) -> ViT:
+) -> PlainViT:
     """A ViT with random weights of trained sizes: nothing is zero, nothing saturates."""
     rng = np.random.default_rng(seed)
     config = ViTConfig(
@@ -85,7 +86,7 @@ def random_vit(
         for _ in range(depth)
     )
     widths = [config.pooled_dim, *head_hidden]
-    return ViT(
+    return PlainViT(
         config=config,
         patch=linear(patch_size[0] * patch_size[1] * channels, dim),
         prefix=array(prefix_tokens, dim),

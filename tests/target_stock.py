@@ -11,10 +11,11 @@ import numpy as np
 from tests.models import random_images
 from tests.target_artifacts import small_vit
 from vitedge.artifact import Metadata, Source
+from vitedge.elements.plain_vit import PlainViT
 from vitedge.generic.to_tflite import TFLiteDraft
+from vitedge.network.operators import Linear, Norm
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Format, Precision
-from vitedge.vit import Linear, Norm, ViT
 
 
 def save_stock_int8(path: Path) -> Path:
@@ -44,7 +45,7 @@ def save_stock_int8(path: Path) -> Path:
     return path
 
 
-def _logits(tf: Any, vit: ViT, pixels: Any) -> Any:
+def _logits(tf: Any, vit: PlainViT, pixels: Any) -> Any:
     config = vit.config
     kernel = vit.patch.weight.reshape(*config.patch_size, 3, config.dim)
     x = tf.nn.conv2d(pixels, kernel, config.patch_size, "VALID") + vit.patch.bias

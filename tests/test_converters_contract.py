@@ -13,6 +13,7 @@ import pytest
 from tests.models import random_images, random_network, random_vit
 from vitedge.artifact import Metadata, Parity, Source, read_metadata
 from vitedge.converters import Converter, converter_for, converters
+from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ConversionError
 from vitedge.network.evaluate import forward
 from vitedge.network.network import Network

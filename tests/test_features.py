@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vitedge.vit import forward
 
 import vitedge
 from tests.models import random_images, random_vit
 from vitedge.artifact import Metadata, Source
 from vitedge.converters import converter_for
+from vitedge.elements.plain_vit import PlainViT
 from vitedge.errors import ConversionError
 from vitedge.features import feature_size, with_features
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Format, Pooling, Precision
-from vitedge.vit import ViT, forward
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Model:
     """A head that reads what."""
 
     id: str
-    vit: ViT
+    vit: PlainViT
 
 
 MODELS = [

@@ -14,6 +14,7 @@ import pytest
 
 from tests.models import random_images, random_network
 from vitedge.keras_model import from_keras, to_keras
+from vitedge.network.blocks import blocks, head_of
 from vitedge.network.evaluate import evaluate, forward
 from vitedge.network.network import Builder, Network, Value, rebuilt
 from vitedge.network.operators import (
@@ -39,7 +40,6 @@ from vitedge.network.operators import (
     Transpose,
 )
 from vitedge.network.saved import described
-from vitedge.network.blocks import blocks, head_of
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 

@@ -7,29 +7,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vitedge.vit import forward
 
 from tests.models import random_images, random_vit
 from vitedge.artifact import Metadata, Source, files_of, read_metadata, size_of
 from vitedge.converters import converter_for, onnx_file, tflite_model
 from vitedge.converters.onnx_file import write_onnx
+from vitedge.elements.plain_vit import PlainViT
 from vitedge.errors import ConversionError
 from vitedge.publication import Reference, write_checked
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes import run_batches, runtimes
 from vitedge.spec import Format, Precision
-from vitedge.vit import ViT, forward
 
 LIMIT = 1 << 14
 
 
-def draft_of(vit: ViT, target: Format) -> object:
+def draft_of(vit: PlainViT, target: Format) -> object:
     rewritten, _ = apply_rewrites(vit)
     recipe = quantize(rewritten, Precision.FP32).recipe
     return converter_for(target, Precision.FP32).convert(rewritten, recipe)
 
 
-def metadata_of(vit: ViT, target: Format) -> Metadata:
+def metadata_of(vit: PlainViT, target: Format) -> Metadata:
     source = Source("model.keras", "0" * 64, "by name: test")
     return Metadata(target, Precision.FP32, vit.labels, vit.preprocessing, source)
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from vitedge.quantize.layers import map_linears
 
 from tests.models import random_images, random_vit
+from vitedge.elements.plain_vit import PlainViT
+from vitedge.network.operators import Array, Linear
 from vitedge.quantize.calibrate import calibrate
-from vitedge.quantize.layers import map_linears
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.learnt_grid import (
@@ -20,7 +22,6 @@ from vitedge.rewrite.learnt_grid import (
     learnt_integers,
 )
 from vitedge.spec import Precision
-from vitedge.vit import Array, Linear, ViT
 
 
 def on_grid(weight: Array, bits: int) -> Array:
@@ -33,7 +34,7 @@ def on_grid(weight: Array, bits: int) -> Array:
     return rounded.reshape(weight.shape)
 
 
-def learnt_vit(bits: int) -> ViT:
+def learnt_vit(bits: int) -> PlainViT:
     def learn(name: str, layer: Linear) -> Linear:
         return replace(layer, weight=on_grid(layer.weight, bits))
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vitedge.quantize.gradients import record_gradients
+from vitedge.vit import forward
 
 from tests.models import random_images
 from tests.test_rewrite_exact import vits
-from vitedge.quantize.gradients import record_gradients
+from vitedge.elements.plain_vit import PlainViT
 from vitedge.rewrite import apply_rewrites
-from vitedge.vit import ViT, forward
 
 
 @given(vit=vits(), rewritten=st.booleans(), seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_gradients_predict_what_a_small_error_does(vit: ViT, rewritten: bool, seed: int) -> None:
+def test_gradients_predict_what_a_small_error_does(
+    vit: PlainViT, rewritten: bool, seed: int
+) -> None:
     if rewritten:
         vit, _ = apply_rewrites(vit)
     images = random_images(vit, 2)

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 
 from tests.models import random_images, random_vit
 from tests.test_rewrite_exact import TOLERANCE, relative_difference, vits
+from vitedge.elements.plain_vit import Block, PlainViT
+from vitedge.network.operators import Linear
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.queries import balance_queries
 from vitedge.rewrite import apply_rewrites
-from vitedge.vit import Block, Linear, ViT
 
 
-def with_large_channels(vit: ViT, factor: float) -> ViT:
+def with_large_channels(vit: PlainViT, factor: float) -> PlainViT:
     """The same scores by a query channel that is large, and a key channel that is small."""
     factors = np.ones(vit.config.attention_dim, np.float32)
     factors[:: vit.config.head_dim] = factor
@@ -32,7 +33,7 @@ def with_large_channels(vit: ViT, factor: float) -> ViT:
 
 @given(vit=vits())
 @settings(max_examples=30, deadline=None, derandomize=True)
-def test_balanced_queries_compute_the_same(vit: ViT) -> None:
+def test_balanced_queries_compute_the_same(vit: PlainViT) -> None:
     rewritten, _ = apply_rewrites(vit)
     large = rewritten if vit.blocks[0].q_norm else with_large_channels(rewritten, 30.0)
     balanced = balance_queries(large, calibrate(large, random_images(vit, 3)))

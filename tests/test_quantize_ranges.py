@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from vitedge.vit import forward
 
 from tests.models import random_images, random_vit
 from vitedge.quantize import Activations, Range, Recipe
@@ -16,7 +17,6 @@ from vitedge.quantize.simulate import simulate, with_integer_weights
 from vitedge.quantize.trace import trace
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Precision
-from vitedge.vit import forward
 
 _SEARCHED = (".q", ".k", ".v", "/scores", "/scaled", "/mixed_high", "/mixed_low")
 

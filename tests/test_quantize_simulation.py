@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from vitedge.vit import forward
 
 from tests.models import random_images, random_vit
 from vitedge.errors import DataError, UsageError
@@ -14,7 +15,6 @@ from vitedge.quantize.recipe import quantize
 from vitedge.quantize.simulate import simulate
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Precision
-from vitedge.vit import forward
 
 
 def sqnr_db(reference: np.ndarray, quantized: np.ndarray) -> float:

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 
 from tests.models import random_images, random_vit
 from tests.test_rewrite_exact import TOLERANCE, relative_difference, vits
+from vitedge.elements.plain_vit import PlainViT
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.smoothing import balance_values, smooth
 from vitedge.rewrite import apply_rewrites
-from vitedge.vit import ViT
 
 
 @given(vit=vits())
 @settings(max_examples=30, deadline=None, derandomize=True)
-def test_balanced_and_smoothed_models_compute_the_same(vit: ViT) -> None:
+def test_balanced_and_smoothed_models_compute_the_same(vit: PlainViT) -> None:
     vit, _ = apply_rewrites(vit)
     balanced, statistics = balance_values(vit, calibrate(vit, random_images(vit, 6)))
     smoothed, _, _ = smooth(balanced, statistics, Activations.STATIC)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vitedge.vit import forward
 
 from tests.models import random_images, random_vit
+from vitedge.elements.plain_vit import PlainViT
 from vitedge.errors import UsageError
 from vitedge.rewrite import Rewrite, apply_rewrites, rewrites
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
-from vitedge.vit import ViT, forward
 
 # Rounding of float32 (6e-8) grows with the few hundred operations on the longest path and with
 # the reordering of sums; a wrong formula is off by tenths.
@@ -19,7 +20,7 @@ TOLERANCE = 2e-5
 
 
 @st.composite
-def vits(draw: st.DrawFn) -> ViT:
+def vits(draw: st.DrawFn) -> PlainViT:
     heads, head_dim = draw(st.sampled_from([(1, 4), (2, 6), (3, 8), (4, 4)]))
     return random_vit(
         draw(st.integers(0, 2**16)),
@@ -44,7 +45,7 @@ def vits(draw: st.DrawFn) -> ViT:
     )
 
 
-def relative_difference(vit: ViT, rewritten: ViT) -> float:
+def relative_difference(vit: PlainViT, rewritten: PlainViT) -> float:
     """Largest difference of logits over the range of the logits."""
     images = random_images(vit, 2)
     before, after = forward(vit, images), forward(rewritten, images)
@@ -54,13 +55,13 @@ def relative_difference(vit: ViT, rewritten: ViT) -> float:
 @pytest.mark.parametrize("rewrite", rewrites(), ids=lambda rewrite: rewrite.name)
 @given(vit=vits())
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_a_rewrite_alone_leaves_the_logits(rewrite: Rewrite, vit: ViT) -> None:
+def test_a_rewrite_alone_leaves_the_logits(rewrite: Rewrite, vit: PlainViT) -> None:
     assert relative_difference(vit, rewrite.apply(vit)) < TOLERANCE
 
 
 @given(vit=vits())
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_all_rewrites_together_leave_the_logits(vit: ViT) -> None:
+def test_all_rewrites_together_leave_the_logits(vit: PlainViT) -> None:
     rewritten, _ = apply_rewrites(vit, extra=[rewrite.name for rewrite in rewrites()])
     assert relative_difference(vit, rewritten) < TOLERANCE
 

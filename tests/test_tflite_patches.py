@@ -9,12 +9,12 @@ import pytest
 
 from tests.models import random_vit
 from vitedge.converters.tflite_emitter import TFLiteEmitter
+from vitedge.elements.patches import patchify
 from vitedge.quantize import IntegerWeight, Recipe
 from vitedge.quantize.recipe import PIXELS
 from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes.litert import LiteRTSession
 from vitedge.spec import Precision
-from vitedge.vit import patchify
 
 
 @pytest.mark.parametrize("brightest", [0, 1, 3, 100, 200, 254, 255])

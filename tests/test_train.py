@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tests.models import random_images, random_network, random_vit
 from vitedge.data import ArraySamples, ImageSet, Sample, digits
+from vitedge.elements.plain_vit import ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import DataError, UsageError, VitedgeError
 from vitedge.importers import ImportOptions
@@ -37,7 +38,6 @@ from vitedge.train.two_tokens import (
     reads_two_tokens,
     with_distillation_token,
 )
-from vitedge.vit import ViTConfig
 
 LABELS = ("left", "right", "top")
 

@@ -9,13 +9,16 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vitedge.vit import forward
 
 import vitedge
 from tests.models import random_images, random_vit
 from tests.test_train import QUICK, accuracy, assert_same_weights, halves, small_vit
 from vitedge.data import digits
+from vitedge.elements.plain_vit import PlainViT
 from vitedge.errors import UsageError
 from vitedge.keras_model import to_keras
+from vitedge.network.operators import Array
 from vitedge.pipeline import ConvertOptions, convert, write_keras
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
@@ -29,7 +32,6 @@ from vitedge.train import Distillation, Epoch, Recipe, Trained, train
 from vitedge.train.digits import digits_vit
 from vitedge.train.grid_start import grid_start
 from vitedge.train.integer_grid import rounded, rounded_tokens
-from vitedge.vit import Array, ViT, forward
 
 PRECISIONS = (Precision.INT8, Precision.INT4)
 AWARE = replace(QUICK, learning_rate=1e-3)
@@ -131,7 +133,7 @@ class TestStart:
         assert max(noise) < 0.1
 
 
-def noise_over_signal(vit: ViT, exact: ViT, images: np.ndarray) -> list[float]:
+def noise_over_signal(vit: PlainViT, exact: PlainViT, images: np.ndarray) -> list[float]:
     """Of each block's output."""
     found, wanted = (
         model.outputs_after(model.tokens(images, 0), 0) for model in map(to_keras, (vit, exact))
@@ -143,12 +145,12 @@ def noise_over_signal(vit: ViT, exact: ViT, images: np.ndarray) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def float_vit() -> ViT:
+def float_vit() -> PlainViT:
     return train(small_vit(), halves(), replace(QUICK, epochs=20)).vit
 
 
 @pytest.fixture(scope="module", params=PRECISIONS, ids=str)
-def aware(request: pytest.FixtureRequest, float_vit: ViT) -> tuple[Precision, Trained]:
+def aware(request: pytest.FixtureRequest, float_vit: PlainViT) -> tuple[Precision, Trained]:
     recipe = replace(AWARE, quantize_aware=request.param)
     return request.param, train(float_vit, halves(), recipe, held_out=halves(30, seed=1))
 

@@ -17,10 +17,10 @@ import keras
 import numpy as np
 
 from vitedge.keras_operators import FULL, Entering, Manner, Thinning, computed
+from vitedge.network.blocks import learnt_constants
 from vitedge.network.network import Network, Value
 from vitedge.network.saved import array_parts, described, restored
 from vitedge.network.stored_arrays import Stored, stored_arrays, zeros
-from vitedge.network.blocks import learnt_constants
 
 PACKAGE = "vitedge"
 

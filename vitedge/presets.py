@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import UsageError
+from vitedge.network.operators import Array, Linear, Norm
 from vitedge.spec import Pooling
-from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -147,7 +148,7 @@ def initialize(
         )
 
     patch_inputs = config.patch_size[0] * config.patch_size[1] * config.channels
-    vit = ViT(
+    vit = PlainViT(
         config=config,
         patch=normal(patch_inputs, dim, patch_inputs**-0.5),
         prefix=_truncated(rng, (config.prefix_tokens, dim), _SMALL_STD),

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig, expected_shapes
 from vitedge.errors import ModelError
 from vitedge.json_values import mapping, number, text, texts, whole, wholes
+from vitedge.network.operators import Array, Linear, Norm
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
-from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig, expected_shapes
 
 _ATTRIBUTES = {"patch": "embedding/projection", "norm": "final_norm", "pooled_norm": "head_norm"}
 _DIRECT = {"prefix": "embedding/vars/0", "positions": "embedding/vars/1"}
@@ -30,6 +31,9 @@ def config_from_dict(values: Mapping[str, Any]) -> ViTConfig:
     Raises:
         ValueError: A value is missing or of another type, or the values contradict each other.
     """
+    values = dict(values)
+    if values.pop("pooled_queries_only", False):
+        raise ValueError("pooled_queries_only is a rewrite, and no model was saved with it")
     return ViTConfig(
         **{
             **values,
@@ -105,7 +109,7 @@ def _numbered(name: str, index: str) -> str:
     return name if index == "0" else f"{name}_{index}"
 
 
-def vit_from_arrays(model_config: Mapping[str, Any], arrays: Mapping[str, Array]) -> ViT:
+def vit_from_arrays(model_config: Mapping[str, Any], arrays: Mapping[str, Array]) -> PlainViT:
     """Assembles a ViT from a ``VisionTransformer``'s config and its arrays by canonical name.
 
     Raises:
@@ -129,7 +133,7 @@ def vit_from_arrays(model_config: Mapping[str, Any], arrays: Mapping[str, Array]
     try:
         eps = mapping(model_config, "eps")
         config = config_from_dict(mapping(model_config, "vit_config"))
-        return ViT(
+        return PlainViT(
             config=config,
             patch=linear("patch"),
             prefix=arrays["prefix"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,7 +17,6 @@ from vitedge.network.operators import (
     Product,
     Reshape,
     Softmax,
-    Take,
     Transpose,
 )
 
@@ -45,7 +44,6 @@ def attention(
     *,
     heads: int,
     scale: float,
-    few: int | None = None,
     turn: Pass | None = None,
     add_to_scores: Pass | None = None,
 ) -> Value:
@@ -58,19 +56,14 @@ def attention(
         name: Of the block that it belongs to.
         heads: Number of heads.
         scale: Factor on the scores; 1 makes no operator.
-        few: How many leading tokens have queries; None is all.
         turn: What queries and keys by head ``(..., heads, tokens, width)`` pass before they meet,
             such as rotary positions; named by what it makes.
         add_to_scores: What the scores ``(..., heads, tokens, tokens)`` pass, such as a position
             bias; named by the block.
     """
     layers = {"q": weights.q, "k": weights.k, "v": weights.v}
-    if few is None:
-        q, k, v = _heads(net, x, layers, heads, name)
-    else:
-        leading = net(f"{name}/pooled", Take(len(x.shape) - 2, tuple(range(few))), x)
-        (q,) = _heads(net, leading, {"q": layers.pop("q")}, heads, name)
-        k, v = _heads(net, x, layers, heads, name)
+    made = {part: net(f"{name}.{part}", layer, x) for part, layer in layers.items()}
+    q, k, v = (by_head(net, each, heads, f"{name}/{part}") for part, each in made.items())
     if weights.q_norm is not None:
         q = net(f"{name}.q_norm", weights.q_norm, q)
     if weights.k_norm is not None:
@@ -100,13 +93,6 @@ def attend(
         scores = add_to_scores(net, scores, name)
     shares = net(f"{name}/softmax", Softmax(), scores)
     return net(f"{name}/mixed", Product(), shares, v)
-
-
-def _heads(
-    net: Builder, x: Value, layers: Mapping[str, Linear], heads: int, name: str
-) -> list[Value]:
-    made = {part: net(f"{name}.{part}", layer, x) for part, layer in layers.items()}
-    return [by_head(net, each, heads, f"{name}/{part}") for part, each in made.items()]
 
 
 def by_head(net: Builder, x: Value, heads: int, name: str) -> Value:

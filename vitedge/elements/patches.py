@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vitedge.network.network import Builder, Value
-from vitedge.network.operators import Reshape, Transpose
+from vitedge.network.operators import Array, Reshape, Transpose
 
 
 def patches(net: Builder, pixels: Value, patch_size: tuple[int, int], name: str) -> Value:
@@ -23,3 +23,11 @@ def patches(net: Builder, pixels: Value, patch_size: tuple[int, int], name: str)
     sorted_rows = net(f"{name}/sorted", Transpose((0, 2, 1, 3)), cut)
     size = patch_height * patch_width * channels
     return net(name, Reshape((rows * columns, size)), sorted_rows)
+
+
+def patchify(pixels: Array, patch_size: tuple[int, int]) -> Array:
+    """What ``patches`` makes of images: ``(N, H, W, C)`` to ``(N, patches, inputs)``."""
+    n, height, width, channels = pixels.shape
+    rows, columns = height // patch_size[0], width // patch_size[1]
+    grid = pixels.reshape(n, rows, patch_size[0], columns, patch_size[1], channels)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows * columns, -1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from vitedge.elements.attention import AttentionWeights, attention
 from vitedge.elements.mlp import mlp
 from vitedge.elements.patches import patches
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.pooling import pooled
 from vitedge.network.network import Builder, Network, Value
 from vitedge.network.operators import (
@@ -18,13 +19,11 @@ from vitedge.network.operators import (
     Pixels,
     Reshape,
     Standardize,
-    Take,
 )
 from vitedge.spec import NormPosition
-from vitedge.vit import Block, ViT, ViTConfig
 
 
-def network_of(vit: ViT) -> Network:
+def network_of(vit: PlainViT) -> Network:
     """The network of a plain ViT: pixels to ``logits``."""
     config, net = vit.config, Builder()
     x = net("pixels", Pixels(*config.image_size, config.channels))
@@ -38,15 +37,10 @@ def network_of(vit: ViT) -> Network:
     if vit.input_norm is not None:
         x = net("input_norm", _norm(config, vit.input_norm), x)
     for index, block in enumerate(vit.blocks):
-        pruned = config.pooled_queries_only and index == config.depth - 1
-        few = config.pooled_prefix if pruned else None
-        x = _block(net, x, config, block, f"blocks.{index}", few)
+        x = _block(net, x, config, block, f"blocks.{index}")
     if vit.norm is not None:
         x = net("norm", _norm(config, vit.norm), x)
-    if config.pooled_queries_only:
-        x = net("pooled", Reshape((config.pooled_dim,)), x)
-    else:
-        x = pooled(net, x, config.pooling, config.prefix_tokens)
+    x = pooled(net, x, config.pooling, config.prefix_tokens)
     if vit.pooled_norm is not None:
         x = _pooled_norm(net, x, config, vit.pooled_norm)
     for index, layer in enumerate(vit.head_hidden):
@@ -56,17 +50,13 @@ def network_of(vit: ViT) -> Network:
     return net.network({"logits": logits}, vit.preprocessing, vit.labels)
 
 
-def _block(
-    net: Builder, x: Value, config: ViTConfig, block: Block, name: str, few: int | None
-) -> Value:
+def _block(net: Builder, x: Value, config: ViTConfig, block: Block, name: str) -> Value:
     norm1, norm2 = (_norm(config, each) for each in (block.norm1, block.norm2))
     weights = AttentionWeights(block.q, block.k, block.v, block.out, block.q_norm, block.k_norm)
     pre = config.norm_position is NormPosition.PRE
     read = net(f"{name}.norm1", norm1, x) if pre else x
     heads, scale = config.heads, config.attention_scale
-    mixed = attention(net, read, weights, name, heads=heads, scale=scale, few=few)
-    if few is not None:
-        x = net(f"{name}/kept", Take(0, tuple(range(few))), x)
+    mixed = attention(net, read, weights, name, heads=heads, scale=scale)
     x = net(f"{name}/attended", Add(), x, mixed)
     if not pre:
         x = net(f"{name}.norm1", norm1, x)

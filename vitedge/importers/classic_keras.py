@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions
 from vitedge.importers.layers import (
@@ -28,9 +29,9 @@ from vitedge.importers.layers import (
     width_of_heads,
 )
 from vitedge.importers.reading.tensors import Tensors, count
+from vitedge.network.operators import Linear, Norm
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, Interpolation, Pooling
-from vitedge.vit import Block, Linear, Norm, ViT, ViTConfig
 
 _EPS = 1e-6
 
@@ -52,7 +53,7 @@ class Published:
     heads: int | None = None
 
 
-def classic_vit(parts: Tensors, published: Published, options: ImportOptions) -> ViT:
+def classic_vit(parts: Tensors, published: Published, options: ImportOptions) -> PlainViT:
     """Assembles a ViT from its parts, all of which must find their place.
 
     Raises:
@@ -66,7 +67,7 @@ def classic_vit(parts: Tensors, published: Published, options: ImportOptions) ->
     return vit
 
 
-def _vit(parts: Tensors, published: Published, options: ImportOptions) -> ViT:
+def _vit(parts: Tensors, published: Published, options: ImportOptions) -> PlainViT:
     depth = count(parts, "blocks.{}.norm1.gamma")
     blocks = tuple(_block(parts.below(f"blocks.{index}.")) for index in range(depth))
     shape = parts.shape("patch.weight")
@@ -79,7 +80,7 @@ def _vit(parts: Tensors, published: Published, options: ImportOptions) -> ViT:
     heads = published.heads or heads_of(width, options)
     hidden = (_dense(parts, "pre_logits"),) if "pre_logits.weight" in parts else ()
     head = _dense(parts, "head")
-    return ViT(
+    return PlainViT(
         config=ViTConfig(
             image_size=tokens.image_size,
             patch_size=patch_size,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
@@ -15,9 +16,9 @@ from vitedge.importers.layers import class_token_and_patches, folded_linear, row
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.npz_file import npz_names, open_npz
 from vitedge.importers.reading.tensors import Tensors, count
+from vitedge.network.operators import Linear, Norm
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, Interpolation, Pooling
-from vitedge.vit import Block, Linear, Norm, ViT, ViTConfig
 
 _ROOTS = ("", "opt/target/", "params/")
 _POSITIONS = "Transformer/posembed_input/pos_embedding"
@@ -61,7 +62,7 @@ def _root(names: frozenset[str]) -> str | None:
     return None
 
 
-def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
+def _vit(tensors: Tensors, options: ImportOptions) -> PlainViT:
     depth = count(tensors, _BLOCK + "LayerNorm_0/scale")
     blocks = tuple(_block(tensors.below(_BLOCK.format(index))) for index in range(depth))
     height, width, channels, dim = tensors.shape("embedding/kernel")
@@ -73,7 +74,7 @@ def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
     if not head_dim:
         raise ModelError(f"'{tensors.source}' has heads of no channels")
     head = _linear(tensors, "head", 1)
-    return ViT(
+    return PlainViT(
         config=ViTConfig(
             image_size=tokens.image_size,
             patch_size=tokens.patch_size,

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import Imported, ImportOptions
@@ -36,9 +37,9 @@ from vitedge.importers.reading.safetensors_file import open_safetensors, open_sh
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.reading.torch_file import open_torch
 from vitedge.json_values import mapping, number, shown, text, whole
+from vitedge.network.operators import Array, Linear
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, Pooling
-from vitedge.vit import Array, Block, Linear, ViT, ViTConfig
 
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS, _INDEX, _OLD_WEIGHTS = (
@@ -132,7 +133,7 @@ def _preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing:
     return read_processor(processor, whole(config, "num_channels", least=1))
 
 
-def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessing) -> ViT:
+def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessing) -> PlainViT:
     kind = str(values["model_type"])
     if values.get("use_swiglu_ffn"):
         raise NotAViTError(f"'{tensors.source}' has gated MLPs (SwiGLU), which vitedge lacks")
@@ -147,7 +148,7 @@ def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessi
     prefix, positions = _tokens(body.below("embeddings."))
     head, pooling = _head(tensors, kind)
     config = _config(values, blocks[0], head, pooling, len(prefix))
-    vit = ViT(
+    vit = PlainViT(
         config=config,
         patch=torch_patch(body, "embeddings.patch_embeddings.projection"),
         prefix=prefix,
@@ -230,8 +231,8 @@ def _head(tensors: Tensors, kind: str) -> tuple[Linear, Pooling]:
 
 
 def _at_processor_size(
-    vit: ViT, preprocessing: Preprocessing, resampling: Resampling | None
-) -> ViT:
+    vit: PlainViT, preprocessing: Preprocessing, resampling: Resampling | None
+) -> PlainViT:
     if preprocessing.size == vit.config.image_size:
         return replace(vit, preprocessing=preprocessing)
     if resampling is None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
@@ -27,9 +28,9 @@ from vitedge.importers.reading.keras_archive import archived_config, open_archiv
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.json_values import mapping, number, numbers, text, whole, wholes
 from vitedge.lift.saved_model_safety import refuse_links_out
+from vitedge.network.operators import Array, Linear, Norm
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
 from vitedge.spec import Interpolation, Pooling
-from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
 
 _TASK, _CONVERTER = "task.json", "image_converter.json"
 _HALF = (0.5, 0.5, 0.5)
@@ -135,7 +136,7 @@ def _vit(
     family: _Family,
     config: Mapping[str, Any],
     converter: Mapping[str, Any],
-) -> ViT:
+) -> PlainViT:
     sizes = mapping(mapping(config, "backbone"), "config")
     eps = number(sizes, "layer_norm_epsilon")
     height, width, channels = wholes(sizes, "image_shape", least=1)
@@ -167,7 +168,7 @@ def _vit(
     if pooling is Pooling.MEAN and len(prefix):
         vit_config = replace(vit_config, pooling=Pooling.FLATTEN)
         linears[0] = _mean_of_all(linears[0], vit_config.tokens)
-    return ViT(
+    return PlainViT(
         config=vit_config,
         patch=_dense(embedding, "patch_embedding", input_axes=3),
         prefix=prefix,

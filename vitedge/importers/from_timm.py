@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import Imported, ImportOptions
@@ -40,9 +41,9 @@ from vitedge.importers.reading.json_file import peek_json
 from vitedge.importers.reading.state_dict import open_state_dict, state_dict_names
 from vitedge.importers.reading.tensors import Tensors, count
 from vitedge.json_values import mapping
+from vitedge.network.operators import Linear
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitedge.spec import Interpolation, Pooling
-from vitedge.vit import Block, Linear, ViT, ViTConfig
 
 _PATCH = "patch_embed.proj"
 _MARKS = {f"{_PATCH}.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"}
@@ -82,7 +83,7 @@ def _weights_of(path: Path) -> Path:
     return path
 
 
-def _vit(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any]) -> ViT:
+def _vit(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any]) -> PlainViT:
     eps = _CLIP_EPS if "norm_pre.weight" in tensors else _EPS
     depth = count(tensors, "blocks.{}.norm1.weight")
     blocks = tuple(_block(tensors.below(f"blocks.{index}."), eps) for index in range(depth))
@@ -94,7 +95,7 @@ def _vit(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any])
     block = blocks[0]
     heads = _heads(block, options)
     head = _head(tensors)
-    return ViT(
+    return PlainViT(
         config=ViTConfig(
             image_size=tokens.image_size,
             patch_size=tokens.patch_size,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
@@ -24,9 +25,9 @@ from vitedge.importers.layers import (
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.state_dict import open_state_dict, state_dict_names
 from vitedge.importers.reading.tensors import Tensors, count
+from vitedge.network.operators import Linear
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Interpolation, Pooling
-from vitedge.vit import Block, Linear, ViT, ViTConfig
 
 _BLOCK = "encoder.layers.encoder_layer_{}."
 _MARKS = {"conv_proj.weight", "class_token", f"{_BLOCK.format(0)}self_attention.in_proj_weight"}
@@ -55,7 +56,7 @@ class TorchvisionImporter:
         return Imported(network_of(with_options(vit, options)), "by name: torchvision")
 
 
-def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
+def _vit(tensors: Tensors, options: ImportOptions) -> PlainViT:
     depth = count(tensors, _BLOCK + "ln_1.weight")
     if not depth:
         raise ModelError(f"'{tensors.source}' has no whole block")
@@ -66,7 +67,7 @@ def _vit(tensors: Tensors, options: ImportOptions) -> ViT:
     dim, width = blocks[0].q.weight.shape
     heads = heads_of(width, options)
     head = torch_linear(tensors, "heads.head")
-    return ViT(
+    return PlainViT(
         config=ViTConfig(
             image_size=tokens.image_size,
             patch_size=patch_size,

@@ -11,7 +11,7 @@ from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.limits import refuse_inflation
-from vitedge.vit import Array, Linear, Norm
+from vitedge.network.operators import Array, Linear, Norm
 
 # Heads are 64 wide, but for these widths of the residual stream: SO400M (arXiv:2305.13035), and
 # ViT-H, g and G (arXiv:2010.11929, arXiv:2106.04560), which have 16 heads.

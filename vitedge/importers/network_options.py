@@ -7,7 +7,6 @@ from dataclasses import replace
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions
 from vitedge.importers.positions import interpolate_positions
-from vitedge.network.lowering import patch_grid
 from vitedge.network.network import Network, Value, with_operators
 from vitedge.network.operators import (
     Activate,
@@ -20,6 +19,7 @@ from vitedge.network.operators import (
     Pixels,
     Standardize,
 )
+from vitedge.network.patch_grid import patch_grid
 from vitedge.network.refit import refitted
 from vitedge.network.structure import attentions, readers
 from vitedge.preprocess import Preprocessing

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vitedge.elements.plain_vit import Block, PlainViT
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions
 from vitedge.importers.positions import interpolate_positions
+from vitedge.network.operators import Norm
 from vitedge.preprocess import Preprocessing
-from vitedge.vit import Block, Norm, ViT
 
 
-def with_options(vit: ViT, options: ImportOptions) -> ViT:
+def with_options(vit: PlainViT, options: ImportOptions) -> PlainViT:
     """The same model with a person's options laid over it.
 
     Another image size interpolates the positions and keeps the ratio of resize to crop.
@@ -37,7 +38,7 @@ def with_options(vit: ViT, options: ImportOptions) -> ViT:
         raise ModelError(f"the options do not fit the model: {error}") from error
 
 
-def _with_eps(vit: ViT, eps: float) -> ViT:
+def _with_eps(vit: PlainViT, eps: float) -> PlainViT:
     def norm(old: Norm) -> Norm:
         return replace(old, eps=eps)
 
@@ -61,7 +62,7 @@ def _with_eps(vit: ViT, eps: float) -> ViT:
     )
 
 
-def _with_size(vit: ViT, image_size: tuple[int, int]) -> ViT:
+def _with_size(vit: PlainViT, image_size: tuple[int, int]) -> PlainViT:
     old = vit.config
     config = replace(old, image_size=image_size)
     if config.pooled_dim != old.pooled_dim:

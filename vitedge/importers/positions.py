@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.limits import refuse_inflation
-from vitedge.vit import Array
+from vitedge.network.operators import Array
 
 
 class Resampling(StrEnum):

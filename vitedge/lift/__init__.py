@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitedge.elements.plain_vit import PlainViT
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import NotAViTError
 from vitedge.lift.assembly import Assembler
@@ -36,7 +37,6 @@ from vitedge.lift.proof import Proof, prove
 from vitedge.lift.recognition import recognize_all
 from vitedge.lift.structure import Parser
 from vitedge.preprocess import ImageLike
-from vitedge.vit import ViT
 
 __all__ = ["Lifted", "lift", "Probe"]
 
@@ -52,7 +52,7 @@ class Lifted:
         softmax_removed: The source ended in a softmax; the ViT gives the logits before it.
     """
 
-    vit: ViT
+    vit: PlainViT
     proof: Proof
     taken: InputRange
     softmax_removed: bool

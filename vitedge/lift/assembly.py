@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.errors import NotAViTError
 from vitedge.lift.embedding import Embedding, embed
 from vitedge.lift.head import Head, read_head
@@ -16,9 +17,9 @@ from vitedge.lift.linear import Place, place_by_response, tokenwise
 from vitedge.lift.nature import NormPiece
 from vitedge.lift.probe import Experiments
 from vitedge.lift.structure import BlockPieces, Structure
+from vitedge.network.operators import Linear, Norm
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import NormKind, NormPosition
-from vitedge.vit import Block, Linear, Norm, ViT, ViTConfig
 
 
 class Assembler:
@@ -42,7 +43,7 @@ class Assembler:
         self._graph, self._stops, self._taken = experiments.graph, stops, taken
         self._pre = structure.norm_position is NormPosition.PRE
 
-    def assemble(self) -> ViT:
+    def assemble(self) -> PlainViT:
         """Probes all layers.
 
         Raises:
@@ -214,7 +215,7 @@ class Assembler:
 
     def _vit(
         self, embedding: Embedding, blocks: tuple[Block, ...], norm: Norm | None, head: Head
-    ) -> ViT:
+    ) -> PlainViT:
         structure, taken = self._structure, self._taken
         first = structure.blocks[0].attention
         activations = {block.activation.activation for block in structure.blocks}
@@ -241,7 +242,7 @@ class Assembler:
         )
         if activations:
             raise NotAViTError("the blocks have different activations")
-        return ViT(
+        return PlainViT(
             config=config,
             patch=embedding.patch,
             prefix=tokens[:prefix],

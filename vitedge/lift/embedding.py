@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.elements.patches import patchify
 from vitedge.errors import NotAViTError
 from vitedge.lift.layout import Indices
 from vitedge.lift.linear import AGREEMENT, AMPLITUDE, Place
 from vitedge.lift.probe import Experiments
-from vitedge.vit import Array, Linear, patchify
+from vitedge.network.operators import Array, Linear
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Embedding:
         image_size: Height and width.
         patch_size: Height and width.
         channels: Of the image.
-        patch: Projection of a patch as the model takes it, in ``vitedge.vit``'s order.
+        patch: Projection of a patch as the model takes it, in row, column, channel order.
         tokens: What every token is for a black image, ``(tokens, dim)``, in the model's order.
         patch_rows: The row of each patch, patches row by row.
         prefix_rows: The rows that do not depend on the image.
@@ -177,7 +178,7 @@ class _Embedder:
 
 
 def unpatchify(patches: Array, size: tuple[int, int], patch_size: tuple[int, int]) -> Array:
-    """The inverse of ``vitedge.vit.patchify``."""
+    """The inverse of ``patchify``."""
     (height, width), (high, wide) = size, patch_size
     n = len(patches)
     grid = patches.reshape(n, height // high, width // wide, high, wide, -1)

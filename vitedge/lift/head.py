@@ -12,8 +12,8 @@ from vitedge.lift.layout import Indices, Layout
 from vitedge.lift.linear import AGREEMENT, AMPLITUDE, Place, dense
 from vitedge.lift.nature import ActivationPiece, NormPiece
 from vitedge.lift.probe import Experiments
+from vitedge.network.operators import Array, Linear, Norm
 from vitedge.spec import Activation, Pooling
-from vitedge.vit import Array, Linear, Norm
 
 
 @dataclass(frozen=True)

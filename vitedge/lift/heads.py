@@ -13,8 +13,8 @@ from vitedge.lift.layout import Layout
 from vitedge.lift.linear import Place, tokenwise
 from vitedge.lift.nature import NormPiece
 from vitedge.lift.probe import Experiments
+from vitedge.network.operators import Array, Linear, Norm
 from vitedge.spec import NormKind
-from vitedge.vit import Array, Linear, Norm
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 from vitedge.lift.embedding import channels_first
 from vitedge.lift.graph import Graph, Kind
 from vitedge.lift.probe import Experiments
+from vitedge.network.operators import Array
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from vitedge.vit import Array
 
 _LARGEST_NORMALISED = 32.0
 """Normalised pixels stay within about 3; raw ones put through a rescaling for 0..1 reach 255 or

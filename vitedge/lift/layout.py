@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.vit import Array
+from vitedge.network.operators import Array
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 """Positions along an axis."""

@@ -11,7 +11,7 @@ import numpy as np
 from vitedge.errors import NotAViTError
 from vitedge.lift.layout import Indices, Layout
 from vitedge.lift.probe import Experiments
-from vitedge.vit import Array, Linear
+from vitedge.network.operators import Array, Linear
 
 AMPLITUDE = 1024.0
 """Length of the basis vectors: a power of two, so nothing is rounded, and so large that biases of

@@ -11,8 +11,9 @@ import numpy as np
 from vitedge.lift.layout import Indices, Layout, Shape
 from vitedge.lift.pieces import Piece
 from vitedge.lift.probe import Experiment, Experiments
+from vitedge.network.numerics import activate
+from vitedge.network.operators import Array, Norm
 from vitedge.spec import Activation, NormKind
-from vitedge.vit import Array, Norm, activate
 
 _AGREEMENT = 1e-3
 """Largest error of a norm's fit relative to its output, and absolute error of an activation on

@@ -27,7 +27,7 @@ from vitedge.lift.onnx_files import (
     without_weights,
 )
 from vitedge.lift.probe import Function
-from vitedge.vit import Array
+from vitedge.network.operators import Array
 
 if TYPE_CHECKING:
     import onnx

@@ -10,7 +10,7 @@ import numpy as np
 from vitedge.errors import ModelError
 from vitedge.lift.graph import Graph
 from vitedge.lift.layout import Shape, axis_of_first_image, batch_axes
-from vitedge.vit import Array
+from vitedge.network.operators import Array
 
 Function: TypeAlias = Callable[[Sequence[Array]], list[Array]]
 """Takes the arrays of the fed tensors, returns those of the fetched tensors, all float32."""

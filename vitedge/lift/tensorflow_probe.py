@@ -19,7 +19,7 @@ from vitedge.errors import ModelError
 from vitedge.lift.graph import Graph, Kind, Node
 from vitedge.lift.probe import Function
 from vitedge.lift.tensorflow_trace import Traced, trace
-from vitedge.vit import Array
+from vitedge.network.operators import Array
 
 _KINDS: dict[Kind, frozenset[str]] = {
     Kind.SHAPE: frozenset(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from vitedge.elements.plain_vit import ViTConfig
 from vitedge.network.network import Network
 from vitedge.preprocess import Preprocessing
 from vitedge.presets import initialize
 from vitedge.spec import Interpolation
 from vitedge.train.recipe import Augmentation, Recipe
-from vitedge.vit import ViTConfig
 
 DIGITS_PREPROCESSING = Preprocessing(
     # Twice the scans' 8 pixels: shifted and rotated at 8, training images are all blurred, and

@@ -12,8 +12,8 @@ from vitedge.data import ImageSet, RelabelledSamples
 from vitedge.errors import UsageError
 from vitedge.importers import ImportOptions
 from vitedge.importers.network_options import with_options
-from vitedge.network.network import Network, Value, needed
 from vitedge.network.blocks import blocks, head_of
+from vitedge.network.network import Network, Value, needed
 from vitedge.presets import fresh_head
 from vitedge.progress import Progress, silent
 

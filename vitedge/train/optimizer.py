@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vitedge.errors import UsageError
-from vitedge.network.network import Value, needed
 from vitedge.network.blocks import blocks, head_of, parts_of
+from vitedge.network.network import Value, needed
 
 if TYPE_CHECKING:
     from vitedge.keras_model import NetworkModel

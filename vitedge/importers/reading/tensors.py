@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.limits import refuse_inflation
-from vitedge.vit import Array
+from vitedge.network.operators import Array
 
 _FLOAT32_BYTES = 4
 
