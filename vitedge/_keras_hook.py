@@ -25,7 +25,7 @@ def install() -> None:
 
 
 def _register() -> None:
-    importlib.import_module("vitedge.keras_old_files")  # and today's model with it
+    importlib.import_module("vitedge.keras_model")  # and the class of 0.1 with it
 
 
 class _KerasFinder(MetaPathFinder):

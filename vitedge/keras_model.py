@@ -216,3 +216,7 @@ def compute_products_in(model: NetworkModel, dtype: str) -> None:
         dtype: ``bfloat16``, ``float16``, or ``float32`` as at first.
     """
     model.products = str(dtype)
+
+
+# Last, for it derives from the model: whoever has this module can read what 0.1 saved, too.
+import vitedge.keras_old_files  # noqa: E402, F401
