@@ -1,30 +1,29 @@
-"""Random networks: elements put together at random, and operators put together at random.
-
-Every number stays of a trained model's size, so that whatever two of them differ by, when they are
-said to compute the same, is the rounding of float32.
-"""
+"""Networks of elements that are put together at random, as real models have them and worse."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from vitedge.network.evaluate import computed
+from tests.random_weights import PREPROCESSING, SIDE, Weights
+from vitedge.elements.attention import AttentionWeights, Pass, attention, by_head, joined
+from vitedge.elements.attention_pooling import attention_pooling
+from vitedge.elements.mlp import mlp
+from vitedge.elements.patches import patches
+from vitedge.elements.pooling import pooled
+from vitedge.elements.relative_bias import relative_bias
+from vitedge.elements.rope import Pairing, rope
+from vitedge.elements.swiglu import swiglu
+from vitedge.elements.windows import windows
 from vitedge.network.network import Builder, Network, Value
 from vitedge.network.operators import (
     Activate,
     Add,
-    Array,
     Concatenate,
     Constant,
-    Convolution,
-    Linear,
-    Mean,
     Multiply,
-    Norm,
-    Operator,
     Pixels,
     Pool,
     PoolKind,
@@ -37,339 +36,316 @@ from vitedge.network.operators import (
     Take,
     Transpose,
 )
-from vitedge.preprocess import Preprocessing
-from vitedge.spec import Activation, NormKind
+from vitedge.spec import Activation, NormKind, Pooling
 
-SIDE = 8
-PREPROCESSING = Preprocessing(
-    size=(SIDE, SIDE), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-)
+DIM, HEADS, WIDTH, GRID, HIDDEN = 12, 2, 4, 4, 10
 
 
-@dataclass
-class Weights:
-    """Random operators out of one seed."""
+@dataclass(frozen=True)
+class Plan:
+    """What a network is made of.
 
-    rng: np.random.Generator
+    Attributes:
+        stem: How pixels become tokens.
+        attention: How tokens are mixed.
+        mlp: What works on each token.
+        norms: Where a block normalises.
+        pooling: How tokens become what the head reads; None is by learned queries.
+        kind: Of norms.
+        prefix_tokens: How many stand before the patches.
+        input_norm: Whether tokens are normalised before the first block.
+        final_norm: Whether they are behind the last.
+        outputs: What the network shows.
+    """
 
-    def array(self, *shape: int, scale: float = 1.0, shift: float = 0.0) -> Array:
-        return (self.rng.standard_normal(shape) * scale + shift).astype(np.float32)
-
-    def linear(self, inputs: int, outputs: int) -> Linear:
-        return Linear(
-            self.array(inputs, outputs, scale=inputs**-0.5), self.array(outputs, scale=0.3)
-        )
-
-    def norm(self, width: int, kind: NormKind = NormKind.LAYER, *, plain: bool = False) -> Norm:
-        gamma = np.ones(width, np.float32) if plain else self.array(width, scale=0.2, shift=1.0)
-        beta = np.zeros(width, np.float32) if plain else self.array(width, scale=0.3)
-        return Norm(gamma, beta, 1e-5, kind)
-
-    def convolution(
-        self, channels: int, outputs: int, size: int, *, groups: int = 1, padding: int = 0,
-        stride: int = 1,
-    ) -> Convolution:  # fmt: skip
-        part = channels // groups
-        return Convolution(
-            self.array(size, size, part, outputs, scale=(size * size * part) ** -0.5),
-            self.array(outputs, scale=0.3),
-            (stride, stride),
-            ((padding, padding), (padding, padding)),
-            groups,
-        )
-
-    def chance(self, share: float = 0.5) -> bool:
-        return bool(self.rng.random() < share)
-
-    def one_of(self, options: Sequence) -> object:  # type: ignore[type-arg]
-        return options[int(self.rng.integers(len(options)))]
+    stem: str = "patches"
+    attention: str = "plain"
+    mlp: str = "plain"
+    norms: str = "pre"
+    pooling: Pooling | None = Pooling.CLASS
+    kind: NormKind = NormKind.LAYER
+    prefix_tokens: int = 1
+    input_norm: bool = False
+    final_norm: bool = True
+    outputs: str = "logits"
 
 
-def random_pixels(seed: int = 0, n: int = 2) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (n, SIDE, SIDE, 3), np.uint8)
+STEMS = ("patches", "convolutions", "padded convolution", "two streams", "resized")
+MLPS = ("plain", "swiglu", "normed swiglu", "scaled", "convolution", "shared")
+NORMS = ("pre", "post", "sandwich", "parallel")
+OUTPUTS = ("logits", "tokens too", "stream too", "two heads")
 
 
-# --- operators at random
+def random_plan(seed: int) -> Plan:
+    """Any plan; windows and convolutions have no prefix."""
+    pick = Weights(np.random.default_rng(seed))
+    way, mlp_kind = pick.one_of(tuple(MIXERS)), pick.one_of(MLPS)
+    bare = way == "windows" or mlp_kind == "convolution"
+    poolings = (Pooling.MEAN, Pooling.FLATTEN, None) if bare else (*Pooling, None)
+    return Plan(
+        stem=pick.one_of(STEMS),
+        attention=way,
+        mlp=mlp_kind,
+        norms=pick.one_of(NORMS),
+        pooling=pick.one_of(poolings),
+        kind=pick.one_of((NormKind.LAYER, NormKind.LAYER, NormKind.RMS)),
+        prefix_tokens=0 if bare else pick.one_of((2, 3)),
+        input_norm=pick.chance(0.2),
+        final_norm=pick.chance(0.8),
+        outputs=pick.one_of(OUTPUTS),
+    )
 
 
-@dataclass
-class Composer:
-    """Makes one random value after another, and knows its numbers on two images."""
+def assembled_network(seed: int, plan: Plan | None = None, *, depth: int = 2) -> Network:
+    """The network of a plan, random where none is given, with random weights."""
+    return _Assembly(plan or random_plan(seed), seed).network(depth)
 
-    seed: int
-    net: Builder = field(default_factory=Builder)
 
-    def __post_init__(self) -> None:
-        self.weights = Weights(np.random.default_rng(self.seed))
-        self.rng = self.weights.rng
-        self.pixels = random_pixels(self.seed)
-        self.held: dict[Value, Array] = {}
-        self.live: list[Value] = []
+class _Assembly:
+    """Makes the parts of a network."""
 
-    def make(self, operator: Operator, *inputs: Value) -> Value | None:
-        """A value, unless its operator does not fit or its numbers leave the usual size."""
-        name = f"{type(operator).__name__.lower()}{len(self.held)}"
-        try:
-            value = Value(name, operator, inputs)
-        except ValueError:
-            return None
-        if int(np.prod(value.shape)) > 4000:
-            return None
-        if isinstance(operator, Norm) and not _is_steady(self.held[inputs[0]], operator):
-            return None
-        made = computed(value, [self.held[each] for each in inputs], self.pixels)
-        largest = np.abs(made).max()
-        is_image = isinstance(operator, Pixels)
-        if not is_image and not (np.isfinite(largest) and 1e-2 < largest < 12):
-            return None
-        value = self.net(name, operator, *inputs)
-        self.held[value] = made
-        if not isinstance(operator, Constant):
-            self.live.append(value)
-        return value
+    def __init__(self, plan: Plan, seed: int) -> None:
+        self.plan, self.net = plan, Builder()
+        self.weights = Weights(np.random.default_rng(seed))
+        self.tokens = plan.prefix_tokens + GRID * GRID
+        self.shared: Value | None = None
 
-    def constant(self, *shape: int) -> Value:
-        made = self.make(Constant(self.weights.array(*shape, scale=0.5, shift=0.6)))
-        return made if made is not None else self.constant(*shape)
+    def network(self, depth: int) -> Network:
+        plan, net = self.plan, self.net
+        x = self._embedded()
+        if plan.input_norm:
+            x = self.norm(x, "input_norm")
+        for index in range(depth):
+            x = self._block(x, f"blocks.{index}")
+        stream = x
+        x = self.norm(x, "norm") if plan.final_norm else x
+        y = self._pooled(x)
+        outputs = {"logits": net("head", self.weights.linear(y.shape[-1], 5), y)}
+        match plan.outputs:
+            case "tokens too":
+                outputs["tokens"] = x
+            case "stream too":
+                outputs["stream"] = stream
+            case "two heads":
+                outputs["depth"] = net("depth", self.weights.linear(DIM, 2), x)
+        return net.network(outputs, PREPROCESSING)
 
-    def constant_of(self, number: float) -> Value:
-        value = self.net(f"factor{len(self.held)}", Constant(np.asarray(number, np.float64)))
-        self.held[value] = np.full(len(self.pixels), number, np.float32)
-        return value
+    # --- what a network begins and ends with
 
-    def pick(self) -> Value:
-        """A live value, late ones rather than early ones."""
-        late = self.live[-6:] if self.weights.chance(0.8) else self.live
-        return late[int(self.rng.integers(len(late)))]
-
-    def alike(self, value: Value) -> Value:
-        """Another value of the same shape, or a constant that fits."""
-        others = [each for each in self.live if each.shape == value.shape]
-        if len(others) > 1 and self.weights.chance(0.7):
-            return others[int(self.rng.integers(len(others)))]
-        shape = value.shape
-        ones = (1,) * (len(shape) - 1)
-        options = [shape, shape[-1:], (), (*ones, shape[-1]), (*shape[:-1], 1), (*ones, 1)]
-        return self.constant(*options[int(self.rng.integers(len(options)))])
-
-    def step(self) -> None:
-        x = self.pick()
-        steps: list[Callable[[Value], object]] = [
-            self.linear, self.linear, self.normed, self.residual, self.residual, self.attention,
-            self.attention, self.activated, self.combined, self.combined, self.moved, self.moved,
-            self.taken, self.image_step, self.product, self.joined, self.shares, self.mean,
-        ]  # fmt: skip
-        steps[int(self.rng.integers(len(steps)))](x)
-
-    def linear(self, x: Value) -> Value | None:
-        width = (4, 6, 8, 12)[int(self.rng.integers(4))]
-        return self.make(self.weights.linear(x.shape[-1], width), x) if x.shape else None
-
-    def normed(self, x: Value) -> Value | None:
-        if not x.shape or x.shape[-1] < 3:
-            return None
-        kind = list(NormKind)[int(self.rng.integers(3))]
-        return self.make(self.weights.norm(x.shape[-1], kind, plain=self.weights.chance(0.3)), x)
-
-    def residual(self, x: Value) -> Value | None:
-        """A branch whose end is added to its beginning."""
-        inner = self.normed(x) if self.weights.chance(0.8) else x
-        if inner is None:
-            return None
-        if self.weights.chance():
-            hidden = self.linear(inner)
-            hidden = None if hidden is None else self.activated(hidden)
-        else:
-            hidden = inner
-        if hidden is None:
-            return None
-        end = self.make(self.weights.linear(hidden.shape[-1], x.shape[-1]), hidden)
-        return None if end is None else self.make(Add(), x, end)
-
-    def attention(self, x: Value) -> Value | None:
-        """Queries, keys and values, now and then with something in the way."""
-        if len(x.shape) < 2 or x.shape[-2] < 2:
-            return None
-        made = [self.by_head(x) for _ in range(2 if self.weights.chance(0.1) else 3)]
-        if any(each is None for each in made):
-            return None
-        q, k, v = (made * 2)[:3]
-        scores = self.make(Product(transposed=True), self.hindered(q), self.hindered(k))
-        for _ in range(int(self.rng.integers(3))):
-            if scores is not None:
-                scores = self.on_scores(scores)
-        shares = None if scores is None else self.make(Softmax(), scores)
-        if shares is not None and self.weights.chance(0.1):
-            shares = self.on_scores(shares)
-        mixed = None if shares is None else self.make(Product(), shares, self.hindered(v))
-        if mixed is None:
-            return None
-        rank = len(mixed.shape)
-        axes = (*range(rank - 3), rank - 2, rank - 3, rank - 1)
-        turned = self.make(Transpose(axes), self.hindered(mixed))
-        if turned is None:
-            return None
-        whole = self.make(
-            Reshape((*turned.shape[:-2], turned.shape[-2] * turned.shape[-1])), turned
-        )
-        return None if whole is None else self.linear(whole)
-
-    def by_head(self, x: Value) -> Value | None:
-        made = self.make(self.weights.linear(x.shape[-1], 8), x)
-        cut = None if made is None else self.make(Reshape((*x.shape[:-1], 2, 4)), made)
-        rank = len(x.shape) + 1
-        axes = (*range(rank - 3), rank - 2, rank - 3, rank - 1)
-        return None if cut is None else self.make(Transpose(axes), cut)
-
-    def hindered(self, x: Value | None) -> Value:
-        """The value, or what stands in the way of most rewrites."""
-        assert x is not None
-        if self.weights.chance(0.75):
-            return x
-        ways: list[Callable[[Value], Value | None]] = [
-            self.normed, self.activated, self.combined, self.turned, lambda x: self.same(x),
-        ]  # fmt: skip
-        made = ways[int(self.rng.integers(len(ways)))](x)
-        return x if made is None or made.shape != x.shape else made
-
-    def turned(self, x: Value) -> Value | None:
-        """As rotary positions do."""
-        width = x.shape[-1]
-        other = self.make(Take(len(x.shape) - 1, tuple(reversed(range(width)))), x)
-        cos, sin = self.constant(*x.shape[-2:]), self.constant(*x.shape[-2:])
-        along = self.make(Multiply(), x, cos)
-        across = None if other is None else self.make(Multiply(), other, sin)
-        return None if along is None or across is None else self.make(Add(), along, across)
-
-    def same(self, x: Value) -> Value | None:
-        """Both axes of tokens and channels in another order, or heads repeated."""
-        size = x.shape[0]
-        places = tuple(int(place) for place in self.rng.integers(0, size, size))
-        return self.make(Take(0, places), x)
-
-    def on_scores(self, scores: Value) -> Value | None:
-        shape = scores.shape
-        options = [(), shape[-1:], shape[-2:], shape, (*shape[:-1], 1)]
-        constant = self.constant(*options[int(self.rng.integers(len(options)))])
-        operator = Add() if self.weights.chance() else Multiply()
-        return self.make(operator, scores, constant)
-
-    def activated(self, x: Value) -> Value | None:
-        kinds = list(Activation)
-        return self.make(Activate(kinds[int(self.rng.integers(len(kinds)))]), x)
-
-    def combined(self, x: Value) -> Value | None:
-        operator = Add() if self.weights.chance() else Multiply()
-        pair = (x, self.alike(x)) if self.weights.chance(0.8) else (self.alike(x), x)
-        return self.make(operator, *pair)
-
-    def moved(self, x: Value) -> Value | None:
-        if self.weights.chance():
-            return self.make(Transpose(tuple(map(int, self.rng.permutation(len(x.shape))))), x)
-        size = int(np.prod(x.shape))
-        shape: list[int] = []
-        while size > 1 and len(shape) < 3:
-            factor = int(self.weights.one_of([2, 3, 4, 6, 8, 12, x.shape[-1]]))  # type: ignore[call-overload]
-            if size % factor == 0:
-                shape.insert(0, factor)
-                size //= factor
-            elif self.weights.chance(0.3):
-                break
-        return self.make(Reshape((size, *shape) if size > 1 else tuple(shape)), x)
-
-    def taken(self, x: Value) -> Value | None:
-        axis = int(self.rng.integers(max(len(x.shape) - 1, 1)))
-        if self.weights.chance(0.2):
-            axis = len(x.shape) - 1
-        size = x.shape[axis]
-        count = int(self.rng.integers(1, size + 1)) if self.weights.chance() else 1
-        return self.make(Take(axis, tuple(map(int, self.rng.integers(0, size, count)))), x)
-
-    def image_step(self, x: Value) -> Value | None:
-        if len(x.shape) != 3:
-            return None
-        rows, columns, channels = x.shape
-        size, padding = int(self.rng.integers(1, 4)), int(self.rng.integers(2))
-        match int(self.rng.integers(4)):
-            case 0 if self.weights.chance() or channels % 2:
-                return self.make(self.weights.convolution(channels, 8, size, padding=padding), x)
-            case 0:
-                return self.make(
-                    self.weights.convolution(channels, 8, size, padding=padding, groups=2), x
-                )
-            case 1:
-                kind = PoolKind.MAX if self.weights.chance() else PoolKind.AVERAGE
-                pads = (min(padding, size - 1),) * 2
-                return self.make(Pool(kind, (size, size), (1, 1), (pads, pads)), x)
-            case 2:
-                kinds = list(ResizeKind)
-                kind_of = kinds[int(self.rng.integers(3))]
-                return self.make(Resize(max(rows - 1, 1), columns + 1, kind_of), x)
+    def _embedded(self) -> Value:
+        net, weights, plan = self.net, self.weights, self.plan
+        pixels = net("pixels", Pixels(SIDE, SIDE, 3))
+        x = net("pixels/shifted", Standardize(PREPROCESSING.mean, PREPROCESSING.std), pixels)
+        match plan.stem:
+            case "convolutions":
+                x = net("stem.0", weights.convolution(3, 6, 2, stride=2), x)
+                x = net("stem.0/gelu", Activate(Activation.GELU), x)
+                x = net("stem.1", weights.convolution(6, DIM, 3, groups=2, padding=1), x)
+                x = net("patch", Reshape((GRID * GRID, DIM)), x)
+            case "padded convolution":
+                x = net("stem", weights.convolution(3, DIM, 3, padding=1), x)
+                x = net("stem/pool", Pool(weights.one_of(tuple(PoolKind)), (2, 2), (2, 2)), x)
+                x = net("patch", Reshape((GRID * GRID, DIM)), x)
+            case "two streams":
+                small = net("small", Resize(GRID, GRID, weights.one_of(tuple(ResizeKind))), x)
+                rows = net("small/rows", Reshape((GRID * GRID, 3)), small)
+                other = net("patch.1", weights.linear(3, DIM), rows)
+                x = net("patch.0", weights.linear(12, DIM), patches(net, x, (2, 2), "patches"))
+                x = net("patch", Add(), x, other)
+            case "resized":
+                x = net("patch", weights.linear(3, DIM), x)
+                x = net("patch/small", Resize(GRID, GRID, ResizeKind.BILINEAR), x)
+                x = net("patch/rows", Reshape((GRID * GRID, DIM)), x)
             case _:
-                return self.make(Reshape((rows * columns, channels)), x)
+                x = net("patch", weights.linear(12, DIM), patches(net, x, (2, 2), "patches"))
+        positions = Constant(weights.array(GRID * GRID, DIM, scale=0.5))
+        x = net("embedded", Add(), x, net("positions", positions))
+        if plan.prefix_tokens:
+            prefix = net("prefix", Constant(weights.array(plan.prefix_tokens, DIM)))
+            x = net("tokens", Concatenate(0), prefix, x)
+        return x
 
-    def product(self, x: Value) -> Value | None:
-        others = [each for each in self.live if each.shape[:-2] == x.shape[:-2]]
-        self.rng.shuffle(others)  # type: ignore[arg-type]
-        for other in others:
-            if len(x.shape) >= 2 and len(other.shape) == len(x.shape):
-                scale = self.constant()
-                small = self.make(Multiply(), x, scale)
-                for transposed in (True, False):
-                    made = small and self.make(Product(transposed), small, other)
-                    if made is not None:
-                        return made
-        return None
+    def _pooled(self, x: Value) -> Value:
+        net, weights, plan = self.net, self.weights, self.plan
+        if plan.pooling is not None:
+            return pooled(net, x, plan.pooling, plan.prefix_tokens)
+        y = attention_pooling(
+            net, x, weights.array(1, DIM), self.attention_weights(), "pool", heads=HEADS, scale=0.5
+        )
+        grown = mlp(
+            net, self.norm(y, "pool.norm"), weights.linear(DIM, HIDDEN),
+            weights.linear(HIDDEN, DIM), "pool", activation=Activation.GELU,
+        )  # fmt: skip
+        return net("pool/vector", Reshape((DIM,)), net("pool/out", Add(), y, grown))
 
-    def joined(self, x: Value) -> Value | None:
-        axis = int(self.rng.integers(len(x.shape)))
-        other = self.alike(x)
-        return self.make(Concatenate(axis), *((x, other) if self.weights.chance() else (other, x)))
+    # --- blocks
 
-    def shares(self, x: Value) -> Value | None:
-        return self.make(Softmax(), x)
+    def _block(self, x: Value, name: str) -> Value:
+        net = self.net
+        match self.plan.norms:
+            case "post":
+                x = net(f"{name}/attended", Add(), x, self._mixed(x, name))
+                x = self.norm(x, f"{name}.norm1")
+                x = net(f"{name}/out", Add(), x, self._grown(x, name))
+                return self.norm(x, f"{name}.norm2")
+            case "parallel":
+                read = self.norm(x, f"{name}.norm1")
+                x = net(f"{name}/attended", Add(), x, self._mixed(read, name))
+                return net(f"{name}/out", Add(), self._grown(read, name), x)
+            case "sandwich":
+                mixed = self._mixed(self.norm(x, f"{name}.norm1"), name)
+                x = net(f"{name}/attended", Add(), x, self.norm(mixed, f"{name}.norm3"))
+            case _:
+                mixed = self._mixed(self.norm(x, f"{name}.norm1"), name)
+                x = net(f"{name}/attended", Add(), x, mixed)
+        grown = self._grown(self.norm(x, f"{name}.norm2"), name)
+        return net(f"{name}/out", Add(), x, grown)
 
-    def mean(self, x: Value) -> Value | None:
-        if len(x.shape) < 2:
-            return None
-        return self.make(Mean(int(self.rng.integers(len(x.shape)))), x)
+    def _mixed(self, x: Value, name: str) -> Value:
+        return MIXERS[self.plan.attention](self, x, name)
+
+    def _grown(self, x: Value, name: str) -> Value:
+        net, weights = self.net, self.weights
+        up, down = weights.linear(DIM, HIDDEN), weights.linear(HIDDEN, DIM)
+        match self.plan.mlp:
+            case "swiglu" | "normed swiglu":
+                norm = weights.norm(HIDDEN) if self.plan.mlp == "normed swiglu" else None
+                return swiglu(net, x, up, weights.linear(DIM, HIDDEN), down, name, norm=norm)
+            case "convolution":
+                cut = net(f"{name}/image", Reshape((GRID, GRID, DIM)), x)
+                deep = weights.convolution(DIM, DIM, 3, groups=DIM, padding=1)
+                x = net(f"{name}/rows", Reshape(x.shape), net(f"{name}.deep", deep, cut))
+            case "shared":
+                if self.shared is None:
+                    self.shared = net("shared", weights.linear(DIM, DIM), x)
+                return net(f"{name}/multiplied", Multiply(), self.shared, x)
+        y = mlp(net, x, up, down, name, activation=weights.one_of(tuple(Activation)))
+        if self.plan.mlp == "scaled":
+            scale = net(f"{name}.scale", Constant(weights.array(DIM, scale=0.3, shift=1.0)))
+            y = net(f"{name}/layer_scale", Multiply(), y, scale)
+        return y
+
+    # --- parts of attention
+
+    def norm(self, x: Value, name: str) -> Value:
+        return self.net(name, self.weights.norm(x.shape[-1], self.plan.kind), x)
+
+    def attention_weights(self, norms: NormKind | None = None) -> AttentionWeights:
+        weights, wide = self.weights, HEADS * WIDTH
+        q, k, v = (weights.linear(DIM, wide) for _ in range(3))
+        q_norm, k_norm = (weights.norm(WIDTH, norms) if norms else None for _ in range(2))
+        return AttentionWeights(q, k, v, weights.linear(wide, DIM), q_norm, k_norm)
+
+    def attend(self, x: Value, name: str, **words: Pass | None) -> Value:
+        return attention(
+            self.net, x, self.attention_weights(), name, heads=HEADS, scale=0.5, **words
+        )
 
 
-def _is_steady(x: Array, norm: Norm) -> bool:
-    """Whether no vector is so short that its rounding would be blown up."""
-    centred = x - x.mean(axis=-1, keepdims=True) if norm.kind is NormKind.LAYER else x
-    return bool(np.sqrt(np.square(centred).mean(axis=-1)).min() > 0.05)
+# --- ways to mix tokens
 
 
-def composed_network(seed: int, steps: int = 30) -> Network:
-    """Operators put together at random; one to three outputs."""
-    composer = Composer(seed)
-    net, weights = composer, composer.weights
-    x = net.make(Pixels(SIDE, SIDE, 3))
-    assert x is not None
-    if weights.chance(0.8):
-        x = net.make(Standardize(PREPROCESSING.mean, PREPROCESSING.std), x)
+def _normed(kind: NormKind) -> Callable[[_Assembly, Value, str], Value]:
+    def mix(made: _Assembly, x: Value, name: str) -> Value:
+        scale = 4.0 if kind is NormKind.L2 else 0.5
+        weights = made.attention_weights(kind)
+        return attention(made.net, x, weights, name, heads=HEADS, scale=scale)
+
+    return mix
+
+
+def _rotary(made: _Assembly, x: Value, name: str) -> Value:
+    angles = made.weights.array(GRID * GRID, WIDTH // 2)
+    pairing = made.weights.one_of(tuple(Pairing))
+    turn = rope(angles, pairing, prefix_tokens=made.plan.prefix_tokens)
+    return made.attend(x, name, turn=turn)
+
+
+def _biased(made: _Assembly, x: Value, name: str) -> Value:
+    bias = relative_bias(made.weights.array(HEADS, made.tokens, made.tokens))
+    return made.attend(x, name, add_to_scores=bias)
+
+
+def _windowed(made: _Assembly, x: Value, name: str) -> Value:
+    bias = relative_bias(made.weights.array(HEADS, 4, 4))
+    shift = made.weights.one_of(((0, 0), (1, 1)))
+    return windows(
+        made.net, x, lambda _, each: made.attend(each, name, add_to_scores=bias), name,
+        grid=(GRID, GRID), window=(2, 2), shift=shift,
+    )  # fmt: skip
+
+
+def _talking(made: _Assembly, x: Value, name: str) -> Value:
+    """Heads are mixed before the softmax (arXiv:2003.02436), behind it, or scaled one by one."""
+    net, weights = made.net, made.weights
+    q, k, v = _queries_keys_values(made, x, name)
+    scores = net(f"{name}/scores", Product(transposed=True), q, k)
+    where = weights.one_of(("before", "behind", "scaled"))
+    if where == "before":
+        scores = _over_heads(made, scores, f"{name}/before")
+    elif where == "scaled":
+        factors = Constant(weights.array(HEADS, 1, 1, shift=1.0))
+        scores = net(f"{name}/scaled", Multiply(), scores, net(f"{name}/factors", factors))
+    shares = net(f"{name}/softmax", Softmax(), scores)
+    if where == "behind":
+        shares = _over_heads(made, shares, f"{name}/behind")
+    mixed = net(f"{name}/mixed", Product(), shares, v)
+    return net(f"{name}.out", weights.linear(HEADS * WIDTH, DIM), joined(net, mixed, name))
+
+
+def _over_heads(made: _Assembly, x: Value, name: str) -> Value:
+    last = made.net(f"{name}/last", Transpose((1, 2, 0)), x)
+    mixed = made.net(name, made.weights.linear(HEADS, HEADS), last)
+    return made.net(f"{name}/first", Transpose((2, 0, 1)), mixed)
+
+
+def _grouped(made: _Assembly, x: Value, name: str) -> Value:
+    """All heads of the queries read the same keys and values; or keys are the values."""
+    net, weights = made.net, made.weights
+    q, k, v = _queries_keys_values(made, x, name)
+    if weights.chance():
+        k = net(f"{name}/k/repeated", Take(0, (0,) * HEADS), k)
+        v = net(f"{name}/v/repeated", Take(0, (1,) * HEADS), v)
     else:
-        x = net.make(Multiply(), x, net.constant_of(1 / 128))
-    assert x is not None
-    patches = net.make(Reshape((4, 2, 4, 6)), x)
-    assert patches is not None
-    sorted_patches = net.make(Transpose((0, 2, 1, 3)), patches)
-    assert sorted_patches is not None
-    flat = net.make(Reshape((16, 12)), sorted_patches)
-    assert flat is not None
-    net.live.clear()
-    if weights.chance(0.7):
-        first = net.make(weights.linear(12, 8), flat)
-    else:
-        padding = int(weights.rng.integers(2))
-        first = net.make(weights.convolution(3, 8, 3, stride=2, padding=padding), x)
-    assert first is not None
-    if weights.chance(0.2):
-        net.live.append(flat)
-    for _ in range(steps):
-        net.step()
-    count = int(weights.rng.integers(1, 4))
-    ends = net.live[-1:] + [net.pick() for _ in range(count - 1)]
-    outputs = {f"output{number}": value for number, value in enumerate(dict.fromkeys(ends))}
-    return net.net.network(outputs, PREPROCESSING)
+        v = k
+    scores = net(f"{name}/scores", Product(transposed=True), q, k)
+    shares = net(f"{name}/softmax", Softmax(), scores)
+    mixed = net(f"{name}/mixed", Product(), shares, v)
+    return net(f"{name}.out", weights.linear(HEADS * WIDTH, DIM), joined(net, mixed, name))
+
+
+def _gated(made: _Assembly, x: Value, name: str) -> Value:
+    """What is mixed is multiplied by a gate, and by itself without a softmax."""
+    net, weights = made.net, made.weights
+    q, k, v = _queries_keys_values(made, x, name)
+    shares = net(f"{name}/scores", Product(transposed=True), q, k)
+    shares = net(f"{name}/scaled", Multiply(), shares, net(f"{name}/by", Constant(np.array(0.1))))
+    mixed = joined(net, net(f"{name}/mixed", Product(), shares, v), name)
+    if weights.chance():
+        opened = net(f"{name}.valve", weights.linear(DIM, HEADS * WIDTH), x)
+        opened = net(f"{name}.valve/tanh", Activate(Activation.TANH), opened)
+        mixed = net(f"{name}/opened", Multiply(), mixed, opened)
+    return net(f"{name}.out", weights.linear(HEADS * WIDTH, DIM), mixed)
+
+
+def _queries_keys_values(made: _Assembly, x: Value, name: str) -> list[Value]:
+    parts = [(part, made.weights.linear(DIM, HEADS * WIDTH)) for part in "qkv"]
+    values = [made.net(f"{name}.{part}", layer, x) for part, layer in parts]
+    return [
+        by_head(made.net, each, HEADS, f"{name}/{part}")
+        for (part, _), each in zip(parts, values, strict=True)
+    ]
+
+
+MIXERS: dict[str, Callable[[_Assembly, Value, str], Value]] = {
+    "plain": lambda made, x, name: made.attend(x, name),
+    "layer norm": _normed(NormKind.LAYER),
+    "RMS norm": _normed(NormKind.RMS),
+    "cosine": _normed(NormKind.L2),
+    "rotary": _rotary,
+    "relative bias": _biased,
+    "windows": _windowed,
+    "talking heads": _talking,
+    "grouped": _grouped,
+    "gated": _gated,
+}

@@ -42,11 +42,13 @@ class _Plan:
         takes: Those that are gone: all take the same of one value.
         parts: The values of which only a part is computed, and which.
         works: How each of those is made.
+        unread: The values of which nothing is needed any more.
     """
 
     takes: tuple[Value, ...]
     parts: Mapping[Value, Part]
     works: Mapping[Value, Work]
+    unread: Collection[Value]
 
 
 def _plans(network: Network) -> Iterator[_Plan | None]:
@@ -75,9 +77,11 @@ def _plan(network: Network, takes: tuple[Value, ...], part: Part, uses: Uses) ->
     wanted: dict[Value, list[Part | None]] = {value: [None] for value in uses.shown}
     parts: dict[Value, Part] = {}
     works: dict[Value, Work] = {}
+    unread: set[Value] = set()
     for value in reversed(network.values):
         wishes = wanted.pop(value, [])
         if not wishes:
+            unread.add(value)
             continue
         wish = wishes[0] if all(each == wishes[0] for each in wishes) else None
         work = None if wish is None else of_part(value, wish)
@@ -89,7 +93,7 @@ def _plan(network: Network, takes: tuple[Value, ...], part: Part, uses: Uses) ->
         for each, wants in reads:
             wanted.setdefault(each, []).append(wants)
     saves = any(isinstance(each.operator, Linear | Convolution | Product) for each in works)
-    return _Plan(takes, parts, works) if saves else None
+    return _Plan(takes, parts, works, unread) if saves else None
 
 
 def _applied(network: Network, plan: _Plan) -> Network:
@@ -111,8 +115,8 @@ def _applied(network: Network, plan: _Plan) -> Network:
         return takes[key]
 
     def change(value: Value, inputs: tuple[Value, ...]) -> Value | None:
-        if value in plan.takes:
-            return inputs[0]
+        if value in plan.takes or (value in plan.unread and inputs):
+            return inputs[0]  # of what is unread anything will do
         if value not in plan.works:
             name = renamed.get(value)
             return None if name is None else Value(name, value.operator, inputs)
