@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from vitedge.quantize.layers import map_linears
 
-from tests.models import random_images, random_vit
-from vitedge.elements.plain_vit import PlainViT
+from tests.models import random_images, random_network
+from vitedge.network.network import Network, map_linears
 from vitedge.network.operators import Array, Linear
+from vitedge.network.structure import is_inner
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
@@ -34,11 +35,11 @@ def on_grid(weight: Array, bits: int) -> Array:
     return rounded.reshape(weight.shape)
 
 
-def learnt_vit(bits: int) -> PlainViT:
+def learnt_network(bits: int) -> Network:
     def learn(name: str, layer: Linear) -> Linear:
         return replace(layer, weight=on_grid(layer.weight, bits))
 
-    return map_linears(random_vit(dim=64, heads=2, mlp_dim=128), learn)
+    return map_linears(random_network(dim=64, heads=2, mlp_dim=128), learn)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -62,20 +63,20 @@ class TestLearntIntegers:
         assert learnt_integers(weight, bits) is None
 
     def test_survive_rewrites_and_quantization(self, bits):
-        vit = learnt_vit(bits)
-        assert learnt_bits(vit) == bits
-        rewritten, applied = apply_rewrites(vit)
-        # These leave the blocks' weights alone, or multiply them by a power of two.
+        network = learnt_network(bits)
+        assert learnt_bits(network) == bits
+        rewritten, applied = apply_rewrites(network)
+        # These leave inner weights alone, or multiply them by a power of two.
         assert "pooled-queries-only" in applied
         assert not {"rotate-residual", "balance-values"} & set(applied)
         precision = Precision.INT4 if bits == 4 else Precision.INT8
-        statistics = calibrate(rewritten, random_images(vit, 8))
+        statistics = calibrate(rewritten, random_images(network, 8))
         others = Groups(16, zero_points=True)  # which these weights did not learn in
         made = quantize(rewritten, precision, statistics, groups=others)
         kept = 0
-        for name, layer in rewritten.named_linears():
-            weight = made.recipe.weights.get(name)
-            if name.startswith("blocks.") and weight is not None:
+        for value, layer in rewritten.linears():
+            name, weight = value.name, made.recipe.weights.get(value.name)
+            if is_inner(value) and weight is not None:
                 np.testing.assert_array_equal(weight.dequantized(), layer.weight, err_msg=name)
                 assert weight.zero is None
                 assert weight.group == group_size(len(layer.weight), bits)
@@ -106,11 +107,11 @@ def test_weights_that_half_precision_cannot_scale_are_on_no_grid(value):
 
 
 def test_other_models_are_on_no_grid():
-    assert learnt_bits(random_vit()) is None
+    assert learnt_bits(random_network()) is None
 
 
 def test_a_half_precision_checkpoint_is_on_no_grid():
     def halve(name: str, layer: Linear) -> Linear:
         return replace(layer, weight=layer.weight.astype(np.float16).astype(np.float32))
 
-    assert learnt_bits(map_linears(random_vit(), halve)) is None
+    assert learnt_bits(map_linears(random_network(), halve)) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.converters import converter_for
 from vitedge.data import ArraySamples, ImageSet
 from vitedge.progress import silent
@@ -18,11 +18,11 @@ from vitedge.spec import Format, Precision
 
 
 def test_shared_integers_are_those_that_are_found_alone() -> None:
-    vit, _ = apply_rewrites(random_vit())
-    centred, _ = apply_more(vit, ["centre-residual"])
-    statistics = calibrate(vit, random_images(vit, 8))
+    network, _ = apply_rewrites(random_network())
+    centred, _ = apply_more(network, ["centre-residual"])
+    statistics = calibrate(network, random_images(network, 8))
     shared = Shared()
-    for model in (vit, centred):
+    for model in (network, centred):
         for activations in Activations:
             for precision in (Precision.INT8, Precision.INT4):
                 words = {"activations": activations}
@@ -36,9 +36,9 @@ def test_shared_integers_are_those_that_are_found_alone() -> None:
 
 
 def test_formats_differ_in_their_groups_of_4_bit_weights_alone() -> None:
-    vit, _ = apply_rewrites(random_vit(dim=64, heads=2, mlp_dim=128))
-    images = ImageSet("noise", ArraySamples(np.stack(list(random_images(vit, 8))), None))
-    made = Quantizations(vit, vit.preprocessing, images, silent)
+    network, _ = apply_rewrites(random_network(dim=64, heads=2, mlp_dim=128))
+    images = ImageSet("noise", ArraySamples(np.stack(list(random_images(network, 8))), None))
+    made = Quantizations(network, network.preprocessing, images, silent)
     for target in Format:
         groups = converter_for(target, Precision.INT4).groups
         for weight in made.make(target, Precision.INT4).recipe.weights.values():
@@ -51,11 +51,11 @@ def test_formats_differ_in_their_groups_of_4_bit_weights_alone() -> None:
 
 
 def test_what_no_scale_was_moved_into_is_rounded_once_for_all_runtimes() -> None:
-    vit, _ = apply_rewrites(random_vit())
-    statistics = calibrate(vit, random_images(vit, 8))
+    network, _ = apply_rewrites(random_network())
+    statistics = calibrate(network, random_images(network, 8))
     shared = Shared()
     first, second = (
-        quantize(vit, Precision.INT8, statistics, activations=activations, shared=shared)
+        quantize(network, Precision.INT8, statistics, activations=activations, shared=shared)
         for activations in (Activations.PER_TOKEN, Activations.STATIC)
     )
     name = "blocks.0.fc2"  # what it reads comes from an activation, through which no scale moves
@@ -63,11 +63,11 @@ def test_what_no_scale_was_moved_into_is_rounded_once_for_all_runtimes() -> None
 
 
 def test_centring_the_stream_changes_no_input_of_a_linear_layer() -> None:
-    vit, _ = apply_rewrites(random_vit())
-    centred, names = apply_more(vit, ["centre-residual"])
+    network, _ = apply_rewrites(random_network())
+    centred, names = apply_more(network, ["centre-residual"])
     assert names == ("centre-residual",)
-    images = random_images(vit, 8)
-    before, after = calibrate(vit, images), calibrate(centred, images)
+    images = random_images(network, 8)
+    before, after = calibrate(network, images), calibrate(centred, images)
     for name, known in before.inputs.items():
         fresh = after.inputs[name]
         np.testing.assert_allclose(known.mean, fresh.mean, atol=1e-4, err_msg=name)

@@ -6,30 +6,31 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tests.models import random_images, random_vit
-from tests.test_rewrite_exact import TOLERANCE, relative_difference, vits
-from vitedge.elements.plain_vit import PlainViT
+from tests.models import random_images, random_network
+from tests.test_rewrite_exact import TOLERANCE, networks, relative_difference
+from vitedge.network.network import Network
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
-from vitedge.quantize.smoothing import balance_values, smooth
+from vitedge.quantize.smoothing import BalanceMeasuredValues, ScaleChannels
 from vitedge.rewrite import apply_rewrites
 
 
-@given(vit=vits())
+@given(network=networks())
 @settings(max_examples=30, deadline=None, derandomize=True)
-def test_balanced_and_smoothed_models_compute_the_same(vit: PlainViT) -> None:
-    vit, _ = apply_rewrites(vit)
-    balanced, statistics = balance_values(vit, calibrate(vit, random_images(vit, 6)))
-    smoothed, _, _ = smooth(balanced, statistics, Activations.STATIC)
-    assert relative_difference(vit, smoothed) < TOLERANCE
+def test_balanced_and_smoothed_models_compute_the_same(network: Network) -> None:
+    network, _ = apply_rewrites(network)
+    statistics = calibrate(network, random_images(network, 6))
+    balanced, statistics = BalanceMeasuredValues().apply(network, statistics)
+    smoothed, _, _ = ScaleChannels(Activations.STATIC).apply(balanced, statistics)
+    assert relative_difference(network, smoothed) < TOLERANCE
 
 
 @pytest.mark.parametrize("activations", list(Activations))
 def test_moved_statistics_are_those_of_the_moved_model(activations: Activations) -> None:
-    vit, _ = apply_rewrites(random_vit(dim=48))
-    images = random_images(vit, 8)
-    moved, statistics = balance_values(vit, calibrate(vit, images))
-    moved, statistics, _ = smooth(moved, statistics, activations)
+    network, _ = apply_rewrites(random_network(dim=48))
+    images = random_images(network, 8)
+    moved, statistics = BalanceMeasuredValues().apply(network, calibrate(network, images))
+    moved, statistics, _ = ScaleChannels(activations).apply(moved, statistics)
     measured = calibrate(moved, images)
     for name, known in statistics.inputs.items():
         fresh = measured.inputs[name]

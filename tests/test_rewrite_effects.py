@@ -7,68 +7,106 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.models import random_vit
+from tests.models import random_network
+from vitedge.network.network import Network, with_operators
+from vitedge.network.operators import Constant, Linear, Norm, Standardize
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.rewrite.scale_residual import PLUGIN as SCALE_RESIDUAL
 from vitedge.spec import NormKind, NormPosition, Pooling
 
 
+def layers(network: Network, part: str) -> dict[str, Linear]:
+    """The linear layers of all blocks with this name."""
+    return {name: layer for name, layer in network.named_linears() if name.endswith(f".{part}")}
+
+
+def norms(network: Network) -> dict[str, Norm]:
+    return {
+        value.name: value.operator for value in network.values if isinstance(value.operator, Norm)
+    }
+
+
 def test_no_bias_scale_gamma_or_normalisation_is_left_in_a_plain_vit() -> None:
-    vit, _ = apply_rewrites(random_vit())
-    assert vit.config.raw_pixels
-    assert vit.config.attention_scale == 1
-    assert vit.config.pooled_queries_only
-    for block in vit.blocks:
-        assert not np.any(block.k.bias)
-        assert not np.any(block.v.bias)
-    for _, norm in vit.named_norms():
-        np.testing.assert_array_equal(norm.gamma, 1)
-        np.testing.assert_array_equal(norm.beta, 0)
+    network, _ = apply_rewrites(random_network())
+    assert not any(isinstance(value.operator, Standardize) for value in network.values)
+    assert not any(value.name.endswith("/scaled") for value in network.values)
+    for part in "kv":
+        found = layers(network, part)
+        assert len(found) == 2
+        assert not any(np.any(layer.bias) for layer in found.values())
+    assert len(norms(network)) == 5
+    assert all(norm.is_plain for norm in norms(network).values())
+
+
+def test_the_last_block_computes_the_class_token_alone() -> None:
+    network, _ = apply_rewrites(random_network())
+    shapes = {value.name: value.shape for value in network.values}
+    assert shapes["blocks.0.q"] == shapes["blocks.1.k"] == (17, 24)
+    assert shapes["blocks.1/pooled"] == shapes["blocks.1.q"] == (1, 24)
+    assert shapes["blocks.1/kept"] == shapes["blocks.1.fc2"] == (1, 24)
+    assert shapes["pooled"] == (24,)
 
 
 def test_the_bias_of_normalised_keys_stays() -> None:
-    vit, _ = apply_rewrites(random_vit(qk_norm=True))
-    assert all(np.any(block.k.bias) for block in vit.blocks)
+    network, _ = apply_rewrites(random_network(qk_norm=True))
+    assert all(np.any(layer.bias) for layer in layers(network, "k").values())
 
 
 def test_a_post_norm_vit_keeps_the_gamma_that_feeds_its_sums() -> None:
-    vit, _ = apply_rewrites(random_vit(norm_position=NormPosition.POST))
-    assert all(np.any(block.norm1.gamma != 1) for block in vit.blocks)
+    network, _ = apply_rewrites(random_network(norm_position=NormPosition.POST))
+    kept = [norm for name, norm in norms(network).items() if name.endswith("norm1")]
+    assert len(kept) == 2
+    assert not any(norm.is_plain for norm in kept)
 
 
 @pytest.mark.parametrize("pooling", [Pooling.MEAN, Pooling.CLASS_AND_MEAN, Pooling.FLATTEN])
 def test_all_queries_stay_where_the_head_reads_patches(pooling: Pooling) -> None:
-    _, applied = apply_rewrites(random_vit(pooling=pooling))
+    _, applied = apply_rewrites(random_network(pooling=pooling))
     assert "pooled-queries-only" not in applied
 
 
 def test_a_scaled_stream_leaves_room_to_square_it_in_half_precision() -> None:
-    vit, _ = apply_rewrites(random_vit())
-    scaled = SCALE_RESIDUAL.apply(vit)
-    for before, after in zip(vit.named_norms(), scaled.named_norms(), strict=True):
-        assert after[1].eps == before[1].eps / 256
-    np.testing.assert_array_equal(scaled.patch.weight * 16, vit.patch.weight)
-    for before, after in zip(vit.blocks, scaled.blocks, strict=True):
-        np.testing.assert_array_equal(after.fc2.bias * 16, before.fc2.bias)
-        np.testing.assert_array_equal(after.fc1.weight, before.fc1.weight)
+    network, _ = apply_rewrites(random_network())
+    scaled = SCALE_RESIDUAL.apply(network)
+    for before, after in zip(norms(network).values(), norms(scaled).values(), strict=True):
+        assert after.eps == before.eps / 256
+    before, after = (dict(each.named_linears()) for each in (network, scaled))
+    np.testing.assert_array_equal(after["patch"].weight * 16, before["patch"].weight)
+    for index in range(2):
+        name = f"blocks.{index}"
+        np.testing.assert_array_equal(after[f"{name}.fc2"].bias * 16, before[f"{name}.fc2"].bias)
+        assert after[f"{name}.fc1"].weight is before[f"{name}.fc1"].weight
 
 
 def test_massive_tokens_are_gone_from_a_centred_stream() -> None:
-    vit = random_vit()
-    massive = replace(vit, positions=vit.positions + np.float32(300))
+    network = random_network()
+    (positions,) = (each for each in network.values if each.name == "positions")
+    assert isinstance(positions.operator, Constant)
+    usual = positions.operator.values
+    massive = with_operators(network, {positions: Constant(usual + np.float32(300))})
     centred, applied = apply_rewrites(massive, extra=["centre-stream"])
     assert "centre-stream" in applied
-    assert np.abs(centred.positions).max() < 2 * np.abs(vit.positions).max()
+    found = dict(centred.named_arrays())["positions"]
+    assert np.abs(found).max() < 2 * np.abs(usual).max()
 
 
 def test_norms_of_a_centred_stream_need_no_other_weights() -> None:
-    vit, _ = apply_rewrites(random_vit(), extra=["centre-stream"])
-    plain, _ = apply_more(vit, ["centre-residual"])
-    assert plain.config.norm_kind is NormKind.RMS
-    for (name, before), (_, after) in zip(vit.named_arrays(), plain.named_arrays(), strict=True):
+    network, _ = apply_rewrites(random_network(), extra=["centre-stream"])
+    plain, _ = apply_more(network, ["centre-residual"])
+    assert all(norm.kind is NormKind.RMS for norm in norms(plain).values())
+    pairs = zip(network.named_arrays(), plain.named_arrays(), strict=True)
+    for (name, before), (_, after) in pairs:
         assert before is after, name
 
 
 def test_a_post_norm_stream_is_not_scaled() -> None:
-    vit = random_vit(norm_position=NormPosition.POST)
-    assert SCALE_RESIDUAL.apply(vit) is vit
+    network = random_network(norm_position=NormPosition.POST)
+    assert SCALE_RESIDUAL.apply(network) is network
+
+
+def test_a_stream_that_an_output_shows_stays_in_its_basis() -> None:
+    network, _ = apply_rewrites(random_network(), without=["rotate-residual"])
+    (stream,) = (each for each in network.values if each.name == "blocks.0/out")
+    shown = replace(network, outputs={**network.outputs, "stream": stream})
+    _, applied = apply_rewrites(shown, extra=["scale-residual", "centre-residual"])
+    assert not {"rotate-residual", "scale-residual", "centre-residual"} & set(applied)

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vitedge.vit import forward
 
-from tests.models import random_images, random_vit
-from vitedge.elements.plain_vit import PlainViT
+from tests.models import random_images, random_network
 from vitedge.errors import UsageError
+from vitedge.network.evaluate import forward
+from vitedge.network.network import Network
 from vitedge.rewrite import Rewrite, apply_rewrites, rewrites
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 
@@ -20,9 +21,9 @@ TOLERANCE = 2e-5
 
 
 @st.composite
-def vits(draw: st.DrawFn) -> PlainViT:
+def networks(draw: st.DrawFn) -> Network:
     heads, head_dim = draw(st.sampled_from([(1, 4), (2, 6), (3, 8), (4, 4)]))
-    return random_vit(
+    return random_network(
         draw(st.integers(0, 2**16)),
         image_size=(16, 16),
         patch_size=draw(st.sampled_from([(4, 4), (8, 4)])),
@@ -45,33 +46,33 @@ def vits(draw: st.DrawFn) -> PlainViT:
     )
 
 
-def relative_difference(vit: PlainViT, rewritten: PlainViT) -> float:
+def relative_difference(network: Network, rewritten: Network) -> float:
     """Largest difference of logits over the range of the logits."""
-    images = random_images(vit, 2)
-    before, after = forward(vit, images), forward(rewritten, images)
+    images = random_images(network, 2)
+    before, after = forward(network, images), forward(rewritten, images)
     return float(np.abs(after - before).max() / np.ptp(before))
 
 
 @pytest.mark.parametrize("rewrite", rewrites(), ids=lambda rewrite: rewrite.name)
-@given(vit=vits())
+@given(network=networks())
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_a_rewrite_alone_leaves_the_logits(rewrite: Rewrite, vit: PlainViT) -> None:
-    assert relative_difference(vit, rewrite.apply(vit)) < TOLERANCE
+def test_a_rewrite_alone_leaves_the_logits(rewrite: Rewrite, network: Network) -> None:
+    assert relative_difference(network, rewrite.apply(network)) < TOLERANCE
 
 
-@given(vit=vits())
+@given(network=networks())
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_all_rewrites_together_leave_the_logits(vit: PlainViT) -> None:
-    rewritten, _ = apply_rewrites(vit, extra=[rewrite.name for rewrite in rewrites()])
-    assert relative_difference(vit, rewritten) < TOLERANCE
+def test_all_rewrites_together_leave_the_logits(network: Network) -> None:
+    rewritten, _ = apply_rewrites(network, extra=[rewrite.name for rewrite in rewrites()])
+    assert relative_difference(network, rewritten) < TOLERANCE
 
 
 @pytest.mark.parametrize("rewrite", rewrites(), ids=lambda rewrite: rewrite.name)
 def test_a_rewrite_leaves_its_argument_unchanged(rewrite: Rewrite) -> None:
-    vit = random_vit(prefix_tokens=2, pooling=Pooling.DISTILLED)
-    before = {name: array.copy() for name, array in vit.named_arrays()}
-    rewrite.apply(vit)
-    for name, array in vit.named_arrays():
+    network = random_network(prefix_tokens=2, pooling=Pooling.DISTILLED)
+    before = {name: array.copy() for name, array in network.named_arrays()}
+    rewrite.apply(network)
+    for name, array in network.named_arrays():
         np.testing.assert_array_equal(array, before[name])
 
 
@@ -82,18 +83,18 @@ def test_a_rewrite_leaves_its_argument_unchanged(rewrite: Rewrite) -> None:
     ids=lambda rewrite: rewrite.name,
 )
 def test_a_rewrite_applied_twice_is_applied_once(rewrite: Rewrite) -> None:
-    once = rewrite.apply(random_vit())
+    once = rewrite.apply(random_network())
     assert rewrite.apply(once) is once
 
 
 def test_names_tell_what_was_applied_and_what_was_left_out() -> None:
-    _, applied = apply_rewrites(random_vit())
+    _, applied = apply_rewrites(random_network())
     assert applied[0] == "fold-input-normalization"
     assert applied[-1] == "pooled-queries-only"
-    _, fewer = apply_rewrites(random_vit(), without=["drop-key-bias"])
+    _, fewer = apply_rewrites(random_network(), without=["drop-key-bias"])
     assert set(applied) - set(fewer) == {"drop-key-bias"}
 
 
 def test_a_misspelt_rewrite_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match="did you mean 'drop-key-bias'"):
-        apply_rewrites(random_vit(), without=["drop-keys-bias"])
+        apply_rewrites(random_network(), without=["drop-keys-bias"])
