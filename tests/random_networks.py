@@ -62,7 +62,7 @@ class Plan:
     outputs: str = "logits"
 
 
-STEMS = ("patches", "convolutions", "padded convolution", "two streams", "resized")
+STEMS = ("patches", "convolutions", "padded convolution", "max pool", "two streams", "resized")
 MLPS = ("plain", "swiglu", "normed swiglu", "scaled", "convolution", "shared")
 NORMS = ("pre", "post", "sandwich", "parallel")
 OUTPUTS = ("logits", "tokens too", "stream too", "two heads")
@@ -133,9 +133,10 @@ class _Assembly(Parts):
                 x = net("stem.0/gelu", Activate(Activation.GELU), x)
                 x = net("stem.1", weights.convolution(6, DIM, 3, groups=2, padding=1), x)
                 x = net("patch", Reshape((GRID * GRID, DIM)), x)
-            case "padded convolution":
+            case "padded convolution" | "max pool" as stem:
                 x = net("stem", weights.convolution(3, DIM, 3, padding=1), x)
-                x = net("stem/pool", Pool(weights.one_of(tuple(PoolKind)), (2, 2), (2, 2)), x)
+                kind = PoolKind.MAX if stem == "max pool" else PoolKind.AVERAGE
+                x = net("stem/pool", Pool(kind, (2, 2), (2, 2)), x)
                 x = net("patch", Reshape((GRID * GRID, DIM)), x)
             case "two streams":
                 small = net("small", Resize(GRID, GRID, weights.one_of(tuple(ResizeKind))), x)

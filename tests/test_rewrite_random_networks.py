@@ -69,6 +69,7 @@ def test_rewrites_act_on_random_networks(make: Callable[[int], Network]) -> None
 
 ALL = set(NAMES)
 CENTRE = {"centre-stream", "centre-residual"}
+TURNS_STREAM = {"rotate-residual", "scale-residual", *CENTRE}
 TURNS_QUERIES = {"drop-key-bias", "balance-queries"}
 
 
@@ -97,12 +98,12 @@ def _differences(plan: Plan) -> str:
         # Its second convolution is in groups, whose outputs no matrix may mix.
         (Plan(stem="convolutions"), {"rotate-residual"} | CENTRE),
         (Plan(stem="padded convolution"), {"fold-input-normalization"}),
+        (Plan(stem="max pool"), {"fold-input-normalization", *TURNS_STREAM}),
         (Plan(norms="parallel"), set()),
-        (Plan(norms="post"), {"rotate-residual", "scale-residual"} | CENTRE),
-        (Plan(mlp="scaled"), {"rotate-residual", "scale-residual"} | CENTRE),
+        (Plan(norms="post"), TURNS_STREAM),
+        (Plan(mlp="scaled"), TURNS_STREAM),
         (Plan(outputs="two heads"), {"pooled-queries-only"}),
-        (Plan(outputs="stream too"), {"pooled-queries-only", "rotate-residual", "scale-residual"}
-            | CENTRE),
+        (Plan(outputs="stream too"), {"pooled-queries-only", *TURNS_STREAM}),
     ],
     ids=lambda value: _differences(value) if isinstance(value, Plan) else "",
 )  # fmt: skip
