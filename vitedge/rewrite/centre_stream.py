@@ -20,7 +20,7 @@ import numpy as np
 
 from vitedge.network.network import Network, Value, with_operators
 from vitedge.network.operators import Array, Constant, Convolution, Linear, Norm, Operator
-from vitedge.network.shared_basis import Stream, streams
+from vitedge.network.streams import Stream, streams
 from vitedge.spec import NormKind
 
 # What float32 leaves of the mean of numbers around one after another change of basis. Its effect on

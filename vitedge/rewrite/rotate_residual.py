@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from vitedge.network.network import Network, Value, with_operators
 from vitedge.network.operators import Array, Constant, Convolution, Linear, Operator
-from vitedge.network.shared_basis import Stream, streams
+from vitedge.network.streams import Stream, streams
 
 # Any rotation serves: one random rotation of DeiT-tiny is as good as another within 0.3 dB.
 _SEED = 0

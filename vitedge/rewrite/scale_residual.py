@@ -21,7 +21,7 @@ import numpy as np
 
 from vitedge.network.network import Network, Value, with_operators
 from vitedge.network.operators import Constant, Convolution, Linear, Norm, Operator
-from vitedge.network.shared_basis import Stream, streams
+from vitedge.network.streams import Stream, streams
 
 _SCALE = np.float32(1 / 16)
 
