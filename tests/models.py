@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.network.network import Network
+from vitedge.network.operators import Linear, Norm
 from vitedge.preprocess import Preprocessing
 from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 
@@ -110,8 +112,7 @@ def random_network(seed: int = 0, **options: Any) -> Network:
     return network_of(random_vit(seed, **options))
 
 
-def random_images(model: ViT | Network, n: int = 2, seed: int = 0) -> np.ndarray:
-    """uint8 pixels that fit a model."""
-    preprocessing = model.preprocessing
-    shape = (n, *preprocessing.size, preprocessing.channels)
+def random_images(network: Network, n: int = 2, seed: int = 0) -> np.ndarray:
+    """uint8 pixels that fit a network."""
+    shape = (n, *network.image_shape)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from vitedge.quantize.layers import map_linears
 
 from tests.models import random_images, random_network
 from vitedge.network.network import Network, map_linears

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vitedge.vit import forward
 
 from tests.models import random_images, random_network
 from vitedge.errors import UsageError
