@@ -48,6 +48,8 @@ from vitedge.network.operators import (
 from vitedge.network.structure import after_layers
 from vitedge.spec import NormKind
 
+_ZERO = np.float32(0).tobytes()
+
 Recorder: TypeAlias = Callable[[Value, Array, Array | None], None]
 """Called with a value that linear layers read, its numbers ``(N, ..., channels)`` and the gradient
 there: of those layers alone, not of whatever else reads the value. None where there is no layer
@@ -100,8 +102,9 @@ def record_gradients(
         found = _backward(value, inputs, _numbers(value, made, gradient), gradient)
         for each, is_wanted, one in zip(value.inputs, wanted, found, strict=True):
             if is_wanted and is_layer:
-                known = by_layers.get(each)
-                by_layers[each] = one if known is None else known + one
+                known = by_layers.setdefault(each, one)
+                if known is not None and known is not one:
+                    known += one
             elif is_wanted:
                 by_others.setdefault(each, []).append(one)
     return outputs
@@ -149,7 +152,8 @@ def _numbers(value: Value, known: Array | None, gradient: Array) -> Array:
     """A value's numbers; of one that is not looked at, zeros of its shape that take no memory."""
     if known is not None:
         return known
-    return np.broadcast_to(np.float32(0), (len(gradient), *value.shape))
+    shape = (len(gradient), *value.shape)
+    return np.ndarray(shape, np.float32, _ZERO, strides=(0,) * len(shape))
 
 
 def _backward(value: Value, inputs: list[Array], made: Array, gradient: Array) -> list[Array]:

@@ -70,11 +70,13 @@ class Quantized:
             biases, which make up for the mean error of the weights.
         recipe: Its integers.
         exact: The network just before its weights were rounded.
+        moves: Names of the measured moves that changed something, in order.
     """
 
     network: Network
     recipe: Recipe
     exact: Network
+    moves: tuple[str, ...] = ()
 
 
 def quantize(
@@ -137,7 +139,9 @@ def quantize(
     if learnt:
         # Biases alone, so that inputs are what they were when the weights learnt.
         left_out = {*without, BALANCE}
-        moved = Moved(*shared.centred_and_balanced(network, statistics, left_out), {})
+        names = shared.moves(network, statistics, left_out)
+        centred = shared.centred_and_balanced(network, statistics, left_out)
+        moved = Moved(*centred, {}, names)
     else:
         # Only in int8-static are queries and keys rounded to 8 bits.
         rounds_queries = precision is Precision.INT8_STATIC
@@ -149,7 +153,7 @@ def quantize(
             rounds_queries=rounds_queries,
             without=without,
         )
-    exact, statistics, words = moved.network, moved.statistics, moved.description
+    exact, statistics = moved.network, moved.statistics
     plan = _plan(exact, precision, statistics, activations, frozenset(keep_float))
     plan = replace(
         plan,
@@ -157,7 +161,9 @@ def quantize(
         groups=groups if bits == 4 else None,
         learnt=learnt,
     )
-    rounded = _Rounding(exact, statistics, plan, shared).result(_description(plan) | words)
+    words = _description(plan) | moved.description
+    rounded = _Rounding(exact, statistics, plan, shared).result(words)
+    rounded = replace(rounded, moves=moved.changed)
     if not precision.all_integer or images is None:
         return rounded
     recipe = rounded.recipe
