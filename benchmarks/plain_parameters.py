@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
+from vitedge.elements.vision_transformer import network_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Activate, Constant, Linear, Norm, Standardize
 from vitedge.network.patch_grid import patch_grid
@@ -36,7 +37,7 @@ def parameters_of(network: Network) -> PlainViT:
         raise ValueError(f"the network is no plain ViT: {error}") from error
     kinds = found.activations, found.norms, values["blocks.0.q"].inputs[0].name
     wanted = ("gelu",), ("layer",), "blocks.0.norm1"
-    if vit.parameters != network.parameters or kinds != wanted:
+    if network_of(vit).parameters != network.parameters or kinds != wanted:
         raise ValueError("the network is no plain ViT: its parts are others, or elsewhere")
     return vit
 

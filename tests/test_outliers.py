@@ -9,12 +9,14 @@ import numpy.typing as npt
 import pytest
 
 from tests.models import random_images, random_network
-from vitedge.network import Array, Network, forward
+from vitedge.network.evaluate import forward
+from vitedge.network.network import Network
+from vitedge.network.operators import Array
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.quantize.simulate import simulate
-from vitedge.quantize.trace import trace
+from vitedge.quantize.trace import Tensor, trace
 from vitedge.rewrite import apply_rewrites
 from vitedge.spec import Precision
 
@@ -50,8 +52,8 @@ def test_no_logit_changes_and_the_numbers_in_between_are_outrageous(
     )
     largest: dict[str, float] = {}
 
-    def made(name: str, x: Array, _narrow: bool) -> Array:
-        largest[name] = float(np.abs(x).max() / np.median(np.abs(x)))
+    def made(tensor: Tensor, x: Array) -> Array:
+        largest[tensor.name] = float(np.abs(x).max() / np.median(np.abs(x)))
         return x
 
     trace(folded, images, made, lambda _name, x: x)

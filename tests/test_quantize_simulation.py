@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from vitedge.vit import forward
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.errors import DataError, UsageError
+from vitedge.network.evaluate import forward
 from vitedge.quantize import Activations, Range
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.ranges import token_scaled_quantized
@@ -23,26 +23,26 @@ def sqnr_db(reference: np.ndarray, quantized: np.ndarray) -> float:
 
 @pytest.mark.parametrize("activations", list(Activations))
 def test_int8_keeps_the_logits_of_a_random_vit(activations: Activations) -> None:
-    vit, _ = apply_rewrites(random_vit())
-    statistics = calibrate(vit, random_images(vit, 32, seed=1))
-    quantized = quantize(vit, Precision.INT8, statistics, activations=activations)
-    images = random_images(vit, 16, seed=2)
-    logits = simulate(quantized.vit, quantized.recipe, images, activations=activations)
+    network, _ = apply_rewrites(random_network())
+    statistics = calibrate(network, random_images(network, 32, seed=1))
+    quantized = quantize(network, Precision.INT8, statistics, activations=activations)
+    images = random_images(network, 16, seed=2)
+    logits = simulate(quantized.network, quantized.recipe, images, activations=activations)
     # Rounding to 8 bits leaves about 40 dB per layer, and a dozen layers add up.
-    assert sqnr_db(forward(vit, images), logits) > 25
+    assert sqnr_db(forward(network, images), logits) > 25
 
 
 @pytest.mark.parametrize("activations", [Activations.PER_TENSOR, Activations.STATIC_OR_PER_TOKEN])
 def test_recipes_that_are_finer_where_it_matters_keep_the_logits(activations: Activations) -> None:
-    vit, _ = apply_rewrites(random_vit())
-    statistics = calibrate(vit, random_images(vit, 32, seed=1))
+    network, _ = apply_rewrites(random_network())
+    statistics = calibrate(network, random_images(network, 32, seed=1))
     quantized = quantize(
-        vit, Precision.INT8, statistics, activations=activations, costly_below_db=90.0
+        network, Precision.INT8, statistics, activations=activations, costly_below_db=90.0
     )
-    images = random_images(vit, 16, seed=2)
-    logits = simulate(quantized.vit, quantized.recipe, images, activations=activations)
+    images = random_images(network, 16, seed=2)
+    logits = simulate(quantized.network, quantized.recipe, images, activations=activations)
     # As without scaling: rounding to 8 bits leaves about 40 dB per layer.
-    assert sqnr_db(forward(vit, images), logits) > 25
+    assert sqnr_db(forward(network, images), logits) > 25
 
 
 def test_a_token_scaled_input_is_as_fine_for_small_tokens_as_for_large_ones() -> None:
@@ -54,10 +54,12 @@ def test_a_token_scaled_input_is_as_fine_for_small_tokens_as_for_large_ones() ->
 
 
 def test_the_same_images_make_the_same_recipe() -> None:
-    vit, _ = apply_rewrites(random_vit())
+    network, _ = apply_rewrites(random_network())
 
     def recipe():
-        return quantize(vit, Precision.INT8, calibrate(vit, random_images(vit, 9))).recipe
+        return quantize(
+            network, Precision.INT8, calibrate(network, random_images(network, 9))
+        ).recipe
 
     one, other = recipe(), recipe()
     assert one.inputs == other.inputs
@@ -66,25 +68,25 @@ def test_the_same_images_make_the_same_recipe() -> None:
 
 
 def test_layers_kept_in_float_have_no_integers() -> None:
-    vit, _ = apply_rewrites(random_vit())
-    statistics = calibrate(vit, random_images(vit, 4))
-    recipe = quantize(vit, Precision.INT8, statistics, keep_float=["head"]).recipe
+    network, _ = apply_rewrites(random_network())
+    statistics = calibrate(network, random_images(network, 4))
+    recipe = quantize(network, Precision.INT8, statistics, keep_float=["head"]).recipe
     assert "head" not in recipe.weights
     assert "head" not in recipe.inputs
 
 
 def test_a_layer_that_is_not_there_cannot_be_kept_in_float() -> None:
-    vit = random_vit()
-    statistics = calibrate(vit, random_images(vit, 2))
+    network = random_network()
+    statistics = calibrate(network, random_images(network, 2))
     with pytest.raises(UsageError, match=r"no linear layer 'blocks\.9\.q'"):
-        quantize(vit, Precision.INT8, statistics, keep_float=["blocks.9.q"])
+        quantize(network, Precision.INT8, statistics, keep_float=["blocks.9.q"])
 
 
 def test_calibration_without_images_is_refused() -> None:
     with pytest.raises(DataError, match="no images"):
-        calibrate(random_vit(), [])
+        calibrate(random_network(), [])
 
 
 def test_calibration_images_of_another_size_are_refused() -> None:
     with pytest.raises(DataError, match="calibration image 0 is uint8"):
-        calibrate(random_vit(), [np.zeros((8, 8, 3), np.uint8)])
+        calibrate(random_network(), [np.zeros((8, 8, 3), np.uint8)])
