@@ -105,8 +105,15 @@ class OpenVINONodes(Emitter[Any]):
         return self._ops.concat(parts, axis, name=value.name)
 
     def mean(self, value: Value, x: Any, axis: int) -> Any:
-        """See ``Steps``."""
-        return self._ops.reduce_mean(x, self._integers((axis,)), False, name=value.name)
+        """See ``Steps``.
+
+        OpenVINO 2026.4 moves a transposition behind a mean, and gets the axes wrong where some have
+        a size of 1; not so where the axis stays.
+        """
+        if len(value.inputs[0].shape) == 2:
+            return self._ops.reduce_mean(x, self._integers((axis,)), False, name=value.name)
+        kept = self._ops.reduce_mean(x, self._integers((axis,)), True, name=f"{value.name}/kept")
+        return self.reshape(kept, (self.batch, *value.shape), value.name)
 
     def cut(self, parts: Sequence[Value], x: Any, axis: int) -> list[Any]:
         """See ``Emitter``."""
