@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vitedge.vit import forward
 
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge.artifact import Metadata, Source, files_of, read_metadata, size_of
 from vitedge.converters import converter_for, onnx_file, tflite_model
 from vitedge.converters.onnx_file import write_onnx
-from vitedge.elements.plain_vit import PlainViT
 from vitedge.errors import ConversionError
+from vitedge.network.evaluate import forward
+from vitedge.network.network import Network
 from vitedge.publication import Reference, write_checked
-from vitedge.quantize.recipe import quantize
+from vitedge.quantize import Recipe
 from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes import run_batches, runtimes
 from vitedge.spec import Format, Precision
@@ -24,15 +24,14 @@ from vitedge.spec import Format, Precision
 LIMIT = 1 << 14
 
 
-def draft_of(vit: PlainViT, target: Format) -> object:
-    rewritten, _ = apply_rewrites(vit)
-    recipe = quantize(rewritten, Precision.FP32).recipe
-    return converter_for(target, Precision.FP32).convert(rewritten, recipe)
+def draft_of(network: Network, target: Format) -> object:
+    rewritten, _ = apply_rewrites(network)
+    return converter_for(target, Precision.FP32).convert(rewritten, Recipe(Precision.FP32))
 
 
-def metadata_of(vit: PlainViT, target: Format) -> Metadata:
+def metadata_of(network: Network, target: Format) -> Metadata:
     source = Source("model.keras", "0" * 64, "by name: test")
-    return Metadata(target, Precision.FP32, vit.labels, vit.preprocessing, source)
+    return Metadata(target, Precision.FP32, network.labels, network.preprocessing, source)
 
 
 def logits_of(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -45,11 +44,11 @@ def logits_of(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def test_an_onnx_model_over_the_limit_has_its_weights_beside_it(tmp_path: Path) -> None:
-    vit = random_vit()
-    pixels = random_images(vit, 3)
-    metadata = metadata_of(vit, Format.ONNX)
+    network = random_network()
+    pixels = random_images(network, 3)
+    metadata = metadata_of(network, Format.ONNX)
     small, large = tmp_path / "small.onnx", tmp_path / "large.onnx"
-    model = draft_of(vit, Format.ONNX).model
+    model = draft_of(network, Format.ONNX).model
     write_onnx(model, small, metadata.to_json())
     write_onnx(model, large, metadata.to_json(), limit=LIMIT)
     assert [path.name for path in files_of(small)] == ["small.onnx"]
@@ -63,11 +62,11 @@ def test_an_onnx_model_over_the_limit_has_its_weights_beside_it(tmp_path: Path) 
 def test_weights_beside_a_model_are_published_with_it_and_go_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vit = random_vit()
-    pixels = random_images(vit, 3)
-    reference = Reference(pixels, forward(vit, pixels))
+    network = random_network()
+    pixels = random_images(network, 3)
+    reference = Reference(pixels, forward(network, pixels))
     path = tmp_path / "model.fp32.onnx"
-    draft, metadata = draft_of(vit, Format.ONNX), metadata_of(vit, Format.ONNX)
+    draft, metadata = draft_of(network, Format.ONNX), metadata_of(network, Format.ONNX)
     with monkeypatch.context() as lowered:
         lowered.setitem(onnx_file.write_onnx.__kwdefaults__, "limit", LIMIT)
         write_checked(draft, path, metadata, reference)
@@ -80,10 +79,10 @@ def test_weights_beside_a_model_are_published_with_it_and_go_with_it(
 def test_a_tflite_file_over_its_limit_is_refused_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vit = random_vit()
+    network = random_network()
     monkeypatch.setattr(tflite_model, "MAX_BYTES", LIMIT)
     with pytest.raises(ConversionError, match=r"2 GiB.*--fp16 or --int8.*onnx or openvino"):
-        draft_of(vit, Format.TFLITE).save(
-            tmp_path / "model.tflite", metadata_of(vit, Format.TFLITE)
+        draft_of(network, Format.TFLITE).save(
+            tmp_path / "model.tflite", metadata_of(network, Format.TFLITE)
         )
     assert not list(tmp_path.iterdir())
