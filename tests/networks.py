@@ -155,14 +155,22 @@ def rope_and_swiglu() -> Network:
     return made.network(logits=made.linear("head", pooled, 10))
 
 
-def windows_with_bias() -> Network:
-    """Attention in shifted windows with a bias by position, as Swin has it."""
+def windows_with_bias(*, convolves: bool = True) -> Network:
+    """Attention in shifted windows with a bias by position, as Swin has it.
+
+    Args:
+        convolves: Whether the stem is a convolution, which has no integer form.
+    """
     made = Random(2)
     net = made.net
-    x = made.convolution("stem", made.image(), DIM, (2, 2), strides=(2, 2))
-    side, window = x.shape[0], 4
+    side, window = 8, 4
     count = side // window
-    x = made.norm("stem.norm", net("stem/tokens", Reshape((side * side, DIM)), x))
+    if convolves:
+        x = made.convolution("stem", made.image(), DIM, (2, 2), strides=(2, 2))
+        x = net("stem/tokens", Reshape((side * side, DIM)), x)
+    else:
+        x = made.tokens(patch=2)
+    x = made.norm("stem.norm", x)
     for number, shift in enumerate((0, 2)):
         name = f"blocks.{number}"
         read = net(f"{name}/map", Reshape((side, side, DIM)), made.norm(f"{name}.norm1", x))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.networks import NETWORKS
+from tests.models import random_network
+from tests.networks import NETWORKS, pooled_by_attention, rope_and_swiglu, windows_with_bias
 from vitedge.artifact import Metadata, Source
 from vitedge.converters import converter_for
 from vitedge.errors import ConversionError
-from vitedge.network.evaluate import evaluate
-from vitedge.network.network import Network, map_linears
+from vitedge.network.evaluate import evaluate, forward
+from vitedge.network.network import Network, map_linears, needed
 from vitedge.network.operators import Array, Linear
 from vitedge.operators import read_operators
 from vitedge.quantize import IntegerWeight, Range, Recipe
-from vitedge.spec import Format, Precision
+from vitedge.quantize.calibrate import calibrate
+from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.rewrite import apply_rewrites
+from vitedge.runtimes import run_batches, runtimes
+from vitedge.spec import Format, Pooling, Precision
 
 # Of an output's range. Float sums in another order; weights in half.
 TOLERANCES = {Precision.FP32: 2e-5, Precision.FP16: 5e-3}
@@ -135,6 +141,57 @@ def test_no_tensor_of_a_tflite_file_has_more_than_four_axes(
     shown = set(graph.outputs)
     for number, tensor in enumerate(graph.tensors):
         assert number in shown or len(tensor.shape) <= 4, tensor.name
+
+
+def pooled_alone() -> Network:
+    network = pooled_by_attention()
+    pooled = network.outputs["pooled"]
+    values = needed(network.values, [pooled])
+    return replace(network, values=values, outputs={"logits": pooled})
+
+
+INTEGER_NETWORKS = {
+    "RoPE and SwiGLU": rope_and_swiglu,
+    "windows": partial(windows_with_bias, convolves=False),
+    "attention pooling": pooled_alone,
+    "q/k norm": partial(random_network, qk_norm=True, pooling=Pooling.MEAN),
+}
+
+
+def integer_recipe(network: Network, precision: Precision) -> Quantized:
+    rewritten, _ = apply_rewrites(network)
+    images = images_of(network, 16)
+    statistics = calibrate(rewritten, iter(images))
+    return quantize(rewritten, precision, statistics, images=lambda: iter(images))
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8_STATIC, Precision.W8A16], ids=str)
+@pytest.mark.parametrize("target", [Format.TFLITE, Format.ONNX], ids=str)
+@pytest.mark.parametrize("name", INTEGER_NETWORKS)
+def test_all_integer_files_compute_what_the_network_computes(
+    name: str, target: Format, precision: Precision, tmp_path: Path
+) -> None:
+    network = INTEGER_NETWORKS[name]()
+    made = integer_recipe(network, precision)
+    path = written(made.network, made.recipe, target, tmp_path)
+    runtime = next(each for each in runtimes() if each.format is target and "cpu" in each.devices)
+    session = runtime.open(path, "cpu", threads=1)
+    pixels = images_of(network, 8)
+    try:
+        found = run_batches(session, pixels)
+    finally:
+        session.close()
+    assert sqnr_db(found, forward(network, pixels)) >= LEAST_SQNR_DB
+
+
+@pytest.mark.parametrize("target", [Format.TFLITE, Format.ONNX], ids=str)
+def test_a_range_that_a_recipe_lacks_is_named(target: Format, tmp_path: Path) -> None:
+    made = integer_recipe(rope_and_swiglu(), Precision.INT8_STATIC)
+    tensors = {name: each for name, each in made.recipe.tensors.items() if name != "blocks.1/gated"}
+    recipe = replace(made.recipe, tensors=tensors)
+    words = r"cannot have 'blocks.1/gated' \(Multiply\): there is no range for 'blocks.1/gated'"
+    with pytest.raises(ConversionError, match=words):
+        written(made.network, recipe, target, tmp_path)
 
 
 @pytest.mark.parametrize("target", [Format.TFLITE, Format.ONNX], ids=str)

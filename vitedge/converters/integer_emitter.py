@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vitedge.converters.emitter import Emitter
 from vitedge.errors import ConversionError
-from vitedge.network.network import Value
+from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Convolution,
     Linear,
@@ -15,7 +15,8 @@ from vitedge.network.operators import (
     Take,
 )
 from vitedge.network.steps import Tensor
-from vitedge.quantize import Range
+from vitedge.quantize import Range, Recipe
+from vitedge.quantize.widths import operand_names
 from vitedge.spec import NormKind
 
 
@@ -37,6 +38,11 @@ class IntegerEmitter(Emitter[Tensor]):
 
     ranges: Ranges
     """The recipe's, and those that are laid down on the way."""
+
+    def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
+        names = operand_names(network)
+        self._operand_names = {value.name: names[value] for value in names}
+        super().__init__(network, recipe, batch)
 
     def range_of(self, x: Tensor) -> Range:
         """The range that a tensor has."""
@@ -68,6 +74,33 @@ class IntegerEmitter(Emitter[Tensor]):
                 return "its input has no range"
             case _:
                 return ""
+
+    def operands(self, value: Value, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Both factors of a product in the ranges that the recipe gives them there."""
+        first, second = self._operand_names[value.name]
+        a = self.as_range(a, self.ranges.get(first), first)
+        b = self.as_range(b, self.ranges.get(second), second)
+        # A recipe has no ranges for constants: they have 16 bits, or what the other factor has.
+        if value.inputs[0].is_constant:
+            a = self._in_bits(a, self.range_of(b).bits, first)
+        if value.inputs[1].is_constant:
+            b = self._in_bits(b, self.range_of(a).bits, second)
+        return a, b
+
+    def entering(self, value: Value, x: Tensor) -> Tensor:
+        """What an activation reads, in the range that the recipe gives it there."""
+        name = f"{value.name}/input"
+        return self.as_range(x, self.ranges.get(name), name)
+
+    def _in_bits(self, x: Tensor, bits: int, name: str) -> Tensor:
+        covered = self.range_of(x)
+        if covered.bits == bits:
+            return x
+        return self.as_range(x, Range.symmetric(max(covered.high, -covered.low), bits), name)
+
+    def as_range(self, x: Tensor, covered: Range | None, name: str) -> Tensor:
+        """The same numbers in another range; None is the one they have."""
+        raise NotImplementedError
 
     def refusal(self, value: Value, why: str) -> ConversionError:
         """Says which value cannot be expressed, and what to do."""

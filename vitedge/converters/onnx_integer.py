@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY
-from vitedge.converters.emitter import beside
 from vitedge.converters.integer_emitter import IntegerEmitter, Ranges
 from vitedge.converters.onnx_emitter import OnnxEmitter
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Array, Linear, Norm, Product
+from vitedge.network.operators import Activate, Array, Linear, Norm, Product
 from vitedge.quantize import Range, Recipe
 from vitedge.spec import NormKind
 
@@ -64,7 +63,7 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
     def linears(self, layers: dict[str, Linear], x: str) -> str:
         """See ``Steps``; one layer at a time."""
         ((name, layer),) = layers.items()
-        x = self._as(x, self.recipe.range_read(name, self._range_of[x]), f"{name}/input")
+        x = self.as_range(x, self.recipe.range_read(name, self._range_of[x]), f"{name}/input")
         weight = self.recipe.weights[name]
         scale, _ = self._range_of[x].scale_and_zero_point()
         steps = np.float32(scale) * weight.scale
@@ -78,12 +77,12 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
         return self._node("Gemm", inputs, name)
 
     def product(self, value: Value, product: Product, a: str, b: str) -> str:
-        """See ``Steps``; queries and keys may have been given ranges for their product."""
-        if product.transposed:
-            queries, keys = (beside(value.name, part) for part in ("queries", "keys"))
-            a = self._as(a, self.ranges.get(queries), queries)
-            b = self._as(b, self.ranges.get(keys), keys)
-        return super().product(value, product, a, b)
+        """See ``Steps``."""
+        return super().product(value, product, *self.operands(value, a, b))
+
+    def activate(self, value: Value, activation: Activate, x: str) -> str:
+        """See ``Steps``."""
+        return super().activate(value, activation, self.entering(value, x))
 
     def norm(self, value: Value, norm: Norm, x: str) -> str:
         """See ``Steps``."""
@@ -110,7 +109,7 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
     def concatenate(self, value: Value, parts: list[str], axis: int) -> str:
         """See ``Steps``; parts and whole have one range."""
         covered = self.ranges[value.name]
-        parts = [self._as(each, covered, f"{each}/as_part") for each in parts]
+        parts = [self.as_range(each, covered, f"{each}/as_part") for each in parts]
         return super().concatenate(value, parts, axis)
 
     # --- single nodes
@@ -139,8 +138,8 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
         self._range_of[name] = covered
         return name
 
-    def _as(self, x: str, covered: Range | None, name: str) -> str:
-        """The same numbers in another range; None is the one they have."""
+    def as_range(self, x: str, covered: Range | None, name: str) -> str:
+        """See ``IntegerEmitter``."""
         if covered is None or self._range_of[x] == covered:
             return x
         key = (x, covered)

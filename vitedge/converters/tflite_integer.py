@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ from vitedge.converters.tflite_emitter import TFLiteEmitter, layer_of
 from vitedge.converters.tflite_model import TFLiteModel
 from vitedge.converters.tflite_operators import MOST_AXES
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Array, Concatenate, Linear, Norm, Product, Softmax
+from vitedge.network.operators import Activate, Array, Concatenate, Linear, Norm, Product
 from vitedge.network.patch_grid import PatchGrid
 from vitedge.quantize import IntegerWeight, Range, Recipe
+from vitedge.quantize.widths import mixes_shares
 from vitedge.spec import NormKind
 
 # int8 shares have this scale whatever their model (TFLite's quantization specification).
@@ -73,7 +75,7 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         name, (height, width), (rows, columns) = grid.layer.name, grid.patch_size, grid.grid
         integers = self.recipe.weights[name]
         outputs = integers.values.shape[1]
-        x = self._as(image, self.recipe.inputs[name], f"{name}/pixels")
+        x = self.as_range(image, self.recipe.inputs[name], f"{name}/pixels")
         shape = (outputs, height, width, grid.image.shape[-1])
         options = {"table": "Conv2DOptions", "padding": 1, "strideH": height, "strideW": width}
         patches = self.model.operator(
@@ -94,7 +96,7 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         """See ``Steps``; one layer at a time."""
         ((name, layer),) = layers.items()
         integers = self.recipe.weights[name]
-        x = self._as(x, self.recipe.range_read(name, self.range_of(x)), f"{name}/input")
+        x = self.as_range(x, self.recipe.range_read(name, self.range_of(x)), f"{name}/input")
         made = self.ranges[name]
         if made.bits != self.range_of(x).bits:
             read = self.range_of(x).bits
@@ -120,41 +122,43 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
 
     def product(self, value: Value, product: Product, a: int, b: int) -> int:
         """See ``Steps``; shares of 16 bits meet values of 8 in two products."""
-        if product.transposed:
-            queries, keys = (beside(value.name, part) for part in ("queries", "keys"))
-            a = self._as(a, self.ranges.get(queries), queries)
-            b = self._as(b, self.ranges.get(keys), keys)
+        a, b = self.operands(value, a, b)
         bits = self.range_of(a).bits, self.range_of(b).bits
-        shares = value.inputs[0]
-        if bits == (16, 8) and isinstance(shares.operator, Softmax) and not product.transposed:
-            return self._mixed_in_two(value, shares.name, a, b)
+        if bits == (16, 8) and mixes_shares(value):
+            return self._mixed_in_two(value, a, b, transposed=product.transposed)
         if bits[0] != bits[1]:
-            raise MissingRangeError(f"{value.name} of {bits[0]} and {bits[1]} bits")
+            raise MissingRangeError(f"{value.name}' of {bits[0]} and '{bits[1]} bits")
         return self._multiplied(value, a, b, value.name, transposed=product.transposed)
 
-    def _mixed_in_two(self, value: Value, shares: str, a: int, v: int) -> int:
+    def _mixed_in_two(self, value: Value, a: int, v: int, *, transposed: bool) -> int:
         """The products of a share's coarse and its fine part with the values, added."""
-        coarse = self._as(a, _SHARE, f"{shares}_high")
-        widened = self._as(coarse, self.ranges[shares], f"{shares}_kept")
+        shares, name = value.inputs[0].name, value.name
+        coarse = self.as_range(a, _SHARE, f"{shares}_high")
+        widened = self.as_range(coarse, self.range_of(a), f"{shares}_kept")
         self.ranges[f"{shares}_rest"] = Range.symmetric(1 / 256, 16)
         fine = self.of_two("SUB", a, widened, f"{shares}_rest")
-        fine = self._as(fine, _REST, f"{shares}_low")
+        fine = self.as_range(fine, _REST, f"{shares}_low")
         mixed = [
-            self._multiplied(value, part, v, f"{value.name}_{label}")
+            self._multiplied(value, part, v, f"{name}_{label}", transposed=transposed)
             for label, part in (("high", coarse), ("low", fine))
         ]
-        largest = self.ranges[f"{value.name}_high"]
+        largest = self.ranges[f"{name}_high"]
         wide = Range.symmetric(2 * max(largest.high, -largest.low), 16)
-        high, low = (self._as(part, wide, beside(value.name, "wide")) for part in mixed)
-        self.ranges[f"{value.name}_sum"] = wide
-        total = self.of_two("ADD", high, low, f"{value.name}_sum")
-        return self._as(total, self.ranges[value.name], value.name)
+        high, low = (self.as_range(part, wide, beside(name, "wide")) for part in mixed)
+        self.ranges[f"{name}_sum"] = wide
+        total = self.of_two("ADD", high, low, f"{name}_sum")
+        return self.as_range(total, self.ranges[name], name)
 
     def _multiplied(
         self, value: Value, a: int, b: int, name: str, *, transposed: bool = False
     ) -> int:
         options = {"table": "BatchMatMulOptions"} | ({"adjY": True} if transposed else {})
         return self.in_batches(value, a, b, options, name=name, version=3)
+
+    def activate(self, value: Value, activation: Activate, x: int) -> int:
+        """See ``Steps``."""
+        x = self._widened(self.entering(value, x), self.ranges[value.name], value.name)
+        return super().activate(value, activation, x)
 
     def softmax(self, value: Value, x: int, *, version: int = 3) -> int:
         """See ``Steps``."""
@@ -221,18 +225,25 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         shape = np.broadcast_shapes(self.model.shape(a), self.model.shape(b))
         return self.model.operator(code, [a, b], shape, name=name, options=options, version=3)
 
+    def reduced(
+        self, code: str, x: int, axis: int, shape: Sequence[int], name: str, *, keep: bool = True
+    ) -> int:
+        """See ``TFLiteOperators``."""
+        x = self._widened(x, self.ranges[name], name)
+        return super().reduced(code, x, axis, shape, name, keep=keep)
+
     def _widened(self, x: int, made: Range, name: str) -> int:
         """An operand in as many bits as the result has: operators do not mix them."""
         covered = self.range_of(x)
         if covered.bits == made.bits:
             return x
         largest = max(covered.high, -covered.low)
-        return self._as(x, Range.symmetric(largest, made.bits), f"{name}/operand")
+        return self.as_range(x, Range.symmetric(largest, made.bits), f"{name}/operand")
 
     def joined(self, parts: list[int], axis: int, name: str) -> int:
         """See ``TFLiteOperators``; parts and whole have one range."""
         covered = self.ranges[name]
-        parts = [self._as(each, covered, f"{name}/part") for each in parts]
+        parts = [self.as_range(each, covered, f"{name}/part") for each in parts]
         return super().joined(parts, axis, name)
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> int:
@@ -244,8 +255,8 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         covered = self._whole_of.get(name) or Range.symmetric(largest, 16)
         return self.seen_as(self.model.integer_constant(name, lies, covered), values.shape)
 
-    def _as(self, x: int, covered: Range | None, name: str) -> int:
-        """The same numbers in another range; None is the one they have."""
+    def as_range(self, x: int, covered: Range | None, name: str) -> int:
+        """See ``IntegerEmitter``."""
         if covered is None or self.range_of(x) == covered:
             return x
         key, seen = (self.as_it_lies(x), covered), self.shape(x)

@@ -32,6 +32,9 @@ _ALIGNMENT = 16
 _MOVED_INPUT = {"RESHAPE": 0, "TRANSPOSE": 0, "SLICE": 0, "SPLIT": 1, "GATHER": 0}
 
 
+# Operators that make integers of another width than they read.
+_CHANGES_WIDTH = ("QUANTIZE", "SOFTMAX")
+
 # NumPy's name of a type, and the schema's.
 _DTYPES = {
     "f4": "FLOAT32",
@@ -207,6 +210,7 @@ class TFLiteModel:
                 moved = _MOVED_INPUT.get(code)
                 covered = self._ranges[name] if moved is None else self._range_of[inputs[moved]]
                 self._lay_down(output, covered)
+            self._check_widths(code, [*inputs, *outputs], names[0])
         operator = self._schema.OperatorT()
         number = getattr(self._schema.BuiltinOperator, code)
         operator.opcodeIndex = self._codes.setdefault((number, version), len(self._codes))
@@ -223,6 +227,15 @@ class TFLiteModel:
                 setattr(operator.builtinOptions, field, value)
         self._operators.append(operator)
         return outputs
+
+    def _check_widths(self, code: str, tensors: Sequence[int], name: str) -> None:
+        # Kernels take it for granted, and compute nonsense where it is not so.
+        widths = {self._range_of[each].bits for each in tensors if each in self._range_of}
+        if len(widths) > 1 and code not in _CHANGES_WIDTH:
+            raise ConversionError(
+                f"'{name}' ({code}) would mix integers of 8 and 16 bits, which TFLite has no "
+                "operator for; take int8, fp16 or fp32"
+            )
 
     def to_bytes(self, outputs: Mapping[str, int], description: str, metadata: str) -> bytes:
         """The finished file.
