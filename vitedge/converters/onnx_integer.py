@@ -48,13 +48,14 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
         return self._range_of[x]
 
     def emit(self) -> Any:
-        """The finished model; pixels are uint8, logits uint16."""
+        """The finished model; pixels are uint8, outputs uint16 or, of narrow tensors, uint8."""
         from onnx import TensorProto
 
         ((output, logits),) = self.lower(self._dequantize("pixels", _PIXELS)).items()
         last = self._range_of[logits]
         self._add("QuantizeLinear", [logits, *self._grid(last)], [output], output)
-        model = self.model(TensorProto.UINT8, TensorProto.UINT16, _OPSET, _IR_VERSION)
+        given = TensorProto.UINT8 if last.bits == 8 else TensorProto.UINT16
+        model = self.model(TensorProto.UINT8, given, _OPSET, _IR_VERSION)
         scale, zero = last.scale_and_zero_point()
         model.metadata_props.add(key=LOGITS_SCALE_KEY, value=repr(scale))
         model.metadata_props.add(key=LOGITS_ZERO_POINT_KEY, value=str(zero))
@@ -119,7 +120,7 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
     ) -> list[str]:
         free = [self._free(output) for output in outputs]
         made = [f"{output}/float" for output in free]
-        self._add(operator, inputs, made, name, **attributes)
+        self._add(operator, inputs, made, free[0] if outputs == [name] else name, **attributes)
         finished = []
         for output, tensor, raw in zip(outputs, free, made, strict=True):
             moved = self._range_of[inputs[0]] if operator in _MOVING else None

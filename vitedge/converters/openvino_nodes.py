@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,15 +106,19 @@ class OpenVINONodes(Emitter[Any]):
         return self._ops.concat(parts, axis, name=value.name)
 
     def mean(self, value: Value, x: Any, axis: int) -> Any:
-        """See ``Steps``.
+        """See ``Steps``; of more than a matrix, a product with shares that are all alike.
 
-        OpenVINO 2026.4 moves a transposition behind a mean, and gets the axes wrong where some have
-        a size of 1; not so where the axis stays.
+        OpenVINO 2026.4 moves transpositions of images behind a ReduceMean and mixes up their axes.
         """
-        if len(value.inputs[0].shape) == 2:
+        shape = (self.batch, *value.inputs[0].shape)
+        if len(shape) == 3:
             return self._ops.reduce_mean(x, self._integers((axis,)), False, name=value.name)
-        kept = self._ops.reduce_mean(x, self._integers((axis,)), True, name=f"{value.name}/kept")
-        return self.reshape(kept, (self.batch, *value.shape), value.name)
+        count, name = shape[axis], value.name
+        merged = (math.prod(shape[:axis]), count, math.prod(shape[axis + 1 :]))
+        x = self.reshape(x, merged, f"{name}/merged")
+        shares = self.constant(f"{name}/shares", np.full((1, count), 1 / count, np.float32))
+        product = self._ops.matmul(shares, x, False, False, name=f"{name}/product")
+        return self.reshape(product, (self.batch, *value.shape), name)
 
     def cut(self, parts: Sequence[Value], x: Any, axis: int) -> list[Any]:
         """See ``Emitter``."""
