@@ -144,7 +144,7 @@ class Metadata:
         labels: One name per class, or empty.
         preprocessing: How an image becomes pixels; the artefact itself normalises them.
         source: Where the weights came from.
-        rewrites: Exact rewrites that were applied, in order.
+        rewrites: Exact rewrites that were applied, in order, those of the quantizer last.
         quantization: What was quantized how, in words per kind of layer.
         calibration: The images that were used, or None when none were.
         versions: Packages that made the file, by name.

@@ -26,7 +26,7 @@ from vitedge.network.structure import attentions, is_move, layers_on, readers
 from vitedge.progress import Progress, silent
 from vitedge.quantize.moves import bases
 from vitedge.quantize.trace import Tensor, trace
-from vitedge.rewrite import apply_rewrites, rewrites
+from vitedge.rewrite import MEASURED, apply_rewrites, rewrites
 from vitedge.synthetic import synthetic_images
 
 # More change the figures by under half a decibel.
@@ -121,7 +121,9 @@ def compare_all(
 def _as_made(network: Network, metadata: Metadata) -> Network:
     applied = set(metadata.rewrites)
     without = [each.name for each in rewrites() if each.name not in applied]
-    extra = [each.name for each in rewrites() if each.name in applied and not each.default]
+    # A measured move cannot be made again without its images; ``bases`` has what it may do.
+    asked = applied.difference(MEASURED)
+    extra = [each.name for each in rewrites() if each.name in asked and not each.default]
     return apply_rewrites(network, without, extra=extra)[0]
 
 

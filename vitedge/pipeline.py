@@ -35,8 +35,8 @@ from vitedge.publication import (
     write_checked,
 )
 from vitedge.quantization import Quantizations
-from vitedge.quantize import Recipe
 from vitedge.quantize.cores import forward_each
+from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.source_check import read_compared
@@ -359,7 +359,7 @@ class _Work:
             target, precision, lifted, variant.activations, prepared.network
         )
         draft = converter.convert(made.network, made.recipe, batch=self._options.batch)
-        return draft, self._metadata(target, precision, made.recipe, prepared)
+        return draft, self._metadata(target, precision, made, prepared)
 
     def _lifted(self, budget: Budget, name: str, target: Format, precision: Precision) -> Lifted:
         """The layers that have to stay out of integers, as measured."""
@@ -382,7 +382,7 @@ class _Work:
         return fewest_lifted(rank, drop, budget.max_drop, name)
 
     def _metadata(
-        self, target: Format, precision: Precision, recipe: Recipe, prepared: _Prepared
+        self, target: Format, precision: Precision, made: Quantized, prepared: _Prepared
     ) -> Metadata:
         return Metadata(
             format=target,
@@ -390,9 +390,9 @@ class _Work:
             labels=self._labels,
             preprocessing=self._preprocessing,
             source=self._source,
-            rewrites=prepared.rewrites,
-            quantization=dict(recipe.description),
-            calibration=prepared.quantizations.calibration if recipe.weights else None,
+            rewrites=tuple(dict.fromkeys((*prepared.rewrites, *made.moves))),
+            quantization=dict(made.recipe.description),
+            calibration=prepared.quantizations.calibration if made.recipe.weights else None,
             versions=versions_of([_ENGINES[target]]),
             parameters=self._parameters,
             macs=prepared.network.macs,
