@@ -113,7 +113,7 @@ def test_our_own_subclassed_model_lifts_to_itself(tmp_path: Path) -> None:
     to_keras(vit).save(tmp_path / "model.keras")
     with pytest.raises(ModelError, match="--image-size"):  # a subclassed model does not say it
         read(tmp_path / "model.keras")
-    lifted = read(tmp_path / "model.keras", ImportOptions(image_size=(32, 32))).vit
+    lifted = read(tmp_path / "model.keras", ImportOptions(image_size=(32, 32))).network
     assert plain(lifted).prefix_tokens == 3
     images = random_images(vit, 2)
     expected = forward(vit, images)
