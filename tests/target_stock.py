@@ -24,7 +24,7 @@ def save_stock_int8(path: Path) -> Path:
     network = small_vit()
     model = to_keras(apply_rewrites(network, without=["pooled-queries-only"])[0])
     signature = [tf.TensorSpec([1, *network.image_shape])]
-    function = tf.function(model.call, signature)
+    function = tf.function(model.call, signature, autograph=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
