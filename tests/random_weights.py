@@ -27,7 +27,7 @@ class Weights:
     rng: np.random.Generator
 
     def array(self, *shape: int, scale: float = 1.0, shift: float = 0.0) -> Array:
-        return (self.rng.standard_normal(shape) * scale + shift).astype(np.float32)
+        return np.asarray(self.rng.standard_normal(shape) * scale + shift, np.float32)
 
     def linear(self, inputs: int, outputs: int) -> Linear:
         return Linear(

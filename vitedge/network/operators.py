@@ -65,6 +65,7 @@ class Standardize:
 
     def shape_of(self, x: Shape) -> Shape:
         """The shape that it makes."""
+        _require(all(0 < each < math.inf for each in self.std), f"standard deviations {self.std}")
         _require(x[-1] == len(self.mean) == len(self.std), f"{x} has not one mean a channel")
         return x
 
@@ -106,7 +107,10 @@ class Convolution:
         """The shape that it makes."""
         rows, columns, part, outputs = self.weight.shape
         _require(len(x) == 3 and x[2] == part * self.groups, f"{self.weight.shape} cannot read {x}")
-        _require(outputs % self.groups == 0, f"{outputs} outputs in {self.groups} groups")
+        _require(
+            self.groups > 0 and outputs % self.groups == 0,
+            f"{outputs} outputs in {self.groups} groups",
+        )
         height, width = _slid(x, (rows, columns), self.strides, self.padding)
         return height, width, outputs
 
@@ -129,6 +133,7 @@ class Norm:
 
     def shape_of(self, x: Shape) -> Shape:
         """The shape that it makes."""
+        _require(0 <= self.eps < math.inf, f"an epsilon of {self.eps}")
         _require(x[-1:] == self.gamma.shape == self.beta.shape, f"{self.gamma.shape} norms {x}")
         return x
 
@@ -203,7 +208,10 @@ class Reshape:
 
     def shape_of(self, x: Shape) -> Shape:
         """The shape that it makes."""
-        _require(math.prod(x) == math.prod(self.to), f"{x} is no {self.to}")
+        _require(
+            min(self.to, default=1) > 0 and math.prod(x) == math.prod(self.to),
+            f"{x} is no {self.to}",
+        )
         return self.to
 
 
@@ -251,6 +259,7 @@ class Concatenate:
 
     def shape_of(self, *parts: Shape) -> Shape:
         """The shape that it makes."""
+        _require(bool(parts), "there is nothing to concatenate")
         first, axis = parts[0], self.axis
         _require(0 <= axis < len(first), f"{first} has no axis {axis}")
         for part in parts:
@@ -363,6 +372,8 @@ def _slid(
     padding: tuple[tuple[int, int], tuple[int, int]],
 ) -> tuple[int, ...]:
     """Rows and columns of what a sliding window makes."""
+    is_forward = min(strides) > 0 and min(map(min, padding)) >= 0
+    _require(is_forward, f"strides of {strides} in {padding} of padding")
     sizes = zip(x[:2], window, strides, padding, strict=True)
     made = tuple((size + sum(pad) - each) // stride + 1 for size, each, stride, pad in sizes)
     _require(min(made) > 0, f"a window of {window} does not fit into {x}")
