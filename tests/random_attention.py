@@ -7,16 +7,18 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.random_weights import Weights
-from vitedge.elements.attention import AttentionWeights, Pass, attention, by_head, joined
+from vitedge.elements.attention import AttentionWeights, Pass, attend, attention, by_head, joined
 from vitedge.elements.relative_bias import relative_bias
 from vitedge.elements.rope import Pairing, rope
 from vitedge.elements.windows import windows
 from vitedge.network.network import Builder, Value
 from vitedge.network.operators import (
     Activate,
+    Add,
     Constant,
     Multiply,
     Product,
+    Reshape,
     Softmax,
     Take,
     Transpose,
@@ -104,17 +106,46 @@ def _over_heads(made: Parts, x: Value, name: str) -> Value:
 
 
 def _grouped(made: Parts, x: Value, name: str) -> Value:
-    """All heads of the queries read the same keys and values; or keys are the values."""
+    """All heads read the same keys and values, or keys are the values, or queries are a gate."""
     net, weights = made.net, made.weights
     q, k, v = _queries_keys_values(made, x, name)
-    if weights.chance():
+    way = weights.one_of(("repeated", "keys are values", "queries are a gate"))
+    if way == "repeated":
         k = net(f"{name}/k/repeated", Take(0, (0,) * HEADS), k)
         v = net(f"{name}/v/repeated", Take(0, (1,) * HEADS), v)
-    else:
-        v = k
-    scores = net(f"{name}/scores", Product(transposed=True), q, k)
-    shares = net(f"{name}/softmax", Softmax(), scores)
-    mixed = net(f"{name}/mixed", Product(), shares, v)
+    mixed = attend(net, q, k, k if way == "keys are values" else v, name, scale=0.5)
+    if way == "queries are a gate":
+        mixed = net(f"{name}/opened", Multiply(), mixed, q)
+    return net(f"{name}.out", weights.linear(HEADS * WIDTH, DIM), joined(net, mixed, name))
+
+
+def _scrambled(made: Parts, x: Value, name: str) -> Value:
+    """Heads are cut across tokens, so that a channel of a head is another one of the layer."""
+    net, weights = made.net, made.weights
+    factors = [
+        net(f"{name}.{part}", weights.linear(DIM, HEADS * WIDTH), x) for part in ("q", "k", "v")
+    ]
+    cut = Reshape((HEADS, x.shape[0], WIDTH))
+    across = weights.one_of(((0,), (1,), (2,), (0, 1, 2)))
+    q, k, v = (
+        net(f"{name}/{part}/cut", cut, each)
+        if number in across
+        else by_head(net, each, HEADS, f"{name}/{part}")
+        for number, (part, each) in enumerate(zip("qkv", factors, strict=True))
+    )
+    mixed = attend(net, q, k, v, name, scale=0.5)
+    return net(f"{name}.out", weights.linear(HEADS * WIDTH, DIM), joined(net, mixed, name))
+
+
+def _both(made: Parts, x: Value, name: str) -> Value:
+    """Scores mix values by their softmax and as they are."""
+    net, weights = made.net, made.weights
+    q, k, v = _queries_keys_values(made, x, name)
+    mixed = attend(net, q, k, v, name, scale=0.5)
+    scores = mixed.inputs[0].inputs[0]
+    scores = weights.one_of((scores, scores.inputs[0]))
+    few = net(f"{name}/few", Multiply(), scores, net(f"{name}/few/by", Constant(np.array(0.05))))
+    mixed = net(f"{name}/both", Add(), mixed, net(f"{name}/linear", Product(), few, v))
     return net(f"{name}.out", weights.linear(HEADS * WIDTH, DIM), joined(net, mixed, name))
 
 
@@ -152,4 +183,6 @@ MIXERS: dict[str, Callable[[Parts, Value, str], Value]] = {
     "talking heads": _talking,
     "grouped": _grouped,
     "gated": _gated,
+    "scrambled": _scrambled,
+    "both": _both,
 }

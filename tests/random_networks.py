@@ -65,7 +65,7 @@ class Plan:
 STEMS = ("patches", "convolutions", "padded convolution", "max pool", "two streams", "resized")
 MLPS = ("plain", "swiglu", "normed swiglu", "scaled", "convolution", "shared")
 NORMS = ("pre", "post", "sandwich", "parallel")
-OUTPUTS = ("logits", "tokens too", "stream too", "two heads")
+OUTPUTS = ("logits", "tokens too", "stream too", "two heads", "joined")
 
 
 def random_plan(seed: int) -> Plan:
@@ -103,7 +103,7 @@ class _Assembly(Parts):
 
     def network(self, depth: int) -> Network:
         plan, net = self.plan, self.net
-        x = self._embedded()
+        x = embedded = self._embedded()
         if plan.input_norm:
             x = self.norm(x, "input_norm")
         for index in range(depth):
@@ -119,6 +119,9 @@ class _Assembly(Parts):
                 outputs["stream"] = stream
             case "two heads":
                 outputs["depth"] = net("depth", self.weights.linear(DIM, 2), x)
+            case "joined":
+                both = net("both", Concatenate(1), x, embedded)
+                outputs["depth"] = net("depth", self.weights.linear(2 * DIM, 2), both)
         return net.network(outputs, PREPROCESSING)
 
     # --- what a network begins and ends with
