@@ -25,7 +25,8 @@ from vitedge.network.operators import Convolution, Linear, Norm, Pool, Product, 
 from vitedge.network.structure import after_layers
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
-from vitedge.quantize.recipe import Quantized, liftable, quantize
+from vitedge.quantize.plan import liftable
+from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.quantize.simulate import simulate_outputs
 from vitedge.quantize.trace import Kind, Tensor, trace

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError, UsageError
-from vitedge.network.network import Network, Value, map_linears
-from vitedge.network.operators import Convolution, Linear, Pixels
-from vitedge.network.structure import after_layers, is_inner, readers, source_of
+from vitedge.network.network import Network, map_linears
+from vitedge.network.operators import Linear
 from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
 from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.moves import Moved, move_difficulty
+from vitedge.quantize.plan import Plan, description_of, liftable, plan_of, reads_raw_pixels
 from vitedge.quantize.ranges import (
     input_error,
     searched_range,
@@ -33,7 +33,7 @@ from vitedge.quantize.rounding import (
 from vitedge.quantize.shared import Shared
 from vitedge.quantize.simulate import with_integer_weights
 from vitedge.quantize.weights import searched_groups, searched_scale
-from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow, require_integers
+from vitedge.quantize.widths import require_integers
 from vitedge.rewrite import BALANCE
 from vitedge.rewrite.learnt_grid import (
     COMMON_GROUPS,
@@ -154,14 +154,14 @@ def quantize(
             without=without,
         )
     exact, statistics = moved.network, moved.statistics
-    plan = _plan(exact, precision, statistics, activations, frozenset(keep_float))
+    plan = plan_of(exact, precision, statistics, activations, frozenset(keep_float))
     plan = replace(
         plan,
         costly_below_db=costly_below_db,
         groups=groups if bits == 4 else None,
         learnt=learnt,
     )
-    words = _description(plan) | moved.description
+    words = description_of(plan) | moved.description
     rounded = _Rounding(exact, statistics, plan, shared).result(words)
     rounded = replace(rounded, moves=moved.changed)
     if not precision.all_integer or images is None:
@@ -185,84 +185,15 @@ def _check_kept(network: Network, precision: Precision, keep_float: Collection[s
             raise UsageError(f"{precision} cannot keep '{name}' out of 8 bits")
 
 
-def liftable(network: Network, precision: Precision) -> frozenset[str]:
-    """The integer layers that ``keep_float`` can name.
-
-    In an all-integer artefact nothing is float. There int8-static can widen what writes into the
-    residual stream; queries, keys, values and what enters an activation stay narrow.
-    """
-    layers = [value for value, _ in network.linears()]
-    if precision is Precision.INT8_STATIC:
-        read = readers(network)
-        layers = [each for each in layers if is_inner(each) and not is_always_narrow(each, read)]
-    elif precision not in (Precision.INT8, Precision.INT4):
-        layers = []
-    return frozenset(each.name for each in layers)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What becomes what.
-
-    Attributes:
-        precision: The artefact's.
-        activations: What the runtime does with inputs.
-        floats: Layers without integers.
-        wide: Layers whose input has 16 bits.
-        costly_below_db: See ``quantize``.
-        groups: Of 4-bit weights; None is 8 bits, and one scale for each output.
-        learnt: Whether weights are integers already, which they keep.
-    """
-
-    precision: Precision
-    activations: Activations
-    floats: frozenset[str] = frozenset()
-    wide: frozenset[str] = frozenset()
-    costly_below_db: float | None = None
-    groups: Groups | None = None
-    learnt: bool = False
-
-
-def _plan(
-    network: Network,
-    precision: Precision,
-    statistics: Statistics,
-    activations: Activations,
-    kept: frozenset[str],
-) -> _Plan:
-    layers = [value for value, _ in network.linears()]
-    if precision is Precision.W8A16:
-        return _Plan(precision, activations, wide=frozenset(each.name for each in layers))
-    if precision is Precision.INT8_STATIC:
-        read = readers(network)
-        wide = {each.name for each in layers if not is_narrow(each, read)}
-        return _Plan(precision, activations, wide=kept | wide)
-    measured = after_layers(network)
-    floats = {each.name for each in network.values if isinstance(each.operator, Convolution)}
-    for each in layers:
-        few = statistics.inputs[each.name].tokens <= FEW_TOKENS
-        is_end = few if precision is Precision.INT8 else not is_inner(each)
-        # Nobody knows what an error costs there: 8 bits of normalised pixels would cost 36 dB.
-        is_unknown = each.inputs[0] not in measured and not _reads_raw_pixels(each)
-        if is_end or is_unknown:
-            floats.add(each.name)
-    return _Plan(precision, activations, floats=kept | floats)
-
-
-def _reads_raw_pixels(layer: Value) -> bool:
-    """Whether a layer's input is integers already, in the pixels' own range."""
-    return isinstance(source_of(layer.inputs[0]).operator, Pixels)
-
-
 class _Rounding:
     """Integers for every layer, and the biases that make up for them."""
 
     def __init__(
-        self, network: Network, statistics: Statistics, plan: _Plan, shared: Shared
+        self, network: Network, statistics: Statistics, plan: Plan, shared: Shared
     ) -> None:
         self._network, self._statistics = network, statistics
         self._plan, self._shared = plan, shared
-        self._of_pixels = {each.name for each, _ in network.linears() if _reads_raw_pixels(each)}
+        self._of_pixels = {each.name for each, _ in network.linears() if reads_raw_pixels(each)}
         self._token_scaled: dict[str, float] = {}
         self._weights: dict[str, IntegerWeight] = {}
         self._inputs: dict[str, Range] = {}
@@ -385,41 +316,3 @@ def _bits(precision: Precision) -> int:
 
 def _feedback(watched: InputStatistics) -> tuple[InputStatistics, Feedback]:
     return watched, feedback(output_hessian(watched))
-
-
-def _description(plan: _Plan) -> dict[str, str]:
-    words = {
-        "weights": "int8 per output channel, scale by squared error, rounded with error feedback",
-        "biases": "corrected for the mean error of the weights",
-        "activations": {
-            Activations.PER_TOKEN: "int8 per token, when it runs",
-            Activations.PER_TENSOR: "uint8 per tensor, when it runs",
-            Activations.STATIC: "uint8, range searched by the predicted error of the logits",
-            Activations.STATIC_OR_PER_TOKEN: "uint8, range searched by the predicted error of the "
-            "logits; where that is large, int8 per token, when it runs",
-        }[plan.activations],
-    }
-    if plan.groups is not None:
-        numbers = "scale and zero point" if plan.groups.zero_points else "scale"
-        words["weights"] = (
-            f"int4 in groups of {plan.groups.size} inputs, {numbers} by squared error, rounded "
-            "with error feedback, scales fitted once more to the integers"
-        )
-        words["activations"] = "as the runtime takes them: int8 in blocks, or float"
-    if plan.learnt:
-        words["weights"] += "; in the blocks, as they learnt"
-    match plan.precision:
-        case Precision.INT8_STATIC:
-            words["activations"] = (
-                "8 bits where there are products, range searched by the error of the logits or of "
-                "what reads them; 16 bits in the residual stream, norms, shares and logits"
-            )
-        case Precision.W8A16:
-            words["activations"] = (
-                "16 bits, symmetric, twice the range that was seen; of keys and values, that range"
-            )
-    if plan.floats:
-        words["float layers"] = ", ".join(sorted(plan.floats))
-    if plan.precision is Precision.INT8_STATIC:
-        words["16-bit inputs"] = ", ".join(sorted(plan.wide))
-    return words

@@ -12,7 +12,8 @@ from vitedge.network.evaluate import evaluate
 from vitedge.network.network import map_linears
 from vitedge.network.operators import Array, Linear
 from vitedge.quantize import Activations
-from vitedge.quantize.recipe import Quantized, liftable
+from vitedge.quantize.plan import liftable
+from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.simulate import simulate_outputs
 
 # No error at all is some 300 dB, not a division by zero.

@@ -1,0 +1,131 @@
+"""Which layers become integers, and how wide their inputs are, asked of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Convolution, Pixels
+from vitedge.network.structure import after_layers, is_inner, readers, source_of
+from vitedge.quantize import Activations
+from vitedge.quantize.input_statistics import Statistics
+from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow
+from vitedge.rewrite.learnt_grid import Groups
+from vitedge.spec import Precision
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which layers get which integers.
+
+    Attributes:
+        precision: The artefact's.
+        activations: What the runtime does with inputs.
+        floats: Layers without integers.
+        wide: Layers whose input has 16 bits.
+        costly_below_db: See ``quantize``.
+        groups: Of 4-bit weights; None is 8 bits, and one scale for each output.
+        learnt: Whether weights are integers already, which they keep.
+    """
+
+    precision: Precision
+    activations: Activations
+    floats: frozenset[str] = frozenset()
+    wide: frozenset[str] = frozenset()
+    costly_below_db: float | None = None
+    groups: Groups | None = None
+    learnt: bool = False
+
+
+def plan_of(
+    network: Network,
+    precision: Precision,
+    statistics: Statistics,
+    activations: Activations,
+    kept: frozenset[str],
+) -> Plan:
+    """The layers that stay float or have wide inputs.
+
+    Args:
+        network: The model, as it will be rounded.
+        precision: With integers.
+        statistics: Of that network.
+        activations: What the runtime does with inputs.
+        kept: Layers that somebody wants out of 8 bits; ``liftable`` ones.
+    """
+    layers = [value for value, _ in network.linears()]
+    if precision is Precision.W8A16:
+        return Plan(precision, activations, wide=frozenset(each.name for each in layers))
+    if precision is Precision.INT8_STATIC:
+        read = readers(network)
+        wide = {each.name for each in layers if not is_narrow(each, read)}
+        return Plan(precision, activations, wide=kept | wide)
+    measured = after_layers(network)
+    floats = {each.name for each in network.values if isinstance(each.operator, Convolution)}
+    for each in layers:
+        few = statistics.inputs[each.name].tokens <= FEW_TOKENS
+        is_end = few if precision is Precision.INT8 else not is_inner(each)
+        # Nobody knows what an error costs there: 8 bits of normalised pixels would cost 36 dB.
+        is_unknown = each.inputs[0] not in measured and not reads_raw_pixels(each)
+        if is_end or is_unknown:
+            floats.add(each.name)
+    return Plan(precision, activations, floats=kept | floats)
+
+
+def reads_raw_pixels(layer: Value) -> bool:
+    """Whether a layer's input is integers already, in the pixels' own range."""
+    return isinstance(source_of(layer.inputs[0]).operator, Pixels)
+
+
+def liftable(network: Network, precision: Precision) -> frozenset[str]:
+    """The integer layers that ``keep_float`` can name.
+
+    In an all-integer artefact nothing is float. There int8-static can widen what writes into the
+    residual stream; queries, keys, values and what enters an activation stay narrow.
+    """
+    layers = [value for value, _ in network.linears()]
+    if precision is Precision.INT8_STATIC:
+        read = readers(network)
+        layers = [each for each in layers if is_inner(each) and not is_always_narrow(each, read)]
+    elif precision not in (Precision.INT8, Precision.INT4):
+        layers = []
+    return frozenset(each.name for each in layers)
+
+
+def description_of(plan: Plan) -> dict[str, str]:
+    """What is done, in words per kind of layer, for people."""
+    words = {
+        "weights": "int8 per output channel, scale by squared error, rounded with error feedback",
+        "biases": "corrected for the mean error of the weights",
+        "activations": {
+            Activations.PER_TOKEN: "int8 per token, when it runs",
+            Activations.PER_TENSOR: "uint8 per tensor, when it runs",
+            Activations.STATIC: "uint8, range searched by the predicted error of the logits",
+            Activations.STATIC_OR_PER_TOKEN: "uint8, range searched by the predicted error of the "
+            "logits; where that is large, int8 per token, when it runs",
+        }[plan.activations],
+    }
+    if plan.groups is not None:
+        numbers = "scale and zero point" if plan.groups.zero_points else "scale"
+        words["weights"] = (
+            f"int4 in groups of {plan.groups.size} inputs, {numbers} by squared error, rounded "
+            "with error feedback, scales fitted once more to the integers"
+        )
+        words["activations"] = "as the runtime takes them: int8 in blocks, or float"
+    if plan.learnt:
+        words["weights"] += "; in the blocks, as they learnt"
+    match plan.precision:
+        case Precision.INT8_STATIC:
+            words["activations"] = (
+                "8 bits where there are products, range searched by the error of the logits or of "
+                "what reads them; 16 bits in the residual stream, norms, shares and logits"
+            )
+        case Precision.W8A16:
+            words["activations"] = (
+                "16 bits, symmetric, twice the range that was seen; of keys and values, that range"
+            )
+    if plan.floats:
+        words["float layers"] = ", ".join(sorted(plan.floats))
+    if plan.precision is Precision.INT8_STATIC:
+        words["16-bit inputs"] = ", ".join(sorted(plan.wide))
+    return words
