@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from vitedge.network.folding import folded
+from vitedge.network.forms import Forms, constant_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Activate,
     Add,
-    Array,
     Concatenate,
     Constant,
     Convolution,
@@ -33,11 +31,11 @@ from vitedge.network.operators import (
     Transpose,
 )
 from vitedge.network.patch_grid import PatchGrid, patch_grid
-from vitedge.network.steps import Steps, Tensor
+from vitedge.network.steps import Tensor
 from vitedge.network.structure import layers_on, readers
 
 
-class Lowering(Steps[Tensor]):
+class Lowering(Forms[Tensor]):
     """Goes through a network in the order of computation and makes a step of each value.
 
     Linear layers that read the same value become one product. A tensor is *whole*,
@@ -51,9 +49,6 @@ class Lowering(Steps[Tensor]):
         batch: Static batch size.
     """
 
-    tokens_are_rows: bool
-    """Whether what linear layers read and make are matrices of rows."""
-
     joins_products: bool = True
     """Whether linear layers on the same value are one product; an integer tensor has one range, and
     those of queries, keys and values differ."""
@@ -65,16 +60,12 @@ class Lowering(Steps[Tensor]):
     """Whether the first layer is a step of its own, ``patches``."""
 
     def __init__(self, network: Network, batch: int) -> None:
-        self.network, self.batch = folded(network, self.layer_on_constant), batch
+        super().__init__(batch)
+        self.network = folded(network, self.layer_on_constant)
         self.readers = readers(self.network)
         self._shown = set(self.network.outputs.values())
-        self._whole: dict[Value, Tensor] = {}
-        self._rows: dict[Value, Tensor] = {}
-        self._rows_made_whole: dict[Value, dict[str, Tensor]] = {}
-        self._constants: dict[tuple[Value, Shape], Tensor] = {}
         self._made: set[Value] = set()
         self._grids: dict[Value, PatchGrid] = {}
-        self._has_stream = False
         if self.convolves_patches:
             for value, _ in self.network.linears():
                 grid = patch_grid(value)
@@ -103,15 +94,11 @@ class Lowering(Steps[Tensor]):
             for each in read:
                 unread[each] -= 1
                 if not unread[each]:
-                    self._forget(each)
+                    self.forget(each)
         return {
             name: self.whole(value, f"{value.name}/tokens")
             for name, value in self.network.outputs.items()
         }
-
-    def _forget(self, value: Value) -> None:
-        for held in (self._whole, self._rows, self._rows_made_whole):
-            held.pop(value, None)
 
     def step(self, value: Value) -> None:
         """Makes a value of those before it."""
@@ -119,7 +106,7 @@ class Lowering(Steps[Tensor]):
             case Pixels() | Constant():
                 pass  # given; or made where it is read
             case Standardize() as operator:
-                image = self._operand(value, value.inputs[0])
+                image = self.operand(value, value.inputs[0])
                 self._whole[value] = self.standardize(value, operator, image)
             case Linear():
                 self._linear_step(value)
@@ -135,7 +122,7 @@ class Lowering(Steps[Tensor]):
                 self._same_form(value, lambda x: self.take(value, replace(take, axis=0), x))
             case Concatenate(axis=axis) if self._is_on_channels(value, axis):
                 parts = [self.rows(each) for each in value.inputs]
-                self._keep(value, self.concatenate(value, parts, 1), rows=True)
+                self.keep(value, self.concatenate(value, parts, 1), rows=True)
             case _:
                 self._whole[value] = self._whole_step(value)
 
@@ -146,7 +133,7 @@ class Lowering(Steps[Tensor]):
 
     def _whole_step(self, value: Value) -> Tensor:
         """Of what reads whole tensors and makes one."""
-        operands = [self._operand(value, each) for each in value.inputs]
+        operands = [self.operand(value, each) for each in value.inputs]
         match value.operator:
             case Product() as product:
                 return self.product(value, product, *operands)
@@ -173,17 +160,17 @@ class Lowering(Steps[Tensor]):
     def _linear_step(self, value: Value) -> None:
         if value in self._grids:
             grid = self._grids[value]
-            self._whole[value] = self.patches(grid, self._operand(value, grid.image))
+            self._whole[value] = self.patches(grid, self.operand(value, grid.image))
             return
         read = value.inputs[0]
         group = [value]
         if self.joins_products:
             group += [each for each in layers_on(read, self.readers) if self._joins(value, each)]
-        x = self.rows(read) if self.tokens_are_rows else self._operand(value, read)
+        x = self.rows(read) if self.tokens_are_rows else self.operand(value, read)
         product = self.linears({each.name: _linear(each) for each in group}, x)
         self._made.update(group)
         if len(group) == 1:
-            self._keep(value, product, rows=self.tokens_are_rows)
+            self.keep(value, product, rows=self.tokens_are_rows)
         elif self.splits_heads and (heads := self._common_heads(group)):
             parts = self.split_heads(product, group, *heads[0].inputs[0].shape[1:])
             for each, part in zip(heads, parts, strict=True):
@@ -191,7 +178,7 @@ class Lowering(Steps[Tensor]):
                 self._made.update((each, each.inputs[0]))
         else:
             for each, part in zip(group, self.split_columns(product, group), strict=True):
-                self._keep(each, part, rows=self.tokens_are_rows)
+                self.keep(each, part, rows=self.tokens_are_rows)
 
     def _joins(self, layer: Value, other: Value) -> bool:
         free = other not in self._made and other not in self._grids
@@ -215,94 +202,39 @@ class Lowering(Steps[Tensor]):
         live = [each for each in value.inputs if not each.is_constant]
         scalar = next((each for each in value.inputs if each.is_constant and not each.shape), None)
         if isinstance(value.operator, Multiply) and scalar is not None and len(live) == 1:
-            factor = float(_constant(scalar).reshape(()))
+            factor = float(constant_of(scalar).reshape(()))
             self._same_form(value, lambda x: self.scale(value, x, factor), live[0])
             return
         fixed = [each for each in value.inputs if each.is_constant]
         by_channel = all(each.shape[:-1] == (1,) * (len(each.shape) - 1) for each in fixed)
         alike = len({each.shape for each in live}) == 1
         is_row = live[0].shape == value.shape
-        rows = by_channel and alike and is_row and any(map(self._is_in_rows, live))
+        rows = by_channel and alike and is_row and any(map(self.is_in_rows, live))
         operands = [self._term(each, len(value.shape), rows=rows) for each in value.inputs]
         step = self.add if isinstance(value.operator, Add) else self.multiply
-        self._keep(value, step(value, *operands), rows=rows)
+        self.keep(value, step(value, *operands), rows=rows)
 
     def _term(self, value: Value, rank: int, *, rows: bool) -> Tensor:
         if not value.is_constant:
             return self.rows(value) if rows else self.whole(value, f"{value.name}/tokens")
         # Axes are aligned at the end, so a constant may lack the first ones.
-        return self._fixed(value, value.shape[-1:] or (1,) if rows else value.shape or (1,))
+        return self.fixed(value, value.shape[-1:] or (1,) if rows else value.shape or (1,))
 
     def _reshape_step(self, value: Value, to: Shape) -> None:
         read = value.inputs[0]
-        x = self._rows[read] if read in self._rows else self._operand(value, read)
+        x = self._rows[read] if read in self._rows else self.operand(value, read)
         rows = self.tokens_are_rows and len(to) == 2
         shape = (self.batch * to[0], to[1]) if rows else (self.batch, *to)
-        self._keep(value, self.reshape(x, shape, value.name), rows=rows)
+        self.keep(value, self.reshape(x, shape, value.name), rows=rows)
 
     def _same_form(
         self, value: Value, step: Callable[[Tensor], Tensor], read: Value | None = None
     ) -> None:
         """A step that makes rows of rows, and a whole tensor of a whole one."""
         read = read or value.inputs[0]
-        rows = self._is_in_rows(read)
-        x = self.rows(read) if rows else self._operand(value, read)
-        self._keep(value, step(x), rows=rows)
-
-    def _is_in_rows(self, value: Value) -> bool:
-        """Whether a step that takes either should read it as rows."""
-        return self.tokens_are_rows and (value in self._rows or len(value.shape) == 2)
-
-    def _keep(self, value: Value, tensor: Tensor, *, rows: bool) -> None:
-        # A batch of vectors is the same either way.
-        if rows or len(value.shape) == 1:
-            self._rows[value] = tensor
-        if not rows or len(value.shape) == 1:
-            self._whole[value] = tensor
-
-    # --- the two forms of a tensor
-
-    def rows(self, value: Value) -> Tensor:
-        """The value as ``(batch * tokens, channels)``."""
-        if value not in self._rows:
-            whole = self.whole(value, f"{value.name}/whole")
-            shape = (self.batch * int(np.prod(value.shape[:-1])), value.shape[-1])
-            if len(value.shape) == 1:
-                self._rows[value] = whole
-            elif self._has_stream:
-                self._rows[value] = self.reshape(whole, shape, f"{value.name}/rows")
-            else:
-                # The first is the stream that most models' blocks add to: rows from here on.
-                self._has_stream = True
-                self._rows[value] = self.reshape(whole, shape, "stream")
-                self._whole.pop(value, None)
-        return self._rows[value]
-
-    def whole(self, value: Value, name: str) -> Tensor:
-        """The value as ``(batch, *shape)``; the name is for the step that this may take."""
-        if value.is_constant:
-            return self._fixed(value, (self.batch, *value.shape))
-        if value in self._whole:
-            return self._whole[value]
-        known = self._rows_made_whole.setdefault(value, {})
-        if name not in known:
-            known[name] = self.reshape(self._rows[value], (self.batch, *value.shape), name)
-        return known[name]
-
-    def _operand(self, reader: Value, value: Value) -> Tensor:
-        """What a step reads that takes whole tensors."""
-        of_pool = reader.name.startswith("pooled/")  # one name for all that a pooling reads
-        return self.whole(value, "pooled/tokens" if of_pool else f"{reader.name}/tokens")
-
-    def _fixed(self, value: Value, shape: Shape) -> Tensor:
-        """A constant in some shape, once for all that read it so."""
-        if (value, shape) not in self._constants:
-            values = _constant(value).astype(np.float32)
-            if values.size == np.prod(shape):
-                values = values.reshape(shape)
-            fixed = self.constant(value.name, np.broadcast_to(values, shape))
-            self._constants[value, shape] = fixed
-        return self._constants[value, shape]
+        rows = self.is_in_rows(read)
+        x = self.rows(read) if rows else self.operand(value, read)
+        self.keep(value, step(x), rows=rows)
 
 
 def group_of(name: str) -> tuple[str, str]:
@@ -314,9 +246,3 @@ def group_of(name: str) -> tuple[str, str]:
 def _linear(value: Value) -> Linear:
     assert isinstance(value.operator, Linear)
     return value.operator
-
-
-def _constant(value: Value) -> Array:
-    assert isinstance(value.operator, Constant)
-    values: Array = value.operator.values
-    return values
