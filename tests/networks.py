@@ -77,9 +77,9 @@ class Random:
         return self.net(name, layer, x)
 
     def image(self, side: int = SIDE) -> Value:
-        self._pixels = self.net("pixels", Pixels(side, side, 3))
+        self.pixels = self.net("pixels", Pixels(side, side, 3))
         operator = Standardize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-        return self.net("pixels/shifted", operator, self._pixels)
+        return self.net("pixels/shifted", operator, self.pixels)
 
     def tokens(self, side: int = SIDE, patch: int = 4) -> Value:
         """``(tokens, DIM)`` of patches, with positions."""
@@ -121,7 +121,7 @@ class Random:
         return self.net(f"{name}/mixed", Product(), shares, v)
 
     def network(self, **outputs: Value) -> Network:
-        side, _, channels = self._pixels.shape
+        side, _, channels = self.pixels.shape
         return self.net.network(outputs, Preprocessing(size=(side, side), channels=channels))
 
 

@@ -13,13 +13,20 @@ import numpy.typing as npt
 import pytest
 
 from tests.models import random_network
-from tests.networks import NETWORKS, pooled_by_attention, rope_and_swiglu, windows_with_bias
+from tests.networks import (
+    DIM,
+    NETWORKS,
+    Random,
+    pooled_by_attention,
+    rope_and_swiglu,
+    windows_with_bias,
+)
 from vitedge.artifact import Metadata, Source
 from vitedge.converters import converter_for
 from vitedge.errors import ConversionError
 from vitedge.network.evaluate import evaluate, forward
 from vitedge.network.network import Network, map_linears, needed
-from vitedge.network.operators import Array, Linear
+from vitedge.network.operators import Add, Array, Linear, Mean
 from vitedge.operators import read_operators
 from vitedge.quantize import IntegerWeight, Range, Recipe
 from vitedge.quantize.calibrate import calibrate
@@ -104,25 +111,49 @@ def test_every_output_is_what_the_network_computes(
         assert error <= TOLERANCES[precision], name
 
 
-@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+@pytest.mark.parametrize("ranged", ["none", "all", "some, and some layers float"])
 @pytest.mark.parametrize("target", Format, ids=str)
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
 def test_integer_layers_leave_the_outputs_as_they_are(
-    make: Callable[[], Network], target: Format, static: bool, tmp_path: Path
+    make: Callable[[], Network], target: Format, ranged: str, tmp_path: Path
 ) -> None:
     network = make()
     pixels = images_of(network, 1)
     weights = {name: integers(layer) for name, layer in network.named_linears()}
-    recipe = Recipe(Precision.INT8, weights, ranges(network, pixels) if static else {})
-    rounded = map_linears(
-        network, lambda name, layer: replace(layer, weight=weights[name].dequantized())
-    )
+    inputs = {} if ranged == "none" else ranges(network, pixels)
+    if ranged.startswith("some"):
+        # Of queries, keys and values one each is float, has a range and has none.
+        weights = {name: each for at, (name, each) in enumerate(weights.items()) if at % 3}
+        inputs = {name: each for at, (name, each) in enumerate(inputs.items()) if at % 3 == 1}
+    recipe = Recipe(Precision.INT8, weights, inputs)
+
+    def with_integers(name: str, layer: Linear) -> Linear:
+        return replace(layer, weight=weights[name].dequantized()) if name in weights else layer
+
+    rounded = map_linears(network, with_integers)
     path = written(network, recipe, target, tmp_path)
     found, expected = run(path, target, pixels), evaluate(rounded, pixels)
     for name, values in expected.items():
         assert sqnr_db(found[name], values) >= LEAST_SQNR_DB, name
     kinds = [kind for each in read_operators(path) for kind in each.inputs]
     assert "int8" in kinds
+
+
+@pytest.mark.parametrize("target", Format, ids=str)
+def test_outputs_may_be_alike_or_fixed_and_values_called_like_tensors(
+    target: Format, tmp_path: Path
+) -> None:
+    made = Random(6)
+    net, x = made.net, made.tokens()
+    x = made.linear("a", net("stream", Add(), x, made.constant("a.weight", DIM)), DIM)
+    x = made.linear("a.bias", made.norm("a/rows", x), DIM)
+    fixed = made.linear("fixed", made.constant("token_axis", 2, DIM), 3)
+    logits = made.linear("logits", net("pooled/mean", Mean(0), x), 10)
+    network = made.network(logits=logits, again=logits, fixed=fixed, image=made.pixels)
+    pixels = images_of(network, 2)
+    found = run(written(network, Recipe(Precision.FP32), target, tmp_path, 2), target, pixels)
+    for name, values in evaluate(network, pixels).items():
+        np.testing.assert_allclose(found[name], values, atol=1e-4, err_msg=name)
 
 
 def sqnr_db(found: Array, expected: Array) -> float:

@@ -20,15 +20,15 @@ from vitedge.quantize.widths import operand_names
 from vitedge.spec import NormKind
 
 
-class MissingRangeError(Exception):
-    """The recipe has no range for a tensor that an operator makes."""
+class InexpressibleError(Exception):
+    """Says why a step has no integer form; whose step it is, ``IntegerEmitter`` knows."""
 
 
 class Ranges(dict[str, Range]):
     """Ranges by the names of tensors."""
 
     def __missing__(self, name: str) -> Range:
-        raise MissingRangeError(name)
+        raise InexpressibleError(f"there is no range for '{name}'")
 
 
 class IntegerEmitter(Emitter[Tensor]):
@@ -59,8 +59,8 @@ class IntegerEmitter(Emitter[Tensor]):
             raise self.refusal(value, refused)
         try:
             super().step(value)
-        except MissingRangeError as error:
-            raise self.refusal(value, f"there is no range for '{error}'") from error
+        except InexpressibleError as error:
+            raise self.refusal(value, str(error)) from error
 
     def _why_not(self, value: Value) -> str:
         match value.operator:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.converters.emitter import beside
-from vitedge.converters.integer_emitter import IntegerEmitter, MissingRangeError, Ranges
+from vitedge.converters.integer_emitter import InexpressibleError, IntegerEmitter, Ranges
 from vitedge.converters.tflite_emitter import TFLiteEmitter, layer_of
 from vitedge.converters.tflite_model import TFLiteModel
 from vitedge.converters.tflite_operators import MOST_AXES
@@ -100,7 +100,7 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         made = self.ranges[name]
         if made.bits != self.range_of(x).bits:
             read = self.range_of(x).bits
-            raise MissingRangeError(f"{name} in {read} bits, as its input has")
+            raise InexpressibleError(f"'{name}' reads {read} bits and makes {made.bits}")
         return self.model.operator(
             "FULLY_CONNECTED",
             [
@@ -127,7 +127,7 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         if bits == (16, 8) and mixes_shares(value):
             return self._mixed_in_two(value, a, b, transposed=product.transposed)
         if bits[0] != bits[1]:
-            raise MissingRangeError(f"{value.name}' of {bits[0]} and '{bits[1]} bits")
+            raise InexpressibleError(f"its factors have {bits[0]} and {bits[1]} bits")
         return self._multiplied(value, a, b, value.name, transposed=product.transposed)
 
     def _mixed_in_two(self, value: Value, a: int, v: int, *, transposed: bool) -> int:

@@ -32,6 +32,9 @@ class TFLiteOperators(Emitter[int]):
 
     tokens_are_rows = True
 
+    version_of_gather = 1
+    """The least that has its type of numbers."""
+
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         super().__init__(network, recipe, batch)
         self.model = TFLiteModel()
@@ -134,8 +137,6 @@ class TFLiteOperators(Emitter[int]):
             "GATHER", inputs, shape, name=name, options=options, version=self.version_of_gather
         )
         return self.seen_as(gathered, made)
-
-    version_of_gather = 1
 
     def concatenate(self, value: Value, parts: list[int], axis: int) -> int:
         """See ``Steps``."""

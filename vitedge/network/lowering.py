@@ -210,11 +210,11 @@ class Lowering(Forms[Tensor]):
         alike = len({each.shape for each in live}) == 1
         is_row = live[0].shape == value.shape
         rows = by_channel and alike and is_row and any(map(self.is_in_rows, live))
-        operands = [self._term(each, len(value.shape), rows=rows) for each in value.inputs]
+        operands = [self._term(each, rows=rows) for each in value.inputs]
         step = self.add if isinstance(value.operator, Add) else self.multiply
         self.keep(value, step(value, *operands), rows=rows)
 
-    def _term(self, value: Value, rank: int, *, rows: bool) -> Tensor:
+    def _term(self, value: Value, *, rows: bool) -> Tensor:
         if not value.is_constant:
             return self.rows(value) if rows else self.whole(value, f"{value.name}/tokens")
         # Axes are aligned at the end, so a constant may lack the first ones.
