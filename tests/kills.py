@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from vitedge.vit import ViT
 
 import vitedge
 from tests.models import random_images, random_vit
@@ -26,7 +27,6 @@ from vitedge.artifact import read_metadata, sha256_of
 from vitedge.errors import ModelError
 from vitedge.pipeline import write_keras
 from vitedge.spec import Format
-from vitedge.vit import ViT
 
 _SUFFIXES = tuple(each.suffix for each in Format)
 # Workers notice that the process that started them is gone, and end.

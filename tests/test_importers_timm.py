@@ -39,7 +39,7 @@ def test_unusual_widths_need_the_number_of_heads() -> None:
 @pytest.mark.parametrize(
     ("case", "prefix_tokens", "pooling"),
     [
-        ("network", 1, Pooling.CLASS),
+        ("vit", 1, Pooling.CLASS),
         ("deit_distilled", 2, Pooling.DISTILLED),
         ("deit3", 1, Pooling.CLASS),
         ("registers", 5, Pooling.CLASS),

@@ -163,8 +163,8 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:
     from vitedge.importers.soundness import refuse_broken, zero_parts
 
-    refuse_broken(path, imported.vit)
-    zeros = zero_parts(imported.vit)
+    refuse_broken(path, imported.network)
+    zeros = zero_parts(imported.network)
     if zeros:
         options.warn(
             f"all weights are zero in {', '.join(zeros)} of '{path}': the file may have been cut "

@@ -9,7 +9,7 @@ from typing import Any
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
-from vitedge.importers.network_options import with_options
+from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.json_values import mapping, whole
 from vitedge.network.network import Network

@@ -52,7 +52,7 @@ class GoogleNpzImporter:
             except (ValueError, IndexError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
             tensors.refuse_leftovers()
-        return Imported(network_of(with_options(vit, options)), "by name: google-npz")
+        return Imported(with_options(network_of(vit), options), "by name: google-npz")
 
 
 def _root(names: frozenset[str]) -> str | None:

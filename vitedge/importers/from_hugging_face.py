@@ -109,7 +109,7 @@ class HuggingFaceImporter:
                 tensors.refuse_leftovers()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
-        return Imported(network_of(with_options(vit, options)), "by name: hugging-face")
+        return Imported(with_options(network_of(vit), options), "by name: hugging-face")
 
 
 def _folder_of(path: Path) -> Path:

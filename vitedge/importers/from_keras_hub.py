@@ -95,7 +95,7 @@ class KerasHubImporter:
             raise ModelError(
                 f"the config of '{path}' and its weights do not fit: {error}"
             ) from error
-        return Imported(network_of(with_options(vit, options)), "by name: keras-hub")
+        return Imported(with_options(network_of(vit), options), "by name: keras-hub")
 
 
 @contextmanager

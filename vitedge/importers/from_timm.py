@@ -72,7 +72,7 @@ class TimmImporter:
             except (ValueError, IndexError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
             tensors.refuse_leftovers()
-        return Imported(network_of(with_options(vit, options)), "by name: timm")
+        return Imported(with_options(network_of(vit), options), "by name: timm")
 
 
 def _weights_of(path: Path) -> Path:

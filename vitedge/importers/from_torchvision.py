@@ -53,7 +53,7 @@ class TorchvisionImporter:
             except (ValueError, IndexError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
             tensors.refuse_leftovers()
-        return Imported(network_of(with_options(vit, options)), "by name: torchvision")
+        return Imported(with_options(network_of(vit), options), "by name: torchvision")
 
 
 def _vit(tensors: Tensors, options: ImportOptions) -> PlainViT:

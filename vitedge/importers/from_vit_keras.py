@@ -94,7 +94,7 @@ class VitKerasImporter:
             parts = tensors.renamed(_places(tensors.names))
             published = Published(Activation.GELU, mean=0.5, std=0.5, heads=_heads(path))
             vit = classic_vit(parts, published, options)
-        return Imported(network_of(with_options(vit, options)), "by name: vit-keras")
+        return Imported(with_options(network_of(vit), options), "by name: vit-keras")
 
 
 def _open(path: Path) -> AbstractContextManager[Tensors]:

@@ -127,7 +127,7 @@ class VitTutorialImporter:
             parts = tensors.renamed(places)
             published = Published(Activation.GELU_TANH, 0.0, 1.0, _heads(path, parts))
             vit = classic_vit(parts, published, options)
-        return Imported(network_of(with_options(vit, options)), "by name: vit-tutorial")
+        return Imported(with_options(network_of(vit), options), "by name: vit-tutorial")
 
 
 def _open(path: Path) -> AbstractContextManager[Tensors]:

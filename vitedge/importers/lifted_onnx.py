@@ -25,7 +25,7 @@ class LiftedOnnxImporter:
         """Reads and lifts."""
         probe = OnnxProbe(path, image_size=options.image_size)
         lifted = lift(probe, mean=options.mean, std=options.std, images=options.images)
-        network = network_of(with_options(lifted.vit, options))
+        network = with_options(network_of(lifted.vit), options)
         return Imported(network, str(lifted), str(lifted.proof))
 
 

@@ -1,18 +1,32 @@
-"""What a person says about a source, laid over what was read from it."""
+"""What a person says about a source, laid over the network that was read from it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitedge.elements.plain_vit import Block, PlainViT
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions
 from vitedge.importers.positions import interpolate_positions
-from vitedge.network.operators import Norm
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import (
+    Activate,
+    Add,
+    Constant,
+    Convolution,
+    Linear,
+    Norm,
+    Operator,
+    Pixels,
+    Reshape,
+    Standardize,
+)
+from vitedge.network.patch_grid import patch_grid
+from vitedge.network.refit import refitted
+from vitedge.network.structure import attentions, readers
 from vitedge.preprocess import Preprocessing
 
 
-def with_options(vit: PlainViT, options: ImportOptions) -> PlainViT:
+def with_options(network: Network, options: ImportOptions) -> Network:
     """The same model with a person's options laid over it.
 
     Another image size interpolates the positions and keeps the ratio of resize to crop.
@@ -20,62 +34,102 @@ def with_options(vit: PlainViT, options: ImportOptions) -> PlainViT:
     Raises:
         ModelError: An option contradicts the model.
     """
-    if options.heads is not None and options.heads != vit.config.heads:
-        raise ModelError(f"the model has {vit.config.heads} heads, not {options.heads}")
-    if vit.config.raw_pixels and (options.mean is not None or options.std is not None):
-        raise ModelError("mean and std are already folded into this model's patch projection")
+    if options.heads is not None:
+        _check_heads(network, options.heads)
     try:
-        if options.norm_eps is not None:
-            vit = _with_eps(vit, options.norm_eps)
-        if options.activation is not None:
-            vit = replace(vit, config=replace(vit.config, activation=options.activation))
-        if options.image_size is not None:
-            vit = _with_size(vit, options.image_size)
-        preprocessing = _preprocessing(vit.preprocessing, options)
-        labels = vit.labels if options.labels is None else options.labels
-        return replace(vit, preprocessing=preprocessing, labels=labels)
+        if options.image_size not in (None, network.preprocessing.size):
+            assert options.image_size is not None
+            network = with_image_size(network, options.image_size)
+        preprocessing = _preprocessing(network.preprocessing, options)
+        operators = {
+            value: operator
+            for value in network.values
+            if (operator := _changed(value, options, preprocessing)) is not value.operator
+        }
+        standardizes = any(isinstance(each.operator, Standardize) for each in network.values)
+        if not standardizes and (options.mean is not None or options.std is not None):
+            raise ModelError("mean and std are already folded into this model's patch projection")
+        labels = network.labels if options.labels is None else options.labels
+        network = with_operators(network, operators)
+        return replace(network, preprocessing=preprocessing, labels=labels)
     except ValueError as error:
         raise ModelError(f"the options do not fit the model: {error}") from error
 
 
-def _with_eps(vit: PlainViT, eps: float) -> PlainViT:
-    def norm(old: Norm) -> Norm:
-        return replace(old, eps=eps)
+def with_image_size(network: Network, size: tuple[int, int]) -> Network:
+    """The network for images of another height and width.
 
-    def optional(old: Norm | None) -> Norm | None:
-        return None if old is None else norm(old)
-
-    def block(old: Block) -> Block:
-        return replace(
-            old,
-            norm1=norm(old.norm1),
-            norm2=norm(old.norm2),
-            q_norm=optional(old.q_norm),
-            k_norm=optional(old.k_norm),
-        )
-
-    return replace(
-        vit.map_blocks(block),
-        input_norm=optional(vit.input_norm),
-        norm=optional(vit.norm),
-        pooled_norm=optional(vit.pooled_norm),
-    )
-
-
-def _with_size(vit: PlainViT, image_size: tuple[int, int]) -> PlainViT:
-    old = vit.config
-    config = replace(old, image_size=image_size)
-    if config.pooled_dim != old.pooled_dim:
-        raise ValueError(f"its head reads all {old.tokens} tokens, so the image size is fixed")
-    resize = vit.preprocessing.resize
+    Raises:
+        ValueError: The patches do not fit, or something in the network fixes the size.
+    """
+    first = _first_layer(network)
+    grid = None if first is None else patch_grid(first)
+    if first is None or grid is None:
+        raise ValueError("its first layer reads no patches, so the image size is fixed")
+    if any(whole % patch for whole, patch in zip(size, grid.patch_size, strict=True)):
+        raise ValueError(f"image size {size} is not a multiple of patch size {grid.patch_size}")
+    new_grid = (size[0] // grid.patch_size[0], size[1] // grid.patch_size[1])
+    operators: dict[Value, Operator] = {network.pixels: Pixels(*size, network.image_shape[2])}
+    cut, _, patches = grid.moves  # a patch may be as many pixels high as the grid has rows
+    operators[cut] = Reshape((new_grid[0], grid.patch_size[0], new_grid[1], cut.shape[3]))
+    operators[patches] = Reshape((new_grid[0] * new_grid[1], patches.shape[1]))
+    for value in _positions(network, first):
+        assert isinstance(value.operator, Constant)
+        positions = interpolate_positions(value.operator.values, grid.grid, new_grid)
+        operators[value] = Constant(positions)
+    old = network.preprocessing
+    resize = old.resize
     if resize is not None:
-        resize = round(resize * max(image_size) / max(old.image_size))
-    return replace(
-        vit,
-        config=config,
-        positions=interpolate_positions(vit.positions, old.grid, config.grid),
-        preprocessing=replace(vit.preprocessing, size=image_size, resize=resize),
-    )
+        resize = round(resize * max(size) / max(old.size))
+    try:
+        return refitted(
+            network,
+            operators,
+            preprocessing=replace(old, size=size, resize=resize),
+            grids={grid.grid: new_grid},
+        )
+    except ValueError as error:
+        tokens = first.shape[0]
+        raise ValueError(
+            f"it reads all {tokens} patches as they are, so the image size is fixed: {error}"
+        ) from error
+
+
+def _first_layer(network: Network) -> Value | None:
+    layers = (Linear, Convolution)
+    return next((each for each in network.values if isinstance(each.operator, layers)), None)
+
+
+def _positions(network: Network, first: Value) -> list[Value]:
+    """The constants that are added to what the first layer makes of each patch."""
+    return [
+        each
+        for reader in readers(network)[first]
+        if isinstance(reader.operator, Add)
+        for each in reader.inputs
+        if isinstance(each.operator, Constant) and each.shape == first.shape
+    ]
+
+
+def _check_heads(network: Network, heads: int) -> None:
+    found = {each.scores.shape[0] for each in attentions(network) if len(each.scores.shape) == 3}
+    if found != {heads}:
+        has = " or ".join(str(count) for count in sorted(found)) or "unknown"
+        raise ModelError(f"the model has {has} heads, not {heads}")
+
+
+def _changed(value: Value, options: ImportOptions, preprocessing: Preprocessing) -> Operator:
+    """The value's operator as the options have it."""
+    operator = value.operator
+    match operator:
+        case Norm() if options.norm_eps is not None:
+            return replace(operator, eps=options.norm_eps)
+        case Activate() if options.activation is not None and len(value.shape) > 1:
+            return Activate(options.activation)
+        case Standardize() if options.mean is not None or options.std is not None:
+            return Standardize(tuple(preprocessing.mean), tuple(preprocessing.std))
+        case _:
+            return operator
 
 
 def _preprocessing(old: Preprocessing, options: ImportOptions) -> Preprocessing:

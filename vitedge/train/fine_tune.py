@@ -11,7 +11,7 @@ from vitedge.class_matching import match_classes
 from vitedge.data import ImageSet, RelabelledSamples
 from vitedge.errors import UsageError
 from vitedge.importers import ImportOptions
-from vitedge.importers.network_options import with_options
+from vitedge.importers.overrides import with_options
 from vitedge.network.blocks import blocks, head_of
 from vitedge.network.network import Network, Value, needed
 from vitedge.presets import fresh_head

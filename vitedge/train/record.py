@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitedge.errors import DataError, UsageError
+from vitedge.network.saved import described
 from vitedge.npz_arrays import NPZ_DAMAGE
 from vitedge.plain import from_plain
-from vitedge.network.saved import described
 from vitedge.report.curve import render_curve
 from vitedge.staging import publish, staging, write_whole
 from vitedge.train.progress import Epoch, history_csv
