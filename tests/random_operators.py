@@ -259,7 +259,7 @@ class Composer:
 
     def product(self, x: Value) -> Value | None:
         others = [each for each in self.live if each.shape[:-2] == x.shape[:-2]]
-        self.rng.shuffle(others)  # type: ignore[arg-type]
+        self.rng.shuffle(others)
         for other in others:
             if len(x.shape) >= 2 and len(other.shape) == len(x.shape):
                 scale = self.constant()

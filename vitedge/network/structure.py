@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,20 +11,15 @@ from vitedge.network.operators import (
     MOVES,
     Activate,
     Add,
-    Concatenate,
     Constant,
     Convolution,
     Linear,
-    Mean,
     Multiply,
     Norm,
     Pixels,
     Product,
-    Reshape,
     Softmax,
     Standardize,
-    Take,
-    Transpose,
 )
 
 Readers: TypeAlias = Mapping[Value, tuple[Value, ...]]
@@ -43,52 +38,6 @@ def readers(network: Network) -> Readers:
 def is_move(value: Value) -> bool:
     """Whether it only moves numbers of what it reads."""
     return isinstance(value.operator, MOVES)
-
-
-def keeps_channels(value: Value) -> bool:
-    """Whether whatever acts on channels (the last axis) may as well act before this value.
-
-    So it is for moves that leave the last axis alone, for means over other axes, and for a reshape
-    that puts whole vectors of channels behind one another: there channels repeat.
-    """
-    rank = len(value.inputs[0].shape) if value.inputs else 0
-    match value.operator:
-        case Take(axis=axis) | Concatenate(axis=axis) | Mean(axis=axis):
-            return axis != rank - 1
-        case Transpose(axes=axes):
-            return axes[-1] == rank - 1
-        case Reshape():
-            return _keeps_vectors(value.inputs[0].shape, value.shape)
-        case _:
-            return False
-
-
-def _keeps_vectors(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Whether each of the new vectors is made of whole old ones."""
-    return bool(old and new) and new[-1] % old[-1] == 0
-
-
-def read_through(value: Value, read: Readers) -> Iterator[Value]:
-    """What reads a value, seen through moves and means that keep channels apart.
-
-    A value that an output shows or that nothing reads is the caller's to look for: see
-    ``is_shown``. Concatenations are not seen through: other values stand beside this one there.
-    """
-    for each in read[value]:
-        if keeps_channels(each) and not isinstance(each.operator, Concatenate):
-            yield from read_through(each, read)
-        else:
-            yield each
-
-
-def is_shown(network: Network, value: Value, read: Readers) -> bool:
-    """Whether an output is this value, or moves of it that keep channels apart."""
-    outputs = set(network.outputs.values())
-    return value in outputs or any(
-        is_shown(network, each, read)
-        for each in read[value]
-        if keeps_channels(each) and not isinstance(each.operator, Concatenate)
-    )
 
 
 def source_of(value: Value) -> Value:
