@@ -20,7 +20,7 @@ from vitedge.data import ImageSet, Sample
 from vitedge.errors import ConversionError, DataError, ModelError, ParityError, UsageError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.evaluate import forward
-from vitedge.network.network import Network
+from vitedge.network.network import Network, with_operators
 from vitedge.pipeline import ConvertOptions, convert, import_model, write_keras
 from vitedge.publication import artifact_path, check_parity
 from vitedge.rewrite import MEASURED, rewrites
@@ -154,9 +154,10 @@ def test_an_artefact_that_computes_something_else_is_not_published(
     converter = converter_for(Format.ONNX, Precision.FP32)
     right = type(converter).convert
 
-    def wrong(self, network, recipe, *, batch=1, features=0):  # type: ignore[no-untyped-def]
-        bent = replace(network, head=replace(network.head, bias=network.head.bias[::-1].copy()))
-        return right(self, bent, recipe, batch=batch, features=features)
+    def wrong(self, network, recipe, *, batch=1):  # type: ignore[no-untyped-def]
+        head = network.logits.operator
+        bent = replace(head, bias=head.bias[::-1].copy())
+        return right(self, with_operators(network, {network.logits: bent}), recipe, batch=batch)
 
     monkeypatch.setattr(type(converter), "convert", wrong)
     options = ConvertOptions(formats=(Format.ONNX,), precisions=(Precision.FP32,), output=tmp_path)
@@ -263,7 +264,9 @@ def test_import_writes_what_it_read(network: Network, model: Path, tmp_path: Pat
     import_model(model, output, ImportOptions(labels=tuple("ABCDEFGHIJ")))
     again = read_model(output).network
     assert again.labels == tuple("ABCDEFGHIJ")
-    assert np.array_equal(again.head.weight, network.head.weight)
+    kept, written = dict(network.named_arrays()), dict(again.named_arrays())
+    assert kept.keys() == written.keys()
+    assert all(np.array_equal(array, written[name]) for name, array in kept.items())
 
 
 def test_import_only_writes_keras_files(model: Path, tmp_path: Path) -> None:
