@@ -16,7 +16,8 @@ from vitedge.budget import Budget, fewest_lifted
 from vitedge.data import ArraySamples, ImageSet
 from vitedge.errors import BudgetError
 from vitedge.network.evaluate import forward
-from vitedge.network.network import Network
+from vitedge.network.network import Network, map_linears
+from vitedge.network.operators import Linear
 from vitedge.pipeline import ConvertOptions, convert, write_keras
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
@@ -56,19 +57,22 @@ def test_a_budget_that_cannot_be_kept_says_what_is_lost() -> None:
     assert BudgetError.exit_code == 3
 
 
-def with_a_spoilt_layer(network: Network, index: int) -> Network:
-    """Some rows of fc2 so large that 4 bits leave nothing of their neighbours."""
-    blocks = list(network.blocks)
-    layer = blocks[index].fc2
-    weight = layer.weight.copy()
-    weight[np.random.default_rng(0).integers(len(weight), size=3)] *= 40
-    blocks[index] = replace(blocks[index], fc2=replace(layer, weight=weight))
-    return replace(network, blocks=tuple(blocks))
+def with_a_spoilt_layer(network: Network, spoilt: str) -> Network:
+    """Some rows of a weight so large that 4 bits leave nothing of their neighbours."""
+
+    def changed(name: str, layer: Linear) -> Linear:
+        if name != spoilt:
+            return layer
+        weight = layer.weight.copy()
+        weight[np.random.default_rng(0).integers(len(weight), size=3)] *= 40
+        return replace(layer, weight=weight)
+
+    return map_linears(network, changed)
 
 
 def test_the_layer_that_costs_most_is_ranked_first() -> None:
     network, _ = apply_rewrites(random_network(depth=3), without=["rotate-residual"])
-    spoilt = with_a_spoilt_layer(network, 1)
+    spoilt = with_a_spoilt_layer(network, "blocks.1.fc2")
     made = quantize(spoilt, Precision.INT4, calibrate(spoilt, random_images(network, 16, seed=1)))
     ranked = rank_layers(made, random_images(network, 8, seed=2), activations=Activations.PER_TOKEN)
     assert ranked[0].layer == "blocks.1.fc2"
