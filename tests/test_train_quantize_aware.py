@@ -9,16 +9,18 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vitedge.vit import forward
 
 import vitedge
-from tests.models import random_images, random_vit
-from tests.test_train import QUICK, accuracy, assert_same_weights, halves, small_vit
+from tests.models import random_images, random_network
+from tests.test_train import QUICK, accuracy, assert_same_weights, halves, small_network
 from vitedge.data import digits
-from vitedge.elements.plain_vit import PlainViT
 from vitedge.errors import UsageError
 from vitedge.keras_model import to_keras
-from vitedge.network.operators import Array
+from vitedge.network.blocks import blocks
+from vitedge.network.evaluate import forward
+from vitedge.network.network import Network
+from vitedge.network.operators import Array, Norm
+from vitedge.network.structure import attentions, is_inner
 from vitedge.pipeline import ConvertOptions, convert, write_keras
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
@@ -96,47 +98,55 @@ def test_tokens_are_rounded_as_the_quantizer_simulates_them():
 @pytest.mark.parametrize("precision", PRECISIONS)
 class TestStart:
     def test_rounds_to_the_quantizers_integers(self, precision):
-        vit = random_vit(dim=32, mlp_dim=64, head_dim=16)
-        images = random_images(vit, 8)
-        start = grid_start(vit, images, precision)
+        network = random_network(dim=32, mlp_dim=64, head_dim=16)
+        images = random_images(network, 8)
+        start = grid_start(network, images, precision)
         rewritten, _ = apply_rewrites(
-            vit, without=("fold-input-normalization", "fold-attention-scale")
+            network, without=("fold-input-normalization", "fold-attention-scale")
         )
         statistics = calibrate(rewritten, images)
         per_token = Activations.PER_TOKEN
         recipe = quantize(rewritten, precision, statistics, activations=per_token).recipe
-        latent = dict(start.vit.named_linears())
+        latent = dict(start.network.named_linears())
+        assert start.scales.keys() == inner_layers(network)
         for name, weight in recipe.weights.items():
-            if not name.startswith("blocks."):
+            if name not in start.scales:
                 continue
             kept = rounded(tf.constant(latent[name].weight), np.log(start.scales[name]), start.bits)
             # Scales of 8 bits are rounded to half precision, by up to 2**-11 of themselves.
             np.testing.assert_allclose(kept, weight.dequantized(), rtol=2**-10, err_msg=name)
 
     def test_computes_what_the_model_computes_but_for_the_rounding(self, precision):
-        vit = random_vit(head_dim=6)  # whose attention scale is no power of two
-        images = random_images(vit, 8)
-        start = grid_start(vit, images, precision)
-        assert np.log2(start.vit.config.attention_scale) % 1 == 0
-        wanted, found = forward(vit, images), forward(start.vit, images)
+        network = random_network(head_dim=6)  # whose attention scale is no power of two
+        images = random_images(network, 8)
+        start = grid_start(network, images, precision)
+        for attention in attentions(start.network):
+            (scaled,) = attention.between
+            assert np.log2(scaled.inputs[1].operator.values) % 1 == 0
+        wanted, found = forward(network, images), forward(start.network, images)
         # Latent weights are within half a step of 4 bits of the exact ones.
         assert np.abs(wanted - found).max() < 0.5 * np.abs(wanted).max()
 
     def test_has_the_float_model_beside_it_block_by_block(self, precision):
-        vit = random_vit(head_dim=6)
-        images = random_images(vit, 8)
-        start = grid_start(vit, images, precision)
-        wanted = forward(vit, images)
+        network = random_network(head_dim=6)
+        images = random_images(network, 8)
+        start = grid_start(network, images, precision)
+        wanted = forward(network, images)
         np.testing.assert_allclose(forward(start.exact, images), wanted, atol=2e-4)
-        noise = noise_over_signal(start.vit, start.exact, images)
+        noise = noise_over_signal(start.network, start.exact, images)
         # In another basis the noise would be as large as the signal.
         assert max(noise) < 0.1
 
 
-def noise_over_signal(vit: PlainViT, exact: PlainViT, images: np.ndarray) -> list[float]:
+def inner_layers(network: Network) -> set[str]:
+    return {value.name for value in network.values if is_inner(value)}
+
+
+def noise_over_signal(network: Network, exact: Network, images: np.ndarray) -> list[float]:
     """Of each block's output."""
     found, wanted = (
-        model.outputs_after(model.tokens(images, 0), 0) for model in map(to_keras, (vit, exact))
+        model.compute([block.end for block in blocks(model.form)], images)
+        for model in map(to_keras, (network, exact))
     )
     return [
         float(tf.reduce_mean((one - other) ** 2) / tf.math.reduce_variance(other))
@@ -145,79 +155,82 @@ def noise_over_signal(vit: PlainViT, exact: PlainViT, images: np.ndarray) -> lis
 
 
 @pytest.fixture(scope="module")
-def float_vit() -> PlainViT:
-    return train(small_vit(), halves(), replace(QUICK, epochs=20)).vit
+def float_network() -> Network:
+    return train(small_network(), halves(), replace(QUICK, epochs=20)).network
 
 
 @pytest.fixture(scope="module", params=PRECISIONS, ids=str)
-def aware(request: pytest.FixtureRequest, float_vit: PlainViT) -> tuple[Precision, Trained]:
+def aware(request: pytest.FixtureRequest, float_network: Network) -> tuple[Precision, Trained]:
     recipe = replace(AWARE, quantize_aware=request.param)
-    return request.param, train(float_vit, halves(), recipe, held_out=halves(30, seed=1))
+    return request.param, train(float_network, halves(), recipe, held_out=halves(30, seed=1))
 
 
 class TestTraining:
     def test_leaves_weights_that_conversion_keeps(self, aware):
         precision, trained = aware
-        assert learnt_bits(trained.vit) == bits_of(precision)
-        vit, _ = apply_rewrites(trained.vit)
-        recipe = quantize(vit, precision, calibrate(vit, random_images(vit, 8))).recipe
-        kept = dict(vit.named_linears())
+        assert learnt_bits(trained.network) == bits_of(precision)
+        network, _ = apply_rewrites(trained.network)
+        statistics = calibrate(network, random_images(network, 8))
+        recipe = quantize(network, precision, statistics).recipe
+        kept, inner = dict(network.named_linears()), inner_layers(network)
+        assert inner <= recipe.weights.keys()
         for name, weight in recipe.weights.items():
-            if name.startswith("blocks."):
+            if name in inner:
                 np.testing.assert_array_equal(weight.dequantized(), kept[name].weight, name)
 
-    def test_moves_integers(self, aware, float_vit):
+    def test_moves_integers(self, aware, float_network):
         precision, trained = aware
         pixels = [sample.image for sample in halves().samples]
-        start = grid_start(float_vit, float_vit.preprocessing.batch(pixels), precision)
+        start = grid_start(float_network, float_network.preprocessing.batch(pixels), precision)
         first = {
             name: rounded(tf.constant(layer.weight), np.log(start.scales[name]), start.bits)
-            for name, layer in start.vit.named_linears()
+            for name, layer in start.network.named_linears()
             if name in start.scales
         }
-        last = dict(trained.vit.named_linears())
+        last = dict(trained.network.named_linears())
         assert any((last[name].weight != weight.numpy()).any() for name, weight in first.items())
 
     def test_adds_no_operator_to_the_norms(self, aware):
         _, trained = aware
-        for name, norm in trained.vit.named_norms():
-            assert (norm.gamma == 1).all(), name
-            assert (norm.beta == 0).all(), name
+        norms = [each for each in trained.network.values if isinstance(each.operator, Norm)]
+        assert norms
+        for value in norms:
+            assert value.operator.is_plain, value.name
 
     def test_reports_the_accuracy_of_the_rounded_model(self, aware):
         _, trained = aware
-        assert accuracy(trained.vit, halves(30, seed=1)) == trained.held_out_accuracy
+        assert accuracy(trained.network, halves(30, seed=1)) == trained.held_out_accuracy
 
-    def test_imitating_blocks_brings_them_nearer(self, float_vit):
-        pixels = float_vit.preprocessing.batch([sample.image for sample in halves().samples])
-        exact = grid_start(float_vit, pixels, Precision.INT4).exact
+    def test_imitating_blocks_brings_them_nearer(self, float_network):
+        pixels = float_network.preprocessing.batch([sample.image for sample in halves().samples])
+        exact = grid_start(float_network, pixels, Precision.INT4).exact
         last = []
-        for blocks in (0.0, 100.0):
-            teaching = Distillation(hard=False, share=1.0, blocks=blocks)
+        for weight in (0.0, 100.0):
+            teaching = Distillation(hard=False, share=1.0, blocks=weight)
             recipe = replace(AWARE, quantize_aware=Precision.INT4, distillation=teaching)
-            vit = train(float_vit, halves(), recipe, teacher=float_vit).vit
-            last.append(noise_over_signal(vit, exact, pixels)[-1])
+            network = train(float_network, halves(), recipe, teacher=float_network).network
+            last.append(noise_over_signal(network, exact, pixels)[-1])
         assert last[1] < last[0]
 
-    def test_interrupted_resumes_to_the_same_result(self, aware, float_vit, tmp_path):
+    def test_interrupted_resumes_to_the_same_result(self, aware, float_network, tmp_path):
         precision, _ = aware
         recipe = replace(AWARE, quantize_aware=precision, average=0.9)
-        whole = train(float_vit, halves(), recipe)
+        whole = train(float_network, halves(), recipe)
 
         def interrupt(epoch: Epoch) -> None:
             if epoch.number == 2:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train(float_vit, halves(), recipe, folder=tmp_path, on_epoch=interrupt)
-        resumed = train(float_vit, halves(), recipe, folder=tmp_path, resume=True)
-        assert_same_weights(resumed.vit, whole.vit)
+            train(float_network, halves(), recipe, folder=tmp_path, on_epoch=interrupt)
+        resumed = train(float_network, halves(), recipe, folder=tmp_path, resume=True)
+        assert_same_weights(resumed.network, whole.network)
 
-    def test_of_the_last_block_leaves_the_first_as_the_quantizer_had_it(self, aware, float_vit):
+    def test_of_the_last_block_leaves_the_first_as_the_quantizer_had_it(self, aware, float_network):
         precision, _ = aware
         recipe = replace(AWARE, quantize_aware=precision, trainable_blocks=1)
-        vit = train(float_vit, halves(), recipe).vit
-        assert learnt_bits(vit) == bits_of(precision)
+        network = train(float_network, halves(), recipe).network
+        assert learnt_bits(network) == bits_of(precision)
 
 
 def sqnr_db(wanted: Array, found: Array) -> float:
@@ -227,15 +240,15 @@ def sqnr_db(wanted: Array, found: Array) -> float:
 @pytest.mark.parametrize("target", list(Format), ids=str)
 def test_an_artefact_answers_as_training_measured(aware, target, tmp_path):
     precision, trained = aware
-    write_keras(trained.vit, tmp_path / "trained.keras")
+    write_keras(trained.network, tmp_path / "trained.keras")
     options = ConvertOptions(formats=(target,), precisions=(precision,), output=tmp_path)
     images = halves(30, seed=1)
     (made,) = convert(tmp_path / "trained.keras", options, calibration=halves(60, seed=2))
     with vitedge.load(made.path) as model:
         answers = model.logits([sample.image for sample in images.samples])
-    pixels = trained.vit.preprocessing.batch([sample.image for sample in images.samples])
+    pixels = trained.network.preprocessing.batch([sample.image for sample in images.samples])
     # The weights are the same to the bit; 8-bit inputs of so narrow a model cost 30 to 40 dB.
-    assert sqnr_db(forward(trained.vit, pixels), answers) > 25
+    assert sqnr_db(forward(trained.network, pixels), answers) > 25
     labels = [sample.label for sample in images.samples]
     assert abs((answers.argmax(-1) == labels).mean() - trained.held_out_accuracy) <= 1.01 / 30
 
@@ -244,13 +257,13 @@ def test_an_artefact_answers_as_training_measured(aware, target, tmp_path):
 def test_training_on_digits_loses_less_at_int4_than_rounding_alone():
     training, held_out = digits()
     quick = Recipe(epochs=12, batch_size=64, learning_rate=2e-3, warmup_epochs=1)
-    float_vit = train(digits_vit(), training, quick).vit
-    pixels = float_vit.preprocessing.batch([sample.image for sample in training.samples[:256]])
-    unseen = float_vit.preprocessing.batch([sample.image for sample in held_out.samples])
-    wanted = forward(float_vit, unseen)
-    rewritten, _ = apply_rewrites(float_vit)
+    float_network = train(digits_vit(), training, quick).network
+    pixels = float_network.preprocessing.batch([sample.image for sample in training.samples[:256]])
+    unseen = float_network.preprocessing.batch([sample.image for sample in held_out.samples])
+    wanted = forward(float_network, unseen)
+    rewritten, _ = apply_rewrites(float_network)
     made = quantize(rewritten, Precision.INT4, calibrate(rewritten, pixels))
-    rounded_alone = forward(with_integer_weights(made.vit, made.recipe), unseen)
+    rounded_alone = forward(with_integer_weights(made.network, made.recipe), unseen)
     recipe = replace(
         quick,
         learning_rate=2e-4,
@@ -259,7 +272,7 @@ def test_training_on_digits_loses_less_at_int4_than_rounding_alone():
         quantize_aware=Precision.INT4,
         distillation=Distillation(hard=False, share=1.0),
     )
-    trained = train(float_vit, training, recipe, teacher=float_vit).vit
+    trained = train(float_network, training, recipe, teacher=float_network).network
     # Measured: 24.5 dB by rounding alone, 26.8 dB trained.
     assert sqnr_db(wanted, forward(trained, unseen)) > sqnr_db(wanted, rounded_alone)
 
