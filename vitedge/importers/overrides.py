@@ -37,9 +37,9 @@ def with_options(network: Network, options: ImportOptions) -> Network:
     if options.heads is not None:
         _check_heads(network, options.heads)
     try:
-        if options.image_size not in (None, network.preprocessing.size):
-            assert options.image_size is not None
-            network = with_image_size(network, options.image_size)
+        size = options.image_size
+        if size is not None and size != network.preprocessing.size:
+            network = with_image_size(network, size)
         preprocessing = _preprocessing(network.preprocessing, options)
         operators = {
             value: operator
