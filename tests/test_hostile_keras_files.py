@@ -483,6 +483,10 @@ def test_a_preset_of_keras_hub_is_checked_and_copied(tmp_path: Path) -> None:
     (preset / "task.json").write_text(json.dumps(task))
     with pytest.raises(ModelError, match="BytePairTokenizer"), checked_preset(preset):
         pass
+    (preset / "task.weights.h5").unlink()
+    (preset / "task.weights.h5").symlink_to(source / "task.weights.h5")
+    with pytest.raises(ModelError, match=r"'task\.weights\.h5' in .* is a link to"):
+        read_model(preset)
 
 
 def test_the_oldest_keras_is_as_safe() -> None:

@@ -25,6 +25,7 @@ from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.json_values import mapping, number, numbers, text, whole, wholes
+from vitedge.lift.saved_model_safety import refuse_links_out
 from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
 from vitedge.spec import Interpolation, Pooling
 from vitedge.vit import Array, Block, Linear, Norm, ViT, ViTConfig
@@ -100,6 +101,7 @@ def _weights(path: Path, family: _Family) -> Iterator[tuple[Tensors, Tensors]]:
     """The weights of the backbone and of the head, none of which may be left over."""
     with ExitStack() as stack:
         if path.is_dir():
+            refuse_links_out(path)
             files = (path / "model.weights.h5", path / "task.weights.h5")
             roots = [stack.enter_context(open_hdf5(str(file), file)) for file in files]
             views = roots[0].below("layers/"), roots[1].below("layers/")
