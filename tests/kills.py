@@ -191,6 +191,7 @@ def _kill(
     while found.kills < times:
         # Half of them near the end, where files are published.
         least = 0.5 if rng.random() < 0.5 else 0.0
+        start = time.monotonic()
         process = subprocess.Popen(
             _line(command()), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder
         )
@@ -202,9 +203,11 @@ def _kill(
             found.kills += 1
         else:
             found.ends += 1
+            whole = time.monotonic() - start  # a resumed run takes less
             if process.returncode not in (0, 3):
                 found.faults.append(f"cannot go on: {errors.decode()[-300:]}")
         check(found)
+        print(found, file=sys.stderr)
     _vitedge(command())
     check(found)
     return found

@@ -462,3 +462,14 @@ def test_an_onnx_graph_that_cannot_be_meant_is_refused(
     path.write_bytes(model.SerializeToString())
     kind = SizeError if garble is garble_input else ModelError
     assert words in refusal(path, kind=kind)
+
+
+def test_an_index_of_variables_that_claims_more_than_there_is_memory_is_refused(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(GOLDEN / "vit_tutorial_saved_model" / "saved", tmp_path / "saved")
+    index = tmp_path / "saved" / "variables" / "variables.index"
+    content = bytearray(index.read_bytes())
+    content[-48:-40] = bytes.fromhex("00000080ffffffff")  # the footer says where the blocks are
+    index.write_bytes(content)
+    assert "missing or truncated" in refusal(tmp_path / "saved")
