@@ -161,7 +161,6 @@ EPOCH |= {"number": 1, "of": 2, "held_out_accuracy": None}
 
 STATES = {
     "another type": {"run": "x", "history": [EPOCH | {"loss": "low"}], "kept_accuracy": None},
-    "another field": {"run": "x", "history": [EPOCH | {"lost": 1}], "kept_accuracy": None},
     "no history": {"run": "x", "history": [], "kept_accuracy": None},
     "no epochs": {"run": "x", "history": 1, "kept_accuracy": None},
     "no run": {"history": [EPOCH], "kept_accuracy": None},
