@@ -165,14 +165,19 @@ class OnnxSession:
 
     def __init__(self, session: Any, path: Path, device: str, start: Callable[..., Any]) -> None:
         self._session, self._path, self._device, self._start = session, path, device, start
-        (self._input,) = session.get_inputs()
-        self._outputs = [session.get_outputs()[0].name]
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        if len(inputs) != 1 or not outputs:
+            raise ModelError(
+                f"'{path}' has {len(inputs)} inputs and {len(outputs)} outputs; vitedge runs one "
+                "image to logits"
+            )
+        self._input, self._outputs = inputs[0], [outputs[0].name]
         self._dtype = np.uint8 if "uint8" in self._input.type else np.float32
         described = session.get_modelmeta().custom_metadata_map
         self._scale = float(described.get(LOGITS_SCALE_KEY, 1.0))
         self._zero_point = int(described.get(LOGITS_ZERO_POINT_KEY, 0))
         shape = self._input.shape
-        if len(shape) != 4 or not all(isinstance(size, int) for size in shape):
+        if len(shape) != 4 or not all(isinstance(size, int) and size > 0 for size in shape):
             raise ModelError(f"'{path}' takes {shape}; vitedge runs static (N, H, W, C) inputs")
 
     @property
