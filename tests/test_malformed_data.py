@@ -281,3 +281,11 @@ def test_an_artefact_that_claims_a_batch_beyond_memory_is_refused(tmp_path: Path
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(SizeError, match="--max-source-size"):
         vitedge.load(tmp_path / "model.onnx", threads=1)
+
+
+def test_an_artefact_without_outputs_is_refused(tmp_path: Path) -> None:
+    model = onnx.load(next(path for path in builtin.artifacts() if path.suffix == ".onnx"))
+    del model.graph.output[:]
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="1 inputs and 0 outputs"):
+        vitedge.load(tmp_path / "model.onnx", threads=1)

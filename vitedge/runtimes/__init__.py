@@ -5,7 +5,7 @@ Packages outside may add theirs under the entry point group ``vitedge.runtimes``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -212,6 +212,20 @@ def runtime_for(target: Target) -> Runtime:
             return runtime
     known = ", ".join(str(known) for known in targets())
     raise UsageError(f"unknown target '{target}'; known: {known}")
+
+
+def only_input(path: Path, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """The only one of an artefact's inputs.
+
+    Raises:
+        ModelError: There are others, or there is nothing to compute.
+    """
+    if len(inputs) != 1 or not outputs:
+        raise ModelError(
+            f"'{path}' has {len(inputs)} inputs and {len(outputs)} outputs; vitedge runs one image "
+            "to logits"
+        )
+    return inputs[0]
 
 
 _BYTES_PER_VALUE = 4  # float32, which most engines take

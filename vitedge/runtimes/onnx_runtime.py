@@ -31,7 +31,7 @@ from vitedge.errors import (
     load_remedy,
     missing_package,
 )
-from vitedge.runtimes import Availability, Placement, Readiness, no_features
+from vitedge.runtimes import Availability, Placement, Readiness, no_features, only_input
 from vitedge.runtimes._integer_values import dequantize_output
 from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
@@ -166,12 +166,8 @@ class OnnxSession:
     def __init__(self, session: Any, path: Path, device: str, start: Callable[..., Any]) -> None:
         self._session, self._path, self._device, self._start = session, path, device, start
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        if len(inputs) != 1 or not outputs:
-            raise ModelError(
-                f"'{path}' has {len(inputs)} inputs and {len(outputs)} outputs; vitedge runs one "
-                "image to logits"
-            )
-        self._input, self._outputs = inputs[0], [outputs[0].name]
+        self._input = only_input(path, inputs, outputs)
+        self._outputs = [outputs[0].name]
         self._dtype = np.uint8 if "uint8" in self._input.type else np.float32
         described = session.get_modelmeta().custom_metadata_map
         self._scale = float(described.get(LOGITS_SCALE_KEY, 1.0))
