@@ -40,7 +40,7 @@ def _hang(path: Path) -> None:
 
 
 def _hoard(path: Path) -> None:
-    bytearray(b"x") * (400 << 20)
+    bytearray(b"x") * (200 << 20)
 
 
 FAULTY = {

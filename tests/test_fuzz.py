@@ -32,7 +32,7 @@ def test_malformed_files_are_read_or_refused_in_one_line(parser: str, reader: Mo
 @pytest.fixture(scope="module")
 def monitor(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("fuzz")
-    with Monitor(folder, worker="tests.faulty_parsers", seconds=2.0, memory_mb=300) as found:
+    with Monitor(folder, worker="tests.faulty_parsers", seconds=5.0, memory_mb=150) as found:
         yield found
 
 
