@@ -115,7 +115,7 @@ def _open_network(path: Path, options: ImportOptions) -> Network:
         )
         return TensorFlowNetwork(loaded)
     if path.suffix.lower() == ".onnx":
-        return OnnxNetwork(path, image_size=options.image_size)
+        return OnnxNetwork(path, image_size=options.image_size, logits=options.logits)
     raise ModelError(
         f"'{path}' holds weights but no graph; give the model itself: "
         ".keras, .h5, a SavedModel or .onnx"
