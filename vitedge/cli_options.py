@@ -11,7 +11,7 @@ import click
 
 from vitedge.cli_output import warn
 from vitedge.errors import UsageError
-from vitedge.spec import Activation, Interpolation, Precision, Target
+from vitedge.spec import Activation, Interpolation, Precision, Target, Task
 
 if TYPE_CHECKING:
     from vitedge.importers import ImportOptions
@@ -119,6 +119,11 @@ import_options = option_group(
         multiple=True,
         metavar="NAME",
         help="Output that holds the logits, where there are several; two are averaged.",
+    ),
+    click.option(
+        "--task",
+        type=click.Choice([str(each) for each in Task]),
+        help="What the outputs mean, where SOURCE says otherwise: classes, of which one is right.",
     ),
     trust_options,
 )
@@ -244,10 +249,11 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
     beyond = [each for each in mean or () if not -1 <= each <= 1]
     if beyond:
         raise UsageError(f"--mean is of pixels in 0..1, not {beyond[0]:g}; divide by 255")
-    head_activation = values.pop("head_activation")
+    head_activation, task = values.pop("head_activation"), values.pop("task")
     labels = values.pop("labels")
     activation, interpolation = values.pop("activation"), values.pop("interpolation")
     return ImportOptions(
+        task=None if task is None else Task(task),
         head_activation=None if head_activation is None else Activation(head_activation),
         labels=None if labels is None else _read_labels(labels),
         activation=None if activation is None else Activation(activation),

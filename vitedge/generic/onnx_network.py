@@ -46,8 +46,9 @@ class OnnxNetwork:
     def to_tensorflow(self, taken: InputRange, batch: int) -> Any:
         """No package that installs beside the others here translates ONNX; see ``Network``."""
         raise ConversionError(
-            f"TFLite files are made from Keras models, and '{self._path}' is none: give the Keras "
-            "model or SavedModel that it was exported from, or add --format onnx --format openvino"
+            f"TFLite files are made of ONNX models that lift, and '{self._path}' does not: give "
+            "the Keras model or SavedModel that it was exported from, or leave TFLite out with "
+            "--format onnx --format openvino"
         )
 
     def to_onnx(self, taken: InputRange, batch: int) -> Any:
@@ -103,7 +104,7 @@ def _without_softmax(model: onnx.ModelProto, output: str) -> str:
     name = output
     while name in producers and producers[name].op_type in _MOVES:
         name = producers[name].input[0]
-    if name in producers and producers[name].op_type == "Softmax":
+    if name in producers and producers[name].op_type in ("Softmax", "Sigmoid"):
         return str(producers[name].input[0])
     return output
 

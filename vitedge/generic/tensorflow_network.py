@@ -140,7 +140,7 @@ def _drop_softmax(definition: Any) -> None:
     node = nodes[LOGITS]
     while node.op in _MOVES:
         node = nodes[node.input[0].partition(":")[0]]
-    if node.op == "Softmax":
+    if node.op in ("Softmax", "Sigmoid"):  # the latter where the user says that these are classes
         node.op = "Identity"
 
 

@@ -19,7 +19,7 @@ from vitedge.errors import ModelError
 from vitedge.network.network import Network
 from vitedge.plugins import discover
 from vitedge.preprocess import ImageLike
-from vitedge.spec import Activation, Format, Interpolation
+from vitedge.spec import Activation, Format, Interpolation, Task
 
 if TYPE_CHECKING:
     from vitedge.importers.reading.lora import Adapter
@@ -48,6 +48,7 @@ class ImportOptions:
         head_activation: Non-linearity between the layers of a head that has several.
         base: The model that a LoRA adapter belongs to.
         adapter: The adapter that is merged into what is read; importers set it.
+        task: What the outputs mean, where the source says otherwise or nothing.
         logits: Names of the outputs that hold the logits; those of two are averaged.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
@@ -68,6 +69,7 @@ class ImportOptions:
     head_activation: Activation | None = None
     base: Path | None = None
     adapter: Adapter | None = None
+    task: Task | None = None
     logits: tuple[str, ...] = ()
     trust: bool = False
     custom_objects: tuple[str, ...] = ()
@@ -175,8 +177,10 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
 
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:
     from vitedge.importers.soundness import refuse_broken, zero_parts
+    from vitedge.lift.ending import refuse_single_output
 
     refuse_broken(path, imported.network)
+    refuse_single_output(f"'{path}'", imported.network.classes)
     zeros = zero_parts(imported.network)
     if zeros:
         options.warn(

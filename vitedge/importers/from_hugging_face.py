@@ -29,6 +29,7 @@ from vitedge.importers.layers import (
     torch_linear,
     torch_norm,
     torch_patch,
+    usual_statistics,
     width_of_heads,
 )
 from vitedge.importers.overrides import with_options
@@ -39,8 +40,9 @@ from vitedge.importers.reading.safetensors_file import open_sharded
 from vitedge.importers.reading.state_dict import open_checkpoint
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.json_values import mapping, number, shown, text, whole
+from vitedge.lift.ending import outputs_are_no_classes
 from vitedge.network.operators import Array
-from vitedge.preprocess import Preprocessing
+from vitedge.preprocess import IMAGENET_MEAN, Preprocessing
 from vitedge.spec import Activation, Pooling
 
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
@@ -106,6 +108,11 @@ class HuggingFaceImporter:
         folder = _folder_of(path)
         config = read_json(folder / _CONFIG)
         _refuse_quantized(folder, config)
+        problem = config.get("problem_type")
+        if problem not in (None, "single_label_classification") and options.task is None:
+            raise outputs_are_no_classes(
+                f"'{folder / _CONFIG}'", f"says problem_type {shown(problem)}", _meaning(problem)
+            )
         try:
             with _open_weights(folder, config, options) as (tensors, words):
                 vit = _vit(tensors, config, _preprocessing(folder, config), options)
@@ -117,6 +124,11 @@ class HuggingFaceImporter:
 
 def _folder_of(path: Path) -> Path:
     return path.parent if path.is_file() else path
+
+
+def _meaning(problem: object) -> str:
+    labels = problem == "multi_label_classification"
+    return "a probability for each label by itself" if labels else "numbers, not classes"
 
 
 def _refuse_quantized(folder: Path, config: Mapping[str, Any]) -> None:
@@ -151,6 +163,9 @@ def _preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing:
     processor = DEFAULT_PROCESSORS[kind]
     if (folder / _PROCESSOR).is_file():
         return read_processor({**processor, **read_json(folder / _PROCESSOR)}, channels)
+    mean, std = usual_statistics(channels)
+    if channels != len(IMAGENET_MEAN):
+        processor = {**processor, "image_mean": list(mean), "image_std": list(std)}
     usual = read_processor(processor, channels)
     size = _pair(config["image_size"])
     if kind in _INTERPOLATING or usual.size == size:

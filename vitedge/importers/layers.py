@@ -245,15 +245,16 @@ def width_of_heads(dim: int, heads: int) -> int:
 def square_grid(
     patches: int, patch_size: tuple[int, int], options: ImportOptions
 ) -> tuple[int, int] | None:
-    """Rows and columns of the patches, when they are a square or the wanted image size says so."""
-    side = math.isqrt(patches)
-    if side and side * side == patches:
-        return side, side
+    """Rows and columns of the patches: those of the wanted image size, else of a square.
+
+    As many positions as the wanted size has patches are of that size; timm takes them so, too.
+    """
     if options.image_size is not None:
         wanted = (options.image_size[0] // patch_size[0], options.image_size[1] // patch_size[1])
         if wanted[0] * wanted[1] == patches:
             return wanted
-    return None
+    side = math.isqrt(patches)
+    return (side, side) if side and side * side == patches else None
 
 
 def _bias(tensors: Tensors, name: str, width: int) -> Array:

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+_ANY_TYPE = ("Identity", "Transpose", "Reshape", "Squeeze", "ExpandDims", "StopGradient")
+_SHAPES = ("Shape", "Rank", "Size")
+
 
 def is_other_float(kind: int) -> bool:
     """Whether a ``DataType`` is half, bfloat16 or double."""
@@ -32,6 +35,39 @@ def widened(definition: Any) -> Any:
     for node in (each for part in nodes for each in part):
         for value in node.attr.values():
             _widen_attribute(value)
+    return definition
+
+
+def taking_floats(definition: Any, image: str) -> Any:
+    """Makes an integer image float32, in place, where the graph casts it to floats anyway.
+
+    Args:
+        definition: A ``GraphDef`` in topological order.
+        image: The name of the image's node.
+
+    Returns:
+        The same object.
+    """
+    from tensorflow.core.framework import types_pb2
+
+    moved = {image}
+    changed = [(node, "dtype") for node in definition.node if node.name == image]
+    for node in definition.node:
+        first, *rest = [name.partition(":")[0].lstrip("^") for name in node.input] or [""]
+        if moved.isdisjoint([first, *rest]):
+            continue
+        if node.op == "Cast":
+            changed.append((node, "SrcT"))
+        elif node.op in _ANY_TYPE and first in moved and moved.isdisjoint(rest):
+            changed.append((node, "T"))
+            moved.add(node.name)
+        elif node.op not in _SHAPES:
+            return definition
+    for node, attribute in changed:
+        node.attr[attribute].type = types_pb2.DT_FLOAT
+    for node in definition.node:
+        if node.op in _SHAPES and node.input and node.input[0].partition(":")[0] in moved:
+            node.attr["T"].type = types_pb2.DT_FLOAT
     return definition
 
 
