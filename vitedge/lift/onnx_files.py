@@ -76,8 +76,8 @@ def _take_floats(path: Path, model: onnx.ModelProto) -> bool:
 
     image = image_of(path, model)
     kind = image.type.tensor_type.elem_type
-    floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-    if kind in floats:
+    integers = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64)
+    if kind not in integers:
         return False
     moved = {image.name}
     for node in model.graph.node:

@@ -92,6 +92,7 @@ class OnnxProbe:
         self._nodes = {name: node for node in nodes for name in node.output if name}
         self._constants = {item.name: item for item in self._skeleton.graph.initializer}
         self._types = element_types(self._skeleton, self._weights, image)
+        self._dtype(image.name)  # refuses a type that is none
         self.graph = Graph(map(_node, nodes), image.name, output)
         if self.batch is None and not self._runs_two():
             self.batch = 1
