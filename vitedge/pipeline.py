@@ -23,6 +23,8 @@ from vitedge.generic import GenericJob, convert_generically
 from vitedge.importers import Imported, ImportOptions
 from vitedge.keras_archives import save_packed
 from vitedge.network.network import Network
+from vitedge.network.numerics import softmax
+from vitedge.probabilities import with_probabilities
 from vitedge.progress import Progress, silent
 from vitedge.publication import (
     OnRefusal,
@@ -40,7 +42,7 @@ from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.source_check import read_compared
-from vitedge.spec import Format, Precision
+from vitedge.spec import Format, Precision, Scores
 from vitedge.staging import publish, refuse_existing, staging
 from vitedge.tuning import USUAL, Tuned, Variant, fastest, variants
 
@@ -66,6 +68,7 @@ class ConvertOptions:
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
         features: Give the artefacts what the head reads as a second output.
+        probabilities: Let the artefacts give the softmax of their logits.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
     """
@@ -79,6 +82,7 @@ class ConvertOptions:
     budget: Budget | None = None
     tune: bool = False
     features: bool = False
+    probabilities: bool = False
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
 
@@ -162,6 +166,11 @@ def _convert(
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
                 "out --features"
+            ) from why
+        if options.probabilities:
+            raise NotAViTError(
+                f"'{source}' is no Vision Transformer, and what others give stays as it is: {why}; "
+                "leave out --probabilities"
             ) from why
         if options.budget is not None or options.tune:
             raise NotAViTError(
@@ -288,7 +297,9 @@ class _Work:
         self._source = Source(source.name, sha256_of(source), imported.path)
         samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        self._reference = Reference(pixels, forward_each(imported.network, pixels))
+        scores = forward_each(imported.network, pixels)
+        self._scores = Scores.PROBABILITIES if options.probabilities else Scores.LOGITS
+        self._reference = Reference(pixels, softmax(scores) if options.probabilities else scores)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -358,7 +369,10 @@ class _Work:
         made = prepared.quantizations.make(
             target, precision, lifted, variant.activations, prepared.network
         )
-        draft = converter.convert(made.network, made.recipe, batch=self._options.batch)
+        network, recipe = made.network, made.recipe
+        if self._options.probabilities:
+            network, recipe = with_probabilities(network, recipe)
+        draft = converter.convert(network, recipe, batch=self._options.batch)
         return draft, self._metadata(target, precision, made, prepared)
 
     def _lifted(self, budget: Budget, name: str, target: Format, precision: Precision) -> Lifted:
@@ -396,4 +410,5 @@ class _Work:
             versions=versions_of([_ENGINES[target]]),
             parameters=self._parameters,
             macs=prepared.network.macs,
+            scores=self._scores,
         )

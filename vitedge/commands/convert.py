@@ -80,6 +80,9 @@ if TYPE_CHECKING:
 @click.option(
     "--features", is_flag=True, help="Give what the head reads as a second output, for embeddings."
 )
+@click.option(
+    "--probabilities", is_flag=True, help="Give the softmax of the logits in their place."
+)
 @strict_option
 @force_option
 @json_option
@@ -97,6 +100,7 @@ def convert(
     batch: int,
     without: tuple[str, ...],
     features: bool,
+    probabilities: bool,
     strict: bool,
     force: bool,
     as_json: bool,
@@ -138,6 +142,7 @@ def convert(
         budget=budget,
         tune=tune,
         features=features,
+        probabilities=probabilities,
         force=force,
         importing=read_import_options(options),
     )

@@ -33,7 +33,7 @@ from vitedge.network.operators import Activate, Array, Concatenate, Linear, Norm
 from vitedge.network.patch_grid import PatchGrid
 from vitedge.quantize import IntegerWeight, Range, Recipe
 from vitedge.quantize.widths import mixes_shares
-from vitedge.spec import NormKind
+from vitedge.spec import NormKind, Scores
 
 # int8 shares have this scale whatever their model (TFLite's quantization specification).
 _SHARE = Range(0.0, 255 / 256)
@@ -65,12 +65,14 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         pixels = self.model.input("pixels", (self.batch, *self.network.image_shape))
         self.model.make_unsigned(pixels)
         ((name, made),) = self.lower(self._quantize(pixels, _SIGNED)).items()
-        logits = self.lying(made, self.shape(made), f"{name}/output")
-        if self.range_of(logits).bits == 8:
-            self.ranges[name] = self.range_of(logits)
-            logits = self._quantize(logits, name)
-            self.model.make_unsigned(logits)
-        return {name: logits}
+        scores = self.lying(made, self.shape(made), f"{name}/output")
+        if name == Scores.PROBABILITIES:  # clients take bytes of a softmax, in steps of 1/256
+            scores = self.as_range(scores, _SHARE, f"{name}/narrow")
+        if self.range_of(scores).bits == 8:
+            self.ranges[name] = self.range_of(scores)
+            scores = self._quantize(scores, name)
+            self.model.make_unsigned(scores)
+        return {name: scores}
 
     def range_of(self, x: int) -> Range:
         """See ``IntegerEmitter``."""
