@@ -37,6 +37,9 @@ ONNX_DATA_SUFFIX = ".data"
 LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY = "vitedge.logits_scale", "vitedge.logits_zero_point"
 SCHEMA_VERSION = 1
 
+CHANNELS_FIRST_PIXELS = "pixel_values"
+"""The input's name in ONNX files for Hugging Face's clients, whose pixels are ``(N, C, H, W)``."""
+
 
 @dataclass(frozen=True)
 class Source:

@@ -11,10 +11,10 @@ const [folder, dtype, ...photos] = process.argv.slice(2);
 env.allowRemoteModels = false;
 env.localModelPath = path.dirname(folder);
 const classify = await pipeline("image-classification", path.basename(folder), { dtype });
-const ids = classify.model.config.label2id;
+const ids = Object.values(classify.model.config.id2label);
 const found = [];
 for (const photo of photos) {
   const [best] = await classify(photo, { top_k: 1 });
-  found.push([ids[best.label], best.label, best.score]);
+  found.push([ids.indexOf(best.label), best.label, best.score]);
 }
 console.log(JSON.stringify(found));
