@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from vitedge.vit import ViT
 
 import vitedge
-from tests.models import random_images, random_vit
+from tests.models import random_images, random_network
 from vitedge import builtin
 from vitedge.artifact import read_metadata, sha256_of
 from vitedge.errors import ModelError
+from vitedge.network.network import Network
 from vitedge.pipeline import write_keras
 from vitedge.spec import Format
 
@@ -50,9 +50,9 @@ class Killed:
     faults: list[str] = field(default_factory=list)
 
 
-def tiny(seed: int) -> ViT:
+def tiny(seed: int) -> Network:
     """A ViT of the size of the built-in one's images, with random weights."""
-    return random_vit(seed, image_size=(16, 16), patch_size=(4, 4), channels=1)
+    return random_network(seed, image_size=(16, 16), patch_size=(4, 4), channels=1)
 
 
 def kill_convert(folder: Path, times: int, rng: np.random.Generator) -> Killed:
@@ -191,6 +191,7 @@ def _kill(
     while found.kills < times:
         # Half of them near the end, where files are published.
         least = 0.5 if rng.random() < 0.5 else 0.0
+        start = time.monotonic()
         process = subprocess.Popen(
             _line(command()), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder
         )
@@ -202,9 +203,11 @@ def _kill(
             found.kills += 1
         else:
             found.ends += 1
+            whole = time.monotonic() - start  # a resumed run takes less
             if process.returncode not in (0, 3):
                 found.faults.append(f"cannot go on: {errors.decode()[-300:]}")
         check(found)
+        print(found, file=sys.stderr)
     _vitedge(command())
     check(found)
     return found

@@ -25,7 +25,9 @@ def modules() -> list[str]:
     found = pkgutil.walk_packages(vitedge.__path__, "vitedge.")
     # Keras's layers can only be defined where Keras is; __main__ runs the command.
     return [
-        each.name for each in found if each.name not in ("vitedge.keras_model", "vitedge.__main__")
+        each.name
+        for each in found
+        if not each.name.startswith("vitedge.keras_") and each.name != "vitedge.__main__"
     ]
 
 

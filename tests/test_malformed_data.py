@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import vitedge
 from tests.cifar_files import write_batch
+from vitedge import builtin
 from vitedge.artifact import Metadata, read_metadata
 from vitedge.check.report_file import read_report
 from vitedge.data import open_images
@@ -161,7 +163,6 @@ EPOCH |= {"number": 1, "of": 2, "held_out_accuracy": None}
 
 STATES = {
     "another type": {"run": "x", "history": [EPOCH | {"loss": "low"}], "kept_accuracy": None},
-    "another field": {"run": "x", "history": [EPOCH | {"lost": 1}], "kept_accuracy": None},
     "no history": {"run": "x", "history": [], "kept_accuracy": None},
     "no epochs": {"run": "x", "history": 1, "kept_accuracy": None},
     "no run": {"history": [EPOCH], "kept_accuracy": None},
@@ -271,3 +272,19 @@ def test_xml_that_cannot_be_read_is_refused(content: bytes, tmp_path: Path) -> N
         with pytest.raises(ModelError) as refused:
             read(path)
         assert "\n" not in str(refused.value)
+
+
+def test_an_artefact_that_claims_a_batch_beyond_memory_is_refused(tmp_path: Path) -> None:
+    model = onnx.load(next(path for path in builtin.artifacts() if path.suffix == ".onnx"))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2**32
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(SizeError, match="--max-source-size"):
+        vitedge.load(tmp_path / "model.onnx", threads=1)
+
+
+def test_an_artefact_without_outputs_is_refused(tmp_path: Path) -> None:
+    model = onnx.load(next(path for path in builtin.artifacts() if path.suffix == ".onnx"))
+    del model.graph.output[:]
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="1 inputs and 0 outputs"):
+        vitedge.load(tmp_path / "model.onnx", threads=1)

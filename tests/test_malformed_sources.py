@@ -19,6 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 
 from tests.golden_cases import GOLDEN
@@ -253,8 +254,6 @@ def test_numbers_that_overflow_on_the_way_are_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_an_onnx_file_that_are_nan_are_named(tmp_path: Path) -> None:
-    import onnx
-
     model = onnx.load(sorted((GOLDEN / "lift").glob("*.onnx"))[0])
     weights = max(model.graph.initializer, key=lambda item: len(item.raw_data))
     weights.raw_data = struct.pack("<f", np.nan) + weights.raw_data[4:]
@@ -426,3 +425,53 @@ def test_what_inflates_may_be_larger_when_the_bound_is_raised(
     monkeypatch.setenv(limits.VARIABLE, "1GB")
     with open_npz(path) as tensors:
         assert tensors["a"].size == 100_000
+
+
+def garble_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 2**32 - 1
+
+
+def garble_output(model: onnx.ModelProto) -> None:
+    node = next(node for node in model.graph.node if node.op_type == "Reshape")
+    del node.output[:]
+
+
+def garble_type(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = 99
+
+
+def garble_initializer(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].data_type = 99
+
+
+@pytest.mark.parametrize(
+    ("garble", "words"),
+    [
+        (garble_input, "--max-source-size"),
+        (garble_output, "contradicts itself"),
+        (garble_type, "of an unknown type, 99"),
+        (garble_initializer, "is damaged"),
+    ],
+)
+def test_an_onnx_graph_that_cannot_be_meant_is_refused(
+    garble: Callable[[onnx.ModelProto], None], words: str, tmp_path: Path
+) -> None:
+    model = onnx.load(GOLDEN / "lift" / "timm_dynamo_free.onnx")
+    garble(model)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    kind = SizeError if garble is garble_input else ModelError
+    assert words in refusal(path, kind=kind)
+
+
+def test_an_index_of_variables_that_claims_more_than_there_is_memory_is_refused(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(GOLDEN / "vit_tutorial_saved_model" / "saved", tmp_path / "saved")
+    index = tmp_path / "saved" / "variables" / "variables.index"
+    content = bytearray(index.read_bytes())
+    content[-48:-40] = bytes.fromhex("00000080ffffffff")  # the footer says where the blocks are
+    index.write_bytes(content)
+    # Not by `refusal`, which would count TensorFlow's import.
+    with pytest.raises(ModelError, match="missing or truncated"):
+        read_model(tmp_path / "saved", ImportOptions(heads=2))

@@ -20,8 +20,7 @@ from vitedge.data import ArraySamples, ImageSet, Sample, digits
 from vitedge.elements.plain_vit import ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import DataError, UsageError, VitedgeError
-from vitedge.importers import ImportOptions
-from vitedge.importers.overrides import with_options as plain_with_options
+from vitedge.importers.positions import interpolate_positions
 from vitedge.keras_model import to_keras
 from vitedge.network.evaluate import forward
 from vitedge.network.network import Network, with_operators
@@ -449,7 +448,14 @@ class TestAdapting:
     @pytest.mark.parametrize("pooling", [Pooling.MEAN, Pooling.CLASS_AND_MEAN, Pooling.DISTILLED])
     def test_another_size_is_as_the_plain_form_has_it(self, pooling):
         vit = random_vit(pooling=pooling, prefix_tokens=3, pooled_norm=True, qk_norm=True)
-        wanted = network_of(plain_with_options(vit, ImportOptions(image_size=(48, 16))))
+        config = replace(vit.config, image_size=(48, 16))
+        resized = replace(
+            vit,
+            config=config,
+            positions=interpolate_positions(vit.positions, vit.config.grid, config.grid),
+            preprocessing=replace(vit.preprocessing, size=(48, 16)),
+        )
+        wanted = network_of(resized)
         adapted = adapt(network_of(vit), (), image_size=(48, 16))
         assert described(adapted)[0] == described(wanted)[0]
         assert_same_weights(adapted, wanted)

@@ -126,7 +126,11 @@ def _onnx_operators(path: Path) -> Iterator[Operator]:
     def type_of(name: str) -> str:
         if not name:
             return "-"
-        return _numpy_name(onnx.TensorProto.DataType.Name(types.get(name, 0)))
+        number = types.get(name, 0)
+        try:
+            return _numpy_name(onnx.TensorProto.DataType.Name(number))
+        except ValueError:  # of a newer ONNX, or damaged
+            return f"type {number}"
 
     for node in inferred.node:
         domain, kind = _text(node.domain), _text(node.op_type)

@@ -108,7 +108,7 @@ class Rules:
         return f"{event} of {wrong[0]}" if wrong else ""
 
     def _loading(self, path: Any) -> str:
-        # None is the program itself; a bare name is found by the system's loader.
+        # None is the program itself.
         if path is None or _is_below(path, INSTALLED):
             return ""
         return f"loading the library {path}"

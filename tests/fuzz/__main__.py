@@ -15,6 +15,9 @@ from tests.fuzz.monitor import TIME_LIMIT_SECONDS, Monitor, save_finding, workin
 from tests.fuzz.parsers import all_parsers
 from tests.fuzz.worker import Answer, Outcome
 
+_LEAST = 3
+"""Inputs that each parser gets however little time there is."""
+
 
 @dataclass
 class Tally:
@@ -55,11 +58,11 @@ def main() -> int:
             print(f"{answer.outcome}: {answer.words}")
             return int(answer.outcome.is_finding)
         print(f"seed {options.seed}, findings go to {options.findings}/", flush=True)
-        end = time.monotonic() + options.seconds if options.seconds else None
+        share = options.seconds / len(names) if options.seconds else None
         found = 0
-        for place, name in enumerate(names):
-            left = None if end is None else (end - time.monotonic()) / (len(names) - place)
-            tally = _fuzz(monitor, name, options, left)
+        for name in names:
+            monitor.prepare(name)
+            tally = _fuzz(monitor, name, options, share)
             print(f"{name:22}{tally}", flush=True)
             for signature, count in tally.findings.most_common():
                 print(f"    {count} x {signature}", flush=True)
@@ -72,7 +75,7 @@ def _fuzz(monitor: Monitor, name: str, options: argparse.Namespace, seconds: flo
     parser = all_parsers()[name]
     for number in range(options.start, options.start + options.inputs):
         tally.seconds = time.monotonic() - start
-        if seconds is not None and tally.seconds > seconds:
+        if seconds is not None and tally.seconds > seconds and tally.outcomes.total() >= _LEAST:
             break
         answer = monitor.read(name, options.seed, number)
         if answer.outcome is Outcome.CRASH and parser.loads_engine and is_told(Path(answer.path)):
@@ -111,7 +114,7 @@ def is_told(path: Path) -> bool:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("parsers", nargs="*", help="which of them; all unless given")
-    parser.add_argument("--seconds", type=float, help="time for all of them together")
+    parser.add_argument("--seconds", type=float, help="time for all inputs, imports apart")
     parser.add_argument("--inputs", type=int, default=10_000, help="most inputs of each")
     parser.add_argument(
         "--seed", type=int, help="what the inputs are drawn by; random unless given"

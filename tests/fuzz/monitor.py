@@ -78,12 +78,8 @@ class Monitor:
 
     def read(self, parser: str, seed: int, number: int, *, path: Path | None = None) -> Answer:
         """Has one input made and read; see ``Request``."""
-        if self._process is None:
-            self._start()
+        self.prepare(parser)
         request = Request(parser, seed, number, str(self._input), str(path or ""))
-        if parser not in self._known:
-            self._known.add(parser)
-            self._ask(replace(request, path="", only_made=True), self._start_seconds)
         line = self._ask(request, self._seconds)
         if line:
             answer = Answer(**json.loads(line))
@@ -96,6 +92,15 @@ class Monitor:
         if answer.resident_mb > _RESTART_MB:
             self._stop()
         return answer
+
+    def prepare(self, parser: str) -> None:
+        """Starts the process, unless it is there, and has it import what a parser needs."""
+        if self._process is None:
+            self._start()
+        if parser not in self._known:
+            self._known.add(parser)
+            request = Request(parser, 0, 0, str(self._input), only_made=True)
+            self._ask(request, self._start_seconds)
 
     @property
     def _note(self) -> Path:

@@ -20,6 +20,9 @@ Make: TypeAlias = Callable[[Random, Path], Path]
 
 Mutate: TypeAlias = Callable[[bytes, Random], bytes]
 
+KERAS = ("tensorflow", "keras", "tf_keras")
+"""What reading Keras models and SavedModels imports, where it is installed."""
+
 
 @dataclass(frozen=True)
 class Parser:
@@ -29,6 +32,7 @@ class Parser:
         name: Short name: ``safetensors``.
         make: Writes an input; the same generator makes the same input.
         read: Reads it.
+        imports: Packages that reading may import, which takes seconds that are not its own.
         loads_engine: It hands files to engines that may crash on them; that is allowed where
             ``vitedge predict`` says so in one line.
     """
@@ -36,6 +40,7 @@ class Parser:
     name: str
     make: Make
     read: Read
+    imports: tuple[str, ...] = ()
     loads_engine: bool = False
 
 

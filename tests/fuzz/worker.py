@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import importlib
 import io
 import json
 import os
@@ -54,7 +55,7 @@ class Request:
         number: Which of its inputs.
         folder: An empty folder for it.
         path: An input that is there already, instead of a made one; empty to make one.
-        only_made: It is not to be read.
+        only_made: It is not to be read, but what reading needs is to be imported.
     """
 
     parser: str
@@ -107,6 +108,9 @@ def read_input(request: Request) -> Answer:
         words = "".join(traceback.format_exception(error))
         return Answer(Outcome.UNMADE, words, _signature(error))
     if request.only_made:
+        for package in parser.imports:
+            with suppress(ImportError):
+                importlib.import_module(package)
         return Answer(Outcome.ACCEPTED)
     _note_path(Path(request.folder), path)
     _forget_peak()

@@ -142,7 +142,7 @@ WORDS: tuple[tuple[str, frozenset[str]], ...] = (
 
 VITEDGE = frozenset(
     f"vitedge>{name}"
-    for name in "TokenEmbedding TokenNorm TransformerBlock VisionTransformer".split()
+    for name in "NetworkModel TokenEmbedding TokenNorm TransformerBlock VisionTransformer".split()
 )
 
 _HUB_FAMILIES = """

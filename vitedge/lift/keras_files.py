@@ -34,6 +34,7 @@ from vitedge.lift.keras_handover import (
     without_compiling,
 )
 from vitedge.lift.keras_safety import custom_object_flags, load_custom_objects
+from vitedge.lift.probe import refuse_large_images
 from vitedge.lift.saved_model_safety import checked_copy
 from vitedge.lift.tensorflow_probe import TensorFlowProbe
 from vitedge.zip_members import read_text
@@ -328,13 +329,20 @@ def _count(variables: Sequence[Any]) -> int:
 def _sizes(
     what: str, shape: Sequence[int | None], image_size: tuple[int, int] | None
 ) -> tuple[int | None, tuple[int, int, int]]:
-    """The batch size, or None, and the shape of one image."""
+    """The batch size, or None, and the shape of one image.
+
+    Raises:
+        ModelError: Sizes are open, or it is no image.
+        SizeError: It is too large an image.
+    """
     if len(shape) == 4:
         batch, height, width, channels = shape
         if image_size is not None and height is None and width is None:
             height, width = image_size
         if height is not None and width is not None and channels is not None:
-            return batch, (height, width, channels)
+            sizes = (height, width, channels)
+            refuse_large_images(what, batch, sizes)
+            return batch, sizes
     raise ModelError(f"{what} takes {tuple(shape)}; give --image-size if height and width are open")
 
 

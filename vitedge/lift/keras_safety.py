@@ -35,7 +35,7 @@ _METHODS = frozenset(["ClassMethod", "InstanceMethod", "InstanceProperty"])
 _KERAS_2_MODULES = re.compile(r"(?:tf_)?keras(?:\.src)?\.layers(?:\.core\.tf_op_layer)?")
 _KERAS = re.compile(r"(?:tf_)?keras(?:\..*)?|builtins")
 _REGISTERED_IN = {
-    "vitedge": re.compile(r"vitedge\.keras_model"),
+    "vitedge": re.compile(r"vitedge(?:\.\w+)+"),
     "keras_hub": re.compile(r"keras_hub\..*"),
 }
 

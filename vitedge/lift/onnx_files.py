@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.errors import ModelError, missing_package
+from vitedge.errors import ModelError, first_line, missing_package
+from vitedge.lift.probe import refuse_large_images
 
 if TYPE_CHECKING:
     import onnx
@@ -76,16 +77,24 @@ def image_of(path: Path, model: onnx.ModelProto) -> onnx.ValueInfoProto:
 def shape_of(
     path: Path, image: onnx.ValueInfoProto, image_size: tuple[int, int] | None
 ) -> tuple[int | None, tuple[int, int, int]]:
-    """The fixed batch size, or None, and the shape of one image."""
-    dims: list[int | None] = [dim.dim_value or None for dim in image.type.tensor_type.shape.dim]
+    """The fixed batch size, or None, and the shape of one image.
+
+    Raises:
+        ModelError: Sizes are open, or it is no image.
+        SizeError: It is too large an image.
+    """
+    given_dims = (dim.dim_value for dim in image.type.tensor_type.shape.dim)
+    dims: list[int | None] = [size if size > 0 else None for size in given_dims]
     if len(dims) == 4:
-        batch, *sizes = dims
+        batch, *known = dims
         if image_size is not None:
-            given = (*image_size, None) if sizes[2] in (1, 3) else (None, *image_size)
-            sizes = [size or other for size, other in zip(sizes, given, strict=True)]
-        first, second, third = sizes
+            given = (*image_size, None) if known[2] in (1, 3) else (None, *image_size)
+            known = [size or other for size, other in zip(known, given, strict=True)]
+        first, second, third = known
         if first is not None and second is not None and third is not None:
-            return batch, (first, second, third)
+            sizes = (first, second, third)
+            refuse_large_images(f"'{path}'", batch, sizes)
+            return batch, sizes
     raise ModelError(f"'{path}' takes {dims}; give --image-size if height and width are open")
 
 
@@ -145,7 +154,11 @@ def without_weights(
 def element_types(
     skeleton: onnx.ModelProto, weights: dict[str, npt.NDArray[Any]], image: onnx.ValueInfoProto
 ) -> dict[str, int]:
-    """ONNX's number of each tensor's element type, as far as it can be inferred."""
+    """ONNX's number of each tensor's element type, as far as it can be inferred.
+
+    Raises:
+        ModelError: The graph contradicts itself.
+    """
     import onnx
 
     model = onnx.ModelProto()
@@ -155,6 +168,9 @@ def element_types(
     for name, array in weights.items():
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except Exception as error:  # onnx's errors share no base
+        raise ModelError(f"the ONNX graph contradicts itself: {first_line(error)}") from error
     items = [*inferred.input, *inferred.value_info, *inferred.output]
     return {item.name: item.type.tensor_type.elem_type for item in items}

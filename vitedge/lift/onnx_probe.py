@@ -183,7 +183,10 @@ class OnnxProbe:
         import onnx
 
         number = self._types.get(name, onnx.TensorProto.FLOAT)
-        kind: npt.DTypeLike = onnx.helper.tensor_dtype_to_np_dtype(number)
+        try:
+            kind: npt.DTypeLike = onnx.helper.tensor_dtype_to_np_dtype(number)
+        except KeyError as error:
+            raise ModelError(f"'{name}' has elements of an unknown type, {number}") from error
         return kind
 
     def _runs_two(self) -> bool:
@@ -217,7 +220,7 @@ def _node(node: onnx.NodeProto) -> Node:
     kind = _KIND_OF.get(node.op_type, Kind.NONLINEAR)
     outputs = [name for name in node.output if name]
     return Node(
-        name=node.name or outputs[0],
+        name=node.name or (outputs[0] if outputs else node.op_type),
         op=node.op_type,
         kind=kind,
         inputs=tuple(name for name in node.input if name),
@@ -229,7 +232,9 @@ def _node(node: onnx.NodeProto) -> Node:
 def _equation(node: onnx.NodeProto) -> str:
     attributes = {item.name: item for item in node.attribute}
     if node.op_type == "Einsum":
-        return str(attributes["equation"].s.decode())
+        if "equation" not in attributes:
+            raise ModelError(f"the node '{node.name}' is an Einsum without an equation")
+        return str(attributes["equation"].s.decode(errors="replace"))
     if node.op_type == "MatMul":
         return "...ij,...jk->...ik"
     left = "ji" if "transA" in attributes and attributes["transA"].i else "ij"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
@@ -10,10 +11,30 @@ import numpy as np
 from vitedge.errors import ModelError
 from vitedge.lift.graph import Graph
 from vitedge.lift.layout import Shape, axis_of_first_image, batch_axes
+from vitedge.limits import refuse_inflation
 from vitedge.network.operators import Array
 
 Function: TypeAlias = Callable[[Sequence[Array]], list[Array]]
 """Takes the arrays of the fed tensors, returns those of the fetched tensors, all float32."""
+
+
+# Experiments run on up to so many images, in float32.
+_IMAGES, _BYTES = 8, 4
+
+
+def refuse_large_images(what: str, batch: int | None, shape: tuple[int, int, int]) -> None:
+    """Refuses a model that claims to take images which would not fit into memory.
+
+    Args:
+        what: The model, for the message.
+        batch: The only number of images that it takes at once, or None.
+        shape: Of one image.
+
+    Raises:
+        SizeError: They are too large.
+    """
+    claimed = max(batch or 0, _IMAGES) * _BYTES * math.prod(shape)
+    refuse_inflation(f"images of {' x '.join(map(str, shape))} for {what}", claimed)
 
 
 class Probe(Protocol):

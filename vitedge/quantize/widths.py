@@ -21,6 +21,7 @@ from vitedge.network.structure import (
     Readers,
     feeds_activation,
     feeds_product,
+    layers_on,
     reads_image,
     source_of,
 )
@@ -34,9 +35,13 @@ FEW_TOKENS = 2
 def is_always_narrow(layer: Value, read: Readers) -> bool:
     """Whether what a linear layer makes is narrow however few tokens it sees.
 
-    Queries meet keys in a product; activation tables of 16 bits are not to be had everywhere.
+    Queries meet keys in a product; activation tables of 16 bits are not to be had everywhere. What
+    such a layer reads is narrow too, and so is what other layers make of the same value.
     """
-    return feeds_product(layer, read) or feeds_activation(layer, read)
+    return any(
+        feeds_product(each, read) or feeds_activation(each, read)
+        for each in layers_on(layer.inputs[0], read)
+    )
 
 
 def is_narrow(layer: Value, read: Readers) -> bool:

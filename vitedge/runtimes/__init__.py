@@ -5,7 +5,7 @@ Packages outside may add theirs under the entry point group ``vitedge.runtimes``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, UsageError
+from vitedge.limits import refuse_inflation
 from vitedge.plugins import discover
 from vitedge.spec import Format, Target
 
@@ -213,6 +214,23 @@ def runtime_for(target: Target) -> Runtime:
     raise UsageError(f"unknown target '{target}'; known: {known}")
 
 
+def only_input(path: Path, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """The only one of an artefact's inputs.
+
+    Raises:
+        ModelError: There are others, or there is nothing to compute.
+    """
+    if len(inputs) != 1 or not outputs:
+        raise ModelError(
+            f"'{path}' has {len(inputs)} inputs and {len(outputs)} outputs; vitedge runs one image "
+            "to logits"
+        )
+    return inputs[0]
+
+
+_BYTES_PER_VALUE = 4  # float32, which most engines take
+
+
 def run_batches(session: Session, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Runs pixels ``(N, H, W, C)`` in a session's static batches, the last one padded."""
     return in_batches(session.run, session.input_shape[0], pixels)
@@ -223,7 +241,13 @@ def in_batches(
     size: int,
     pixels: npt.NDArray[np.uint8],
 ) -> npt.NDArray[np.float32]:
-    """Calls ``run`` on batches of exactly ``size``, and gives the rows of real images."""
+    """Calls ``run`` on batches of exactly ``size``, and gives the rows of real images.
+
+    Raises:
+        SizeError: The artefact claims a batch that does not fit into memory.
+    """
+    if len(pixels):
+        refuse_inflation(f"a batch of {size} images", size * pixels[0].size * _BYTES_PER_VALUE)
     parts = []
     for start in range(0, len(pixels), size):
         part = pixels[start : start + size]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vitedge.artifact import read_metadata
 from vitedge.chatter import overheard, quiet
 from vitedge.errors import ModelError, PlacementError, UnavailableError, first_line
-from vitedge.runtimes import Placement, no_features
+from vitedge.runtimes import Placement, no_features, only_input
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.spec import Precision
 
@@ -63,8 +63,8 @@ class CompiledSession:
         # A compiled model does not tell scales and zero points; the interpreter reads them.
         with quiet():
             described = Interpreter(str(path))
-        (self._input,) = described.get_input_details()
         self._described = described.get_output_details()
+        self._input = only_input(path, described.get_input_details(), self._described)
         if len(self._input["shape"]) != 4:
             shape = list(self._input["shape"])
             raise ModelError(f"'{path}' takes {shape}; vitedge runs (N, H, W, C) inputs")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from vitedge.chatter import quiet
 from vitedge.errors import ModelError, UnavailableError, first_line, missing_package
-from vitedge.runtimes import Availability, Placement, Readiness, no_features
+from vitedge.runtimes import Availability, Placement, Readiness, no_features, only_input
 from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.runtimes._litert_aot import CHIPS, compile_for_qualcomm, compiler_availability
 from vitedge.runtimes._litert_compiled import CompiledSession, gpu_options, npu_options
@@ -138,8 +138,9 @@ class LiteRTSession:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise _refusal(str(package), path, error) from error
-        (self._input,) = self._interpreter.get_input_details()
-        self._output, *self._others = self._interpreter.get_output_details()
+        outputs = self._interpreter.get_output_details()
+        self._input = only_input(path, self._interpreter.get_input_details(), outputs)
+        self._output, *self._others = outputs
         if len(self._input["shape"]) != 4:
             shape = list(self._input["shape"])
             raise ModelError(f"'{path}' takes {shape}; vitedge runs (N, H, W, C) inputs")

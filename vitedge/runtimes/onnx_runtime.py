@@ -32,7 +32,7 @@ from vitedge.errors import (
     load_remedy,
     missing_package,
 )
-from vitedge.runtimes import Availability, Placement, Readiness, no_features
+from vitedge.runtimes import Availability, Placement, Readiness, no_features, only_input
 from vitedge.runtimes._integer_values import dequantize_output
 from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
@@ -166,15 +166,16 @@ class OnnxSession:
 
     def __init__(self, session: Any, path: Path, device: str, start: Callable[..., Any]) -> None:
         self._session, self._path, self._device, self._start = session, path, device, start
-        (self._input,) = session.get_inputs()
-        self._outputs = [session.get_outputs()[0].name]
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        self._input = only_input(path, inputs, outputs)
+        self._outputs = [outputs[0].name]
         self._is_channels_first = self._input.name == CHANNELS_FIRST_PIXELS
         self._dtype = np.uint8 if "uint8" in self._input.type else np.float32
         described = session.get_modelmeta().custom_metadata_map
         self._scale = float(described.get(LOGITS_SCALE_KEY, 1.0))
         self._zero_point = int(described.get(LOGITS_ZERO_POINT_KEY, 0))
         shape = self._input.shape
-        if len(shape) != 4 or not all(isinstance(size, int) for size in shape):
+        if len(shape) != 4 or not all(isinstance(size, int) and size > 0 for size in shape):
             raise ModelError(f"'{path}' takes {shape}; vitedge runs static (N, H, W, C) inputs")
 
     @property

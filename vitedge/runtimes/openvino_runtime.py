@@ -18,7 +18,7 @@ from vitedge.errors import (
     load_remedy,
     missing_package,
 )
-from vitedge.runtimes import Availability, Placement, Readiness, no_features
+from vitedge.runtimes import Availability, Placement, Readiness, no_features, only_input
 from vitedge.spec import Format, Precision
 from vitedge.weights_digest import unreplaced
 
@@ -97,7 +97,7 @@ class OpenVINOSession:
     def __init__(self, model: Any, path: Path) -> None:
         self._model, self._path = model, path
         self._request = model.create_infer_request()
-        (self._input,) = model.inputs
+        self._input = only_input(path, model.inputs, model.outputs)
         self._dtype = self._input.get_element_type().to_dtype()
         if self._input.partial_shape.is_dynamic or len(self._input.shape) != 4:
             raise ModelError(

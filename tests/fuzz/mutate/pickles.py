@@ -37,7 +37,7 @@ def mutate_pickle(data: bytes, rng: Random) -> bytes:
         return mutate_bytes(data, rng)
     starts = [at for _, _, at in pickletools.genops(data) if at is not None]
     codes = [data[at:end] for at, end in zip(starts, [*starts[1:], len(data)], strict=True)]
-    for _ in range(rng.choice((1, 1, 2, 4))):
+    for _ in range(min(rng.choice((1, 1, 2, 4)), len(codes))):
         at = rng.randrange(len(codes))
         match rng.randrange(7):
             case 0:

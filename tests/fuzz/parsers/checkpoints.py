@@ -11,7 +11,7 @@ from tests.fuzz.mutate.npy import mutate_npy_member
 from tests.fuzz.mutate.pickles import mutate_pickle
 from tests.fuzz.mutate.raw import mutate_bytes
 from tests.fuzz.mutate.safetensors import mutate_safetensors
-from tests.fuzz.parser import Parser, from_files, golden
+from tests.fuzz.parser import KERAS, Parser, from_files, golden
 from tests.fuzz.parsers.reading import read_checkpoint, read_source
 
 
@@ -75,5 +75,6 @@ PARSERS = (
             mutate_hdf5,
         ),
         read_source,
+        KERAS,
     ),
 )

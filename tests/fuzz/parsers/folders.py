@@ -9,7 +9,7 @@ from tests.fuzz.mutate.json_text import mutate_json
 from tests.fuzz.mutate.protobuf import mutate_message
 from tests.fuzz.mutate.raw import mutate_bytes
 from tests.fuzz.mutate.safetensors import mutate_safetensors
-from tests.fuzz.parser import Parser, from_folders, golden_folder
+from tests.fuzz.parser import KERAS, Parser, from_folders, golden_folder
 from tests.fuzz.parsers.reading import read_checkpoint, read_source
 
 _HUGGING_FACE = ("deit", "dinov2", "dinov2_registers", "labels", "vit")
@@ -88,7 +88,8 @@ PARSERS = (
         "keras-hub-preset",
         from_folders(lambda: [golden_folder(f"keras_hub_{name}") for name in _PRESETS], _mutate),
         read_source,
+        KERAS,
     ),
-    Parser("saved-model-by-name", from_folders(_tutorial, _mutate), read_checkpoint),
-    Parser("saved-model-lifted", from_folders(_traced, _mutate), read_source),
+    Parser("saved-model-by-name", from_folders(_tutorial, _mutate), read_checkpoint, KERAS),
+    Parser("saved-model-lifted", from_folders(_traced, _mutate), read_source, KERAS),
 )

@@ -10,7 +10,7 @@ from random import Random
 from tests.fuzz.mutate.archive import mutate_archive
 from tests.fuzz.mutate.hdf5 import mutate_hdf5
 from tests.fuzz.mutate.json_text import mutate_json
-from tests.fuzz.parser import Parser, from_files, golden
+from tests.fuzz.parser import KERAS, Parser, from_files, golden
 from tests.fuzz.parsers.reading import read_source
 
 
@@ -60,11 +60,12 @@ def _build_foreign() -> object:
 
 
 PARSERS = (
-    Parser("keras-own", from_files("model.keras", _own, _mutate), read_source),
+    Parser("keras-own", from_files("model.keras", _own, _mutate), read_source, KERAS),
     Parser(
         "keras-by-name",
         from_files("model.keras", lambda: golden("*/*.keras"), _mutate),
         read_source,
+        KERAS,
     ),
-    Parser("keras-lifted", from_files("model.keras", _foreign, _mutate), read_source),
+    Parser("keras-lifted", from_files("model.keras", _foreign, _mutate), read_source, KERAS),
 )

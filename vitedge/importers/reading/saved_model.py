@@ -114,7 +114,11 @@ def open_variables(folder: Path) -> Iterator[Tensors]:
             import tensorflow as tf
     except ImportError as error:
         raise missing_package("tensorflow", "convert") from error
-    damage = (tf.errors.OpError, ValueError, RuntimeError, TypeError, IndexError)
+    # TensorFlow asks for as much memory as a damaged index claims.
+    damage = (
+        *(tf.errors.OpError, ValueError, RuntimeError, TypeError, IndexError, LookupError),
+        MemoryError,
+    )
     suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
 
     def damaged(error: BaseException) -> ModelError:
