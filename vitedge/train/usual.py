@@ -99,10 +99,10 @@ def in_words(recipe: Recipe, named: Collection[str], images: int) -> str:
     """
     given = {name: " (as given)" if name in named else "" for name in _CHOSEN}
     batch_size = min(recipe.batch_size, images)
-    steps = steps_per_epoch(images, batch_size)
+    steps, s = steps_per_epoch(images, batch_size), "s" if recipe.epochs > 1 else ""
     return (
         f"for {images:,} images: batches of {batch_size}{given['batch_size']}, "
-        f"{steps} steps an epoch, {recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}{given['epochs']}, "
+        f"{steps} steps an epoch, {recipe.epochs} epoch{s}{given['epochs']}, "
         f"a warm-up of {recipe.warmup_epochs:g} epochs{given['warmup_epochs']}, "
         f"a learning rate of {recipe.learning_rate:g}{given['learning_rate']}"
     )
