@@ -49,8 +49,8 @@ def test_an_onnx_model_over_the_limit_has_its_weights_beside_it(tmp_path: Path) 
     metadata = metadata_of(network, Format.ONNX)
     small, large = tmp_path / "small.onnx", tmp_path / "large.onnx"
     model = draft_of(network, Format.ONNX).model
-    write_onnx(model, small, metadata.to_json())
-    write_onnx(model, large, metadata.to_json(), limit=LIMIT)
+    write_onnx(model, small, metadata)
+    write_onnx(model, large, metadata, limit=LIMIT)
     assert [path.name for path in files_of(small)] == ["small.onnx"]
     assert [path.name for path in files_of(large)] == ["large.onnx", "large.onnx.data"]
     assert large.stat().st_size < small.stat().st_size / 2

@@ -26,7 +26,7 @@ from vitedge import json_values
 from vitedge.errors import ModelError, UsageError
 from vitedge.limits import refuse_long_text
 from vitedge.preprocess import Preprocessing
-from vitedge.spec import Format, Precision
+from vitedge.spec import Format, Precision, Scores
 from vitedge.tflite_verifier import open_verified
 from vitedge.weights_digest import WEIGHTS_KEY, demand_own_weights
 
@@ -36,6 +36,12 @@ ONNX_DATA_SUFFIX = ".data"
 # ONNX has no place of its own that says how to read integer logits: (integer - zero) * scale.
 LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY = "vitedge.logits_scale", "vitedge.logits_zero_point"
 SCHEMA_VERSION = 1
+
+# Of models that `vitedge convert` reads.
+_MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".safetensors", ".pt", ".pth", ".ckpt", ".npz")
+
+CHANNELS_FIRST_PIXELS = "pixel_values"
+"""The input's name in ONNX files for Hugging Face's clients, whose pixels are ``(N, C, H, W)``."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,7 @@ class Metadata:
         parameters: Number of weights of the source, or 0 when unknown.
         macs: Multiply-accumulates of one image, or 0 when unknown.
         parity: What was measured after writing; None only while that is being done.
+        scores: What the first output gives for each class; logits in files that do not say.
     """
 
     format: Format
@@ -165,6 +172,7 @@ class Metadata:
     parameters: int = 0
     macs: int = 0
     parity: Parity | None = None
+    scores: Scores = Scores.LOGITS
 
     def to_json(self) -> str:
         """One line of JSON that ``from_json`` reads back."""
@@ -195,9 +203,16 @@ class Metadata:
                 parameters=json_values.whole(values, "parameters"),
                 macs=json_values.whole(values, "macs"),
                 parity=Parity.from_dict(values["parity"]),
+                scores=_scores(values),
             )
         except (KeyError, ValueError) as error:
             raise ValueError(f"metadata lacks or garbles a value: {error}") from error
+
+
+def _scores(values: Mapping[str, Any]) -> Scores:
+    if "scores" not in values:  # as in files of vitedge 0.1
+        return Scores.LOGITS
+    return Scores(json_values.text(values, "scores"))
 
 
 def format_of(path: Path) -> Format:
@@ -210,6 +225,17 @@ def format_of(path: Path) -> Format:
         if path.suffix.lower() == candidate.suffix:
             return candidate
     known = ", ".join(candidate.suffix for candidate in Format)
+    is_saved_model = (path / "saved_model.pb").is_file()
+    if path.is_dir() and not is_saved_model:
+        suffixes = {candidate.suffix for candidate in Format}
+        inside = sorted(each for each in path.iterdir() if each.suffix.lower() in suffixes)
+        advice = f"name a file in it, such as '{inside[0]}'" if inside else f"name a file ({known})"
+        raise UsageError(f"'{path}' is a folder, not an artefact: {advice}")
+    if is_saved_model or (path.suffix.lower() in _MODEL_SUFFIXES and path.is_file()):
+        raise UsageError(
+            f"'{path}' is a model to convert first: `vitedge convert --int8 {path}` makes "
+            f"artefacts of it ({known})"
+        )
     raise UsageError(f"'{path}' is not an artefact: its extension is none of {known}")
 
 

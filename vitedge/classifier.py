@@ -30,7 +30,7 @@ from vitedge.runtimes import (
     runtime_for,
     runtimes,
 )
-from vitedge.spec import Format, Precision, Target
+from vitedge.spec import Format, Precision, Scores, Target
 from vitedge.stream import Frames, Source, open_source, prepared_images
 
 Ranking: TypeAlias = list[tuple[str, float]]
@@ -220,7 +220,12 @@ class Classifier:
         return [self._rank(row, top) for row in self.logits(images)]
 
     def logits(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
-        """Raw scores of several images, float32 ``(len(images), classes)``."""
+        """Scores of several images as the artefact gives them.
+
+        Returns:
+            float32 ``(len(images), classes)``: logits, or probabilities where it was converted with
+            ``--probabilities``.
+        """
         return self._infer(self.preprocessing.batch(images))
 
     def embed(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
@@ -315,8 +320,10 @@ class Classifier:
         return self._session
 
     def _rank(self, logits: npt.NDArray[np.float32], top: int) -> Ranking:
-        exponentials = np.exp(logits - logits.max())
-        probabilities = exponentials / exponentials.sum()
+        probabilities = logits
+        if self.metadata is None or self.metadata.scores is Scores.LOGITS:
+            exponentials = np.exp(logits - logits.max())
+            probabilities = exponentials / exponentials.sum()
         order = np.argsort(-probabilities, kind="stable")[: max(top, 0)]
         names = self.labels or range(len(logits))
         return [(str(names[index]), float(probabilities[index])) for index in order]

@@ -17,12 +17,10 @@ import click
 from vitedge import __version__, commands, limits
 from vitedge.cli_output import echo, interruption_words
 from vitedge.errors import VitedgeError
+from vitedge.interruption import INTERRUPTED
 from vitedge.plugins import discover
 from vitedge.printable import printable
 from vitedge.temporary import machine_fault
-
-# 128 and the number of SIGINT, as shells have it.
-_INTERRUPTED = 130
 
 
 class _Group(click.Group):
@@ -41,7 +39,7 @@ class _Group(click.Group):
             kept = interruption_words(ctx)
             click.echo("", err=True)
             echo(f"Interrupted: {kept}" if kept else "Interrupted", err=True)
-            ctx.exit(_INTERRUPTED)
+            ctx.exit(INTERRUPTED)
         except MemoryError as error:
             echo(f"Error: there is not enough memory for that ({error})", err=True)
             ctx.exit(1)

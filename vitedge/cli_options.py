@@ -140,10 +140,14 @@ size_options = option_group(
 )
 
 recipe_options = option_group(
-    click.option("--epochs", type=int, default=100, show_default=True),
-    click.option("--batch-size", type=int, default=128, show_default=True),
-    click.option("--learning-rate", type=float, help="[default: 1e-3, or 3e-4 after --init]"),
-    click.option("--warmup-epochs", type=float, help="[default: 5, or a fifth of all]"),
+    click.option("--epochs", type=int, help="[default: by the number of images]"),
+    click.option("--batch-size", type=int, help="[default: by the number of images, 8 to 128]"),
+    click.option(
+        "--learning-rate",
+        type=float,
+        help="[default: by the batch size; at 128 1e-3, or 3e-4 after --init]",
+    ),
+    click.option("--warmup-epochs", type=float, help="[default: 5, or a fifth of few epochs]"),
     click.option("--weight-decay", type=float, default=0.05, show_default=True),
     click.option("--gradient-clip", type=float, default=1.0, help="Largest norm of a gradient."),
     click.option("--label-smoothing", type=float, default=0.1, show_default=True),

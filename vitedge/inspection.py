@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vitedge.artifact import Metadata, read_metadata, size_of
+from vitedge.artifact import Metadata, format_of, read_metadata, size_of
 from vitedge.errors import NotAViTError
 from vitedge.generic import open_generic
 from vitedge.importers import ImportOptions, read_model
+from vitedge.interface import Port, client_needs, read_interface
 from vitedge.network.summary import summary
 from vitedge.operators import Operator, read_operators
 from vitedge.preprocess import Preprocessing
@@ -32,6 +33,10 @@ class Inspection:
         read: How a model was read; empty for an artefact.
         metadata: What an artefact says of itself; None for a model or a foreign artefact.
         operators: An artefact's operators with their counts, the most frequent first.
+        inputs: An artefact's inputs.
+        outputs: An artefact's outputs.
+        clients: What an artefact needs for each other client of its format; empty where the client
+            takes it as it is.
     """
 
     path: Path
@@ -45,6 +50,9 @@ class Inspection:
     read: str = ""
     metadata: Metadata | None = None
     operators: tuple[tuple[Operator, int], ...] = ()
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+    clients: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -74,18 +82,25 @@ def _inspect_artifact(path: Path) -> Inspection:
     metadata = read_metadata(path)
     counted = read_operators(path)
     operators = tuple(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
-    if metadata is None:
-        return Inspection(path, size_of(path) / 1e6, operators=operators)
-    return Inspection(
+    ends = read_interface(path, metadata)
+    bare = Inspection(
         path,
         size_of(path) / 1e6,
+        operators=operators,
+        inputs=ends.inputs,
+        outputs=ends.outputs,
+        clients=client_needs(format_of(path), ends, metadata),
+    )
+    if metadata is None:
+        return bare
+    return replace(
+        bare,
         classes=len(metadata.labels) or None,
         labels=metadata.labels,
         preprocessing=metadata.preprocessing,
         parameters=metadata.parameters or None,
         macs=metadata.macs or None,
         metadata=metadata,
-        operators=operators,
     )
 
 

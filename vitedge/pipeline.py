@@ -22,7 +22,11 @@ from vitedge.folder_lock import only_writer
 from vitedge.generic import GenericJob, convert_generically
 from vitedge.importers import Imported, ImportOptions
 from vitedge.keras_archives import save_packed
+from vitedge.layouts import LAYOUTS
 from vitedge.network.network import Network
+from vitedge.network.numerics import softmax
+from vitedge.network.summary import summary
+from vitedge.probabilities import with_probabilities
 from vitedge.progress import Progress, silent
 from vitedge.publication import (
     OnRefusal,
@@ -40,7 +44,7 @@ from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.source_check import read_compared
-from vitedge.spec import Format, Precision
+from vitedge.spec import Format, Layout, Precision, Scores
 from vitedge.staging import publish, refuse_existing, staging
 from vitedge.tuning import USUAL, Tuned, Variant, fastest, variants
 
@@ -66,6 +70,9 @@ class ConvertOptions:
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
         features: Give the artefacts what the head reads as a second output.
+        probabilities: Let the artefacts give the softmax of their logits.
+        layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
+            format and precision.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
     """
@@ -79,6 +86,8 @@ class ConvertOptions:
     budget: Budget | None = None
     tune: bool = False
     features: bool = False
+    probabilities: bool = False
+    layout: Layout | None = None
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
 
@@ -149,11 +158,16 @@ def _convert(
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
         for target in options.formats:
-            path = artifact_path(options.output, source, precision, target)
+            path = _path(source, options, precision, target)
             with refusals_to(on_refusal, path):
                 converter_for(target, precision)  # refuse before any work is done
                 jobs[path] = target, precision
-    refuse_existing([part for path in jobs for part in files_of(path)], force=options.force)
+    planned = [part for path in jobs for part in files_of(path)]
+    if options.layout is not None:
+        laid = LAYOUTS[options.layout]
+        laid.demand_fit(probabilities=options.probabilities, batch=options.batch)
+        planned += [options.output / name for name in laid.beside]
+    refuse_existing(planned, force=options.force)
     progress("reading the model", 0, 1)
     try:
         imported = read_compared(source, options.importing.compared_on(calibration))
@@ -162,6 +176,16 @@ def _convert(
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
                 "out --features"
+            ) from why
+        if options.layout is not None:
+            raise NotAViTError(
+                f"'{source}' is no Vision Transformer, and a layout needs one: {why}; leave out "
+                "--layout"
+            ) from why
+        if options.probabilities:
+            raise NotAViTError(
+                f"'{source}' is no Vision Transformer, and what others give stays as it is: {why}; "
+                "leave out --probabilities"
             ) from why
         if options.budget is not None or options.tune:
             raise NotAViTError(
@@ -187,8 +211,27 @@ def _convert(
         progress(f"writing {path.name}", number, len(jobs))
         with refusals_to(on_refusal, path):
             written.append(work.write(path, target, precision))
+    if options.layout is not None and written:
+        LAYOUTS[options.layout].describe(options.output, written, work.model)
     progress("done", len(jobs), len(jobs))
     return tuple(written)
+
+
+def _path(source: Path, options: ConvertOptions, precision: Precision, target: Format) -> Path:
+    """Where an artefact goes.
+
+    Raises:
+        UsageError: The layout has no place for it.
+    """
+    if options.layout is None:
+        return artifact_path(options.output, source, precision, target)
+    laid = LAYOUTS[options.layout]
+    if target is not laid.format:
+        raise UsageError(f"--layout {options.layout} holds {laid.format} files, not {target}")
+    if precision not in laid.files:
+        takes = ", ".join(laid.files)
+        raise UsageError(f"--layout {options.layout} has no {precision}; it takes {takes}")
+    return options.output / laid.files[precision]
 
 
 def import_model(
@@ -281,6 +324,7 @@ class _Work:
         self._options, self._progress = options, progress
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
+        self.model = summary(imported.network)
         self._calibration = calibration
         self._prepared: dict[tuple[str, ...], _Prepared] = {
             (): self._prepared_first(imported.network)
@@ -288,7 +332,9 @@ class _Work:
         self._source = Source(source.name, sha256_of(source), imported.path)
         samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        self._reference = Reference(pixels, forward_each(imported.network, pixels))
+        scores = forward_each(imported.network, pixels)
+        self._scores = Scores.PROBABILITIES if options.probabilities else Scores.LOGITS
+        self._reference = Reference(pixels, softmax(scores) if options.probabilities else scores)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -358,7 +404,12 @@ class _Work:
         made = prepared.quantizations.make(
             target, precision, lifted, variant.activations, prepared.network
         )
-        draft = converter.convert(made.network, made.recipe, batch=self._options.batch)
+        network, recipe = made.network, made.recipe
+        if self._options.probabilities:
+            network, recipe = with_probabilities(network, recipe)
+        draft = converter.convert(network, recipe, batch=self._options.batch)
+        if self._options.layout is not None:
+            draft = LAYOUTS[self._options.layout].adapted(draft)
         return draft, self._metadata(target, precision, made, prepared)
 
     def _lifted(self, budget: Budget, name: str, target: Format, precision: Precision) -> Lifted:
@@ -396,4 +447,5 @@ class _Work:
             versions=versions_of([_ENGINES[target]]),
             parameters=self._parameters,
             macs=prepared.network.macs,
+            scores=self._scores,
         )

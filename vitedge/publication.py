@@ -80,7 +80,8 @@ class Reference:
 
     Attributes:
         pixels: uint8 ``(N, H, W, C)``.
-        logits: What the float32 model computes of them, ``(N, classes)``.
+        logits: What the float32 model computes of them, ``(N, classes)``: what the artefact is to
+            give, so the softmax of it where it gives probabilities.
     """
 
     pixels: npt.NDArray[np.uint8]

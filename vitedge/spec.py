@@ -46,6 +46,24 @@ class Precision(StrEnum):
         return self in (Precision.INT8_STATIC, Precision.W8A16)
 
 
+class Layout(StrEnum):
+    """A folder as the clients of a model hub take it."""
+
+    HUGGING_FACE = "huggingface"
+    """transformers.js and Optimum: ONNX files with configs."""
+    LITERT_COMMUNITY = "litert-community"
+    """TFLite files with labels and a card."""
+
+
+class Scores(StrEnum):
+    """What an artefact gives for each class; the output has the same name."""
+
+    LOGITS = "logits"
+    """The head's numbers as they are: their softmax is what is probable."""
+    PROBABILITIES = "probabilities"
+    """Their softmax."""
+
+
 class Activation(StrEnum):
     """The non-linearity of the MLP."""
 

@@ -118,6 +118,9 @@ def print_inspection(found: Inspection) -> None:
     for name, value in _facts(found):
         _add(table, name, value)
     console.print(table)
+    if found.inputs or found.outputs:
+        console.print()
+        console.print(_ports(found))
     if not found.operators:
         return
     listing = Table("operator", "inputs", "outputs", box=None, pad_edge=False)
@@ -127,6 +130,18 @@ def print_inspection(found: Inspection) -> None:
         _add(listing, operator.name, inputs, outputs, str(count))
     console.print()
     console.print(listing)
+
+
+def _ports(found: Inspection) -> Table:
+    table = Table(
+        "", "name", "shape", "type", "layout", "range", "meaning", box=None, pad_edge=False
+    )
+    for side, ports in (("input", found.inputs), ("output", found.outputs)):
+        for port in ports:
+            shape = " x ".join("?" if size < 0 else str(size) for size in port.shape)
+            cells = (side, port.name, shape, port.dtype, port.layout, port.range_words)
+            _add(table, *cells, port.meaning)
+    return table
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:
@@ -147,6 +162,9 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     if found.read:
         facts.append(("read", found.read))
     facts += [(name, str(value)) for name, value in found.config.items()]
+    facts += [
+        (f"for {client}", need or "nothing is missing") for client, need in found.clients.items()
+    ]
     if found.metadata is None:
         if found.operators:
             facts.append(("metadata", "none: vitedge did not write this file"))

@@ -27,8 +27,9 @@ from vitedge.bench.results import DataUsed, Row
 from vitedge.bench.spool import digest_spool, sizes_of, write_spool
 from vitedge.bench.trial import Trial
 from vitedge.data import ImageSet
-from vitedge.errors import DataError, ModelError
+from vitedge.errors import DataError, ModelError, UsageError
 from vitedge.preprocess import Preprocessing, open_image
+from vitedge.spec import Scores
 
 _THUMBNAIL_PIXELS = 64
 _MOST_THUMBNAILS = 64
@@ -158,6 +159,7 @@ def with_reference(
     """Runs the reference over the images.
 
     Raises:
+        UsageError: It is an artefact that gives probabilities.
         ModelError: It is an artefact that cannot be run.
         DataError: No image is readable.
     """
@@ -169,8 +171,13 @@ def with_reference(
         return replace(images, reference=logits, preprocessing=reference.preprocessing)
     if isinstance(reference, StoredReference):
         return replace(images, reference=reference.logits, preprocessing=reference.preprocessing)
-    logits = _run_artifact(reference, images, threads, timeout_seconds, on_image)
     metadata = read_metadata(reference.artifact)
+    if metadata is not None and metadata.scores is Scores.PROBABILITIES:
+        raise UsageError(
+            f"'{reference.artifact}' gives probabilities, and a reference must give logits; "
+            "convert it without --probabilities"
+        )
+    logits = _run_artifact(reference, images, threads, timeout_seconds, on_image)
     preprocessing = None if metadata is None else metadata.preprocessing
     return replace(images, reference=logits, preprocessing=preprocessing)
 

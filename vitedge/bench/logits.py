@@ -36,6 +36,24 @@ class Logits(Protocol):
 
 
 @dataclass(frozen=True)
+class Probabilities:
+    """The softmax of logits, to compare artefacts with that give it; see ``Logits``."""
+
+    logits: Logits
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See ``Logits``."""
+        return self.logits.shape
+
+    def __getitem__(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """See ``Logits``."""
+        logits = self.logits[rows]
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), np.float32)
+
+
+@dataclass(frozen=True)
 class StoredLogits:
     """Logits that ``LogitsWriter`` wrote.
 

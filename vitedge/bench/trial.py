@@ -16,7 +16,7 @@ from vitedge.bench.accuracy import Truth, accuracy, are_finite, compare
 from vitedge.bench.candidates import Candidate
 from vitedge.bench.energy import battery_watts, read_counters, used_mj
 from vitedge.bench.environment import mean_frequency_mhz, temperature_c
-from vitedge.bench.logits import Logits, LogitsStore, StoredLogits
+from vitedge.bench.logits import Logits, LogitsStore, Probabilities, StoredLogits
 from vitedge.bench.messages import (
     Infer,
     Inferred,
@@ -37,6 +37,7 @@ from vitedge.bench.results import Status, Throughput, Window
 from vitedge.bench.throttling import throttle_count
 from vitedge.errors import DataError, ModelError
 from vitedge.preprocess import Preprocessing
+from vitedge.spec import Scores
 
 _WARM_UP_SECONDS = 10.0
 _WINDOW_SECONDS = 5.0
@@ -225,7 +226,10 @@ class Trial:
                     raise WorkerError(Status.DRIFT, "logits of some images are not finite")
                 self.accuracy = accuracy(logits, truth)
                 if reference is not None:
-                    found = compare(logits, reference, truth)
+                    metadata = self.candidate.metadata
+                    is_softmax = metadata and metadata.scores is Scores.PROBABILITIES
+                    expected = Probabilities(reference) if is_softmax else reference
+                    found = compare(logits, expected, truth)
                     self.vs_float = found and replace(found, same_pixels=self._same_pixels)
             except (ModelError, DataError) as error:
                 raise WorkerError(Status.ERROR, str(error)) from error

@@ -21,7 +21,7 @@ from vitedge.cli_options import (
 )
 from vitedge.cli_output import echo, print_json, warn, when_interrupted
 from vitedge.errors import ConversionError, PrecisionError, UsageError
-from vitedge.spec import Format, Precision, Target
+from vitedge.spec import Format, Layout, Precision, Target
 
 if TYPE_CHECKING:
     from vitedge.budget import Budget
@@ -68,6 +68,11 @@ if TYPE_CHECKING:
 @click.option(
     "--tune", is_flag=True, help="Time several graphs of each artefact here; keep the fastest."
 )
+@click.option(
+    "--layout",
+    type=click.Choice([str(each) for each in Layout]),
+    help="Write a folder for transformers.js and Optimum, or for LiteRT's hub, with a model card.",
+)
 @click.option("-o", "--output", type=PATH, default=Path(), help="Folder.  [default: .]")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
@@ -79,6 +84,9 @@ if TYPE_CHECKING:
 @import_options
 @click.option(
     "--features", is_flag=True, help="Give what the head reads as a second output, for embeddings."
+)
+@click.option(
+    "--probabilities", is_flag=True, help="Give the softmax of the logits in their place."
 )
 @strict_option
 @force_option
@@ -93,10 +101,12 @@ def convert(
     max_drop: float | None,
     data: Path | None,
     tune: bool,
+    layout: str | None,
     output: Path,
     batch: int,
     without: tuple[str, ...],
     features: bool,
+    probabilities: bool,
     strict: bool,
     force: bool,
     as_json: bool,
@@ -116,6 +126,9 @@ def convert(
     from vitedge.terminal import progress_on_stderr
 
     devices = read_targets(targets)
+    laid_out = None if layout is None else Layout(layout)
+    if laid_out is not None:
+        precisions, formats = _of_layout(laid_out, precisions, formats, devices)
     _check_request(precisions, formats, devices, chips)
     asked = tuple(Precision(each) for each in dict.fromkeys(precisions))
     chosen = [each for target in devices for each in precisions_for(target, asked)] or asked
@@ -138,6 +151,8 @@ def convert(
         budget=budget,
         tune=tune,
         features=features,
+        probabilities=probabilities,
+        layout=laid_out,
         force=force,
         importing=read_import_options(options),
     )
@@ -187,6 +202,19 @@ def _end_incomplete(refused: Mapping[Path, ConversionError]) -> None:
     if missing:
         echo(f"Error: not everything was written: {', '.join(missing)} is missing", err=True)
         click.get_current_context().exit(1)
+
+
+def _of_layout(
+    layout: Layout, precisions: Sequence[str], formats: Sequence[str], targets: Sequence[Target]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Precisions and formats of a layout, where nobody named any."""
+    from vitedge.layouts import LAYOUTS
+
+    if targets:
+        raise UsageError("--for and --layout name files in different ways; leave one out")
+    laid = LAYOUTS[layout]
+    usual = [each for each in laid.files if not each.all_integer]
+    return precisions or usual, formats or [laid.format]
 
 
 def _check_request(

@@ -9,7 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vitedge.artifact import METADATA_KEY, ONNX_DATA_SUFFIX
+from vitedge.artifact import METADATA_KEY, ONNX_DATA_SUFFIX, Metadata
+from vitedge.converters.model_info import SECTION, model_info
+
+PRODUCER = "vitedge"
 
 PROTOBUF_LIMIT = 2**31 - 1
 """Bytes of the largest message that protobuf reads and writes."""
@@ -24,13 +27,13 @@ _ALIGNMENT = 1 << 16
 _LEAST_EXTERNAL = 1 << 10
 
 
-def write_onnx(model: Any, path: Path, metadata: str, *, limit: int = PROTOBUF_LIMIT) -> None:
+def write_onnx(model: Any, path: Path, metadata: Metadata, *, limit: int = PROTOBUF_LIMIT) -> None:
     """Writes a ``ModelProto``, which stays unchanged.
 
     Args:
         model: The model; its initializers keep their values in ``raw_data``.
         path: The ``.onnx`` file; the weights go beside it when they must.
-        metadata: JSON for ``vitedge.artifact``.
+        metadata: For ``vitedge.artifact``, and for other clients.
         limit: Largest message in bytes.
     """
     import onnx
@@ -43,7 +46,12 @@ def write_onnx(model: Any, path: Path, metadata: str, *, limit: int = PROTOBUF_L
         _copy_fields(model, finished, but="graph")
         _copy_fields(model.graph, finished.graph, but="initializer")
         _write_weights(model.graph, finished.graph, path.with_name(path.name + ONNX_DATA_SUFFIX))
-    finished.metadata_props.add(key=METADATA_KEY, value=metadata)
+    # Whatever wrote the graph before, the file is ours.
+    finished.producer_name = PRODUCER
+    finished.producer_version = metadata.versions.get(PRODUCER, "")
+    finished.metadata_props.add(key=METADATA_KEY, value=metadata.to_json())
+    for key, value in model_info(metadata).items():
+        finished.metadata_props.add(key=f"{SECTION} {key}", value=value)
     path.write_bytes(finished.SerializeToString())
 
 

@@ -10,6 +10,8 @@
   wrong for what is small against that range. A norm whose variances lie far apart has its square
   and mean twice, for small tokens and for large: of the two roots' inverses the smaller is right,
   as the range of the small ones ends early, and the table for the large ones errs upwards.
+* Pixels come as uint8, which clients have, and are made int8 by one operator; outputs of 8 bits
+  leave as uint8 in the same way, without a loss. Those of 16 bits stay as they are.
 * int16 sums have scales that are no powers of two (``pot_scale_int16`` false).
 """
 
@@ -31,15 +33,16 @@ from vitedge.network.operators import Activate, Array, Concatenate, Linear, Norm
 from vitedge.network.patch_grid import PatchGrid
 from vitedge.quantize import IntegerWeight, Range, Recipe
 from vitedge.quantize.widths import mixes_shares
-from vitedge.spec import NormKind
+from vitedge.spec import NormKind, Scores
 
 # int8 shares have this scale whatever their model (TFLite's quantization specification).
 _SHARE = Range(0.0, 255 / 256)
 # What the coarse part leaves of a share is within half of its step, in steps of 1/32768.
 _REST = Range.symmetric(127 / 32768, 8)
 
-# A raw pixel, as int8 with zero point -128.
+# A raw pixel: uint8 as it is, int8 with zero point -128.
 _PIXELS = Range(0.0, 255.0)
+_SIGNED = "pixels/signed"
 
 # From the smallest variance up to so many times of it, the table of RSQRT is good to 1 in 1000.
 _TABLE_SPAN = 16.0
@@ -52,10 +55,24 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
 
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         super().__init__(network, recipe, batch)
-        self.ranges = Ranges(recipe.tensors, pixels=_PIXELS)
+        self.ranges = Ranges({**recipe.tensors, "pixels": _PIXELS, _SIGNED: _PIXELS})
         self.model = TFLiteModel(self.ranges)
         self._requantized: dict[tuple[int, Range], int] = {}
         self._whole_of = self._ranges_of_parts()
+
+    def emit(self) -> dict[str, int]:
+        """See ``TFLiteEmitter``."""
+        pixels = self.model.input("pixels", (self.batch, *self.network.image_shape))
+        self.model.make_unsigned(pixels)
+        ((name, made),) = self.lower(self._quantize(pixels, _SIGNED)).items()
+        scores = self.lying(made, self.shape(made), f"{name}/output")
+        if name == Scores.PROBABILITIES:  # clients take bytes of a softmax, in steps of 1/256
+            scores = self.as_range(scores, _SHARE, f"{name}/narrow")
+        if self.range_of(scores).bits == 8:
+            self.ranges[name] = self.range_of(scores)
+            scores = self._quantize(scores, name)
+            self.model.make_unsigned(scores)
+        return {name: scores}
 
     def range_of(self, x: int) -> Range:
         """See ``IntegerEmitter``."""
@@ -262,9 +279,11 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         key, seen = (self.as_it_lies(x), covered), self.shape(x)
         if key not in self._requantized:
             self.ranges[name] = covered
-            options = {"table": "QuantizeOptions"}
-            lies = self.as_it_lies(x)
-            self._requantized[key] = self.model.operator(
-                "QUANTIZE", [lies], self.model.shape(lies), name=name, options=options, version=3
-            )
+            self._requantized[key] = self._quantize(self.as_it_lies(x), name)
         return self.seen_as(self._requantized[key], seen)
+
+    def _quantize(self, x: int, name: str) -> int:
+        options = {"table": "QuantizeOptions"}
+        return self.model.operator(
+            "QUANTIZE", [x], self.model.shape(x), name=name, options=options, version=3
+        )

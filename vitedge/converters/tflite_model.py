@@ -7,14 +7,16 @@ leaves nothing to guess. The schema is LiteRT's own (``ai_edge_litert.schema_py_
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import METADATA_KEY
+from vitedge.artifact import METADATA_KEY, Metadata
 from vitedge.converters import packed_nibbles
+from vitedge.converters.tflite_metadata import ENTRY as CLIENT_METADATA
+from vitedge.converters.tflite_metadata import client_metadata
 from vitedge.errors import ConversionError, missing_package
 from vitedge.network.operators import Array
 from vitedge.quantize import IntegerWeight, Range
@@ -84,6 +86,12 @@ class TFLiteModel:
             self._lay_down(tensor, self._ranges[name])
         self._inputs.append(tensor)
         return tensor
+
+    def make_unsigned(self, tensor: int) -> None:
+        """Makes an int8 tensor uint8, of the same range, as clients want inputs and outputs."""
+        scale, zero = self._range_of[tensor].scale_and_zero_point()
+        self._tensors[tensor].type = self._schema.TensorType.UINT8
+        self._set_quantization(tensor, np.asarray([scale], np.float32), np.asarray([zero]))
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> int:
         """Adds a constant; its dtype is the array's."""
@@ -237,13 +245,13 @@ class TFLiteModel:
                 "operator for; take int8, fp16 or fp32"
             )
 
-    def to_bytes(self, outputs: Mapping[str, int], description: str, metadata: str) -> bytes:
-        """The finished file.
+    def to_bytes(self, outputs: Mapping[str, int], description: str, metadata: Metadata) -> bytes:
+        """The finished flatbuffer.
 
         Args:
             outputs: The tensors that the graph returns, in order, by their signature names.
             description: One line for viewers.
-            metadata: JSON for ``vitedge.artifact``.
+            metadata: For ``vitedge.artifact``, and for other clients.
 
         Raises:
             ConversionError: The file would be larger than a flatbuffer can be.
@@ -261,7 +269,7 @@ class TFLiteModel:
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
 
-    def _model(self, outputs: Mapping[str, int], description: str, metadata: str) -> Any:
+    def _model(self, outputs: Mapping[str, int], description: str, metadata: Metadata) -> Any:
         schema = self._schema
         graph = schema.SubGraphT()
         graph.name = "main"
@@ -272,11 +280,8 @@ class TFLiteModel:
         model.version, model.description = _SCHEMA_VERSION, description
         model.subgraphs = [graph]
         model.operatorCodes = [self._operator_code(*key) for key in self._codes]
-        text = aligned_buffer(np.frombuffer(metadata.encode(), np.uint8))
-        model.buffers = [*self._buffers, text]
-        entry = schema.MetadataT()
-        entry.name, entry.buffer = METADATA_KEY, len(self._buffers)
-        model.metadata = [entry]
+        model.buffers = list(self._buffers)
+        describe(model, metadata, outputs)
         model.signatureDefs = [self._signature(outputs)]
         return model
 
@@ -314,6 +319,20 @@ class TFLiteModel:
         flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
         self._buffers.append(aligned_buffer(flat))
         return len(self._buffers) - 1
+
+
+def describe(model: Any, metadata: Metadata, outputs: Iterable[str]) -> None:
+    """Adds our metadata to a ``ModelT``, and TFLite's own beside it."""
+    entries = {
+        METADATA_KEY: metadata.to_json().encode(),
+        CLIENT_METADATA: client_metadata(metadata, outputs),
+    }
+    model.metadata = list(model.metadata or [])
+    for name, content in entries.items():
+        entry = load_schema().MetadataT()
+        entry.name, entry.buffer = name, len(model.buffers)
+        model.buffers.append(aligned_buffer(np.frombuffer(content, np.uint8)))
+        model.metadata.append(entry)
 
 
 def aligned_buffer(values: npt.NDArray[np.uint8]) -> Any:

@@ -70,7 +70,7 @@ class OnnxDraft:
 
     def save(self, path: Path, metadata: Metadata) -> None:
         """See ``Draft``."""
-        write_onnx(self.model, path, metadata.to_json())
+        write_onnx(self.model, path, metadata)
 
 
 PLUGIN = OnnxConverter()

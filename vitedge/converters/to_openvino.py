@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifact import METADATA_KEY, Metadata
+from vitedge.converters.model_info import SECTION, model_info
 from vitedge.converters.openvino_emitter import OpenVINOEmitter
 from vitedge.errors import ConversionError, missing_package
 from vitedge.network.network import Network
@@ -74,11 +75,18 @@ class OpenVINODraft:
         """See ``Draft``."""
         import openvino
 
-        self.model.set_rt_info(metadata.to_json(), [METADATA_KEY])
+        describe(self.model, metadata)
         try:
             openvino.serialize(self.model, path, path.with_suffix(".bin"))
         except RuntimeError as error:
             raise ConversionError(f"OpenVINO cannot write '{path}': {error}") from error
+
+
+def describe(model: Any, metadata: Metadata) -> None:
+    """Gives a model our metadata, and that of OpenVINO's Model API beside it."""
+    model.set_rt_info(metadata.to_json(), [METADATA_KEY])
+    for key, value in model_info(metadata).items():
+        model.set_rt_info(value, [SECTION, key])
 
 
 PLUGIN = OpenVINOConverter()

@@ -20,6 +20,7 @@ from vitedge.artifact import Metadata
 from vitedge.converters import refuse_further_outputs
 from vitedge.converters.tflite_emitter import TFLiteEmitter
 from vitedge.converters.tflite_integer import TFLiteIntegerEmitter
+from vitedge.converters.tflite_metadata import append_labels
 from vitedge.converters.tflite_model import TFLiteModel
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
@@ -65,7 +66,8 @@ class TFLiteDraft:
     def save(self, path: Path, metadata: Metadata) -> None:
         """See ``Draft``."""
         description = f"Vision Transformer {metadata.source.name}, {metadata.precision}, by vitedge"
-        path.write_bytes(self.model.to_bytes(self.outputs, description, metadata.to_json()))
+        path.write_bytes(self.model.to_bytes(self.outputs, description, metadata))
+        append_labels(path, metadata)
 
 
 PLUGIN = TFLiteConverter()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitedge.artifact import METADATA_KEY, Metadata
+from vitedge.artifact import Metadata
 from vitedge.chatter import overheard
+from vitedge.converters.to_openvino import describe
 from vitedge.errors import ConversionError, first_line, missing_package
 from vitedge.generic.candidate import CalibrationImages, Candidate
 from vitedge.generic.model import GenericModel
@@ -33,7 +34,7 @@ class OpenVINODraft:
         """See ``Draft``."""
         import openvino
 
-        self.model.set_rt_info(metadata.to_json(), [METADATA_KEY])
+        describe(self.model, metadata)
         try:
             openvino.save_model(self.model, path, compress_to_fp16=self.half)
         except RuntimeError as error:

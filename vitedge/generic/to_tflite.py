@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from vitedge.artifact import METADATA_KEY, Metadata
+from vitedge.artifact import Metadata
 from vitedge.chatter import overheard
-from vitedge.converters.tflite_model import aligned_buffer, load_schema
+from vitedge.converters.tflite_metadata import append_labels
+from vitedge.converters.tflite_model import aligned_buffer, describe, load_schema
 from vitedge.errors import ConversionError, first_line
 from vitedge.generic.candidate import CalibrationImages, Candidate
 from vitedge.generic.model import GenericModel
@@ -42,14 +43,11 @@ class TFLiteDraft:
                 model.buffers[index] = aligned_buffer(np.asarray(buffer.data, np.uint8))
         _name_ends(schema, model)
         model.description = f"{metadata.source.name}, {metadata.precision}, by vitedge"
-        text = np.frombuffer(metadata.to_json().encode(), np.uint8)
-        entry = schema.MetadataT()
-        entry.name, entry.buffer = METADATA_KEY, len(model.buffers)
-        model.buffers.append(aligned_buffer(text))
-        model.metadata = [*(model.metadata or []), entry]
-        builder = flatbuffers.Builder(len(self.content) + len(text) + (1 << 20))
+        describe(model, metadata, [LOGITS])
+        builder = flatbuffers.Builder(len(self.content) + (1 << 20))
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         path.write_bytes(bytes(builder.Output()))
+        append_labels(path, metadata)
 
 
 def _name_ends(schema: Any, model: Any) -> None:

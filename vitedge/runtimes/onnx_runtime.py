@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import (
+    CHANNELS_FIRST_PIXELS,
     LOGITS_SCALE_KEY,
     LOGITS_ZERO_POINT_KEY,
     files_of,
@@ -168,6 +169,7 @@ class OnnxSession:
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self._input = only_input(path, inputs, outputs)
         self._outputs = [outputs[0].name]
+        self._is_channels_first = self._input.name == CHANNELS_FIRST_PIXELS
         self._dtype = np.uint8 if "uint8" in self._input.type else np.float32
         described = session.get_modelmeta().custom_metadata_map
         self._scale = float(described.get(LOGITS_SCALE_KEY, 1.0))
@@ -180,6 +182,8 @@ class OnnxSession:
     def input_shape(self) -> tuple[int, int, int, int]:
         """See ``Session``."""
         n, height, width, channels = self._input.shape
+        if self._is_channels_first:
+            n, channels, height, width = self._input.shape
         return n, height, width, channels
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -187,23 +191,25 @@ class OnnxSession:
         return self._run(self._session, pixels)
 
     def _run(self, session: Any, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        feeds = {self._input.name: np.ascontiguousarray(pixels, self._dtype)}
         try:
-            (logits,) = session.run(self._outputs, feeds)
+            (logits,) = session.run(self._outputs, self._feeds(pixels))
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise ModelError(
                 f"ONNX Runtime failed on '{self._path}': {first_line(error)}"
             ) from error
         return dequantize_output(logits, self._scale, self._zero_point)
 
+    def _feeds(self, pixels: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        laid = pixels.transpose(0, 3, 1, 2) if self._is_channels_first else pixels
+        return {self._input.name: np.ascontiguousarray(laid, self._dtype)}
+
     def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See ``FeatureSession``."""
         names = [output.name for output in self._session.get_outputs()]
         if len(names) < 2:
             raise no_features(self._path)
-        feeds = {self._input.name: np.ascontiguousarray(pixels, self._dtype)}
         try:
-            (features,) = self._session.run(names[1:2], feeds)
+            (features,) = self._session.run(names[1:2], self._feeds(pixels))
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise ModelError(
                 f"ONNX Runtime failed on '{self._path}': {first_line(error)}"

@@ -1,0 +1,50 @@
+"""What OpenVINO's Model API wants to know of a file: https://github.com/open-edge-platform/model_api.
+
+The same keys stand in OpenVINO's ``rt_info`` under ``model_info``, and in ONNX's
+``metadata_props`` with ``model_info`` and a space before them.
+"""
+
+from __future__ import annotations
+
+from vitedge.artifact import Metadata
+from vitedge.label_names import names_for_people
+from vitedge.spec import Interpolation
+
+SECTION = "model_info"
+
+# There is no Lanczos.
+_INTERPOLATIONS = {
+    Interpolation.NEAREST: "NEAREST",
+    Interpolation.BILINEAR: "LINEAR",
+    Interpolation.BICUBIC: "CUBIC",
+    Interpolation.LANCZOS: "CUBIC",
+}
+
+
+def model_info(metadata: Metadata) -> dict[str, str]:
+    """The keys and values; lists are joined by spaces.
+
+    There is no "shorter side to 256, then the 224 in the middle": ``crop`` cuts off only what is
+    longer than the shorter side, so things come out a little smaller than the model knows them.
+    """
+    preprocessing = metadata.preprocessing
+    channels = preprocessing.channels
+    found = {
+        "model_type": "Classification",
+        "resize_type": "standard" if preprocessing.resize is None else "crop",
+        "interpolation_mode": _INTERPOLATIONS[preprocessing.interpolation],
+        # Pictures come as bytes; what the network takes them as, the client sees itself.
+        "input_dtype": "u8",
+        # Its callers read pictures with OpenCV, whose colours are the other way round.
+        "reverse_input_channels": str(channels == 3),
+        "mean_values": " ".join(["0.0"] * channels),
+        "scale_values": " ".join(["1.0"] * channels),
+    }
+    if metadata.labels:
+        found["labels"] = " ".join(map(_word, names_for_people(metadata.labels)))
+    return found
+
+
+def _word(label: str) -> str:
+    """A label without spaces, at which lists are split."""
+    return "_".join(label.split()) or "_"
