@@ -198,7 +198,7 @@ def test_custom_layers_are_named_and_not_imported_unasked(custom: tuple[keras.Mo
     _, path = custom
     (path.parent / "their_layers.py").write_text("raise SystemExit('their code ran')")
     del sys.modules["their_layers"]
-    with pytest.raises(ModelError, match=r"custom layers \(Tokens, Block\).*--custom-objects"):
+    with pytest.raises(ModelError, match=r"or functions \(Tokens, Block\).*--custom-objects"):
         read(path)
 
 

@@ -36,6 +36,10 @@ class ImageSize(click.ParamType[tuple[int, int]]):
             self.fail(f"{value!r} is no size: give 224, or height x width as 32x64", param, ctx)
         return size
 
+    def typed(self, value: Any) -> Any:
+        """A value as it is typed; one of another type stays as it is."""
+        return "x".join(map(str, value)) if isinstance(value, tuple) else value
+
 
 IMAGE_SIZE = ImageSize()
 
