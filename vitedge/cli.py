@@ -6,7 +6,9 @@ commands that need them, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import warnings
 from typing import Any
 
@@ -60,6 +62,10 @@ def main() -> None:
     vitedge bench --data photos --reference model.keras   measure them
     vitedge predict model.int8.tflite cat.jpg             use one
     """  # noqa: D301  # click's mark for "do not wrap" is the character itself
+    for stream in (sys.stdout, sys.stderr):
+        # A label in Chinese is no reason to fail on a console that has no Chinese.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     # Pillow warns of photos of over 89 million pixels; vitedge bounds them itself.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
 
