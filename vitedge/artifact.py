@@ -72,11 +72,14 @@ class Calibration:
         kind: ``images`` or ``synthetic``.
         n: How many.
         sha256: Digest of the pixels, in the order used.
+        images: Short digests of the files, of many the smallest; see ``vitedge.image_digests``.
+            Empty where they are synthetic, or an older vitedge has not recorded them.
     """
 
     kind: str
     n: int
     sha256: str
+    images: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> Calibration | None:
@@ -88,6 +91,7 @@ class Calibration:
             kind=json_values.text(values, "kind"),
             n=json_values.whole(values, "n"),
             sha256=json_values.text(values, "sha256"),
+            images=json_values.texts(values, "images") if "images" in values else (),
         )
 
 

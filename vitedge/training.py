@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from vitedge.artifact import sha256_of
 from vitedge.data import ImageSet
 from vitedge.errors import DataError, UsageError
 from vitedge.folder_lock import only_writer
@@ -15,6 +16,7 @@ from vitedge.network.network import Network
 from vitedge.pipeline import write_keras
 from vitedge.progress import Progress, silent
 from vitedge.readable_images import warn_of_images
+from vitedge.seen_images import record_seen
 from vitedge.spec import Precision
 from vitedge.staging import refuse_existing
 from vitedge.train import (
@@ -180,6 +182,9 @@ def train_model(
         if replicas.is_chief:
             progress(f"writing {request.output.name}", 0, 1)
             write_keras(trained.network, request.output)
+            progress("recording what the model has seen", 0, 1)
+            chosen_by = measured if recipe.keep_best else None
+            record_seen(request.run_folder, sha256_of(request.output), learnt, chosen_by)
     return Outcome(
         trained,
         recipe,
