@@ -233,7 +233,9 @@ SMALL_DIGITS = (
 def test_train_writes_a_model_of_the_datas_classes_and_keeps_the_run(run: Run) -> None:
     result = run(*SMALL_DIGITS, "--epochs", "1")
     assert result.exit_code == 0, result.output
-    assert "of the held-out images right" in result.stdout
+    assert "of 359 held-out images right (95 % interval: " in result.stdout
+    assert "read 1,797 images of 'digits' in 10 classes (the smallest, " in result.stderr
+    assert "batches of 256 (as given), 6 steps an epoch, 1 epoch (as given)" in result.stderr
     found = json.loads(run("inspect", "--json", "digits.keras").stdout)
     assert found["labels"] == [*"0123456789"]
     assert found["config"]["dim"] == 16
@@ -347,6 +349,9 @@ WRONG = [
     Wrong("reference without images", ("bench", "--reference", "model.keras"), 2, "--data"),
     Wrong("folder without artefacts", ("bench", "empty"), 1, "empty"),
     Wrong("predict on garbage", ("predict", "garbage.onnx", "digit.png"), 1, "garbage.onnx"),
+    Wrong("predict on a folder", ("predict", "DIGITS", "broken"), 2, "name its images, such as"),
+    Wrong("predict with a model", ("predict", "model.keras", "digit.png"), 2, "convert --int8"),
+    Wrong("predict with a folder", ("predict", "broken", "digit.png"), 2, "is a folder, not an"),
     Wrong("predict on a broken image", ("predict", "DIGITS", "broken/broken.png"), 1, "broken.png"),
     Wrong(
         "predict on a foreign target",

@@ -92,7 +92,7 @@ def test_a_function_that_the_pickle_names_is_refused_by_name_and_not_called(tmp_
     content = pickle.dumps({"a": Pickled(os.mkdir, str(marker))})
     path = checkpoint(tmp_path / "evil.pth", content)
     assert torch_names(path) == frozenset()
-    with pytest.raises(ModelError, match=f"holds '{os.mkdir.__module__}.mkdir' beside its weights"):
+    with pytest.raises(ModelError, match=f"holds '{os.mkdir.__module__}.mkdir' in place of"):
         read(path)
     assert not marker.exists()
 
@@ -114,7 +114,7 @@ def test_a_function_that_the_pickle_names_is_refused_by_name_and_not_called(tmp_
 )
 def test_every_global_but_those_of_tensors_is_refused(content: bytes, tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "evil.pth", content)
-    with pytest.raises(ModelError, match="beside its weights"):
+    with pytest.raises(ModelError, match="in place of tensors"):
         read(path)
 
 
@@ -157,7 +157,7 @@ def test_a_checkpoint_without_tensors_says_so(tmp_path: Path) -> None:
 
 def test_a_checkpoint_with_code_is_told_apart_from_one_that_is_unknown(tmp_path: Path) -> None:
     training = checkpoint(tmp_path / "training.pth", b"(S'args'\ncargparse\nNamespace\nd.")
-    with pytest.raises(ModelError, match=r"holds 'argparse\.Namespace' beside its weights"):
+    with pytest.raises(ModelError, match=r"holds 'argparse\.Namespace' in place of tensors"):
         read_model(training)
     unknown = checkpoint(
         tmp_path / "unknown.pth", tensor_pickle("(I2\nt", "(I1\nt"), {"0": bytes(8)}

@@ -162,9 +162,13 @@ EPOCH = dict.fromkeys(("loss", "accuracy", "learning_rate", "images_per_second",
 EPOCH |= {"number": 1, "of": 2, "held_out_accuracy": None}
 
 STATES = {
-    "another type": {"run": "x", "history": [EPOCH | {"loss": "low"}], "kept_accuracy": None},
-    "no history": {"run": "x", "history": [], "kept_accuracy": None},
-    "no epochs": {"run": "x", "history": 1, "kept_accuracy": None},
+    "another type": {
+        "run": {"x": "y"},
+        "history": [EPOCH | {"loss": "low"}],
+        "kept_accuracy": None,
+    },
+    "no history": {"run": {"x": "y"}, "history": [], "kept_accuracy": None},
+    "no epochs": {"run": {"x": "y"}, "history": 1, "kept_accuracy": None},
     "no run": {"history": [EPOCH], "kept_accuracy": None},
 }
 
@@ -173,14 +177,14 @@ STATES = {
 def test_a_garbled_state_of_a_run_is_refused(about: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "state.npz", about=np.array(about))
     with pytest.raises(DataError, match="is damaged"):
-        Record(tmp_path, "x").read()
+        Record(tmp_path, {"x": "y"}).read()
 
 
 @pytest.mark.parametrize("header", ARRAYS.values(), ids=ARRAYS)
 def test_a_state_whose_arrays_are_garbled_is_refused(header: str, tmp_path: Path) -> None:
     npz(tmp_path / "state.npz", about=npy(header, bytes(8)))
     with pytest.raises(DataError, match="is damaged"):
-        Record(tmp_path, "x").read()
+        Record(tmp_path, {"x": "y"}).read()
 
 
 # --- reports --------------------------------------------------------------------------------------

@@ -240,8 +240,25 @@ class TestResuming:
             train(small_network(), halves(), QUICK, resume=True)
 
     def test_refuses_another_run(self, finished):
-        with pytest.raises(UsageError, match="another model, recipe or set"):
+        with pytest.raises(UsageError, match="started with something else"):
             train(small_network(), halves(), QUICK, folder=finished, resume=True)
+
+    @pytest.mark.parametrize(
+        ("network", "images", "recipe", "words"),
+        [
+            ({}, {}, {"epochs": 3, "learning_rate": 0.01},
+             "else: epochs 1, now 3; learning rate 0.005, now 0.01; resume"),
+            ({}, {"count": 180}, {}, "else: images 192 in 3 classes, now 180 in 3 classes; resume"),
+            ({"seed": 1}, {}, {}, "else: another model to start from (8 x 8 px, 16 wide, 2 blocks"),
+            ({}, {}, {"augmentation": Augmentation(crop=0.5)}, "else: crop 1.0, now 0.5; resume"),
+        ],
+        ids=["recipe", "images", "model", "augmentation"],
+    )  # fmt: skip
+    def test_says_what_differs(self, finished, network, images, recipe, words):
+        recipe = replace(replace(QUICK, epochs=1), **recipe)
+        with pytest.raises(UsageError) as raised:
+            train(small_network(**network), halves(**images), recipe, folder=finished, resume=True)
+        assert words in str(raised.value)
 
     def test_refuses_a_damaged_state(self, finished, tmp_path):
         whole = (finished / "state.npz").read_bytes()

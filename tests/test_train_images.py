@@ -154,12 +154,16 @@ class TestPipeline:
         batches = training_batches(loader, 3, Recipe(**(vars(self.recipe) | changes)), first_epoch)
         return np.array([pixels.numpy()[:, 0, 0, 0] for pixels, _ in batches])
 
-    def test_an_epoch_shows_no_image_twice(self):
-        for epoch in self.values().reshape(3, 8):
-            assert len(set(epoch)) == 8
+    def test_an_epoch_shows_every_image_and_fills_the_last_batch_with_others_each_time(self):
+        repeated = []
+        for epoch in self.values().reshape(3, 12):
+            assert set(epoch) == set(range(10))
+            assert len(set(epoch[8:])) == 4
+            repeated.append(set(epoch[10:]))
+        assert repeated[0] != repeated[1]
 
     def test_each_epoch_and_each_seed_has_an_order_of_its_own(self):
-        epochs = self.values().reshape(3, 8)
+        epochs = self.values().reshape(3, 12)
         assert (epochs[0] != epochs[1]).any()
         assert (self.values() != self.values(seed=1)).any()
 
@@ -168,7 +172,7 @@ class TestPipeline:
     )
     def test_starting_later_continues_as_if_it_had_never_stopped(self, augmentation):
         whole = self.values(augmentation=augmentation)
-        np.testing.assert_array_equal(self.values(1, augmentation=augmentation), whole[2:])
+        np.testing.assert_array_equal(self.values(1, augmentation=augmentation), whole[3:])
 
     def test_targets_belong_to_their_images(self):
         for pixels, targets in training_batches(Loader(numbered(10), GREY, 3), 3, self.recipe):

@@ -11,7 +11,9 @@ import pytest
 from vitedge.errors import DataError, UsageError
 from vitedge.importers import read_model
 from vitedge.train import Epoch, Recipe, Step
-from vitedge.training import Size, TrainRequest, progress_line, train_model
+from vitedge.train.progress import progress_line
+from vitedge.train.size import Size
+from vitedge.training import TrainRequest, train_model
 
 
 def step(seconds_left: float) -> Step:
@@ -95,3 +97,15 @@ def test_an_interrupted_run_is_not_overwritten_unasked(tmp_path: Path):
     train_model(replace(request, resume=True))
     assert (tmp_path / "model.keras").exists()
     assert "Epoch 1 of 1" in (tmp_path / "model.run" / "report.html").read_text("utf-8")
+
+
+def test_folds_measure_every_image_and_the_model_learns_from_all(tmp_path: Path):
+    request = replace(small_request(tmp_path, 3), folds=2)
+    outcome = train_model(request)
+    assert outcome.folds is not None
+    assert (outcome.folds.count, outcome.folds.images) == (2, 12)
+    assert 0 <= outcome.folds.right <= 12
+    assert outcome.trained.held_out_accuracy is None
+    assert "12 of set.npz" in (tmp_path / "model.run" / "report.html").read_text("utf-8")
+    again = train_model(replace(request, resume=True))
+    assert again.folds == outcome.folds

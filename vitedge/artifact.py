@@ -37,6 +37,9 @@ ONNX_DATA_SUFFIX = ".data"
 LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY = "vitedge.logits_scale", "vitedge.logits_zero_point"
 SCHEMA_VERSION = 1
 
+# Of models that `vitedge convert` reads.
+_MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".safetensors", ".pt", ".pth", ".ckpt", ".npz")
+
 CHANNELS_FIRST_PIXELS = "pixel_values"
 """The input's name in ONNX files for Hugging Face's clients, whose pixels are ``(N, C, H, W)``."""
 
@@ -69,11 +72,14 @@ class Calibration:
         kind: ``images`` or ``synthetic``.
         n: How many.
         sha256: Digest of the pixels, in the order used.
+        images: Short digests of the files, of many the smallest; see ``vitedge.image_digests``.
+            Empty where they are synthetic, or an older vitedge has not recorded them.
     """
 
     kind: str
     n: int
     sha256: str
+    images: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> Calibration | None:
@@ -85,6 +91,7 @@ class Calibration:
             kind=json_values.text(values, "kind"),
             n=json_values.whole(values, "n"),
             sha256=json_values.text(values, "sha256"),
+            images=json_values.texts(values, "images") if "images" in values else (),
         )
 
 
@@ -222,6 +229,17 @@ def format_of(path: Path) -> Format:
         if path.suffix.lower() == candidate.suffix:
             return candidate
     known = ", ".join(candidate.suffix for candidate in Format)
+    is_saved_model = (path / "saved_model.pb").is_file()
+    if path.is_dir() and not is_saved_model:
+        suffixes = {candidate.suffix for candidate in Format}
+        inside = sorted(each for each in path.iterdir() if each.suffix.lower() in suffixes)
+        advice = f"name a file in it, such as '{inside[0]}'" if inside else f"name a file ({known})"
+        raise UsageError(f"'{path}' is a folder, not an artefact: {advice}")
+    if is_saved_model or (path.suffix.lower() in _MODEL_SUFFIXES and path.is_file()):
+        raise UsageError(
+            f"'{path}' is a model to convert first: `vitedge convert --int8 {path}` makes "
+            f"artefacts of it ({known})"
+        )
     raise UsageError(f"'{path}' is not an artefact: its extension is none of {known}")
 
 

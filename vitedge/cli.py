@@ -6,7 +6,9 @@ commands that need them, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import warnings
 from typing import Any
 
@@ -15,12 +17,10 @@ import click
 from vitedge import __version__, commands, limits
 from vitedge.cli_output import echo, interruption_words
 from vitedge.errors import VitedgeError
+from vitedge.interruption import INTERRUPTED
 from vitedge.plugins import discover
 from vitedge.printable import printable
 from vitedge.temporary import machine_fault
-
-# 128 and the number of SIGINT, as shells have it.
-_INTERRUPTED = 130
 
 
 class _Group(click.Group):
@@ -39,7 +39,7 @@ class _Group(click.Group):
             kept = interruption_words(ctx)
             click.echo("", err=True)
             echo(f"Interrupted: {kept}" if kept else "Interrupted", err=True)
-            ctx.exit(_INTERRUPTED)
+            ctx.exit(INTERRUPTED)
         except MemoryError as error:
             echo(f"Error: there is not enough memory for that ({error})", err=True)
             ctx.exit(1)
@@ -62,6 +62,10 @@ def main() -> None:
     vitedge bench --data photos --reference model.keras   measure them
     vitedge predict model.int8.tflite cat.jpg             use one
     """  # noqa: D301  # click's mark for "do not wrap" is the character itself
+    for stream in (sys.stdout, sys.stderr):
+        # A label in Chinese is no reason to fail on a console that has no Chinese.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     # Pillow warns of photos of over 89 million pixels; vitedge bounds them itself.
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +11,7 @@ import click
 
 from vitedge.cli_output import warn
 from vitedge.errors import UsageError
-from vitedge.spec import Activation, Interpolation, Precision, Target
+from vitedge.spec import Activation, Interpolation, Precision, Target, Task
 
 if TYPE_CHECKING:
     from vitedge.importers import ImportOptions
@@ -18,6 +19,29 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+
+class ImageSize(click.ParamType[tuple[int, int]]):
+    """``224`` for a square, ``HEIGHTxWIDTH`` for anything else."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Height and width."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", str(value).strip().lower())
+        size = () if found is None else (int(found[1]), int(found[2] or found[1]))
+        if not size or min(size) < 1:
+            self.fail(f"{value!r} is no size: give 224, or height x width as 32x64", param, ctx)
+        return size
+
+    def typed(self, value: Any) -> Any:
+        """A value as it is typed; one of another type stays as it is."""
+        return "x".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+IMAGE_SIZE = ImageSize()
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not text.")
@@ -66,8 +90,9 @@ import_options = option_group(
     click.option("--heads", type=click.IntRange(1), help="Attention heads per block."),
     click.option(
         "--image-size",
-        type=click.IntRange(1),
-        help="Side of the input in pixels; positions are interpolated when it differs.",
+        type=IMAGE_SIZE,
+        metavar="SIZE",
+        help="Input in pixels, 224 or HEIGHTxWIDTH; positions are interpolated when it differs.",
     ),
     click.option("--activation", type=click.Choice([str(each) for each in Activation])),
     click.option(
@@ -82,6 +107,28 @@ import_options = option_group(
     ),
     click.option("--interpolation", type=click.Choice([str(each) for each in Interpolation])),
     click.option("--labels", type=PATH, help="Text file with one class name a line."),
+    click.option(
+        "--weights",
+        metavar="NAME",
+        help="Which weights of a checkpoint that holds several: ema, raw or a name.",
+    ),
+    click.option(
+        "--head-activation",
+        type=click.Choice([str(each) for each in Activation]),
+        help="Between the layers of a head that has several.",
+    ),
+    click.option("--base", type=PATH, help="Model that SOURCE, a LoRA adapter, belongs to."),
+    click.option(
+        "--logits",
+        multiple=True,
+        metavar="NAME",
+        help="Output that holds the logits, where there are several; two are averaged.",
+    ),
+    click.option(
+        "--task",
+        type=click.Choice([str(each) for each in Task]),
+        help="What the outputs mean, where SOURCE says otherwise: classes, of which one is right.",
+    ),
     trust_options,
 )
 
@@ -97,10 +144,14 @@ size_options = option_group(
 )
 
 recipe_options = option_group(
-    click.option("--epochs", type=int, default=100, show_default=True),
-    click.option("--batch-size", type=int, default=128, show_default=True),
-    click.option("--learning-rate", type=float, help="[default: 1e-3, or 3e-4 after --init]"),
-    click.option("--warmup-epochs", type=float, help="[default: 5, or a fifth of all]"),
+    click.option("--epochs", type=int, help="[default: by the number of images]"),
+    click.option("--batch-size", type=int, help="[default: by the number of images, 8 to 128]"),
+    click.option(
+        "--learning-rate",
+        type=float,
+        help="[default: by the batch size; at 128 1e-3, or 3e-4 after --init]",
+    ),
+    click.option("--warmup-epochs", type=float, help="[default: 5, or a fifth of few epochs]"),
     click.option("--weight-decay", type=float, default=0.05, show_default=True),
     click.option("--gradient-clip", type=float, default=1.0, help="Largest norm of a gradient."),
     click.option("--label-smoothing", type=float, default=0.1, show_default=True),
@@ -206,11 +257,12 @@ def read_import_options(values: dict[str, Any]) -> ImportOptions:
     beyond = [each for each in mean or () if not -1 <= each <= 1]
     if beyond:
         raise UsageError(f"--mean is of pixels in 0..1, not {beyond[0]:g}; divide by 255")
-    side = values.pop("image_size")
+    head_activation, task = values.pop("head_activation"), values.pop("task")
     labels = values.pop("labels")
     activation, interpolation = values.pop("activation"), values.pop("interpolation")
     return ImportOptions(
-        image_size=None if side is None else (side, side),
+        task=None if task is None else Task(task),
+        head_activation=None if head_activation is None else Activation(head_activation),
         labels=None if labels is None else _read_labels(labels),
         activation=None if activation is None else Activation(activation),
         interpolation=None if interpolation is None else Interpolation(interpolation),

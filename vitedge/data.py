@@ -222,7 +222,7 @@ def open_images(
             found = _open_npz(path, tuple(class_names))
         elif path.suffix.lower() == cifar.SUFFIX:
             found = _open_batches([path], tuple(class_names))
-        elif _is_image(path):
+        elif is_image(path):
             found = ImageSet(path.name, (Sample(path.name, str(path), None),), tuple(class_names))
         else:
             cifar.refuse_pickle(path)
@@ -238,7 +238,8 @@ def open_images(
     return found
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file is a picture that can be decoded, by its extension."""
     suffix = path.suffix.lower()
     known = suffix in IMAGE_SUFFIXES or (suffix in PLUGIN_SUFFIXES and _has_plugin(suffix))
     return known and not path.name.startswith(".")
@@ -251,7 +252,7 @@ def _has_plugin(suffix: str) -> bool:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if _is_image(path) and path.is_file())
+    return sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file())
 
 
 def _left_out_below(folder: Path) -> tuple[str, ...]:
@@ -260,7 +261,7 @@ def _left_out_below(folder: Path) -> tuple[str, ...]:
         path.suffix.lower()
         for path in folder.rglob("*")
         if path.is_file()
-        and not _is_image(path)
+        and not is_image(path)
         and path.suffix.lower() not in _COMPANIONS
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
@@ -278,7 +279,7 @@ def _open_folder(folder: Path, class_names: tuple[str, ...]) -> ImageSet:
     if (folder / LABELS_FILE).is_file():
         return _open_labels(folder / LABELS_FILE, class_names)
     left_out = _left_out_below(folder)
-    loose = sorted(path for path in folder.iterdir() if _is_image(path) and path.is_file())
+    loose = sorted(path for path in folder.iterdir() if is_image(path) and path.is_file())
     below = {
         path.name: _images_below(path)
         for path in folder.iterdir()

@@ -10,6 +10,7 @@
     │   └── PlacementError      the device asked for cannot run all of it
     ├── DataError               images or labels that cannot be used
     ├── ConversionError         an artefact that could not be made
+    │   ├── PrecisionError      its format lacks its precision, whatever the model
     │   └── ParityError         it was made, but computes something else than its source
     ├── BudgetError             exit 3: no artefact within the budget that was given
     └── UnavailableError        a runtime, device or package that is not here
@@ -30,6 +31,10 @@ _SIGNS_OF_TOO_LITTLE_MEMORY = (
     "bad_alloc",
     "paging file is too small",
 )
+
+
+_LONGEST_QUOTE = 300
+"""Keras puts whole configs of 30,000 letters into one line."""
 
 
 class VitedgeError(Exception):
@@ -66,6 +71,10 @@ class DataError(VitedgeError):
 
 class ConversionError(VitedgeError):
     """An artefact could not be made from this model."""
+
+
+class PrecisionError(ConversionError):
+    """A format lacks a precision, whatever the model."""
 
 
 class ParityError(ConversionError):
@@ -119,5 +128,6 @@ def load_remedy(words: str, otherwise: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a foreign error's message, for one of ours to quote."""
-    return str(error).strip().split("\n", 1)[0]
+    """The first line of a foreign error's message, cut where it is long, for ours to quote."""
+    line = str(error).strip().split("\n", 1)[0]
+    return line if len(line) <= _LONGEST_QUOTE else f"{line[: _LONGEST_QUOTE - 3]}..."

@@ -12,6 +12,7 @@ from vitedge.bench.candidates import probe_all
 from vitedge.bench.csv_table import render_csv
 from vitedge.bench.markdown_table import render_markdown
 from vitedge.bench.messages import Probed
+from vitedge.bench.overlap import overlaps
 from vitedge.bench.reference import (
     ArtifactReference,
     ModelReference,
@@ -76,6 +77,7 @@ def measure(
     found = resolve(request)
     if found.data is not None:
         warn_of_images(found.data, warn)
+        warn_of_overlaps(request, found, warn)
     return run_bench(
         found.artifacts,
         request.targets,
@@ -113,6 +115,15 @@ def resolve(request: Request) -> Resolved:
         artifacts, data = builtin.artifacts(), builtin.images()
     reference = None if request.reference is None else open_reference(request.reference)
     return Resolved(artifacts, data, reference)
+
+
+def warn_of_overlaps(request: Request, found: Resolved, warn: Callable[[str], None]) -> None:
+    """Says which of the images the artefacts or their models have seen, as far as is recorded."""
+    if found.data is None or found.artifacts == builtin.artifacts():  # of those it is known
+        return
+    places = [*found.artifacts, *([] if request.reference is None else [request.reference])]
+    for words in overlaps(found.artifacts, found.data, [*(path.parent for path in places), Path()]):
+        warn(words)
 
 
 def step_shower(progress: Progress) -> Callable[[Step], None]:

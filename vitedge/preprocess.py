@@ -33,17 +33,21 @@ _MOST_PIXELS = 100_000_000
 
 _LONGEST_SIDE = 65_535  # of JPEG
 
-_MODES = {1: "L", 3: "RGB"}
+_FOUR = 4
+_COLOURS = {1: "grey", 3: "RGB", _FOUR: "RGB and one channel more"}
+_MODES = {1: "L", 3: "RGB", _FOUR: "RGBA"}
 
 
 def demand_channels(channels: int) -> None:
     """Refuses pictures of other colours.
 
     Raises:
-        ValueError: They are neither grey nor RGB.
+        ValueError: They are neither grey nor RGB, nor RGB with one channel more.
     """
     if channels not in _MODES:
-        raise ValueError(f"channels must be 1 (grey) or 3 (RGB), not {channels}")
+        raise ValueError(
+            f"channels must be 1 (grey), 3 (RGB) or 4 (RGB and one more), not {channels}"
+        )
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Preprocessing:
 
     Attributes:
         size: Height and width of the input in pixels.
-        channels: 3 for RGB, 1 for grey.
+        channels: 3 for RGB, 1 for grey, 4 for RGB and one more.
         resize: Length in pixels of the shorter side before a centre crop to ``size``;
             None stretches the whole image to ``size`` instead.
         interpolation: Pillow filter of the resize.
@@ -99,11 +103,20 @@ class Preprocessing:
         from PIL import Image
 
         shape = (*self.size, self.channels)
+        if self.channels == _FOUR:
+            bands = _four_bands(image)
+            return np.stack([self._fitted(Image.fromarray(band)) for band in bands], axis=-1)
         if isinstance(image, np.ndarray) and self.resize is None and image.shape == shape:
             return checked_pixels(image).reshape(shape).copy()  # nothing to do
         picture = open_image(image)
         if picture.mode != _MODES[self.channels]:
             picture = picture.convert(_MODES[self.channels])
+        return self._fitted(picture).reshape(shape)
+
+    def _fitted(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
+        """Resizes and crops a picture."""
+        from PIL import Image
+
         height, width = self.size
         resample = Image.Resampling[self.interpolation.name]
         if self.resize is None:
@@ -115,13 +128,13 @@ class Preprocessing:
             left = round((picture.width - width) / 2.0)
             top = round((picture.height - height) / 2.0)
             picture = picture.crop((left, top, left + width, top + height))
-        return np.asarray(picture, np.uint8).reshape(shape)
+        return np.asarray(picture, np.uint8)
 
     @property
     def words(self) -> str:
         """How an image becomes pixels, for people."""
         height, width = self.size
-        pixels = f"{width} x {height} {'RGB' if self.channels == 3 else 'grey'}"
+        pixels = f"{width} x {height} {_COLOURS[self.channels]}"
         if self.resize is None:
             return f"{pixels}: stretched ({self.interpolation})"
         return f"{pixels}: shorter side to {self.resize} ({self.interpolation}), centre crop"
@@ -178,6 +191,33 @@ class Preprocessing:
             )
         except (KeyError, ValueError) as error:
             raise ValueError(f"preprocessing lacks or garbles a value: {error}") from error
+
+
+def _four_bands(image: ImageLike) -> npt.NDArray[np.uint8]:
+    """Four channels of an array or a picture, ``(4, H, W)``, none of them made up.
+
+    Each is resized alone: Pillow takes a fourth one for opacity, and multiplies by it.
+
+    Raises:
+        DataError: It has another number of channels.
+    """
+    if hasattr(image, "__array__") and not hasattr(image, "mode"):
+        pixels = np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != _FOUR:
+            raise DataError(
+                "the model takes four channels: give uint8 pixels of shape (H, W, 4), not "
+                f"{pixels.dtype} of {pixels.shape}"
+            )
+    else:
+        picture = open_image(image)
+        if picture.mode not in ("RGBA", "RGBX"):
+            raise DataError(
+                f"the model takes four channels, and the picture has the channels {picture.mode}"
+            )
+        pixels = np.asarray(picture, np.uint8)
+    if not pixels.size:
+        raise DataError(f"an image array of shape {pixels.shape} has no pixels")
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _resize_shorter_side(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -12,6 +13,7 @@ from vitedge.artifact import Calibration
 from vitedge.converters import converter_for
 from vitedge.data import ImageSet
 from vitedge.errors import DataError
+from vitedge.image_digests import smallest_digests
 from vitedge.network.network import Network
 from vitedge.preprocess import Preprocessing
 from vitedge.progress import Progress
@@ -124,4 +126,8 @@ class Quantizations:
         """What the recipes rest on; None before the first that needs images."""
         if self._statistics is None:
             return None
-        return Calibration(self._kind, self._statistics.n, self._statistics.sha256)
+        return Calibration(self._kind, self._statistics.n, self._statistics.sha256, self._digests)
+
+    @cached_property
+    def _digests(self) -> tuple[str, ...]:
+        return smallest_digests(self.images) if self._kind == "images" else ()

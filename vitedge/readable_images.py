@@ -11,12 +11,13 @@ import numpy as np
 from vitedge.data import ImageSet, Sample, Selection
 from vitedge.errors import DataError
 from vitedge.pictures import check_image
+from vitedge.progress import Progress, silent
 
 _FEW = 10
 """Calibration images below which the ranges of integers are taken from too little."""
 
 
-def readable(images: ImageSet, *, strict: bool = False) -> ImageSet:
+def readable(images: ImageSet, *, strict: bool = False, progress: Progress = silent) -> ImageSet:
     """The images that decode; what does not is left out, and the set says so.
 
     Each file is decoded once, at an eighth of its size where its format allows that.
@@ -24,6 +25,7 @@ def readable(images: ImageSet, *, strict: bool = False) -> ImageSet:
     Args:
         images: A set of images.
         strict: Whether one that does not decode is an error.
+        progress: Told how many were decoded.
 
     Raises:
         DataError: None of them decodes, or one does not and the check is strict.
@@ -38,8 +40,11 @@ def readable(images: ImageSet, *, strict: bool = False) -> ImageSet:
             return str(error)
         return ""
 
+    faults = []
     with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
-        faults = list(pool.map(fault, images.samples))
+        for each in pool.map(fault, images.samples):
+            faults.append(each)
+            progress(f"looking at the images of {images.name}", len(faults), len(images.samples))
     bad = [each for each in faults if each]
     if not bad:
         return images

@@ -22,7 +22,7 @@ from vitedge.preprocess import Preprocessing
 from vitedge.progress import Progress, silent
 from vitedge.publication import check_parity
 from vitedge.quantize.cores import forward_each
-from vitedge.spec import Precision
+from vitedge.spec import Precision, Task
 
 
 def read_compared(source: Path, options: ImportOptions) -> Imported:
@@ -108,9 +108,10 @@ def _against_source(source: Path, network: Network, options: ImportOptions) -> P
             custom_objects=options.custom_objects,
             trust=options.trust,
             image_size=network.preprocessing.size,
+            logits=options.logits,
         )
         experiments = Experiments(loaded.probe())
-        before_softmax = softmax_at_end(experiments.graph)
+        before_softmax = softmax_at_end(experiments.graph, Task.CLASSES)
         if before_softmax is not None:
             experiments.end_at(before_softmax)
         taken = _taken(experiments, network.preprocessing)

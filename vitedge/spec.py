@@ -141,3 +141,10 @@ class Target:
                 "(`vitedge targets` lists them)"
             )
         return cls(runtime, device)
+
+
+class Task(StrEnum):
+    """What a model's outputs mean."""
+
+    CLASSES = "classes"
+    """One of several classes is right; a softmax over the outputs gives their probabilities."""

@@ -7,60 +7,38 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from vitedge.artifact import sha256_of
 from vitedge.data import ImageSet
 from vitedge.errors import DataError, UsageError
 from vitedge.folder_lock import only_writer
 from vitedge.importers import read_model
 from vitedge.network.network import Network
 from vitedge.pipeline import write_keras
-from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from vitedge.presets import initialize, preset
 from vitedge.progress import Progress, silent
-from vitedge.spec import Pooling, Precision
+from vitedge.readable_images import warn_of_images
+from vitedge.seen_images import record_seen
+from vitedge.spec import Precision
 from vitedge.staging import refuse_existing
 from vitedge.train import (
     Epoch,
     Products,
     Recipe,
-    Step,
     Strategy,
     Trained,
     adapt,
     choose,
     open_replicas,
     start_tensorflow,
-    train,
 )
 from vitedge.train.fine_tune import answered, in_classes_of
+from vitedge.train.folds import Folds, Lesson, measured_in_folds
 from vitedge.train.mixed import AUTO, OFF
 from vitedge.train.record import STATE_FILE
-from vitedge.train.splits import open_training_images
+from vitedge.train.size import Size, fresh_network
+from vitedge.train.splits import Parts, open_parts
+from vitedge.train.told import what_is_missing, what_was_read
 from vitedge.train.two_tokens import with_distillation_token
-
-
-@dataclass(frozen=True)
-class Size:
-    """A preset, and where the model differs from it; None means as the preset.
-
-    Attributes:
-        preset: Name of a published size.
-        image_size: Side of the input in pixels.
-        patch_size: Side of a patch in pixels.
-        dim: Width of the residual stream.
-        depth: Number of blocks.
-        heads: Attention heads per block.
-        mlp_dim: Width of the hidden layer of each MLP.
-        channels: 3 for RGB, 1 for grey.
-    """
-
-    preset: str = "tiny"
-    image_size: int | None = None
-    patch_size: int | None = None
-    dim: int | None = None
-    depth: int | None = None
-    heads: int | None = None
-    mlp_dim: int | None = None
-    channels: int = 3
+from vitedge.train.usual import in_words, settled
 
 
 @dataclass(frozen=True)
@@ -75,9 +53,13 @@ class TrainRequest:
         teacher: A model to learn from beside the labels, or None.
         distillation_token: The model has, or gets, a second token that learns from the teacher.
         recipe: How to train; what products compute in follows from ``mixed_precision``.
+        named: Names of the recipe's values that somebody chose; all others are set to what is usual
+            for so many images (see ``vitedge.train.usual``). None: the recipe is taken as it is.
         mixed_precision: ``auto``, ``off``, ``bfloat16`` or ``float16``; see ``choose``.
         strategy: How several devices or machines share the work; None is this process alone.
         held_out_share: Share of each class held out, where the data has no split itself.
+        folds: Measure in so many folds, each image once, and let the model learn from all of them.
+        strict: An image that cannot be read is an error, not left out.
         resume: Continue the run that was interrupted.
         force: An existing output may be overwritten.
     """
@@ -89,9 +71,12 @@ class TrainRequest:
     teacher: Path | None = None
     distillation_token: bool = False
     recipe: Recipe = field(default_factory=Recipe)
+    named: frozenset[str] | None = None
     mixed_precision: str = AUTO
     strategy: Strategy | None = None
     held_out_share: float = 0.1
+    folds: int | None = None
+    strict: bool = False
     resume: bool = False
     force: bool = False
 
@@ -101,20 +86,41 @@ class TrainRequest:
         return self.output.with_suffix(".run")
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """A training run that ended.
+
+    Attributes:
+        trained: The model that was written, and how it came about.
+        recipe: How it was trained.
+        held_out: How many images ``trained.held_out_accuracy`` was measured on.
+        folds: What the folds came to, if there were any.
+        divisible: Images that folds could measure on; 0 where the data has a part for that.
+    """
+
+    trained: Trained
+    recipe: Recipe
+    held_out: int
+    folds: Folds | None = None
+    divisible: int = 0
+
+
 def train_model(
     request: TrainRequest,
     *,
     progress: Progress = silent,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     say: Callable[[str], None] = lambda words: None,
-) -> Trained:
+    warn: Callable[[str], None] = lambda words: None,
+) -> Outcome:
     """Trains a model and writes it.
 
     Args:
         request: What to do.
         progress: Told how far things are.
         on_epoch: Called after each epoch.
-        say: Told what was chosen for this machine.
+        say: Told what was read, and what was chosen for these images and this machine.
+        warn: Told what was left out, and what cannot be learnt or measured.
 
     Raises:
         UsageError: The output exists, or the options contradict each other.
@@ -128,81 +134,127 @@ def train_model(
     refuse_existing([request.output], force=request.force or request.resume)
     _refuse_to_lose_a_run(request)
     _check_size(request)
+    asked, request = request, _settled(request, 1)
     _check_teaching(request)
-    images, held_out = open_training_images(
+    parts = open_parts(
         request.data,
         share=request.held_out_share,
         seed=request.recipe.seed,
         unlabelled=_labels_are_idle(request),
+        strict=request.strict,
+        progress=progress,
     )
-    # What is wrong in a model's size is found before TensorFlow takes its seconds; reading a model
-    # may need it, and machines have to be connected before it is used at all.
-    class_names = images.class_names or _numbered(images)
+    class_names = parts.training.class_names or _numbered(parts.training)
     if not _labels_are_idle(request):
         _check_classes(request, class_names)
-    fresh = _fresh(request, class_names) if class_names and request.init is None else None
+    request = _settled(asked, len(_learnt_from(request, parts).samples))
+    _tell(request, parts, class_names, say=say, warn=warn)
+    learnt, measured = _learnt_from(request, parts), None if request.folds else parts.held_out
+    # What is wrong in a model's size is found before TensorFlow takes its seconds; reading a model
+    # may need it, and machines have to be connected before it is used at all.
+    fresh = None if request.init or not class_names else _fresh(request, class_names)
     progress("starting TensorFlow", 0, 1)
     replicas = open_replicas(request.strategy, say=say)
     start_tensorflow()
+    progress("reading the model to start from", 0, 1)
     init = None if request.init is None else read_model(request.init).network
     teacher = _teacher(request, init)
-    images, held_out = (
-        _labelled(request, each, init, teacher, progress) for each in (images, held_out)
-    )
-    class_names = images.class_names or _numbered(images)
+    learnt = _labelled(request, learnt, init, teacher, progress)
+    if measured is not None:
+        measured = _labelled(request, measured, init, teacher, progress)
+    class_names = learnt.class_names or _numbered(learnt)
     if init is not None:
         network = _adapted(request, init, class_names)
         teacher = network if teacher is init else teacher
     else:
         network = fresh or _fresh(request, class_names)
-    held_out_accuracy = None
+    recipe = replace(request.recipe, products=_products(request, say))
+    lesson = Lesson(network, teacher, recipe, replicas, request.resume)
+    # Several workers may be one machine's; the chief alone writes.
+    alone = only_writer(request.run_folder) if replicas.is_chief else nullcontext()
+    with alone:
+        folds = None
+        if request.folds is not None:
+            folds = measured_in_folds(lesson, learnt, request.folds, request.run_folder, progress)
+            is_begun = request.resume and (request.run_folder / STATE_FILE).exists()
+            lesson = replace(lesson, resume=is_begun)
+        trained = lesson.learn(learnt, measured, request.run_folder, progress, on_epoch)
+        if replicas.is_chief:
+            progress(f"writing {request.output.name}", 0, 1)
+            write_keras(trained.network, request.output)
+            progress("recording what the model has seen", 0, 1)
+            chosen_by = measured if recipe.keep_best else None
+            record_seen(request.run_folder, sha256_of(request.output), learnt, chosen_by)
+    return Outcome(
+        trained,
+        recipe,
+        held_out=0 if measured is None else len(measured.samples),
+        folds=folds,
+        divisible=0 if parts.whole is None else len(parts.whole.samples),
+    )
 
-    def on_step(step: Step) -> None:
-        progress(progress_line(step, held_out_accuracy), step.done, step.of)
 
-    def after_epoch(epoch: Epoch) -> None:
-        nonlocal held_out_accuracy
-        held_out_accuracy = epoch.held_out_accuracy
-        on_epoch(epoch)
+def _fresh(request: TrainRequest, class_names: tuple[str, ...]) -> Network:
+    return fresh_network(
+        request.size,
+        class_names,
+        distillation_token=request.distillation_token,
+        seed=request.recipe.seed,
+    )
 
+
+def _settled(request: TrainRequest, images: int) -> TrainRequest:
+    """The request with the recipe for so many images."""
+    if request.named is None:
+        return request
+    recipe = settled(
+        request.recipe,
+        request.named,
+        images,
+        fine_tuning=request.init is not None,
+        grey=request.size.channels == 1,
+    )
+    return replace(request, recipe=recipe)
+
+
+def _learnt_from(request: TrainRequest, parts: Parts) -> ImageSet:
+    """What the model that is written learns from: everything, where folds have measured."""
+    if request.folds is None:
+        return parts.training
+    if parts.whole is None:
+        raise UsageError(
+            f"'{request.data}' has a part to measure on already: leave out --folds, or give its "
+            "training part alone"
+        )
+    return parts.whole
+
+
+def _tell(
+    request: TrainRequest,
+    parts: Parts,
+    class_names: tuple[str, ...],
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> None:
+    say(what_was_read(parts, class_names, str(request.data)))
+    for images in (parts.whole,) if parts.whole else (parts.training, parts.held_out):
+        warn_of_images(images, warn)
+    for words in what_is_missing(parts, class_names):
+        warn(words)
+    if request.named is not None:
+        count = len(_learnt_from(request, parts).samples)
+        say(in_words(request.recipe, request.named, count))
+
+
+def _products(request: TrainRequest, say: Callable[[str], None]) -> Products:
     wish = request.mixed_precision
     if wish == AUTO and request.recipe.quantize_aware is Precision.INT8:
         wish = OFF  # bfloat16 has as many bits, and would add as much noise as the integers
     chosen = choose(wish)
     if chosen.products != Products.FLOAT32:
         say(f"matrix products in {chosen.products}, all else in float32: {chosen.reason}")
-    # Several workers may be one machine's; the chief alone writes.
-    alone = only_writer(request.run_folder) if replicas.is_chief else nullcontext()
-    with alone:
-        trained = train(
-            network,
-            images,
-            replace(request.recipe, products=chosen.products),
-            held_out=held_out,
-            teacher=teacher,
-            folder=request.run_folder,
-            resume=request.resume,
-            on_step=on_step,
-            on_epoch=after_epoch,
-            progress=progress,
-            replicas=replicas,
-        )
-        if replicas.is_chief:
-            write_keras(trained.network, request.output)
-    return trained
-
-
-def progress_line(step: Step, held_out_accuracy: float | None) -> str:
-    """Where a run stands, such as ``loss 0.412, accuracy 88.3 %, 950 images/s, 3:20 left``."""
-    parts = [f"loss {step.loss:.3f}", f"accuracy {step.accuracy:.1%}"]
-    if held_out_accuracy is not None:
-        parts.append(f"held out {held_out_accuracy:.1%}")
-    minutes, seconds = divmod(round(step.seconds_left), 60)
-    hours, minutes = divmod(minutes, 60)
-    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    speed = step.images_per_second
-    digits = f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}"
-    return ", ".join([*parts, f"{digits} images/s", f"{left} left"])
+    return chosen.products
 
 
 def _numbered(images: ImageSet) -> tuple[str, ...]:
@@ -223,7 +275,10 @@ def _check_classes(request: TrainRequest, class_names: tuple[str, ...]) -> None:
 
 def _refuse_to_lose_a_run(request: TrainRequest) -> None:
     """Hours of training are not overwritten unasked."""
-    if (request.run_folder / STATE_FILE).exists() and not (request.force or request.resume):
+    found = any(request.run_folder.glob(f"**/{STATE_FILE}"))
+    if request.folds is not None and request.resume and not found:
+        raise UsageError(f"there is no run to resume in '{request.run_folder}'")
+    if found and not (request.force or request.resume):
         raise UsageError(
             f"'{request.run_folder}' holds a run that was started before: --resume continues it, "
             "--force starts anew"
@@ -245,6 +300,10 @@ def _check_size(request: TrainRequest) -> None:
 
 def _check_teaching(request: TrainRequest) -> None:
     recipe = request.recipe
+    if request.folds is not None and request.folds < 2:
+        raise UsageError(f"there are no {request.folds} folds: give 2 or more")
+    if request.folds is not None and request.strategy is not None:
+        raise UsageError("folds are trained one after another on one device: leave out --strategy")
     if recipe.quantize_aware is not None and request.init is None:
         raise UsageError(
             f"--quantize-aware {recipe.quantize_aware} repairs a trained model: name it with --init"
@@ -290,29 +349,3 @@ def _adapted(request: TrainRequest, init: Network, class_names: tuple[str, ...])
     wanted = None if side is None else (side, side)
     names = class_names if request.recipe.quantize_aware is None else ()
     return adapt(init, names, image_size=wanted, seed=request.recipe.seed)
-
-
-def _fresh(request: TrainRequest, class_names: tuple[str, ...]) -> Network:
-    """An untrained model with one logit for each class of the data."""
-    size, seed = request.size, request.recipe.seed
-    config = preset(
-        size.preset,
-        classes=len(class_names),
-        image_size=size.image_size,
-        patch_size=size.patch_size,
-        channels=size.channels,
-        dim=size.dim,
-        depth=size.depth,
-        heads=size.heads,
-        mlp_dim=size.mlp_dim,
-    )
-    if request.distillation_token and config.pooling is not Pooling.DISTILLED:
-        config = replace(config, prefix_tokens=2, pooling=Pooling.DISTILLED)
-    grey = size.channels == 1
-    preprocessing = Preprocessing(
-        size=config.image_size,
-        channels=size.channels,
-        mean=(0.5,) if grey else IMAGENET_MEAN,
-        std=(0.5,) if grey else IMAGENET_STD,
-    )
-    return initialize(config, preprocessing, class_names, seed=seed)

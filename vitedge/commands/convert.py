@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from vitedge.cli_options import (
     strict_option,
 )
 from vitedge.cli_output import echo, print_json, warn, when_interrupted
-from vitedge.errors import ConversionError, UsageError
+from vitedge.errors import ConversionError, PrecisionError, UsageError
 from vitedge.spec import Format, Layout, Precision, Target
 
 if TYPE_CHECKING:
@@ -185,6 +185,7 @@ def convert(
         print_json(
             [{"path": str(each.path)} | json.loads(each.metadata.to_json()) for each in written]
         )
+        _end_incomplete(refused)
         return
     echo(f"read {source}: {written[0].metadata.source.path}")
     for each in written:
@@ -192,6 +193,15 @@ def convert(
         if words := each.metadata.quantization.get("budget"):
             echo(f"  {words}")
         _note_calibration(each)
+    _end_incomplete(refused)
+
+
+def _end_incomplete(refused: Mapping[Path, ConversionError]) -> None:
+    """Fails where an artefact is missing that its format has in general."""
+    missing = [path.name for path, why in refused.items() if not isinstance(why, PrecisionError)]
+    if missing:
+        echo(f"Error: not everything was written: {', '.join(missing)} is missing", err=True)
+        click.get_current_context().exit(1)
 
 
 def _of_layout(

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from vitedge.cli_options import PATH, check_custom_objects, json_option, trust_options
+from vitedge.cli_options import PATH, import_options, json_option, read_import_options
 from vitedge.cli_output import print_json
 
 
 @click.command()
 @click.argument("file", type=PATH)
-@trust_options
+@import_options
 @json_option
-def inspect(file: Path, trust: bool, custom_objects: tuple[str, ...], as_json: bool) -> None:
+def inspect(file: Path, as_json: bool, **options: Any) -> None:
     """Shows what FILE is: a model's config, or an artefact's metadata and operators."""
-    check_custom_objects(custom_objects)
-    from vitedge.importers import ImportOptions
+    importing = read_import_options(options)
     from vitedge.inspection import inspect
     from vitedge.tables import print_inspection
 
-    found = inspect(file, ImportOptions(trust=trust, custom_objects=custom_objects))
+    found = inspect(file, importing)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vitedge.cli_options import (
+    IMAGE_SIZE,
     PATH,
     force_option,
     import_options,
@@ -151,7 +152,7 @@ def _typed_import_options(context: click.Context, options: dict[str, Any]) -> li
         if value is True:
             typed.append(name)
         else:
-            values = value if isinstance(value, tuple) else (value,)
+            values = value if parameter.multiple else (IMAGE_SIZE.typed(value),)
             typed += [word for each in values for word in (name, str(each))]
     return typed
 

@@ -10,7 +10,7 @@ import click
 
 from vitedge.cli_options import PATH, json_option
 from vitedge.cli_output import echo, print_json
-from vitedge.errors import DataError
+from vitedge.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from vitedge.classifier import Ranking
@@ -35,6 +35,7 @@ def predict(
     from vitedge.crash_guard import guarded
     from vitedge.limits import engine_bytes
 
+    _refuse_folders(images)
     on_cpu = target is None or target.endswith("-cpu")
 
     def crashed(code: int) -> str:
@@ -65,6 +66,28 @@ def predict(
         print_json(results)
     if unreadable:
         click.get_current_context().exit(1)
+
+
+def _refuse_folders(images: Sequence[Path]) -> None:
+    """A folder is measured on; `predict` names the images that somebody names.
+
+    Raises:
+        UsageError: One is a folder.
+    """
+    for path in images:
+        if not path.is_dir():
+            continue
+        from vitedge.data import is_image  # NumPy's threads would keep the guard from forking
+
+        for pattern in ("*", "*/*"):
+            found = next((each for each in sorted(path.glob(pattern)) if is_image(each)), None)
+            if found is not None:
+                break
+        named = path / pattern if found is None else path / f"{pattern}{found.suffix}"
+        raise UsageError(
+            f"'{path}' is a folder: name its images, such as {named}; to measure a model on a "
+            f"folder, use `vitedge bench --data {path}`"
+        )
 
 
 def _size_of(artifact: Path) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -14,35 +16,47 @@ from vitedge.cli_options import (
     force_option,
     recipe_options,
     size_options,
+    strict_option,
     teacher_options,
 )
-from vitedge.cli_output import echo, when_interrupted
+from vitedge.cli_output import echo, warn, when_interrupted
 
-# What repairs a quantized model with few photos; see docs/decisions/0022.
-_REPAIR: dict[str, Any] = {
-    "epochs": 80,
-    "batch_size": 16,
-    "learning_rate": 1.5e-4,
-    "layer_decay": 1.0,
-    "weight_decay": 0.0,
-    "label_smoothing": 0.0,
-    "average": 0.98,
-    "keep": "last",
-    "share": 1.0,
-    "distill": "soft",
-    "crop": 0.35,
-    "flip": True,
-}
+if TYPE_CHECKING:
+    from vitedge.train import Epoch
+    from vitedge.training import Outcome
+
+# Options that are called otherwise than the fields that they set.
+_FIELDS = {"distill": "hard", "keep": "keep_best"}
+
+# Below this many, the interval is over ten points wide.
+_FEW, _FOLDS = 100, 5
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 @click.command()
-@click.option("--data", type=PATH, required=True, help="Labelled images, or: digits")
+@click.option(
+    "--data",
+    type=PATH,
+    required=True,
+    help="Folder of class folders, or of train/ and test/ with class folders inside; or a folder "
+    "with labels.csv, an .npz, CIFAR's binary batches, or: digits",
+)
 @click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
 @click.option("--init", type=PATH, help="Model to start from.")
 @click.option(
-    "--held-out", type=_SHARE, default=0.1, show_default=True, help="Share to measure on."
+    "--held-out",
+    type=_SHARE,
+    default=0.1,
+    show_default=True,
+    help="Share of each class to measure on; not where --data has a part for that.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    metavar="K",
+    help="Measure on every image: K models, each on the Kth that it has not seen, then one of all. "
+    "For few images; K + 1 times as long.",
 )
 @click.option(
     "--mixed-precision",
@@ -57,6 +71,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     help="Divide each batch among this machine's GPUs, or among the machines of TF_CONFIG.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run that was interrupted.")
+@strict_option
 @size_options
 @recipe_options
 @teacher_options
@@ -68,50 +83,49 @@ def train(
     init: Path | None,
     teacher: Path | None,
     held_out: float,
+    folds: int | None,
     mixed_precision: str,
     strategy: str | None,
     resume: bool,
     force: bool,
+    strict: bool,
     **choices: Any,
 ) -> None:
     """Trains a Vision Transformer on your images, from fresh weights or from a model's.
 
-    DATA is a folder of class folders, a folder with labels.csv, an .npz, or `digits`. The run is
-    recorded beside the output, in model.run/, so that --resume continues it.
+    Where --data holds train/ and test/ (or validation/, valid/, val/), each with class folders, the
+    model learns from the first and is measured on the second; else a share of each class is held
+    out. How many images there are decides batch size, epochs, warm-up and learning rate, where
+    these are not given. The run is recorded beside the output, in model.run/, so that --resume
+    continues it.
 
     Past one machine: give --strategy multiworker on each, with the same options and images, and the
     environment variable TF_CONFIG as TensorFlow has it, which differs in its index:
     {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.
     Worker 0 writes the model.
     """
-    from dataclasses import asdict, fields
+    from dataclasses import fields
 
+    from vitedge.interruption import ending_soon
     from vitedge.spec import Precision
     from vitedge.terminal import progress_on_stderr
-    from vitedge.train import Augmentation, Distillation, Recipe, Strategy, usual_rates
+    from vitedge.train import Augmentation, Distillation, Recipe, Strategy
     from vitedge.train.record import STATE_FILE
-    from vitedge.training import Size, TrainRequest, train_model
+    from vitedge.train.size import Size
+    from vitedge.training import TrainRequest, train_model
 
     def chosen(kind: type) -> dict[str, Any]:
         names = {each.name for each in fields(kind)}
-        return {name: value for name, value in choices.items() if name in names}
+        return {k: v for k, v in choices.items() if k in names and v is not None}
 
+    source_of = click.get_current_context().get_parameter_source
+    named = {name for name in choices if source_of(name) is not ParameterSource.DEFAULT}
+    named = {_FIELDS.get(name, name) for name in named}
+    choices |= {"hard": choices["distill"] == "hard", "keep_best": choices["keep"] == "best"}
+    if choices["warmup_epochs"] is None:
+        choices["warmup_epochs"] = 0.0  # fits whatever number of epochs, until it is chosen
     if choices["quantize_aware"] is not None:
         choices["quantize_aware"] = Precision(choices["quantize_aware"])
-        given = click.get_current_context().get_parameter_source
-        choices |= {k: v for k, v in _REPAIR.items() if given(k) is ParameterSource.DEFAULT}
-    choices["hard"], choices["keep_best"] = choices["distill"] == "hard", choices["keep"] == "best"
-    # From scratch, few photos are worth more in many views. Grey images are often of signs, which a
-    # mirror spoils, and what frozen layers make of images is kept only while these stay the same.
-    in_views = init is None and not choices["grey"]
-    if choices["crop"] is None:
-        choices["crop"] = 0.6 if in_views else 1.0
-    if choices["flip"] is None:
-        choices["flip"] = in_views
-    if choices["warmup_epochs"] is None:
-        choices["warmup_epochs"] = min(5.0, choices["epochs"] / 5)
-    rates = usual_rates(fine_tuning=init is not None, trainable_blocks=choices["trainable_blocks"])
-    choices |= {name: rate for name, rate in asdict(rates).items() if choices[name] is None}
     request = TrainRequest(
         data=data,
         output=output,
@@ -124,34 +138,84 @@ def train(
             distillation=Distillation(**chosen(Distillation)),
             augmentation=Augmentation(**chosen(Augmentation)),
         ),
+        named=frozenset(named),
         mixed_precision=mixed_precision,
         strategy=None if strategy is None else Strategy(strategy),
         held_out_share=held_out,
+        folds=folds,
         resume=resume,
         force=force,
+        strict=strict,
     )
 
     def say(words: str) -> None:
         echo(words, err=True)
 
+    last: Epoch | None = None
+
+    def on_epoch(epoch: Epoch) -> None:
+        nonlocal last
+        last = epoch
+
+    def kept() -> str:
+        if not any(request.run_folder.glob(f"**/{STATE_FILE}")):
+            return "no epoch was finished, so nothing is kept"
+        epochs = f"{last.number} of {last.of} epochs are" if last else "what was finished is"
+        return (
+            f"{epochs} kept in '{request.run_folder}'; the same command with --resume goes on from "
+            "there"
+        )
+
+    def last_words() -> None:
+        with suppress(OSError):  # it holds something, or was never made
+            request.run_folder.rmdir()
+        echo("", err=True)
+        echo(f"Interrupted: {kept()}", err=True)
+
     try:
-        with progress_on_stderr(tells_time=True) as progress:
-            trained = train_model(request, progress=progress, say=say)
-    except KeyboardInterrupt:
-        is_begun = (request.run_folder / STATE_FILE).exists()
-        when_interrupted(
-            "the same command with --resume goes on after the last whole epoch"
-            if is_begun
-            else "no epoch was finished, so nothing is kept"
-        )
+        with ending_soon(last_words), progress_on_stderr(tells_time=True) as progress:
+            outcome = train_model(request, progress=progress, on_epoch=on_epoch, say=say, warn=warn)
+    except KeyboardInterrupt:  # not by a signal
+        when_interrupted(kept())
         raise
-    if trained.held_out_accuracy is not None:
-        echo(
-            f"{trained.held_out_accuracy:.1%} of the held-out images right "
-            f"({choices['keep']} of {len(trained.history)} epochs)"
-        )
-    if trained.worker == 0:
+    for words in _how_well(outcome):
+        echo(words)
+    if outcome.trained.worker == 0:
         echo(f"wrote {output}")
+
+
+def _how_well(outcome: Outcome) -> Iterator[str]:
+    """What was measured, on how many images, and how much that says."""
+    trained, n = outcome.trained, outcome.held_out
+    if outcome.folds is not None:
+        right, n, count = outcome.folds.right, outcome.folds.images, outcome.folds.count
+        yield f"{_share(right, n, 'images')}, each by one of {count} models that had not seen it"
+        yield (
+            f"the model that is written has learnt from all {n} and should do as well; only other "
+            "images can tell"
+        )
+        return
+    if trained.held_out_accuracy is None:
+        return
+    yield _share(round(trained.held_out_accuracy * n), n, "held-out images")
+    epochs = len(trained.history)
+    if outcome.recipe.keep_best and epochs > 1:
+        yield (
+            f"that is the best of {epochs} epochs, chosen by these same images, so it flatters: "
+            "images that no epoch was chosen by (vitedge bench --data) will tell, or --keep last"
+        )
+    if n < _FEW and outcome.divisible:
+        yield (
+            f"{n} images say little: --folds {_FOLDS} measures on all {outcome.divisible}, in "
+            f"{_FOLDS + 1} times the time"
+        )
+
+
+def _share(right: int, n: int, what: str) -> str:
+    from vitedge.bench.spread import wilson_interval
+
+    low, high = wilson_interval(right, n)
+    return f"{right / n:.1%} of {n:,} {what} right (95 % interval: {low:.0f} to {high:.0f} %)"
 
 
 PLUGIN = train

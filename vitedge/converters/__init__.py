@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifact import Metadata
-from vitedge.errors import ConversionError
+from vitedge.errors import ConversionError, PrecisionError
 from vitedge.network.network import Network
 from vitedge.network.operators import Array, Linear
 from vitedge.plugins import discover
@@ -99,14 +99,15 @@ def converter_for(target: Format, precision: Precision) -> Converter:
     """The converter to a format.
 
     Raises:
-        ConversionError: No converter writes the format in that precision.
+        PrecisionError: The format lacks the precision.
+        ConversionError: No converter writes the format.
     """
     for converter in converters():
         if converter.format is not target:
             continue
         if precision in converter.precisions:
             return converter
-        raise ConversionError(f"{target} has no {precision}: {converter.refusals[precision]}")
+        raise PrecisionError(f"{target} has no {precision}: {converter.refusals[precision]}")
     raise ConversionError(f"there is no converter to {target}")
 
 

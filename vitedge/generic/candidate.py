@@ -12,6 +12,7 @@ import numpy.typing as npt
 from vitedge.artifact import Calibration
 from vitedge.converters import Draft
 from vitedge.data import ImageSet
+from vitedge.image_digests import smallest_digests
 from vitedge.preprocess import Preprocessing
 from vitedge.progress import Progress
 
@@ -72,4 +73,5 @@ class CalibrationImages:
         """What was used, once all images were read."""
         if self._sha256 is None:
             return None
-        return Calibration(self._kind, len(self), self._sha256)
+        files = smallest_digests(self._images) if self._kind == "images" else ()
+        return Calibration(self._kind, len(self), self._sha256, files)

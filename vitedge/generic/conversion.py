@@ -109,7 +109,12 @@ def convert_generically(
     for number, (path, (target, precision)) in enumerate(possible.items()):
         progress(f"writing {path.name}", number, len(possible))
         with refusals_to(on_refusal, path):
-            written.append(work.write(path, target, precision))
+            try:
+                written.append(work.write(path, target, precision))
+            except ParityError:
+                raise
+            except ConversionError as error:
+                raise ConversionError(f"{error}; it was not lifted: {job.why}") from error
     progress("done", len(possible), len(possible))
     return tuple(written)
 

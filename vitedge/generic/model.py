@@ -15,7 +15,7 @@ from vitedge.generic.onnx_network import OnnxNetwork
 from vitedge.generic.tensorflow_network import TensorFlowNetwork
 from vitedge.importers import ImportOptions
 from vitedge.lift.embedding import as_model_input, channels_first
-from vitedge.lift.ending import softmax_at_end
+from vitedge.lift.ending import refuse_single_output, softmax_at_end
 from vitedge.lift.input_range import InputRange, input_range
 from vitedge.lift.keras_files import SAVED_MODEL, keras_config, open_model
 from vitedge.lift.probe import Experiments
@@ -92,12 +92,13 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
             raise UsageError(f"{flag} is about Vision Transformers, and '{path}' is none")
     network = _open_network(path, options)
     experiments = Experiments(network.probe)
-    before_softmax = softmax_at_end(experiments.graph)
+    classes = _classes(path, experiments)
+    refuse_single_output(f"'{path}'", classes)
+    before_softmax = softmax_at_end(experiments.graph, options.task)
     if before_softmax is not None:
         experiments.end_at(before_softmax)
     taken = input_range(experiments, options.mean, options.std)
     preprocessing = _preprocessing(network.probe.image_shape, taken, options)
-    classes = _classes(path, experiments)
     labels = options.labels or ()
     if labels and len(labels) != classes:
         raise ModelError(f"there are {len(labels)} labels for {classes} classes of '{path}'")
@@ -112,10 +113,11 @@ def _open_network(path: Path, options: ImportOptions) -> Network:
             custom_objects=options.custom_objects,
             trust=options.trust,
             image_size=options.image_size,
+            logits=options.logits,
         )
         return TensorFlowNetwork(loaded)
     if path.suffix.lower() == ".onnx":
-        return OnnxNetwork(path, image_size=options.image_size)
+        return OnnxNetwork(path, image_size=options.image_size, logits=options.logits)
     raise ModelError(
         f"'{path}' holds weights but no graph; give the model itself: "
         ".keras, .h5, a SavedModel or .onnx"

@@ -13,7 +13,7 @@ from vitedge.generic.network import LOGITS, PIXELS, read_into_openvino
 from vitedge.generic.onnx_graph import mended, rename
 from vitedge.lift.embedding import channels_first
 from vitedge.lift.input_range import InputRange
-from vitedge.lift.onnx_files import add_logits, image_of, load_onnx
+from vitedge.lift.onnx_files import add_logits, image_of, open_onnx
 from vitedge.lift.onnx_probe import OnnxProbe
 
 if TYPE_CHECKING:
@@ -29,16 +29,26 @@ _LEAST_OPSET = 13
 class OnnxNetwork:
     """An ONNX file; see ``Network``."""
 
-    def __init__(self, path: Path, *, image_size: tuple[int, int] | None = None) -> None:
-        self._path = path
-        self.probe = OnnxProbe(path, image_size=image_size)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        image_size: tuple[int, int] | None = None,
+        logits: tuple[str, ...] = (),
+    ) -> None:
+        self._path, self._logits = (
+            path,
+            tuple(f"source {name}" if name in (PIXELS, LOGITS) else name for name in logits),
+        )
+        self.probe = OnnxProbe(path, image_size=image_size, logits=logits)
         self.parameters = self.probe.parameters
 
     def to_tensorflow(self, taken: InputRange, batch: int) -> Any:
         """No package that installs beside the others here translates ONNX; see ``Network``."""
         raise ConversionError(
-            f"TFLite files are made from Keras models, and '{self._path}' is none: give the Keras "
-            "model or SavedModel that it was exported from, or add --format onnx --format openvino"
+            f"TFLite files are made of ONNX models that lift, and '{self._path}' does not: give "
+            "the Keras model or SavedModel that it was exported from, or leave TFLite out with "
+            "--format onnx --format openvino"
         )
 
     def to_onnx(self, taken: InputRange, batch: int) -> Any:
@@ -48,10 +58,10 @@ class OnnxNetwork:
         fixed = self.probe.batch
         if fixed is not None and fixed != batch:
             raise ConversionError(f"the model takes {fixed} images at once; give --batch {fixed}")
-        model = _current(load_onnx(self._path))
+        model = _current(open_onnx(self._path).model)
         rename(model.graph, {name: f"source {name}" for name in (PIXELS, LOGITS)})
         image = image_of(self._path, model)
-        logits = _without_softmax(model, add_logits(self._path, model))
+        logits = _without_softmax(model, add_logits(self._path, model, self._logits))
         graph = model.graph
         kind = image.type.tensor_type.elem_type
         shape = self.probe.image_shape
@@ -94,7 +104,7 @@ def _without_softmax(model: onnx.ModelProto, output: str) -> str:
     name = output
     while name in producers and producers[name].op_type in _MOVES:
         name = producers[name].input[0]
-    if name in producers and producers[name].op_type == "Softmax":
+    if name in producers and producers[name].op_type in ("Softmax", "Sigmoid"):
         return str(producers[name].input[0])
     return output
 

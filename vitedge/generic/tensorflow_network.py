@@ -20,6 +20,7 @@ from vitedge.generic.onnx_graph import mended, rename
 from vitedge.lift.embedding import channels_first
 from vitedge.lift.input_range import InputRange
 from vitedge.lift.keras_files import LoadedModel
+from vitedge.lift.tensorflow_float32 import widened
 from vitedge.lift.tensorflow_probe import TensorFlowProbe
 
 # The newest that tf2onnx 1.17 writes, and the first in which ReduceMean takes axes as an input.
@@ -110,7 +111,7 @@ class TensorFlowNetwork:
             raise ConversionError(
                 f"TensorFlow cannot trace the model for {batch} images at once: {first_line(error)}"
             ) from error
-        frozen = convert_variables_to_constants_v2(traced).graph.as_graph_def()
+        frozen = widened(convert_variables_to_constants_v2(traced).graph.as_graph_def())
         _drop_softmax(frozen)
         _allow_inlining(frozen)
         return _folded(frozen)
@@ -139,7 +140,7 @@ def _drop_softmax(definition: Any) -> None:
     node = nodes[LOGITS]
     while node.op in _MOVES:
         node = nodes[node.input[0].partition(":")[0]]
-    if node.op == "Softmax":
+    if node.op in ("Softmax", "Sigmoid"):  # the latter where the user says that these are classes
         node.op = "Identity"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vitedge.artifact import read_metadata
 from vitedge.data import ImageSet
@@ -19,7 +19,10 @@ from vitedge.errors import ModelError
 from vitedge.network.network import Network
 from vitedge.plugins import discover
 from vitedge.preprocess import ImageLike
-from vitedge.spec import Activation, Format, Interpolation
+from vitedge.spec import Activation, Format, Interpolation, Task
+
+if TYPE_CHECKING:
+    from vitedge.importers.reading.lora import Adapter
 
 _COMPARED_IMAGES = 8
 """The NumPy reference takes a second for each at the size of ViT-B/16."""
@@ -41,6 +44,12 @@ class ImportOptions:
         resize: Length of the shorter side before the centre crop; 0 stretches to the size.
         interpolation: Resampling filter.
         labels: One name per class.
+        weights: Which of several models of a checkpoint: ``ema``, ``raw`` or its name.
+        head_activation: Non-linearity between the layers of a head that has several.
+        base: The model that a LoRA adapter belongs to.
+        adapter: The adapter that is merged into what is read; importers set it.
+        task: What the outputs mean, where the source says otherwise or nothing.
+        logits: Names of the outputs that hold the logits; those of two are averaged.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
         images: Images on which logits are compared with the source's, besides made-up ones.
@@ -56,6 +65,12 @@ class ImportOptions:
     resize: int | None = None
     interpolation: Interpolation | None = None
     labels: tuple[str, ...] | None = None
+    weights: str | None = None
+    head_activation: Activation | None = None
+    base: Path | None = None
+    adapter: Adapter | None = None
+    task: Task | None = None
+    logits: tuple[str, ...] = ()
     trust: bool = False
     custom_objects: tuple[str, ...] = ()
     images: tuple[ImageLike, ...] = ()
@@ -162,8 +177,10 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
 
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:
     from vitedge.importers.soundness import refuse_broken, zero_parts
+    from vitedge.lift.ending import refuse_single_output
 
     refuse_broken(path, imported.network)
+    refuse_single_output(f"'{path}'", imported.network.classes)
     zeros = zero_parts(imported.network)
     if zeros:
         options.warn(

@@ -26,7 +26,7 @@ _BLOCK = "Transformer/encoderblock_{}/"
 _ATTENTION = "MultiHeadDotProductAttention_1/"
 _MARKS = {"embedding/kernel", "cls", _POSITIONS, f"{_BLOCK.format(0)}{_ATTENTION}query/kernel"}
 _EPS = 1e-6
-_HALF = (0.5, 0.5, 0.5)
+_HALF = 0.5
 
 
 class GoogleNpzImporter:
@@ -97,7 +97,11 @@ def _vit(tensors: Tensors, options: ImportOptions) -> PlainViT:
         head_hidden=(_linear(tensors, "pre_logits", 1),) if "pre_logits/kernel" in tensors else (),
         head=head,
         preprocessing=Preprocessing(
-            size=tokens.image_size, interpolation=Interpolation.BILINEAR, mean=_HALF, std=_HALF
+            size=tokens.image_size,
+            channels=channels,
+            interpolation=Interpolation.BILINEAR,
+            mean=(_HALF,) * channels,
+            std=(_HALF,) * channels,
         ),
     )
 

@@ -8,8 +8,8 @@ and labels named ``LABEL_0``, ``LABEL_1``, ... count as none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,24 +21,28 @@ from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
+    Head,
     averaged_heads,
     rows,
     scaled_outputs,
+    torch_head,
     torch_linear,
     torch_norm,
     torch_patch,
+    usual_statistics,
     width_of_heads,
 )
 from vitedge.importers.overrides import with_options
 from vitedge.importers.positions import Resampling, interpolate_positions
 from vitedge.importers.processor import DEFAULT_PROCESSORS, read_processor
 from vitedge.importers.reading.json_file import peek_json, read_json
-from vitedge.importers.reading.safetensors_file import open_safetensors, open_sharded
+from vitedge.importers.reading.safetensors_file import open_sharded
+from vitedge.importers.reading.state_dict import open_checkpoint
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.importers.reading.torch_file import open_torch
 from vitedge.json_values import mapping, number, shown, text, whole
-from vitedge.network.operators import Array, Linear
-from vitedge.preprocess import Preprocessing
+from vitedge.lift.ending import outputs_are_no_classes
+from vitedge.network.operators import Array
+from vitedge.preprocess import IMAGENET_MEAN, Preprocessing
 from vitedge.spec import Activation, Pooling
 
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
@@ -103,37 +107,80 @@ class HuggingFaceImporter:
         """Reads the folder; every one of its weights must find its place."""
         folder = _folder_of(path)
         config = read_json(folder / _CONFIG)
+        _refuse_quantized(folder, config)
+        problem = config.get("problem_type")
+        if problem not in (None, "single_label_classification") and options.task is None:
+            raise outputs_are_no_classes(
+                f"'{folder / _CONFIG}'", f"says problem_type {shown(problem)}", _meaning(problem)
+            )
         try:
-            with _open_weights(folder) as tensors:
-                vit = _vit(tensors, config, _preprocessing(folder, config))
+            with _open_weights(folder, config, options) as (tensors, words):
+                vit = _vit(tensors, config, _preprocessing(folder, config), options)
                 tensors.refuse_leftovers()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
-        return Imported(with_options(network_of(vit), options), "by name: hugging-face")
+        return Imported(with_options(network_of(vit), options), f"by name: hugging-face{words}")
 
 
 def _folder_of(path: Path) -> Path:
     return path.parent if path.is_file() else path
 
 
-def _open_weights(folder: Path) -> AbstractContextManager[Tensors]:
-    if (folder / _WEIGHTS).is_file():
-        return open_safetensors(folder / _WEIGHTS)
-    if (folder / _INDEX).is_file():
-        return open_sharded(folder / _INDEX)
-    return open_torch(folder / _OLD_WEIGHTS)
+def _meaning(problem: object) -> str:
+    labels = problem == "multi_label_classification"
+    return "a probability for each label by itself" if labels else "numbers, not classes"
+
+
+def _refuse_quantized(folder: Path, config: Mapping[str, Any]) -> None:
+    quantization = config.get("quantization_config")
+    if quantization:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+        raise ModelError(
+            f"the weights in '{folder}' are quantized already ({shown(method)}); give the float "
+            "model that they were made of"
+        )
+
+
+@contextmanager
+def _open_weights(
+    folder: Path, config: Mapping[str, Any], options: ImportOptions
+) -> Iterator[tuple[Tensors, str]]:
+    """The weights, and what of them was chosen, in words."""
+    if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
+        with open_sharded(folder / _INDEX) as tensors:
+            yield (tensors if options.adapter is None else options.adapter.merged(tensors)), ""
+        return
+    path = folder / (_WEIGHTS if (folder / _WEIGHTS).is_file() else _OLD_WEIGHTS)
+    marks = (f"{text(config, 'model_type')}.embeddings.patch_embeddings.projection.weight",)
+    with open_checkpoint(path, marks, options) as opened:
+        yield opened.tensors, opened.words
 
 
 def _preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing:
     """The preprocessing of the folder's processor, at the size of its crop."""
-    kind = str(config["model_type"])
+    kind = text(config, "model_type")
+    channels = whole(config, "num_channels", least=1)
     processor = DEFAULT_PROCESSORS[kind]
     if (folder / _PROCESSOR).is_file():
-        processor = {**processor, **read_json(folder / _PROCESSOR)}
-    return read_processor(processor, whole(config, "num_channels", least=1))
+        return read_processor({**processor, **read_json(folder / _PROCESSOR)}, channels)
+    mean, std = usual_statistics(channels)
+    if channels != len(IMAGENET_MEAN):
+        processor = {**processor, "image_mean": list(mean), "image_std": list(std)}
+    usual = read_processor(processor, channels)
+    size = _pair(config["image_size"])
+    if kind in _INTERPOLATING or usual.size == size:
+        return usual
+    # The published processor's ratio of resize to crop, at the size that the model takes.
+    resize = None if usual.resize is None else round(usual.resize * max(size) / max(usual.size))
+    return replace(usual, size=size, resize=resize)
 
 
-def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessing) -> PlainViT:
+def _vit(
+    tensors: Tensors,
+    values: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    options: ImportOptions,
+) -> PlainViT:
     kind = str(values["model_type"])
     if values.get("use_swiglu_ffn"):
         raise NotAViTError(f"'{tensors.source}' has gated MLPs (SwiGLU), which vitedge lacks")
@@ -146,7 +193,7 @@ def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessi
         _block(body.below(f"encoder.layer.{index}."), _NAMES[kind], eps) for index in range(depth)
     )
     prefix, positions = _tokens(body.below("embeddings."))
-    head, pooling = _head(tensors, kind)
+    head, pooling = _head(tensors, kind, options)
     config = _config(values, blocks[0], head, pooling, len(prefix))
     vit = PlainViT(
         config=config,
@@ -155,15 +202,28 @@ def _vit(tensors: Tensors, values: Mapping[str, Any], preprocessing: Preprocessi
         positions=positions,
         blocks=blocks,
         norm=torch_norm(body, "layernorm", eps),
-        head=head,
+        pooled_norm=head.norm,
+        head_hidden=head.hidden,
+        head=head.last,
         preprocessing=replace(preprocessing, size=config.image_size, resize=None),
-        labels=_labels(mapping({"id2label": {}, **values}, "id2label")),
+        labels=_labels(values, config.classes, options),
     )
+    if options.image_size is not None and kind not in _INTERPOLATING:
+        return replace(
+            vit, preprocessing=replace(vit.preprocessing, resize=_scaled(vit, preprocessing))
+        )
     return _at_processor_size(vit, preprocessing, _INTERPOLATING.get(kind))
 
 
+def _scaled(vit: PlainViT, preprocessing: Preprocessing) -> int | None:
+    """The shorter side before the crop, at the size that the model was trained with."""
+    if preprocessing.resize is None:
+        return None
+    return round(preprocessing.resize * max(vit.config.image_size) / max(preprocessing.size))
+
+
 def _config(
-    values: Mapping[str, Any], block: Block, head: Linear, pooling: Pooling, prefix_tokens: int
+    values: Mapping[str, Any], block: Block, head: Head, pooling: Pooling, prefix_tokens: int
 ) -> ViTConfig:
     activation = _ACTIVATIONS.get(text(values, "hidden_act"))
     if activation is None:
@@ -182,9 +242,10 @@ def _config(
         heads=heads,
         head_dim=head_dim,
         mlp_dim=block.fc1.weight.shape[1],
-        classes=head.weight.shape[1],
+        classes=head.last.weight.shape[1],
         prefix_tokens=prefix_tokens,
         pooling=pooling,
+        head_activation=head.activation,
         activation=activation,
         attention_scale=head_dim**-0.5,
     )
@@ -218,16 +279,14 @@ def _tokens(embeddings: Tensors) -> tuple[Array, Array]:
     return prefix, np.ascontiguousarray(positions[placed:])
 
 
-def _head(tensors: Tensors, kind: str) -> tuple[Linear, Pooling]:
+def _head(tensors: Tensors, kind: str, options: ImportOptions) -> tuple[Head, Pooling]:
     if "cls_classifier.weight" in tensors:
         heads = (
             torch_linear(tensors, name) for name in ("cls_classifier", "distillation_classifier")
         )
-        return averaged_heads(*heads), Pooling.DISTILLED
-    if "classifier.weight" not in tensors:
-        raise ModelError(f"'{tensors.source}' has no classifier ('classifier.weight')")
+        return Head(averaged_heads(*heads)), Pooling.DISTILLED
     pooling = Pooling.CLASS_AND_MEAN if kind in _INTERPOLATING else Pooling.CLASS
-    return torch_linear(tensors, "classifier"), pooling
+    return torch_head(tensors, "classifier", options), pooling
 
 
 def _at_processor_size(
@@ -237,18 +296,25 @@ def _at_processor_size(
         return replace(vit, preprocessing=preprocessing)
     if resampling is None:
         raise ModelError(
-            f"the processor makes {preprocessing.size} pixels, the model takes "
-            f"{vit.config.image_size}: one of the two files is not this model's"
+            f"{_PROCESSOR} makes images of {_by(preprocessing.size)} pixels, and the model of "
+            f"{_CONFIG} takes {_by(vit.config.image_size)}: say with --image-size which it shall be"
         )
     config = replace(vit.config, image_size=preprocessing.size)
     positions = interpolate_positions(vit.positions, vit.config.grid, config.grid, resampling)
     return replace(vit, config=config, positions=positions, preprocessing=preprocessing)
 
 
-def _labels(names: Mapping[str, Any]) -> tuple[str, ...]:
+def _labels(values: Mapping[str, Any], classes: int, options: ImportOptions) -> tuple[str, ...]:
+    names = mapping({"id2label": {}, **values}, "id2label")
     labels = tuple(text(names, key) for key in sorted(names, key=int))
     unnamed = tuple(f"LABEL_{index}" for index in range(len(labels)))
-    return () if labels == unnamed else labels
+    # An adapter brings a classifier of its own, and the base's names are not of its classes.
+    of_base = options.adapter is not None and len(labels) != classes
+    return () if labels == unnamed or of_base else labels
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """KerasHub's ``ViTImageClassifier`` and ``DeiTImageClassifier``.
 
 A ``.keras`` file or a preset folder. Neither KerasHub nor Keras is needed: config and weights are
-read as the JSON and HDF5 they are. A softmax or sigmoid after the classifier is dropped, because a
-``ViT`` ends in logits.
+read as the JSON and HDF5 they are. A softmax after the classifier is dropped, because a ``ViT``
+ends in logits.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from vitedge.importers.reading.hdf5_file import open_hdf5
 from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.importers.soundness import refuse_activation_of_no_classes
 from vitedge.json_values import mapping, number, numbers, text, whole, wholes
 from vitedge.lift.saved_model_safety import refuse_links_out
 from vitedge.network.operators import Array, Linear, Norm
@@ -89,6 +90,7 @@ class KerasHubImporter:
         try:
             family = _FAMILIES[text(task, "registered_name")]
             config = mapping(task, "config")
+            refuse_activation_of_no_classes(f"'{path}'", config.get("activation"), options.task)
             with _weights(path, family) as (backbone, head):
                 vit = _vit(backbone, head, family, config, _converter(path, config))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -232,7 +234,8 @@ def _mean_of_all(layer: Linear, tokens: int) -> Linear:
 def _preprocessing(
     converter: Mapping[str, Any], family: _Family, size: tuple[int, int], channels: int
 ) -> Preprocessing:
-    mean, std = family.mean[:channels], family.std[:channels]
+    more = (_HALF[0],) * (channels - len(family.mean))
+    mean, std = (family.mean + more)[:channels], (family.std + more)[:channels]
     if converter.get("scale") is not None:
         scale = _per_channel(converter, "scale", channels)
         offset = _per_channel({"offset": 0.0, **converter}, "offset", channels)

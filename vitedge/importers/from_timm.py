@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
+    Head,
     LearnedTokens,
     averaged_heads,
     heads_of,
@@ -30,26 +32,26 @@ from vitedge.importers.layers import (
     scaled_outputs,
     square_grid,
     torch_fused_qkv,
+    torch_head,
     torch_linear,
     torch_norm,
     torch_norm_if_present,
     torch_patch,
     torch_patch_shape,
+    usual_statistics,
 )
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.json_file import peek_json
-from vitedge.importers.reading.state_dict import open_state_dict, state_dict_names
+from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors, count
 from vitedge.json_values import mapping
-from vitedge.network.operators import Linear
-from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from vitedge.spec import Interpolation, Pooling
+from vitedge.preprocess import Preprocessing
+from vitedge.spec import Activation, Interpolation, Pooling
 
 _PATCH = "patch_embed.proj"
 _MARKS = {f"{_PATCH}.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"}
 _EPS, _CLIP_EPS = 1e-6, 1e-5
 _DEIT_CROP = 0.9  # 224 of 248 pixels
-_GREY = (0.5,)
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -61,18 +63,18 @@ class TimmImporter:
 
     def recognizes(self, path: Path) -> bool:
         """Weights under timm's names."""
-        return state_dict_names(_weights_of(path)) >= _MARKS
+        return in_checkpoint(_weights_of(path), _MARKS)
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
         weights = _weights_of(path)
-        with open_state_dict(weights) as tensors:
+        with open_checkpoint(weights, _MARKS, options) as opened:
             try:
-                vit = _vit(tensors, options, _published(weights))
+                vit = _vit(opened.tensors, options, _published(weights))
             except (ValueError, IndexError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
-            tensors.refuse_leftovers()
-        return Imported(with_options(network_of(vit), options), "by name: timm")
+            opened.tensors.refuse_leftovers()
+        return Imported(with_options(network_of(vit), options), opened.read("timm"))
 
 
 def _weights_of(path: Path) -> Path:
@@ -94,7 +96,7 @@ def _vit(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any])
     pooling = _pooling(tensors)
     block = blocks[0]
     heads = _heads(block, options)
-    head = _head(tensors)
+    head = _head(tensors, options)
     return PlainViT(
         config=ViTConfig(
             image_size=tokens.image_size,
@@ -105,9 +107,10 @@ def _vit(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any])
             heads=heads,
             head_dim=block.q.weight.shape[1] // heads,
             mlp_dim=block.fc1.weight.shape[1],
-            classes=head.weight.shape[1],
+            classes=head.last.weight.shape[1],
             prefix_tokens=len(tokens.prefix),
             pooling=pooling,
+            head_activation=head.activation,
             attention_scale=(block.q.weight.shape[1] // heads) ** -0.5,
         ),
         patch=torch_patch(tensors, _PATCH),
@@ -116,11 +119,11 @@ def _vit(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any])
         blocks=blocks,
         input_norm=torch_norm_if_present(tensors, "norm_pre", eps),
         norm=torch_norm_if_present(tensors, "norm", eps),
-        pooled_norm=torch_norm_if_present(tensors, "fc_norm", eps),
-        head_hidden=_pre_logits(tensors),
-        head=head,
+        pooled_norm=torch_norm_if_present(tensors, "fc_norm", eps) or head.norm,
+        head_hidden=head.hidden,
+        head=head.last,
         preprocessing=_preprocessing(published, tokens.image_size, channels),
-        labels=_labels(published, head.weight.shape[1]),
+        labels=_labels(published, head.last.weight.shape[1]),
     )
 
 
@@ -189,19 +192,18 @@ def _pooling(tensors: Tensors) -> Pooling:
     return Pooling.CLASS
 
 
-def _head(tensors: Tensors) -> Linear:
-    if "head.weight" not in tensors:
-        raise ModelError(f"'{tensors.source}' has no classifier ('head.weight'), only features")
-    head = torch_linear(tensors, "head")
-    if "head_dist.weight" in tensors:
-        return averaged_heads(head, torch_linear(tensors, "head_dist"))
-    return head
-
-
-def _pre_logits(tensors: Tensors) -> tuple[Linear, ...]:
-    """The hidden layer, with tanh, of heads trained on ImageNet-21k."""
+def _head(tensors: Tensors, options: ImportOptions) -> Head:
+    head = torch_head(tensors, "head", options)
+    if "head_dist.weight" in tensors and not head.hidden and head.norm is None:
+        return replace(head, last=averaged_heads(head.last, torch_linear(tensors, "head_dist")))
+    if "fc_norm.weight" in tensors and head.norm is not None:
+        raise NotAViTError(f"'{tensors.source}' has two norms after its pooling")
     name = "pre_logits.fc"
-    return (torch_linear(tensors, name),) if f"{name}.weight" in tensors else ()
+    if f"{name}.weight" in tensors and not head.hidden:
+        # The hidden layer, with tanh, of heads trained on ImageNet-21k.
+        hidden = (torch_linear(tensors, name),)
+        return replace(head, hidden=hidden, activation=Activation.TANH)
+    return head
 
 
 # --- what a hub folder says beside the weights ---------------------------------------------------
@@ -220,14 +222,15 @@ def _preprocessing(
     published: Mapping[str, Any], size: tuple[int, int], channels: int
 ) -> Preprocessing:
     crop = float(published.get("crop_pct", _DEIT_CROP))
+    usual_mean, usual_std = usual_statistics(channels)
     squashed = published.get("crop_mode") == "squash"
     return Preprocessing(
         size=size,
         channels=channels,
         resize=None if squashed else math.floor(max(size) / crop),
         interpolation=Interpolation(published.get("interpolation", Interpolation.BICUBIC)),
-        mean=tuple(published.get("mean", IMAGENET_MEAN if channels == 3 else _GREY)),
-        std=tuple(published.get("std", IMAGENET_STD if channels == 3 else _GREY)),
+        mean=tuple(published.get("mean", usual_mean)),
+        std=tuple(published.get("std", usual_std)),
     )
 
 

@@ -6,6 +6,7 @@ there (shorter side 256, bilinear), at larger sizes that of the SWAG models (no 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
@@ -13,21 +14,23 @@ from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
+    Head,
     class_token_and_patches,
     heads_of,
     rows,
     torch_fused_qkv,
+    torch_head,
     torch_linear,
     torch_norm,
     torch_patch,
     torch_patch_shape,
+    usual_statistics,
 )
 from vitedge.importers.overrides import with_options
-from vitedge.importers.reading.state_dict import open_state_dict, state_dict_names
+from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors, count
-from vitedge.network.operators import Linear
 from vitedge.preprocess import Preprocessing
-from vitedge.spec import Interpolation, Pooling
+from vitedge.spec import Activation, Interpolation, Pooling
 
 _BLOCK = "encoder.layers.encoder_layer_{}."
 _MARKS = {"conv_proj.weight", "class_token", f"{_BLOCK.format(0)}self_attention.in_proj_weight"}
@@ -43,17 +46,17 @@ class TorchvisionImporter:
 
     def recognizes(self, path: Path) -> bool:
         """Weights under torchvision's names."""
-        return state_dict_names(path) >= _MARKS
+        return in_checkpoint(path, _MARKS)
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
-        with open_state_dict(path) as tensors:
+        with open_checkpoint(path, _MARKS, options) as opened:
             try:
-                vit = _vit(tensors, options)
+                vit = _vit(opened.tensors, options)
             except (ValueError, IndexError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
-            tensors.refuse_leftovers()
-        return Imported(with_options(network_of(vit), options), "by name: torchvision")
+            opened.tensors.refuse_leftovers()
+        return Imported(with_options(network_of(vit), options), opened.read("torchvision"))
 
 
 def _vit(tensors: Tensors, options: ImportOptions) -> PlainViT:
@@ -66,7 +69,7 @@ def _vit(tensors: Tensors, options: ImportOptions) -> PlainViT:
     tokens = class_token_and_patches(class_token, positions, patch_size, options)
     dim, width = blocks[0].q.weight.shape
     heads = heads_of(width, options)
-    head = torch_linear(tensors, "heads.head")
+    head = _head(tensors, options)
     return PlainViT(
         config=ViTConfig(
             image_size=tokens.image_size,
@@ -77,8 +80,9 @@ def _vit(tensors: Tensors, options: ImportOptions) -> PlainViT:
             heads=heads,
             head_dim=width // heads,
             mlp_dim=blocks[0].fc1.weight.shape[1],
-            classes=head.weight.shape[1],
+            classes=head.last.weight.shape[1],
             pooling=Pooling.CLASS,
+            head_activation=head.activation,
             attention_scale=(width // heads) ** -0.5,
         ),
         patch=torch_patch(tensors, "conv_proj"),
@@ -86,9 +90,10 @@ def _vit(tensors: Tensors, options: ImportOptions) -> PlainViT:
         positions=tokens.positions,
         blocks=blocks,
         norm=torch_norm(tensors, "encoder.ln", _EPS),
-        head_hidden=_pre_logits(tensors),
-        head=head,
-        preprocessing=_preprocessing(tokens.image_size),
+        pooled_norm=head.norm,
+        head_hidden=head.hidden,
+        head=head.last,
+        preprocessing=_preprocessing(tokens.image_size, channels),
     )
 
 
@@ -111,16 +116,32 @@ def _block(tensors: Tensors) -> Block:
     )
 
 
-def _pre_logits(tensors: Tensors) -> tuple[Linear, ...]:
+def _head(tensors: Tensors, options: ImportOptions) -> Head:
+    """Torchvision's own, or what people put in its place: ``heads`` as a whole, or its parts."""
+    if "heads.head.weight" not in tensors and not tensors.below("heads.head.").names:
+        return torch_head(tensors, "heads", options)
+    head = torch_head(tensors, "heads.head", options)
     name = "heads.pre_logits"
-    return (torch_linear(tensors, name),) if f"{name}.weight" in tensors else ()
+    if f"{name}.weight" in tensors and not head.hidden:
+        hidden = (torch_linear(tensors, name),)
+        return replace(head, hidden=hidden, activation=Activation.TANH)
+    return head
 
 
-def _preprocessing(size: tuple[int, int]) -> Preprocessing:
+def _preprocessing(size: tuple[int, int], channels: int) -> Preprocessing:
+    mean, std = usual_statistics(channels)
     if max(size) > _CROP:
-        return Preprocessing(size=size, resize=max(size), interpolation=Interpolation.BICUBIC)
-    resize = round(max(size) * _RESIZE / _CROP)
-    return Preprocessing(size=size, resize=resize, interpolation=Interpolation.BILINEAR)
+        resize, interpolation = max(size), Interpolation.BICUBIC
+    else:
+        resize, interpolation = round(max(size) * _RESIZE / _CROP), Interpolation.BILINEAR
+    return Preprocessing(
+        size=size,
+        channels=channels,
+        resize=resize,
+        interpolation=interpolation,
+        mean=mean,
+        std=std,
+    )
 
 
 PLUGIN = TorchvisionImporter()

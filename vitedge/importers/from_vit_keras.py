@@ -21,6 +21,7 @@ from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.hdf5_file import hdf5_names, open_hdf5, text_attribute
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.importers.soundness import refuse_activation_of_no_classes
 from vitedge.json_values import parse_object
 from vitedge.spec import Activation
 
@@ -90,6 +91,9 @@ class VitKerasImporter:
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
+        layers = _layers(_config(path))
+        if layers and isinstance(inner := layers[-1].get("config"), dict):
+            refuse_activation_of_no_classes(f"'{path}'", inner.get("activation"), options.task)
         with _open(path) as tensors:
             parts = tensors.renamed(_places(tensors.names))
             published = Published(Activation.GELU, mean=0.5, std=0.5, heads=_heads(path))
@@ -139,15 +143,20 @@ def _attributed(name: str, names: frozenset[str]) -> str | None:
 
 def _heads(path: Path) -> int | None:
     """Number of heads, where the whole model was saved with its config."""
-    config = archived_config(path)
-    if not config:
-        try:
-            config = parse_object(text_attribute(path, "model_config") or "{}")
-        except ValueError:
-            return None
-    inner = (layer.get("config") for layer in _layers(config))
+    inner = (layer.get("config") for layer in _layers(_config(path)))
     heads = (each.get("num_heads") for each in inner if isinstance(each, dict))
     return next((number for number in heads if isinstance(number, int) and number > 0), None)
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    """The config of a whole model, empty for weights alone."""
+    config = archived_config(path)
+    if config:
+        return config
+    try:
+        return parse_object(text_attribute(path, "model_config") or "{}")
+    except ValueError:
+        return {}
 
 
 def _classes(config: Mapping[str, Any]) -> Iterator[str]:

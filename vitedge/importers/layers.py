@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,11 +13,15 @@ from vitedge.importers import ImportOptions
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.limits import refuse_inflation
 from vitedge.network.operators import Array, Linear, Norm
+from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from vitedge.spec import Activation
 
 # Heads are 64 wide, but for these widths of the residual stream: SO400M (arXiv:2305.13035), and
 # ViT-H, g and G (arXiv:2010.11929, arXiv:2106.04560), which have 16 heads.
 _HEADS_BY_DIM = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 _HEAD_DIM = 64
+
+_NORM_EPS = 1e-5  # torch.nn.LayerNorm's, which a head that was put in its place has
 
 
 def torch_linear(tensors: Tensors, name: str) -> Linear:
@@ -113,6 +118,62 @@ def rows(tensors: Tensors, name: str) -> Array:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What follows the pooling.
+
+    Attributes:
+        last: The layer that gives the logits.
+        hidden: Layers before it, each followed by the activation.
+        activation: Non-linearity after each hidden layer.
+        norm: Of the pooled tokens, or None.
+    """
+
+    last: Linear
+    hidden: tuple[Linear, ...] = ()
+    activation: Activation = Activation.TANH
+    norm: Norm | None = None
+
+
+def torch_head(tensors: Tensors, name: str, options: ImportOptions) -> Head:
+    """A head that is one ``Linear``, or a ``Sequential`` of some with a norm at most before them.
+
+    Dropout and activations leave nothing in a file but gaps between the numbers.
+
+    Raises:
+        ModelError: There is none, or nobody said by which activation its layers are joined.
+    """
+    if f"{name}.weight" in tensors:
+        return Head(torch_linear(tensors, name))
+    parts = sorted(
+        int(found[1])
+        for each in tensors.below(f"{name}.").names
+        if (found := re.fullmatch(r"(\d{1,4})\.weight", each))
+    )
+    if not parts:
+        raise ModelError(f"'{tensors.source}' has no classifier ('{name}.weight'), only features")
+    norm = None
+    if len(tensors.shape(f"{name}.{parts[0]}.weight")) == 1:
+        norm = torch_norm(tensors, f"{name}.{parts.pop(0)}", _NORM_EPS)
+    layers = [torch_linear(tensors, f"{name}.{part}") for part in parts]
+    if not layers:
+        raise ModelError(f"'{tensors.source}' has no layer in its head '{name}'")
+    if len(layers) > 1 and options.head_activation is None:
+        raise ModelError(
+            f"the head '{name}' of '{tensors.source}' has {len(layers)} layers, and the weights do "
+            "not tell by which activation they are joined: give --head-activation"
+        )
+    activation = options.head_activation or Activation.TANH
+    return Head(layers[-1], tuple(layers[:-1]), activation, norm)
+
+
+def usual_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of ImageNet for RGB, of the middle for other pictures."""
+    if channels == len(IMAGENET_MEAN):
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (0.5,) * channels, (0.5,) * channels
+
+
+@dataclass(frozen=True)
 class LearnedTokens:
     """What is learned of tokens besides the patch projection.
 
@@ -184,15 +245,16 @@ def width_of_heads(dim: int, heads: int) -> int:
 def square_grid(
     patches: int, patch_size: tuple[int, int], options: ImportOptions
 ) -> tuple[int, int] | None:
-    """Rows and columns of the patches, when they are a square or the wanted image size says so."""
-    side = math.isqrt(patches)
-    if side and side * side == patches:
-        return side, side
+    """Rows and columns of the patches: those of the wanted image size, else of a square.
+
+    As many positions as the wanted size has patches are of that size; timm takes them so, too.
+    """
     if options.image_size is not None:
         wanted = (options.image_size[0] // patch_size[0], options.image_size[1] // patch_size[1])
         if wanted[0] * wanted[1] == patches:
             return wanted
-    return None
+    side = math.isqrt(patches)
+    return (side, side) if side and side * side == patches else None
 
 
 def _bias(tensors: Tensors, name: str, width: int) -> Array:

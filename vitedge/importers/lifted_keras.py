@@ -28,8 +28,15 @@ class LiftedKerasImporter:
             custom_objects=options.custom_objects,
             trust=options.trust,
             image_size=options.image_size,
+            logits=options.logits,
         )
-        lifted = lift(loaded.probe(), mean=options.mean, std=options.std, images=options.images)
+        lifted = lift(
+            loaded.probe(),
+            mean=options.mean,
+            std=options.std,
+            images=options.images,
+            task=options.task,
+        )
         network = with_options(network_of(lifted.vit), options)
         return Imported(network, str(lifted), str(lifted.proof))
 

@@ -23,8 +23,10 @@ class LiftedOnnxImporter:
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads and lifts."""
-        probe = OnnxProbe(path, image_size=options.image_size)
-        lifted = lift(probe, mean=options.mean, std=options.std, images=options.images)
+        probe = OnnxProbe(path, image_size=options.image_size, logits=options.logits)
+        lifted = lift(
+            probe, mean=options.mean, std=options.std, images=options.images, task=options.task
+        )
         network = with_options(network_of(lifted.vit), options)
         return Imported(network, str(lifted), str(lifted.proof))
 

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from vitedge.errors import ModelError
+from vitedge.lift.ending import outputs_are_no_classes
 from vitedge.network.blocks import blocks
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Constant, Linear, Norm
+from vitedge.spec import Task
+
+_OF_LABELS = ("sigmoid", "hard_sigmoid")
 
 
 def refuse_broken(path: Path, network: Network) -> None:
@@ -57,3 +61,22 @@ def zero_parts(network: Network) -> tuple[str, ...]:
 def _is_zero(values: Iterable[Value]) -> bool:
     layers = [each.operator for each in values if isinstance(each.operator, Linear)]
     return bool(layers) and not any(layer.weight.any() for layer in layers)
+
+
+def refuse_activation_of_no_classes(what: str, activation: object, task: Task | None) -> None:
+    """Refuses a model whose config says that its last layer's activation is no softmax.
+
+    Args:
+        what: The model, for messages.
+        activation: Keras's name of the function, or its config.
+        task: What the user says that the outputs mean.
+
+    Raises:
+        ModelError: It says so, and the user says nothing else.
+    """
+    if isinstance(activation, dict):
+        activation = activation.get("config")
+    if task is None and isinstance(activation, str) and activation in _OF_LABELS:
+        raise outputs_are_no_classes(
+            what, f"ends in {activation}", "a probability for each label by itself"
+        )

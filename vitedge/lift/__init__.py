@@ -19,6 +19,7 @@ written, the answers are the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import NotAViTError
 from vitedge.lift.assembly import Assembler
 from vitedge.lift.attention import find_attentions
+from vitedge.lift.ending import refuse_single_output, softmax_at_end
 from vitedge.lift.graph import Graph, Kind
 from vitedge.lift.input_range import InputRange, input_range
 from vitedge.lift.nature import SoftmaxPiece
@@ -37,6 +39,7 @@ from vitedge.lift.proof import Proof, prove
 from vitedge.lift.recognition import recognize_all
 from vitedge.lift.structure import Parser
 from vitedge.preprocess import ImageLike
+from vitedge.spec import Task
 
 __all__ = ["Lifted", "lift", "Probe"]
 
@@ -74,6 +77,7 @@ def lift(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     images: Sequence[ImageLike] = (),
+    task: Task | None = None,
 ) -> Lifted:
     """Lifts a model.
 
@@ -83,13 +87,15 @@ def lift(
             ``input_range``.
         std: What they are then divided by.
         images: Images to compare the logits on, besides made-up ones.
+        task: What the outputs mean, where the user says so.
 
     Raises:
+        ModelError: The model ends in what says that its outputs are no classes.
         NotAViTError: The model is no Vision Transformer; the message says which node is not.
     """
     with np.errstate(all="ignore"):  # damaged weights overflow; the proof rejects them
         try:
-            return _lift(Experiments(probe), mean, std, images)
+            return _lift(Experiments(probe), mean, std, images, task)
         except np.linalg.LinAlgError as error:
             raise NotAViTError(
                 f"its numbers cannot be solved for, as those of damaged weights ({error})"
@@ -101,9 +107,16 @@ def _lift(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     images: Sequence[ImageLike],
+    task: Task | None,
 ) -> Lifted:
+    outputs = experiments.shape(experiments.graph.output).per_image
+    refuse_single_output("the model", math.prod(outputs))
+    before = softmax_at_end(experiments.graph, task)
+    if before is not None:
+        experiments.end_at(before)
     known = recognize_all(experiments)
-    last, removed = known[-1] if known else None, False
+    last, removed = known[-1] if known else None, before is not None
+    # A softmax may be spelled out in exponentials and sums.
     if isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink):
         experiments.end_at(last.piece.source)
         known, removed = known[:-1], True

@@ -16,6 +16,9 @@ from vitedge.lift.linear import AGREEMENT, AMPLITUDE, Place
 from vitedge.lift.probe import Experiments
 from vitedge.network.operators import Array, Linear
 
+CHANNELS = (1, 3, 4)
+"""How many channels an image has: grey, RGB, or RGB with one more."""
+
 
 @dataclass(frozen=True)
 class Embedding:
@@ -42,7 +45,7 @@ class Embedding:
 
 def channels_first(shape: tuple[int, int, int]) -> bool:
     """Whether an image of this shape is ``(C, H, W)``."""
-    return shape[0] in (1, 3) and shape[2] not in (1, 3)
+    return shape[0] in CHANNELS and shape[2] not in CHANNELS
 
 
 def as_model_input(pixels: Array, shape: tuple[int, int, int]) -> Array:

@@ -95,12 +95,14 @@ def _first_arithmetic(experiments: Experiments) -> tuple[Array, Array] | None:
     shape = experiments.probe.image_shape
     if last == graph.image or experiments.shape(last).elements != np.prod(shape):
         return None
+    sizes = experiments.shape(last).per_image
+    made = (sizes[0], sizes[1], sizes[2]) if len(sizes) == 3 else shape
     run = experiments.between([graph.image], [last])
     n = experiments.batch_for(1)
 
     def per_channel(value: float) -> Array:
-        image: Array = run(np.full((n, *shape), value, np.float32))[0].reshape(n, *shape)[0]
-        return image[:, 0, 0] if channels_first(shape) else image[0, 0]
+        image: Array = run(np.full((n, *shape), value, np.float32))[0].reshape(n, *made)[0]
+        return image[:, 0, 0] if channels_first(made) else image[0, 0]
 
     # Far from zero, so that the offset does not round the factor.
     far = 255.0 if experiments.probe.takes_integers else 65536.0
@@ -114,11 +116,12 @@ def _end_of_arithmetic(graph: Graph) -> str:
     tensor, last = graph.image, graph.image
     while len(graph.consumers(tensor)) == 1 and tensor != graph.output:
         node = graph.consumers(tensor)[0]
-        if node.kind not in (Kind.MOVE, Kind.SUM, Kind.PRODUCT, Kind.QUOTIENT):
+        turns = node.op == "Transpose"  # to channels first
+        if not turns and node.kind not in (Kind.MOVE, Kind.SUM, Kind.PRODUCT, Kind.QUOTIENT):
             break
         if len(graph.live_inputs(node)) != 1 or not graph.is_affine(node):
             break
         tensor = node.outputs[0]
-        if node.kind is not Kind.MOVE:
+        if not turns and node.kind is not Kind.MOVE:
             last = tensor
     return last

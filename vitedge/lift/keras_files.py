@@ -26,6 +26,7 @@ from vitedge.errors import (
 from vitedge.hdf5_storage import open_contained
 from vitedge.json_values import parse_object
 from vitedge.keras_archives import Container, container_of, unpacked
+from vitedge.lift.embedding import CHANNELS
 from vitedge.lift.keras_handover import (
     CONFIG,
     METADATA,
@@ -35,6 +36,7 @@ from vitedge.lift.keras_handover import (
 )
 from vitedge.lift.keras_safety import custom_object_flags, load_custom_objects
 from vitedge.lift.probe import refuse_large_images
+from vitedge.lift.quantized import refuse_quantized_layers
 from vitedge.lift.saved_model_safety import checked_copy
 from vitedge.lift.tensorflow_probe import TensorFlowProbe
 from vitedge.zip_members import read_text
@@ -139,6 +141,7 @@ def open_model(
     custom_objects: Sequence[str] = (),
     trust: bool = False,
     image_size: tuple[int, int] | None = None,
+    logits: Sequence[str] = (),
 ) -> LoadedModel:
     """Loads the folder of a SavedModel or of KerasHub, a ``.keras`` or an ``.h5`` file.
 
@@ -147,6 +150,7 @@ def open_model(
         custom_objects: ``module:name`` of the user's layers.
         trust: Code inside the file may run.
         image_size: Height and width, where the model leaves them open.
+        logits: Names of the outputs that hold the logits; several are averaged.
 
     Raises:
         ModelError: It is damaged, needs code that was not given, or is no image model.
@@ -156,8 +160,14 @@ def open_model(
     if (path / _PRESET).is_file():
         return open_preset(path, trust=trust)
     if path.is_dir():
-        return open_saved_model(path, trust=trust, image_size=image_size)
-    return open_keras(path, custom_objects=custom_objects, trust=trust, image_size=image_size)
+        return open_saved_model(path, trust=trust, image_size=image_size, wanted=logits)
+    return open_keras(
+        path,
+        custom_objects=custom_objects,
+        trust=trust,
+        image_size=image_size,
+        logits=logits,
+    )
 
 
 def open_keras(
@@ -166,6 +176,7 @@ def open_keras(
     custom_objects: Sequence[str] = (),
     trust: bool = False,
     image_size: tuple[int, int] | None = None,
+    logits: Sequence[str] = (),
 ) -> LoadedModel:
     """Loads a ``.keras`` or ``.h5`` model.
 
@@ -174,6 +185,7 @@ def open_keras(
         custom_objects: ``module:name`` of the user's layers.
         trust: Code inside the file may run, and whatever it names may be made.
         image_size: Height and width, where the model leaves them open.
+        logits: Names of the outputs that hold the logits; several are averaged.
 
     Raises:
         ModelError: The file is damaged, needs code that was not given, or is no image model.
@@ -183,6 +195,7 @@ def open_keras(
     config = keras_config(path)
     if config is None:
         raise ModelError(f"'{path}' is truncated or holds no Keras model")
+    refuse_quantized_layers(path, config.model)
     findings, objects = load_custom_objects(path, config.model, custom_objects, trust=trust)
     failure: Exception | None = None
     old = config.version.startswith("2")
@@ -194,7 +207,7 @@ def open_keras(
         except Exception as error:  # a layer may raise anything
             failure = failure or error
         else:
-            return _loaded(model, image_size)
+            return _loaded(model, image_size, logits)
     if old and importlib.util.find_spec("tf_keras") is None:
         named = f" (its layer '{findings.keras_2[0]}')" if findings.keras_2 else ""
         raise ModelError(
@@ -298,14 +311,18 @@ def _tensorflow() -> Any:
     return tf
 
 
-def _loaded(model: Any, image_size: tuple[int, int] | None) -> LoadedModel:
+def _loaded(
+    model: Any, image_size: tuple[int, int] | None, wanted: Sequence[str] = ()
+) -> LoadedModel:
     """A Keras model, once it is sure that it maps one image to logits."""
     shape, dtype = _input(model)
     batch, sizes = _sizes("the model", shape, image_size)
     _refuse_nan(model.weights)
 
+    names = [str(name) for name in getattr(model, "output_names", None) or ()]
+
     def logits(image: Any) -> Any:
-        return select_logits(model(image, training=False))
+        return select_logits(model(image, training=False), wanted, names)
 
     return LoadedModel(logits, sizes, batch, dtype, _count(model.weights))
 
@@ -335,15 +352,24 @@ def _sizes(
         ModelError: Sizes are open, or it is no image.
         SizeError: It is too large an image.
     """
-    if len(shape) == 4:
-        batch, height, width, channels = shape
-        if image_size is not None and height is None and width is None:
-            height, width = image_size
-        if height is not None and width is not None and channels is not None:
-            sizes = (height, width, channels)
-            refuse_large_images(what, batch, sizes)
-            return batch, sizes
-    raise ModelError(f"{what} takes {tuple(shape)}; give --image-size if height and width are open")
+    if len(shape) != 4:
+        raise ModelError(f"{what} takes {tuple(shape)}; one image with channels last is needed")
+    batch, *sizes = shape
+    first = sizes[0] in CHANNELS and sizes[2] not in CHANNELS
+    if image_size is not None:
+        given = (None, *image_size) if first else (*image_size, None)
+        sizes = [size or other for size, other in zip(sizes, given, strict=True)]
+    if not first and sizes[2] is None:
+        sizes[2] = 3  # RGB, if nobody says otherwise
+    one, two, three = sizes
+    if one is not None and two is not None and three is not None:
+        known = (one, two, three)
+        refuse_large_images(what, batch, known)
+        return batch, known
+    words = "x".join("?" if size is None else str(size) for size in sizes)
+    raise ModelError(
+        f"{what} takes images of {words}, whose height and width are open; give --image-size"
+    )
 
 
 def _input(model: Any) -> tuple[Sequence[int | None], str]:
@@ -360,30 +386,64 @@ def _input(model: Any) -> tuple[Sequence[int | None], str]:
     return tuple(shape), str(getattr(dtype, "name", dtype))  # Keras 2 gives TensorFlow's object
 
 
-def select_logits(result: Any) -> Any:
+def select_logits(result: Any, wanted: Sequence[str] = (), names: Sequence[str] = ()) -> Any:
     """The logits among a model's outputs: the one of that name, the only one, or the mean of two.
 
     DeiT's class and distillation heads are averaged, as its paper does for inference
     (arXiv:2012.12877, 5.2).
 
+    Args:
+        result: What the model returns: a tensor, or any nest of them.
+        wanted: Names that the user gave; several are averaged.
+        names: The model's own names of the tensors of a list.
+
     Raises:
-        ModelError: None of these.
+        ModelError: None of these, or a name is unknown.
     """
     import tensorflow as tf
 
-    if isinstance(result, Mapping) and "logits" in result:
-        return result["logits"]
-    outputs = tf.nest.flatten(result)
-    flat = [output for output in outputs if output.shape.rank == 2] or outputs
-    if len(flat) == 2 and flat[0].shape[1:] == flat[1].shape[1:]:
-        return (flat[0] + flat[1]) / 2
-    if len(flat) != 1:
-        raise ModelError(f"the model has {len(flat)} outputs; which one holds the logits?")
-    return flat[0]
+    outputs = _named_outputs(tf.nest.flatten(result), result, names)
+    if wanted:
+        unknown = [name for name in wanted if name not in outputs]
+        if unknown:
+            raise ModelError(f"the model has no output '{unknown[0]}', but {_listed(outputs)}")
+        flat = [outputs[name] for name in wanted]
+    elif "logits" in outputs:
+        return outputs["logits"]
+    else:
+        every = list(outputs.values())
+        flat = [output for output in every if output.shape.rank == 2] or every
+    if len(flat) == 1:
+        return flat[0]
+    if len({tuple(output.shape[1:]) for output in flat}) == 1 and (wanted or len(flat) == 2):
+        return sum(flat[1:], flat[0]) / len(flat)
+    raise ModelError(
+        f"the model has the outputs {_listed(outputs)}; say with --logits NAME which one holds the "
+        "logits"
+    )
+
+
+def _named_outputs(tensors: Sequence[Any], result: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Tensors by their keys in a dictionary, by the model's names, or else by their numbers."""
+    keys: Sequence[str] = names
+    if isinstance(result, Mapping) and len(result) == len(tensors):
+        keys = sorted(map(str, result))  # in the order of `flatten`
+    if len(keys) != len(tensors) or len(set(keys)) != len(tensors):
+        keys = [str(index) for index in range(len(tensors))]
+    return dict(zip(keys, tensors, strict=True))
+
+
+def _listed(outputs: Mapping[str, Any]) -> str:
+    shapes = ((name, "x".join(map(str, each.shape[1:]))) for name, each in outputs.items())
+    return ", ".join(f"'{name}' ({shape})" for name, shape in shapes)
 
 
 def open_saved_model(
-    path: Path, *, trust: bool = False, image_size: tuple[int, int] | None = None
+    path: Path,
+    *,
+    trust: bool = False,
+    image_size: tuple[int, int] | None = None,
+    wanted: Sequence[str] = (),
 ) -> LoadedModel:
     """Loads the graph of a SavedModel; its Python code, if any, is not part of it.
 
@@ -391,6 +451,7 @@ def open_saved_model(
         path: The folder.
         trust: Operators that do more than compute may run, and files outside of it may be read.
         image_size: Height and width, where the model leaves them open.
+        wanted: Names of the outputs that hold the logits.
 
     Raises:
         ModelError: The folder is damaged, needs trust, or its serving signature takes no image.
@@ -416,7 +477,7 @@ def open_saved_model(
 
     def logits(image: Any) -> Any:
         # By way of `loaded`, whose variables would go with it.
-        return select_logits(loaded.signatures[_SERVED](**{name: image}))
+        return select_logits(loaded.signatures[_SERVED](**{name: image}), wanted)
 
     _refuse_nan(signature.variables)
     kind, parameters = specification.dtype.name, _count(signature.variables)

@@ -116,7 +116,7 @@ def _inspect(entry: Mapping[str, Any], given: frozenset[str], findings: Findings
             _inspect_operation(name, inner, findings)
     elif _only_computes(name, module, registered):
         if isinstance(inner, Mapping):
-            findings.refused += _unknown_words(inner, given)
+            _inspect_words(inner, given, findings)
     elif not _is_registered(name, module, registered):
         _inspect_other(name, module, registered, given, findings)
 
@@ -181,15 +181,21 @@ def _inspect_other(
         findings.custom[short] = full
 
 
-def _unknown_words(config: Mapping[str, Any], given: frozenset[str]) -> Iterator[str]:
+def _inspect_words(config: Mapping[str, Any], given: frozenset[str], findings: Findings) -> None:
     """Functions that a layer's arguments name by a word alone."""
     for key, value in config.items():
         for kind, words in WORDS:
             if not (key == kind or key.endswith(f"_{kind}")) or not isinstance(value, str):
                 continue
-            word = value.lower()
-            if value not in given and word not in words and word.replace("_", "") not in words:
-                yield f"the {kind} '{value}'"
+            word, short = value.lower(), value.rpartition(">")[2]
+            if value in given or word in words or word.replace("_", "") in words:
+                continue
+            if short == value:
+                findings.refused.append(f"the {kind} '{value}'")
+            elif short in given:  # registered, as TensorFlow Addons' `Addons>gelu`
+                findings.given[value] = short
+            else:
+                findings.custom[short] = value
 
 
 def load_custom_objects(
@@ -237,7 +243,7 @@ def refuse_findings(path: Path, findings: Findings) -> None:
         )
     if findings.custom:
         raise ModelError(
-            f"'{path}' uses custom layers ({_names(findings.custom, ', ')}); add "
+            f"'{path}' uses custom layers or functions ({_names(findings.custom, ', ')}); add "
             f"{custom_object_flags(findings)}, or --trust where Keras itself has them"
         )
 

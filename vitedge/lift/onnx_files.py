@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, first_line, missing_package
+from vitedge.lift.embedding import CHANNELS
+from vitedge.lift.onnx_float32 import widen
+from vitedge.lift.onnx_fused import write_out
+from vitedge.lift.onnx_quantized import dequantize_weights
 from vitedge.lift.probe import refuse_large_images
+from vitedge.lift.quantized import refuse_quantized_operations
 
 if TYPE_CHECKING:
     import onnx
@@ -18,6 +25,73 @@ _SMALL = 1024
 """Constants up to so many elements stay in the graph: among them are all shapes and axes."""
 
 _LOGITS = "logits"
+
+# What onnx and NumPy raise on graphs whose parts contradict each other.
+_DAMAGE = (ValueError, TypeError, LookupError, MemoryError, AttributeError)
+
+_ANY_TYPE = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+"""Operators that move values of any type."""
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxSource:
+    """A file that was read, in standard operators and float32.
+
+    Attributes:
+        model: The graph.
+        takes_integers: The image was of an integer type; now it is float32.
+        changed: Operators were written out, or other floats widened.
+    """
+
+    model: onnx.ModelProto
+    takes_integers: bool
+    changed: bool
+
+
+def open_onnx(path: Path) -> OnnxSource:
+    """Reads a file, and writes out what engines fuse and round.
+
+    Raises:
+        ModelError: It is truncated, no ONNX file, or computes in integers.
+        UnavailableError: onnx or ONNX Runtime is missing.
+    """
+    model = load_onnx(path)
+    try:
+        dequantize_weights(model)
+        refuse_quantized_operations((node.op_type, node.name, ()) for node in model.graph.node)
+        widened, written_out = widen(model), write_out(model)
+        integers = _take_floats(path, model)
+    except _DAMAGE as error:
+        raise ModelError(f"'{path}' is damaged ({first_line(error)})") from error
+    return OnnxSource(model, integers, widened or written_out)
+
+
+def _take_floats(path: Path, model: onnx.ModelProto) -> bool:
+    """Makes an integer image float32, in place, where the graph soon casts it to floats anyway.
+
+    Returns:
+        Whether the image was of an integer type.
+    """
+    from onnx import TensorProto
+
+    image = image_of(path, model)
+    kind = image.type.tensor_type.elem_type
+    integers = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64)
+    if kind not in integers:
+        return False
+    moved = {image.name}
+    for node in model.graph.node:
+        first, rest = node.input[:1], node.input[1:]
+        if node.op_type == "Cast" or not moved.intersection(node.input):
+            continue
+        if node.op_type not in _ANY_TYPE or moved.intersection(rest) or first[0] not in moved:
+            return True
+        moved.update(node.output)
+    if any(item.name in moved for item in model.graph.output):
+        return True
+    del model.graph.value_info[:]
+    image.type.tensor_type.elem_type = TensorProto.FLOAT
+    return True
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
@@ -75,52 +149,98 @@ def image_of(path: Path, model: onnx.ModelProto) -> onnx.ValueInfoProto:
 
 
 def shape_of(
-    path: Path, image: onnx.ValueInfoProto, image_size: tuple[int, int] | None
+    path: Path, model: onnx.ModelProto, image_size: tuple[int, int] | None
 ) -> tuple[int | None, tuple[int, int, int]]:
     """The fixed batch size, or None, and the shape of one image.
 
     Raises:
-        ModelError: Sizes are open, or it is no image.
+        ModelError: Height and width are open and nobody gave them, or it is no image.
         SizeError: It is too large an image.
     """
+    image = image_of(path, model)
     given_dims = (dim.dim_value for dim in image.type.tensor_type.shape.dim)
     dims: list[int | None] = [size if size > 0 else None for size in given_dims]
-    if len(dims) == 4:
-        batch, *known = dims
-        if image_size is not None:
-            given = (*image_size, None) if known[2] in (1, 3) else (None, *image_size)
-            known = [size or other for size, other in zip(known, given, strict=True)]
-        first, second, third = known
-        if first is not None and second is not None and third is not None:
-            sizes = (first, second, third)
-            refuse_large_images(f"'{path}'", batch, sizes)
-            return batch, sizes
-    raise ModelError(f"'{path}' takes {dims}; give --image-size if height and width are open")
+    if len(dims) != 4:
+        raise ModelError(
+            f"'{path}' takes {dims}; an image (batch, channels, height, width) is needed"
+        )
+    batch, *sizes = dims
+    last = sizes[2] in CHANNELS and sizes[0] not in CHANNELS
+    height, width = image_size or (None, None)
+    channels = _channels_read(model, image.name)
+    given = (height, width, channels) if last else (channels, height, width)
+    sizes = [size or other for size, other in zip(sizes, given, strict=True)]
+    first, second, third = sizes
+    if first is not None and second is not None and third is not None:
+        known = (first, second, third)
+        refuse_large_images(f"'{path}'", batch, known)
+        return batch, known
+    words = "x".join("?" if size is None else str(size) for size in sizes)
+    raise ModelError(
+        f"'{path}' takes images of {words}, whose height and width are open; give --image-size"
+    )
 
 
-def add_logits(path: Path, model: onnx.ModelProto) -> str:
+def _channels_read(model: onnx.ModelProto, image: str) -> int | None:
+    """Channels of an image, told by the convolution that reads it; None where none does."""
+    shapes = {item.name: tuple(item.dims) for item in model.graph.initializer}
+    reached = {image}
+    for node in model.graph.node:
+        if not reached.intersection(node.input):
+            continue
+        if node.op_type == "Conv" and len(shapes.get("".join(node.input[1:2]), ())) == 4:
+            groups = next((each.i for each in node.attribute if each.name == "group"), 1)
+            return int(shapes[node.input[1]][1] * groups)
+        reached.update(node.output)
+    return None
+
+
+def add_logits(path: Path, model: onnx.ModelProto, wanted: Sequence[str] = ()) -> str:
     """The name of the logits: the output of that name, the only one, or the mean of two.
 
     DeiT's class and distillation heads are averaged, as its paper does for inference
     (arXiv:2012.12877, 5.2).
-    """
-    import onnx
 
+    Args:
+        path: The file, for messages.
+        model: Its graph; a node for the mean is added where one is needed.
+        wanted: Names that the user gave; several are averaged.
+
+    Raises:
+        ModelError: An output is unknown, or nobody said which of several holds the logits.
+    """
     outputs = list(model.graph.output)
-    if any(output.name == _LOGITS for output in outputs):
+    names = [item.name for item in outputs]
+    if wanted:
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise ModelError(f"'{path}' has no output '{unknown[0]}', but {_quoted(names)}")
+        outputs = [item for item in outputs if item.name in wanted]
+    elif _LOGITS in names:
         return _LOGITS
-    if len(outputs) > 1:
+    elif len(outputs) > 1:
         outputs = [item for item in outputs if len(item.type.tensor_type.shape.dim) == 2]
     if len(outputs) == 1:
         return str(outputs[0].name)
     widths = {item.type.tensor_type.shape.dim[1].dim_value for item in outputs}
-    if len(outputs) == 2 and len(widths) == 1:
-        name = "mean of both heads"
-        names = [item.name for item in outputs]
-        model.graph.node.append(onnx.helper.make_node("Mean", names, [name], name))
-        return name
-    names = [item.name for item in model.graph.output]
-    raise ModelError(f"'{path}' has the outputs {names}; which one holds the logits?")
+    if outputs and len(widths) == 1 and (wanted or len(outputs) == 2):
+        return _mean(model, [item.name for item in outputs])
+    raise ModelError(
+        f"'{path}' has the outputs {_quoted(names)}; say with --logits NAME which one holds the "
+        "logits"
+    )
+
+
+def _mean(model: onnx.ModelProto, names: Sequence[str]) -> str:
+    import onnx
+
+    name = "mean of both heads"
+    model.graph.node.append(onnx.helper.make_node("Mean", list(names), [name], name))
+    return name
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def count_weights(model: onnx.ModelProto) -> int:

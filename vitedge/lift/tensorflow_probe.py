@@ -136,7 +136,9 @@ class TensorFlowProbe:
             if name in self._variables:
                 found.append(name)
             else:
-                stack.extend(self.graph.producer(name).inputs)
+                # All that the operator takes, of whichever of its outputs this is one.
+                tensor = self._operations.get_tensor_by_name(name)
+                stack.extend(each.name for each in tensor.op.inputs)
         return found
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitedge.errors import ModelError
+from vitedge.lift.quantized import refuse_quantized_operations
+from vitedge.lift.tensorflow_float32 import is_other_float, taking_floats, widened
 
 _CALLS = frozenset(
     [
@@ -109,11 +111,32 @@ def _frozen(traced: Any, specification: Any) -> Any:
 
 
 def _as_traced(function: Any, operations: Any) -> Traced:
+    refuse_quantized_operations(
+        (each.type, each.name, [tensor.dtype.name for tensor in each.inputs])
+        for each in operations.get_operations()
+    )
     image = next(tensor.name for tensor in function.inputs if tensor.dtype.name != "resource")
     output = function.outputs[0]
     batch = output.shape[0] if output.shape.dims else None
     variables = _variables_by_read(function, operations)
-    return Traced(operations, image, output.name, batch, variables)
+    return Traced(_in_float32(operations, image), image, output.name, batch, variables)
+
+
+def _in_float32(graph: Any, image: str) -> Any:
+    """The same graph; one of other floats or of integer pixels is imported anew, widened."""
+    import tensorflow as tf
+
+    if not graph.get_tensor_by_name(image).dtype.is_integer and not any(
+        is_other_float(tensor.dtype.as_datatype_enum)
+        for operation in graph.get_operations()
+        for tensor in operation.outputs
+    ):
+        return graph
+    definition = taking_floats(widened(graph.as_graph_def()), image.partition(":")[0])
+    wide = tf.Graph()
+    with wide.as_default():
+        tf.import_graph_def(definition, name="")
+    return wide
 
 
 def _variables_by_read(function: Any, operations: Any) -> dict[str, Any]:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from pathlib import Path
-
-import numpy as np
-
 from vitedge.data import ImageSet
 from vitedge.errors import DataError
-from vitedge.preprocess import ImageLike, open_image
+from vitedge.image_digests import digest_of, size_of
 
 _SHOWN = 3
 
@@ -24,13 +18,13 @@ def refuse_overlap(calibration: ImageSet, evaluation: ImageSet) -> None:
         DataError: Some image is in both sets, or one cannot be read from the disk.
     """
     try:
-        sizes = {_size(sample.image) for sample in calibration.samples}
-        used = {_digest(sample.image) for sample in calibration.samples}
+        sizes = {size_of(sample.image) for sample in calibration.samples}
+        used = {digest_of(sample.image) for sample in calibration.samples}
         shared = [
             sample.name
             for sample in evaluation.samples
             # Few images are of the same size to the byte, so few are read.
-            if _size(sample.image) in sizes and _digest(sample.image) in used
+            if size_of(sample.image) in sizes and digest_of(sample.image) in used
         ]
     except OSError as error:
         raise DataError(f"cannot read '{error.filename}' ({error.strerror})") from error
@@ -42,23 +36,3 @@ def refuse_overlap(calibration: ImageSet, evaluation: ImageSet) -> None:
             f"the calibration set '{calibration.name}' ({names}{more}): accuracy on them flatters; "
             "calibrate on other images"
         )
-
-
-def _size(image: ImageLike) -> int:
-    if isinstance(image, (str, os.PathLike)):
-        return os.stat(image).st_size
-    return len(_content(image))
-
-
-def _digest(image: ImageLike) -> bytes:
-    return hashlib.sha256(_content(image)).digest()
-
-
-def _content(image: ImageLike) -> bytes:
-    if isinstance(image, (str, os.PathLike)):
-        return Path(image).read_bytes()
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, np.ndarray):
-        return image.tobytes()
-    return open_image(image).tobytes()

@@ -21,7 +21,7 @@ from vitedge.bench.verdict import judge
 from vitedge.data import ImageSet
 from vitedge.errors import UsageError, VitedgeError
 from vitedge.json_values import parse_object
-from vitedge.measure import Request, resolve
+from vitedge.measure import Request, resolve, warn_of_overlaps
 from vitedge.plain import from_plain
 from vitedge.printable import one_line
 from vitedge.progress import Progress
@@ -48,6 +48,7 @@ def measure_on(
 ) -> Report:
     """Runs the bench that was asked for on another machine; see ``RemoteBench.run``."""
     found = resolve(request)
+    warn_of_overlaps(request, found, say)
     bench = RemoteBench(Device(host, folder), progress, say)
     return bench.run(
         found.artifacts,

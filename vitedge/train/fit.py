@@ -15,7 +15,7 @@ from vitedge.network.summary import summary
 from vitedge.progress import Progress, silent
 from vitedge.train.engine import start_tensorflow
 from vitedge.train.pipeline import Loader
-from vitedge.train.record import Record, run_digest
+from vitedge.train.record import Record, run_digest, run_parts
 from vitedge.train.replicas import Replicas
 from vitedge.train.run import Run, Trained
 
@@ -84,13 +84,13 @@ def train(
     if held_out is not None:
         held_out_loader = Loader(held_out, network.preprocessing, network.classes)
     replicas = replicas or Replicas()
-    digest = run_digest(network, teacher, recipe, loader.labels)
+    parts = run_parts(network, teacher, recipe, loader.labels)
     record = None
     if folder is not None and replicas.is_chief:
         facts = _facts(network, images, held_out, recipe, replicas)
-        record = Record(folder, digest, facts)
+        record = Record(folder, parts, facts)
     try:
-        replicas.agree(digest, resume=resume)
+        replicas.agree(run_digest(parts), resume=resume)
         # None is some temporary place: beside the record, on the machine that has it.
         kept = folder if replicas.is_chief else None
         grid = _grid(network, loader, recipe, progress)

@@ -6,6 +6,7 @@ continues as if it had not been.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +98,8 @@ def _labels(images: ImageSet, classes: int) -> npt.NDArray[np.int64]:
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Whole batches in a set; one smaller batch when the set fills none."""
-    return max(1, images // batch_size)
+    """Batches that show every image of a set."""
+    return math.ceil(images / batch_size)
 
 
 def training_batches(
@@ -110,9 +111,9 @@ def training_batches(
 ) -> Any:
     """A ``tf.data.Dataset`` of ``(pixels uint8 (B, H, W, C), targets float32 (B, classes))``.
 
-    It yields ``steps_per_epoch`` batches for each epoch from ``first_epoch`` on. The images that
-    fill no whole batch are left out, others in each epoch. With a ``share``, each batch is
-    that part of it.
+    It yields ``steps_per_epoch`` batches for each epoch from ``first_epoch`` on, which show every
+    image. Where images are missing for the last batch, the first ones of the epoch, which are
+    others in each, are shown once more. With a ``share``, each batch is that part of it.
     """
     import tensorflow as tf
 
@@ -143,13 +144,14 @@ def shuffled_indices(count: int, recipe: Recipe, first_epoch: int) -> Any:
     """A dataset of ``(step, indices (B,))``; the step counts on from epoch to epoch."""
     import tensorflow as tf
 
-    steps = steps_per_epoch(count, recipe.batch_size)
     batch_size = min(recipe.batch_size, count)
+    steps = steps_per_epoch(count, batch_size)
 
     def shuffled(epoch: Any) -> Any:
         seed = tf.stack([tf.constant(recipe.seed, tf.int64), epoch])
         order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed)
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+        filled = tf.concat([order, order[: steps * batch_size - count]], 0)
+        batches = tf.data.Dataset.from_tensor_slices(filled).batch(batch_size, drop_remainder=True)
         return batches.enumerate(epoch * steps)
 
     return tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(shuffled)

@@ -19,7 +19,8 @@ class Step:
         loss: Mean loss of this epoch so far.
         accuracy: Share of this epoch's training images classified right so far, 0..1.
         images_per_second: Speed of this epoch so far.
-        seconds_left: Time to the end at that speed, each evaluation to come as long as the last.
+        seconds_left: Time to the end at that speed, each evaluation to come as long as the last;
+            None after the first step, which builds the graph.
     """
 
     done: int
@@ -27,7 +28,7 @@ class Step:
     loss: float
     accuracy: float
     images_per_second: float
-    seconds_left: float
+    seconds_left: float | None
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Epoch:
             the class that they show most of.
         held_out_accuracy: Share of held-out images classified right, 0..1; None when not measured.
         learning_rate: At its end, of the head.
-        images_per_second: Training speed; the first epoch's includes compilation.
+        images_per_second: Training speed; the first step, which compiles, counts only where there
+            is no other.
         seconds: Wall time since the start of the run, interruptions not counted.
     """
 
@@ -58,6 +60,22 @@ class Epoch:
 
 OnStep: TypeAlias = Callable[[Step], None]
 OnEpoch: TypeAlias = Callable[[Epoch], None]
+
+
+def progress_line(step: Step, held_out_accuracy: float | None) -> str:
+    """Where a run stands, such as ``loss 0.412, accuracy 88.3 %, 950 images/s, 3:20 left``."""
+    parts = [f"loss {step.loss:.3f}", f"accuracy {step.accuracy:.1%}"]
+    if held_out_accuracy is not None:
+        parts.append(f"held out {held_out_accuracy:.1%}")
+    speed = step.images_per_second
+    digits = f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}"
+    parts.append(f"{digits} images/s")
+    if step.seconds_left is not None:
+        minutes, seconds = divmod(round(step.seconds_left), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        parts.append(f"{left} left")
+    return ", ".join(parts)
 
 
 def history_csv(history: Sequence[Epoch]) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vitedge.errors import UsageError
 from vitedge.spec import Precision
+
+# The batch that the usual rates are for; larger ones do not raise them.
+_RATES_ARE_FOR = 128
 
 
 class Products(StrEnum):
@@ -171,15 +175,17 @@ class Rates:
     layer_decay: float
 
 
-def usual_rates(*, fine_tuning: bool, trainable_blocks: int | None) -> Rates:
+def usual_rates(*, fine_tuning: bool, trainable_blocks: int | None, batch_size: int = 128) -> Rates:
     """The rates where nobody names any.
 
     What a model has learnt is lost at the rate that fresh weights need; its first layers, which
-    fit other images, too, lose most (arXiv:2106.08254). A head alone is fresh weights.
+    fit other images, too, lose most (arXiv:2106.08254). A head alone is fresh weights. Adam's rate
+    goes with the root of the batch size (arXiv:2205.10287).
     """
+    scale = math.sqrt(min(batch_size, _RATES_ARE_FOR) / _RATES_ARE_FOR)
     if fine_tuning and trainable_blocks != 0:
-        return Rates(learning_rate=3e-4, layer_decay=0.75)
-    return Rates(learning_rate=1e-3, layer_decay=1.0)
+        return Rates(learning_rate=float(f"{3e-4 * scale:.2g}"), layer_decay=0.75)
+    return Rates(learning_rate=float(f"{1e-3 * scale:.2g}"), layer_decay=1.0)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import tokenize
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vitedge import json_values
 from vitedge.errors import DataError, UsageError
+from vitedge.network.blocks import blocks
 from vitedge.network.saved import described
+from vitedge.network.summary import summary
 from vitedge.npz_arrays import NPZ_DAMAGE
 from vitedge.plain import from_plain
 from vitedge.report.curve import render_curve
@@ -34,6 +37,21 @@ PAGE_FILE = "report.html"
 EVENTS_FILE = "events.out.tfevents.vitedge"
 
 _TAGS = ("loss", "accuracy", "held_out_accuracy", "learning_rate", "images_per_second")
+_SHOWN, _LONGEST = 10, 80  # of differences, and of the words of each
+
+# Between what people read and a digest that tells apart what reads alike.
+_MARK = " #"
+
+# Values of a recipe whose option has another name.
+_CALLED = {
+    "products": "mixed precision",
+    "share": "teacher share",
+    "hard": "hard distillation",
+    "blocks": "imitate blocks",
+    "operations": "randaugment",
+    "keep_best": "keep the best epoch",
+}
+
 _NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -86,12 +104,14 @@ class Record:
 
     Args:
         folder: Made if need be.
-        run: What ``run_digest`` says of the run; a state of another run is not taken up.
+        run: What ``run_parts`` says of the run; a state of another run is not taken up.
         facts: How the run trains, in words, for the page.
     """
 
-    def __init__(self, folder: Path, run: str, facts: Mapping[str, str] = _NO_FACTS) -> None:
-        self._folder, self._run, self._facts = folder, run, facts
+    def __init__(
+        self, folder: Path, run: Mapping[str, str], facts: Mapping[str, str] = _NO_FACTS
+    ) -> None:
+        self._folder, self._run, self._facts = folder, dict(run), facts
 
     def write(self, standing: Standing) -> None:
         """Replaces the state, the logs and the page, each in one step.
@@ -133,14 +153,15 @@ class Record:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
                 standing = Standing.of(about, _numbered(arrays, "state"), _numbered(arrays, "kept"))
-                run = about["run"]
+                run = _read_parts(about["run"])
         except (*NPZ_DAMAGE, SyntaxError, tokenize.TokenError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"'{path}' is damaged ({reason}); start anew without it") from error
         if run != self._run:
+            differences = "; ".join(_differences(run, self._run)[:_SHOWN])
             raise UsageError(
-                f"the run in '{self._folder}' had another model, recipe or set of images; resume "
-                "it with what it was started with, or start anew in another folder"
+                f"the run in '{self._folder}' was started with something else: {differences}; "
+                "resume it with what it was started with, or start anew with --force"
             )
         return standing
 
@@ -169,6 +190,13 @@ def _events(history: Sequence[Epoch], path: Path) -> None:
             writer.write(event.SerializeToString())
 
 
+def _read_parts(run: Any) -> dict[str, str]:
+    if isinstance(run, str):
+        raise UsageError("the run was recorded by an older vitedge; start anew with --force")
+    values = json_values.mapping({"run": run}, "run")
+    return {name: json_values.text(values, name) for name in values}
+
+
 def _numbered(arrays: Any, name: str) -> list[Any]:
     found: list[Any] = []
     while f"{name}.{len(found)}" in arrays:
@@ -176,17 +204,58 @@ def _numbered(arrays: Any, name: str) -> list[Any]:
     return found
 
 
-def run_digest(
+def run_parts(
     network: Network, teacher: Network | None, recipe: Recipe, labels: npt.NDArray[np.int64]
-) -> str:
-    """A digest of what decides a run's result: models, recipe, and the images' labels in order."""
-    digest = hashlib.sha256(json.dumps(asdict(recipe)).encode())
-    for model in (network, teacher):
-        if model is None:
+) -> dict[str, str]:
+    """What decides a run's result, in words by name, so that two runs can be told apart.
+
+    Each value of the recipe, the models, and the images' labels in order.
+    """
+    parts = {
+        _CALLED.get(name, name.replace("_", " ")): "none" if value is None else str(value)
+        for name, value in _flat(asdict(recipe))
+    }
+    counts = f"{len(labels):,} in {len(np.unique(labels))} classes"
+    return {
+        **parts,
+        "model to start from": _model_in_words(network),
+        "teacher": "none" if teacher is None else _model_in_words(teacher),
+        "images": f"{counts}{_MARK}{hashlib.sha256(labels.tobytes()).hexdigest()}",
+    }
+
+
+def run_digest(parts: Mapping[str, str]) -> str:
+    """A digest of what ``run_parts`` returned, in hex."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield name, value
+
+
+def _model_in_words(network: Network) -> str:
+    description, arrays = described(network)
+    digest = hashlib.sha256(json.dumps(description).encode())
+    for array in arrays.values():
+        digest.update(array.tobytes())
+    about = summary(network)
+    size = " x ".join(str(side) for side in about.image_size)
+    words = f"{size} px, {about.dim} wide, {len(blocks(network))} blocks"
+    return f"{words}, {network.classes} classes{_MARK}{digest.hexdigest()}"
+
+
+def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What differs between two runs, such as ``learning rate 0.001, now 0.003``."""
+    found = []
+    for name in dict.fromkeys((*now, *before)):
+        was, is_now = before.get(name, "none"), now.get(name, "none")
+        if was == is_now:
             continue
-        description, arrays = described(model)
-        digest.update(json.dumps(description).encode())
-        for array in arrays.values():
-            digest.update(array.tobytes())
-    digest.update(labels.tobytes())
-    return digest.hexdigest()
+        was, is_now = (each.partition(_MARK)[0][:_LONGEST] for each in (was, is_now))
+        same = f"another {name} ({was}, too)" if was == is_now else f"{name} {was}, now {is_now}"
+        found.append(same)
+    return found

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from vitedge.train.recipe import Recipe
     from vitedge.train.replicas import Replicas
 
+_MEASURING = "measuring on the held-out images"
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -81,6 +83,8 @@ class Run:
         self._recipe, self._loader, self._classes = recipe, loader, network.classes
         self._keeps, self._folder, self._progress = can_be_kept(recipe, teacher), folder, progress
         self._evaluation_seconds = 0.0
+        self._has_graph = False
+        progress("building the model", 0, 1)
         self._steps = steps_per_epoch(len(loader), recipe.batch_size)
         self._replicas = replicas
         self._divided = None
@@ -141,6 +145,7 @@ class Run:
             )
             standing = replace(standing, history=(*standing.history, epoch))
             if record is not None:
+                self._progress("recording the epoch", 0, 1)
                 record.write(replace(standing, state=self._learner.state()))
             if on_epoch is not None:
                 on_epoch(epoch)
@@ -153,9 +158,17 @@ class Run:
         if self._held_out is None:
             return None
         started = time.perf_counter()
-        accuracy = self._learner.accuracy(self._held_out())
+        accuracy = self._learner.accuracy(self._watched(self._held_out()))
         self._evaluation_seconds = time.perf_counter() - started
         return accuracy
+
+    def _watched(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The held-out batches; the first of all builds a graph, too."""
+        begins = not self._evaluation_seconds
+        self._progress("building the graph that measures" if begins else _MEASURING, 0, 1)
+        for batch in batches:
+            yield batch
+            self._progress(_MEASURING, 0, 1)
 
     def _resumed(self, standing: Standing) -> Standing:
         """Takes up where the chief's record stands."""
@@ -215,9 +228,15 @@ class Run:
     def _train(self, index: int, batches: Iterator[Any], on_step: OnStep | None) -> Step:
         """Learns for one epoch; where it stands at its end.
 
+        The very first step makes the graph, which says nothing about the speed of the others.
+
         Raises:
             VitedgeError: The loss is infinite or not a number.
         """
+        first, first_seconds = not self._has_graph, 0.0
+        if first:
+            self._progress("building the graph of a training step", 0, 1)
+            self._has_graph = True
         started = time.perf_counter()
         batch_size = min(self._recipe.batch_size, len(self._loader))
         total = self._recipe.epochs * self._steps
@@ -229,14 +248,19 @@ class Run:
             losses, accuracies = losses + loss, accuracies + accuracy
             done = index * self._steps + number
             seconds = time.perf_counter() - started
+            if first and number > 1:
+                seconds = (seconds - first_seconds) * number / (number - 1)
+            elif first:
+                first_seconds = seconds
+            evaluations = self._evaluation_seconds * (self._recipe.epochs - index)
+            left = seconds / number * (total - done) + evaluations
             step = Step(
                 done=done,
                 of=total,
                 loss=losses / number,
                 accuracy=accuracies / number,
                 images_per_second=number * batch_size / seconds,
-                seconds_left=seconds / number * (total - done)
-                + self._evaluation_seconds * (self._recipe.epochs - index),
+                seconds_left=None if first and number == 1 and done < total else left,
             )
             if on_step is not None:
                 on_step(step)

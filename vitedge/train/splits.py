@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,18 +15,55 @@ from vitedge.class_matching import checked_labels
 from vitedge.data import ArraySamples, ImageSet, Sample, Selection, digits, open_images
 from vitedge.errors import DataError
 from vitedge.npz_arrays import read_arrays
+from vitedge.progress import Progress, silent
+from vitedge.train.decodable import decodable
+from vitedge.train.folder_level import (
+    HELD_OUT_FOLDERS,
+    refuse_other_part_names,
+    refuse_unlabelled_part,
+    refuse_wrong_level,
+)
 
 DIGITS = "digits"
-_HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A set of images, divided.
+
+    Attributes:
+        training: What is trained on.
+        held_out: What is measured on.
+        whole: All of them, where the source has no division itself.
+    """
+
+    training: ImageSet
+    held_out: ImageSet
+    whole: ImageSet | None = None
 
 
 def open_training_images(
     path: str | Path, *, share: float = 0.1, seed: int = 0, unlabelled: bool = False
 ) -> tuple[ImageSet, ImageSet]:
+    """The two parts that ``open_parts`` opens: to train on, and to measure on."""
+    parts = open_parts(path, share=share, seed=seed, unlabelled=unlabelled)
+    return parts.training, parts.held_out
+
+
+def open_parts(
+    path: str | Path,
+    *,
+    share: float = 0.1,
+    seed: int = 0,
+    unlabelled: bool = False,
+    strict: bool = False,
+    progress: Progress = silent,
+) -> Parts:
     """Opens a labelled set as two: one to train on, one to measure on.
 
     * ``digits``: the built-in handwritten digits;
-    * a folder with ``train`` and ``validation`` (or ``valid``, ``val``, ``test``) inside;
+    * a folder with ``train`` and ``validation`` (or ``valid``, ``val``, ``test``) inside, each
+      with the same class folders;
     * the folder of CIFAR-10 or CIFAR-100 in binary form;
     * an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test`` (as Keras keeps MNIST and
       CIFAR), or with encoded images: ``train_jpeg`` bytes, ``train_offsets`` ``(N + 1,)``,
@@ -37,25 +75,39 @@ def open_training_images(
         share: Of each class's images, what is held out, where the source has no split itself.
         seed: Of that split.
         unlabelled: Images may have no label.
+        strict: A file that cannot be decoded is an error, not left out.
+        progress: Told how many files were looked at.
 
     Raises:
-        DataError: The source cannot be read, or has an image without a label to split by.
+        DataError: The source cannot be read, has an image without a label to split by, or is a
+            folder above or below the one that was meant.
     """
     path = Path(path)
+
+    def checked(images: ImageSet, *, keep_classes: bool = False) -> ImageSet:
+        return decodable(images, strict=strict, keep_classes=keep_classes, progress=progress)
+
     if str(path) == DIGITS and not path.exists():
-        return digits()
-    for name in _HELD_OUT_FOLDERS:
+        return Parts(*digits())
+    for name in HELD_OUT_FOLDERS:
         if (path / "train").is_dir() and (path / name).is_dir():
-            training = open_images(path / "train")
-            return training, open_images(path / name, training.class_names)
+            training = checked(open_images(path / "train"))
+            held_out = open_images(path / name, training.class_names)
+            refuse_unlabelled_part(held_out, path / name)
+            return Parts(training, checked(held_out, keep_classes=True))
     if path.is_dir() and batches_in(path, Part.TRAINING):
         training = open_images(path, part=Part.TRAINING)
-        return training, open_images(path, training.class_names, part=Part.HELD_OUT)
+        return Parts(training, open_images(path, training.class_names, part=Part.HELD_OUT))
     if path.suffix.lower() == ".npz" and path.is_file():
         parts = _open_split_npz(path)
         if parts is not None:
-            return parts
-    return split(open_images(path), share=share, seed=seed, unlabelled=unlabelled)
+            return Parts(*parts)
+    refuse_other_part_names(path)
+    images = open_images(path)
+    if not unlabelled:
+        refuse_wrong_level(images, path)
+    images = checked(images)
+    return Parts(*split(images, share=share, seed=seed, unlabelled=unlabelled), images)
 
 
 def split(
@@ -92,6 +144,32 @@ def split(
 def _part(images: ImageSet, indices: npt.NDArray[np.intp], name: str) -> ImageSet:
     samples = Selection(images.samples, indices)
     return ImageSet(f"{images.name} ({name})", samples, images.class_names, images.left_out)
+
+
+def folds(images: ImageSet, count: int, *, seed: int) -> Iterator[tuple[ImageSet, ImageSet]]:
+    """Divides a set so that each image is held out once: ``count`` pairs, as ``split`` makes one.
+
+    Raises:
+        DataError: An image has no label, or a part would be empty.
+    """
+    labels = [sample.label for sample in images.samples if sample.label is not None]
+    if len(labels) < len(images.samples):
+        raise DataError(f"'{images.name}' has images without labels, which no fold can measure")
+    if count > len(labels):
+        raise DataError(f"{len(labels)} images of '{images.name}' make no {count} folds")
+    rng = np.random.default_rng(seed)
+    # Class behind class, dealt out like cards: the parts of each class differ by one image at most.
+    by_class = np.concatenate(
+        [rng.permutation(np.flatnonzero(np.array(labels) == label)) for label in np.unique(labels)]
+    )
+    fold_of = np.empty(len(labels), np.intp)
+    fold_of[by_class] = np.arange(len(labels)) % count
+    for fold in range(count):
+        name = f"fold {fold + 1} of {count}"
+        yield (
+            _part(images, np.flatnonzero(fold_of != fold), f"training, {name}"),
+            _part(images, np.flatnonzero(fold_of == fold), name),
+        )
 
 
 class EncodedSamples(Sequence[Sample]):

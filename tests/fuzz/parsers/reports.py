@@ -19,7 +19,7 @@ from tests.fuzz.parser import Parser, from_files
 from vitedge.cli_options import _read_labels
 from vitedge.train.progress import Epoch
 
-_RUN = "0" * 64
+_RUN = {"epochs": "3", "images": "12 in 3 classes"}
 
 
 def _reports() -> list[bytes]:

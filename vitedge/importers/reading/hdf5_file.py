@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, SizeError, UnavailableError, missing_package
 from vitedge.hdf5_storage import is_hdf5, open_contained
+from vitedge.importers.reading.narrow_floats import bfloat16_widened
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.importers.reading.weights_pickle import BFLOAT16
 
 # What h5py raises on damaged files, depending on where the damage is.
 _DAMAGE = (
@@ -61,6 +64,8 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
     def load(name: str) -> npt.NDArray[Any]:
         try:
             dataset = opened[name]
+            if dataset.attrs.get("dtype") == BFLOAT16 and dataset.dtype.itemsize == 2:
+                return bfloat16_widened(dataset[()].view(np.uint16))
             if dataset.dtype.kind not in "fiu":
                 raise TypeError(f"'{name}' holds {dataset.dtype}, not numbers")
             array: npt.NDArray[Any] = dataset[()]

@@ -7,10 +7,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, missing_package
 from vitedge.importers.reading.json_file import read_json
+from vitedge.importers.reading.narrow_floats import (
+    bfloat16_widened,
+    float8_e4m3_widened,
+    float8_e5m2_widened,
+)
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.json_values import mapping, parse_object
 from vitedge.limits import refuse_long_text
@@ -20,32 +26,56 @@ _Load: TypeAlias = Callable[[str], npt.NDArray[Any]]
 
 _LARGEST_HEADER = 100_000_000  # the limit of the format's own reader
 
+# What the format's own reader has no NumPy type for: the type of the bits, and how they are read.
+_WIDENED: Mapping[str, tuple[str, Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]]] = {
+    "BF16": ("<u2", bfloat16_widened),
+    "F8_E4M3": ("|u1", float8_e4m3_widened),
+    "F8_E5M2": ("|u1", float8_e5m2_widened),
+}
+
 
 def safetensors_names(path: Path) -> frozenset[str]:
     """Names of the arrays from the header alone; empty when it is no such file."""
     if path.suffix != ".safetensors" or not path.is_file():
         return frozenset()
+    try:
+        return frozenset(_header(path)[0]) - {"__metadata__"}
+    except ValueError:
+        return frozenset()
+
+
+def _header(path: Path) -> tuple[Mapping[str, Any], int]:
+    """What the file says of its arrays, and where the first of them begins.
+
+    Raises:
+        ValueError: It is no such file.
+    """
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 0 < length <= min(_LARGEST_HEADER, path.stat().st_size):
-            return frozenset()
+            raise ValueError("no header")
         refuse_long_text(f"the header of '{path}'", length)
-        try:
-            header = parse_object(stream.read(length))
-        except ValueError:
-            return frozenset()
-    return frozenset(header) - {"__metadata__"}
+        return parse_object(stream.read(length)), 8 + length
 
 
 @contextmanager
-def open_safetensors(path: Path) -> Iterator[Tensors]:
+def open_safetensors(path: Path, chosen: Mapping[str, str] | None = None) -> Iterator[Tensors]:
     """Opens one file.
 
+    Args:
+        path: The file.
+        chosen: The name of each array in the file, by the name it gets; None takes all as they are.
+
     Raises:
-        ModelError: It is truncated, or holds a type that is not a number of 16 to 64 bits.
+        ModelError: It is truncated, or holds a type that is not a number of 8 to 64 bits.
     """
     with _opened(path) as (shapes, load):
-        yield Tensors(str(path), shapes, load, held=path.stat().st_size)
+        names = dict.fromkeys(shapes) if chosen is None else chosen
+        places = {name: old or name for name, old in names.items()}
+        if not shapes.keys() >= set(places.values()):
+            raise ModelError(f"'{path}' changed while it was read")
+        wanted = {name: shapes[old] for name, old in places.items()}
+        yield Tensors(str(path), wanted, lambda name: load(places[name]), held=path.stat().st_size)
 
 
 @contextmanager
@@ -105,6 +135,8 @@ def _opened(path: Path) -> Iterator[tuple[_Shapes, _Load]]:
         raise ModelError(f"'{path}' is truncated or not a safetensors file ({error})") from error
 
     def load(name: str) -> npt.NDArray[Any]:
+        if kinds[name] in _WIDENED:
+            return _widened(path, name, kinds[name], shapes[name])
         try:
             array: npt.NDArray[Any] = opened.get_tensor(name)
         except (safetensors.SafetensorError, OSError, TypeError, KeyError) as error:
@@ -115,3 +147,16 @@ def _opened(path: Path) -> Iterator[tuple[_Shapes, _Load]]:
 
     with opened:
         yield shapes, load
+
+
+def _widened(path: Path, name: str, kind: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """An array of a float type that NumPy lacks; the format's reader checked where it lies."""
+    bits, widen = _WIDENED[kind]
+    header, start = _header(path)
+    with path.open("rb") as stream:
+        stream.seek(start + header[name]["data_offsets"][0])
+        array = np.fromfile(stream, bits, int(np.prod(shape, dtype=np.int64)))
+    try:
+        return widen(array.reshape(shape))
+    except ValueError as error:
+        raise ModelError(f"'{path}' is truncated at '{name}'") from error

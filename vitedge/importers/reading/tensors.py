@@ -42,7 +42,7 @@ class Tensors:
         *,
         held: int,
     ) -> None:
-        self.source, self._held = source, held
+        self.source, self.held = source, held
         self._shapes, self._load = shapes, load
         claimed = sum(math.prod(shape) for shape in shapes.values()) * _FLOAT32_BYTES
         refuse_inflation(f"what '{source}' says its arrays are", claimed, _FLOAT32_BYTES * held)
@@ -58,7 +58,7 @@ class Tensors:
     def renamed(self, places: Mapping[str, str]) -> Tensors:
         """The arrays that ``places`` names, by the new names that are its keys."""
         shapes = {name: self.shape(place) for name, place in places.items()}
-        return Tensors(self.source, shapes, lambda name: self._load(places[name]), held=self._held)
+        return Tensors(self.source, shapes, lambda name: self._load(places[name]), held=self.held)
 
     def __contains__(self, name: str) -> bool:
         return self._prefix + name in self._shapes

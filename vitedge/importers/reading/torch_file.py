@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, SizeError
+from vitedge.importers.reading.narrow_floats import (
+    bfloat16_widened,
+    float8_e4m3_widened,
+    float8_e5m2_widened,
+)
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.reading.weights_pickle import (
     BFLOAT16,
-    NamedError,
+    FLOAT8_E4M3,
+    FLOAT8_E5M2,
+    Foreign,
     TensorPlace,
     read_weights_pickle,
 )
@@ -30,8 +38,12 @@ from vitedge.zip_members import ZIP_DAMAGE, is_zip, read_member, read_text
 # MAGIC_NUMBER of torch/serialization.py, 0x1950A86A20F9469CFC6C, as a pickle of protocol 2.
 _OLD_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 
-# Where training scripts put the weights: DeiT, timm's training checkpoints, Lightning.
-_WRAPPERS = ("model_ema", "state_dict_ema", "model", "state_dict")
+# NumPy's types of the bits, and how they are read.
+_WIDENED: Mapping[str, tuple[str, Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]]] = {
+    BFLOAT16: ("<u2", bfloat16_widened),
+    FLOAT8_E4M3: ("|u1", float8_e4m3_widened),
+    FLOAT8_E5M2: ("|u1", float8_e5m2_widened),
+}
 
 _DAMAGE = (*ZIP_DAMAGE, pickle.UnpicklingError, TypeError, MemoryError)
 
@@ -40,21 +52,45 @@ _DAMAGE = (*ZIP_DAMAGE, pickle.UnpicklingError, TypeError, MemoryError)
 _PICKLE_TIMES = 256
 
 
-def torch_names(path: Path) -> frozenset[str]:
-    """Names of the tensors, without reading any; empty when there are none to be had.
+@dataclass(frozen=True)
+class State:
+    """The tensors that lie in one dictionary of a checkpoint.
+
+    Attributes:
+        places: Where each lies, by name.
+        foreign: What would make each value that is neither a tensor nor plain, by name.
+    """
+
+    places: Mapping[str, TensorPlace] = field(default_factory=dict)
+    foreign: Mapping[str, str] = field(default_factory=dict)
+
+
+def torch_states(path: Path) -> Mapping[str, State]:
+    """All dictionaries of tensors by the keys that lead there, ``model`` or ``ema/shadow``.
+
+    Reads no tensor. Empty for a file that is none of torch 1.6 or later, or holds none.
 
     Raises:
         SizeError: It would take more memory than the bound on sources.
     """
     if not is_zip(path):
-        return frozenset()
+        return {}
     try:
         with zipfile.ZipFile(path) as archive:
-            return frozenset(_tensors(path, archive, _root(archive)))
+            return _states(path, archive, _root(archive))
     except SizeError:
         raise
     except (ModelError, *_DAMAGE):
-        return frozenset()
+        return {}
+
+
+def torch_names(path: Path) -> frozenset[str]:
+    """Names of all tensors, without reading any; empty when there are none to be had.
+
+    Raises:
+        SizeError: It would take more memory than the bound on sources.
+    """
+    return frozenset(name for state in torch_states(path).values() for name in state.places)
 
 
 def is_torch_file(path: Path) -> bool:
@@ -75,12 +111,18 @@ def is_old_torch_file(path: Path) -> bool:
 
 
 @contextmanager
-def open_torch(path: Path) -> Iterator[Tensors]:
-    """Opens a file that holds a state dictionary, bare or in one of the usual wrappers.
+def open_torch(
+    path: Path, chosen: Mapping[str, tuple[str, str]] | None = None
+) -> Iterator[Tensors]:
+    """Opens a file that holds a state dictionary, bare or among other things.
+
+    Args:
+        path: The file.
+        chosen: Keys and name of each tensor, by the name it gets; None takes the dictionary that
+            holds the most of them as it is.
 
     Raises:
-        ModelError: The file is truncated, of a torch before 1.6, holds no tensors by name, or
-            names anything but tensors and dictionaries.
+        ModelError: The file is truncated, of a torch before 1.6, or holds no tensors by name.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -89,8 +131,16 @@ def open_torch(path: Path) -> Iterator[Tensors]:
     with archive:
         try:
             root = _root(archive)
-            places = _tensors(path, archive, root)
-        except _DAMAGE as error:
+            states = _states(path, archive, root)
+            if chosen is None:
+                places = max((state.places for state in states.values()), key=len)
+            else:
+                places = {name: states[keys].places[old] for name, (keys, old) in chosen.items()}
+            for name, place in places.items():
+                held = archive.getinfo(f"{root}data/{place.record}").file_size
+                if math.prod(place.shape) * _dtype(place).itemsize > held:
+                    raise ValueError(f"'{name}' has shape {place.shape} in {held} bytes")
+        except (*_DAMAGE, KeyError) as error:
             raise _damaged(path, error) from error
 
         def load(name: str) -> npt.NDArray[Any]:
@@ -116,37 +166,36 @@ def _root(archive: zipfile.ZipFile) -> str:
     raise zipfile.BadZipFile("no data.pkl inside")
 
 
-def _tensors(path: Path, archive: zipfile.ZipFile, root: str) -> dict[str, TensorPlace]:
+def _states(path: Path, archive: zipfile.ZipFile, root: str) -> Mapping[str, State]:
     byteorder = f"{root}byteorder"
     if byteorder in archive.namelist() and read_text(archive, byteorder) != b"little":
         raise ModelError(f"'{path}' was written on a big-endian machine, which is not supported")
-    try:
-        content = read_weights_pickle(read_text(archive, f"{root}data.pkl", times=_PICKLE_TIMES))
-    except NamedError as error:
+    content = read_weights_pickle(read_text(archive, f"{root}data.pkl", times=_PICKLE_TIMES))
+    states: dict[str, State] = {}
+    seen: set[int] = set()
+    strangers: list[str] = []
+    stack: list[tuple[str, object]] = [("", content)]
+    while stack:
+        keys, value = stack.pop()
+        if isinstance(value, Foreign):
+            strangers.append(value.name)
+        # A dictionary may hold itself, and others any number of times.
+        if not isinstance(value, dict) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        items = {str(name): inner for name, inner in value.items()}
+        stack += [(f"{keys}/{name}".lstrip("/"), inner) for name, inner in reversed(items.items())]
+        places = {name: inner for name, inner in items.items() if isinstance(inner, TensorPlace)}
+        if places:
+            foreign = {n: inner.name for n, inner in items.items() if isinstance(inner, Foreign)}
+            states.setdefault(keys, State(places, foreign))
+    if states:
+        return states
+    if strangers:
         raise ModelError(
-            f"'{path}' holds '{error}' beside its weights, and unpickling that could run code. "
-            "Save the weights alone: torch.save(model.state_dict(), ...)"
-        ) from error
-    places = _state(path, content)
-    for name, place in places.items():
-        held = archive.getinfo(f"{root}data/{place.record}").file_size
-        if math.prod(place.shape) * _dtype(place).itemsize > held:
-            raise ValueError(f"'{name}' has shape {place.shape} in {held} bytes")
-    return places
-
-
-def _state(path: Path, content: object) -> dict[str, TensorPlace]:
-    """The tensors by name, out of their wrapper."""
-    if isinstance(content, Mapping):
-        inner = (content.get(wrapper) for wrapper in _WRAPPERS)
-        state = next((value for value in inner if isinstance(value, Mapping)), content)
-        found = {
-            str(name).removeprefix("module."): value
-            for name, value in state.items()
-            if isinstance(value, TensorPlace)
-        }
-        if found:
-            return found
+            f"'{path}' holds '{strangers[0]}' in place of tensors by name, and making that would "
+            "run code. Save the weights alone: torch.save(model.state_dict(), ...)"
+        )
     raise ModelError(f"'{path}' holds no tensors by name")
 
 
@@ -161,10 +210,8 @@ def _array(archive: zipfile.ZipFile, root: str, place: TensorPlace) -> npt.NDArr
         place.offset * dtype.itemsize,
         tuple(stride * dtype.itemsize for stride in place.strides),
     )
-    if place.dtype == BFLOAT16:
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array
+    return _WIDENED[place.dtype][1](array) if place.dtype in _WIDENED else array
 
 
 def _dtype(place: TensorPlace) -> np.dtype[Any]:
-    return np.dtype("<u2" if place.dtype == BFLOAT16 else place.dtype)
+    return np.dtype(_WIDENED[place.dtype][0] if place.dtype in _WIDENED else place.dtype)

@@ -3,9 +3,10 @@
 A pickle is a program. It may name any function on this machine and have it called, which is how
 malicious checkpoints work; five bytes of it make Python's unpickler allocate gigabytes, and a key
 of nested tuples keeps it hashing for years. This interpreter knows the opcodes of plain values and
-the handful of names that a dictionary of tensors needs, and refuses every other. It calls nothing:
-what stands for those names are inert marks. Its memory and time grow with the pickle's length
-alone.
+the handful of names that a dictionary of tensors needs. It calls nothing: what stands for those
+names are inert marks, and whatever any other name would make (training scripts keep their
+``argparse.Namespace`` beside the weights) is a ``Foreign`` that holds its name alone. Its memory
+and time grow with the pickle's length alone.
 
 The opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py.
 """
@@ -19,7 +20,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-BFLOAT16 = "bfloat16"
+BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2 = "bfloat16", "float8_e4m3fn", "float8_e5m2"
+_DTYPES = {
+    FLOAT8_E4M3: FLOAT8_E4M3,
+    FLOAT8_E5M2: FLOAT8_E5M2,
+    "uint16": "<u2",
+    "uint32": "<u4",
+    "uint64": "<u8",
+}
+"""Types that have no storage class of their own; torch names them with the tensor."""
 _STORAGES = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
@@ -32,13 +41,10 @@ _STORAGES = {
     "ByteStorage": "|u1",
     "BoolStorage": "|b1",
 }
+_PLAIN_CLASSES = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
 _MOST_AXES = 32  # of NumPy before version 2
 _LARGEST_SIZE = 2**48  # of an axis, a stride or an offset; far beyond any file
 _LONGEST_KEY = 10_000
-
-
-class NamedError(Exception):
-    """The pickle names something that is no weight."""
 
 
 class _Mark(Enum):
@@ -46,7 +52,25 @@ class _Mark(Enum):
 
     DICTIONARY = "collections.OrderedDict"
     TENSOR = "torch._utils._rebuild_tensor_v2"
+    TYPED_TENSOR = "torch._utils._rebuild_tensor_v3"
     PARAMETER = "torch._utils._rebuild_parameter"
+    PARAMETER_WITH_STATE = "torch._utils._rebuild_parameter_with_state"
+    WITH_ATTRIBUTES = "torch._tensor._rebuild_from_type_v2"
+    BYTES = "torch.storage.UntypedStorage"
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What stands for an object of any other class: nothing but the name of what would make it."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class _DType:
+    """An element type that a pickle names."""
+
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -78,9 +102,10 @@ class TensorPlace:
 def read_weights_pickle(content: bytes) -> object:
     """What a pickle of plain values, dictionaries and tensors holds; of tensors, their places.
 
+    Whatever else it holds is a ``Foreign``.
+
     Raises:
-        NamedError: It names something else; the message is that name.
-        pickle.UnpicklingError: It is damaged, or does what a dictionary of tensors does not need.
+        pickle.UnpicklingError: It is damaged, or does what a checkpoint does not need.
     """
     machine = _Machine()
     try:
@@ -150,13 +175,30 @@ class _Machine:
             raise pickle.UnpicklingError(f"the memo has no {index}")
         self._stack.append(self._memo[index])
 
+    def _duplicate(self, _: Any) -> None:
+        self._stack.append(self._top(object))
+
     def _append(self, _: Any) -> None:
         value = self.pop()
-        self._top(list).append(value)
+        if not self._is_foreign():
+            self._top(list).append(value)
 
     def _extend(self, _: Any) -> None:
         values = self._since_mark()
-        self._top(list).extend(values)
+        if not self._is_foreign():
+            self._top(list).extend(values)
+
+    def _is_foreign(self) -> bool:
+        """Whether what is filled is foreign, so that what goes in is dropped."""
+        return bool(self._stack) and isinstance(self._stack[-1], Foreign)
+
+    def _add_to_set(self, _: Any) -> None:
+        self._since_mark()
+        self._top(Foreign)
+
+    def _make_frozen_set(self, _: Any) -> None:
+        self._since_mark()
+        self._stack.append(_SET)
 
     def _make_list(self, _: Any) -> None:
         self._stack.append(self._since_mark())
@@ -173,11 +215,13 @@ class _Machine:
 
     def _set_item(self, _: Any) -> None:
         value, key = self.pop(), self.pop()
-        _filled(self._top(dict), [(key, value)])
+        if not self._is_foreign():
+            _filled(self._top(dict), [(key, value)])
 
     def _set_items(self, _: Any) -> None:
         pairs = _pairs(self._since_mark())
-        _filled(self._top(dict), pairs)
+        if not self._is_foreign():
+            _filled(self._top(dict), pairs)
 
     def _name(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
@@ -193,6 +237,14 @@ class _Machine:
         arguments, called = self.pop(), self.pop()
         self._stack.append(_result(called, arguments))
 
+    def _call_with_keywords(self, _: Any) -> None:
+        self.pop()
+        self._call(_)
+
+    def _call_since_mark(self, _: Any) -> None:
+        called, *arguments = self._since_mark()
+        self._stack.append(_result(called, tuple(arguments)))
+
     def _name_and_call(self, argument: str) -> None:
         arguments = tuple(self._since_mark())
         module, _, name = argument.partition(" ")
@@ -201,10 +253,16 @@ class _Machine:
     def _build(self, _: Any) -> None:
         # Modules attach a `_metadata` attribute to their dictionary, which is dropped.
         self.pop()
-        self._top(dict)
+        if not self._is_foreign():
+            self._top(dict)
 
     def _storage(self, _: Any) -> None:
         kind, storage, record, *_ = self.pop()
+        if isinstance(storage, Foreign):
+            self._stack.append(storage)
+            return
+        if storage is _Mark.BYTES:
+            storage = _StorageClass("|u1")
         if kind != "storage" or not isinstance(storage, _StorageClass):
             raise pickle.UnpicklingError("a persistent value that is no storage")
         self._stack.append(_Storage(_text(record), storage.dtype))
@@ -218,6 +276,9 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine._recall),
     "APPEND": _Machine._append,
     "APPENDS": _Machine._extend,
+    "DUP": _Machine._duplicate,
+    "ADDITEMS": _Machine._add_to_set,
+    "FROZENSET": _Machine._make_frozen_set,
     "LIST": _Machine._make_list,
     "TUPLE": _Machine._make_tuple,
     "TUPLE1": lambda machine, _: machine._make_short_tuple(1),
@@ -229,6 +290,9 @@ _OPERATIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "GLOBAL": _Machine._name,
     "STACK_GLOBAL": _Machine._name_from_stack,
     "REDUCE": _Machine._call,
+    "NEWOBJ": _Machine._call,
+    "NEWOBJ_EX": _Machine._call_with_keywords,
+    "OBJ": _Machine._call_since_mark,
     "INST": _Machine._name_and_call,
     "BUILD": _Machine._build,
     "BINPERSID": _Machine._storage,
@@ -239,9 +303,10 @@ _VALUES = frozenset(
     (
         *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
         *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BYTEARRAY8"),
     )
 )
+_SET = Foreign("builtins.set")
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -249,23 +314,28 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
     "EMPTY_DICT": dict,
+    "EMPTY_SET": lambda: _SET,
 }
 _IGNORED = ("PROTO", "FRAME")
 
 
-def _named(module: str, name: str) -> _Mark | _StorageClass:
+def _named(module: str, name: str) -> _Mark | _StorageClass | _DType | Foreign:
     if module == "torch" and name in _STORAGES:
         return _StorageClass(_STORAGES[name])
+    if module == "torch" and name in _DTYPES:
+        return _DType(_DTYPES[name])
     try:
         return _Mark(f"{module}.{name}")
     except ValueError:
-        raise NamedError(f"{module}.{name}"[:200]) from None
+        return Foreign(f"{module}.{name}"[:200])
 
 
 def _result(called: object, arguments: object) -> Any:
     """What torch's functions would make; gradients, hooks and requirements are dropped."""
     if not isinstance(arguments, tuple):
         raise pickle.UnpicklingError("arguments that are no tuple")
+    if isinstance(called, Foreign):
+        return called
     match called, arguments:
         case _Mark.DICTIONARY, ():
             return {}
@@ -273,14 +343,34 @@ def _result(called: object, arguments: object) -> Any:
             if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
                 raise pickle.UnpicklingError("a dictionary of something else than pairs")
             return _filled({}, pairs)
-        case _Mark.PARAMETER, (TensorPlace() as tensor, *_):
+        case (
+            (_Mark.PARAMETER | _Mark.PARAMETER_WITH_STATE),
+            (
+                (TensorPlace() | Foreign()) as tensor,
+                *_,
+            ),
+        ):
             return tensor
+        case _Mark.WITH_ATTRIBUTES, (made_by, Foreign(name=kind), tuple() as inner, *_):
+            # Of a tensor with attributes of Python's; subclasses may mean anything by its values.
+            return _result(made_by, inner) if kind in _PLAIN_CLASSES else Foreign(kind)
+        case ((_Mark.TENSOR | _Mark.TYPED_TENSOR), (Foreign() as storage, *_)):
+            return storage
+        case _Mark.TYPED_TENSOR, (_Storage(), _, _, _, _, _, Foreign() as dtype, *_):
+            return dtype
+        case _Mark.TYPED_TENSOR, (_Storage() as storage, offset, shape, strides, _, _, dtype, *_):
+            if isinstance(dtype, _DType):
+                return _place(storage.record, dtype.dtype, offset, shape, strides)
         case _Mark.TENSOR, (_Storage() as storage, offset, shape, strides, *_):
-            sizes = _sizes(shape), _sizes(strides)
-            if len(sizes[0]) != len(sizes[1]):
-                raise pickle.UnpicklingError("a tensor whose shape and strides differ in length")
-            return TensorPlace(storage.record, storage.dtype, _sizes((offset,))[0], *sizes)
+            return _place(storage.record, storage.dtype, offset, shape, strides)
     raise pickle.UnpicklingError("a call of something that cannot be called so")
+
+
+def _place(record: str, dtype: str, offset: object, shape: object, strides: object) -> TensorPlace:
+    sizes = _sizes(shape), _sizes(strides)
+    if len(sizes[0]) != len(sizes[1]):
+        raise pickle.UnpicklingError("a tensor whose shape and strides differ in length")
+    return TensorPlace(record, dtype, _sizes((offset,))[0], *sizes)
 
 
 def _sizes(values: object) -> tuple[int, ...]:
@@ -307,10 +397,10 @@ def _pairs(values: list[Any]) -> Iterable[tuple[Any, Any]]:
 
 
 def _filled(target: dict[Any, Any], pairs: Iterable[Any]) -> dict[Any, Any]:
+    """Fills a dictionary; what lies under keys that name no tensor is dropped."""
     for key, value in pairs:
         # Hashing nested tuples takes exponential time, and great integers can be made to collide.
         is_number = type(key) is int and abs(key) <= _LARGEST_SIZE
-        if not is_number and type(key) is not str and key is not None:
-            raise pickle.UnpicklingError("a key that is neither a text nor a small number")
-        target[key] = value
+        if is_number or type(key) is str or key is None:
+            target[key] = value
     return target

@@ -1,0 +1,114 @@
+"""How well a recipe does on a small set: each image is held out once, by a model of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vitedge.progress import Progress
+from vitedge.train.fit import train
+from vitedge.train.progress import Epoch, Step, progress_line
+from vitedge.train.record import STATE_FILE
+from vitedge.train.splits import folds
+
+if TYPE_CHECKING:
+    from vitedge.data import ImageSet
+    from vitedge.network.network import Network
+    from vitedge.train.recipe import Recipe
+    from vitedge.train.replicas import Replicas
+    from vitedge.train.run import Trained
+
+
+@dataclass(frozen=True)
+class Folds:
+    """What models of all folds came to, each on the images that it had not seen.
+
+    Attributes:
+        count: How many models.
+        right: Images that were classified right.
+        images: All images.
+    """
+
+    count: int
+    right: int
+    images: int
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """All of a training run but its images.
+
+    Attributes:
+        network: Where to start.
+        teacher: As for ``train``.
+        recipe: How.
+        replicas: Who share the work.
+        resume: Go on with what is recorded.
+    """
+
+    network: Network
+    teacher: Network | None
+    recipe: Recipe
+    replicas: Replicas
+    resume: bool
+
+    def learn(
+        self,
+        images: ImageSet,
+        held_out: ImageSet | None,
+        folder: Path,
+        progress: Progress,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+        prefix: str = "",
+    ) -> Trained:
+        """Trains on these images; see ``train`` for the errors."""
+        accuracy = None
+
+        def on_step(step: Step) -> None:
+            progress(prefix + progress_line(step, accuracy), step.done, step.of)
+
+        def after_epoch(epoch: Epoch) -> None:
+            nonlocal accuracy
+            accuracy = epoch.held_out_accuracy
+            on_epoch(epoch)
+
+        return train(
+            self.network,
+            images,
+            self.recipe,
+            held_out=held_out,
+            teacher=self.teacher,
+            folder=folder,
+            resume=self.resume,
+            on_step=on_step,
+            on_epoch=after_epoch,
+            progress=lambda what, done, total: progress(prefix + what, done, total),
+            replicas=self.replicas,
+        )
+
+
+def measured_in_folds(
+    lesson: Lesson, images: ImageSet, count: int, folder: Path, progress: Progress
+) -> Folds:
+    """Trains a model for each fold on all others, and counts what the last epochs get right.
+
+    No epoch is chosen by the images that it is measured on, so the accuracy does not flatter.
+
+    Raises:
+        DataError: There are fewer images than folds.
+    """
+    recipe = replace(lesson.recipe, keep_best=False)
+    right = 0
+    for number, (training, held_out) in enumerate(folds(images, count, seed=recipe.seed), start=1):
+        place = folder / f"fold-{number}"
+        # A fold that was not begun starts anew, whatever was begun before it.
+        is_begun = lesson.resume and (place / STATE_FILE).exists()
+        one = replace(lesson, recipe=recipe, resume=is_begun)
+        trained = one.learn(
+            training, held_out, place, progress, prefix=f"fold {number} of {count}: "
+        )
+        assert trained.held_out_accuracy is not None
+        right += round(trained.held_out_accuracy * len(held_out.samples))
+    return Folds(count, right, len(images.samples))
