@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEMO_OUTPUT ?= vitedge-demo
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
-.PHONY: demo test check slow fuzz reference clean
+.PHONY: demo test check slow fuzz reference clients clean
 
 demo: $(VENV)/.installed-all
 	$(BIN)/vitedge demo --output $(DEMO_OUTPUT) --force
@@ -44,8 +44,20 @@ reference: $(VENV)/.installed-reference
 	$(BIN)/python -m pytest $(REFERENCE_TESTS)
 	$(BIN)/python -m pytest reference -s
 
+# Other people's clients read our files: an environment of their own, some 4 GB, then its tests.
+CLIENTS := .clients
+
+clients: $(VENV)/.installed-dev $(CLIENTS)/.installed
+	$(BIN)/python -m pytest tests/test_clients.py
+
+$(CLIENTS)/.installed: tests/client_programs/requirements.txt
+	test -x $(CLIENTS)/venv/bin/python || $(PYTHON) -m venv $(CLIENTS)/venv
+	$(CLIENTS)/venv/bin/python -m pip install --quiet -r $<
+	npm install --silent --no-save --ignore-scripts --prefix $(CLIENTS)/node @huggingface/transformers@4.3.2
+	touch $@
+
 clean:
-	rm -rf $(VENV) vitedge-demo .targets fuzz-findings
+	rm -rf $(VENV) $(CLIENTS) vitedge-demo .targets fuzz-findings
 
 # pyproject.toml is the only thing that decides what is installed.
 $(VENV)/.installed-%: pyproject.toml

@@ -18,6 +18,7 @@ from vitedge.artifact import Metadata, read_metadata
 from vitedge.check.report_file import read_report
 from vitedge.data import open_images
 from vitedge.errors import DataError, ModelError, SizeError, UsageError
+from vitedge.importers import ImportOptions, read_model
 from vitedge.inspection import inspect
 from vitedge.operators import read_operators
 from vitedge.train.record import Record
@@ -292,3 +293,21 @@ def test_an_artefact_without_outputs_is_refused(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(ModelError, match="1 inputs and 0 outputs"):
         vitedge.load(tmp_path / "model.onnx", threads=1)
+
+
+def test_a_graph_on_which_onnx_ends_the_process_is_refused(tmp_path: Path) -> None:
+    helper = onnx.helper
+    split = helper.make_node("Split", ["pixels"], ["a", "b", "c", "d"], axis=1, num_outputs=3)
+    float32 = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [split],
+        "graph",
+        [helper.make_tensor_value_info("pixels", float32, (1, 3, 8, 8))],
+        [helper.make_tensor_value_info("a", float32, None)],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    with pytest.raises(ModelError, match=r"model\.onnx.*onnx dies of it"):
+        read_operators(path)
+    with pytest.raises(ModelError):
+        read_model(path, ImportOptions())

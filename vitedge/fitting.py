@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from zipfile import is_zipfile
 
 from vitedge.artifact import files_of, read_metadata
 from vitedge.bench.candidates import probe
 from vitedge.bench.messages import Open, Opened, Probed
 from vitedge.bench.process import WorkerError, WorkerProcess
+from vitedge.converters.tflite_metadata import append_labels
 from vitedge.data import ImageSet
 from vitedge.device_limits import Limits, refusals
 from vitedge.errors import (
@@ -28,7 +30,7 @@ from vitedge.pipeline import ConvertOptions, convert, in_turn
 from vitedge.progress import Progress, silent
 from vitedge.publication import Written, artifact_path, publish_artifact
 from vitedge.runtimes import AheadOfTime, Readiness, runtime_for
-from vitedge.spec import Precision, Target
+from vitedge.spec import Format, Precision, Target
 from vitedge.staging import refuse_existing, staging
 
 _SECONDS_TO_ANSWER = 300.0
@@ -304,4 +306,7 @@ def _compile(made: Written, job: _Job, chip: str, folder: Path) -> Written:
         raise _RefusedError(f"{job.target} does not run it: {error}") from error
     if read_metadata(output) != made.metadata:
         raise ConversionError(f"the compiler for {chip} lost the metadata of '{made.path.name}'")
+    # Compilers keep what is inside the flatbuffer; the labels for other clients lie behind it.
+    if made.metadata.format is Format.TFLITE and not is_zipfile(output):
+        append_labels(output, made.metadata)
     return Written(output, made.metadata)

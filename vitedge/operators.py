@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from vitedge.artifact import format_of
 from vitedge.errors import ModelError, missing_package
+from vitedge.onnx_apart import infer_types
 from vitedge.spec import Format
 from vitedge.tflite_verifier import demand_sound
 
@@ -116,9 +117,12 @@ def _onnx_operators(path: Path) -> Iterator[Operator]:
         raise missing_package("onnx", "convert") from error
     try:
         model = onnx.load(path, load_external_data=False)
-        inferred = onnx.shape_inference.infer_shapes(model).graph
     except Exception as error:  # onnx and protobuf raise errors without a common base
         raise ModelError(f"'{path}' is truncated or not an ONNX file") from error
+    try:
+        inferred = infer_types(model)
+    except ModelError as error:
+        raise ModelError(f"'{path}' is truncated or not an ONNX file: {error}") from error
     types = {tensor.name: tensor.data_type for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         types[value.name] = value.type.tensor_type.elem_type

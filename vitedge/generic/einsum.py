@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vitedge.onnx_apart import infer_types
+
 if TYPE_CHECKING:
     import onnx
 
@@ -51,11 +53,9 @@ class _Product:
 
 def einsums_as_products(model: onnx.ModelProto) -> None:
     """Rewrites, in place, each einsum of two operands with constant shapes."""
-    import onnx
-
     if not any(node.op_type == "Einsum" for node in model.graph.node):
         return
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    inferred = infer_types(model)
     shapes = {item.name: tuple(item.dims) for item in inferred.initializer}
     for item in (*inferred.input, *inferred.value_info, *inferred.output):
         shapes[item.name] = tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)

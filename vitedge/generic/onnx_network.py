@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitedge.errors import ConversionError, first_line
+from vitedge.errors import ConversionError, ModelError
 from vitedge.generic.network import LOGITS, PIXELS, read_into_openvino
 from vitedge.generic.onnx_graph import mended, rename
 from vitedge.lift.embedding import channels_first
 from vitedge.lift.input_range import InputRange
 from vitedge.lift.onnx_files import add_logits, image_of, open_onnx
 from vitedge.lift.onnx_probe import OnnxProbe
+from vitedge.onnx_apart import convert_opset
 
 if TYPE_CHECKING:
     import onnx
@@ -84,17 +85,14 @@ class OnnxNetwork:
 
 def _current(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model of at least the opset that quantizers need."""
-    import onnx
-
     version = next(item.version for item in model.opset_import if not item.domain)
     if version >= _LEAST_OPSET:
         return model
     try:
-        return onnx.version_converter.convert_version(model, _LEAST_OPSET)
-    except Exception as error:  # its errors share no base
+        return convert_opset(model, _LEAST_OPSET)
+    except ModelError as error:
         raise ConversionError(
-            f"the model is of opset {version} and cannot be raised to {_LEAST_OPSET}: "
-            f"{first_line(error)}"
+            f"the model is of opset {version} and cannot be raised to {_LEAST_OPSET}: {error}"
         ) from error
 
 

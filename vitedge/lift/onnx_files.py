@@ -17,6 +17,7 @@ from vitedge.lift.onnx_fused import write_out
 from vitedge.lift.onnx_quantized import dequantize_weights
 from vitedge.lift.probe import refuse_large_images
 from vitedge.lift.quantized import refuse_quantized_operations
+from vitedge.onnx_apart import infer_types, inline_functions
 
 if TYPE_CHECKING:
     import onnx
@@ -113,9 +114,10 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise ModelError(f"'{path}' is truncated or not an ONNX file (it has no nodes)")
     _refuse_nan(path, model)
-    import onnx.inliner
-
-    return onnx.inliner.inline_local_functions(model) if model.functions else model
+    try:
+        return inline_functions(model) if model.functions else model
+    except ModelError as error:
+        raise ModelError(f"the functions of '{path}' cannot be written out: {error}") from error
 
 
 def _refuse_nan(path: Path, model: onnx.ModelProto) -> None:
@@ -289,8 +291,8 @@ def element_types(
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
     try:
-        inferred = onnx.shape_inference.infer_shapes(model).graph
-    except Exception as error:  # onnx's errors share no base
-        raise ModelError(f"the ONNX graph contradicts itself: {first_line(error)}") from error
+        inferred = infer_types(model)
+    except ModelError as error:
+        raise ModelError(f"the ONNX graph contradicts itself: {error}") from error
     items = [*inferred.input, *inferred.value_info, *inferred.output]
     return {item.name: item.type.tensor_type.elem_type for item in items}
