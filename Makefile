@@ -29,14 +29,14 @@ slow: $(VENV)/.installed-dev
 SECONDS ?= 600
 
 fuzz: $(VENV)/.installed-dev
-	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+	$(BIN)/python -m tests.support.fuzz --seconds $(SECONDS)
 
 # Makes the golden files anew with the libraries that they come from, which leaves them as they are
 # unless a library has changed, then runs the same tests live at larger sizes. Give it an environment
 # of its own: make reference VENV=.venv-reference
 # Some libraries pin old versions of what they hardly use, hence --no-deps.
-REFERENCE_TESTS := tests/test_importers_contract.py tests/test_lift_named.py tests/test_lift_onnx.py \
-	tests/test_preprocess.py
+REFERENCE_TESTS := tests/contract/test_importers.py tests/unit/importers/lift/test_named.py \
+	tests/unit/importers/lift/test_onnx.py tests/unit/images/test_preprocess.py
 
 reference: $(VENV)/.installed-reference
 	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 vit-keras==0.2.0 validators opencv-python-headless
@@ -48,9 +48,9 @@ reference: $(VENV)/.installed-reference
 CLIENTS := .clients
 
 clients: $(VENV)/.installed-dev $(CLIENTS)/.installed
-	$(BIN)/python -m pytest tests/test_clients.py
+	$(BIN)/python -m pytest tests/e2e/test_clients.py
 
-$(CLIENTS)/.installed: tests/client_programs/requirements.txt
+$(CLIENTS)/.installed: tests/support/client_programs/requirements.txt
 	test -x $(CLIENTS)/venv/bin/python || $(PYTHON) -m venv $(CLIENTS)/venv
 	$(CLIENTS)/venv/bin/python -m pip install --quiet -r $<
 	npm install --silent --no-save --ignore-scripts --prefix $(CLIENTS)/node @huggingface/transformers@4.3.2

@@ -23,16 +23,18 @@ from pathlib import Path
 from contenders import RUNTIMES, open_model, say
 from stock_routes import ROUTES, Workbench
 
-from vitedge.artifact import files_of
+from vitedge.artifacts.metadata import files_of
 from vitedge.bench.reference import ArtifactReference
-from vitedge.bench.results import Row
 from vitedge.bench.run import BenchOptions, Step, run_bench
-from vitedge.data import ImageSet, open_images
+from vitedge.images.image_sets import ImageSet, open_images
+from vitedge.images.preprocess import Preprocessing
+from vitedge.images.synthetic import synthetic_images
 from vitedge.network.network import Network
-from vitedge.pipeline import ConvertOptions, convert
-from vitedge.preprocess import Preprocessing
-from vitedge.spec import Format, Precision, Target
-from vitedge.synthetic import synthetic_images
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.report.results import Row
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.targets.target import Target
 
 _SYNTHETIC_PHOTOS = 24
 _DYNAMIC_TFLITE = ("stock-dynamic-tflite", "stock-quantizer-tflite")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vitedge.data import ImageSet, Sample
-from vitedge.preprocess import Preprocessing
+from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.preprocess import Preprocessing
 from vitedge.train import open_training_images
 
 _AS_IT_IS = Preprocessing(size=(32, 32))

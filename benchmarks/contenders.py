@@ -11,14 +11,15 @@ from pathlib import Path
 from gemm_rate import OPERATIONS, write_gemm
 from stock_routes import ROUTES, Workbench
 
-from vitedge.artifact import files_of
-from vitedge.data import ImageSet
+from vitedge.artifacts.metadata import files_of
+from vitedge.elements.presets import initialize, preset
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import read_model
 from vitedge.network.network import Network
-from vitedge.pipeline import ConvertOptions, convert
-from vitedge.preprocess import Preprocessing
-from vitedge.presets import initialize, preset
-from vitedge.spec import Format, Precision
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 MODELS = {
     "deit-tiny": lambda: preset("deit-tiny", classes=1000),
@@ -126,7 +127,7 @@ def open_model(name: str, folder: Path, weights: Path | None) -> tuple[Network, 
     """The ViT, and a file that holds it: DeiT-tiny's ``weights``, or one of random weights."""
     if name == "deit-tiny" and weights is not None:
         return read_model(weights).network, weights
-    from vitedge.keras_model import to_keras
+    from vitedge.in_keras.model import to_keras
 
     config = MODELS[name]()
     side = config.image_size[0]

@@ -23,16 +23,17 @@ from pathlib import Path
 import numpy as np
 from plain_parameters import parameters_of
 
-from vitedge.artifact import size_of
-from vitedge.bench.memory import peak_rss_mb
-from vitedge.data import ImageSet, open_images
+from vitedge.artifacts.metadata import size_of
 from vitedge.elements.plain_vit import Block, PlainViT
+from vitedge.elements.presets import initialize, preset
+from vitedge.images.image_sets import ImageSet, open_images
+from vitedge.images.preprocess import Preprocessing
+from vitedge.images.synthetic import synthetic_images
+from vitedge.machine.memory import peak_rss_mb
 from vitedge.network.operators import Array, Linear, Norm
-from vitedge.pipeline import ConvertOptions, convert
-from vitedge.preprocess import Preprocessing
-from vitedge.presets import initialize, preset
-from vitedge.spec import Format, Precision
-from vitedge.synthetic import synthetic_images
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 SIZES = ("tiny", "small", "base", "large", "huge")
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import METADATA_KEY, Metadata, Source
-from vitedge.converters.tflite_model import TFLiteModel
-from vitedge.preprocess import Preprocessing
+from vitedge.artifacts.metadata import METADATA_KEY, Metadata, Source
+from vitedge.converters.tflite.model import TFLiteModel
+from vitedge.images.preprocess import Preprocessing
 from vitedge.quantize import IntegerWeight
-from vitedge.spec import Format, Precision
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 # Inputs and outputs of half the caches of a small processor, thousands of products for each.
 SIDE = 1024

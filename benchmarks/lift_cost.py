@@ -87,8 +87,8 @@ def measure(name: str, path: Path, result: Path) -> None:
     import keras  # noqa: F401
 
     from vitedge.importers import ImportOptions
-    from vitedge.pipeline import write_keras
-    from vitedge.source_check import read_compared
+    from vitedge.pipeline.convert import write_keras
+    from vitedge.pipeline.source_check import read_compared
 
     imported, imported_mib = time.perf_counter(), peak_mib()
     found = read_compared(path, ImportOptions())

@@ -1,4 +1,4 @@
-"""Makes the artefacts and images in ``vitedge/builtin``: the demo's model, in int8.
+"""Makes the artefacts and images in ``vitedge/bench/builtin``: the demo's model, in int8.
 
 Run it when the converters or the quantizer change: ``python benchmarks/make_builtin.py``.
 """
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-import vitedge.builtin
-from vitedge.data import digits
-from vitedge.measure import selected
-from vitedge.pipeline import ConvertOptions, convert, write_keras
-from vitedge.spec import Precision
+import vitedge.bench.builtin
+from vitedge.bench.request import selected
+from vitedge.demo.digits import digits_recipe, digits_vit
+from vitedge.images.image_sets import digits
+from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.targets.precisions import Precision
 from vitedge.train import train
-from vitedge.train.digits import digits_recipe, digits_vit
 
-FOLDER = Path(vitedge.builtin.__file__).parent
+FOLDER = Path(vitedge.bench.builtin.__file__).parent
 
 
 def main() -> None:

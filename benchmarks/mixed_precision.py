@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from vitedge.elements.plain_vit import ViTConfig
-from vitedge.preprocess import Preprocessing
-from vitedge.presets import initialize, preset
+from vitedge.elements.presets import initialize, preset
+from vitedge.images.preprocess import Preprocessing
 from vitedge.train import Products, Recipe
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss
@@ -36,7 +36,7 @@ CASES: dict[str, tuple[ViTConfig, int]] = {
 
 def learner(config: ViTConfig, products: Products) -> Learner:
     """A fresh one of these products."""
-    from vitedge.keras_model import to_keras
+    from vitedge.in_keras.model import to_keras
 
     half = (0.5,) * config.channels
     preprocessing = Preprocessing(size=config.image_size, mean=half, std=half)

@@ -20,13 +20,14 @@ from contenders import say
 from outlier_vit import with_outliers
 from stock_routes import ROUTES, Workbench
 
-from vitedge.data import ImageSet, open_images
+from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.importers import read_model
 from vitedge.network.network import Network
-from vitedge.pipeline import ConvertOptions, convert, write_keras
-from vitedge.publication import checking_target
+from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.verified_write import checking_target
 from vitedge.runtimes import run_batches, runtime_for
-from vitedge.spec import Format, Precision
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 # Percent agreement that the stock routes shall fall below, and that ours shall keep.
 _COLLAPSED, _KEPT = 60.0, 97.0

@@ -27,18 +27,20 @@ from stock_routes import ROUTES
 
 from vitedge.bench.candidates import find_candidates
 from vitedge.bench.reference import reference_from_network
-from vitedge.bench.results import Ratio
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.bench.spread import ROUNDS, pairwise_ratio
 from vitedge.bench.trial import Trial
 from vitedge.bench.turns import measure_in_turns
-from vitedge.data import ImageSet, open_images
+from vitedge.files.staging import write_whole
+from vitedge.images.image_sets import ImageSet, open_images
+from vitedge.images.synthetic import synthetic_images
 from vitedge.network.network import Network
-from vitedge.progress import Progress
-from vitedge.spec import Format, Precision, Target
-from vitedge.staging import write_whole
-from vitedge.synthetic import synthetic_images
-from vitedge.terminal import progress_on_stderr
+from vitedge.report.results import Ratio
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.targets.target import Target
+from vitedge.terminal.display import progress_on_stderr
+from vitedge.terminal.progress import Progress
 
 _TIMEOUT_SECONDS = 300.0
 _SYNTHETIC_PHOTOS = 24

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from vitedge.elements.kinds import NormPosition, Pooling
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
+from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Activate, Constant, Linear, Norm, Standardize
 from vitedge.network.patch_grid import patch_grid
 from vitedge.network.structure import attentions
 from vitedge.network.summary import summary
-from vitedge.spec import NormKind, NormPosition, Pooling
 
 
 def parameters_of(network: Network) -> PlainViT:

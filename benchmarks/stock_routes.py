@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import METADATA_KEY, Metadata, Source
+from vitedge.artifacts.metadata import METADATA_KEY, Metadata, Source
 from vitedge.network.network import Network
-from vitedge.spec import Format, Precision
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 if TYPE_CHECKING:
     import keras

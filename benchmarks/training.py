@@ -31,10 +31,10 @@ from pathlib import Path
 import numpy as np
 from cifar_parts import pixels_of, write_training_file
 
-from vitedge.data import ImageSet, digits
+from vitedge.demo.digits import digits_recipe, digits_vit
+from vitedge.images.image_sets import ImageSet, digits
 from vitedge.importers import read_model
 from vitedge.train import open_training_images, split, train
-from vitedge.train.digits import digits_recipe, digits_vit
 
 _EVALUATION_BATCH = 200
 _CALIBRATION_IMAGES = 200
@@ -150,7 +150,7 @@ def on_a_gpu(cifar: Path, folder: Path, *, epochs: int) -> None:
 
 def accuracy(vit: object, images: ImageSet) -> float:
     """Share of images that the float32 Keras model names right."""
-    from vitedge.keras_model import to_keras
+    from vitedge.in_keras.model import to_keras
 
     model, samples, right = to_keras(vit), images.samples, 0
     for start in range(0, len(samples), _EVALUATION_BATCH):

@@ -29,8 +29,8 @@ import numpy as np
 from PIL import Image
 
 import vitedge
-from vitedge.bench.environment import read_environment
-from vitedge.spec import Format
+from vitedge.machine.environment import read_environment
+from vitedge.targets.formats import Format
 
 Run = Callable[[np.ndarray], Any]
 

@@ -13,7 +13,7 @@ from reference import lift_keras_2, lift_onnx, make_pixels, make_timm
 from reference.golden import SMALL
 from reference.makers import MAKERS
 from reference.renewal import renew
-from tests.golden_cases import assert_imported, golden_cases
+from tests.support.golden_cases import assert_imported, golden_cases
 
 
 def main() -> None:

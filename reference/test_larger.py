@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from reference.golden import HALVES, LARGE, normalized
 from reference.makers import MAKERS
 from reference.torch_models import logits_of, randomize
-from tests.golden_cases import TOLERANCE, assert_imported, golden_cases
+from tests.support.golden_cases import TOLERANCE, assert_imported, golden_cases
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.evaluate import forward
 from vitedge.network.summary import summary

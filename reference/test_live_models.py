@@ -19,18 +19,19 @@ from reference.golden import SMALL, images_of
 from reference.keras_models import randomize
 from reference.torch_models import randomize as randomize_torch
 from reference.tutorial_model import tutorial_model
-from tests.golden_cases import golden_cases
-from tests.plain import plain
+from tests.support.golden_cases import golden_cases
+from tests.support.plain import plain
 from vitedge.classifier import load
 from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import ImportOptions
-from vitedge.lift import lift
-from vitedge.lift.keras_files import open_model
+from vitedge.importers.lift import lift
+from vitedge.importers.lift.keras_files import open_model
 from vitedge.network.evaluate import forward
-from vitedge.pipeline import ConvertOptions, convert
-from vitedge.publication import TOLERANCES
-from vitedge.source_check import read_compared
-from vitedge.spec import Format, Precision
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.source_check import read_compared
+from vitedge.pipeline.verified_write import TOLERANCES
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 # The libraries warn about themselves and each other; here it is their numbers that matter.
 pytestmark = pytest.mark.filterwarnings("default")

@@ -24,14 +24,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests import models
-from tests import test_converters_contract as contract
-from tests.golden_cases import golden_cases
-from vitedge.artifact import files_of
+from tests.contract import test_converters as contract
+from tests.support import models
+from tests.support.golden_cases import golden_cases
+from vitedge.artifacts.metadata import files_of
 from vitedge.converters import converters
 from vitedge.importers import read_model
-from vitedge.pipeline import ConvertOptions, convert
-from vitedge.spec import Format, Precision
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 CONVERTED = ("timm_vit", "timm_deit_distilled", "timm_qk_norm", "hugging_face_dinov2")
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vitedge import _keras_hook
 from vitedge.errors import VitedgeError
+from vitedge.in_keras import hook as _keras_hook
 
 if TYPE_CHECKING:
     from vitedge.classifier import Classifier, load

@@ -17,10 +17,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import Metadata, format_of, read_metadata
+from vitedge.artifacts.metadata import Metadata, format_of, read_metadata
 from vitedge.errors import ModelError, UsageError
-from vitedge.label_names import names_for_people
-from vitedge.preprocess import ImageLike, Preprocessing
+from vitedge.images.label_names import names_for_people
+from vitedge.images.preprocess import ImageLike, Preprocessing
 from vitedge.runtimes import (
     FeatureSession,
     Placement,
@@ -30,8 +30,11 @@ from vitedge.runtimes import (
     runtime_for,
     runtimes,
 )
-from vitedge.spec import Format, Precision, Scores, Target
 from vitedge.stream import Frames, Source, open_source, prepared_images
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.targets.scores import Scores
+from vitedge.targets.target import Target
 
 Ranking: TypeAlias = list[tuple[str, float]]
 """Labels with their probabilities, the most probable first."""

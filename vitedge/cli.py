@@ -14,13 +14,14 @@ from typing import Any
 
 import click
 
-from vitedge import __version__, commands, limits
-from vitedge.cli_output import echo, interruption_words
+from vitedge import __version__, commands
 from vitedge.errors import VitedgeError
-from vitedge.interruption import INTERRUPTED
-from vitedge.plugins import discover
-from vitedge.printable import printable
-from vitedge.temporary import machine_fault
+from vitedge.files import limits
+from vitedge.files.plugins import discover
+from vitedge.files.temporary import machine_fault
+from vitedge.terminal.interruption import INTERRUPTED
+from vitedge.terminal.output import echo, interruption_words
+from vitedge.terminal.printable import printable
 
 
 class _Group(click.Group):

@@ -24,7 +24,7 @@ from picture import labelled
 import vitedge
 from vitedge.classifier import Prediction
 from vitedge.errors import VitedgeError
-from vitedge.printable import printable
+from vitedge.terminal.printable import printable
 
 Show = Callable[[Prediction, float], bool]
 """Shows one prediction and the frames per second; False means that the person has seen enough."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from PIL import Image, ImageDraw, ImageFont
 
 from vitedge.classifier import Ranking
-from vitedge.preprocess import ImageLike, open_image
-from vitedge.printable import printable
+from vitedge.images.preprocess import ImageLike, open_image
+from vitedge.terminal.printable import printable
 
 # Small images are enlarged so that the label can be read; large ones cost time to send.
 WIDTH = 640

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.bench.logits import Logits
-from vitedge.bench.quality import Accuracy, Confusion, Difference, VsFloat
 from vitedge.bench.spread import paired_drop, wilson_interval
+from vitedge.bench.workers.logits import Logits
 from vitedge.errors import DataError, ModelError
+from vitedge.report.quality import Accuracy, Confusion, Difference, VsFloat
 
 # Logits of a large set lie on the disk; this many rows of them are in memory at a time.
 _CHUNK_ROWS = 1024

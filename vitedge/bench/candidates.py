@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vitedge.artifact import Metadata, format_of, read_metadata
-from vitedge.bench.messages import Probe, Probed
+from vitedge.artifacts.metadata import Metadata, format_of, read_metadata
 from vitedge.bench.process import WorkerError, WorkerProcess
-from vitedge.bench.results import LeftOut
+from vitedge.bench.workers.messages import Probe, Probed
 from vitedge.errors import ModelError, UsageError
+from vitedge.report.results import LeftOut
 from vitedge.runtimes import Readiness, runtime_for, targets
-from vitedge.spec import Format, Target
+from vitedge.targets.formats import Format
+from vitedge.targets.target import Target
 
 
 @dataclass(frozen=True, eq=False)

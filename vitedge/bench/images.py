@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vitedge.artifact import read_metadata
+from vitedge.artifacts.metadata import read_metadata
 from vitedge.bench.accuracy import Truth
 from vitedge.bench.candidates import find_candidates
-from vitedge.bench.logits import LogitsStore, StoredLogits
 from vitedge.bench.reference import (
     ArtifactReference,
     ModelReference,
@@ -23,13 +22,14 @@ from vitedge.bench.reference import (
     StoredReference,
     run_model,
 )
-from vitedge.bench.results import DataUsed, Row
-from vitedge.bench.spool import digest_spool, sizes_of, write_spool
 from vitedge.bench.trial import Trial
-from vitedge.data import ImageSet
+from vitedge.bench.workers.logits import LogitsStore, StoredLogits
+from vitedge.bench.workers.spool import digest_spool, sizes_of, write_spool
 from vitedge.errors import DataError, ModelError, UsageError
-from vitedge.preprocess import Preprocessing, open_image
-from vitedge.spec import Scores
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.preprocess import Preprocessing, open_image
+from vitedge.report.results import DataUsed, Row
+from vitedge.targets.scores import Scores
 
 _THUMBNAIL_PIXELS = 64
 _MOST_THUMBNAILS = 64

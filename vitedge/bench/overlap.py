@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from vitedge.artifact import Metadata, read_metadata
-from vitedge.data import ImageSet
+from vitedge.artifacts.metadata import Metadata, read_metadata
 from vitedge.errors import ModelError
-from vitedge.image_digests import shared_with
-from vitedge.seen_images import seen_by
+from vitedge.images.image_digests import shared_with
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.seen_images import seen_by
 
 _SHOWN = 3
 # How a model is read that vitedge itself made of images; other models' images nobody knows.

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
-from vitedge.bench.messages import Answer, Command, Failed, Progress, decode, encode
-from vitedge.bench.results import Status
+from vitedge.bench.workers.messages import Answer, Command, Failed, Progress, decode, encode
+from vitedge.report.results import Status
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
 
@@ -52,7 +52,7 @@ class WorkerProcess:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # close() closes it
         self._process = subprocess.Popen(
             # -P: a numpy.py in the current folder is not to be run.
-            [sys.executable, "-P", "-m", "vitedge.bench.worker"],
+            [sys.executable, "-P", "-m", "vitedge.bench.workers.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

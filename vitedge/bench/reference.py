@@ -13,14 +13,14 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.bench.logits import LogitsWriter, StoredLogits
-from vitedge.bench.spool import read_spool
+from vitedge.bench.workers.logits import LogitsWriter, StoredLogits
+from vitedge.bench.workers.spool import read_spool
 from vitedge.errors import DataError
+from vitedge.images.preprocess import Preprocessing
 from vitedge.network.network import Network
 from vitedge.network.saved import described
-from vitedge.preprocess import Preprocessing
 from vitedge.quantize.cores import forward_each
-from vitedge.spec import Target
+from vitedge.targets.target import Target
 
 # Each core computes an image; that of a ViT-B/16 takes 14 MB for its attention alone.
 _BATCH = 8

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from vitedge.artifact import size_of
-from vitedge.bench.results import Ratio, Row, Status
+from vitedge.artifacts.metadata import size_of
 from vitedge.bench.spread import instability, slowing, summarize
 from vitedge.bench.trial import Trial
+from vitedge.report.results import Ratio, Row, Status
 from vitedge.runtimes import Placement
 
 

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitedge.bench.candidates import Candidate, find_candidates
-from vitedge.bench.environment import physical_cores, read_environment
 from vitedge.bench.images import Images, spool, with_reference
-from vitedge.bench.messages import Measure
 from vitedge.bench.reference import ArtifactReference, Reference
-from vitedge.bench.results import LeftOut, Report
 from vitedge.bench.rows import row_of, size_mb
 from vitedge.bench.spread import ROUNDS
 from vitedge.bench.trial import Trial
 from vitedge.bench.turns import measure_in_turns, ratios
 from vitedge.bench.verdict import judge
-from vitedge.data import ImageSet
+from vitedge.bench.workers.messages import Measure
 from vitedge.errors import UsageError
-from vitedge.folder_lock import only_writer
-from vitedge.spec import Target
-from vitedge.temporary import temporary_folder
+from vitedge.files.folder_lock import only_writer
+from vitedge.files.temporary import temporary_folder
+from vitedge.images.image_sets import ImageSet
+from vitedge.machine.environment import physical_cores, read_environment
+from vitedge.report.results import LeftOut, Report
+from vitedge.targets.target import Target
 
 # Python with an engine takes 70 to 180 MB; engines keep packed copies of the weights.
 _PROCESS_MB, _COPIES_OF_WEIGHTS = 180.0, 3

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vitedge.bench.quality import Drop
-from vitedge.bench.results import Ratio, Spread
+from vitedge.report.quality import Drop
+from vitedge.report.results import Ratio, Spread
 
 # With fewer samples the percentile is decided by one or two of them.
 _SAMPLES_NEEDED = {50: 20, 90: 100, 99: 1000}

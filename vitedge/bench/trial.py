@@ -11,13 +11,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from vitedge.artifact import files_of, sha256_of
+from vitedge.artifacts.metadata import files_of, sha256_of
 from vitedge.bench.accuracy import Truth, accuracy, are_finite, compare
 from vitedge.bench.candidates import Candidate
-from vitedge.bench.energy import battery_watts, read_counters, used_mj
-from vitedge.bench.environment import mean_frequency_mhz, temperature_c
-from vitedge.bench.logits import Logits, LogitsStore, Probabilities, StoredLogits
-from vitedge.bench.messages import (
+from vitedge.bench.process import WorkerError, WorkerProcess
+from vitedge.bench.workers.logits import Logits, LogitsStore, Probabilities, StoredLogits
+from vitedge.bench.workers.messages import (
     Infer,
     Inferred,
     Inspect,
@@ -31,13 +30,14 @@ from vitedge.bench.messages import (
     WarmedUp,
     WarmUp,
 )
-from vitedge.bench.process import WorkerError, WorkerProcess
-from vitedge.bench.quality import Accuracy, VsFloat
-from vitedge.bench.results import Status, Throughput, Window
-from vitedge.bench.throttling import throttle_count
 from vitedge.errors import DataError, ModelError
-from vitedge.preprocess import Preprocessing
-from vitedge.spec import Scores
+from vitedge.images.preprocess import Preprocessing
+from vitedge.machine.energy import battery_watts, read_counters, used_mj
+from vitedge.machine.environment import mean_frequency_mhz, temperature_c
+from vitedge.machine.throttling import throttle_count
+from vitedge.report.quality import Accuracy, VsFloat
+from vitedge.report.results import Status, Throughput, Window
+from vitedge.targets.scores import Scores
 
 _WARM_UP_SECONDS = 10.0
 _WINDOW_SECONDS = 5.0

@@ -6,11 +6,11 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from vitedge.bench.messages import Measure
-from vitedge.bench.results import Ratio
 from vitedge.bench.spread import ROUNDS, pairwise_ratio
 from vitedge.bench.trial import Trial
-from vitedge.spec import Precision
+from vitedge.bench.workers.messages import Measure
+from vitedge.report.results import Ratio
+from vitedge.targets.precisions import Precision
 
 # Whoever ran in between has evicted this artefact's weights from the caches.
 _SETTLING_RUNS = 2

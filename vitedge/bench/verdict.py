@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitedge.bench.results import Row, Status
-from vitedge.spec import Precision
+from vitedge.report.results import Row, Status
+from vitedge.targets.precisions import Precision
 
 # Measured on DeiT-tiny: float32 in another engine 85-110 dB, float16 weights 50-60, bfloat16 in
 # place of float32 34, good int8 14-26, and int8 that has lost its accuracy 3-5. Below these lies

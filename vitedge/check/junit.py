@@ -8,7 +8,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from vitedge.check.rules import Finding, Outcome
-from vitedge.printable import printable
+from vitedge.terminal.printable import printable
 
 
 def render_junit(findings: tuple[Finding, ...]) -> str:

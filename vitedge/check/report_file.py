@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.bench.accuracy import right_bits
-from vitedge.bench.quality import Drop
-from vitedge.bench.results import Status
 from vitedge.errors import UsageError
-from vitedge.json_values import mapping, number, objects, parse_object, text, whole
-from vitedge.limits import refuse_long_text
+from vitedge.files.json_values import mapping, number, objects, parse_object, text, whole
+from vitedge.files.limits import refuse_long_text
+from vitedge.report.quality import Drop
+from vitedge.report.results import Status
 from vitedge.runtimes import Placement
 
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from vitedge.bench.quality import Drop
-from vitedge.bench.results import Status
 from vitedge.bench.spread import paired_drop, unpaired_drop
 from vitedge.check.report_file import ReportFile, ReportRow, TopOne
 from vitedge.errors import UsageError
+from vitedge.report.quality import Drop
+from vitedge.report.results import Status
 
 DEFAULT_DROP, DEFAULT_SLOWDOWN = 0.5, 1.2
 """Limits against a baseline where none is given: half a point of top-1, a fifth more time. That is

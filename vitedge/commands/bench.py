@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from vitedge.cli_options import PATH, force_option, read_targets
-from vitedge.cli_output import command_line, warn, when_interrupted
+from vitedge.commands.options import PATH, force_option, read_targets
 from vitedge.errors import UsageError, VitedgeError
+from vitedge.terminal.output import command_line, warn, when_interrupted
 
 # Statuses of a bench that a script must notice. UNAVAILABLE is an answer, SLOWER a finding.
 _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
@@ -86,11 +86,11 @@ def bench(
     """
     from dataclasses import replace
 
+    from vitedge.bench.request import Request, measure, write_reports
     from vitedge.bench.run import BenchOptions
-    from vitedge.measure import Request, measure, write_reports
-    from vitedge.staging import refuse_existing
-    from vitedge.tables import print_report
-    from vitedge.terminal import progress_on_stderr
+    from vitedge.commands.printed.tables import print_report
+    from vitedge.files.staging import refuse_existing
+    from vitedge.terminal.display import progress_on_stderr
 
     if layers and (reference is None or host is not None):
         raise UsageError("--layers needs the model as --reference, and no --host")
@@ -132,7 +132,7 @@ def bench(
 
             report = measure_on(host, remote_dir, request, progress=progress, say=warn)
         if layers and reference is not None:
-            from vitedge.compare import compare_all
+            from vitedge.inspection.compare import compare_all
 
             compared = compare_all(reference, report, data, progress=progress)
             report = replace(report, layers=compared)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from vitedge.cli_options import PATH, force_option, json_option
-from vitedge.cli_output import echo, print_json
+from vitedge.commands.options import PATH, force_option, json_option
+from vitedge.terminal.output import echo, print_json
 
 
 @click.command()
@@ -55,7 +55,7 @@ def check(
     from vitedge.check.junit import render_junit
     from vitedge.check.report_file import read_report
     from vitedge.check.rules import Limits, Outcome, check, exit_code, what_was_checked
-    from vitedge.staging import refuse_existing, write_whole
+    from vitedge.files.staging import refuse_existing, write_whole
 
     if junit_file is not None:
         refuse_existing([junit_file], force=force, streams=True)

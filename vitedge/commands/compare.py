@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from vitedge.cli_options import PATH, import_options, json_option, read_import_options
-from vitedge.cli_output import print_json
+from vitedge.commands.options import PATH, import_options, json_option, read_import_options
+from vitedge.terminal.output import print_json
 
 
 @click.command()
@@ -25,10 +25,10 @@ def compare(model: Path, artifact: Path, data: Path | None, as_json: bool, **opt
     """
     from dataclasses import asdict
 
-    from vitedge.compare import compare
-    from vitedge.data import open_images
-    from vitedge.tables import print_comparison
-    from vitedge.terminal import progress_on_stderr
+    from vitedge.commands.printed.tables import print_comparison
+    from vitedge.images.image_sets import open_images
+    from vitedge.inspection.compare import compare
+    from vitedge.terminal.display import progress_on_stderr
 
     images = None if data is None else open_images(data)
     with progress_on_stderr() as progress:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vitedge.cli_options import (
+from vitedge.commands.options import (
     PATH,
     force_option,
     import_options,
@@ -19,14 +19,17 @@ from vitedge.cli_options import (
     read_targets,
     strict_option,
 )
-from vitedge.cli_output import echo, print_json, warn, when_interrupted
 from vitedge.errors import ConversionError, PrecisionError, UsageError
-from vitedge.spec import Format, Layout, Precision, Target
+from vitedge.targets.formats import Format
+from vitedge.targets.layouts import Layout
+from vitedge.targets.precisions import Precision
+from vitedge.targets.target import Target
+from vitedge.terminal.output import echo, print_json, warn, when_interrupted
 
 if TYPE_CHECKING:
-    from vitedge.budget import Budget
-    from vitedge.data import ImageSet
-    from vitedge.publication import Written
+    from vitedge.images.image_sets import ImageSet
+    from vitedge.pipeline.budget import Budget
+    from vitedge.pipeline.verified_write import Written
 
 
 @click.command()
@@ -118,12 +121,12 @@ def convert(
     something else is an error and is not written. With --for, precision and form follow from the
     target (model.int8-static.ethos-u.tflite), which is asked whether it runs the whole of it.
     """
-    from vitedge.cifar import Part
-    from vitedge.data import open_images
-    from vitedge.fitting import convert_for, precisions_for
-    from vitedge.pipeline import ConvertOptions, convert
-    from vitedge.readable_images import readable, warn_of_images
-    from vitedge.terminal import progress_on_stderr
+    from vitedge.images.cifar import Part
+    from vitedge.images.image_sets import open_images
+    from vitedge.images.readable_images import readable, warn_of_images
+    from vitedge.pipeline.convert import ConvertOptions, convert
+    from vitedge.pipeline.for_targets import convert_for, precisions_for
+    from vitedge.terminal.display import progress_on_stderr
 
     devices = read_targets(targets)
     laid_out = None if layout is None else Layout(layout)
@@ -208,7 +211,7 @@ def _of_layout(
     layout: Layout, precisions: Sequence[str], formats: Sequence[str], targets: Sequence[Target]
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Precisions and formats of a layout, where nobody named any."""
-    from vitedge.layouts import LAYOUTS
+    from vitedge.pipeline.layouts import LAYOUTS
 
     if targets:
         raise UsageError("--for and --layout name files in different ways; leave one out")
@@ -240,11 +243,11 @@ def _read_budget(
     *,
     strict: bool,
 ) -> Budget | None:
-    from vitedge.budget import Budget
-    from vitedge.cifar import Part
-    from vitedge.data import open_images
+    from vitedge.images.cifar import Part
+    from vitedge.images.image_sets import open_images
+    from vitedge.images.readable_images import readable, warn_of_images
     from vitedge.pick.overlap import refuse_overlap
-    from vitedge.readable_images import readable, warn_of_images
+    from vitedge.pipeline.budget import Budget
 
     if (max_drop is None) != (data is None):
         raise UsageError("--max-drop and --data go together: what may be lost, and on what")
@@ -271,7 +274,7 @@ def _note_calibration(written: Written) -> None:
 
 
 def _written_line(written: Written) -> str:
-    from vitedge.artifact import size_of
+    from vitedge.artifacts.metadata import size_of
 
     parity = written.metadata.parity
     line = f"{written.path}  {size_of(written.path) / 1e6:.1f} MB"

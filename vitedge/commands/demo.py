@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from vitedge.cli_options import PATH, force_option
-from vitedge.cli_output import echo, when_interrupted
+from vitedge.commands.options import PATH, force_option
+from vitedge.terminal.output import echo, when_interrupted
 
 
 @click.command()
@@ -15,9 +15,9 @@ from vitedge.cli_output import echo, when_interrupted
 @force_option
 def demo(output: Path, force: bool) -> None:
     """Trains a small ViT on handwritten digits, converts it nine ways, measures all of them."""
-    from vitedge.demo import run_demo
-    from vitedge.tables import print_report
-    from vitedge.terminal import progress_on_stderr
+    from vitedge.commands.printed.tables import print_report
+    from vitedge.demo.run import run_demo
+    from vitedge.terminal.display import progress_on_stderr
 
     when_interrupted(f"what was written to '{output}' is kept; to begin anew give --force")
     with progress_on_stderr() as progress:

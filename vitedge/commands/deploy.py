@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from vitedge.cli_options import PATH, json_option
-from vitedge.cli_output import echo, print_json
+from vitedge.commands.options import PATH, json_option
+from vitedge.terminal.output import echo, print_json
 
 
 @click.command()
@@ -24,7 +24,7 @@ def deploy(artifact: Path, destination: str, as_json: bool) -> None:
     app that were changed there are left as they are.
     """  # noqa: D301  # click's mark for "do not wrap" is the character itself
     from vitedge.remote.deploy import deploy
-    from vitedge.terminal import progress_on_stderr
+    from vitedge.terminal.display import progress_on_stderr
 
     with progress_on_stderr() as progress:
         deployed = deploy(artifact, destination, progress=progress)

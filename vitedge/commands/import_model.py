@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vitedge.cli_options import PATH, force_option, import_options, json_option, read_import_options
-from vitedge.cli_output import echo, print_json
+from vitedge.commands.options import (
+    PATH,
+    force_option,
+    import_options,
+    json_option,
+    read_import_options,
+)
+from vitedge.terminal.output import echo, print_json
 
 if TYPE_CHECKING:
     from vitedge.network.network import Network
@@ -36,10 +42,10 @@ def import_command(
     The model carries its preprocessing and labels; `convert` and Keras itself read it. With
     --check, says what was compared with what instead of writing anything.
     """
-    from vitedge.data import open_images
-    from vitedge.pipeline import import_model
-    from vitedge.source_check import check_source
-    from vitedge.terminal import progress_on_stderr
+    from vitedge.images.image_sets import open_images
+    from vitedge.pipeline.convert import import_model
+    from vitedge.pipeline.source_check import check_source
+    from vitedge.terminal.display import progress_on_stderr
 
     compared = None if images is None else open_images(images)
     importing = read_import_options(options).compared_on(compared)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from vitedge.cli_options import PATH, import_options, json_option, read_import_options
-from vitedge.cli_output import print_json
+from vitedge.commands.options import PATH, import_options, json_option, read_import_options
+from vitedge.terminal.output import print_json
 
 
 @click.command()
@@ -18,8 +18,8 @@ from vitedge.cli_output import print_json
 def inspect(file: Path, as_json: bool, **options: Any) -> None:
     """Shows what FILE is: a model's config, or an artefact's metadata and operators."""
     importing = read_import_options(options)
-    from vitedge.inspection import inspect
-    from vitedge.tables import print_inspection
+    from vitedge.commands.printed.tables import print_inspection
+    from vitedge.inspection.description import inspect
 
     found = inspect(file, importing)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vitedge.cli_options import (
+from vitedge.commands.options import (
     IMAGE_SIZE,
     PATH,
     force_option,
@@ -17,8 +17,9 @@ from vitedge.cli_options import (
     read_targets,
     strict_option,
 )
-from vitedge.cli_output import command_line, warn, when_interrupted
-from vitedge.spec import Format, Precision
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.terminal.output import command_line, warn, when_interrupted
 
 _NONE_MEETS_THE_BUDGET = 3
 
@@ -88,13 +89,13 @@ def pick(
     """
     from dataclasses import replace
 
+    from vitedge.bench.request import write_reports
     from vitedge.bench.run import BenchOptions
-    from vitedge.measure import write_reports
+    from vitedge.commands.printed.tables import print_pick
+    from vitedge.files.staging import refuse_existing
     from vitedge.pick.choice import Budget
     from vitedge.pick.run import PickRequest, pick
-    from vitedge.staging import refuse_existing
-    from vitedge.tables import print_pick
-    from vitedge.terminal import progress_on_stderr
+    from vitedge.terminal.display import progress_on_stderr
 
     context = click.get_current_context()
     to_stdout = json_file is not None and str(json_file) == "-"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vitedge.cli_options import PATH, json_option
-from vitedge.cli_output import echo, print_json
+from vitedge.commands.options import PATH, json_option
 from vitedge.errors import DataError, UsageError
+from vitedge.terminal.output import echo, print_json
 
 if TYPE_CHECKING:
     from vitedge.classifier import Ranking
@@ -32,8 +32,8 @@ def predict(
     as_json: bool,
 ) -> None:
     """Names IMAGES with ARTIFACT, the most probable classes first."""
-    from vitedge.crash_guard import guarded
-    from vitedge.limits import engine_bytes
+    from vitedge.files.limits import engine_bytes
+    from vitedge.terminal.crash_guard import guarded
 
     _refuse_folders(images)
     on_cpu = target is None or target.endswith("-cpu")
@@ -77,7 +77,9 @@ def _refuse_folders(images: Sequence[Path]) -> None:
     for path in images:
         if not path.is_dir():
             continue
-        from vitedge.data import is_image  # NumPy's threads would keep the guard from forking
+        from vitedge.images.image_sets import (
+            is_image,
+        )  # NumPy's threads would keep the guard from forking
 
         for pattern in ("*", "*/*"):
             found = next((each for each in sorted(path.glob(pattern)) if is_image(each)), None)
@@ -91,7 +93,7 @@ def _refuse_folders(images: Sequence[Path]) -> None:
 
 
 def _size_of(artifact: Path) -> int:
-    """Bytes of an artefact and of its weights; ``vitedge.artifact`` would load NumPy's threads."""
+    """Bytes of an artefact and of its weights; ``vitedge.artifacts`` would load NumPy's threads."""
     parts = (artifact, artifact.with_suffix(".bin"), artifact.with_name(artifact.name + ".data"))
     return sum(part.stat().st_size for part in parts if part.is_file())
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from vitedge.cli_options import json_option
-from vitedge.cli_output import print_json
+from vitedge.commands.options import json_option
+from vitedge.terminal.output import print_json
 
 
 @click.command()
@@ -14,8 +14,8 @@ def targets(as_json: bool) -> None:
     """Lists every target: ready here, or what is missing and the command that brings it."""
     from dataclasses import asdict
 
-    from vitedge.measure import probe_targets
-    from vitedge.tables import print_targets
+    from vitedge.bench.request import probe_targets
+    from vitedge.commands.printed.tables import print_targets
 
     found = probe_targets()
     if as_json:

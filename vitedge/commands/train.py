@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from vitedge.cli_options import (
+from vitedge.commands.options import (
     PATH,
     augmentation_options,
     force_option,
@@ -19,11 +19,11 @@ from vitedge.cli_options import (
     strict_option,
     teacher_options,
 )
-from vitedge.cli_output import echo, warn, when_interrupted
+from vitedge.terminal.output import echo, warn, when_interrupted
 
 if TYPE_CHECKING:
     from vitedge.train import Epoch
-    from vitedge.training import Outcome
+    from vitedge.train.request import Outcome
 
 # Options that are called otherwise than the fields that they set.
 _FIELDS = {"distill": "hard", "keep": "keep_best"}
@@ -106,13 +106,13 @@ def train(
     """
     from dataclasses import fields
 
-    from vitedge.interruption import ending_soon
-    from vitedge.spec import Precision
-    from vitedge.terminal import progress_on_stderr
+    from vitedge.targets.precisions import Precision
+    from vitedge.terminal.display import progress_on_stderr
+    from vitedge.terminal.interruption import ending_soon
     from vitedge.train import Augmentation, Distillation, Recipe, Strategy
     from vitedge.train.record import STATE_FILE
+    from vitedge.train.request import TrainRequest, train_model
     from vitedge.train.size import Size
-    from vitedge.training import TrainRequest, train_model
 
     def chosen(kind: type) -> dict[str, Any]:
         names = {each.name for each in fields(kind)}

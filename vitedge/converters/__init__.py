@@ -13,14 +13,15 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import Metadata
+from vitedge.artifacts.metadata import Metadata
 from vitedge.errors import ConversionError, PrecisionError
+from vitedge.files.plugins import discover
 from vitedge.network.network import Network
 from vitedge.network.operators import Array, Linear
-from vitedge.plugins import discover
 from vitedge.quantize import Activations, IntegerWeight, Recipe
 from vitedge.rewrite.learnt_grid import Groups
-from vitedge.spec import Format, Precision
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 
 class Draft(Protocol):

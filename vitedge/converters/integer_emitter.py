@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vitedge.converters.emitter import Emitter
 from vitedge.errors import ConversionError
+from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Convolution,
@@ -17,7 +18,6 @@ from vitedge.network.operators import (
 from vitedge.network.steps import Tensor
 from vitedge.quantize import Range, Recipe
 from vitedge.quantize.widths import operand_names
-from vitedge.spec import NormKind
 
 
 class InexpressibleError(Exception):

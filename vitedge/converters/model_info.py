@@ -6,9 +6,9 @@ The same keys stand in OpenVINO's ``rt_info`` under ``model_info``, and in ONNX'
 
 from __future__ import annotations
 
-from vitedge.artifact import Metadata
-from vitedge.label_names import names_for_people
-from vitedge.spec import Interpolation
+from vitedge.artifacts.metadata import Metadata
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.label_names import names_for_people
 
 SECTION = "model_info"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from vitedge.network.kinds import Activation
 from vitedge.network.network import Builder, Value
 from vitedge.network.operators import Activate, Linear
-from vitedge.spec import Activation
 
 
 def mlp(

@@ -16,9 +16,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from vitedge.elements.kinds import NormPosition, Pooling
+from vitedge.images.preprocess import Preprocessing
+from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.operators import Array, Linear, Norm
-from vitedge.preprocess import Preprocessing
-from vitedge.spec import Activation, NormKind, NormPosition, Pooling
 
 
 @dataclass(frozen=True)

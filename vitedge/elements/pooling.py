@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from vitedge.elements.kinds import Pooling
 from vitedge.network.network import Builder, Value
 from vitedge.network.operators import Concatenate, Mean, Reshape, Take
-from vitedge.spec import Pooling
 
 
 def pooled(net: Builder, x: Value, pooling: Pooling, prefix_tokens: int) -> Value:

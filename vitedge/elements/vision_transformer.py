@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitedge.elements.attention import AttentionWeights, attention
+from vitedge.elements.kinds import NormPosition
 from vitedge.elements.mlp import mlp
 from vitedge.elements.patches import patches
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
@@ -20,7 +21,6 @@ from vitedge.network.operators import (
     Reshape,
     Standardize,
 )
-from vitedge.spec import NormPosition
 
 
 def network_of(vit: PlainViT) -> Network:

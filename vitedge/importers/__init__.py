@@ -13,13 +13,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from vitedge.artifact import read_metadata
-from vitedge.data import ImageSet
+from vitedge.artifacts.metadata import read_metadata
 from vitedge.errors import ModelError
+from vitedge.files.plugins import discover
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.preprocess import ImageLike
+from vitedge.network.kinds import Activation
 from vitedge.network.network import Network
-from vitedge.plugins import discover
-from vitedge.preprocess import ImageLike
-from vitedge.spec import Activation, Format, Interpolation, Task
+from vitedge.network.tasks import Task
+from vitedge.targets.formats import Format
 
 if TYPE_CHECKING:
     from vitedge.importers.reading.lora import Adapter
@@ -176,8 +179,8 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
 
 
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:
+    from vitedge.importers.lift.ending import refuse_single_output
     from vitedge.importers.soundness import refuse_broken, zero_parts
-    from vitedge.lift.ending import refuse_single_output
 
     refuse_broken(path, imported.network)
     refuse_single_output(f"'{path}'", imported.network.classes)

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vitedge.elements.saved_by_0_1 import array_places, vit_from_arrays
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
+from vitedge.files.json_values import mapping, whole
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
-from vitedge.json_values import mapping, whole
 from vitedge.network.network import Network
 from vitedge.network.saved import restored
 from vitedge.network.stored_arrays import Stored
-from vitedge.vit_assembly import array_places, vit_from_arrays
 
 # The second is the name that 0.1 wrote, and that a model loaded from its files keeps.
 _REGISTERED_NAMES = ("vitedge>NetworkModel", "vitedge>VisionTransformer")
@@ -43,7 +43,7 @@ class CanonicalImporter:
 
 
 def _network(path: Path, config: Mapping[str, Any]) -> Network:
-    """The network that ``keras_model.NetworkModel`` saved: arrays lie under their numbers."""
+    """The network that ``in_keras.model.NetworkModel`` saved: arrays lie under their numbers."""
     try:
         stored = [Stored.from_dict(each) for each in config["arrays"]]
         description = dict(config["network"])

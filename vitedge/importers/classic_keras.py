@@ -17,8 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitedge.elements.kinds import Pooling
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.errors import ModelError
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions
 from vitedge.importers.layers import (
     class_token_and_patches,
@@ -29,9 +32,8 @@ from vitedge.importers.layers import (
     width_of_heads,
 )
 from vitedge.importers.reading.tensors import Tensors, count
+from vitedge.network.kinds import Activation
 from vitedge.network.operators import Linear, Norm
-from vitedge.preprocess import Preprocessing
-from vitedge.spec import Activation, Interpolation, Pooling
 
 _EPS = 1e-6
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitedge.elements.kinds import Pooling
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import class_token_and_patches, folded_linear, rows
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.npz_file import npz_names, open_npz
 from vitedge.importers.reading.tensors import Tensors, count
+from vitedge.network.kinds import Activation
 from vitedge.network.operators import Linear, Norm
-from vitedge.preprocess import Preprocessing
-from vitedge.spec import Activation, Interpolation, Pooling
 
 _ROOTS = ("", "opt/target/", "params/")
 _POSITIONS = "Transformer/posembed_input/pos_embedding"

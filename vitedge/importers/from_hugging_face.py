@@ -16,9 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from vitedge.elements.kinds import Pooling
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, NotAViTError
+from vitedge.files.json_values import mapping, number, shown, text, whole
+from vitedge.images.preprocess import IMAGENET_MEAN, Preprocessing
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
     Head,
@@ -32,6 +35,7 @@ from vitedge.importers.layers import (
     usual_statistics,
     width_of_heads,
 )
+from vitedge.importers.lift.ending import outputs_are_no_classes
 from vitedge.importers.overrides import with_options
 from vitedge.importers.positions import Resampling, interpolate_positions
 from vitedge.importers.processor import DEFAULT_PROCESSORS, read_processor
@@ -39,11 +43,8 @@ from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.safetensors_file import open_sharded
 from vitedge.importers.reading.state_dict import open_checkpoint
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.json_values import mapping, number, shown, text, whole
-from vitedge.lift.ending import outputs_are_no_classes
+from vitedge.network.kinds import Activation
 from vitedge.network.operators import Array
-from vitedge.preprocess import IMAGENET_MEAN, Preprocessing
-from vitedge.spec import Activation, Pooling
 
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS, _INDEX, _OLD_WEIGHTS = (

@@ -16,22 +16,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.elements.kinds import Pooling
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
+from vitedge.files.json_values import mapping, number, numbers, text, whole, wholes
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import folded_linear, rows, width_of_heads
+from vitedge.importers.lift.saved_model_safety import refuse_links_out
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.hdf5_file import open_hdf5
 from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.soundness import refuse_activation_of_no_classes
-from vitedge.json_values import mapping, number, numbers, text, whole, wholes
-from vitedge.lift.saved_model_safety import refuse_links_out
 from vitedge.network.operators import Array, Linear, Norm
-from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
-from vitedge.spec import Interpolation, Pooling
 
 _TASK, _CONVERTER = "task.json", "image_converter.json"
 _HALF = (0.5, 0.5, 0.5)

@@ -19,9 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from vitedge.elements.kinds import Pooling
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, NotAViTError
+from vitedge.files.json_values import mapping
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
     Head,
@@ -44,9 +48,7 @@ from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.json_file import peek_json
 from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors, count
-from vitedge.json_values import mapping
-from vitedge.preprocess import Preprocessing
-from vitedge.spec import Activation, Interpolation, Pooling
+from vitedge.network.kinds import Activation
 
 _PATCH = "patch_embed.proj"
 _MARKS = {f"{_PATCH}.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"}

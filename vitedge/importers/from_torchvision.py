@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from vitedge.elements.kinds import Pooling
 from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import (
     Head,
@@ -29,8 +32,7 @@ from vitedge.importers.layers import (
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors, count
-from vitedge.preprocess import Preprocessing
-from vitedge.spec import Activation, Interpolation, Pooling
+from vitedge.network.kinds import Activation
 
 _BLOCK = "encoder.layers.encoder_layer_{}."
 _MARKS = {"conv_proj.weight", "class_token", f"{_BLOCK.format(0)}self_attention.in_proj_weight"}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.elements.vision_transformer import network_of
+from vitedge.files.json_values import parse_object
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.classic_keras import Published, classic_vit
 from vitedge.importers.overrides import with_options
@@ -22,8 +23,7 @@ from vitedge.importers.reading.hdf5_file import hdf5_names, open_hdf5, text_attr
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.soundness import refuse_activation_of_no_classes
-from vitedge.json_values import parse_object
-from vitedge.spec import Activation
+from vitedge.network.kinds import Activation
 
 _PARTS = {
     "query": "q",

@@ -35,7 +35,7 @@ from vitedge.importers.reading.saved_model import (
     variables_mention,
 )
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.spec import Activation
+from vitedge.network.kinds import Activation
 
 # Keras 2 names layers after their classes and numbers them over the whole program, so it is the
 # order that tells what is what.

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vitedge.errors import ModelError
+from vitedge.files.limits import refuse_inflation
+from vitedge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from vitedge.importers import ImportOptions
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.limits import refuse_inflation
+from vitedge.network.kinds import Activation
 from vitedge.network.operators import Array, Linear, Norm
-from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from vitedge.spec import Activation
 
 # Heads are 64 wide, but for these widths of the residual stream: SO400M (arXiv:2305.13035), and
 # ViT-H, g and G (arXiv:2010.11929, arXiv:2106.04560), which have 16 heads.

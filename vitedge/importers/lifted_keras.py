@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.lift import lift
+from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_model
 from vitedge.importers.overrides import with_options
-from vitedge.lift import lift
-from vitedge.lift.keras_files import SAVED_MODEL, keras_config, open_model
 
 
 class LiftedKerasImporter:

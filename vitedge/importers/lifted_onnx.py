@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.lift import lift
+from vitedge.importers.lift.onnx_probe import OnnxProbe
 from vitedge.importers.overrides import with_options
-from vitedge.lift import lift
-from vitedge.lift.onnx_probe import OnnxProbe
 
 
 class LiftedOnnxImporter:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from vitedge.errors import ModelError
+from vitedge.files.json_values import shown
 from vitedge.importers import Imported, ImportOptions, importers
 from vitedge.importers.reading.json_file import peek_json
 from vitedge.importers.reading.lora import CONFIG, read_adapter
-from vitedge.json_values import shown
 
 
 class LoraImporter:

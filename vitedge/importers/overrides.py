@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitedge.errors import ModelError
+from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions
 from vitedge.importers.positions import interpolate_positions
 from vitedge.network.network import Network, Value, with_operators
@@ -23,7 +24,6 @@ from vitedge.network.operators import (
 from vitedge.network.patch_grid import patch_grid
 from vitedge.network.refit import refitted
 from vitedge.network.structure import attentions, readers
-from vitedge.preprocess import Preprocessing
 
 
 def with_options(network: Network, options: ImportOptions) -> Network:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.limits import refuse_inflation
+from vitedge.files.limits import refuse_inflation
 from vitedge.network.operators import Array
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vitedge.errors import ModelError
-from vitedge.json_values import number, numbers, whole
-from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
-from vitedge.spec import Interpolation
+from vitedge.files.json_values import number, numbers, whole
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
 
 # Pillow's numbers of its filters.
 _FILTERS = {

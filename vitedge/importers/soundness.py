@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from vitedge.errors import ModelError
-from vitedge.lift.ending import outputs_are_no_classes
+from vitedge.importers.lift.ending import outputs_are_no_classes
 from vitedge.network.blocks import blocks
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Constant, Linear, Norm
-from vitedge.spec import Task
+from vitedge.network.tasks import Task
 
 _OF_LABELS = ("sigmoid", "hard_sigmoid")
 

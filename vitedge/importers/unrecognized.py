@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from vitedge.errors import ModelError
-from vitedge.hdf5_storage import why_elsewhere
+from vitedge.files.hdf5_storage import why_elsewhere
+from vitedge.files.json_values import shown
+from vitedge.files.zip_members import is_zip
 from vitedge.importers.reading.hdf5_file import hdf5_names
 from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.npz_file import npz_names
 from vitedge.importers.reading.safetensors_file import safetensors_names
 from vitedge.importers.reading.torch_file import torch_names
-from vitedge.json_values import shown
-from vitedge.zip_members import is_zip
 
 _KINDS = {
     ".keras": "Keras",

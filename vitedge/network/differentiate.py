@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.network.evaluate import computed, resize_matrix, windows
+from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.numerics import activation_slope, inverse_deviation, scaled_by_norm
 from vitedge.network.operators import (
@@ -46,7 +47,6 @@ from vitedge.network.operators import (
     Transpose,
 )
 from vitedge.network.structure import after_layers
-from vitedge.spec import NormKind
 
 _ZERO = np.float32(0).tobytes()
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from vitedge.images.preprocess import Preprocessing
 from vitedge.network.operators import (
     Add,
     Array,
@@ -21,7 +22,6 @@ from vitedge.network.operators import (
     Product,
     Shape,
 )
-from vitedge.preprocess import Preprocessing
 
 
 @dataclass(frozen=True, eq=False)

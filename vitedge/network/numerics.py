@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.operators import Array, Norm
-from vitedge.spec import Activation, NormKind
 
 _GELU_PIECE = 1 << 15
 _ERFC = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.spec import Activation, NormKind
+from vitedge.network.kinds import Activation, NormKind
 
 Array: TypeAlias = npt.NDArray[np.float32]
 

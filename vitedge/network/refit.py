@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from vitedge.images.preprocess import Preprocessing
 from vitedge.network.network import Network, Value, needed
 from vitedge.network.operators import (
     Activate,
@@ -23,7 +24,6 @@ from vitedge.network.operators import (
     Shape,
     Take,
 )
-from vitedge.preprocess import Preprocessing
 
 
 def refitted(

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError
+from vitedge.images.preprocess import Preprocessing
+from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Activate,
@@ -40,8 +42,6 @@ from vitedge.network.operators import (
     Take,
     Transpose,
 )
-from vitedge.preprocess import Preprocessing
-from vitedge.spec import Activation, NormKind
 
 SCHEMA = 1
 """Raised when an older vitedge could no longer read what is written."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitedge.bench.quality import Drop
-from vitedge.bench.results import Row, Status
 from vitedge.bench.spread import paired_drop
+from vitedge.report.quality import Drop
+from vitedge.report.results import Row, Status
 
 # Two runs of one artefact differ by this much; nobody ships a less accurate file for less.
 _AS_FAST = 1.05

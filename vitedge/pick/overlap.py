@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vitedge.data import ImageSet
 from vitedge.errors import DataError
-from vitedge.image_digests import digest_of, size_of
+from vitedge.images.image_digests import digest_of, size_of
+from vitedge.images.image_sets import ImageSet
 
 _SHOWN = 3
 

@@ -6,22 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vitedge.bench.results import Pick, Report
+from vitedge.bench.request import open_model, probe_targets, refuse_named_classes, step_shower
 from vitedge.bench.run import BenchOptions, run_bench
-from vitedge.cifar import Part
 from vitedge.converters import converters
-from vitedge.data import ImageSet, open_images
 from vitedge.errors import ConversionError, UnavailableError
+from vitedge.images.cifar import Part
+from vitedge.images.image_sets import ImageSet, open_images
+from vitedge.images.readable_images import readable, warn_of_images
 from vitedge.importers import ImportOptions
-from vitedge.measure import open_model, probe_targets, refuse_named_classes, step_shower
 from vitedge.pick.choice import Budget, Choice, choose
 from vitedge.pick.overlap import refuse_overlap
 from vitedge.pick.words import in_words
-from vitedge.pipeline import ConvertOptions, convert, in_turn
-from vitedge.progress import Progress, silent
-from vitedge.readable_images import readable, warn_of_images
+from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
+from vitedge.report.results import Pick, Report
 from vitedge.runtimes import Readiness, runtime_for
-from vitedge.spec import Format, Precision, Target
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.targets.target import Target
+from vitedge.terminal.progress import Progress, silent
 
 # Devices that compute in float as they do in integers.
 _FLOAT_DEVICES = ("cpu", "gpu", "cuda", "webgpu")

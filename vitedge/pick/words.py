@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vitedge.bench.quality import Drop
 from vitedge.pick.choice import Choice, Contender
+from vitedge.report.quality import Drop
 
 _MOST_FASTER = 3
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.spec import Precision
+from vitedge.targets.precisions import Precision
 
 
 class Activations(StrEnum):

@@ -11,7 +11,7 @@ from vitedge.quantize import Activations
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow
 from vitedge.rewrite.learnt_grid import Groups
-from vitedge.spec import Precision
+from vitedge.targets.precisions import Precision
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from vitedge.rewrite.learnt_grid import (
     learnt_bits,
     learnt_integers,
 )
-from vitedge.spec import Precision
+from vitedge.targets.precisions import Precision
 
 # A photo's pixels are integers already: uint8 holds them without any error.
 PIXELS = Range(0.0, 255.0)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.network.evaluate import computed
+from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.numerics import activate, scaled_by_norm, softmax
 from vitedge.network.operators import (
@@ -35,7 +36,6 @@ from vitedge.network.operators import (
 )
 from vitedge.network.structure import readers
 from vitedge.quantize.widths import is_narrow, mixes_shares, operand_names
-from vitedge.spec import Activation, NormKind
 
 
 class Kind(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from vitedge.errors import ConversionError
+from vitedge.network.kinds import NormKind
 from vitedge.network.lowering import group_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
@@ -25,7 +26,6 @@ from vitedge.network.structure import (
     reads_image,
     source_of,
 )
-from vitedge.spec import NormKind
 
 # Linear layers that see one or two tokens cost no time, but the whole signal passes there: their
 # numbers are wide.

@@ -12,26 +12,26 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vitedge.artifact import files_of, format_of, sha256_of
-from vitedge.bench.environment import Environment
+from vitedge.artifacts.metadata import files_of, format_of, sha256_of
 from vitedge.bench.reference import Reference
-from vitedge.bench.results import DataUsed, LeftOut, Report, Row
+from vitedge.bench.request import Request, resolve, warn_of_overlaps
 from vitedge.bench.run import BenchOptions, Step
 from vitedge.bench.verdict import judge
-from vitedge.data import ImageSet
 from vitedge.errors import UsageError, VitedgeError
-from vitedge.json_values import parse_object
-from vitedge.measure import Request, resolve, warn_of_overlaps
-from vitedge.plain import from_plain
-from vitedge.printable import one_line
-from vitedge.progress import Progress
+from vitedge.files.dataclass_json import from_plain
+from vitedge.files.json_values import parse_object
+from vitedge.files.temporary import temporary_folder
+from vitedge.images.image_sets import ImageSet
+from vitedge.machine.environment import Environment
 from vitedge.remote.errors import ConnectionLost, RemoteError
 from vitedge.remote.installation import Installation, install, upload
 from vitedge.remote.journal import State
 from vitedge.remote.shipment import pack
 from vitedge.remote.ssh import Device
-from vitedge.spec import Target
-from vitedge.temporary import temporary_folder
+from vitedge.report.results import DataUsed, LeftOut, Report, Row
+from vitedge.targets.target import Target
+from vitedge.terminal.printable import one_line
+from vitedge.terminal.progress import Progress
 
 Say = Callable[[str], None]
 """Tells the person something that must not be missed."""

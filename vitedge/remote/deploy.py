@@ -6,12 +6,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vitedge.artifact import files_of, format_of, read_metadata, sha256_of
+from vitedge.artifacts.metadata import files_of, format_of, read_metadata, sha256_of
 from vitedge.errors import ModelError, UsageError
-from vitedge.progress import Progress, silent
 from vitedge.remote.installation import install
 from vitedge.remote.ssh import Device
 from vitedge.remote.wheel import app_files
+from vitedge.terminal.progress import Progress, silent
 
 # Moves what has arrived into place. A file of the app that the maker has changed since it was left
 # there is the maker's: its digest is not the one that was noted.

@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vitedge.artifact import sha256_of
+from vitedge.artifacts.metadata import sha256_of
 from vitedge.errors import UnavailableError, UsageError
-from vitedge.printable import one_line, printable
-from vitedge.progress import Progress
+from vitedge.files.temporary import temporary_folder
 from vitedge.remote.errors import RemoteError
 from vitedge.remote.ssh import Device
 from vitedge.remote.wheel import write_wheel
-from vitedge.spec import Format
-from vitedge.temporary import temporary_folder
+from vitedge.targets.formats import Format
+from vitedge.terminal.printable import one_line, printable
+from vitedge.terminal.progress import Progress
 
 # What brings each format's runtime.
 EXTRAS = {Format.TFLITE: "tflite", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}

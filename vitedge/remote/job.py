@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.bench.candidates import find_candidates
-from vitedge.bench.environment import throttling
-from vitedge.bench.results import LeftOut, Report
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.errors import VitedgeError
-from vitedge.folder_lock import only_writer
-from vitedge.plain import from_plain
+from vitedge.files.dataclass_json import from_plain
+from vitedge.files.folder_lock import only_writer
+from vitedge.machine.environment import throttling
 from vitedge.remote.journal import Journal
 from vitedge.remote.shipment import Shipment, open_shipment
-from vitedge.spec import Target
+from vitedge.report.results import LeftOut, Report
+from vitedge.targets.target import Target
 
 REQUEST_FILE = "request.json"
 _PID_FILE, _LOG_FILE = "pid", "log"

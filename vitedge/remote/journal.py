@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from vitedge.json_values import parse_object, text
+from vitedge.files.json_values import parse_object, text
 
 Event: TypeAlias = dict[str, Any]
 

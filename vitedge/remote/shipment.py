@@ -14,16 +14,16 @@ from itertools import islice
 from pathlib import Path
 from typing import overload
 
-from vitedge.artifact import sha256_of
-from vitedge.bench.environment import physical_cores
+from vitedge.artifacts.metadata import sha256_of
 from vitedge.bench.images import spool, with_reference
-from vitedge.bench.logits import StoredLogits
 from vitedge.bench.reference import Reference, StoredReference
-from vitedge.bench.spool import read_spool, write_spool
-from vitedge.data import ImageSet, Sample
+from vitedge.bench.workers.logits import StoredLogits
+from vitedge.bench.workers.spool import read_spool, write_spool
 from vitedge.errors import DataError
-from vitedge.preprocess import Preprocessing
-from vitedge.temporary import temporary_folder
+from vitedge.files.temporary import temporary_folder
+from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.preprocess import Preprocessing
+from vitedge.machine.environment import physical_cores
 
 _FACTS, _INDEX, _BYTES, _LOGITS = "facts.json", "images.jsonl", "images.bin", "reference.f32"
 

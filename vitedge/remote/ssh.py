@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vitedge.errors import UnavailableError, UsageError, VitedgeError
-from vitedge.printable import one_line
 from vitedge.remote.conversation import BEGINNING, Conversation
 from vitedge.remote.errors import ConnectionLost, RemoteError
+from vitedge.terminal.printable import one_line
 
 # Never ask for a password where nobody may answer, and notice within half a minute that the device
 # or the network is gone.

@@ -6,8 +6,8 @@ import html
 import math
 from collections.abc import Sequence
 
-from vitedge.printable import printable
 from vitedge.report.points import Point
+from vitedge.terminal.printable import printable
 
 # Okabe and Ito's colours, told apart by colour-blind readers (https://jfly.uni-koeln.de/color/);
 # each has a contrast of at least 3 to the page's white and to its near-black.

@@ -6,8 +6,8 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vitedge.printable import printable
 from vitedge.report.summary import latency_of
+from vitedge.terminal.printable import printable
 
 Row = Mapping[str, Any]
 Column = tuple[str, Callable[[Row], str]]

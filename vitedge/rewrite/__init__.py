@@ -12,8 +12,8 @@ from functools import cache
 from typing import Protocol
 
 from vitedge.errors import UsageError
+from vitedge.files.plugins import discover
 from vitedge.network.network import Network
-from vitedge.plugins import discover
 from vitedge.rewrite.learnt_grid import keeps_grid, learnt_bits
 
 CENTRE, SCALE = "centre-keys-and-values", "scale-channels"

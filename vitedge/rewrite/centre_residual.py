@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, with_operators
 from vitedge.network.operators import Norm
 from vitedge.rewrite.centre_stream import CentreStream, streams_without_mean
-from vitedge.spec import NormKind
 
 
 class CentreResidual:

@@ -18,10 +18,10 @@ from functools import partial
 
 import numpy as np
 
+from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, Value, with_operators
 from vitedge.network.operators import Array, Constant, Convolution, Linear, Norm, Operator
 from vitedge.network.streams import Stream, streams
-from vitedge.spec import NormKind
 
 # What float32 leaves of the mean of numbers around one after another change of basis. Its effect on
 # a norm is the square of it.

@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, UsageError
-from vitedge.limits import refuse_inflation
-from vitedge.plugins import discover
-from vitedge.spec import Format, Target
+from vitedge.files.limits import refuse_inflation
+from vitedge.files.plugins import discover
+from vitedge.targets.formats import Format
+from vitedge.targets.target import Target
 
 
 class Readiness(StrEnum):

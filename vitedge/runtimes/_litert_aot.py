@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vitedge.errors import ModelError, PlacementError, first_line
+from vitedge.files.temporary import temporary_folder
 from vitedge.runtimes import Availability, Readiness
 from vitedge.runtimes._litert_vendors import package_folder, release_of, sdk_fault, sdk_package
-from vitedge.temporary import temporary_folder
 
 # Snapdragon 8 Gen 2, Gen 3, Elite and Elite Gen 5, as LiteRT spells them but for the case.
 CHIPS = ("sm8550", "sm8650", "sm8750", "sm8850")

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import read_metadata
-from vitedge.chatter import overheard, quiet
+from vitedge.artifacts.integer_values import dequantize_output, quantize_input
+from vitedge.artifacts.metadata import read_metadata
 from vitedge.errors import ModelError, PlacementError, UnavailableError, first_line
 from vitedge.runtimes import Placement, no_features, only_input
-from vitedge.runtimes._integer_values import dequantize_output, quantize_input
-from vitedge.spec import Precision
+from vitedge.targets.precisions import Precision
+from vitedge.terminal.silence import overheard, quiet
 
 # As ai-edge-litert 2.3 logs them.
 _GPU_SHARE = re.compile(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vitedge.files.temporary import temporary_folder
 from vitedge.runtimes import Placement
-from vitedge.temporary import temporary_folder
 
 
 def assigned_nodes(session: Any) -> list[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitedge.errors import ModelError
-from vitedge.temporary import temporary_folder
+from vitedge.files.temporary import temporary_folder
 
 _SHARE = re.compile(r"^(CPU|NPU) operators = (\d+)", re.MULTILINE)
 _REFUSED = re.compile(r"operator: (\w+), ofm: '([^']*)'\s*\n\s*Reason: ([^\n]*)")

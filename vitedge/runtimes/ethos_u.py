@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, PlacementError, UnavailableError
+from vitedge.files.tflite_verifier import demand_sound
 from vitedge.runtimes import Availability, Placement, Readiness
 from vitedge.runtimes._vela import Compiled, run_vela
 from vitedge.runtimes.litert import PLUGIN as LITERT
 from vitedge.runtimes.litert import LiteRTSession
-from vitedge.spec import Format
-from vitedge.tflite_verifier import demand_sound
+from vitedge.targets.formats import Format
 
 _REMEDY = "Run: pip install 'vitedge[ethos-u]'"
 

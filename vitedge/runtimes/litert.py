@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.chatter import quiet
+from vitedge.artifacts.integer_values import dequantize_output, quantize_input
 from vitedge.errors import ModelError, UnavailableError, first_line, missing_package
+from vitedge.files.tflite_verifier import demand_sound
 from vitedge.runtimes import Availability, Placement, Readiness, no_features, only_input
-from vitedge.runtimes._integer_values import dequantize_output, quantize_input
 from vitedge.runtimes._litert_aot import CHIPS, compile_for_qualcomm, compiler_availability
 from vitedge.runtimes._litert_compiled import CompiledSession, gpu_options, npu_options
 from vitedge.runtimes._litert_npu import npu_availability
 from vitedge.runtimes._vulkan import vulkan_availability
-from vitedge.spec import Format
-from vitedge.tflite_verifier import demand_sound
+from vitedge.targets.formats import Format
+from vitedge.terminal.silence import quiet
 
 # Package, module that holds Interpreter. TensorFlow comes last: importing it takes seconds.
 _PACKAGES = (

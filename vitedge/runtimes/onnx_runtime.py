@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import (
+from vitedge.artifacts.integer_values import dequantize_output
+from vitedge.artifacts.metadata import (
     CHANNELS_FIRST_PIXELS,
     LOGITS_SCALE_KEY,
     LOGITS_ZERO_POINT_KEY,
     files_of,
     read_metadata,
 )
-from vitedge.chatter import quiet, stdout_on_stderr
 from vitedge.errors import (
     ModelError,
     PlacementError,
@@ -32,13 +32,13 @@ from vitedge.errors import (
     load_remedy,
     missing_package,
 )
+from vitedge.files.weights_digest import unreplaced
 from vitedge.runtimes import Availability, Placement, Readiness, no_features, only_input
-from vitedge.runtimes._integer_values import dequantize_output
 from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
 from vitedge.runtimes._qnn import SOC_MODELS, compile_context
-from vitedge.spec import Format
-from vitedge.weights_digest import unreplaced
+from vitedge.targets.formats import Format
+from vitedge.terminal.silence import quiet, stdout_on_stderr
 
 # Where products with 4-bit weights are faster on float inputs than on inputs that are quantized to
 # 8 bits when they run, which is ONNX Runtime's own choice: made for one token, not for two hundred.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifact import files_of, read_metadata
+from vitedge.artifacts.metadata import files_of, read_metadata
 from vitedge.errors import (
     ModelError,
     UnavailableError,
@@ -18,9 +18,10 @@ from vitedge.errors import (
     load_remedy,
     missing_package,
 )
+from vitedge.files.weights_digest import unreplaced
 from vitedge.runtimes import Availability, Placement, Readiness, no_features, only_input
-from vitedge.spec import Format, Precision
-from vitedge.weights_digest import unreplaced
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 _REMEDIES = {
     "cpu": "Run: pip install 'vitedge[openvino]'",

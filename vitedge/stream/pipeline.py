@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.preprocess import ImageLike, Preprocessing, open_image
+from vitedge.images.preprocess import ImageLike, Preprocessing, open_image
 from vitedge.stream.mailbox import Closed, Mailbox
 from vitedge.stream.sources import Frames
 

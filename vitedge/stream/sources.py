@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias, Union
 
-from vitedge.data import IMAGE_SUFFIXES
 from vitedge.errors import DataError, UsageError
-from vitedge.preprocess import ImageLike
+from vitedge.images.image_sets import IMAGE_SUFFIXES
+from vitedge.images.preprocess import ImageLike
 from vitedge.stream.cameras import open_camera
 
 Source: TypeAlias = Union[int, str, "os.PathLike[str]", Iterable[ImageLike]]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageOps
 
-from vitedge.preprocess import ImageLike, Preprocessing, open_image
+from vitedge.images.preprocess import ImageLike, Preprocessing, open_image
 
 if TYPE_CHECKING:
     from vitedge.train.recipe import Augmentation

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from vitedge.data import ImageSet, RelabelledSamples
-from vitedge.progress import Progress, silent
-from vitedge.readable_images import readable
+from vitedge.images.image_sets import ImageSet, RelabelledSamples
+from vitedge.images.readable_images import readable
+from vitedge.terminal.progress import Progress, silent
 
 
 def decodable(

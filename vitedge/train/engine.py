@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vitedge.chatter import quiet
 from vitedge.errors import missing_package
+from vitedge.terminal.silence import quiet
 
 
 def import_tensorflow() -> Any:

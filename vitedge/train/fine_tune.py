@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from vitedge.class_matching import match_classes
-from vitedge.data import ImageSet, RelabelledSamples
+from vitedge.elements.presets import fresh_head
 from vitedge.errors import UsageError
+from vitedge.images.class_matching import match_classes
+from vitedge.images.image_sets import ImageSet, RelabelledSamples
 from vitedge.importers import ImportOptions
 from vitedge.importers.overrides import with_options
 from vitedge.network.blocks import blocks, head_of
 from vitedge.network.network import Network, Value, needed
-from vitedge.presets import fresh_head
-from vitedge.progress import Progress, silent
+from vitedge.terminal.progress import Progress, silent
 
 _BATCH = 32
 
@@ -84,7 +84,7 @@ def answered(images: ImageSet, teacher: Network, progress: Progress = silent) ->
     Raises:
         DataError: An image cannot be decoded.
     """
-    from vitedge.keras_model import to_keras
+    from vitedge.in_keras.model import to_keras
 
     model, count = to_keras(teacher), len(images.samples)
     labels: list[int] = []

@@ -12,7 +12,7 @@ import numpy as np
 from vitedge.errors import UsageError, VitedgeError
 from vitedge.network.blocks import blocks
 from vitedge.network.summary import summary
-from vitedge.progress import Progress, silent
+from vitedge.terminal.progress import Progress, silent
 from vitedge.train.engine import start_tensorflow
 from vitedge.train.pipeline import Loader
 from vitedge.train.record import Record, run_digest, run_parts
@@ -22,7 +22,7 @@ from vitedge.train.run import Run, Trained
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from vitedge.data import ImageSet
+    from vitedge.images.image_sets import ImageSet
     from vitedge.network.network import Network
     from vitedge.train.grid_start import GridStart
     from vitedge.train.progress import OnEpoch, OnStep

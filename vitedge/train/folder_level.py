@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vitedge.data import LABELS_FILE, ImageSet, is_image
 from vitedge.errors import DataError
+from vitedge.images.image_sets import LABELS_FILE, ImageSet, is_image
 
 HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
 _SHOWN = 4

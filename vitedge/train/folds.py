@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitedge.progress import Progress
+from vitedge.terminal.progress import Progress
 from vitedge.train.fit import train
 from vitedge.train.progress import Epoch, Step, progress_line
 from vitedge.train.record import STATE_FILE
 from vitedge.train.splits import folds
 
 if TYPE_CHECKING:
-    from vitedge.data import ImageSet
+    from vitedge.images.image_sets import ImageSet
     from vitedge.network.network import Network
     from vitedge.train.recipe import Recipe
     from vitedge.train.replicas import Replicas

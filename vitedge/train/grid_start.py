@@ -24,7 +24,7 @@ from vitedge.quantize.weights import half_precision, searched_scale
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.fold_attention_scale import fold
 from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
-from vitedge.spec import Precision
+from vitedge.targets.precisions import Precision
 
 # Both make small numbers of weights that learn at the rate of all others. Conversion does them.
 _LATER = ("fold-input-normalization", "fold-attention-scale")

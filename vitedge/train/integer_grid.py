@@ -21,7 +21,7 @@ from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, LEAST_SCALE
 from vitedge.train.optimizer import Group
 
 if TYPE_CHECKING:
-    from vitedge.keras_model import NetworkModel
+    from vitedge.in_keras.model import NetworkModel
     from vitedge.train.grid_start import GridStart
 
 # Adam moves what it trains by about the learning rate in a step. Weights are a tenth or so of 1,

@@ -22,8 +22,8 @@ from vitedge.train.two_tokens import answers_of_each, reads_two_tokens
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from vitedge.keras_model import NetworkModel
-    from vitedge.keras_operators import Thinning
+    from vitedge.in_keras.model import NetworkModel
+    from vitedge.in_keras.operators import Thinning
     from vitedge.network.network import Network, Value
     from vitedge.train.integer_grid import IntegerGrid
     from vitedge.train.recipe import Recipe
@@ -83,7 +83,7 @@ class Learner:
 
     def _frozen(self, pixels: Any, products: Products) -> Any:
         """What the layers that do not learn make of pixels."""
-        from vitedge.keras_model import compute_products_in
+        from vitedge.in_keras.model import compute_products_in
 
         assert self._kept is not None
         compute_products_in(self._model, products)
@@ -105,7 +105,7 @@ class Learner:
         """
         import keras
 
-        from vitedge.keras_model import compute_products_in
+        from vitedge.in_keras.model import compute_products_in
 
         model, grid = self._model, self._grid
         # Decided while this is traced: the same model is in both graphs.
@@ -227,7 +227,7 @@ class Learner:
 
     def network(self) -> Network:
         """The model as it computes now: on its grid, if it has one. The weights go there, too."""
-        from vitedge.keras_model import from_keras
+        from vitedge.in_keras.model import from_keras
 
         for kernel, value in () if self._grid is None else self._grid.weights():
             kernel.assign(value)

@@ -17,7 +17,7 @@ from vitedge.network.blocks import blocks
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from vitedge.keras_model import NetworkModel
+    from vitedge.in_keras.model import NetworkModel
     from vitedge.train.recipe import Recipe
 
 

@@ -11,7 +11,7 @@ from vitedge.network.blocks import blocks, head_of, parts_of
 from vitedge.network.network import Value, needed
 
 if TYPE_CHECKING:
-    from vitedge.keras_model import NetworkModel
+    from vitedge.in_keras.model import NetworkModel
     from vitedge.train.recipe import Recipe
 
 

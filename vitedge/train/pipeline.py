@@ -20,8 +20,8 @@ from vitedge.train.mix import mix
 from vitedge.train.share import Share, whole
 
 if TYPE_CHECKING:
-    from vitedge.data import ImageSet
-    from vitedge.preprocess import ImageLike, Preprocessing
+    from vitedge.images.image_sets import ImageSet
+    from vitedge.images.preprocess import ImageLike, Preprocessing
     from vitedge.train.recipe import Augmentation, Recipe
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vitedge.errors import UsageError
-from vitedge.spec import Precision
+from vitedge.targets.precisions import Precision
 
 # The batch that the usual rates are for; larger ones do not raise them.
 _RATES_ARE_FOR = 128

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitedge import json_values
 from vitedge.errors import DataError, UsageError
+from vitedge.files import json_values
+from vitedge.files.dataclass_json import from_plain
+from vitedge.files.npz_arrays import NPZ_DAMAGE
+from vitedge.files.staging import publish, staging, write_whole
 from vitedge.network.blocks import blocks
 from vitedge.network.saved import described
 from vitedge.network.summary import summary
-from vitedge.npz_arrays import NPZ_DAMAGE
-from vitedge.plain import from_plain
 from vitedge.report.curve import render_curve
-from vitedge.staging import publish, staging, write_whole
 from vitedge.train.progress import Epoch, history_csv
 
 if TYPE_CHECKING:

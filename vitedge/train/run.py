@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vitedge.network.network import Network
-    from vitedge.progress import Progress
+    from vitedge.terminal.progress import Progress
     from vitedge.train.grid_start import GridStart
     from vitedge.train.recipe import Recipe
     from vitedge.train.replicas import Replicas
@@ -78,7 +78,7 @@ class Run:
         replicas: Replicas,
         grid: GridStart | None = None,
     ) -> None:
-        from vitedge.keras_model import compute_products_in, to_keras
+        from vitedge.in_keras.model import compute_products_in, to_keras
 
         self._recipe, self._loader, self._classes = recipe, loader, network.classes
         self._keeps, self._folder, self._progress = can_be_kept(recipe, teacher), folder, progress

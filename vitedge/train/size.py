@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vitedge.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from vitedge.presets import initialize, preset
-from vitedge.spec import Pooling
+from vitedge.elements.kinds import Pooling
+from vitedge.elements.presets import initialize, preset
+from vitedge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 if TYPE_CHECKING:
     from vitedge.network.network import Network

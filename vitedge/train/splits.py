@@ -10,12 +10,12 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.cifar import Part, batches_in
-from vitedge.class_matching import checked_labels
-from vitedge.data import ArraySamples, ImageSet, Sample, Selection, digits, open_images
 from vitedge.errors import DataError
-from vitedge.npz_arrays import read_arrays
-from vitedge.progress import Progress, silent
+from vitedge.files.npz_arrays import read_arrays
+from vitedge.images.cifar import Part, batches_in
+from vitedge.images.class_matching import checked_labels
+from vitedge.images.image_sets import ArraySamples, ImageSet, Sample, Selection, digits, open_images
+from vitedge.terminal.progress import Progress, silent
 from vitedge.train.decodable import decodable
 from vitedge.train.folder_level import (
     HELD_OUT_FOLDERS,

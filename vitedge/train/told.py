@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from vitedge.data import ImageSet
+from vitedge.images.image_sets import ImageSet
 from vitedge.train.splits import Parts
 
 _SHOWN = 6

@@ -16,7 +16,7 @@ from vitedge.network.operators import Concatenate, Constant, Linear, Norm, Resha
 from vitedge.network.refit import refitted
 
 if TYPE_CHECKING:
-    from vitedge.keras_model import NetworkModel
+    from vitedge.in_keras.model import NetworkModel
 
 
 def reads_two_tokens(network: Network) -> bool:

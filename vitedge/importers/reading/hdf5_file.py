@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, SizeError, UnavailableError, missing_package
-from vitedge.hdf5_storage import is_hdf5, open_contained
+from vitedge.files.hdf5_storage import is_hdf5, open_contained
 from vitedge.importers.reading.narrow_floats import bfloat16_widened
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.reading.weights_pickle import BFLOAT16

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.errors import ModelError, SizeError
-from vitedge.json_values import parse_object
-from vitedge.limits import refuse_long_text
+from vitedge.files.json_values import parse_object
+from vitedge.files.limits import refuse_long_text
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.errors import ModelError
+from vitedge.files.json_values import parse_object
+from vitedge.files.keras_archives import Container, container_of
+from vitedge.files.zip_members import ZIP_DAMAGE, read_member, read_text
 from vitedge.importers.reading.hdf5_file import open_hdf5
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.json_values import parse_object
-from vitedge.keras_archives import Container, container_of
-from vitedge.zip_members import ZIP_DAMAGE, read_member, read_text
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from vitedge.errors import ModelError
+from vitedge.files.json_values import mapping, number, shown
 from vitedge.importers.reading.json_file import read_json
 from vitedge.importers.reading.safetensors_file import open_safetensors, safetensors_names
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.reading.torch_file import open_torch
-from vitedge.json_values import mapping, number, shown
 from vitedge.network.operators import Array
 
 CONFIG = "adapter_config.json"

@@ -11,9 +11,9 @@ from typing import Any
 import numpy.typing as npt
 
 from vitedge.errors import ModelError
+from vitedge.files.npz_arrays import NPZ_DAMAGE, read_header, read_values
+from vitedge.files.zip_members import is_zip
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.npz_arrays import NPZ_DAMAGE, read_header, read_values
-from vitedge.zip_members import is_zip
 
 
 def npz_names(path: Path) -> frozenset[str]:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, missing_package
+from vitedge.files.json_values import mapping, parse_object
+from vitedge.files.limits import refuse_long_text
 from vitedge.importers.reading.json_file import read_json
 from vitedge.importers.reading.narrow_floats import (
     bfloat16_widened,
@@ -18,8 +20,6 @@ from vitedge.importers.reading.narrow_floats import (
     float8_e5m2_widened,
 )
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.json_values import mapping, parse_object
-from vitedge.limits import refuse_long_text
 
 _Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 _Load: TypeAlias = Callable[[str], npt.NDArray[Any]]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from vitedge.chatter import quiet
 from vitedge.errors import ModelError, missing_package
+from vitedge.importers.lift.saved_model_safety import parse, refuse_links_out
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.lift.saved_model_safety import parse, refuse_links_out
+from vitedge.terminal.silence import quiet
 
 _GRAPH, _VARIABLES = "saved_model.pb", "variables/variables"
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, NotAViTError
-from vitedge.limits import refuse_inflation
+from vitedge.files.limits import refuse_inflation
 from vitedge.network.operators import Array
 
 _FLOAT32_BYTES = 4

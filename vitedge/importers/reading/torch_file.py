@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, SizeError
+from vitedge.files.zip_members import ZIP_DAMAGE, is_zip, read_member, read_text
 from vitedge.importers.reading.narrow_floats import (
     bfloat16_widened,
     float8_e4m3_widened,
@@ -33,7 +34,6 @@ from vitedge.importers.reading.weights_pickle import (
     TensorPlace,
     read_weights_pickle,
 )
-from vitedge.zip_members import ZIP_DAMAGE, is_zip, read_member, read_text
 
 # MAGIC_NUMBER of torch/serialization.py, 0x1950A86A20F9469CFC6C, as a pickle of protocol 2.
 _OLD_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")

@@ -1,0 +1,194 @@
+"""What other clients read in our files, by the formats' own schemas."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+from ai_edge_litert import schema_py_generated as tflite
+from ai_edge_litert.interpreter import Interpreter
+
+from tests.contract.test_converters import metadata, quantized
+from tests.support.models import random_network
+from vitedge.artifacts.metadata import Metadata, files_of, read_metadata
+from vitedge.converters import converter_for
+from vitedge.files.flatbuffer import Table, parse_schema, verify
+from vitedge.rewrite.features import with_features
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+
+# https://github.com/google-ai-edge/mediapipe, metadata_schema.fbs, in the form of tflite_schema.
+SCHEMA = parse_schema(
+    {
+        "AssociatedFile": "s s 1 s s",
+        "FeatureProperties": "",
+        "ImageSize": "4 4",
+        "ImageProperties": "1 @ImageSize",
+        "BoundingBoxProperties": "*4 1 1",
+        "AudioProperties": "4 4",
+        "ValueRange": "4 4",
+        "Content": "1 u:ContentProperties @ValueRange",
+        "NormalizationOptions": "*4 *4",
+        "ProcessUnit": "1 u:ProcessUnitOptions",
+        "Stats": "*4 *4",
+        "TensorMetadata": "s s *s @Content *@ProcessUnit @Stats *@AssociatedFile",
+        "SubGraphMetadata": "s s *@TensorMetadata *@TensorMetadata *@AssociatedFile",
+        "ModelMetadata": "s s s *@SubGraphMetadata s s *@AssociatedFile s",
+    },
+    {
+        "ContentProperties": (
+            "NONE FeatureProperties ImageProperties BoundingBoxProperties AudioProperties"
+        ),
+        "ProcessUnitOptions": "NONE NormalizationOptions",
+    },
+)
+
+
+LABELS = ("a cat", "line\nbreak", "", "Käse", *map(str, range(6)))
+NAMES = ["a cat", "line break", "", "Käse", *map(str, range(6))]
+
+
+def artefact(
+    folder: Path, format_: Format, precision: Precision = Precision.FP32, **options: Any
+) -> tuple[Path, Metadata]:
+    network = replace(random_network(**options), labels=LABELS)
+    converter = converter_for(format_, precision)
+    made = quantized(network, converter, precision)
+    said = replace(metadata(network, converter, precision), labels=LABELS)
+    said = replace(said, versions={"vitedge": "1.2.3"})
+    path = folder / f"model{format_.suffix}"
+    converter.convert(made.network, made.recipe).save(path, said)
+    return path, said
+
+
+def model_metadata(path: Path) -> Table:
+    model = tflite.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    named = {each.name: each.buffer for each in model.metadata}
+    content = model.buffers[named[b"TFLITE_METADATA"]].data.tobytes()
+    return verify(content, SCHEMA, "ModelMetadata", b"M001")
+
+
+def floats(table: Table, field: int) -> tuple[float, ...]:
+    return table.numbers(field, "f")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tflite_metadata_describes_raw_pixels_and_scores(tmp_path: Path, channels: int) -> None:
+    path, said = artefact(tmp_path, Format.TFLITE, channels=channels)
+    found = model_metadata(path)
+    assert found.content(7) == b"1.0.0"
+    (graph,) = found.tables(3)
+    (image,), (score,) = graph.tables(2), graph.tables(3)
+    assert (image.content(0), score.content(0)) == (b"image", b"score")
+    content = image.table(3)
+    assert content is not None
+    assert content.number(0, "B") == 2  # ImageProperties
+    properties = content.table(1)
+    assert properties is not None
+    assert properties.number(0, "b") == (1 if channels == 3 else 2)
+    size = properties.table(1)
+    assert size is not None
+    assert (size.number(1, "I"), size.number(0, "I")) == said.preprocessing.size
+    (unit,) = image.tables(4)
+    identity = unit.table(1)
+    assert identity is not None
+    assert (unit.number(0, "B"), floats(identity, 0), floats(identity, 1)) == (1, (0.0,), (1.0,))
+    stats = image.table(5)
+    assert stats is not None
+    assert (floats(stats, 0), floats(stats, 1)) == ((255.0,), (0.0,))
+    (labels,) = score.tables(6)
+    assert (labels.content(0), labels.number(2, "b")) == (b"labels.txt", 2)
+
+
+def test_labels_lie_in_an_archive_behind_the_model(tmp_path: Path) -> None:
+    path, said = artefact(tmp_path, Format.TFLITE)
+    with zipfile.ZipFile(path) as archive:
+        (member,) = archive.infolist()
+        assert archive.testzip() is None
+        assert (member.filename, member.compress_type) == ("labels.txt", zipfile.ZIP_STORED)
+        assert archive.read(member).decode().split("\n")[:-1] == NAMES
+    assert path.read_bytes()[4:8] == b"TFL3"
+    assert read_metadata(path) == said
+    Interpreter(str(path)).allocate_tensors()
+
+
+def test_a_model_without_labels_has_no_archive(tmp_path: Path) -> None:
+    network = random_network(labels=False)
+    converter = converter_for(Format.TFLITE, Precision.FP32)
+    made = quantized(network, converter, Precision.FP32)
+    said = replace(metadata(network, converter, Precision.FP32), labels=())
+    converter.convert(made.network, made.recipe).save(tmp_path / "model.tflite", said)
+    assert not zipfile.is_zipfile(tmp_path / "model.tflite")
+    (score,) = model_metadata(tmp_path / "model.tflite").tables(3)[0].tables(3)
+    assert not score.tables(6)
+
+
+def test_every_output_is_described(tmp_path: Path) -> None:
+    network = with_features(random_network())
+    converter = converter_for(Format.TFLITE, Precision.FP32)
+    made = quantized(network, converter, Precision.FP32)
+    said = metadata(network, converter, Precision.FP32)
+    converter.convert(made.network, made.recipe).save(tmp_path / "model.tflite", said)
+    (graph,) = model_metadata(tmp_path / "model.tflite").tables(3)
+    assert [each.content(0) for each in graph.tables(3)] == [b"score", b"features"]
+
+
+@pytest.mark.parametrize("format_", Format)
+def test_the_same_model_gives_the_same_bytes(tmp_path: Path, format_: Format) -> None:
+    made = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        path, _ = artefact(tmp_path / name, format_)
+        made.append([part.read_bytes() for part in files_of(path)])
+    assert made[0] == made[1]
+
+
+MODEL_INFO = {
+    "model_type": "Classification",
+    "resize_type": "standard",
+    "interpolation_mode": "CUBIC",
+    "input_dtype": "u8",
+    "reverse_input_channels": "True",
+    "mean_values": "0.0 0.0 0.0",
+    "scale_values": "1.0 1.0 1.0",
+    "labels": "a_cat line_break _ Käse 0 1 2 3 4 5",
+}
+
+
+def test_openvino_files_name_what_the_model_api_reads(tmp_path: Path) -> None:
+    path, _ = artefact(tmp_path, Format.OPENVINO)
+    model = openvino.Core().read_model(path)
+    assert set(model.get_rt_info()["model_info"]) == set(MODEL_INFO)
+    for key, value in MODEL_INFO.items():
+        assert model.get_rt_info(["model_info", key]).astype(str) == value
+
+
+def test_onnx_files_name_what_the_model_api_reads(tmp_path: Path) -> None:
+    path, _ = artefact(tmp_path, Format.ONNX)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.producer_name, model.producer_version) == ("vitedge", "1.2.3")
+    found = {each.key: each.value for each in model.metadata_props}
+    given = {key.removeprefix("model_info "): found[key] for key in found if " " in key}
+    assert given == MODEL_INFO
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8_STATIC, Precision.W8A16])
+@pytest.mark.parametrize("format_", [Format.TFLITE, Format.ONNX])
+def test_all_integer_files_take_bytes(
+    tmp_path: Path, format_: Format, precision: Precision
+) -> None:
+    path, _ = artefact(tmp_path, format_, precision)
+    if format_ is Format.ONNX:
+        model = onnx.load(path).graph
+        assert model.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+        return
+    interpreter = Interpreter(str(path))
+    (taken,) = interpreter.get_input_details()
+    assert (taken["dtype"], taken["quantization"]) == (np.uint8, (1.0, 0))

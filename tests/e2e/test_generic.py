@@ -1,0 +1,208 @@
+"""Models that are no Vision Transformers, from file to checked artefact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from click.testing import CliRunner
+
+from tests.support.generic_models import (
+    CLASSES,
+    CUSTOM_OBJECTS,
+    MODELS,
+    build,
+    pixels,
+    write_nchw_onnx,
+)
+from vitedge.artifacts.metadata import read_metadata
+from vitedge.classifier import load
+from vitedge.cli import main
+from vitedge.errors import ConversionError, ModelError, NotAViTError, UsageError
+from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.importers import ImportOptions
+from vitedge.inspection.description import inspect
+from vitedge.network.kinds import Activation
+from vitedge.pipeline.budget import Budget
+from vitedge.pipeline.convert import ConvertOptions, convert, import_model
+from vitedge.pipeline.verified_write import TOLERANCES, Written
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+
+THREE = (Precision.FP32, Precision.FP16, Precision.INT8)
+OPTIONS = ImportOptions(custom_objects=CUSTOM_OBJECTS)
+
+
+def image_set(n: int = 8) -> ImageSet:
+    return ImageSet("noise", [Sample(str(i), each, None) for i, each in enumerate(pixels(n))])
+
+
+def assert_computes(written: Written, logits: np.ndarray) -> None:
+    """The artefact, loaded afresh as an app would, against logits from outside of vitedge."""
+    with load(written.path) as classifier:
+        answers = classifier.logits(list(pixels()))
+    tolerance = TOLERANCES[written.metadata.precision].relative_difference
+    centred, wanted = (x - x.mean(axis=1, keepdims=True) for x in (answers, logits))
+    assert np.abs(centred - wanted).max() <= tolerance * np.ptp(wanted)
+
+
+def keras_logits(model, scale: float = 1.0) -> np.ndarray:
+    """What Keras itself says; logarithms where the model ends in a softmax."""
+    answers = np.asarray(model(pixels().astype(np.float32) * scale, training=False))
+    return np.log(answers) if np.allclose(answers.sum(axis=1), 1) else answers
+
+
+def test_a_cnn_comes_out_in_every_format(tmp_path: Path) -> None:
+    model = build("cnn")
+    model.save(tmp_path / "cnn.keras")
+    options = ConvertOptions(precisions=(Precision.FP32,), output=tmp_path)
+    written = convert(tmp_path / "cnn.keras", options)
+    assert {each.metadata.format for each in written} == set(Format)
+    for each in written:
+        assert_computes(each, keras_logits(model))
+        assert each.metadata.source.path.startswith("generic: node 'functional")
+
+
+@pytest.mark.slow
+def test_a_cnn_in_every_format_and_precision_says_what_it_is(tmp_path: Path) -> None:
+    model = build("cnn")
+    model.save(tmp_path / "cnn.keras")
+    options = ConvertOptions(
+        precisions=THREE,
+        output=tmp_path,
+        importing=ImportOptions(labels=tuple("ABCDEFGHIJ"), resize=32),
+    )
+    written = convert(tmp_path / "cnn.keras", options, calibration=image_set())
+    assert len(written) == 9
+    for each in written:
+        assert_computes(each, keras_logits(model))
+        metadata = read_metadata(each.path)
+        assert metadata == each.metadata
+        assert metadata.source.path.startswith("generic: node 'functional")
+        assert "(Relu6) computes nothing that a Vision Transformer has" in metadata.source.path
+        assert "softmax at the end removed" in metadata.source.path
+        assert (metadata.labels, metadata.preprocessing.resize) == (tuple("ABCDEFGHIJ"), 32)
+        assert metadata.parameters == model.count_params()
+        assert metadata.parity is not None
+        is_int8 = metadata.precision is Precision.INT8
+        assert bool(metadata.calibration) == is_int8
+        assert bool(metadata.quantization) == (metadata.precision is not Precision.FP32)
+        if metadata.calibration is not None:
+            assert (metadata.calibration.kind, metadata.calibration.n) == ("images", 8)
+    found = inspect(tmp_path / "cnn.keras")
+    assert found.read == written[0].metadata.source.path
+    assert (found.classes, found.parameters) == (CLASSES, model.count_params())
+
+
+@pytest.mark.slow
+def test_shifted_windows_compute_what_keras_does(tmp_path: Path) -> None:
+    model = build("swin")
+    model.save(tmp_path / "model.keras")
+    options = ConvertOptions(
+        formats=(Format.ONNX,),  # which knows neither their einsums' shapes nor GELU's erfc
+        precisions=(Precision.FP32,),
+        output=tmp_path,
+        importing=OPTIONS,
+    )
+    (written,) = convert(tmp_path / "model.keras", options)
+    assert_computes(written, keras_logits(model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_comes_out_in_every_format_and_precision(name: str, tmp_path: Path) -> None:
+    model = build(name)
+    model.save(tmp_path / "model.keras")
+    options = ConvertOptions(precisions=THREE, output=tmp_path, importing=OPTIONS)
+    logits = keras_logits(model, 1 / 255 if name == "mobilevit" else 1.0)
+    written = convert(tmp_path / "model.keras", options, calibration=image_set())
+    assert len(written) == 9
+    for each in written:
+        assert_computes(each, logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["model.h5", "saved_model"])
+def test_other_files_of_keras_compute_the_same(file: str, tmp_path: Path) -> None:
+    model = build("mobilevit")
+    path = tmp_path / file
+    if path.suffix:
+        model.save(path)
+    else:
+        model.export(path, verbose=False)
+    options = ConvertOptions(precisions=(Precision.FP32,), output=tmp_path / "artefacts")
+    for written in convert(path, options):
+        assert_computes(written, keras_logits(model, 1 / 255))
+
+
+def test_an_onnx_file_becomes_onnx_and_openvino(tmp_path: Path) -> None:
+    source = tmp_path / "cnn.onnx"
+    write_nchw_onnx(source)
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    session = onnxruntime.InferenceSession(source)
+    image = ((pixels() / 255 - mean) / std).astype(np.float32).transpose(0, 3, 1, 2)
+    logits = np.log(session.run(None, {"pixels": image})[0])
+    options = ConvertOptions(
+        formats=(Format.ONNX, Format.OPENVINO),
+        precisions=THREE,
+        output=tmp_path / "artefacts",
+        batch=2,
+        importing=ImportOptions(mean=mean, std=std),
+    )
+    written = convert(source, options, calibration=image_set())
+    assert len(written) == 6
+    for each in written:
+        assert_computes(each, logits)
+        assert "input normalised as given" in each.metadata.source.path
+        assert each.metadata.parameters == 16 * 27 + 17 * CLASSES
+
+
+def test_an_onnx_file_does_not_become_tflite_and_the_way_out_is_named(tmp_path: Path) -> None:
+    write_nchw_onnx(tmp_path / "cnn.onnx")
+    options = ConvertOptions(precisions=(Precision.FP32,), output=tmp_path / "artefacts")
+    with pytest.raises(ConversionError, match="--format onnx --format openvino"):
+        convert(tmp_path / "cnn.onnx", options)
+    assert not (tmp_path / "artefacts").exists()
+
+
+def test_what_speaks_of_a_vit_alone_is_refused(tmp_path: Path) -> None:
+    write_nchw_onnx(tmp_path / "cnn.onnx")
+    onnx_only = {"formats": (Format.ONNX,), "precisions": (Precision.FP32,), "output": tmp_path}
+    for importing, flag in (
+        (ImportOptions(heads=3), "--heads"),
+        (ImportOptions(activation=Activation.GELU), "--activation"),
+        (ImportOptions(norm_eps=1e-5), "--norm-eps"),
+    ):
+        with pytest.raises(UsageError, match=flag):
+            convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, importing=importing))
+    for chosen in ({"budget": Budget(1.0, image_set())}, {"tune": True}):
+        with pytest.raises(NotAViTError, match="leave out --max-drop and --tune"):
+            convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, **chosen))
+    with pytest.raises(UsageError, match="no rewrite 'rotate-residual'"):
+        convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, without=("rotate-residual",)))
+    with pytest.raises(ModelError, match="2 labels for 10 classes"):
+        labels = ImportOptions(labels=("cat", "dog"))
+        convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, importing=labels))
+    with pytest.raises(ModelError, match="32 x 32 pixels"):
+        larger = ImportOptions(image_size=(64, 64))
+        convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, importing=larger))
+
+
+def test_importing_it_says_that_convert_takes_it(tmp_path: Path) -> None:
+    write_nchw_onnx(tmp_path / "cnn.onnx")
+    with pytest.raises(NotAViTError, match=r"no Vision Transformer: .*`vitedge convert` takes it"):
+        import_model(tmp_path / "cnn.onnx", tmp_path / "model.keras", ImportOptions())
+
+
+def test_the_command_line_says_which_path_was_taken(tmp_path: Path) -> None:
+    source = tmp_path / "cnn.onnx"
+    write_nchw_onnx(source)
+    command = ["convert", "--int8", "--format", "openvino", "-o", str(tmp_path / "out"), "--json"]
+    result = CliRunner().invoke(main, [*command, str(source)])
+    assert result.exit_code == 0, result.output
+    (artefact,) = json.loads(result.stdout)  # NNCF writes to stdout when it is let
+    assert artefact["source"]["path"].startswith("generic: node 'act' (HardSwish)")
+    assert "assumed: ImageNet's mean and std" in artefact["source"]["path"]

@@ -1,0 +1,20 @@
+"""Commands that are killed at random moments leave whole files or none, and can go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.kills import COMMANDS
+
+KILLS = 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_killed_command_leaves_nothing_wrong(name: str, tmp_path: Path) -> None:
+    found = COMMANDS[name](tmp_path, KILLS, np.random.default_rng(0))
+    assert found.kills == KILLS
+    assert found.faults == []

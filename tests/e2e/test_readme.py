@@ -1,0 +1,115 @@
+"""Every command and program of the README is run."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+# Photos of each kind that stand in for the reader's hundreds.
+PHOTOS = 12
+
+
+def commands(prefix: str) -> list[str]:
+    """The commands of all console blocks that begin so, in order, without their comments."""
+    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [line.split("  #")[0].strip() for line in lines if line.startswith(prefix)]
+
+
+def programs() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def link_photos(source: Path, destination: Path) -> None:
+    destination.mkdir(parents=True)
+    with (source / "labels.csv").open() as stream:
+        rows = list(csv.reader(stream))[: PHOTOS + 1]
+    for name, _ in rows[1:]:
+        (destination / name).symlink_to(source / name)
+    with (destination / "labels.csv").open("w") as stream:
+        csv.writer(stream).writerows(rows)
+
+
+@pytest.fixture
+def reader(shared_data: Path, tmp_path: Path) -> Path:
+    """A folder that holds what the README's reader has."""
+    photos = shared_data / "imagenet_photos"
+    for kind in ("calibration", "validation"):
+        link_photos(photos / kind, tmp_path / "photos" / kind)
+    name = "deit_tiny_patch16_224.safetensors"
+    (tmp_path / name).symlink_to(shared_data / "deit_tiny" / name)
+    synsets = (photos / "synset_words.txt").read_text().splitlines()
+    (tmp_path / "labels.txt").write_text("\n".join(line.split(" ", 1)[1] for line in synsets))
+    first = next((tmp_path / "photos" / "validation").glob("*.jpg"))
+    (tmp_path / "photo.jpg").symlink_to(first)
+    return tmp_path
+
+
+def test_the_readme_has_commands_to_run() -> None:
+    assert commands("make ") == ["make demo", "make test"]
+    assert len(commands("vitedge ")) >= 5
+    assert len(commands("")) == len(commands("make ")) + len(commands("vitedge "))
+    assert programs()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_work_in_their_order(reader: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in commands("vitedge "):
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=reader,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert {"report.json", "report.html"} <= {each.name for each in reader.iterdir()}
+    shutil.copy(reader / "artefacts" / "model.int8.tflite", reader / "model.int8.tflite")
+    for program in programs():
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=reader, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.count("%") == 5
+
+
+@pytest.mark.slow
+def test_make_demo_runs_in_this_very_environment(tmp_path: Path) -> None:
+    # The environment that these tests run in is what `make` would build; its stamp says so.
+    environment = tmp_path / "venv"
+    environment.symlink_to(sys.prefix)
+    stamp = Path(sys.prefix) / ".installed-all"
+    fresh = not stamp.exists()
+    stamp.touch()
+    try:
+        output = tmp_path / "demo"
+        done = subprocess.run(
+            ["make", "demo", f"VENV={environment}", f"DEMO_OUTPUT={output}"],
+            check=False,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        if fresh:
+            stamp.unlink()
+    assert done.returncode == 0, done.stderr
+    accuracy = re.search(r"trained to ([\d.]+)% of 359 held-out digits", done.stdout)
+    assert accuracy is not None, done.stdout
+    assert float(accuracy[1]) >= 97
+    for suffix in ("tflite", "onnx", "xml"):
+        assert len(list(output.glob(f"model.*.{suffix}"))) == 3
+    assert (output / "report.html").stat().st_size > 10_000
+    assert (output / "report.json").exists()

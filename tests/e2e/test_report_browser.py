@@ -1,0 +1,127 @@
+"""The report page as people see it: in a browser, on a phone, a tablet and a desk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.bench_rows import everything, layer_values, make_report
+from tests.support.chromium import CHROMIUM, Chromium
+from vitedge.report import render_html
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
+
+WIDTHS = [360, 800, 1280]
+# Those whose area is the size of a file, not the ring around the pick.
+LARGEST_POINT = "#front .mark-symbol.role-mark path[fill]:not([fill='transparent'])"
+TOOLTIP = "document.querySelector('#vg-tooltip-element.visible')?.innerText"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    with Chromium(tmp_path_factory.mktemp("profile")) as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("vl_convert", reason="the extra 'report' is not installed")
+    report = json.loads(make_report().to_json())
+    report["rows"][0] = json.loads(json.dumps(everything().to_dict()))
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    picked = {
+        "artifact": "out/model.int8.tflite",
+        "target": "tflite-cpu",
+        "words": "",
+        "command": "",
+    }
+    path.write_text(render_html(report | {"layers": layer_values(), "pick": picked}), "utf-8")
+    return path
+
+
+def hover(browser: Chromium, selector: str) -> str:
+    """The tooltip's words while the pointer is on the middle of an element."""
+    element = f"document.querySelector({json.dumps(selector)})"
+    browser.wait(f"{element} !== null")
+    browser.run(f"{element}.scrollIntoView({{block: 'center'}})")
+    box = browser.run(
+        f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])"
+        f"({element}.getBoundingClientRect())"
+    )
+    browser.move_mouse(box[0] - 40, box[1] - 40)
+    browser.move_mouse(*box)
+    return str(browser.wait(TOOLTIP))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_hovering_over_a_point_shows_its_row(browser: Chromium, page: Path, width: int) -> None:
+    browser.open(page, width=width)
+    words = hover(browser, LARGEST_POINT)
+    assert "model.int8.tflite, tflite-cpu" in words
+    assert "10.4 ms" in words
+    assert "86.4 % of 500" in words
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_hovering_near_a_layer_shows_its_error(browser: Chromium, page: Path, width: int) -> None:
+    browser.open(page, width=width)
+    words = hover(browser, "#layers .mark-symbol.role-mark path")
+    assert "blocks.0.out" in words
+    assert "model.int8.tflite" in words
+    assert "31.0" in words
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_window(browser: Chromium, page: Path, width: int) -> None:
+    browser.open(page, width=width)
+    browser.wait(f"document.querySelector({json.dumps(LARGEST_POINT)}) !== null")
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    inner = "[...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth)"
+    assert browser.run(inner)
+
+
+def contrast(browser: Chromium, selector: str) -> float:
+    """Of a text to the page's background, by WCAG 2.2: https://www.w3.org/TR/WCAG22/."""
+    colours = browser.run(
+        f"[document.querySelector({json.dumps(selector)}), document.body].map((element, index) => "
+        "getComputedStyle(element)[index ? 'backgroundColor' : 'color'].match(/[0-9]+/g))"
+    )
+
+    def luminance(colour: list[str]) -> float:
+        parts = [int(part) / 255 for part in colour[:3]]
+        linear = [
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        ]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    lighter, darker = sorted((luminance(colour) for colour in colours), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "selector", ["h1", ".note", ".status.OK", ".status.SLOWER", "#front", "dt"]
+)
+def test_text_can_be_read_in_light_and_in_dark(
+    browser: Chromium, page: Path, selector: str, dark: bool
+) -> None:
+    browser.open(page, width=1280, dark=dark)
+    # The least contrast of text at level AA.
+    assert contrast(browser, selector) >= 4.5
+
+
+def test_the_page_asks_the_network_for_nothing(browser: Chromium, page: Path) -> None:
+    browser.open(page, width=1280)
+    browser.wait(f"document.querySelector({json.dumps(LARGEST_POINT)}) !== null")
+    assert browser.run("performance.getEntriesByType('resource').length") == 0
+
+
+def test_in_print_everything_is_open_and_dark_is_off(browser: Chromium, page: Path) -> None:
+    browser.open(page, width=1000, dark=True)
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.run("document.querySelector('details table').checkVisibility()")
+    browser.ask("Emulation.setEmulatedMedia", media="")

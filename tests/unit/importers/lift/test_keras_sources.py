@@ -1,0 +1,165 @@
+"""Keras models as people have them: several outputs, quantized, of bytes, of their own classes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from vitedge.converters.generic.model import open_generic
+from vitedge.errors import ModelError
+from vitedge.importers import ImportOptions, read_model
+from vitedge.network.evaluate import forward
+from vitedge.network.tasks import Task
+
+MODULE = """
+import keras
+
+def gelu(x):
+    return keras.activations.gelu(x)
+
+class Trainer(keras.Model):
+    def train_step(self, data):
+        return super().train_step(data)
+"""
+
+
+def features(image: keras.KerasTensor) -> keras.KerasTensor:
+    x = layers.Reshape((4, 16))(layers.Conv2D(16, 8, strides=8)(image))
+    y = layers.LayerNormalization(epsilon=1e-6)(x)
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 8)(y, y)])
+    y = layers.Dense(32, activation="gelu")(layers.LayerNormalization(epsilon=1e-6)(x))
+    x = layers.Add()([x, layers.Dense(16)(y)])
+    return layers.GlobalAveragePooling1D()(layers.LayerNormalization(epsilon=1e-6)(x))
+
+
+def model(classes: int = 5, activation: str | None = None) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    return keras.Model(image, layers.Dense(classes, activation=activation)(features(image)))
+
+
+def saved(made: keras.Model, path: Path) -> Path:
+    made.save(path)
+    return path
+
+
+def agrees(path: Path, made: keras.Model, output: str | None = None, **options: object) -> None:
+    network = read_model(path, ImportOptions(**options)).network
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.float32)
+    theirs = made(pixels / 255)
+    wanted = np.asarray(theirs if output is None else theirs[output])
+    np.testing.assert_allclose(forward(network, pixels), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("classes", "activation", "message"),
+    [
+        (1, "sigmoid", "one number for each image"),
+        (1, None, "one number for each image"),
+        (5, "sigmoid", "ends in Sigmoid .*a probability for each label.*--task classes"),
+        (5, "tanh", "ends in Tanh .*numbers, not classes"),
+        (5, "relu", "ends in Relu .*numbers, not classes"),
+    ],
+)
+def test_outputs_that_are_no_classes_are_refused(
+    classes: int, activation: str | None, message: str, tmp_path: Path
+) -> None:
+    path = saved(model(classes, activation), tmp_path / "model.keras")
+    for read in (read_model, open_generic):
+        with pytest.raises(ModelError, match=message):
+            read(path, ImportOptions())
+
+
+def test_a_sigmoid_over_classes_is_passed_by_when_the_user_says_so(tmp_path: Path) -> None:
+    made = model(5, "sigmoid")
+    path = saved(made, tmp_path / "model.keras")
+    logits = keras.Model(made.input, layers.Activation("linear")(made.layers[-1].output))
+    logits.layers[-2].activation = keras.activations.linear
+    agrees(path, logits, task=Task.CLASSES)
+    assert open_generic(path, ImportOptions(task=Task.CLASSES)).classes == 5
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "list", "saved model"])
+def test_one_of_several_outputs_is_chosen_by_name(kind: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    found = features(image)
+    outputs = {
+        "species": layers.Dense(5, name="species")(found),
+        "age": layers.Dense(3, name="age")(found),
+    }
+    named = keras.Model(image, outputs)
+    if kind == "saved model":
+        path = tmp_path / "saved"
+        named.export(path, verbose=False)
+    else:
+        made = named if kind == "dictionary" else keras.Model(image, list(outputs.values()))
+        path = saved(made, tmp_path / "model.keras")
+    with pytest.raises(ModelError, match=r"'species' \(5\).*say with --logits NAME"):
+        read_model(path)
+    agrees(path, named, "species", logits=("species",))
+    agrees(path, named, "age", logits=("age",))
+    with pytest.raises(ModelError, match="has no output 'size', but"):
+        read_model(path, ImportOptions(logits=("size",)))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_what_keras_quantized_is_refused_by_name(mode: str, tmp_path: Path) -> None:
+    made = model()
+    made.quantize(mode)
+    path = saved(made, tmp_path / "model.keras")
+    for read in (read_model, open_generic):
+        with pytest.raises(ModelError, match=r"is quantized already .*give the float model"):
+            read(path, ImportOptions())
+    with pytest.raises(ModelError, match="is quantized already"):
+        read_model(path, ImportOptions(trust=True))
+
+
+def test_a_model_of_bytes_lifts(tmp_path: Path) -> None:
+    inner = model()
+    image = keras.Input((16, 16, 3), dtype="uint8")
+    scaled = layers.Rescaling(1 / 127.5, offset=-1)(image)
+    path = saved(keras.Model(image, inner(scaled)), tmp_path / "model.keras")
+    imported = read_model(path)
+    assert "normalises inside" in imported.path
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.float32)
+    wanted = np.asarray(inner(pixels / 127.5 - 1))
+    np.testing.assert_allclose(forward(imported.network, pixels), wanted, atol=1e-4)
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_layers.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_layers", raising=False)
+    return "own_layers"
+
+
+def test_a_registered_function_is_taken_by_its_name(tmp_path: Path, own_module: str) -> None:
+    path = tmp_path / "model.h5"
+    made = model()
+    made.save(path)
+    with h5py.File(path, "r+") as file:
+        config = str(file.attrs["model_config"])
+        file.attrs["model_config"] = config.replace('"gelu"', '"Addons>gelu"')
+    with pytest.raises(ModelError, match="--custom-objects your_module:gelu"):
+        read_model(path)
+    agrees(path, made, custom_objects=(f"{own_module}:gelu",))
+
+
+def test_a_model_of_an_own_class_takes_one_line_to_refuse(tmp_path: Path, own_module: str) -> None:
+    trainer = __import__(own_module).Trainer
+    made = model()
+    path = saved(trainer(made.inputs, made.outputs), tmp_path / "model.keras")
+    for options in (ImportOptions(), ImportOptions(trust=True)):
+        with pytest.raises(ModelError, match="--custom-objects your_module:Trainer") as caught:
+            read_model(path, options)
+        assert len(str(caught.value)) < 700
+    agrees(path, made, custom_objects=(f"{own_module}:Trainer",))

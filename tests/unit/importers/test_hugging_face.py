@@ -1,0 +1,173 @@
+"""What a Hugging Face folder says, file by file, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.golden_cases import GOLDEN
+from tests.support.plain import plain
+from vitedge.elements.kinds import Pooling
+from vitedge.errors import ModelError, NotAViTError
+from vitedge.images.interpolation import Interpolation
+from vitedge.importers import ImportOptions, read_model
+from vitedge.importers.processor import read_processor
+from vitedge.network.kinds import Activation
+
+VIT = GOLDEN / "hugging_face_vit"
+
+
+def edited(tmp_path: Path, file: str, case: str = "hugging_face_vit", **changes: Any) -> Path:
+    """A copy of a golden folder with some values of a JSON file changed."""
+    folder = tmp_path / case
+    shutil.copytree(GOLDEN / case, folder)
+    values = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(values | changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("case", "prefix_tokens", "pooling"),
+    [
+        ("vit", 1, Pooling.CLASS),
+        ("deit", 2, Pooling.CLASS),
+        ("deit_teacher", 2, Pooling.DISTILLED),
+        ("dinov2", 1, Pooling.CLASS_AND_MEAN),
+        ("dinov2_registers", 5, Pooling.CLASS_AND_MEAN),
+    ],
+)
+def test_tokens_and_pooling_are_those_of_the_class(
+    case: str, prefix_tokens: int, pooling: Pooling
+) -> None:
+    config = plain(read_model(GOLDEN / f"hugging_face_{case}").network)
+    assert (config.prefix_tokens, config.pooling) == (prefix_tokens, pooling)
+
+
+def test_a_file_of_the_folder_stands_for_the_folder() -> None:
+    assert read_model(VIT / "model.safetensors").path == "by name: hugging-face"
+
+
+def test_an_activation_is_read_or_refused(tmp_path: Path) -> None:
+    folder = edited(tmp_path, "config.json", hidden_act="quick_gelu")
+    assert plain(read_model(folder).network).activation is Activation.QUICK_GELU
+    folder = edited(tmp_path / "other", "config.json", hidden_act="selu")
+    with pytest.raises(NotAViTError, match="the activation 'selu' is not one that vitedge has"):
+        read_model(folder)
+
+
+def test_gated_mlps_are_refused(tmp_path: Path) -> None:
+    folder = edited(tmp_path, "config.json", "hugging_face_dinov2", use_swiglu_ffn=True)
+    with pytest.raises(NotAViTError, match="SwiGLU"):
+        read_model(folder)
+
+
+def test_another_depth_than_the_weights_have_is_an_error(tmp_path: Path) -> None:
+    folder = edited(tmp_path / "more", "config.json", num_hidden_layers=3)
+    with pytest.raises(ModelError, match=r"lacks the weights 'vit\.encoder\.layer\.2"):
+        read_model(folder)
+    folder = edited(tmp_path / "fewer", "config.json", num_hidden_layers=1)
+    with pytest.raises(NotAViTError, match="no place in a ViT"):
+        read_model(folder)
+
+
+def test_a_processor_of_another_size_is_an_error_where_the_model_would_refuse(
+    tmp_path: Path,
+) -> None:
+    folder = edited(tmp_path, "preprocessor_config.json", size={"height": 20, "width": 20})
+    with pytest.raises(ModelError, match=r"20x20 pixels.*takes 16x16: .*--image-size"):
+        read_model(folder)
+
+
+def test_heads_that_contradict_the_config_are_an_error() -> None:
+    with pytest.raises(ModelError, match="has 2 heads, not 4"):
+        read_model(VIT, ImportOptions(heads=4))
+
+
+@pytest.mark.parametrize("holds", ["holds", "does not hold"])
+def test_a_shard_of_another_model_is_an_error(holds: str, tmp_path: Path) -> None:
+    folder = tmp_path / "sharded"
+    shutil.copytree(GOLDEN / "hugging_face_sharded", folder)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    name, shard = next(iter(index["weight_map"].items()))
+    if holds == "holds":
+        del index["weight_map"][name]
+    else:
+        others = set(index["weight_map"].values()) - {shard}
+        index["weight_map"]["z" + name] = others.pop()
+    path.write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=rf"{holds} the weights 'z?{name}', unlike its index"):
+        read_model(folder)
+
+
+def test_a_missing_shard_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "sharded"
+    shutil.copytree(GOLDEN / "hugging_face_sharded", folder)
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    shards[0].unlink()
+    with pytest.raises(ModelError, match="truncated or not a safetensors file"):
+        read_model(folder)
+
+
+def test_an_index_may_not_lead_out_of_its_folder(tmp_path: Path) -> None:
+    index = json.loads((GOLDEN / "hugging_face_sharded/model.safetensors.index.json").read_text())
+    places = dict.fromkeys(index["weight_map"], "../elsewhere.safetensors")
+    folder = edited(
+        tmp_path, "model.safetensors.index.json", "hugging_face_sharded", weight_map=places
+    )
+    with pytest.raises(ModelError, match="a shard outside its folder"):
+        read_model(folder)
+
+
+@dataclass(frozen=True)
+class ProcessorCase:
+    name: str
+    values: dict[str, Any]
+    size: tuple[int, int]
+    resize: int | None
+    mean: float = 0.5
+    std: float = 0.25
+
+
+BASE = {"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+CROP = {"do_center_crop": True, "crop_size": {"height": 224, "width": 224}}
+PROCESSORS = [
+    ProcessorCase("a number", {"size": 224}, (224, 224), None),
+    ProcessorCase("a rectangle", {"size": {"height": 192, "width": 256}}, (192, 256), None),
+    ProcessorCase("shorter side", {"size": {"shortest_edge": 256}, **CROP}, (224, 224), 256),
+    ProcessorCase("number and crop", {"size": 256, **CROP, "crop_size": 224}, (224, 224), 256),
+    ProcessorCase(
+        "stretch and crop", {"size": {"height": 256, "width": 256}, **CROP}, (224, 224), 256
+    ),
+    ProcessorCase(
+        "-1..1", {"size": 8, "rescale_factor": 1 / 127.5}, (8, 8), None, mean=0.25, std=0.125
+    ),
+    ProcessorCase("not normalised", {"size": 8, "do_normalize": False}, (8, 8), None, 0.0, 1.0),
+    ProcessorCase(
+        "not rescaled", {"size": 8, "do_rescale": False}, (8, 8), None, 0.5 / 255, 0.25 / 255
+    ),
+]
+
+
+@pytest.mark.parametrize("case", PROCESSORS, ids=lambda case: case.name)
+def test_a_processor_is_read(case: ProcessorCase) -> None:
+    preprocessing = read_processor(BASE | case.values, 3)
+    assert preprocessing.size == case.size
+    assert preprocessing.resize == case.resize
+    assert preprocessing.interpolation is Interpolation.BILINEAR
+    assert preprocessing.mean == pytest.approx((case.mean,) * 3)
+    assert preprocessing.std == pytest.approx((case.std,) * 3)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"size": "big"}, {"size": 8, "resample": 17}, {"size": {"depth": 3}}], ids=repr
+)
+def test_a_garbled_processor_is_an_error(values: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"preprocessor_config\.json lacks or garbles"):
+        read_processor(BASE | values, 3)

@@ -1,0 +1,72 @@
+"""What is no model, or none that is known, is refused with what it is and what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.support.golden_cases import GOLDEN
+from vitedge.errors import ModelError
+from vitedge.importers import read_model
+
+DAMAGED = {
+    "a.keras": "Keras",
+    "a.h5": "HDF5",
+    "a.npz": "NumPy",
+    "a.pth": "torch",
+    "a.safetensors": "safetensors",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_text_under_the_name_of_a_model_is_not_one(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("hello text\n")
+    with pytest.raises(ModelError, match=f"truncated or not a {DAMAGED[name]} file$"):
+        read_model(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "golden",
+    [
+        "keras_hub_vit/model.keras",
+        "vit_keras_h5/vit.h5",
+        "google_npz/vit.npz",
+        "timm_pth/model.pth",
+    ],
+)
+def test_half_a_file_is_called_truncated(golden: str, tmp_path: Path) -> None:
+    content = (GOLDEN / golden).read_bytes()
+    half = tmp_path / Path(golden).name
+    half.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match="truncated or not a"):
+        read_model(half)
+
+
+def test_weights_of_another_network_are_named(tmp_path: Path) -> None:
+    names = ("conv1.weight", "bn1.weight", "fc.weight", "fc.bias")
+    save_file({name: np.zeros(2, np.float32) for name in names}, tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match=r"holds 4 arrays .*'bn1\.weight', .* or \.onnx$"):
+        read_model(tmp_path / "a.safetensors")
+
+
+def test_a_file_and_a_folder_of_no_known_kind_say_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_text("hello")
+    with pytest.raises(ModelError, match=r"none of \.safetensors, \.pth, .* \.onnx files"):
+        read_model(tmp_path / "readme.txt")
+    (tmp_path / "empty.keras").touch()
+    with pytest.raises(ModelError, match="it is empty"):
+        read_model(tmp_path / "empty.keras")
+    with pytest.raises(ModelError, match=r"a folder needs a config\.json"):
+        read_model(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "swin"}))
+    with pytest.raises(
+        ModelError, match=r"beside its config\.json lies none of model\.safetensors"
+    ):
+        read_model(tmp_path)
+    save_file({"a": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"of a 'swin', .* export it to \.onnx$"):
+        read_model(tmp_path)

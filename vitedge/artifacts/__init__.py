@@ -1,0 +1,1 @@
+"""Artefacts: what they say of themselves, and what their integers stand for."""

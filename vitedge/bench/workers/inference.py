@@ -1,0 +1,114 @@
+"""Logits of a whole set of images, streamed through one session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.bench.workers.logits import LogitsWriter
+from vitedge.bench.workers.messages import Infer, Inferred
+from vitedge.bench.workers.spool import count_spool, read_spool
+from vitedge.errors import DataError
+from vitedge.images.preprocess import ImageLike, Preprocessing
+from vitedge.runtimes import Session
+
+_SHOWN_CLASSES = 5
+
+# Enough for a 99th percentile; the times of fifty thousand images say no more.
+_MOST_TIMES = 1000
+
+
+@dataclass
+class _Times:
+    """Milliseconds of the first so many of each step."""
+
+    preprocess: list[float] = field(default_factory=list)
+    inference: list[float] = field(default_factory=list)
+    postprocess: list[float] = field(default_factory=list)
+
+    @staticmethod
+    def note(step: list[float], seconds: float) -> None:
+        """Adds one, as long as there are not enough."""
+        if len(step) < _MOST_TIMES:
+            step.append(1000.0 * seconds)
+
+
+def infer(session: Session, command: Infer, on_image: Callable[[int], None]) -> Inferred:
+    """Obeys ``Infer``; ``on_image`` is told how many images are done.
+
+    Raises:
+        DataError: No image is readable.
+        VitedgeError: The disk refuses.
+    """
+    index = Path(command.images)
+    n, batch = count_spool(index), session.input_shape[0]
+    preprocessing = Preprocessing.from_dict(command.preprocessing)
+    times = _Times()
+    with LogitsWriter(Path(command.logits), command.classes) as table:
+        on_image(table.rows)
+        images = enumerate(read_spool(index, table.rows), start=table.rows)
+        readable = _preprocessed(images, preprocessing, times, table.leave_out)
+        for positions, pixels in _batches(readable, batch):
+            table.write(positions, _classify(session, pixels, times)[: len(positions)])
+            on_image(table.rows)
+        table.finish(n)
+    unreadable = sorted(table.unreadable.items())
+    if len(unreadable) == n:
+        raise DataError(f"none of {n} images can be read: {unreadable[0][1] if n else 'no images'}")
+    return Inferred(n, unreadable, times.preprocess, times.inference, times.postprocess)
+
+
+def _preprocessed(
+    images: Iterable[tuple[int, ImageLike]],
+    preprocessing: Preprocessing,
+    times: _Times,
+    leave_out: Callable[[int, str], None],
+) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    for position, image in images:
+        started = time.perf_counter()
+        try:
+            pixels = preprocessing(image)
+        except DataError as error:
+            leave_out(position, str(error))
+            continue
+        times.note(times.preprocess, time.perf_counter() - started)
+        yield position, pixels
+
+
+def _batches(
+    images: Iterator[tuple[int, npt.NDArray[np.uint8]]], batch: int
+) -> Iterator[tuple[list[int], npt.NDArray[np.uint8]]]:
+    """Static batches; the last one repeats its last image to be full."""
+    positions: list[int] = []
+    stack: list[npt.NDArray[np.uint8]] = []
+    for position, pixels in images:
+        positions.append(position)
+        stack.append(pixels)
+        if len(stack) == batch:
+            yield positions, np.stack(stack)
+            positions, stack = [], []
+    if stack:
+        yield positions, np.stack(stack + [stack[-1]] * (batch - len(stack)))
+
+
+def _classify(session: Session, pixels: npt.NDArray[Any], times: _Times) -> npt.NDArray[np.float32]:
+    started = time.perf_counter()
+    logits = session.run(pixels)
+    inferred = time.perf_counter()
+    _top_classes(logits)
+    times.note(times.inference, inferred - started)
+    times.note(times.postprocess, time.perf_counter() - inferred)
+    return logits
+
+
+def _top_classes(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+    """What an app does with logits: softmax, and the best classes in order."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return np.argsort(-probabilities, axis=-1)[:, :_SHOWN_CLASSES]

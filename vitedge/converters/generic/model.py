@@ -1,0 +1,149 @@
+"""A model that is no Vision Transformer, opened: its images, its labels, its own answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.converters.generic.network import Network, has_attention
+from vitedge.converters.generic.onnx_network import OnnxNetwork
+from vitedge.converters.generic.tensorflow_network import TensorFlowNetwork
+from vitedge.errors import ModelError, UsageError
+from vitedge.images.preprocess import Preprocessing
+from vitedge.importers import ImportOptions
+from vitedge.importers.lift.embedding import as_model_input, channels_first
+from vitedge.importers.lift.ending import refuse_single_output, softmax_at_end
+from vitedge.importers.lift.input_range import InputRange, input_range
+from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_model
+from vitedge.importers.lift.probe import Experiments
+
+_OF_A_VIT = ("heads", "activation", "norm_eps")
+"""Options that say something about a Vision Transformer's layers."""
+
+
+@dataclass(frozen=True)
+class GenericModel:
+    """A model with everything that an artefact says about it.
+
+    Attributes:
+        network: The source.
+        experiments: Access to it in its own engine, up to its logits.
+        taken: What it takes as input.
+        preprocessing: How an image becomes pixels.
+        labels: One name per class, or empty.
+        classes: Number of logits.
+        softmax_removed: The source ends in a softmax; artefacts give the logits before it.
+    """
+
+    network: Network
+    experiments: Experiments
+    taken: InputRange
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    classes: int
+    softmax_removed: bool
+
+    @property
+    def attends(self) -> bool:
+        """Whether there is attention inside."""
+        return has_attention(self.experiments.graph)
+
+    @property
+    def words(self) -> str:
+        """What was assumed or changed, for reports."""
+        removed = ", softmax at the end removed" if self.softmax_removed else ""
+        return f"input {self.taken.words}{removed}"
+
+    def logits(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """The source's own answers, by its own engine.
+
+        Args:
+            pixels: 0..255, ``(N, H, W, C)``.
+
+        Returns:
+            float32 ``(N, classes)``.
+        """
+        graph, shape = self.experiments.graph, self.experiments.probe.image_shape
+        run = self.experiments.between([graph.image], [graph.output])
+        size = self.experiments.batch_for(1)
+        answers = []
+        for start in range(0, len(pixels), size):
+            part = pixels[start : start + size]
+            padded = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+            image = as_model_input(self.taken.apply(padded.astype(np.float32)), shape)
+            answers.append(run(image)[0].reshape(size, -1)[: len(part)])
+        return np.concatenate(answers)
+
+
+def open_generic(path: Path, options: ImportOptions) -> GenericModel:
+    """Opens any Keras model, SavedModel or ONNX file.
+
+    Raises:
+        ModelError: It is damaged, or does not map one image to logits.
+        UsageError: An option speaks of layers that only a Vision Transformer has.
+    """
+    for name in _OF_A_VIT:
+        if getattr(options, name) is not None:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} is about Vision Transformers, and '{path}' is none")
+    network = _open_network(path, options)
+    experiments = Experiments(network.probe)
+    classes = _classes(path, experiments)
+    refuse_single_output(f"'{path}'", classes)
+    before_softmax = softmax_at_end(experiments.graph, options.task)
+    if before_softmax is not None:
+        experiments.end_at(before_softmax)
+    taken = input_range(experiments, options.mean, options.std)
+    preprocessing = _preprocessing(network.probe.image_shape, taken, options)
+    labels = options.labels or ()
+    if labels and len(labels) != classes:
+        raise ModelError(f"there are {len(labels)} labels for {classes} classes of '{path}'")
+    removed = before_softmax is not None
+    return GenericModel(network, experiments, taken, preprocessing, labels, classes, removed)
+
+
+def _open_network(path: Path, options: ImportOptions) -> Network:
+    if (path / SAVED_MODEL).is_file() or keras_config(path) is not None:
+        loaded = open_model(
+            path,
+            custom_objects=options.custom_objects,
+            trust=options.trust,
+            image_size=options.image_size,
+            logits=options.logits,
+        )
+        return TensorFlowNetwork(loaded)
+    if path.suffix.lower() == ".onnx":
+        return OnnxNetwork(path, image_size=options.image_size, logits=options.logits)
+    raise ModelError(
+        f"'{path}' holds weights but no graph; give the model itself: "
+        ".keras, .h5, a SavedModel or .onnx"
+    )
+
+
+def _preprocessing(
+    shape: tuple[int, int, int], taken: InputRange, options: ImportOptions
+) -> Preprocessing:
+    height, width, channels = (*shape[1:], shape[0]) if channels_first(shape) else shape
+    if options.image_size not in (None, (height, width)):
+        raise ModelError(f"the model takes {height} x {width} pixels, and is no ViT to change that")
+    try:
+        stretched = Preprocessing((height, width), channels, mean=taken.mean, std=taken.std)
+        return replace(
+            stretched,
+            resize=options.resize or None,
+            interpolation=options.interpolation or stretched.interpolation,
+        )
+    except ValueError as error:
+        raise ModelError(f"images cannot be prepared for the model: {error}") from error
+
+
+def _classes(path: Path, experiments: Experiments) -> int:
+    """Number of logits; a model that gives more than a vector per image is no classifier."""
+    sizes = experiments.shape(experiments.graph.output).per_image
+    if sum(size > 1 for size in sizes) > 1:
+        raise ModelError(f"'{path}' gives {sizes} per image; a classifier's logits are needed")
+    return int(np.prod(sizes))

@@ -1,0 +1,77 @@
+"""ONNX: the graph that ONNX Runtime's CPU kernels run fastest, in standard operators only.
+
+* Tokens are a matrix ``(batch * tokens, dim)``; q, k and v are one product. Attention is plain
+  MatMul and Softmax, which ONNX Runtime fuses itself: its fused attention operators were slower.
+* int8: the input of a linear layer is quantized when it runs (DynamicQuantizeLinear, one uint8
+  scale per tensor) or with a calibrated range (QuantizeLinear), as the recipe says, and multiplied
+  as integers; everything between linear layers stays float.
+* int4: a DequantizeLinear in blocks stands before each Gemm, and ONNX Runtime makes one MatMulNBits
+  of both. Scales are stored in half precision.
+* fp16: weights are stored in half and widened once, when the session is made. ONNX Runtime's CPU
+  has few float16 kernels, so computing in half would only add casts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vitedge.artifacts.metadata import Metadata
+from vitedge.converters import refuse_further_outputs
+from vitedge.converters.onnx.emitter import OnnxEmitter
+from vitedge.converters.onnx.file import write_onnx
+from vitedge.converters.onnx.integer import OnnxIntegerEmitter
+from vitedge.errors import missing_package
+from vitedge.network.network import Network
+from vitedge.quantize import Activations, Recipe
+from vitedge.rewrite.learnt_grid import Groups
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+
+# The smallest that ONNX Runtime fuses to MatMulNBits.
+_GROUPS = Groups(16, zero_points=True)
+
+
+@dataclass(frozen=True)
+class OnnxConverter:
+    """Writes ``.onnx`` files."""
+
+    format: Format = Format.ONNX
+    precisions: tuple[Precision, ...] = (
+        Precision.FP32,
+        Precision.FP16,
+        Precision.INT8,
+        Precision.INT8_STATIC,
+        Precision.W8A16,
+        Precision.INT4,
+    )
+    activations: Activations = Activations.PER_TENSOR
+    groups: Groups = _GROUPS
+    refusals: Mapping[Precision, str] = field(default_factory=dict)
+    rewrites: tuple[str, ...] = ()
+
+    def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> OnnxDraft:
+        """See ``Converter``."""
+        try:
+            import onnx  # noqa: F401
+        except ImportError as error:
+            raise missing_package("onnx", "convert") from error
+        refuse_further_outputs(network, recipe)
+        emitter = OnnxIntegerEmitter if recipe.tensors else OnnxEmitter
+        return OnnxDraft(emitter(network, recipe, batch).emit())
+
+
+@dataclass(frozen=True)
+class OnnxDraft:
+    """A finished graph; see ``Draft``."""
+
+    model: Any
+
+    def save(self, path: Path, metadata: Metadata) -> None:
+        """See ``Draft``."""
+        write_onnx(self.model, path, metadata)
+
+
+PLUGIN = OnnxConverter()

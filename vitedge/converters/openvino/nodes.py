@@ -1,0 +1,234 @@
+"""Nodes of OpenVINO: the operators that need no layer, and constants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.converters.emitter import Emitter
+from vitedge.network.kinds import Activation
+from vitedge.network.lowering import group_of
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import (
+    Activate,
+    Array,
+    Convolution,
+    Pool,
+    PoolKind,
+    Product,
+    Resize,
+    ResizeKind,
+    Standardize,
+)
+from vitedge.quantize import Recipe
+from vitedge.targets.precisions import Precision
+
+
+class OpenVINONodes(Emitter[Any]):
+    """The steps as OpenVINO nodes; tensors are nodes or their outputs."""
+
+    tokens_are_rows = False
+    cuts_channels_at_once = True
+
+    def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
+        from openvino import opset13
+
+        super().__init__(network, recipe, batch)
+        self._ops: Any = opset13
+        self._numbered = 0
+
+    def standardize(self, value: Value, operator: Standardize, image: Any) -> Any:
+        """See ``Steps``."""
+        name = value.inputs[0].name
+        mean, std = (np.asarray(each, np.float64) for each in (operator.mean, operator.std))
+        factor = self.constant(f"{name}.factor", (1 / (255 * std)).astype(np.float32))
+        offset = self.constant(f"{name}.offset", (-mean / std).astype(np.float32))
+        scaled = self._ops.multiply(image, factor, name=f"{name}/scaled")
+        return self._ops.add(scaled, offset, name=value.name)
+
+    def activate(self, value: Value, activation: Activate, x: Any) -> Any:
+        """See ``Steps``."""
+        label = value.name
+        match activation.kind:
+            case Activation.GELU:
+                return self._ops.gelu(x, "erf", name=label)
+            case Activation.GELU_TANH:
+                return self._ops.gelu(x, "tanh", name=label)
+            case Activation.QUICK_GELU:
+                return self._swish(x, 1.702, label)
+            case Activation.RELU:
+                return self._ops.relu(x, name=label)
+            case Activation.SILU:
+                return self._swish(x, 1.0, label)
+            case Activation.TANH:
+                return self._ops.tanh(x, name=label)
+
+    def _swish(self, x: Any, beta: float, name: str) -> Any:
+        """``x * sigmoid(beta * x)``."""
+        return self._ops.swish(x, self._scalar(f"{name}/beta", beta), name=name)
+
+    def add(self, value: Value, a: Any, b: Any) -> Any:
+        """See ``Steps``."""
+        return self._ops.add(a, b, name=value.name)
+
+    def multiply(self, value: Value, a: Any, b: Any) -> Any:
+        """See ``Steps``."""
+        return self._ops.multiply(a, b, name=value.name)
+
+    def scale(self, value: Value, x: Any, factor: float) -> Any:
+        """See ``Steps``."""
+        by = self._scalar(f"{value.name}/by", factor)
+        return self._ops.multiply(x, by, name=value.name)
+
+    def product(self, value: Value, product: Product, a: Any, b: Any) -> Any:
+        """See ``Steps``; the CPU plug-in fuses scores, softmax and what follows."""
+        return self._ops.matmul(a, b, False, product.transposed, name=value.name)
+
+    def softmax(self, value: Value, x: Any) -> Any:
+        """See ``Steps``."""
+        return self._ops.softmax(x, len(value.shape), name=value.name)
+
+    # --- moves
+
+    def reshape(self, x: Any, shape: tuple[int, ...], name: str) -> Any:
+        """See ``Steps``."""
+        return self._ops.reshape(x, self._integers(shape), False, name=name)
+
+    def transpose(self, x: Any, order: tuple[int, ...], name: str) -> Any:
+        """See ``Steps``."""
+        return self._ops.transpose(x, self._integers(order), name=name)
+
+    def concatenate(self, value: Value, parts: list[Any], axis: int) -> Any:
+        """See ``Steps``."""
+        return self._ops.concat(parts, axis, name=value.name)
+
+    def mean(self, value: Value, x: Any, axis: int) -> Any:
+        """See ``Steps``; of more than a matrix, a product with shares that are all alike.
+
+        OpenVINO 2026.4 moves transpositions of images behind a ReduceMean and mixes up their axes.
+        """
+        shape = (self.batch, *value.inputs[0].shape)
+        if len(shape) == 3:
+            return self._ops.reduce_mean(x, self._integers((axis,)), False, name=value.name)
+        count, name = shape[axis], value.name
+        merged = (math.prod(shape[:axis]), count, math.prod(shape[axis + 1 :]))
+        x = self.reshape(x, merged, f"{name}/merged")
+        shares = self.constant(f"{name}/shares", np.full((1, count), 1 / count, np.float32))
+        product = self._ops.matmul(shares, x, False, False, name=f"{name}/product")
+        return self.reshape(product, (self.batch, *value.shape), name)
+
+    def cut(self, parts: Sequence[Value], x: Any, axis: int) -> list[Any]:
+        """See ``Emitter``."""
+        label = group_of(parts[0].name)[0] or parts[0].name
+        along = self.constant(f"{label}/axis", np.asarray(axis, np.int64))
+        widths = np.asarray([part.shape[-1] for part in parts], np.int64)
+        sizes = self.constant(f"{label}/sizes", widths)
+        return list(self._ops.variadic_split(x, along, sizes, name=label).outputs())
+
+    def neighbours_along(self, x: Any, axis: int, first: int, count: int, name: str) -> Any:
+        """See ``Emitter``; of tokens a Gather: Slice takes 50 microseconds for a single one."""
+        if axis == 1:
+            return self.places_along(x, axis, tuple(range(first, first + count)), name)
+        ends = [self._integers(each) for each in ((first,), (first + count,), (1,), (axis,))]
+        return self._ops.slice(x, *ends, name=name)
+
+    def places_along(self, x: Any, axis: int, places: tuple[int, ...], name: str) -> Any:
+        """See ``Emitter``."""
+        wanted = self._integers(places)
+        axes = self.constant(f"{name}/axis", np.asarray(axis, np.int64))
+        return self._ops.gather(x, wanted, axes, name=name)
+
+    # --- images
+
+    def convolution(self, value: Value, layer: Convolution, x: Any) -> Any:
+        """See ``Steps``."""
+        name, rows, outputs = value.name, layer.weight.shape[:3], layer.weight.shape[3]
+        weight = layer.weight.transpose(3, 2, 0, 1)
+        kind = self._ops.convolution
+        if layer.groups > 1:
+            kind = self._ops.group_convolution
+            weight = weight.reshape(
+                layer.groups, outputs // layer.groups, rows[2], rows[0], rows[1]
+            )
+        before, after = zip(*layer.padding, strict=True)
+        made = kind(
+            self._channels_first(x, name),
+            self._weight(f"{name}.weight", weight),
+            list(layer.strides),
+            list(before),
+            list(after),
+            [1, 1],
+            name=f"{name}/product",
+        )
+        bias = self.constant(f"{name}.bias", layer.bias[:, None, None])
+        return self._channels_last(self._ops.add(made, bias, name=f"{name}/channels_first"), name)
+
+    def pool(self, value: Value, pool: Pool, x: Any) -> Any:
+        """See ``Steps``."""
+        name, (before, after) = value.name, zip(*pool.padding, strict=True)
+        image, label = self._channels_first(x, name), f"{name}/channels_first"
+        sizes = list(pool.strides), list(before), list(after), list(pool.window)
+        if pool.kind is PoolKind.AVERAGE:
+            made = self._ops.avg_pool(image, *sizes, True, name=label)
+        else:
+            strides, begin, end, window = sizes
+            largest = self._ops.max_pool(image, strides, [1, 1], begin, end, window, name=label)
+            made = largest.output(0)
+        return self._channels_last(made, name)
+
+    def interpolated(self, value: Value, resize: Resize, x: Any) -> Any:
+        """See ``Emitter``."""
+        nearest = resize.kind is ResizeKind.NEAREST
+        corners = resize.kind is ResizeKind.BILINEAR_CORNERS
+        made = self._ops.interpolate(
+            self._channels_first(x, value.name),
+            self._integers((resize.height, resize.width)),
+            "nearest" if nearest else "linear_onnx",
+            "sizes",
+            axes=self._integers((2, 3)),
+            coordinate_transformation_mode="align_corners" if corners else "half_pixel",
+            nearest_mode="round_prefer_ceil",
+            name=f"{value.name}/channels_first",
+        )
+        return self._channels_last(made, value.name)
+
+    def _channels_first(self, x: Any, name: str) -> Any:
+        """``(batch, channels, H, W)``; two transpositions in a row are none for the plug-in."""
+        return self.transpose(x, (0, 3, 1, 2), f"{name}/input")
+
+    def _channels_last(self, x: Any, name: str) -> Any:
+        return self.transpose(x, (0, 2, 3, 1), name)
+
+    # --- constants
+
+    def _weight(self, name: str, values: Array) -> Any:
+        """A float weight: stored in half but in fp32 files, and widened when the model is compiled.
+
+        So it is in int8 files, for the layers that stay float there. Biases and positions are
+        float32 everywhere: they weigh nothing and meet the residual stream as they are.
+        """
+        if self.recipe.precision is Precision.FP32:
+            return self.constant(name, values)
+        half = self.constant(f"{name}/float16", values.astype(np.float16))
+        widened = self._ops.convert(half, np.float32, name=name)
+        # The mark by which OpenVINO knows a compressed weight, and keeps it so when it saves.
+        widened.get_rt_info()["decompression"] = ""
+        return widened
+
+    # Every constant has a name: OpenVINO would number the others through the whole process, and
+    # the same model would not give the same file twice.
+
+    def _integers(self, values: tuple[int, ...]) -> Any:
+        self._numbered += 1
+        return self.constant(f"integers/{self._numbered}", np.asarray(values, np.int64))
+
+    def _scalar(self, name: str, value: float) -> Any:
+        return self.constant(name, np.asarray(value, np.float32))
+
+    def constant(self, name: str, values: npt.NDArray[Any]) -> Any:
+        """See ``Steps``."""
+        return self._ops.constant(np.asarray(values, order="C"), name=name)

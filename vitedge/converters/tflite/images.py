@@ -1,0 +1,151 @@
+"""What slides over images, and what resizes them, in TFLite."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vitedge.converters.tflite.graph import TFLiteOperators
+from vitedge.network.evaluate import windows
+from vitedge.network.network import Value
+from vitedge.network.operators import (
+    Array,
+    Convolution,
+    Pool,
+    PoolKind,
+    Resize,
+    ResizeKind,
+)
+from vitedge.targets.precisions import Precision
+
+# DEQUANTIZE reads float16 since this version.
+_DEQUANTIZE_FLOAT16 = 3
+
+# RESIZE_* know of centres at a half since this version.
+_RESIZE_HALF_PIXEL = 3
+
+# What TFLite calls padding that it finds itself, and none at all.
+_SAME, _VALID = 0, 1
+
+_NO_PADDING = ((0, 0), (0, 0))
+
+
+class TFLiteImages(TFLiteOperators):
+    """Convolutions, pools and resizes of TFLite."""
+
+    def convolution(self, value: Value, layer: Convolution, x: int) -> int:
+        """See ``Steps``; where each channel is a group of its own, it is depthwise."""
+        name, (rows, columns, part, outputs) = value.name, layer.weight.shape
+        same = _is_same(value, (rows, columns), layer.strides, layer.padding)
+        if not same:
+            x = self._padded(x, layer.padding, 0.0, name)
+        options = {"padding": _SAME if same else _VALID, **_strides(layer.strides)}
+        depthwise = layer.groups > 1 and part == 1
+        if depthwise:
+            stored = self.weight(layer.weight.transpose(2, 0, 1, 3), f"{name}.weight")
+            options |= {"depthMultiplier": outputs // layer.groups}
+        else:
+            stored = self.weight(layer.weight.transpose(3, 0, 1, 2), f"{name}.weight")
+        kind = "Depthwise" if depthwise else ""
+        return self.model.operator(
+            "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
+            [x, stored, self.constant(f"{name}.bias", layer.bias)],
+            (self.batch, *value.shape),
+            name=name,
+            options={"table": f"{kind}Conv2DOptions", **options},
+        )
+
+    def pool(self, value: Value, pool: Pool, x: int) -> int:
+        """See ``Steps``; zeros beside the image count in TFLite, where they are operators."""
+        same = _is_same(value, pool.window, pool.strides, pool.padding)
+        largest = pool.kind is PoolKind.MAX
+        if not same:
+            fill = float(np.finfo(np.float32).min) if largest else 0.0
+            x = self._padded(x, pool.padding, fill, value.name)
+        options = {
+            "table": "Pool2DOptions",
+            "padding": _SAME if same else _VALID,
+            "filterHeight": pool.window[0],
+            "filterWidth": pool.window[1],
+            **_strides(pool.strides),
+        }
+        pooled = self.model.operator(
+            "MAX_POOL_2D" if largest else "AVERAGE_POOL_2D",
+            [x],
+            (self.batch, *value.shape),
+            name=value.name,
+            options=options,
+        )
+        if same or largest or pool.padding == _NO_PADDING:
+            return pooled
+        ones = np.ones((1, *value.inputs[0].shape[:2], 1), np.float32)
+        inside = windows(ones, pool.window, pool.strides, pool.padding, 0.0).mean(axis=(-1, -2))
+        share = self.constant(f"{value.name}/inside", (1 / inside).astype(np.float32))
+        return self.binary("MUL", pooled, share, f"{value.name}/of_image")
+
+    def _padded(
+        self, x: int, padding: tuple[tuple[int, int], tuple[int, int]], fill: float, name: str
+    ) -> int:
+        """An image with so much beside it on each side."""
+        if padding == _NO_PADDING:
+            return x
+        batch, height, width, channels = self.model.shape(x)
+        label = f"{name}/padded"
+        amounts = self.constant(f"{label}/by", np.asarray(((0, 0), *padding, (0, 0)), np.int32))
+        shape = (batch, height + sum(padding[0]), width + sum(padding[1]), channels)
+        if fill == 0:
+            options = {"table": "PadOptions"}
+            return self.model.operator("PAD", [x, amounts], shape, name=label, options=options)
+        value = self.constant(f"{label}/value", np.asarray([fill], np.float32))
+        options = {"table": "PadV2Options"}
+        return self.model.operator("PADV2", [x, amounts, value], shape, name=label, options=options)
+
+    def interpolated(self, value: Value, resize: Resize, x: int) -> int:
+        """See ``Emitter``."""
+        nearest = resize.kind is ResizeKind.NEAREST
+        corners = resize.kind is ResizeKind.BILINEAR_CORNERS
+        table = "ResizeNearestNeighborOptions" if nearest else "ResizeBilinearOptions"
+        return self.model.operator(
+            "RESIZE_NEAREST_NEIGHBOR" if nearest else "RESIZE_BILINEAR",
+            [x, self.integers((resize.height, resize.width))],
+            (self.batch, *value.shape),
+            name=value.name,
+            options={"table": table, "alignCorners": corners, "halfPixelCenters": not corners},
+            version=_RESIZE_HALF_PIXEL,
+        )
+
+    def weight(self, values: Array, name: str) -> int:
+        """A float weight: stored in half but in fp32 files, and widened when the file is loaded.
+
+        So it is in int8 files, for the layers that stay float there. Biases and positions are
+        float32 everywhere: they weigh nothing and meet the residual stream as they are.
+        """
+        if self.recipe.precision is Precision.FP32:
+            return self.constant(name, values)
+        return self.model.operator(
+            "DEQUANTIZE",
+            [self.constant(f"{name}/float16", values.astype(np.float16))],
+            values.shape,
+            name=name,
+            options={"table": "DequantizeOptions"},
+            version=_DEQUANTIZE_FLOAT16,
+        )
+
+
+def _strides(strides: tuple[int, int]) -> dict[str, int]:
+    return {"strideH": strides[0], "strideW": strides[1]}
+
+
+def _is_same(
+    value: Value,
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+) -> bool:
+    """Whether it is padded, just as TFLite finds padding itself."""
+    image = value.inputs[0].shape
+    sides = zip(image[:2], value.shape[:2], window, strides, padding, strict=True)
+    for size, made, each, stride, given in sides:
+        total = max((made - 1) * stride + each - size, 0)
+        if made != -(-size // stride) or given != (total // 2, total - total // 2):
+            return False
+    return padding != _NO_PADDING

@@ -1,0 +1,1 @@
+"""``vitedge demo``: the whole way on scanned digits."""

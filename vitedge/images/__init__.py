@@ -1,0 +1,1 @@
+"""Images: sets of them, their decoding, their preprocessing and their classes."""

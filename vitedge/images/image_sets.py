@@ -1,0 +1,408 @@
+"""Sets of images, labelled or not, read one at a time.
+
+Nothing here holds a set in memory: an ``ImageSet`` knows names and labels, and each image is
+decoded by whoever asks for it. The exceptions say so.
+"""
+
+from __future__ import annotations
+
+import csv
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.errors import DataError, missing_package
+from vitedge.files.npz_arrays import read_arrays
+from vitedge.images import cifar
+from vitedge.images.cifar import Part
+from vitedge.images.class_matching import as_index, checked_labels, match_classes, renumbered
+
+if TYPE_CHECKING:
+    from vitedge.images.preprocess import ImageLike
+
+IMAGE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"),
+    *(".tga", ".tif", ".tiff", ".webp"),
+)
+PLUGIN_SUFFIXES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
+"""Pictures that Pillow decodes once a package of this name has registered itself."""
+
+_COMPANIONS = (".csv", ".html", ".json", ".md", ".toml", ".txt", ".xml", ".yaml", ".yml")
+"""Files that lie beside images to say something about them."""
+
+LABELS_FILE = "labels.csv"
+
+HELD_OUT_SHARE = 0.2
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a set.
+
+    Attributes:
+        name: What to call it in a message or a report: its path within the set.
+        image: What ``Preprocessing`` takes.
+        label: Index of its class, or None.
+    """
+
+    name: str
+    image: ImageLike
+    label: int | None
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of images.
+
+    Attributes:
+        name: Name of the folder or file.
+        samples: Its images, in a stable order.
+        class_names: Names of the classes that labels index, or empty when unknown.
+        left_out: What lay beside them and was not taken, a line each with the reason.
+    """
+
+    name: str
+    samples: Sequence[Sample]
+    class_names: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+class ArraySamples(Sequence[Sample]):
+    """Samples whose pixels lie in one array, possibly memory-mapped.
+
+    Args:
+        pixels: uint8 ``(N, H, W)`` or ``(N, H, W, C)``.
+        labels: Integers ``(N,)``, or None.
+    """
+
+    def __init__(
+        self, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]] | None
+    ) -> None:
+        self._pixels, self._labels = pixels, labels
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> ArraySamples: ...
+    def __getitem__(self, index: int | slice) -> Sample | ArraySamples:
+        if isinstance(index, slice):
+            labels = None if self._labels is None else self._labels[index]
+            return ArraySamples(self._pixels[index], labels)
+        label = None if self._labels is None else int(self._labels[index])
+        return Sample(f"image {index % len(self)}", np.asarray(self._pixels[index]), label)
+
+
+class RelabelledSamples(Sequence[Sample]):
+    """Samples with other labels.
+
+    Args:
+        samples: Their names and images.
+        labels: One for each.
+    """
+
+    def __init__(self, samples: Sequence[Sample], labels: Sequence[int | None]) -> None:
+        self._samples, self._labels = samples, labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> RelabelledSamples: ...
+    def __getitem__(self, index: int | slice) -> Sample | RelabelledSamples:
+        if isinstance(index, slice):
+            return RelabelledSamples(self._samples[index], self._labels[index])
+        return replace(self._samples[index], label=self._labels[index])
+
+
+class Selection(Sequence[Sample]):
+    """Some samples of a sequence, fetched from it when asked for.
+
+    Args:
+        samples: The whole.
+        indices: Which of them, ``(N,)``.
+    """
+
+    def __init__(self, samples: Sequence[Sample], indices: npt.NDArray[np.intp]) -> None:
+        self._samples, self._indices = samples, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Selection: ...
+    def __getitem__(self, index: int | slice) -> Sample | Selection:
+        if isinstance(index, slice):
+            return Selection(self._samples, self._indices[index])
+        return self._samples[int(self._indices[index])]
+
+
+class JoinedSamples(Sequence[Sample]):
+    """Several sequences behind one another.
+
+    Args:
+        parts: At least one.
+    """
+
+    def __init__(self, parts: Sequence[ArraySamples]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(len(self))[index]]
+        position = range(len(self))[index]
+        part = bisect_right(self._ends, position)
+        start = self._ends[part - 1] if part else 0
+        return replace(self._parts[part][position - start], name=f"image {position}")
+
+
+def open_images(
+    path: str | Path, class_names: Sequence[str] = (), *, part: Part = Part.HELD_OUT
+) -> ImageSet:
+    """Opens a set of images in whichever form it comes.
+
+    * a folder of one folder per class;
+    * a folder with ``labels.csv``, or such a file itself: columns ``file`` (relative to the
+      file's folder) and ``label`` (a class name or index);
+    * a folder of images, or one image, without labels;
+    * an ``.npz`` with ``images`` uint8 ``(N, H, W)`` or ``(N, H, W, C)`` and, optionally,
+      ``labels`` integers ``(N,)`` and ``classes`` names. What NumPy saved uncompressed is
+      memory-mapped; what it compressed is read whole;
+    * the folder of CIFAR-10 or CIFAR-100 in binary form, or one of its ``.bin`` files.
+
+    In a folder, files that are no images by their extension are left out, which the set says.
+    No image is decoded.
+
+    Args:
+        path: The folder or file.
+        class_names: The model's labels. When given, the set's classes are matched to them, by
+            name or by index; when not, the set's own classes are numbered in order.
+        part: Which part of CIFAR's folder: what models are measured on, or what they are trained
+            and calibrated on.
+
+    Raises:
+        DataError: The path is missing, holds no images, is unreadable, a pickle, or names a class
+            that the model does not have.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            batches = cifar.batches_in(path, part)
+            if batches:
+                found = _open_batches(batches, tuple(class_names))
+            else:
+                found = _open_folder(path, tuple(class_names))
+        elif not path.exists():
+            raise DataError(f"there are no images '{path}'")
+        elif path.suffix.lower() == ".csv":
+            found = _open_labels(path, tuple(class_names))
+        elif path.suffix.lower() == ".npz":
+            found = _open_npz(path, tuple(class_names))
+        elif path.suffix.lower() == cifar.SUFFIX:
+            found = _open_batches([path], tuple(class_names))
+        elif is_image(path):
+            found = ImageSet(path.name, (Sample(path.name, str(path), None),), tuple(class_names))
+        else:
+            cifar.refuse_pickle(path)
+            raise DataError(
+                f"'{path}' is not a set of images: give a folder, a .csv, an .npz, a .bin of CIFAR "
+                "or an image"
+            )
+    except OSError as error:
+        raise DataError(f"cannot read '{path}' ({error.strerror or error})") from error
+    if not found.samples:
+        left_out = "".join(f"; {words}" for words in found.left_out)
+        raise DataError(f"'{path}' holds no images ({' '.join(IMAGE_SUFFIXES)}){left_out}")
+    return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is a picture that can be decoded, by its extension."""
+    suffix = path.suffix.lower()
+    known = suffix in IMAGE_SUFFIXES or (suffix in PLUGIN_SUFFIXES and _has_plugin(suffix))
+    return known and not path.name.startswith(".")
+
+
+def _has_plugin(suffix: str) -> bool:
+    from PIL import Image
+
+    return suffix in Image.registered_extensions()
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file())
+
+
+def _left_out_below(folder: Path) -> tuple[str, ...]:
+    """Files that are neither images nor said to be about them, counted by extension."""
+    others = Counter(
+        path.suffix.lower()
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not is_image(path)
+        and path.suffix.lower() not in _COMPANIONS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    return tuple(_why_left_out(suffix, count) for suffix, count in sorted(others.items()))
+
+
+def _why_left_out(suffix: str, count: int) -> str:
+    files = f"{count} {suffix or 'nameless'} file{'s' if count != 1 else ''}"
+    if suffix in PLUGIN_SUFFIXES:
+        return f"{files} (Pillow has no decoder for them: save them as JPEG)"
+    return f"{files} (not a picture by the extension)"
+
+
+def _open_folder(folder: Path, class_names: tuple[str, ...]) -> ImageSet:
+    if (folder / LABELS_FILE).is_file():
+        return _open_labels(folder / LABELS_FILE, class_names)
+    left_out = _left_out_below(folder)
+    loose = sorted(path for path in folder.iterdir() if is_image(path) and path.is_file())
+    below = {
+        path.name: _images_below(path)
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith((".", "__"))
+    }
+    folders = {name: images for name, images in sorted(below.items()) if images}
+    if loose and folders:
+        raise DataError(
+            f"'{folder}' holds both images ('{loose[0].name}') and folders of images "
+            f"('{next(iter(folders))}'): keep one of the two"
+        )
+    if loose:
+        samples = tuple(Sample(path.name, str(path), None) for path in loose)
+        return ImageSet(folder.name, samples, class_names, left_out)
+    empty = [name for name in sorted(below) if not below[name]]
+    left_out += tuple(f"the folder '{name}' (it holds no images)" for name in empty)
+    names, index_of = match_classes(folders, class_names, str(folder))
+    samples = tuple(
+        Sample(str(path.relative_to(folder)), str(path), index_of[name])
+        for name in sorted(folders, key=index_of.__getitem__)
+        for path in folders[name]
+    )
+    return ImageSet(folder.name, samples, names, left_out)
+
+
+def _open_labels(path: Path, class_names: tuple[str, ...]) -> ImageSet:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            if not {"file", "label"} <= set(reader.fieldnames or ()):
+                raise DataError(f"the first line of '{path}' must be: file,label")
+            rows = [(row["file"], (row["label"] or "").strip()) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"'{path}' is not a readable CSV file ({error})") from error
+    for line, (file, label) in enumerate(rows, start=2):
+        if not file or not label:
+            raise DataError(f"line {line} of '{path}' lacks a file or a label")
+        if not (path.parent / file).is_file():
+            raise DataError(f"line {line} of '{path}' names '{file}', which is not there")
+    labels = {label for _, label in rows}
+    indices = {label: index for label in labels if (index := as_index(label)) is not None}
+    if not class_names and len(indices) == len(labels):
+        index_of = indices
+    else:
+        class_names, index_of = match_classes(labels, class_names, str(path))
+    samples = tuple(Sample(file, str(path.parent / file), index_of[label]) for file, label in rows)
+    return ImageSet(path.parent.resolve().name, samples, class_names)
+
+
+def _open_npz(path: Path, class_names: tuple[str, ...]) -> ImageSet:
+    arrays = read_arrays(path, ("images", "labels", "classes"))
+    images, labels = arrays.get("images"), arrays.get("labels")
+    if images is None:
+        raise DataError(f"'{path}' has no array 'images'")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise DataError(
+            f"'images' in '{path}' must be uint8 (N, H, W) or (N, H, W, C), "
+            f"not {images.dtype} {images.shape}"
+        )
+    own_names = _names_in(path, arrays["classes"]) if "classes" in arrays else ()
+    if labels is not None:
+        known = own_names or class_names
+        labels = checked_labels(labels.reshape(-1), len(images), known, path)
+        if own_names and class_names:
+            labels = renumbered(labels, own_names, class_names, str(path))
+    return ImageSet(path.name, ArraySamples(images, labels), class_names or own_names)
+
+
+def _names_in(path: Path, classes: npt.NDArray[Any]) -> tuple[str, ...]:
+    """The names of classes in an array of texts or numbers ``(N,)``."""
+    if classes.ndim != 1 or classes.dtype.kind not in "USiu":
+        raise DataError(
+            f"'classes' in '{path}' must be texts (N,), not {classes.dtype} {classes.shape}"
+        )
+    try:
+        names = tuple(str(name) for name in classes)
+        "".join(names).encode()
+    except (SystemError, ValueError) as error:  # code points that Unicode has not
+        raise DataError(f"'classes' in '{path}' holds what is no text") from error
+    return names
+
+
+def _open_batches(paths: Sequence[Path], class_names: tuple[str, ...]) -> ImageSet:
+    batches = [cifar.read_batch(path) for path in paths]
+    own_names = batches[0].class_names
+    samples = JoinedSamples(
+        [
+            ArraySamples(
+                batch.pixels,
+                renumbered(batch.labels, own_names, class_names, str(path))
+                if class_names
+                else batch.labels,
+            )
+            for path, batch in zip(paths, batches, strict=True)
+        ]
+    )
+    name = paths[0].name if len(paths) == 1 else paths[0].parent.resolve().name
+    return ImageSet(name, samples, class_names or own_names)
+
+
+def digits() -> tuple[ImageSet, ImageSet]:
+    """The 1,797 handwritten digits of scikit-learn: grey scans of 8 x 8 pixels, ten classes.
+
+    Returns:
+        The training set and the held-out set: a fifth of each class, the same at every call.
+
+    Raises:
+        UnavailableError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise missing_package("scikit-learn", "train") from error
+    bunch = load_digits()
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    labels = bunch.target.astype(np.int64)
+    rng = np.random.default_rng(_SPLIT_SEED)
+    held_out = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        held_out[members[: round(HELD_OUT_SHARE * len(members))]] = True
+    names = tuple(str(name) for name in bunch.target_names)
+    return (
+        ImageSet("digits (training)", ArraySamples(pixels[~held_out], labels[~held_out]), names),
+        ImageSet("digits (held out)", ArraySamples(pixels[held_out], labels[held_out]), names),
+    )

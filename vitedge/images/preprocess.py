@@ -1,0 +1,236 @@
+"""From any image to the raw pixels that an artefact takes.
+
+Normalisation (mean, std) is folded into the artefact, so on a device preprocessing is Pillow's
+decode, resize and crop, as torchvision and timm do them at evaluation, and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.errors import DataError
+from vitedge.files.json_values import numbers, text, whole, wholes
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.pictures import ImageLike, checked_pixels, open_image
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageLike", "Preprocessing", "open_image"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# A picture may be any shape, but resizing its shorter side must not take gigabytes for the longer.
+_MOST_PIXELS = 100_000_000
+
+_LONGEST_SIDE = 65_535  # of JPEG
+
+_FOUR = 4
+_COLOURS = {1: "grey", 3: "RGB", _FOUR: "RGB and one channel more"}
+_MODES = {1: "L", 3: "RGB", _FOUR: "RGBA"}
+
+
+def demand_channels(channels: int) -> None:
+    """Refuses pictures of other colours.
+
+    Raises:
+        ValueError: They are neither grey nor RGB, nor RGB with one channel more.
+    """
+    if channels not in _MODES:
+        raise ValueError(
+            f"channels must be 1 (grey), 3 (RGB) or 4 (RGB and one more), not {channels}"
+        )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a model's input.
+
+    Attributes:
+        size: Height and width of the input in pixels.
+        channels: 3 for RGB, 1 for grey, 4 for RGB and one more.
+        resize: Length in pixels of the shorter side before a centre crop to ``size``;
+            None stretches the whole image to ``size`` instead.
+        interpolation: Pillow filter of the resize.
+        mean: Per-channel mean of pixels scaled to 0..1.
+        std: Per-channel standard deviation of pixels scaled to 0..1.
+    """
+
+    size: tuple[int, int]
+    channels: int = 3
+    resize: int | None = None
+    interpolation: Interpolation = Interpolation.BICUBIC
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        demand_channels(self.channels)
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(
+                f"mean {self.mean} and std {self.std} need one value for each of "
+                f"{self.channels} channels"
+            )
+        if not all(value > 0 and math.isfinite(value) for value in self.std):
+            raise ValueError(f"std must be positive, not {self.std}")
+        if not all(math.isfinite(value) for value in self.mean):
+            raise ValueError(f"mean must be finite, not {self.mean}")
+        if min(self.size) < 1:
+            raise ValueError(f"size must be positive, not {self.size}")
+        if self.size[0] * self.size[1] > _MOST_PIXELS or max(self.size) > _LONGEST_SIDE:
+            raise ValueError(f"a size of {self.size} is over {_MOST_PIXELS:,} pixels")
+        if self.resize is not None and self.resize < max(self.size):
+            raise ValueError(f"resize to {self.resize} leaves too little to crop {self.size} from")
+
+    def __call__(self, image: ImageLike) -> npt.NDArray[np.uint8]:
+        """Decodes, resizes and crops one image.
+
+        An EXIF orientation is applied first, so a photo from a phone stands upright.
+
+        Returns:
+            uint8 pixels 0..255, shape ``(H, W, C)``.
+
+        Raises:
+            DataError: The image cannot be decoded or has an unknown form.
+        """
+        from PIL import Image
+
+        shape = (*self.size, self.channels)
+        if self.channels == _FOUR:
+            bands = _four_bands(image)
+            return np.stack([self._fitted(Image.fromarray(band)) for band in bands], axis=-1)
+        if isinstance(image, np.ndarray) and self.resize is None and image.shape == shape:
+            return checked_pixels(image).reshape(shape).copy()  # nothing to do
+        picture = open_image(image)
+        if picture.mode != _MODES[self.channels]:
+            picture = picture.convert(_MODES[self.channels])
+        return self._fitted(picture).reshape(shape)
+
+    def _fitted(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
+        """Resizes and crops a picture."""
+        from PIL import Image
+
+        height, width = self.size
+        resample = Image.Resampling[self.interpolation.name]
+        if self.resize is None:
+            if picture.size != (width, height):
+                picture = picture.resize((width, height), resample)
+        else:
+            picture = _resize_shorter_side(picture, self.resize, resample)
+            # torchvision's CenterCrop rounds half to even, so Python's round is the same.
+            left = round((picture.width - width) / 2.0)
+            top = round((picture.height - height) / 2.0)
+            picture = picture.crop((left, top, left + width, top + height))
+        return np.asarray(picture, np.uint8)
+
+    @property
+    def words(self) -> str:
+        """How an image becomes pixels, for people."""
+        height, width = self.size
+        pixels = f"{width} x {height} {_COLOURS[self.channels]}"
+        if self.resize is None:
+            return f"{pixels}: stretched ({self.interpolation})"
+        return f"{pixels}: shorter side to {self.resize} ({self.interpolation}), centre crop"
+
+    def makes_the_pixels_of(self, other: Preprocessing) -> bool:
+        """Whether every image becomes the same pixels; mean and standard deviation come later."""
+        ours, theirs = (
+            (each.size, each.channels, each.resize, each.interpolation) for each in (self, other)
+        )
+        return ours == theirs
+
+    def batch(self, images: Iterable[ImageLike]) -> npt.NDArray[np.uint8]:
+        """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``.
+
+        Raises:
+            DataError: It is one image and no list, or an image cannot be decoded.
+        """
+        is_one = isinstance(images, str | bytes | os.PathLike) or hasattr(images, "read")
+        array = np.ndim(images) if hasattr(images, "__array__") else None  # type: ignore[arg-type]
+        if is_one or (array is not None and array < 4) or not isinstance(images, Iterable):
+            raise DataError("several images are a list, and this is one: put it in brackets, [...]")
+        height, width = self.size
+        prepared = [self(image) for image in images]
+        if not prepared:
+            return np.zeros((0, height, width, self.channels), np.uint8)
+        return np.stack(prepared)
+
+    def normalize(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Scales pixels 0..255 to what the network was trained on: ``(x / 255 - mean) / std``."""
+        mean = np.asarray(self.mean, np.float32)
+        std = np.asarray(self.std, np.float32)
+        return ((pixels.astype(np.float32) / np.float32(255) - mean) / std).astype(np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready form that ``from_dict`` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """Reads what ``to_dict`` wrote.
+
+        Raises:
+            ValueError: A value is missing or out of range.
+        """
+        try:
+            height, width = wholes(values, "size", least=1)
+            return cls(
+                size=(height, width),
+                channels=whole(values, "channels"),
+                resize=None if values["resize"] is None else whole(values, "resize"),
+                interpolation=Interpolation(text(values, "interpolation")),
+                mean=numbers(values, "mean"),
+                std=numbers(values, "std"),
+            )
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"preprocessing lacks or garbles a value: {error}") from error
+
+
+def _four_bands(image: ImageLike) -> npt.NDArray[np.uint8]:
+    """Four channels of an array or a picture, ``(4, H, W)``, none of them made up.
+
+    Each is resized alone: Pillow takes a fourth one for opacity, and multiplies by it.
+
+    Raises:
+        DataError: It has another number of channels.
+    """
+    if hasattr(image, "__array__") and not hasattr(image, "mode"):
+        pixels = np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != _FOUR:
+            raise DataError(
+                "the model takes four channels: give uint8 pixels of shape (H, W, 4), not "
+                f"{pixels.dtype} of {pixels.shape}"
+            )
+    else:
+        picture = open_image(image)
+        if picture.mode not in ("RGBA", "RGBX"):
+            raise DataError(
+                f"the model takes four channels, and the picture has the channels {picture.mode}"
+            )
+        pixels = np.asarray(picture, np.uint8)
+    if not pixels.size:
+        raise DataError(f"an image array of shape {pixels.shape} has no pixels")
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _resize_shorter_side(
+    picture: Image.Image, length: int, resample: Image.Resampling
+) -> Image.Image:
+    """Torchvision's ``Resize(int)``: the longer side is truncated, not rounded."""
+    width, height = picture.size
+    if width <= height:
+        size = (length, int(length * height / width))
+    else:
+        size = (int(length * width / height), length)
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise DataError(
+            f"a picture of {width} x {height} is too long and thin to resize to {length} pixels"
+        )
+    return picture if picture.size == size else picture.resize(size, resample)

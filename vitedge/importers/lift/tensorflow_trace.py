@@ -1,0 +1,158 @@
+"""TensorFlow models as flat graphs whose variables stay outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vitedge.errors import ModelError
+from vitedge.importers.lift.quantized import refuse_quantized_operations
+from vitedge.importers.lift.tensorflow_float32 import is_other_float, taking_floats, widened
+
+_CALLS = frozenset(
+    [
+        "PartitionedCall",
+        "StatefulPartitionedCall",
+        "If",
+        "StatelessIf",
+        "While",
+        "StatelessWhile",
+    ]
+)
+
+_READS = frozenset(["ReadVariableOp"])
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A flat graph.
+
+    Attributes:
+        operations: The ``tf.Graph``.
+        image: The tensor of the images.
+        output: The tensor of the logits.
+        batch: The number of images that the logits are for, or None when it is free.
+        variables: Values from outside the graph, by the tensors that read them.
+    """
+
+    operations: Any
+    image: str
+    output: str
+    batch: int | None
+    variables: Mapping[str, Any]
+
+
+def trace(model: Callable[[Any], Any], specification: Any) -> Traced:
+    """Traces a model; the functions that it calls are inlined."""
+    import tensorflow as tf
+
+    traced = tf.compat.v1.wrap_function(model, [specification])
+    if len(traced.outputs) != 1:
+        raise ModelError(f"the model has {len(traced.outputs)} outputs; one, the logits, is needed")
+    if _is_flat(traced.graph):
+        return _as_traced(traced, traced.graph)
+    inlined = _inlined(traced)
+    if _is_flat(inlined):
+        return _as_traced(traced, inlined)
+    frozen = _frozen(traced, specification)
+    return _as_traced(frozen, frozen.graph)
+
+
+def _is_flat(graph: Any) -> bool:
+    """Whether it calls no function, and reads variables only as a whole."""
+    return all(
+        operation.type not in _CALLS
+        and (operation.type in (*_READS, "Identity") or not _takes_resources(operation))
+        for operation in graph.get_operations()
+    )
+
+
+def _takes_resources(operation: Any) -> bool:
+    return any(tensor.dtype.name == "resource" for tensor in operation.inputs)
+
+
+def _inlined(traced: Any) -> Any:
+    """A graph of the same tensors without calls; its variables stay outside of it."""
+    import tensorflow as tf
+
+    # TensorFlow's own first step of freezing variables, which has no public name.
+    from tensorflow.python.framework.convert_to_constants import _run_inline_graph_optimization
+
+    definition = _run_inline_graph_optimization(
+        traced, lower_control_flow=False, aggressive_inlining=True
+    )
+    for node in definition.node:
+        # A call waits for all that its function reads, which a part of the graph is not fed.
+        node.input[:] = [name for name in node.input if not name.startswith("^")]
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(definition, name="")
+    return graph
+
+
+def _frozen(traced: Any, specification: Any) -> Any:
+    """Inlines what the graph calls in its way; its variables become constants, once more."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    frozen = convert_variables_to_constants_v2(traced)
+    definition = frozen.graph.as_graph_def()
+    source, result = frozen.inputs[0].name, frozen.outputs[0].name
+
+    def flat(image: Any) -> Any:
+        return tf.import_graph_def(
+            definition, input_map={source: image}, return_elements=[result], name=""
+        )[0]
+
+    return tf.compat.v1.wrap_function(flat, [specification])
+
+
+def _as_traced(function: Any, operations: Any) -> Traced:
+    refuse_quantized_operations(
+        (each.type, each.name, [tensor.dtype.name for tensor in each.inputs])
+        for each in operations.get_operations()
+    )
+    image = next(tensor.name for tensor in function.inputs if tensor.dtype.name != "resource")
+    output = function.outputs[0]
+    batch = output.shape[0] if output.shape.dims else None
+    variables = _variables_by_read(function, operations)
+    return Traced(_in_float32(operations, image), image, output.name, batch, variables)
+
+
+def _in_float32(graph: Any, image: str) -> Any:
+    """The same graph; one of other floats or of integer pixels is imported anew, widened."""
+    import tensorflow as tf
+
+    if not graph.get_tensor_by_name(image).dtype.is_integer and not any(
+        is_other_float(tensor.dtype.as_datatype_enum)
+        for operation in graph.get_operations()
+        for tensor in operation.outputs
+    ):
+        return graph
+    definition = taking_floats(widened(graph.as_graph_def()), image.partition(":")[0])
+    wide = tf.Graph()
+    with wide.as_default():
+        tf.import_graph_def(definition, name="")
+    return wide
+
+
+def _variables_by_read(function: Any, operations: Any) -> dict[str, Any]:
+    """Values from outside the graph: of variables by the tensors that read them, and constants."""
+    import tensorflow as tf
+
+    handles = {inner.name: outer for outer, inner in function.graph.captures}
+    found = {name: value for name, value in handles.items() if value.dtype != tf.resource}
+    for operation in operations.get_operations():
+        if operation.type == "ReadVariableOp":
+            handle = operation.inputs[0]
+            while handle.op.type == "Identity":
+                handle = handle.op.inputs[0]
+            kind = operation.outputs[0].dtype
+            # Reading shares the variable's memory.
+            found[operation.outputs[0].name] = tf.raw_ops.ReadVariableOp(
+                resource=handles[handle.name], dtype=kind
+            )
+    return found

@@ -1,0 +1,1 @@
+"""A network in Keras: to train, to save and to load."""

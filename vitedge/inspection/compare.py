@@ -1,0 +1,230 @@
+"""``vitedge compare``: where on its way an artefact leaves its model.
+
+The artefact's tensors are compared with those of the float32 model under the very rewrites that
+the artefact was made with, so that names and bases are the same. What is compared is what reaches
+a layer's output: its own error and that of all layers before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.artifacts.metadata import Metadata, read_metadata
+from vitedge.errors import ModelError, UsageError
+from vitedge.images.image_sets import ImageSet, open_images
+from vitedge.images.synthetic import synthetic_images
+from vitedge.importers import ImportOptions, read_model
+from vitedge.inspection.inner_tensors import intermediates
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Add, Array, Linear, Norm
+from vitedge.network.structure import attentions, is_move, layers_on, readers
+from vitedge.quantize.moves import bases
+from vitedge.quantize.trace import Tensor, trace
+from vitedge.report.results import LayerError, LayerErrors, Report
+from vitedge.rewrite import MEASURED, apply_rewrites, rewrites
+from vitedge.terminal.progress import Progress, silent
+
+# More change the figures by under half a decibel.
+_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An artefact beside its model.
+
+    Attributes:
+        errors: Layer by layer, in the order of computation; the last is the logits.
+        agreement: Share of images with the same top class, 0..1.
+        n: Number of images.
+        images: What they are, in words.
+    """
+
+    errors: LayerErrors
+    agreement: float
+    n: int
+    images: str
+
+
+def compare(
+    source: Path,
+    artifact: Path,
+    options: ImportOptions,
+    *,
+    images: ImageSet | None = None,
+    progress: Progress = silent,
+) -> Comparison:
+    """Runs both on the same images.
+
+    Args:
+        source: The model that the artefact was made from.
+        artifact: An artefact of ours.
+        options: What the source does not say itself.
+        images: Images to compare on; the first few are taken. None means synthetic ones.
+        progress: Told how far things are.
+
+    Raises:
+        UsageError: The artefact is of no known origin, or of another shape than the model.
+        ModelError: A file cannot be read, or holds none of the model's tensors.
+    """
+    metadata = read_metadata(artifact)
+    if metadata is None:
+        raise UsageError(f"'{artifact}' does not say how it was made; compare takes our artefacts")
+    progress("reading the model", 0, 3)
+    network = _as_made(read_model(source, options).network, metadata)
+    chosen = images or synthetic_images(network.preprocessing, _IMAGES, seed=0)
+    pixels = metadata.preprocessing.batch([sample.image for sample in chosen.samples[:_IMAGES]])
+    if pixels.shape[1:] != network.image_shape:
+        raise UsageError(f"'{artifact}' takes {pixels.shape[1:]}; '{source}' is another model")
+    progress("running the model", 1, 3)
+    expected = [_traced(basis, pixels) for basis in bases(network)]
+    progress("running the artefact", 2, 3)
+    widths = {name: len(layer.bias) for name, layer in network.named_linears()}
+    found = _separated(intermediates(artifact, _tensors(network), pixels), expected[0], widths)
+    last = network.logits.name
+    if last not in found:
+        raise ModelError(f"'{artifact}' names none of the model's layers; did a tool rename them?")
+    values = _in_its_basis(network, found, expected)
+    keys = {name for _, name in _scored(network)}
+    layers = tuple(
+        LayerError(name, _sqnr_db(found[name], value, without_mean=name in keys))
+        for name, value in values.items()
+        if name in found
+    )
+    same = found[last].argmax(axis=-1) == values[last].argmax(axis=-1)
+    errors = LayerErrors(str(artifact), metadata.format, metadata.precision, layers)
+    words = chosen.name if images is not None else "synthetic images"
+    return Comparison(errors, float(same.mean()), len(pixels), words)
+
+
+def compare_all(
+    source: Path, report: Report, data: Path | None, *, progress: Progress = silent
+) -> tuple[LayerErrors, ...]:
+    """Compares every artefact of a report that ran with the model that is the bench's reference.
+
+    Raises:
+        UsageError: One is not of this model, or does not say how it was made.
+        ModelError: The model cannot be read.
+    """
+    images = None if data is None else open_images(data)
+    ran = dict.fromkeys(row.artifact for row in report.rows if row.was_loaded)
+    return tuple(
+        compare(source, Path(path), ImportOptions(), images=images, progress=progress).errors
+        for path in ran
+    )
+
+
+def _as_made(network: Network, metadata: Metadata) -> Network:
+    applied = set(metadata.rewrites)
+    without = [each.name for each in rewrites() if each.name not in applied]
+    # A measured move cannot be made again without its images; ``bases`` has what it may do.
+    asked = applied.difference(MEASURED)
+    extra = [each.name for each in rewrites() if each.name in asked and not each.default]
+    return apply_rewrites(network, without, extra=extra)[0]
+
+
+def _traced(network: Network, pixels: npt.NDArray[np.uint8]) -> dict[str, Array]:
+    """The outputs of linear layers and residual sums, ``(N, tokens, width)``, but for values.
+
+    Values have another basis in a quantized artefact, and what mixes them is compared right after.
+    """
+    mixed = {_layer_behind(each.values) for each in attentions(network)}
+    compared = {
+        value
+        for value in network.values
+        if (isinstance(value.operator, Linear) and value not in mixed) or _is_sum(value)
+    }
+    seen: dict[str, Array] = {}
+
+    def made(tensor: Tensor, x: Array) -> Array:
+        if tensor.value in compared and tensor.name == tensor.value.name:
+            seen[tensor.name] = x.reshape(len(x), -1, x.shape[-1])
+        return x
+
+    trace(network, pixels, made, lambda _name, x: x)
+    return seen
+
+
+def _is_sum(value: Value) -> bool:
+    return isinstance(value.operator, Add) and not any(each.is_constant for each in value.inputs)
+
+
+def _layer_behind(value: Value) -> Value:
+    """The layer that makes a value, seen through moves and norms."""
+    while is_move(value) or isinstance(value.operator, Norm):
+        value = value.inputs[0]
+    return value
+
+
+def _scored(network: Network) -> list[tuple[str, str]]:
+    """Of each attention the layers that make its queries and its keys."""
+    return [
+        (_layer_behind(each.queries).name, _layer_behind(each.keys).name)
+        for each in attentions(network)
+    ]
+
+
+def _in_its_basis(
+    network: Network, found: Mapping[str, Array], expected: Sequence[Mapping[str, Array]]
+) -> dict[str, Array]:
+    """What is expected, of the queries and keys of each attention in the basis that they are in.
+
+    The quantizer changes it where what it measures says so, together for both, and a change alters
+    no score.
+    """
+    values = dict(expected[0])
+    for queries, keys in _scored(network):
+        if queries in found and keys in found and len(expected) > 1:
+
+            def noise(basis: Mapping[str, Array], pair: tuple[str, str] = (queries, keys)) -> float:
+                return sum(_noise(found[name], basis[name], without_mean=True) for name in pair)
+
+            best = min(expected, key=noise)
+            values |= {name: best[name] for name in (queries, keys)}
+    return values
+
+
+def _tensors(network: Network) -> set[str]:
+    """Names that an artefact may hold: layers on the same input may be one product."""
+    read = readers(network)
+    names = {value.name for value in network.values}
+    for value in network.values:
+        layers = [each.name for each in layers_on(value, read)]
+        names |= {"+".join(layers[start:]) for start in range(len(layers))}
+    return names
+
+
+def _separated(
+    found: Mapping[str, Array], expected: Mapping[str, Array], widths: Mapping[str, int]
+) -> dict[str, Array]:
+    """One array for each layer, in the shape of what is expected; the head without features."""
+    parts = {}
+    for joined, values in found.items():
+        names = joined.split("+")
+        ends = np.cumsum([widths.get(name, 0) for name in names[:-1]])
+        for name, part in zip(names, np.split(values, ends, axis=-1), strict=True):
+            if name in expected:
+                wanted = expected[name]
+                width = wanted.shape[-1]
+                parts[name] = part.reshape(len(wanted), -1, part.shape[-1])[..., :width]
+    return parts
+
+
+def _noise(found: Array, expected: Array, *, without_mean: bool) -> float:
+    """The energy of the difference, over that of what is expected."""
+    if without_mean:
+        # A constant added to all keys is not seen by softmax, so it is no error.
+        found = found - found.mean(axis=(0, 1))
+        expected = expected - expected.mean(axis=(0, 1))
+    error = float(np.square((found - expected).astype(np.float64)).sum())
+    signal = float(np.square(expected.astype(np.float64)).sum())
+    return error / signal if signal > 0 else float(error > 0) * float("inf")
+
+
+def _sqnr_db(found: Array, expected: Array, *, without_mean: bool) -> float | None:
+    noise = _noise(found, expected, without_mean=without_mean)
+    return float(-10 * np.log10(noise)) if 0 < noise < float("inf") else None

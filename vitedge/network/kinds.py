@@ -1,0 +1,27 @@
+"""The kinds of activations and norms that a network may have."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Activation(StrEnum):
+    """The non-linearity of the MLP."""
+
+    GELU = "gelu"
+    """Exact: x Φ(x) (Hendrycks & Gimpel, arXiv:1606.08415)."""
+    GELU_TANH = "gelu_tanh"
+    """The tanh approximation of the same paper."""
+    QUICK_GELU = "quick_gelu"
+    """x sigmoid(1.702 x), as in CLIP."""
+    RELU = "relu"
+    SILU = "silu"
+    TANH = "tanh"
+
+
+class NormKind(StrEnum):
+    """LayerNorm, RMSNorm (no centring), or L2 norm (the vector over its length)."""
+
+    LAYER = "layer"
+    RMS = "rms"
+    L2 = "l2"

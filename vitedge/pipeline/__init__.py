@@ -1,0 +1,1 @@
+"""From a model to artefacts: read, rewrite, quantize, emit, check, publish."""

@@ -1,0 +1,314 @@
+"""Artefacts that fit a target: the precision and form that its device takes, proved as far as here.
+
+A target that is here, or whose emulator or compiler is, is asked itself; for the others the rules
+of ``device_limits`` are all there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from zipfile import is_zipfile
+
+from vitedge.artifacts.metadata import files_of, read_metadata
+from vitedge.bench.candidates import probe
+from vitedge.bench.process import WorkerError, WorkerProcess
+from vitedge.bench.workers.messages import Open, Opened, Probed
+from vitedge.converters.tflite.metadata import append_labels
+from vitedge.errors import (
+    ConversionError,
+    ModelError,
+    ParityError,
+    UnavailableError,
+    UsageError,
+)
+from vitedge.files.staging import refuse_existing, staging
+from vitedge.images.image_sets import ImageSet
+from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
+from vitedge.pipeline.device_limits import Limits, refusals
+from vitedge.pipeline.verified_write import Written, artifact_path, publish_artifact
+from vitedge.runtimes import AheadOfTime, Readiness, runtime_for
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.targets.target import Target
+from vitedge.terminal.progress import Progress, silent
+
+_SECONDS_TO_ANSWER = 300.0
+_LIMITS_HOLD = "only known limits hold"
+
+# The stream is scaled where norms are computed in half precision.
+_FOR_HALF = ("scale-residual",)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a target takes.
+
+    Attributes:
+        precisions: Those that run on it, the best first.
+        limits: What its device cannot run.
+        rewrites: Rewrites that only its device needs.
+    """
+
+    precisions: tuple[Precision, ...]
+    limits: Limits = Limits.NONE
+    rewrites: tuple[str, ...] = ()
+
+
+_FLOATS = (Precision.FP16, Precision.FP32)
+_ANY = (Precision.INT8, *_FLOATS)
+_STATIC = (Precision.W8A16, Precision.INT8_STATIC)
+
+FITS: Mapping[str, Fit] = MappingProxyType(
+    {
+        "tflite-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
+        "tflite-gpu": Fit((*_FLOATS, Precision.INT8), Limits.TFLITE_DELEGATE, _FOR_HALF),
+        "tflite-npu": Fit((*_FLOATS, *_STATIC), Limits.TFLITE_DELEGATE, _FOR_HALF),
+        "ethos-u": Fit((Precision.INT8_STATIC,), Limits.ALL_INTEGER),
+        "onnx-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
+        "onnx-cuda": Fit(_FLOATS),
+        "onnx-webgpu": Fit(_FLOATS),
+        "onnx-qnn": Fit((*_STATIC, *_FLOATS), Limits.HTP, _FOR_HALF),
+        "onnx-openvino": Fit((*_ANY, *_STATIC)),
+        "onnx-coreml": Fit(_FLOATS, Limits.NONE, _FOR_HALF),
+        "onnx-xnnpack": Fit((Precision.FP32, Precision.FP16)),
+        "openvino-cpu": Fit((*_ANY, Precision.INT4)),
+        "openvino-gpu": Fit(_ANY, Limits.NONE, _FOR_HALF),
+        "openvino-npu": Fit(_ANY, Limits.NONE, _FOR_HALF),
+    }
+)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One artefact to make for one target."""
+
+    target: Target
+    precision: Precision
+    path: Path
+
+    @property
+    def fit(self) -> Fit:
+        return FITS[str(self.target)]
+
+    def compiled(self, chip: str) -> Path:
+        """``model.w8a16.onnx-qnn.onnx`` compiled: ``model.w8a16.onnx-qnn-sm8550.onnx``."""
+        stem = self.path.stem
+        if chip.startswith(self.target.device):  # ethos-u55-128, not ethos-u-u55-128
+            stem = stem.removesuffix(self.target.device)
+        else:
+            stem += "-"
+        return self.path.with_name(f"{stem}{chip}{self.path.suffix}")
+
+
+def convert_for(
+    source: Path,
+    targets: Sequence[Target],
+    options: ConvertOptions,
+    *,
+    chips: Sequence[str] = (),
+    calibration: ImageSet | None = None,
+    progress: Progress = silent,
+    warn: Callable[[str], None] = lambda _: None,
+) -> tuple[Written, ...]:
+    """Converts a model to the precision and form that each target takes.
+
+    Args:
+        source: Any model that an importer reads.
+        targets: Where the artefacts shall run.
+        options: As for ``convert``. Formats follow from the targets; so do precisions where none is
+            given.
+        chips: The chips to compile for, of targets that take compiled forms; none means all that
+            the compiler knows and that do not refuse.
+        calibration: Images to measure activation ranges on; None means synthetic ones.
+        progress: Told how far things are.
+        warn: Told of targets that are not here to be asked, and of chips that refuse.
+
+    Returns:
+        For each target and precision the artefact, and behind it its compiled forms.
+
+    Raises:
+        UsageError: A target or chip is unknown, or an output exists.
+        ConversionError: A target cannot run the precision, or a node, which the message names.
+        ParityError: An artefact computes something else than the source, or nothing sensible on its
+            target.
+        UnavailableError: A chip was named, and its compiler is not here.
+        VitedgeError: What ``convert`` raises.
+    """
+    with in_turn(options.output, progress):
+        return _convert_for(source, targets, options, chips, calibration, progress, warn)
+
+
+def _convert_for(
+    source: Path,
+    targets: Sequence[Target],
+    options: ConvertOptions,
+    chips: Sequence[str],
+    calibration: ImageSet | None,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> tuple[Written, ...]:
+    jobs = [
+        _Job(target, precision, _path(options.output, source, target, precision))
+        for target in dict.fromkeys(targets)
+        for precision in precisions_for(target, options.precisions)
+    ]
+    _check_chips(chips, targets)
+    states = {job.target: probe(job.target, _SECONDS_TO_ANSWER) for job in jobs}
+    compilers = {target: _compiler(target) for target in states if _known_chips(target)}
+    wanted = {job: _chips(job.target, compilers.get(job.target), chips) for job in jobs}
+    outputs = [job.path for job in jobs]
+    outputs += [job.compiled(chip) for job in jobs for chip in wanted[job]]
+    existing = [part for path in outputs for part in files_of(path)]
+    refuse_existing(existing, force=options.force)
+    written: list[Written] = []
+    for job in jobs:
+        state = states[job.target]
+        with staging(options.output) as folder:
+            progress(f"converting for {job.target}", len(written), len(outputs))
+            made = [_make(source, job, folder, options, calibration, progress)]
+            refused: dict[str, ConversionError] = {}
+            for chip in wanted[job]:
+                progress(f"compiling for {chip}", len(written) + len(made), len(outputs))
+                try:
+                    made.append(_compile(made[0], job, chip, folder))
+                except _RefusedError as error:
+                    if chips:  # it was named
+                        raise
+                    refused[chip] = error
+            is_here = state.readiness != Readiness.MISSING
+            # Then compiling shows what a run would; an emulated one takes minutes.
+            is_compiler = bool(wanted[job]) and compilers[job.target] == state
+            # The portable file may be for another vendor's chips, if these can be asked.
+            if refused and len(made) == 1 and (is_compiler or not is_here):
+                raise next(iter(refused.values()))
+            for chip, reason in refused.items():
+                warn(f"not compiled for {chip}: {reason}")
+            if not is_here:
+                words = f"{state.detail.rstrip('.')}. {state.remedy}".rstrip(". ")
+                holds = "only what compiling shows holds" if wanted[job] else _LIMITS_HOLD
+                warn(f"{job.target} is not here to be asked, so {holds}: {words}")
+            elif not is_compiler:
+                _ask_the_device(made[0].path, job.target)
+            for each in made:
+                publish_artifact(each.path, options.output)
+                written.append(replace(each, path=options.output / each.path.name))
+            for chip in refused:  # an earlier run's would be of another artefact
+                for part in files_of(job.compiled(chip)):
+                    part.unlink(missing_ok=True)
+    return tuple(written)
+
+
+def _path(folder: Path, source: Path, target: Target, precision: Precision) -> Path:
+    plain = artifact_path(folder, source, precision, runtime_for(target).format)
+    return plain.with_name(f"{plain.stem}.{target}{plain.suffix}")
+
+
+def precisions_for(target: Target, asked: Sequence[Precision]) -> tuple[Precision, ...]:
+    """The precisions to write for a target: those asked for, or the one that suits it best.
+
+    Raises:
+        UsageError: The target is unknown, or nothing is known of what it takes.
+        ConversionError: It does not run one of those asked for.
+    """
+    fit = FITS.get(str(target))
+    if fit is None:
+        runtime_for(target)
+        raise UsageError(f"what {target} takes is not known; give --format and a precision")
+    for precision in asked:
+        if precision not in fit.precisions:
+            takes = ", ".join(fit.precisions)
+            raise ConversionError(f"{target} does not run {precision}; it takes {takes}")
+    return tuple(asked) or fit.precisions[:1]
+
+
+def _compiler(target: Target) -> Probed:
+    return probe(target, _SECONDS_TO_ANSWER, compiling=True)
+
+
+def _chips(target: Target, compiler: Probed | None, asked: Sequence[str]) -> tuple[str, ...]:
+    """The chips to compile for; where the compiler is not here, none, unless they were named."""
+    chips = tuple(chip for chip in _known_chips(target) if chip in asked or not asked)
+    if compiler is None or compiler.readiness != Readiness.MISSING:
+        return chips
+    if asked and chips:
+        raise UnavailableError(f"cannot compile for {chips[0]}: {compiler.detail}", compiler.remedy)
+    return ()
+
+
+def _known_chips(target: Target) -> tuple[str, ...]:
+    runtime = runtime_for(target)
+    if not isinstance(runtime, AheadOfTime):
+        return ()
+    return runtime.compiled_forms(target.device)
+
+
+def _check_chips(asked: Sequence[str], targets: Iterable[Target]) -> None:
+    known = [chip for target in dict.fromkeys(targets) for chip in _known_chips(target)]
+    for chip in asked:
+        if chip not in known:
+            there = f"there are: {', '.join(known)}" if known else "none of the targets has any"
+            raise UsageError(f"no target is compiled for a chip '{chip}'; {there}")
+
+
+def _make(
+    source: Path,
+    job: _Job,
+    folder: Path,
+    options: ConvertOptions,
+    calibration: ImageSet | None,
+    progress: Progress,
+) -> Written:
+    """Writes the portable artefact of a job into a folder, if its device can run it."""
+    own = replace(
+        options,
+        formats=(runtime_for(job.target).format,),
+        precisions=(job.precision,),
+        output=folder,
+        extra=(*options.extra, *job.fit.rewrites),
+    )
+    (plain,) = convert(source, own, calibration=calibration, progress=progress)
+    path = folder / job.path.name
+    for old, new in zip(files_of(plain.path), files_of(path), strict=True):
+        old.replace(new)
+    refused = refusals(path, job.fit.limits)
+    if refused:
+        more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
+        raise ConversionError(f"{job.target} cannot run {'; '.join(refused[:3])}{more}")
+    return replace(plain, path=path)
+
+
+def _ask_the_device(path: Path, target: Target) -> None:
+    """Loads and runs an artefact where it shall run, or where that is emulated.
+
+    In a process of its own: what a driver makes of a graph that it cannot run may be an abort.
+    """
+    with WorkerProcess(_SECONDS_TO_ANSWER) as worker:
+        try:
+            opened = worker.ask(Open(str(path.resolve()), str(target), 1), Opened)
+        except WorkerError as error:
+            raise ConversionError(f"{target} does not run it: {error.message}") from error
+    if opened.fault:
+        raise ParityError(f"'{path.name}' is wrong on {target}: {opened.fault}")
+
+
+class _RefusedError(ConversionError):
+    """The compiler for one chip does not take the artefact."""
+
+
+def _compile(made: Written, job: _Job, chip: str, folder: Path) -> Written:
+    runtime = runtime_for(job.target)
+    assert isinstance(runtime, AheadOfTime)  # or it would have no chips
+    output = folder / job.compiled(chip).name
+    try:
+        runtime.compile(made.path, job.target.device, chip, output)
+    except ModelError as error:
+        raise _RefusedError(f"{job.target} does not run it: {error}") from error
+    if read_metadata(output) != made.metadata:
+        raise ConversionError(f"the compiler for {chip} lost the metadata of '{made.path.name}'")
+    # Compilers keep what is inside the flatbuffer; the labels for other clients lie behind it.
+    if made.metadata.format is Format.TFLITE and not is_zipfile(output):
+        append_labels(output, made.metadata)
+    return Written(output, made.metadata)

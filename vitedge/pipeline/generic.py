@@ -1,0 +1,165 @@
+"""From a model that is no Vision Transformer to artefacts: draft, check, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vitedge.artifacts.metadata import Metadata, Source, sha256_of
+from vitedge.converters.generic.candidate import CalibrationImages, Candidate
+from vitedge.converters.generic.model import GenericModel, open_generic
+from vitedge.converters.generic.to_onnx import onnx_candidates
+from vitedge.converters.generic.to_openvino import openvino_candidates
+from vitedge.converters.generic.to_tflite import tflite_candidates
+from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError, UsageError
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.synthetic import synthetic_images
+from vitedge.importers import ImportOptions
+from vitedge.pipeline.verified_write import (
+    OnRefusal,
+    Reference,
+    Written,
+    artifact_path,
+    refusals_to,
+    versions_of,
+    write_checked,
+)
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.terminal.progress import Progress, silent
+
+# As in the way of a Vision Transformer: enough to tell a right graph from a wrong one.
+_PARITY_IMAGES = 8
+_SYNTHETIC_IMAGES = 64
+
+_CANDIDATES: dict[
+    Format, Callable[[GenericModel, Precision, int, CalibrationImages], Iterator[Candidate]]
+] = {
+    Format.TFLITE: tflite_candidates,
+    Format.ONNX: onnx_candidates,
+    Format.OPENVINO: openvino_candidates,
+}
+
+_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
+
+
+@dataclass(frozen=True)
+class GenericJob:
+    """What to make of a model that is no Vision Transformer.
+
+    Attributes:
+        source: The model.
+        why: Why it is none.
+        artifacts: Format and precision of each artefact.
+        output: Folder for them.
+        batch: Static batch size.
+        without: Rewrites that were to be left out; there are none here.
+        importing: What a person says about the model.
+    """
+
+    source: Path
+    why: NotAViTError
+    artifacts: Sequence[tuple[Format, Precision]]
+    output: Path
+    batch: int = 1
+    without: tuple[str, ...] = ()
+    importing: ImportOptions = field(default_factory=ImportOptions)
+
+
+def convert_generically(
+    job: GenericJob,
+    *,
+    calibration: ImageSet | None = None,
+    progress: Progress = silent,
+    on_refusal: OnRefusal | None = None,
+) -> tuple[Written, ...]:
+    """Converts a model with each format's own converter and quantizer.
+
+    Args:
+        job: What to make.
+        calibration: Images to measure activation ranges on; None means synthetic ones.
+        progress: Told how far things are.
+        on_refusal: Told of each artefact that cannot be made; the others are made all the same.
+
+    Raises:
+        UsageError: Options speak of what only a Vision Transformer has.
+        ModelError: The source cannot be read, or is no image classifier.
+        DataError: A calibration image cannot be read, or there is none.
+        ConversionError: A format's converter or quantizer refuses the model.
+        ParityError: An artefact computes something else than the source.
+    """
+    if job.without:
+        raise UsageError(
+            f"'{job.source}' is no Vision Transformer, so there is no rewrite "
+            f"'{job.without[0]}' to leave out"
+        )
+    possible: dict[Path, tuple[Format, Precision]] = {}
+    for target, precision in job.artifacts:
+        path = artifact_path(job.output, job.source, precision, target)
+        with refusals_to(on_refusal, path):
+            if precision not in _PRECISIONS:
+                raise ConversionError(
+                    f"'{job.source}' is no Vision Transformer, and the {target} tools for other "
+                    f"models have no {precision}; choose among {', '.join(_PRECISIONS)}"
+                )
+            possible[path] = target, precision
+    progress("no Vision Transformer: converting generically", 0, len(possible))
+    work = _Work(job, calibration, progress)
+    written = []
+    for number, (path, (target, precision)) in enumerate(possible.items()):
+        progress(f"writing {path.name}", number, len(possible))
+        with refusals_to(on_refusal, path):
+            try:
+                written.append(work.write(path, target, precision))
+            except ParityError:
+                raise
+            except ConversionError as error:
+                raise ConversionError(f"{error}; it was not lifted: {job.why}") from error
+    progress("done", len(possible), len(possible))
+    return tuple(written)
+
+
+class _Work:
+    """What all artefacts of one model share."""
+
+    def __init__(self, job: GenericJob, calibration: ImageSet | None, progress: Progress) -> None:
+        self._job = job
+        self._model = model = open_generic(job.source, job.importing)
+        images = calibration or synthetic_images(model.preprocessing, _SYNTHETIC_IMAGES, seed=0)
+        if not images.samples:
+            raise DataError(f"'{images.name}' holds no images to calibrate on")
+        kind = "synthetic" if calibration is None else "images"
+        self._images = CalibrationImages(images, kind, model.preprocessing, progress)
+        pixels = model.preprocessing.batch(
+            [sample.image for sample in images.samples[:_PARITY_IMAGES]]
+        )
+        self._reference = Reference(pixels, model.logits(pixels))
+        path = f"generic: {job.why}; {model.words}"
+        self._source = Source(job.source.name, sha256_of(job.source), path)
+
+    def write(self, path: Path, target: Format, precision: Precision) -> Written:
+        """Writes the first candidate that computes what the source does."""
+        failure: ParityError | None = None
+        candidates = _CANDIDATES[target](self._model, precision, self._job.batch, self._images)
+        for candidate in candidates:
+            metadata = self._metadata(target, precision, candidate)
+            try:
+                return write_checked(candidate.draft, path, metadata, self._reference)
+            except ParityError as error:
+                failure = failure or error
+        assert failure is not None
+        raise failure
+
+    def _metadata(self, target: Format, precision: Precision, candidate: Candidate) -> Metadata:
+        return Metadata(
+            format=target,
+            precision=precision,
+            labels=self._model.labels,
+            preprocessing=self._model.preprocessing,
+            source=self._source,
+            quantization=dict(candidate.description),
+            calibration=self._images.record() if candidate.calibrated else None,
+            versions=versions_of(candidate.versions),
+            parameters=self._model.network.parameters,
+        )

@@ -1,0 +1,134 @@
+"""All the quantizations of one model, from one calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.artifacts.metadata import Calibration
+from vitedge.converters import converter_for
+from vitedge.errors import DataError
+from vitedge.images.image_digests import smallest_digests
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.preprocess import Preprocessing
+from vitedge.images.synthetic import synthetic_images
+from vitedge.network.network import Network
+from vitedge.quantize import Activations
+from vitedge.quantize.calibrate import Statistics, calibrate
+from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.quantize.shared import Shared
+from vitedge.rewrite.learnt_grid import Groups
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.terminal.progress import Progress
+
+# Synthetic calibration images; more change the ranges of natural models by under 1 %.
+_SYNTHETIC_IMAGES = 64
+
+_Key: TypeAlias = tuple[Network, Precision, Activations, Groups | None, frozenset[str]]
+
+
+class Quantizations:
+    """Makes recipes when they are asked for; what they share is made once.
+
+    Args:
+        network: The model, already rewritten.
+        preprocessing: Of the model's source.
+        images: Images to calibrate on; None means synthetic ones.
+        progress: Told how far the calibration is.
+        without: Exact moves that the quantizer leaves out.
+
+    Raises:
+        DataError: There is no image.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        preprocessing: Preprocessing,
+        images: ImageSet | None,
+        progress: Progress,
+        without: Collection[str] = (),
+    ) -> None:
+        self._without = without
+        self._network, self._preprocessing, self._progress = network, preprocessing, progress
+        self._kind = "synthetic" if images is None else "images"
+        self.images = images or synthetic_images(preprocessing, _SYNTHETIC_IMAGES, seed=0)
+        if not self.images.samples:
+            raise DataError(f"'{self.images.name}' holds no images to calibrate on")
+        self._statistics: Statistics | None = None
+        self._shared = Shared()
+        self._made: dict[_Key, Quantized] = {}
+
+    def make(
+        self,
+        target: Format,
+        precision: Precision,
+        keep_float: Collection[str] = (),
+        activations: Activations | None = None,
+        network: Network | None = None,
+    ) -> Quantized:
+        """The recipe of a format in a precision, and the network that it is for.
+
+        Args:
+            target: The format.
+            precision: The precision.
+            keep_float: Layers that stay out of 8 bits.
+            activations: How inputs of integer layers are quantized; None is the format's usual way.
+            network: Another model whose linear layers have the very same inputs; None is the one
+                that calibration runs.
+        """
+        network = network or self._network
+        if precision.is_float:
+            return quantize(network, precision)
+        activations = activations or self.activations(target, precision)
+        groups = self._groups(target, precision)
+        key = (network, precision, activations, groups, frozenset(keep_float))
+        if key not in self._made:
+            if self._statistics is None:
+                self._statistics = calibrate(self._network, self.pixels())
+            self._made[key] = quantize(
+                network,
+                precision,
+                self._statistics,
+                activations=activations,
+                keep_float=keep_float,
+                images=self.pixels,
+                shared=self._shared,
+                without=self._without,
+                groups=groups,
+            )
+        return self._made[key]
+
+    def activations(self, target: Format, precision: Precision) -> Activations:
+        """How inputs of integer layers are quantized."""
+        if precision is Precision.INT8:
+            return converter_for(target, precision).activations
+        return Activations.PER_TOKEN if precision is Precision.INT4 else Activations.STATIC
+
+    def _groups(self, target: Format, precision: Precision) -> Groups | None:
+        # Formats have the numbers of all other precisions in common.
+        int4 = precision is Precision.INT4
+        return converter_for(target, precision).groups if int4 else None
+
+    def pixels(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """The calibration images as the model takes them, each ``(H, W, C)``."""
+        total = len(self.images.samples)
+        for done, sample in enumerate(self.images.samples):
+            self._progress(f"calibrating on {self.images.name}", done, total)
+            yield self._preprocessing(sample.image)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What the recipes rest on; None before the first that needs images."""
+        if self._statistics is None:
+            return None
+        return Calibration(self._kind, self._statistics.n, self._statistics.sha256, self._digests)
+
+    @cached_property
+    def _digests(self) -> tuple[str, ...]:
+        return smallest_digests(self.images) if self._kind == "images" else ()

@@ -1,0 +1,215 @@
+"""An artefact is published only after its own runtime gave the logits of its reference."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.artifacts.metadata import Metadata, Parity, files_of, read_metadata, read_texts
+from vitedge.converters import Draft
+from vitedge.errors import ConversionError, ModelError, ParityError
+from vitedge.files.staging import publish, staging
+from vitedge.files.weights_digest import WEIGHTS_KEY, bound
+from vitedge.runtimes import run_batches, runtime_for
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What an artefact must keep of its reference's logits.
+
+    Attributes:
+        relative_difference: Largest difference of any logit over the range of all logits.
+        sqnr_db: Least signal-to-noise ratio in decibel.
+    """
+
+    relative_difference: float
+    sqnr_db: float
+
+
+TOLERANCES = {
+    # Sums in another order differ by 1e-6 of the range; a wrong epsilon or GELU by 1e-3.
+    Precision.FP32: Tolerance(1e-4, 80.0),
+    # Weights rounded to 11 bits give 60 dB.
+    Precision.FP16: Tolerance(1e-2, 40.0),
+    # A right int8 graph of a trained model gives 15 to 30 dB, a wrong one under 5.
+    Precision.INT8: Tolerance(0.5, 10.0),
+    Precision.INT8_STATIC: Tolerance(0.5, 8.0),
+    # What is left is the rounding of int8 weights.
+    Precision.W8A16: Tolerance(0.5, 15.0),
+    # 4-bit weights of a trained model give 12 to 20 dB.
+    Precision.INT4: Tolerance(0.7, 6.0),
+}
+
+
+OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
+"""Told of an artefact that cannot be made, and why."""
+
+
+@contextmanager
+def refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
+    """Tells that an artefact cannot be made instead of giving up; gives up when nobody listens."""
+    try:
+        yield
+    except ConversionError as error:
+        if told is None:
+            raise
+        told(path, error)
+
+
+@dataclass(frozen=True)
+class Written:
+    """An artefact that was written."""
+
+    path: Path
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an artefact is compared with.
+
+    Attributes:
+        pixels: uint8 ``(N, H, W, C)``.
+        logits: What the float32 model computes of them, ``(N, classes)``: what the artefact is to
+            give, so the softmax of it where it gives probabilities.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    logits: npt.NDArray[np.float32]
+
+
+def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
+    """Where an artefact goes: ``model.keras`` becomes ``model.int8.tflite``."""
+    return folder / f"{source.stem}.{precision}{target.suffix}"
+
+
+def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Reference) -> Written:
+    """Saves a draft, runs it, compares it with its reference, and publishes it.
+
+    Args:
+        draft: The artefact but for its metadata.
+        path: Where it goes.
+        metadata: All but its parity, which is measured here.
+        reference: What it must compute.
+
+    Raises:
+        ParityError: It computes something else; nothing is published.
+        ConversionError: The format cannot hold it, or the disk lost a part of it.
+    """
+    target = metadata.format
+    with staging(path.parent) as folder:
+        staged = folder / path.name
+        _save(draft, staged, metadata)
+        parity = Parity.of(_logits(staged, target, reference.pixels), reference.logits)
+        check_parity(parity, metadata.precision, path.name)
+        metadata = replace(metadata, parity=parity)
+        _save_checked(draft, staged, metadata, reference.pixels[:1])
+        publish_artifact(staged, path.parent)
+    return Written(path, metadata)
+
+
+def publish_artifact(staged: Path, destination: Path) -> None:
+    """Moves a complete artefact, all of its files, out of a staging folder.
+
+    Whenever this is interrupted, what lies at the destination is the old artefact, the new one, or
+    files that ``read_metadata`` refuses as not belonging together.
+
+    Args:
+        staged: Its main file.
+        destination: The folder that it goes to.
+    """
+    made, path = files_of(staged), destination / staged.name
+    if len(made) > 1 and all(part.is_file() for part in files_of(path)):
+        _bind_published(path, staged.parent)
+    # The main file comes last: whoever finds it finds all of the artefact.
+    publish(reversed(made), destination)
+    for old in set(files_of(path)) - {path.with_name(part.name) for part in made}:
+        old.unlink()  # weights of the artefact that was overwritten
+
+
+def _save(draft: Draft, path: Path, metadata: Metadata) -> None:
+    draft.save(path, metadata)
+    for weights in files_of(path)[1:]:
+        path.write_bytes(bound(path.read_bytes(), path.suffix, weights))
+
+
+def _bind_published(path: Path, staging_folder: Path) -> None:
+    """Binds an artefact that names no weights, before other weights come to lie beside it."""
+    try:
+        if len(files_of(path)) < 2 or WEIGHTS_KEY in read_texts(path):
+            return
+        content = bound(path.read_bytes(), path.suffix, files_of(path)[1])
+    except ModelError:
+        return  # it is damaged and could not be loaded anyway
+    old = staging_folder / f"{path.name}.old"
+    old.write_bytes(content)
+    with old.open("rb") as stream:
+        os.fsync(stream.fileno())
+    old.replace(path)
+
+
+def _save_checked(
+    draft: Draft, staged: Path, metadata: Metadata, pixels: npt.NDArray[np.uint8]
+) -> None:
+    """Saves again, now that the parity is known, and makes sure of what lies on the disk."""
+    before = _logits(staged, metadata.format, pixels)
+    for part in files_of(staged):
+        part.unlink()  # a runtime may still have the old one mapped; never write into it
+    _save(draft, staged, metadata)
+    same = np.array_equal(before, _logits(staged, metadata.format, pixels))
+    if not same or read_metadata(staged) != metadata:
+        raise ConversionError(f"'{staged.name}' did not survive being written; is the disk full?")
+
+
+def check_parity(parity: Parity, precision: Precision, name: str) -> None:
+    """Refuses an artefact whose logits are too far from the reference.
+
+    Raises:
+        ParityError: They are.
+    """
+    tolerance = TOLERANCES[precision]
+    enough = parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
+    if enough and parity.relative_difference <= tolerance.relative_difference:
+        return
+    raise ParityError(
+        f"{name} computes something else than its source: {parity.sqnr_db or 0:.1f} dB (needs "
+        f"{tolerance.sqnr_db:g}), largest difference {parity.relative_difference:.2g} of the "
+        f"logits' range (allowed {tolerance.relative_difference:g}); nothing was written"
+    )
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """The versions of Python, vitedge and some packages, for the metadata."""
+    versions = {"python": platform.python_version()}
+    for package in ("vitedge", *packages):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a folder that was never installed
+            versions[package] = "not installed"
+    return versions
+
+
+def _logits(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    runtime_target = checking_target(target)
+    session = runtime_for(runtime_target).open(path, runtime_target.device)
+    try:
+        return run_batches(session, pixels)
+    finally:
+        session.close()
+
+
+def checking_target(target: Format) -> Target:
+    """Where artefacts of a format are checked: its own runtime, on the CPU."""
+    return Target({Format.TFLITE: "tflite", Format.ONNX: "onnx"}.get(target, "openvino"), "cpu")

@@ -1,0 +1,229 @@
+"""A report as a table in a terminal, however narrow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from vitedge.report.results import Report, Row, Spread, Status
+from vitedge.terminal.printable import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STYLES = {
+    Status.OK: "green",
+    Status.SLOWER: "yellow",
+    Status.FALLBACK: "yellow",
+    Status.UNAVAILABLE: "dim",
+}
+_TROUBLE = "bold red"
+# A cell's padding and the box's divider, which also stands at both edges.
+_COLUMN_GAP, _EDGES = 2, 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and when to leave it out.
+
+    Attributes:
+        title: Its head.
+        cell: A row's text in it; empty when there is none.
+        rank: In a narrow terminal the columns of highest rank go first; 0 always stays.
+        is_number: Aligned right.
+    """
+
+    title: str
+    cell: Callable[[Row], str]
+    rank: int
+    is_number: bool = True
+
+
+def render_table(report: Report, width: int | None = None) -> Table:
+    """The rows as a table.
+
+    Columns in which no row has anything are left out; so are the least important ones when they
+    do not fit.
+
+    Args:
+        report: What was found.
+        width: Characters of a line; None leaves out nothing for want of space.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    rows, columns = filled(report)
+    if width is not None:
+        columns = _fitting(columns, rows, width)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(
+            Text(column.title),
+            justify="right" if column.is_number else "left",
+            no_wrap=column.is_number,
+            overflow="fold",
+        )
+    for row in rows:
+        # Text, because file names may look like rich's markup.
+        cells = [Text(column.cell(row)) for column in columns]
+        cells[-1].stylize(_STYLES.get(row.status, _TROUBLE))
+        table.add_row(*cells)
+    return table
+
+
+def without_room(report: Report, width: int) -> tuple[str, ...]:
+    """Titles of the columns that lines of so many characters do not hold."""
+    rows, columns = filled(report)
+    kept = _fitting(columns, rows, width)
+    return tuple(column.title for column in columns if column not in kept)
+
+
+def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
+    """The rows, named below the folder that they share, and the columns that are not empty."""
+    rows = tuple(
+        replace(row, artifact=printable(row.artifact)) for row in _below_common_folder(report.rows)
+    )
+    return rows, [column for column in _COLUMNS if any(column.cell(row) for row in rows)]
+
+
+def notes(report: Report) -> tuple[str, ...]:
+    """What the table has no room for: messages, unstable times, unreadable images."""
+    found = list(report.environment.warnings)
+    for row in report.rows:
+        name = f"{row.artifact} on {row.target}"
+        if row.message:
+            found.append(f"{name}: {row.status}: {row.message}")
+        if row.unstable:
+            found.append(f"{name}: times are unstable: {row.unstable}")
+    if report.data is not None and report.data.unreadable:
+        listed = report.data.unreadable
+        found.append(f"{len(listed)} of {report.data.n} images are unreadable: {listed[0]}")
+    if report.left_out:
+        names = ", ".join(f"{each.target} ({each.readiness})" for each in report.left_out)
+        found.append(
+            f"not measured, as not asked for by name and not ready here: {names}; "
+            "`vitedge targets` says why"
+        )
+    return tuple(printable(" ".join(note.split())) for note in found)
+
+
+def _fitting(columns: list[Column], rows: tuple[Row, ...], width: int) -> list[Column]:
+    kept = list(columns)
+    while sum(_width(column, rows) for column in kept) + _EDGES > width:
+        least = max(kept, key=lambda column: column.rank)
+        if least.rank == 0:
+            break  # what is left folds
+        kept.remove(least)
+    return kept
+
+
+def _width(column: Column, rows: tuple[Row, ...]) -> int:
+    return max(len(column.title), *(len(column.cell(row)) for row in rows)) + _COLUMN_GAP
+
+
+def _below_common_folder(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    folders = {os.path.dirname(row.artifact) for row in rows}
+    if len(folders) != 1:
+        return rows
+    return tuple(replace(row, artifact=os.path.basename(row.artifact)) for row in rows)
+
+
+def _artifact(row: Row) -> str:
+    # Times are per inference, so a batch must not stand unmarked beside single images.
+    batched = row.batch is not None and row.batch > 1
+    return f"{row.artifact} (batch {row.batch})" if batched else row.artifact
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, or three decimals of what is smaller than 0.1."""
+    if value is None:
+        return ""
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:#.3g}" if value >= 0.1 else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    # 99.96 must not be rounded to a perfect score.
+    return f"{value:.1f}" if value == 100 or value < 99.95 else f"{value:.2f}"
+
+
+def _latency(row: Row) -> str:
+    spread = row.latency_ms
+    if spread is None:
+        return "emulated" if row.emulated else ""
+    # Too few runs for a median: say what it is instead.
+    return _number(spread.p50) or f"{_number(spread.mean)} (mean of {spread.n})"
+
+
+def _p90(row: Row) -> str:
+    return "" if row.latency_ms is None else _number(row.latency_ms.p90)
+
+
+def _middle(spread: Spread | None) -> str:
+    return "" if spread is None else _number(spread.mean if spread.p50 is None else spread.p50)
+
+
+def _top1(row: Row) -> str:
+    return "" if row.accuracy is None else _percent(row.accuracy.top1)
+
+
+def _top5(row: Row) -> str:
+    return "" if row.accuracy is None else _percent(row.accuracy.top5)
+
+
+def _lost(row: Row) -> str:
+    """Top-1 lost against float32, and its interval."""
+    if row.vs_float is None or row.vs_float.drop is None:
+        return ""
+    drop = row.vs_float.drop
+    # Adding zero makes -0.0 positive.
+    return f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})"
+
+
+def _agreement(row: Row) -> str:
+    return "" if row.vs_float is None else _percent(row.vs_float.agreement)
+
+
+def _ratio(row: Row) -> str:
+    return "" if row.ratio is None else f"{row.ratio.median:.2f}"
+
+
+def _throughput(row: Row) -> str:
+    return _number(max((found.images_per_second for found in row.throughput), default=None))
+
+
+def _placement(row: Row) -> str:
+    return "" if row.placement is None else f"{row.placement.on_device}/{row.placement.total}"
+
+
+def _sqnr(row: Row) -> str:
+    if row.vs_float is None:
+        return ""
+    return "equal" if row.vs_float.sqnr_db is None else f"{row.vs_float.sqnr_db:.1f}"
+
+
+_COLUMNS = (
+    Column("artifact", _artifact, 0, is_number=False),
+    Column("target", lambda row: str(row.target), 0, is_number=False),
+    Column("MB", lambda row: _number(row.size_mb), 3),
+    Column("load ms", lambda row: _number(row.load_ms), 8),
+    Column("first ms", lambda row: _number(row.first_run_ms), 10),
+    Column("p50 ms", _latency, 0),
+    Column("p90 ms", _p90, 6),
+    Column("x fp32", _ratio, 2),
+    Column("images/s", _throughput, 7),
+    Column("prep ms", lambda row: _middle(row.preprocess_ms), 9),
+    Column("peak MB", lambda row: _number(row.peak_rss_mb), 5),
+    Column("mJ", lambda row: _number(row.energy_mj or row.battery_mj), 8),
+    Column("top-1 %", _top1, 1),
+    Column("top-5 %", _top5, 11),
+    Column("lost %", _lost, 12),
+    Column("agree %", _agreement, 2),
+    Column("SQNR dB", _sqnr, 4),
+    Column("on device", _placement, 7),
+    Column("status", lambda row: str(row.status), 0, is_number=False),
+)

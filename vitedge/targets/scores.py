@@ -1,0 +1,14 @@
+"""What an artefact gives for each class."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Scores(StrEnum):
+    """What an artefact gives for each class; the output has the same name."""
+
+    LOGITS = "logits"
+    """The head's numbers as they are: their softmax is what is probable."""
+    PROBABILITIES = "probabilities"
+    """Their softmax."""

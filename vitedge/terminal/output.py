@@ -1,0 +1,44 @@
+"""What several commands print."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Any
+
+import click
+
+from vitedge.terminal.printable import json_text, printable
+
+_KEPT = "vitedge.kept"
+
+
+def command_line() -> str:
+    """What was typed, ready to be typed again."""
+    return shlex.join(["vitedge", *sys.argv[1:]])
+
+
+def when_interrupted(words: str) -> None:
+    """Notes what Ctrl-C will leave of the command that runs."""
+    click.get_current_context().meta[_KEPT] = words
+
+
+def interruption_words(ctx: click.Context) -> str:
+    """What Ctrl-C left of the command; empty when it makes nothing that could be kept."""
+    words: str = ctx.meta.get(_KEPT, "")
+    return words
+
+
+def print_json(value: Any) -> None:
+    """Prints a result for programs to read."""
+    click.echo(json_text(value, default=str))
+
+
+def echo(words: str, *, err: bool = False) -> None:
+    """Prints one line for people, whoever's names are in it."""
+    click.echo(printable(words), err=err)
+
+
+def warn(words: str) -> None:
+    """Prints a warning to stderr."""
+    echo(f"warning: {words}", err=True)
