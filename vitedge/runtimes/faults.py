@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.runtimes import Session
-
 
 def probe_pixels(shape: tuple[int, int, int, int]) -> list[npt.NDArray[np.uint8]]:
     """Three inputs of a shape that have nothing in common: noise, black and white."""
@@ -27,12 +25,3 @@ def fault_of(logits: list[npt.NDArray[np.float32]]) -> str:
     if len(logits) > 1 and (together == together[0]).all():
         return "the logits do not depend on the image"
     return ""
-
-
-def find_fault(session: Session) -> str:
-    """Runs a session on three inputs; what is visibly wrong with what it answers, or nothing.
-
-    Raises:
-        ModelError: The runtime failed to execute the artefact.
-    """
-    return fault_of([session.run(pixels) for pixels in probe_pixels(session.input_shape)])
