@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
 from typing import Protocol
@@ -11,6 +10,7 @@ from typing import Protocol
 from vitedge.report import plain_lines
 from vitedge.report.charts import CONFIG, INK, VEGALITE_VERSION, Spec
 from vitedge.report.drawing import figure, library, place, script
+from vitedge.report.lines import Chart, Line
 from vitedge.report.shell import page
 from vitedge.report.tables import escape, number
 
@@ -53,36 +53,6 @@ class EpochValues(Protocol):
     @property
     def seconds(self) -> float:
         """Since the start of the run."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One quantity over the epochs.
-
-    Attributes:
-        name: In words, for the legend and the tooltip.
-        points: Epoch and value.
-    """
-
-    name: str
-    points: tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Lines that share an axis.
-
-    Attributes:
-        name: Identifier of its place.
-        title: Of the axis.
-        lines: One or more.
-        caption: What is seen, in a sentence.
-    """
-
-    name: str
-    title: str
-    lines: tuple[Line, ...]
-    caption: str
 
 
 def render_curve(

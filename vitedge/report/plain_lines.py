@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from vitedge.report.lines import Chart
 from vitedge.report.plain import line, svg, text
-
-if TYPE_CHECKING:
-    from vitedge.report.curve import Chart
 
 _COLOURS = ("#0072B2", "#D55E00")
 _DASHES = ("none", "6 3")

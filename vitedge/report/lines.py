@@ -1,0 +1,35 @@
+"""What a chart of lines over epochs shows, however it is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Line:
+    """One quantity over the epochs.
+
+    Attributes:
+        name: In words, for the legend and the tooltip.
+        points: Epoch and value.
+    """
+
+    name: str
+    points: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines that share an axis.
+
+    Attributes:
+        name: Identifier of its place.
+        title: Of the axis.
+        lines: One or more.
+        caption: What is seen, in a sentence.
+    """
+
+    name: str
+    title: str
+    lines: tuple[Line, ...]
+    caption: str
