@@ -24,7 +24,6 @@ from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.importers import read_model
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
-from vitedge.pipeline.verified_write import checking_target
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -128,7 +127,7 @@ def _calibration(arguments: argparse.Namespace) -> ImageSet:
 def _logits(
     path: Path, target: Format, pixels: list[npt.NDArray[np.uint8]]
 ) -> npt.NDArray[np.float32]:
-    chosen = checking_target(target)
+    chosen = target.default_target
     session = runtime_for(chosen).open(path, chosen.device)
     try:
         return np.concatenate([run_batches(session, each) for each in pixels])

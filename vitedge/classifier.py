@@ -28,7 +28,6 @@ from vitedge.runtimes import (
     in_batches,
     run_batches,
     runtime_for,
-    runtimes,
 )
 from vitedge.stream import Frames, Source, open_source, prepared_images
 from vitedge.targets.formats import Format
@@ -113,20 +112,13 @@ def load(
         raise ModelError(f"'{file}' does not say how images are prepared; give preprocessing=...")
     if labels is None:
         labels = metadata.labels if metadata else ()
-    runtime = None
-    if target is None:
-        runtime = next(
-            known for known in runtimes() if known.format is format_ and "cpu" in known.devices
-        )
-        wanted = Target(runtime.name, "cpu")
-    else:
-        try:
-            wanted = Target.parse(target)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        runtime = runtime_for(wanted)
-        if runtime.format is not format_:
-            raise UsageError(f"target {wanted} runs {runtime.format.suffix} files, not '{file}'")
+    try:
+        wanted = format_.default_target if target is None else Target.parse(target)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    runtime = runtime_for(wanted)
+    if runtime.format is not format_:
+        raise UsageError(f"target {wanted} runs {runtime.format.suffix} files, not '{file}'")
     engine = runtime.availability(wanted.device).detail
     session = runtime.open(file, wanted.device, threads=threads)
     classifier = Classifier(session, preprocessing, tuple(labels), wanted, metadata)

@@ -21,7 +21,6 @@ from vitedge.network.evaluate import forward
 from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Network
 from vitedge.network.operators import Linear
-from vitedge.pipeline.verified_write import TOLERANCES
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
@@ -31,6 +30,7 @@ from vitedge.rewrite.learnt_grid import Groups
 from vitedge.runtimes import run_batches, runtimes
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
+from vitedge.targets.tolerances import TOLERANCES
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ from vitedge.inspection.description import inspect
 from vitedge.network.kinds import Activation
 from vitedge.pipeline.budget import Budget
 from vitedge.pipeline.convert import ConvertOptions, convert, import_model
-from vitedge.pipeline.verified_write import TOLERANCES, Written
+from vitedge.pipeline.verified_write import Written
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
+from vitedge.targets.tolerances import TOLERANCES
 
 THREE = (Precision.FP32, Precision.FP16, Precision.INT8)
 OPTIONS = ImportOptions(custom_objects=CUSTOM_OBJECTS)

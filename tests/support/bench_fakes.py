@@ -101,4 +101,5 @@ class FakeSession:
 
 
 PLUGIN = FakeRuntime()
+ANOTHER = FakeRuntime("another", devices=("cpu",))  # sorted before every real one of ONNX
 FEW = FakeRuntime("few", devices=("good", "emulated", "missing", "fragile"))

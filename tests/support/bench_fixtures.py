@@ -32,6 +32,16 @@ def few_devices(
     runtimes.cache_clear()
 
 
+@pytest.fixture
+def another_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[bench_fakes.FakeRuntime]:
+    """The runtime ``another``, which reads ONNX on the CPU as ONNX Runtime does."""
+    with_entry_point(tmp_path / "installed", "ANOTHER", monkeypatch)
+    yield bench_fakes.ANOTHER
+    runtimes.cache_clear()
+
+
 def with_entry_point(folder: Path, runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     info = folder / "vitedge_bench_fakes-1.0.dist-info"
     info.mkdir(parents=True)

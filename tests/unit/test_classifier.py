@@ -12,12 +12,17 @@ import pytest
 from PIL import Image
 
 import vitedge
+from tests.support.bench_fakes import FakeRuntime
+from tests.support.bench_fixtures import another_runtime
 from vitedge.bench import builtin
 from vitedge.errors import DataError, ModelError, UsageError
 from vitedge.images.image_sets import Sample
 from vitedge.images.preprocess import Preprocessing
+from vitedge.runtimes import runtimes
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
+
+__all__ = ["another_runtime"]  # a fixture
 
 ARTIFACTS = builtin.artifacts()
 
@@ -37,6 +42,17 @@ def test_it_names_digits(classifier: vitedge.Classifier, samples: list[Sample]) 
     right = [classifier.classify(each.image)[0][0] == str(each.label) for each in samples]
     # 98.6 % of all held-out digits; of these 18, at most one may be among the rest.
     assert sum(right) >= len(right) - 1
+
+
+def test_an_installed_runtime_is_used_when_it_is_asked_for_and_not_before(
+    another_runtime: FakeRuntime,
+) -> None:
+    (path,) = (each for each in ARTIFACTS if each.suffix == ".onnx")
+    assert another_runtime in runtimes()
+    with vitedge.load(path) as loaded:
+        assert loaded.target == Target("onnx", "cpu")
+    with pytest.raises(ModelError, match="takes"):  # its artefacts are of another size
+        vitedge.load(path, "another-cpu")
 
 
 def test_probabilities_are_ranked_and_sum_to_one(

@@ -28,7 +28,7 @@ from vitedge.report import render_html
 from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
 from vitedge.report.results import Report
-from vitedge.runtimes import runtimes, targets
+from vitedge.runtimes import targets
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
@@ -173,12 +173,7 @@ def open_reference(path: Path) -> Reference:
             raise UsageError(f"'{path}' does not say how images are prepared; give the model")
         if metadata.precision is not Precision.FP32:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
-        name = next(
-            known.name
-            for known in runtimes()
-            if known.format is metadata.format and "cpu" in known.devices
-        )
-        return ArtifactReference(path, Target(name, "cpu"))
+        return ArtifactReference(path, metadata.format.default_target)
     return open_model(path)
 
 

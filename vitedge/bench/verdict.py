@@ -6,18 +6,7 @@ from dataclasses import replace
 
 from vitedge.report.results import Row, Status
 from vitedge.targets.precisions import Precision
-
-# Measured on DeiT-tiny: float32 in another engine 85-110 dB, float16 weights 50-60, bfloat16 in
-# place of float32 34, good int8 14-26, and int8 that has lost its accuracy 3-5. Below these lies
-# what a precision does not explain.
-_LEAST_SQNR_DB = {
-    Precision.FP32: 50.0,
-    Precision.FP16: 30.0,
-    Precision.INT8: 8.0,
-    Precision.INT8_STATIC: 7.0,
-    Precision.W8A16: 12.0,
-    Precision.INT4: 5.0,
-}
+from vitedge.targets.tolerances import TOLERANCES
 
 # Two equal artefacts measured one after the other differ by a few percent, and nobody ships another
 # file for less.
@@ -53,7 +42,8 @@ def drift(row: Row) -> str:
         return ""  # who saw another picture may say something else
     found, name = row.vs_float.sqnr_db, row.precision or "any precision"
     # A file that does not state its precision is held to the least of all.
-    least = _LEAST_SQNR_DB[row.precision] if row.precision else min(_LEAST_SQNR_DB.values())
+    held_to = [TOLERANCES[row.precision]] if row.precision else TOLERANCES.values()
+    least = min(each.drift_db for each in held_to)
     if found >= least:
         return ""
     return (

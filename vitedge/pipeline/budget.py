@@ -15,7 +15,6 @@ from vitedge.errors import BudgetError
 from vitedge.files.temporary import temporary_folder
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
-from vitedge.pipeline.verified_write import checking_target
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 
@@ -46,7 +45,7 @@ class TopClasses:
 
     def of(self, draft: Draft, metadata: Metadata) -> npt.NDArray[np.intp]:
         """Classes ``(N,)``; the draft is saved to a temporary folder and run."""
-        target = checking_target(self._target)
+        target = self._target.default_target
         with temporary_folder() as folder:
             path = folder / f"candidate{self._target.suffix}"
             draft.save(path, metadata)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vitedge.artifacts.metadata import Metadata, Parity
 from vitedge.converters import Draft
 from vitedge.files.temporary import temporary_folder
-from vitedge.pipeline.verified_write import Reference, checking_target
+from vitedge.pipeline.verified_write import Reference
 from vitedge.quantize import Activations
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
@@ -88,7 +88,7 @@ def fastest(drafts: Sequence[tuple[Variant, Draft, Metadata]], reference: Refere
         reference: What all of them must compute.
     """
     target = drafts[0][2].format
-    chosen = checking_target(target)
+    chosen = target.default_target
     sessions: list[Any] = []
     with temporary_folder() as folder:
         try:

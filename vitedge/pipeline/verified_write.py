@@ -22,36 +22,7 @@ from vitedge.files.weights_digest import WEIGHTS_KEY, bound
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
-from vitedge.targets.target import Target
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What an artefact must keep of its reference's logits.
-
-    Attributes:
-        relative_difference: Largest difference of any logit over the range of all logits.
-        sqnr_db: Least signal-to-noise ratio in decibel.
-    """
-
-    relative_difference: float
-    sqnr_db: float
-
-
-TOLERANCES = {
-    # Sums in another order differ by 1e-6 of the range; a wrong epsilon or GELU by 1e-3.
-    Precision.FP32: Tolerance(1e-4, 80.0),
-    # Weights rounded to 11 bits give 60 dB.
-    Precision.FP16: Tolerance(1e-2, 40.0),
-    # A right int8 graph of a trained model gives 15 to 30 dB, a wrong one under 5.
-    Precision.INT8: Tolerance(0.5, 10.0),
-    Precision.INT8_STATIC: Tolerance(0.5, 8.0),
-    # What is left is the rounding of int8 weights.
-    Precision.W8A16: Tolerance(0.5, 15.0),
-    # 4-bit weights of a trained model give 12 to 20 dB.
-    Precision.INT4: Tolerance(0.7, 6.0),
-}
-
+from vitedge.targets.tolerances import TOLERANCES
 
 OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
 """Told of an artefact that cannot be made, and why."""
@@ -202,14 +173,9 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
 
 
 def _logits(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    runtime_target = checking_target(target)
+    runtime_target = target.default_target
     session = runtime_for(runtime_target).open(path, runtime_target.device)
     try:
         return run_batches(session, pixels)
     finally:
         session.close()
-
-
-def checking_target(target: Format) -> Target:
-    """Where artefacts of a format are checked: its own runtime, on the CPU."""
-    return Target({Format.TFLITE: "tflite", Format.ONNX: "onnx"}.get(target, "openvino"), "cpu")
