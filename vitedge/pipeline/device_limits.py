@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import format_of
-from vitedge.errors import missing_package
+from vitedge.errors import UsageError, missing_package
 from vitedge.targets.formats import Format
 
 
@@ -53,10 +53,17 @@ def refusals(path: Path, limits: Limits) -> tuple[str, ...]:
 
     Raises:
         UnavailableError: The format's package is not installed.
+        UsageError: Nothing is known of what such devices cannot run of the file's format.
     """
     if limits is Limits.NONE:
         return ()
-    found = _in_onnx(path) if format_of(path) is Format.ONNX else _in_tflite(path, limits)
+    match (format_of(path), limits):
+        case (Format.ONNX, Limits.HTP):
+            found = _in_onnx(path)
+        case (Format.TFLITE, Limits.TFLITE_DELEGATE | Limits.ALL_INTEGER):
+            found = _in_tflite(path, limits)
+        case (unknown, _):
+            raise UsageError(f"'{path}': what {limits} devices run of {unknown} files is not known")
     return tuple(f"{code} '{name}': {reason}" for code, name, reason in found)
 
 

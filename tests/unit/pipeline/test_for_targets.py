@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support import target_onnx_graphs as graphs
+from tests.support.bench_artifacts import save_openvino
 from tests.support.target_artifacts import (
     product_with_itself,
     save_tflite,
@@ -213,6 +214,16 @@ def test_what_delegates_cannot_run_is_found_in_the_file_by_name(
     found = refusals(save_tflite(tmp_path / "a.tflite", emit), Limits.TFLITE_DELEGATE)
     assert len(found) == 1
     assert words in found[0]
+
+
+def test_a_format_of_which_nothing_is_known_is_refused_and_not_parsed_as_another(
+    tmp_path: Path,
+) -> None:
+    artifact = save_openvino(tmp_path / "model.xml")
+    assert refusals(artifact, Limits.NONE) == ()
+    for limits in set(Limits) - {Limits.NONE}:
+        with pytest.raises(UsageError, match=f"what {limits} devices run of openvino files"):
+            refusals(artifact, limits)
 
 
 def test_what_the_htp_cannot_run_is_found_in_the_file_by_name(tmp_path: Path) -> None:
