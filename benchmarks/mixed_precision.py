@@ -16,7 +16,7 @@ import tensorflow as tf
 from vitedge.elements.plain_vit import ViTConfig
 from vitedge.elements.presets import initialize, preset
 from vitedge.images.preprocess import Preprocessing
-from vitedge.train import Products, Recipe
+from vitedge.train import Products, TrainingRecipe
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss
 from vitedge.train.mixed import choose
@@ -42,7 +42,7 @@ def learner(config: ViTConfig, products: Products) -> Learner:
     preprocessing = Preprocessing(size=config.image_size, mean=half, std=half)
     labels = tuple(str(index) for index in range(CLASSES))
     model = to_keras(initialize(config, preprocessing, labels, seed=0))
-    recipe = Recipe(warmup_epochs=0, products=products)
+    recipe = TrainingRecipe(warmup_epochs=0, products=products)
     return Learner(model, recipe, Loss(recipe, np.ones(CLASSES, np.float32)), 100)
 
 

@@ -25,7 +25,7 @@ from vitedge.classifier import load
 from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import ImportOptions
 from vitedge.importers.lift import lift
-from vitedge.importers.lift.keras_files import open_model
+from vitedge.importers.lift.keras_files import open_keras_model
 from vitedge.network.evaluate import forward
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.source_check import read_compared
@@ -110,7 +110,7 @@ def test_saved_models_of_keras_hub_are_lifted(kind: str, tmp_path: Path) -> None
     randomize(model)
     model.save(tmp_path / "model.keras")
     images, pixels = images_and_pixels()
-    lifted = lift(open_model(tmp_path / "model.keras").probe(), **RAW)
+    lifted = lift(open_keras_model(tmp_path / "model.keras").probe(), **RAW)
     print(lifted)
     logits = np.asarray(model(pixels))
     found = forward(network_of(lifted.vit), images)

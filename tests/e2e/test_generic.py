@@ -26,7 +26,7 @@ from vitedge.images.image_sets import ImageSet, Sample
 from vitedge.importers import ImportOptions
 from vitedge.inspection.description import inspect
 from vitedge.network.kinds import Activation
-from vitedge.pipeline.budget import Budget
+from vitedge.pipeline.budget import DropBudget
 from vitedge.pipeline.convert import ConvertOptions, convert, import_model
 from vitedge.pipeline.verified_write import Written
 from vitedge.targets.formats import Format
@@ -179,7 +179,7 @@ def test_what_speaks_of_a_vit_alone_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=flag):
             convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, importing=importing))
-    for chosen in ({"budget": Budget(1.0, image_set())}, {"tune": True}):
+    for chosen in ({"budget": DropBudget(1.0, image_set())}, {"tune": True}):
         with pytest.raises(NotAViTError, match="leave out --max-drop and --tune"):
             convert(tmp_path / "cnn.onnx", ConvertOptions(**onnx_only, **chosen))
     with pytest.raises(UsageError, match="no rewrite 'rotate-residual'"):

@@ -87,7 +87,7 @@ def right_bits(encoded: str) -> npt.NDArray[np.bool_]:
     return np.unpackbits(packed).astype(np.bool_)
 
 
-def compare(logits: Logits, reference: Logits, truth: Truth) -> VsFloat | None:
+def versus_float(logits: Logits, reference: Logits, truth: Truth) -> VsFloat | None:
     """Agreement, SQNR and the images that differ; None when no image is usable.
 
     Raises:

@@ -174,10 +174,10 @@ def open_reference(path: Path) -> Reference:
         if metadata.precision is not Precision.FP32:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
         return ArtifactReference(path, metadata.format.default_target)
-    return open_model(path)
+    return open_model_reference(path)
 
 
-def open_model(path: Path, importing: ImportOptions | None = None) -> ModelReference:
+def open_model_reference(path: Path, importing: ImportOptions | None = None) -> ModelReference:
     """A model to compare logits with: a ViT's own forward pass, or another model's own engine."""
     importing = importing or ImportOptions()
     try:

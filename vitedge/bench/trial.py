@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from vitedge.artifacts.metadata import files_of, sha256_of
-from vitedge.bench.accuracy import Truth, accuracy, are_finite, compare
+from vitedge.bench.accuracy import Truth, accuracy, are_finite, versus_float
 from vitedge.bench.candidates import Candidate
 from vitedge.bench.process import WorkerError, WorkerProcess
 from vitedge.bench.workers.logits import Logits, LogitsStore, Probabilities, StoredLogits
@@ -229,7 +229,7 @@ class Trial:
                     metadata = self.candidate.metadata
                     is_softmax = metadata and metadata.scores is Scores.PROBABILITIES
                     expected = Probabilities(reference) if is_softmax else reference
-                    found = compare(logits, expected, truth)
+                    found = versus_float(logits, expected, truth)
                     self.vs_float = found and replace(found, same_pixels=self._same_pixels)
             except (ModelError, DataError) as error:
                 raise WorkerError(Status.ERROR, str(error)) from error

@@ -27,12 +27,12 @@ def compare(model: Path, artifact: Path, data: Path | None, as_json: bool, **opt
 
     from vitedge.commands.printed.tables import print_comparison
     from vitedge.images.image_sets import open_images
-    from vitedge.inspection.compare import compare
+    from vitedge.inspection.compare import compare_layers
     from vitedge.terminal.display import progress_on_stderr
 
     images = None if data is None else open_images(data)
     with progress_on_stderr() as progress:
-        found = compare(
+        found = compare_layers(
             model, artifact, read_import_options(options), images=images, progress=progress
         )
     if as_json:

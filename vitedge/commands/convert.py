@@ -28,7 +28,7 @@ from vitedge.terminal.output import echo, print_json, warn, when_interrupted
 
 if TYPE_CHECKING:
     from vitedge.images.image_sets import ImageSet
-    from vitedge.pipeline.budget import Budget
+    from vitedge.pipeline.budget import DropBudget
     from vitedge.pipeline.verified_write import Written
 
 
@@ -242,12 +242,12 @@ def _read_budget(
     calibration: ImageSet | None,
     *,
     strict: bool,
-) -> Budget | None:
+) -> DropBudget | None:
     from vitedge.images.cifar import Part
     from vitedge.images.image_sets import open_images
     from vitedge.images.readable_images import readable, warn_of_images
     from vitedge.pick.overlap import refuse_overlap
-    from vitedge.pipeline.budget import Budget
+    from vitedge.pipeline.budget import DropBudget
 
     if (max_drop is None) != (data is None):
         raise UsageError("--max-drop and --data go together: what may be lost, and on what")
@@ -258,7 +258,7 @@ def _read_budget(
         raise UsageError(f"--max-drop lifts layers out of integers, of which {names} has none")
     measured = readable(open_images(data, part=Part.HELD_OUT), strict=strict)
     warn_of_images(measured, warn)
-    budget = Budget(max_drop, measured)
+    budget = DropBudget(max_drop, measured)
     if calibration is not None:
         refuse_overlap(calibration, budget.images)
     return budget

@@ -109,7 +109,7 @@ def train(
     from vitedge.targets.precisions import Precision
     from vitedge.terminal.display import progress_on_stderr
     from vitedge.terminal.interruption import ending_soon
-    from vitedge.train import Augmentation, Distillation, Recipe, Strategy
+    from vitedge.train import Augmentation, Distillation, Strategy, TrainingRecipe
     from vitedge.train.record import STATE_FILE
     from vitedge.train.request import TrainRequest, train_model
     from vitedge.train.size import Size
@@ -133,8 +133,8 @@ def train(
         init=init,
         teacher=teacher,
         distillation_token=choices["distillation_token"],
-        recipe=Recipe(
-            **chosen(Recipe),
+        recipe=TrainingRecipe(
+            **chosen(TrainingRecipe),
             distillation=Distillation(**chosen(Distillation)),
             augmentation=Augmentation(**chosen(Augmentation)),
         ),

@@ -7,7 +7,7 @@ from vitedge.elements.presets import initialize
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.network import Network
-from vitedge.train.recipe import Augmentation, Recipe
+from vitedge.train.recipe import Augmentation, TrainingRecipe
 
 DIGITS_PREPROCESSING = Preprocessing(
     # Twice the scans' 8 pixels: shifted and rotated at 8, training images are all blurred, and
@@ -40,9 +40,9 @@ def digits_vit(*, seed: int = 0) -> Network:
     return initialize(DIGITS_CONFIG, DIGITS_PREPROCESSING, labels, seed=seed)
 
 
-def digits_recipe(*, seed: int = 0) -> Recipe:
+def digits_recipe(*, seed: int = 0) -> TrainingRecipe:
     """How the demo's model is trained on the first set of ``vitedge.images.image_sets``."""
-    return Recipe(
+    return TrainingRecipe(
         epochs=90,
         batch_size=128,
         learning_rate=2e-3,

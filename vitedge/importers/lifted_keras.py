@@ -7,7 +7,7 @@ from pathlib import Path
 from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.lift import lift
-from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_model
+from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_keras_model
 from vitedge.importers.overrides import with_options
 
 
@@ -23,7 +23,7 @@ class LiftedKerasImporter:
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Loads, traces and lifts."""
-        loaded = open_model(
+        loaded = open_keras_model(
             path,
             custom_objects=options.custom_objects,
             trust=options.trust,

@@ -50,7 +50,7 @@ class Comparison:
     images: str
 
 
-def compare(
+def compare_layers(
     source: Path,
     artifact: Path,
     options: ImportOptions,
@@ -113,7 +113,7 @@ def compare_all(
     images = None if data is None else open_images(data)
     ran = dict.fromkeys(row.artifact for row in report.rows if row.was_loaded)
     return tuple(
-        compare(source, Path(path), ImportOptions(), images=images, progress=progress).errors
+        compare_layers(source, Path(path), ImportOptions(), images=images, progress=progress).errors
         for path in ran
     )
 

@@ -6,7 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vitedge.bench.request import open_model, probe_targets, refuse_named_classes, step_shower
+from vitedge.bench.request import (
+    open_model_reference,
+    probe_targets,
+    refuse_named_classes,
+    step_shower,
+)
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.converters import converters
 from vitedge.errors import ConversionError, UnavailableError
@@ -100,7 +105,7 @@ def pick(
     targets = request.targets or _ready_targets()
     formats = tuple(dict.fromkeys(runtime_for(target).format for target in targets))
     progress("reading the model", 0, 1)
-    model = open_model(request.model, request.importing)
+    model = open_model_reference(request.model, request.importing)
     data = open_images(request.data, model.labels)
     warn_of_images(data, warn)
     if not model.labels:

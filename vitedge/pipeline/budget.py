@@ -23,7 +23,7 @@ _CHUNK = 16
 
 
 @dataclass(frozen=True)
-class Budget:
+class DropBudget:
     """What an artefact may lose.
 
     Attributes:
@@ -39,7 +39,7 @@ class Budget:
 class TopClasses:
     """The top class of each image by drafts of artefacts, in the format's own runtime."""
 
-    def __init__(self, budget: Budget, preprocessing: Preprocessing, target: Format) -> None:
+    def __init__(self, budget: DropBudget, preprocessing: Preprocessing, target: Format) -> None:
         self._samples = budget.images.samples
         self._preprocessing, self._target = preprocessing, target
 
@@ -70,7 +70,7 @@ class TopClasses:
         return float(100 * ((floats == truth).mean() - (found == truth).mean()))
 
 
-class Lifted(NamedTuple):
+class KeptInFloat(NamedTuple):
     """Layers that stay out of 8 or 4 bits, and what is lost all the same, in points."""
 
     layers: tuple[str, ...]
@@ -82,7 +82,7 @@ def fewest_lifted(
     drop: Callable[[Sequence[str]], float],
     max_drop: float,
     name: str,
-) -> Lifted:
+) -> KeptInFloat:
     """The shortest beginning of a ranking whose lifting keeps the budget.
 
     It is found by halving, so that some seven artefacts are measured and not one for each layer.
@@ -97,7 +97,7 @@ def fewest_lifted(
         BudgetError: Even with every layer lifted too much is lost.
     """
     if (lost := drop(())) <= max_drop:
-        return Lifted((), lost)
+        return KeptInFloat((), lost)
     ranking = rank()
     if not ranking or (best := drop(ranking)) > max_drop:
         still = f", and still {best:.2f} with all {len(ranking)} layers lifted" if ranking else ""
@@ -112,4 +112,4 @@ def fewest_lifted(
             enough, best = middle, lost
         else:
             short = middle
-    return Lifted(tuple(ranking[:enough]), best)
+    return KeptInFloat(tuple(ranking[:enough]), best)

@@ -22,7 +22,7 @@ from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.numerics import softmax
 from vitedge.network.summary import summary
-from vitedge.pipeline.budget import Budget, Lifted, TopClasses, fewest_lifted
+from vitedge.pipeline.budget import DropBudget, KeptInFloat, TopClasses, fewest_lifted
 from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.probabilities import with_probabilities
@@ -86,7 +86,7 @@ class ConvertOptions:
     batch: int = 1
     without: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
-    budget: Budget | None = None
+    budget: DropBudget | None = None
     tune: bool = False
     features: bool = False
     probabilities: bool = False
@@ -415,7 +415,9 @@ class _Work:
             draft = LAYOUTS[self._options.layout].adapted(draft)
         return draft, self._metadata(target, precision, made, prepared)
 
-    def _lifted(self, budget: Budget, name: str, target: Format, precision: Precision) -> Lifted:
+    def _lifted(
+        self, budget: DropBudget, name: str, target: Format, precision: Precision
+    ) -> KeptInFloat:
         """The layers that have to stay out of integers, as measured."""
         measured = TopClasses(budget, self._preprocessing, target)
         self._progress(f"measuring {name}", 0, 1)

@@ -15,7 +15,7 @@ from vitedge.errors import UsageError, missing_package
 from vitedge.targets.formats import Format
 
 
-class Limits(StrEnum):
+class DeviceLimits(StrEnum):
     """A kind of device."""
 
     NONE = "none"
@@ -44,7 +44,7 @@ _FOREIGN_TO_HTP = {
 }
 
 
-def refusals(path: Path, limits: Limits) -> tuple[str, ...]:
+def refusals(path: Path, limits: DeviceLimits) -> tuple[str, ...]:
     """The nodes that a kind of device cannot run: operator, name and reason.
 
     Args:
@@ -55,19 +55,19 @@ def refusals(path: Path, limits: Limits) -> tuple[str, ...]:
         UnavailableError: The format's package is not installed.
         UsageError: Nothing is known of what such devices cannot run of the file's format.
     """
-    if limits is Limits.NONE:
+    if limits is DeviceLimits.NONE:
         return ()
     match (format_of(path), limits):
-        case (Format.ONNX, Limits.HTP):
+        case (Format.ONNX, DeviceLimits.HTP):
             found = _in_onnx(path)
-        case (Format.TFLITE, Limits.TFLITE_DELEGATE | Limits.ALL_INTEGER):
+        case (Format.TFLITE, DeviceLimits.TFLITE_DELEGATE | DeviceLimits.ALL_INTEGER):
             found = _in_tflite(path, limits)
         case (unknown, _):
             raise UsageError(f"'{path}': what {limits} devices run of {unknown} files is not known")
     return tuple(f"{code} '{name}': {reason}" for code, name, reason in found)
 
 
-def _in_tflite(path: Path, limits: Limits) -> Iterator[tuple[str, str, str]]:
+def _in_tflite(path: Path, limits: DeviceLimits) -> Iterator[tuple[str, str, str]]:
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:
@@ -80,7 +80,7 @@ def _in_tflite(path: Path, limits: Limits) -> Iterator[tuple[str, str, str]]:
             tensors = [graph.tensors[index] for index in operator.inputs if index >= 0]
             output = graph.tensors[operator.outputs[0]]
             reason = _delegate_reason(code, operator, [*tensors, output])
-            if not reason and limits is Limits.ALL_INTEGER:
+            if not reason and limits is DeviceLimits.ALL_INTEGER:
                 floats = [each for each in (*tensors, output) if _is_float(each, schema)]
                 reason = f"reads or writes float '{floats[0].name.decode()}'" if floats else ""
             if reason:

@@ -27,7 +27,7 @@ from vitedge.errors import (
 from vitedge.files.staging import refuse_existing, staging
 from vitedge.images.image_sets import ImageSet
 from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
-from vitedge.pipeline.device_limits import Limits, refusals
+from vitedge.pipeline.device_limits import DeviceLimits, refusals
 from vitedge.pipeline.verified_write import Written, artifact_path, publish_artifact
 from vitedge.runtimes import AheadOfTime, Readiness, runtime_for
 from vitedge.targets.formats import Format
@@ -53,7 +53,7 @@ class Fit:
     """
 
     precisions: tuple[Precision, ...]
-    limits: Limits = Limits.NONE
+    limits: DeviceLimits = DeviceLimits.NONE
     rewrites: tuple[str, ...] = ()
 
 
@@ -64,19 +64,19 @@ _STATIC = (Precision.W8A16, Precision.INT8_STATIC)
 FITS: Mapping[str, Fit] = MappingProxyType(
     {
         "tflite-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
-        "tflite-gpu": Fit((*_FLOATS, Precision.INT8), Limits.TFLITE_DELEGATE, _FOR_HALF),
-        "tflite-npu": Fit((*_FLOATS, *_STATIC), Limits.TFLITE_DELEGATE, _FOR_HALF),
-        "ethos-u": Fit((Precision.INT8_STATIC,), Limits.ALL_INTEGER),
+        "tflite-gpu": Fit((*_FLOATS, Precision.INT8), DeviceLimits.TFLITE_DELEGATE, _FOR_HALF),
+        "tflite-npu": Fit((*_FLOATS, *_STATIC), DeviceLimits.TFLITE_DELEGATE, _FOR_HALF),
+        "ethos-u": Fit((Precision.INT8_STATIC,), DeviceLimits.ALL_INTEGER),
         "onnx-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
         "onnx-cuda": Fit(_FLOATS),
         "onnx-webgpu": Fit(_FLOATS),
-        "onnx-qnn": Fit((*_STATIC, *_FLOATS), Limits.HTP, _FOR_HALF),
+        "onnx-qnn": Fit((*_STATIC, *_FLOATS), DeviceLimits.HTP, _FOR_HALF),
         "onnx-openvino": Fit((*_ANY, *_STATIC)),
-        "onnx-coreml": Fit(_FLOATS, Limits.NONE, _FOR_HALF),
+        "onnx-coreml": Fit(_FLOATS, DeviceLimits.NONE, _FOR_HALF),
         "onnx-xnnpack": Fit((Precision.FP32, Precision.FP16)),
         "openvino-cpu": Fit((*_ANY, Precision.INT4)),
-        "openvino-gpu": Fit(_ANY, Limits.NONE, _FOR_HALF),
-        "openvino-npu": Fit(_ANY, Limits.NONE, _FOR_HALF),
+        "openvino-gpu": Fit(_ANY, DeviceLimits.NONE, _FOR_HALF),
+        "openvino-npu": Fit(_ANY, DeviceLimits.NONE, _FOR_HALF),
     }
 )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitedge.artifacts.metadata import Metadata, Source, sha256_of
-from vitedge.converters.generic.candidate import CalibrationImages, Candidate
+from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.generic.model import GenericModel, open_generic
 from vitedge.converters.generic.to_onnx import onnx_candidates
 from vitedge.converters.generic.to_openvino import openvino_candidates
@@ -34,7 +34,7 @@ _PARITY_IMAGES = 8
 _SYNTHETIC_IMAGES = 64
 
 _CANDIDATES: dict[
-    Format, Callable[[GenericModel, Precision, int, CalibrationImages], Iterator[Candidate]]
+    Format, Callable[[GenericModel, Precision, int, CalibrationImages], Iterator[Alternative]]
 ] = {
     Format.TFLITE: tflite_candidates,
     Format.ONNX: onnx_candidates,
@@ -151,7 +151,7 @@ class _Work:
         assert failure is not None
         raise failure
 
-    def _metadata(self, target: Format, precision: Precision, candidate: Candidate) -> Metadata:
+    def _metadata(self, target: Format, precision: Precision, candidate: Alternative) -> Metadata:
         return Metadata(
             format=target,
             precision=precision,

@@ -14,9 +14,9 @@ from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.importers.lift.ending import softmax_at_end
 from vitedge.importers.lift.input_range import InputRange, input_range
-from vitedge.importers.lift.keras_files import is_keras_network, open_model
+from vitedge.importers.lift.keras_files import is_keras_network, open_keras_model
 from vitedge.importers.lift.probe import Experiments
-from vitedge.importers.lift.proof import Proof, compare
+from vitedge.importers.lift.proof import Proof, compare_logits
 from vitedge.network.network import Network
 from vitedge.network.tasks import Task
 from vitedge.pipeline.verified_write import check_parity
@@ -104,7 +104,7 @@ def _against_source(source: Path, network: Network, options: ImportOptions) -> P
     if options.image_size is not None:
         return "--image-size makes a model of other positions"
     try:
-        loaded = open_model(
+        loaded = open_keras_model(
             source,
             custom_objects=options.custom_objects,
             trust=options.trust,
@@ -116,7 +116,7 @@ def _against_source(source: Path, network: Network, options: ImportOptions) -> P
         if before_softmax is not None:
             experiments.end_at(before_softmax)
         taken = _taken(experiments, network.preprocessing)
-        proof = compare(experiments, network, taken, options.images)
+        proof = compare_logits(experiments, network, taken, options.images)
     except (ModelError, UnavailableError) as error:
         return str(error).replace(f"'{source}'", "it")  # artefacts repeat it elsewhere
     if not proof.holds:

@@ -5,7 +5,7 @@ from vitedge.train.fine_tune import adapt
 from vitedge.train.fit import train
 from vitedge.train.mixed import choose
 from vitedge.train.progress import Epoch, Step
-from vitedge.train.recipe import Augmentation, Distillation, Products, Recipe, usual_rates
+from vitedge.train.recipe import Augmentation, Distillation, Products, TrainingRecipe, usual_rates
 from vitedge.train.replicas import Replicas, Strategy, open_replicas
 from vitedge.train.run import Trained
 from vitedge.train.splits import open_training_images, split
@@ -15,7 +15,7 @@ __all__ = [
     "Distillation",
     "Epoch",
     "Products",
-    "Recipe",
+    "TrainingRecipe",
     "Replicas",
     "Step",
     "Strategy",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vitedge.network.network import Network
     from vitedge.train.grid_start import GridStart
     from vitedge.train.progress import OnEpoch, OnStep
-    from vitedge.train.recipe import Recipe
+    from vitedge.train.recipe import TrainingRecipe
 
 # More change what the quantizer starts from hardly any more.
 _CALIBRATION_IMAGES = 256
@@ -35,7 +35,7 @@ _CALIBRATION_IMAGES = 256
 def train(
     network: Network,
     images: ImageSet,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     *,
     held_out: ImageSet | None = None,
     teacher: Network | None = None,
@@ -112,7 +112,7 @@ def _facts(
     network: Network,
     images: ImageSet,
     held_out: ImageSet | None,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     replicas: Replicas,
 ) -> dict[str, str]:
     """How the run trains, in words."""
@@ -136,7 +136,9 @@ def _in_words(value: object) -> str:
     return "all" if value is None else f"{value}"
 
 
-def _grid(network: Network, loader: Loader, recipe: Recipe, progress: Progress) -> GridStart | None:
+def _grid(
+    network: Network, loader: Loader, recipe: TrainingRecipe, progress: Progress
+) -> GridStart | None:
     if recipe.quantize_aware is None:
         return None
     from vitedge.train.grid_start import grid_start
@@ -152,7 +154,7 @@ def _grid(network: Network, loader: Loader, recipe: Recipe, progress: Progress) 
     return grid_start(network, pixels(), recipe.quantize_aware)
 
 
-def _check_teacher(network: Network, teacher: Network | None, recipe: Recipe) -> None:
+def _check_teacher(network: Network, teacher: Network | None, recipe: TrainingRecipe) -> None:
     if teacher is None:
         return
     if recipe.trainable_blocks == 0:

@@ -16,7 +16,7 @@ from vitedge.train.splits import folds
 if TYPE_CHECKING:
     from vitedge.images.image_sets import ImageSet
     from vitedge.network.network import Network
-    from vitedge.train.recipe import Recipe
+    from vitedge.train.recipe import TrainingRecipe
     from vitedge.train.replicas import Replicas
     from vitedge.train.run import Trained
 
@@ -50,7 +50,7 @@ class Lesson:
 
     network: Network
     teacher: Network | None
-    recipe: Recipe
+    recipe: TrainingRecipe
     replicas: Replicas
     resume: bool
 

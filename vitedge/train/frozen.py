@@ -21,10 +21,10 @@ from vitedge.train.share import Share, whole
 
 if TYPE_CHECKING:
     from vitedge.network.network import Network, Value
-    from vitedge.train.recipe import Recipe
+    from vitedge.train.recipe import TrainingRecipe
 
 
-def can_be_kept(recipe: Recipe, teacher: Network | None) -> bool:
+def can_be_kept(recipe: TrainingRecipe, teacher: Network | None) -> bool:
     """Whether the frozen layers see nothing in an epoch that they have not seen before.
 
     A mirrored image is a second one to keep; crops, shifts and blends are new each time, and a
@@ -165,7 +165,7 @@ class FrozenOutputs:
 def kept_batches(
     outputs: FrozenOutputs,
     classes: int,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     first_epoch: int = 0,
     share: Share | None = None,
 ) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vitedge.in_keras.operators import Thinning
     from vitedge.network.network import Network, Value
     from vitedge.train.integer_grid import IntegerGrid
-    from vitedge.train.recipe import Recipe
+    from vitedge.train.recipe import TrainingRecipe
     from vitedge.train.share import Share
 
 # Keeps the draws of stochastic depth apart from the pipeline's, which have the same seed.
@@ -50,7 +50,7 @@ class Learner:
     def __init__(
         self,
         model: NetworkModel,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         loss: Loss,
         steps_per_epoch: int,
         *,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from vitedge.in_keras.model import NetworkModel
-    from vitedge.train.recipe import Recipe
+    from vitedge.train.recipe import TrainingRecipe
 
 
 class Loss:
@@ -34,7 +34,7 @@ class Loss:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         class_weights: npt.NDArray[np.float32],
         teacher: Callable[[Any], Any] | None = None,
         exact: NetworkModel | None = None,

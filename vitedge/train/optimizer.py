@@ -12,7 +12,7 @@ from vitedge.network.network import Value, needed
 
 if TYPE_CHECKING:
     from vitedge.in_keras.model import NetworkModel
-    from vitedge.train.recipe import Recipe
+    from vitedge.train.recipe import TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Group:
     decayed: tuple[Any, ...] = ()
 
 
-def groups(model: NetworkModel, recipe: Recipe) -> tuple[Group, ...]:
+def groups(model: NetworkModel, recipe: TrainingRecipe) -> tuple[Group, ...]:
     """The variables of a model that learn, from the input to the head.
 
     Raises:
@@ -69,7 +69,9 @@ def _group(model: NetworkModel, values: Sequence[Value], rate: float) -> Group:
 class LayerwiseAdamW:
     """One Keras AdamW per learning rate, and one gradient clip over all of them."""
 
-    def __init__(self, parts: Sequence[Group], recipe: Recipe, steps_per_epoch: int) -> None:
+    def __init__(
+        self, parts: Sequence[Group], recipe: TrainingRecipe, steps_per_epoch: int
+    ) -> None:
         import keras
 
         self._clip = recipe.gradient_clip

@@ -22,7 +22,7 @@ from vitedge.train.share import Share, whole
 if TYPE_CHECKING:
     from vitedge.images.image_sets import ImageSet
     from vitedge.images.preprocess import ImageLike, Preprocessing
-    from vitedge.train.recipe import Augmentation, Recipe
+    from vitedge.train.recipe import Augmentation, TrainingRecipe
 
 
 # Larger ones overflow a processor's caches, and gain it nothing.
@@ -105,7 +105,7 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 def training_batches(
     loader: Loader,
     classes: int,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     first_epoch: int = 0,
     share: Share | None = None,
 ) -> Any:
@@ -140,7 +140,7 @@ def training_batches(
     )
 
 
-def shuffled_indices(count: int, recipe: Recipe, first_epoch: int) -> Any:
+def shuffled_indices(count: int, recipe: TrainingRecipe, first_epoch: int) -> Any:
     """A dataset of ``(step, indices (B,))``; the step counts on from epoch to epoch."""
     import tensorflow as tf
 

@@ -90,7 +90,7 @@ class Distillation:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """A training recipe; the defaults suit small sets trained from scratch.
 
     AdamW, linear warm-up and cosine decay, label smoothing, gradient clipping as in DeiT
@@ -169,7 +169,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast which weights learn; see ``Recipe``."""
+    """How fast which weights learn; see ``TrainingRecipe``."""
 
     learning_rate: float
     layer_decay: float

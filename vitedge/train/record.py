@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from vitedge.network.network import Network
-    from vitedge.train.recipe import Recipe
+    from vitedge.train.recipe import TrainingRecipe
 
 STATE_FILE = "state.npz"
 LOG_FILE = "log.csv"
@@ -205,7 +205,7 @@ def _numbered(arrays: Any, name: str) -> list[Any]:
 
 
 def run_parts(
-    network: Network, teacher: Network | None, recipe: Recipe, labels: npt.NDArray[np.int64]
+    network: Network, teacher: Network | None, recipe: TrainingRecipe, labels: npt.NDArray[np.int64]
 ) -> dict[str, str]:
     """What decides a run's result, in words by name, so that two runs can be told apart.
 

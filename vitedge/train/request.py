@@ -22,9 +22,9 @@ from vitedge.terminal.progress import Progress, silent
 from vitedge.train import (
     Epoch,
     Products,
-    Recipe,
     Strategy,
     Trained,
+    TrainingRecipe,
     adapt,
     choose,
     open_replicas,
@@ -70,7 +70,7 @@ class TrainRequest:
     init: Path | None = None
     teacher: Path | None = None
     distillation_token: bool = False
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: TrainingRecipe = field(default_factory=TrainingRecipe)
     named: frozenset[str] | None = None
     mixed_precision: str = AUTO
     strategy: Strategy | None = None
@@ -99,7 +99,7 @@ class Outcome:
     """
 
     trained: Trained
-    recipe: Recipe
+    recipe: TrainingRecipe
     held_out: int
     folds: Folds | None = None
     divisible: int = 0

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vitedge.network.network import Network
     from vitedge.terminal.progress import Progress
     from vitedge.train.grid_start import GridStart
-    from vitedge.train.recipe import Recipe
+    from vitedge.train.recipe import TrainingRecipe
     from vitedge.train.replicas import Replicas
 
 _MEASURING = "measuring on the held-out images"
@@ -71,7 +71,7 @@ class Run:
         network: Network,
         loader: Loader,
         held_out: Loader | None,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         teacher: Network | None,
         folder: Path | None,
         progress: Progress,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from vitedge.train.pipeline import steps_per_epoch
-from vitedge.train.recipe import Recipe, usual_rates
+from vitedge.train.recipe import TrainingRecipe, usual_rates
 
 Value = TypeVar("Value")
 
@@ -29,8 +29,13 @@ _CHOSEN = ("batch_size", "epochs", "warmup_epochs", "learning_rate")
 
 
 def settled(
-    recipe: Recipe, named: Collection[str], images: int, *, fine_tuning: bool, grey: bool = False
-) -> Recipe:
+    recipe: TrainingRecipe,
+    named: Collection[str],
+    images: int,
+    *,
+    fine_tuning: bool,
+    grey: bool = False,
+) -> TrainingRecipe:
     """A recipe with the usual value for whatever was not named and has no default for all.
 
     Args:
@@ -92,7 +97,7 @@ def settled(
     )
 
 
-def in_words(recipe: Recipe, named: Collection[str], images: int) -> str:
+def in_words(recipe: TrainingRecipe, named: Collection[str], images: int) -> str:
     """What was chosen for so many images, in one line; what was named is said to be.
 
     Such as ``for 216 images: batches of 16, 14 steps an epoch, 22 epochs (as given), ...``.

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tests.e2e.train.test_runs import QUICK, assert_same_weights, halves, small_network
 from vitedge.errors import VitedgeError
-from vitedge.train import Augmentation, Epoch, Recipe, train
+from vitedge.train import Augmentation, Epoch, TrainingRecipe, train
 from vitedge.train.frozen import (
     FrozenOutputs,
     can_be_kept,
@@ -77,21 +77,21 @@ class TestOutputs:
         np.testing.assert_array_equal(mirrored, np.arange(1000) % 2 == 1)
 
     def test_are_mirrored_every_second_time_in_training(self):
-        recipe = Recipe(epochs=100, batch_size=10, warmup_epochs=0)
+        recipe = TrainingRecipe(epochs=100, batch_size=10, warmup_epochs=0)
         rows = np.concatenate([rows for rows, _ in kept_batches(outputs(), 3, recipe)])
         # Every image is brighter to the right, unless it is mirrored.
         mirrored = (rows[:, 0, 0, 0] > rows[:, 0, -1, 0]).sum()
         assert 400 < mirrored < 600  # six deviations of a fair coin
 
     def test_are_never_mirrored_unasked(self):
-        recipe = Recipe(epochs=10, batch_size=10, warmup_epochs=0)
+        recipe = TrainingRecipe(epochs=10, batch_size=10, warmup_epochs=0)
         rows = np.concatenate(
             [rows for rows, _ in kept_batches(outputs(mirrored=False), 3, recipe)]
         )
         assert (rows[:, 0, 0, 0] < rows[:, 0, -1, 0]).all()
 
     def test_are_shared_by_replicas_as_they_would_be_by_one(self):
-        recipe = Recipe(epochs=3, batch_size=10, warmup_epochs=0)
+        recipe = TrainingRecipe(epochs=3, batch_size=10, warmup_epochs=0)
         whole = list(kept_batches(outputs(), 3, recipe))
         for share in shares(10, 2):
             part = list(kept_batches(outputs(), 3, recipe, share=share))
@@ -101,7 +101,7 @@ class TestOutputs:
                 np.testing.assert_array_equal(my_targets, targets.numpy()[positions])
 
     def test_keep_their_targets_in_training(self):
-        recipe = Recipe(epochs=2, batch_size=4, warmup_epochs=0)
+        recipe = TrainingRecipe(epochs=2, batch_size=4, warmup_epochs=0)
         batches = list(kept_batches(outputs(mirrored=False), 3, recipe))
         assert len(batches) == 6
         for rows, targets in batches:

@@ -19,7 +19,7 @@ from tests.e2e.train.test_runs import (
 from tests.support.models import random_images, random_network
 from vitedge.errors import UsageError, VitedgeError
 from vitedge.in_keras.model import compute_products_in, from_keras, to_keras
-from vitedge.train import Epoch, Products, Recipe, choose, train
+from vitedge.train import Epoch, Products, TrainingRecipe, choose, train
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss
 from vitedge.train.mixed import LossScale, fastest
@@ -81,7 +81,7 @@ def test_the_gradients_are_those_of_float32_but_for_rounding(products):
 
     def after_a_step(products: Products) -> np.ndarray:
         # A plain step along the gradient is hidden in Adam's first moment.
-        recipe = Recipe(warmup_epochs=0, products=products)
+        recipe = TrainingRecipe(warmup_epochs=0, products=products)
         model = to_keras(network)
         learner = Learner(model, recipe, Loss(recipe, np.ones(10, np.float32)), 10)
         learner.step(pixels, targets)
@@ -153,7 +153,7 @@ class TestLossScale:
     def test_a_step_that_overflows_changes_no_weight(self):
         network = random_network()
         model = to_keras(network)
-        recipe = Recipe(warmup_epochs=0, products=Products.FLOAT16, average=0.9)
+        recipe = TrainingRecipe(warmup_epochs=0, products=Products.FLOAT16, average=0.9)
 
         class Overflowing(Loss):
             def __call__(self, pixels, targets, logits, for_teacher=None, outputs=()):

@@ -33,7 +33,7 @@ from vitedge.network.operators import (
     Take,
     Transpose,
 )
-from vitedge.train import Augmentation, Recipe, adapt, train
+from vitedge.train import Augmentation, TrainingRecipe, adapt, train
 from vitedge.train.optimizer import groups
 
 DIM, TOKENS, HEADS = 16, 4, 2
@@ -159,7 +159,7 @@ def test_a_network_without_a_stream_is_one_block():
     (only,) = blocks(network)
     assert (only.end.name, only.sums) == ("mean", ())
     model = to_keras(network)
-    found = [one.name for group in groups(model, Recipe()) for one in group.variables]
+    found = [one.name for group in groups(model, TrainingRecipe()) for one in group.variables]
     assert sorted(found) == sorted(one.name for one in model.trainable_variables)
 
 

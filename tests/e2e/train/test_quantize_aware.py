@@ -32,7 +32,7 @@ from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, group_size, learnt_bits, learnt_integers
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
-from vitedge.train import Distillation, Epoch, Recipe, Trained, train
+from vitedge.train import Distillation, Epoch, Trained, TrainingRecipe, train
 from vitedge.train.grid_start import grid_start
 from vitedge.train.integer_grid import rounded, rounded_tokens
 
@@ -257,7 +257,7 @@ def test_an_artefact_answers_as_training_measured(aware, target, tmp_path):
 @pytest.mark.slow
 def test_training_on_digits_loses_less_at_int4_than_rounding_alone():
     training, held_out = digits()
-    quick = Recipe(epochs=12, batch_size=64, learning_rate=2e-3, warmup_epochs=1)
+    quick = TrainingRecipe(epochs=12, batch_size=64, learning_rate=2e-3, warmup_epochs=1)
     float_network = train(digits_vit(), training, quick).network
     pixels = float_network.preprocessing.batch([sample.image for sample in training.samples[:256]])
     unseen = float_network.preprocessing.batch([sample.image for sample in held_out.samples])
@@ -281,8 +281,8 @@ def test_training_on_digits_loses_less_at_int4_than_rounding_alone():
 class TestRefusals:
     def test_the_head_alone(self):
         with pytest.raises(UsageError, match="train some blocks, too"):
-            Recipe(quantize_aware=Precision.INT4, trainable_blocks=0)
+            TrainingRecipe(quantize_aware=Precision.INT4, trainable_blocks=0)
 
     def test_other_precisions(self):
         with pytest.raises(UsageError, match="not of w8a16"):
-            Recipe(quantize_aware=Precision.W8A16)
+            TrainingRecipe(quantize_aware=Precision.W8A16)

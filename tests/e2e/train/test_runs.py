@@ -31,7 +31,16 @@ from vitedge.network.network import Network, with_operators
 from vitedge.network.operators import Linear, Operator
 from vitedge.network.saved import described
 from vitedge.targets.precisions import Precision
-from vitedge.train import Augmentation, Distillation, Epoch, Recipe, Step, Trained, adapt, train
+from vitedge.train import (
+    Augmentation,
+    Distillation,
+    Epoch,
+    Step,
+    Trained,
+    TrainingRecipe,
+    adapt,
+    train,
+)
 from vitedge.train.fine_tune import answered, in_classes_of
 from vitedge.train.two_tokens import (
     answers_of_each,
@@ -70,7 +79,7 @@ def halves(count: int = 192, seed: int = 0) -> ImageSet:
     return ImageSet("halves", ArraySamples(pixels, labels), LABELS)
 
 
-QUICK = Recipe(epochs=3, batch_size=32, learning_rate=5e-3, warmup_epochs=0.5)
+QUICK = TrainingRecipe(epochs=3, batch_size=32, learning_rate=5e-3, warmup_epochs=0.5)
 EVERYTHING = replace(
     QUICK,
     stochastic_depth=0.2,

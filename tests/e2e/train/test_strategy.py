@@ -21,14 +21,14 @@ from tests.e2e.train.test_runs import QUICK, halves, small_network
 from vitedge.errors import UsageError
 from vitedge.images.image_sets import ImageSet
 from vitedge.network.network import Network
-from vitedge.train import Augmentation, Products, Recipe, Trained, train
+from vitedge.train import Augmentation, Products, Trained, TrainingRecipe, train
 from vitedge.train.pipeline import Loader, evaluation_batches, training_batches
 from vitedge.train.replicas import Cluster, read_cluster
 from vitedge.train.share import shares
 
 # Clipped at all times, or the sum of the gradients would not matter to Adam.
 PLAIN = replace(QUICK, gradient_clip=0.1)
-RECIPES: dict[str, Recipe] = {
+RECIPES: dict[str, TrainingRecipe] = {
     "plain": PLAIN,
     "everything": replace(
         PLAIN,

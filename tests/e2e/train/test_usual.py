@@ -12,7 +12,7 @@ from PIL import Image
 from vitedge.errors import DataError
 from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.targets.precisions import Precision
-from vitedge.train import Augmentation, Recipe, split
+from vitedge.train import Augmentation, TrainingRecipe, split
 from vitedge.train.pipeline import steps_per_epoch
 from vitedge.train.splits import Parts, folds, open_parts
 from vitedge.train.told import what_is_missing, what_was_read
@@ -23,13 +23,13 @@ from vitedge.train.usual import in_words, settled
     ("images", "batch_size"), [(1, 8), (40, 8), (218, 16), (1000, 64), (1438, 128), (10**6, 128)]
 )
 def test_few_images_get_small_batches(images: int, batch_size: int):
-    assert settled(Recipe(), (), images, fine_tuning=True).batch_size == batch_size
+    assert settled(TrainingRecipe(), (), images, fine_tuning=True).batch_size == batch_size
 
 
 @pytest.mark.parametrize("fine_tuning", [False, True])
 @pytest.mark.parametrize("images", [16, 218, 1438, 50_000])
 def test_a_run_has_enough_steps_and_a_warm_up_of_some(images: int, fine_tuning: bool):
-    recipe = settled(Recipe(), (), images, fine_tuning=fine_tuning)
+    recipe = settled(TrainingRecipe(), (), images, fine_tuning=fine_tuning)
     steps = steps_per_epoch(images, recipe.batch_size)
     assert recipe.epochs * steps >= 200
     assert 10 <= recipe.epochs <= 300
@@ -38,16 +38,18 @@ def test_a_run_has_enough_steps_and_a_warm_up_of_some(images: int, fine_tuning: 
 
 
 def test_a_small_batch_has_a_low_rate_and_fine_tuning_a_lower_one():
-    small, large = (settled(Recipe(), (), images, fine_tuning=False) for images in (218, 50_000))
+    small, large = (
+        settled(TrainingRecipe(), (), images, fine_tuning=False) for images in (218, 50_000)
+    )
     assert large.learning_rate == 1e-3
     assert small.learning_rate == pytest.approx(1e-3 * (16 / 128) ** 0.5, rel=0.05)
-    tuned = settled(Recipe(), (), 218, fine_tuning=True)
+    tuned = settled(TrainingRecipe(), (), 218, fine_tuning=True)
     assert tuned.learning_rate < small.learning_rate
     assert tuned.layer_decay < 1
 
 
 def test_what_was_named_is_kept_and_the_rest_follows_from_it():
-    asked = Recipe(
+    asked = TrainingRecipe(
         epochs=7,
         batch_size=109,
         warmup_epochs=0,
@@ -62,7 +64,7 @@ def test_what_was_named_is_kept_and_the_rest_follows_from_it():
 
 
 def test_repair_has_values_of_its_own_and_keeps_what_was_named():
-    asked = Recipe(quantize_aware=Precision.INT4, weight_decay=0.3, warmup_epochs=0)
+    asked = TrainingRecipe(quantize_aware=Precision.INT4, weight_decay=0.3, warmup_epochs=0)
     recipe = settled(asked, {"weight_decay"}, 200, fine_tuning=True)
     assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (80, 16, 0.3)
     assert (recipe.distillation.share, recipe.distillation.hard) == (1.0, False)
@@ -70,7 +72,7 @@ def test_repair_has_values_of_its_own_and_keeps_what_was_named():
 
 
 def test_the_choice_is_said_in_one_line():
-    recipe = settled(Recipe(epochs=9, warmup_epochs=0), {"epochs"}, 218, fine_tuning=True)
+    recipe = settled(TrainingRecipe(epochs=9, warmup_epochs=0), {"epochs"}, 218, fine_tuning=True)
     assert in_words(recipe, {"epochs"}, 218) == (
         "for 218 images: batches of 16, 14 steps an epoch, 9 epochs (as given), a warm-up of 1.8 "
         "epochs, a learning rate of 0.00011"
@@ -172,7 +174,7 @@ class TestFolders:
 
 
 def test_a_recipe_without_names_stays_as_it_is():
-    recipe = replace(Recipe(), epochs=3, warmup_epochs=0)
+    recipe = replace(TrainingRecipe(), epochs=3, warmup_epochs=0)
     assert settled(recipe, {*vars(recipe), *vars(recipe.augmentation)}, 9, fine_tuning=True) == (
         recipe
     )

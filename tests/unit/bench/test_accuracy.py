@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitedge.bench import accuracy as bench_accuracy
-from vitedge.bench.accuracy import Truth, accuracy, compare, right_bits
+from vitedge.bench.accuracy import Truth, accuracy, right_bits, versus_float
 from vitedge.errors import DataError, ModelError
 
 
@@ -70,7 +70,7 @@ def test_a_label_beyond_the_classes_is_an_error_that_shows_both() -> None:
 
 def test_sqnr_is_the_power_of_the_signal_over_that_of_the_error() -> None:
     reference = random_logits(50, 10, 0)
-    found = compare(reference * np.float32(1.1), reference, truth_of([-1] * 50))
+    found = versus_float(reference * np.float32(1.1), reference, truth_of([-1] * 50))
     assert found is not None
     # An error of a tenth is 20 dB; float32 rounding of 1.1 moves it by 1e-5.
     assert found.sqnr_db == pytest.approx(20, abs=1e-3)
@@ -79,7 +79,7 @@ def test_sqnr_is_the_power_of_the_signal_over_that_of_the_error() -> None:
 
 def test_logits_equal_to_the_bit_have_no_sqnr() -> None:
     logits = random_logits(5, 3, 0)
-    found = compare(logits, logits.copy(), truth_of([0] * 5))
+    found = versus_float(logits, logits.copy(), truth_of([0] * 5))
     assert found is not None
     assert found.sqnr_db is None
 
@@ -87,7 +87,7 @@ def test_logits_equal_to_the_bit_have_no_sqnr() -> None:
 def test_flips_are_counted_both_ways_and_the_worst_are_named() -> None:
     reference = np.array([[2, 1, 0], [2, 1, 0], [0, 2, 1], [0, 0, 5]], np.float32)
     ours = np.array([[1, 2, 0], [1, 4, 0], [0, 2, 1], [0, 0, 5]], np.float32)
-    found = compare(ours, reference, truth_of([0, 1, 1, 2]))
+    found = versus_float(ours, reference, truth_of([0, 1, 1, 2]))
     assert found is not None
     assert (found.agreement, found.flipped) == (50, 2)
     assert (found.newly_wrong, found.newly_right) == (1, 1)
@@ -104,4 +104,4 @@ def test_flips_are_counted_both_ways_and_the_worst_are_named() -> None:
 
 def test_a_reference_of_another_number_of_classes_is_an_error() -> None:
     with pytest.raises(ModelError, match="10 classes, the reference 9"):
-        compare(random_logits(2, 10, 0), random_logits(2, 9, 0), truth_of([0, 0]))
+        versus_float(random_logits(2, 10, 0), random_logits(2, 9, 0), truth_of([0, 0]))

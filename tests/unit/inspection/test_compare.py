@@ -16,7 +16,7 @@ from vitedge.converters import converters
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, UsageError
 from vitedge.importers import ImportOptions
-from vitedge.inspection.compare import compare
+from vitedge.inspection.compare import compare_layers
 from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -42,7 +42,7 @@ def test_every_layer_of_every_kind_of_artefact_is_found(
 ) -> None:
     options = ConvertOptions((target,), (precision,), tmp_path)
     (written,) = convert(model, options)
-    found = compare(model, written.path, ImportOptions())
+    found = compare_layers(model, written.path, ImportOptions())
     layers = {layer.name: layer.sqnr_db for layer in found.errors.layers}
     linears = [f"blocks.{n}.{name}" for n in range(3) for name in ("q", "k", "out", "fc1", "fc2")]
     assert {"head", *linears} <= set(layers)
@@ -72,7 +72,7 @@ def test_a_change_of_basis_is_not_blamed_on_queries_and_keys(tmp_path: Path) -> 
     options = ConvertOptions((Format.TFLITE,), (Precision.INT8_STATIC,), tmp_path)
     (written,) = convert(source, options)
     assert "balance-queries" in written.metadata.rewrites
-    layers = compare(source, written.path, ImportOptions()).errors.layers
+    layers = compare_layers(source, written.path, ImportOptions()).errors.layers
     found = {layer.name: layer.sqnr_db for layer in layers}
     for name in ("blocks.0.q", "blocks.0.k", "blocks.1.q", "blocks.1.k"):
         assert found[name] is not None
@@ -86,7 +86,7 @@ def test_an_artefact_with_torn_weights_is_one_line(model: Path, tmp_path: Path) 
     weights = written.path.with_suffix(".bin")
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelError, match="do not belong together") as caught:
-        compare(model, written.path, ImportOptions())
+        compare_layers(model, written.path, ImportOptions())
     assert "\n" not in str(caught.value)
 
 
@@ -102,7 +102,7 @@ def test_the_layer_with_the_fault_is_where_the_figures_fall(model: Path, tmp_pat
             bent = numpy_helper.to_array(constant) * 1.1
             constant.CopyFrom(numpy_helper.from_array(bent, constant.name))
     onnx.save(spoilt, str(written.path))
-    errors = compare(model, written.path, ImportOptions()).errors
+    errors = compare_layers(model, written.path, ImportOptions()).errors
     faulty = [layer.name for layer in errors.layers if (layer.sqnr_db or 300) < 60]
     assert faulty[0] == "blocks.1.fc1"
 
@@ -113,7 +113,7 @@ def test_an_artefact_of_another_model_is_refused(model: Path, tmp_path: Path) ->
     options = ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path)
     (written,) = convert(other, options)
     with pytest.raises(UsageError, match="is another model"):
-        compare(model, written.path, ImportOptions())
+        compare_layers(model, written.path, ImportOptions())
 
 
 def test_a_bench_with_layers_has_them_in_its_report(model: Path, tmp_path: Path) -> None:

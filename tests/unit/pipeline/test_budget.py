@@ -17,7 +17,7 @@ from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.network.evaluate import forward
 from vitedge.network.network import Network, map_linears
 from vitedge.network.operators import Linear
-from vitedge.pipeline.budget import Budget, fewest_lifted
+from vitedge.pipeline.budget import DropBudget, fewest_lifted
 from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
@@ -103,7 +103,7 @@ def test_int4_is_lifted_until_it_keeps_its_budget(network: Network, tmp_path: Pa
             (Precision.INT4,),
             tmp_path,
             force=True,
-            budget=Budget(max_drop, images),
+            budget=DropBudget(max_drop, images),
         )
         (artifact,) = convert(model, options, calibration=images)
         return read_metadata(artifact.path).quantization
@@ -123,7 +123,7 @@ def test_what_cannot_keep_its_budget_is_not_written(network: Network, tmp_path: 
     model = tmp_path / "model.keras"
     write_keras(network, model)
     # Float32 names all of these right, so nothing can be a point better.
-    budget = Budget(-1.0, labelled(network, 8))
+    budget = DropBudget(-1.0, labelled(network, 8))
     options = ConvertOptions((Format.TFLITE,), (Precision.W8A16,), tmp_path, budget=budget)
     with pytest.raises(BudgetError, match=r"model\.w8a16\.tflite loses \d"):
         convert(model, options)

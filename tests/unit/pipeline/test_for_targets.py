@@ -25,7 +25,7 @@ from vitedge.errors import ConversionError, UsageError
 from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.pipeline import for_targets
 from vitedge.pipeline.convert import ConvertOptions, Written, write_keras
-from vitedge.pipeline.device_limits import Limits, refusals
+from vitedge.pipeline.device_limits import DeviceLimits, refusals
 from vitedge.pipeline.for_targets import FITS, convert_for
 from vitedge.rewrite import rewrites
 from vitedge.runtimes import targets
@@ -149,7 +149,7 @@ def test_a_gpu_gets_half_precision_and_a_stream_that_half_precision_can_square(
     )
     assert written.metadata.precision is Precision.FP16
     assert "scale-residual" in written.metadata.rewrites
-    assert refusals(written.path, Limits.TFLITE_DELEGATE) == ()
+    assert refusals(written.path, DeviceLimits.TFLITE_DELEGATE) == ()
     for words in warnings:  # where there is no GPU, not even an emulated one
         assert words.startswith("tflite-gpu is not here to be asked")
 
@@ -211,7 +211,7 @@ def five_axes(model: TFLiteModel, pixels: int) -> int:
 def test_what_delegates_cannot_run_is_found_in_the_file_by_name(
     emit: Callable[[TFLiteModel, int], int], words: str, tmp_path: Path
 ) -> None:
-    found = refusals(save_tflite(tmp_path / "a.tflite", emit), Limits.TFLITE_DELEGATE)
+    found = refusals(save_tflite(tmp_path / "a.tflite", emit), DeviceLimits.TFLITE_DELEGATE)
     assert len(found) == 1
     assert words in found[0]
 
@@ -220,39 +220,43 @@ def test_a_format_of_which_nothing_is_known_is_refused_and_not_parsed_as_another
     tmp_path: Path,
 ) -> None:
     artifact = save_openvino(tmp_path / "model.xml")
-    assert refusals(artifact, Limits.NONE) == ()
-    for limits in set(Limits) - {Limits.NONE}:
+    assert refusals(artifact, DeviceLimits.NONE) == ()
+    for limits in set(DeviceLimits) - {DeviceLimits.NONE}:
         with pytest.raises(UsageError, match=f"what {limits} devices run of openvino files"):
             refusals(artifact, limits)
 
 
 def test_what_the_htp_cannot_run_is_found_in_the_file_by_name(tmp_path: Path) -> None:
     erf = graphs.save_graph(tmp_path / "erf.onnx", graphs.ERROR_FUNCTION)
-    assert refusals(erf, Limits.HTP) == (
+    assert refusals(erf, DeviceLimits.HTP) == (
         "Erf 'logits': stays on the CPU and splits the graph; use Gelu",
     )
     dynamic = small_artifact(tmp_path, Format.ONNX, Precision.INT8)
-    assert any("DynamicQuantizeLinear 'blocks." in each for each in refusals(dynamic, Limits.HTP))
+    assert any(
+        "DynamicQuantizeLinear 'blocks." in each for each in refusals(dynamic, DeviceLimits.HTP)
+    )
 
 
 @pytest.mark.parametrize(
     ("target", "precision", "limits"),
     [
-        (Format.TFLITE, Precision.FP16, Limits.TFLITE_DELEGATE),
-        (Format.TFLITE, Precision.INT8_STATIC, Limits.ALL_INTEGER),
-        (Format.ONNX, Precision.FP16, Limits.HTP),
-        (Format.ONNX, Precision.INT8_STATIC, Limits.HTP),
-        (Format.ONNX, Precision.W8A16, Limits.HTP),
+        (Format.TFLITE, Precision.FP16, DeviceLimits.TFLITE_DELEGATE),
+        (Format.TFLITE, Precision.INT8_STATIC, DeviceLimits.ALL_INTEGER),
+        (Format.ONNX, Precision.FP16, DeviceLimits.HTP),
+        (Format.ONNX, Precision.INT8_STATIC, DeviceLimits.HTP),
+        (Format.ONNX, Precision.W8A16, DeviceLimits.HTP),
     ],
     ids=str,
 )
 def test_our_own_artefacts_keep_within_the_limits(
-    target: Format, precision: Precision, limits: Limits, tmp_path: Path
+    target: Format, precision: Precision, limits: DeviceLimits, tmp_path: Path
 ) -> None:
     assert refusals(small_artifact(tmp_path, target, precision), limits) == ()
 
 
 def test_floats_are_found_where_all_must_be_integers(tmp_path: Path) -> None:
-    found = refusals(small_artifact(tmp_path, Format.TFLITE, Precision.FP32), Limits.ALL_INTEGER)
+    found = refusals(
+        small_artifact(tmp_path, Format.TFLITE, Precision.FP32), DeviceLimits.ALL_INTEGER
+    )
     assert len(found) >= 60
     assert "CONV_2D 'patch': reads or writes float 'pixels'" in found

@@ -13,7 +13,7 @@ from tests.support.cifar_files import write_cifar_10
 from vitedge.errors import DataError
 from vitedge.images.image_sets import ArraySamples, ImageSet, Sample
 from vitedge.images.preprocess import Preprocessing
-from vitedge.train import Augmentation, Recipe, open_training_images, split
+from vitedge.train import Augmentation, TrainingRecipe, open_training_images, split
 from vitedge.train.augment import OPERATIONS, augmented
 from vitedge.train.distort import distort
 from vitedge.train.mix import mix
@@ -147,11 +147,13 @@ class TestMixing:
 
 
 class TestPipeline:
-    recipe = Recipe(epochs=3, batch_size=4, warmup_epochs=0)
+    recipe = TrainingRecipe(epochs=3, batch_size=4, warmup_epochs=0)
 
     def values(self, first_epoch: int = 0, **changes: object) -> np.ndarray:
         loader = Loader(numbered(10), GREY, 3)
-        batches = training_batches(loader, 3, Recipe(**(vars(self.recipe) | changes)), first_epoch)
+        batches = training_batches(
+            loader, 3, TrainingRecipe(**(vars(self.recipe) | changes)), first_epoch
+        )
         return np.array([pixels.numpy()[:, 0, 0, 0] for pixels, _ in batches])
 
     def test_an_epoch_shows_every_image_and_fills_the_last_batch_with_others_each_time(self):
@@ -181,7 +183,7 @@ class TestPipeline:
     def test_a_set_smaller_than_a_batch_is_one_batch(self):
         assert steps_per_epoch(3, 4) == 1
         (batch,) = training_batches(
-            Loader(numbered(3), GREY, 3), 3, Recipe(epochs=1, batch_size=4, warmup_epochs=0)
+            Loader(numbered(3), GREY, 3), 3, TrainingRecipe(epochs=1, batch_size=4, warmup_epochs=0)
         )
         assert batch[0].shape == (3, 8, 8, 1)
 

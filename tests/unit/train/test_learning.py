@@ -13,7 +13,7 @@ from tests.support.models import random_images, random_network
 from vitedge.errors import UsageError
 from vitedge.in_keras.model import NetworkModel, from_keras, to_keras
 from vitedge.network.blocks import blocks
-from vitedge.train import Augmentation, Distillation, Recipe, usual_rates
+from vitedge.train import Augmentation, Distillation, TrainingRecipe, usual_rates
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss, balanced_weights
 from vitedge.train.optimizer import Group, LayerwiseAdamW, groups
@@ -27,12 +27,14 @@ EQUAL = np.ones(4, np.float32)
 
 class TestLoss:
     def test_is_keras_smoothed_cross_entropy(self):
-        ours = Loss(Recipe(label_smoothing=0.2), EQUAL)(PIXELS, tf.constant(TARGETS), LOGITS)
+        ours = Loss(TrainingRecipe(label_smoothing=0.2), EQUAL)(
+            PIXELS, tf.constant(TARGETS), LOGITS
+        )
         theirs = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
         assert float(ours) == pytest.approx(float(theirs(TARGETS, LOGITS)), rel=1e-5)  # float32
 
     def test_weighs_each_class(self):
-        recipe = Recipe(label_smoothing=0.0)
+        recipe = TrainingRecipe(label_smoothing=0.0)
         only_first = np.array([6 / 3, 0, 0, 0], np.float32)
         weighted = Loss(recipe, only_first)(PIXELS, tf.constant(TARGETS), LOGITS)
         first = np.array([0, 4, 5])
@@ -48,12 +50,12 @@ class TestLoss:
     @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
     def test_a_student_that_answers_like_a_sure_teacher_has_nothing_to_learn(self, hard):
         sure = 100 * TARGETS
-        recipe = Recipe(distillation=Distillation(hard=hard, share=1.0, temperature=2.0))
+        recipe = TrainingRecipe(distillation=Distillation(hard=hard, share=1.0, temperature=2.0))
         loss = Loss(recipe, EQUAL, lambda pixels: tf.constant(sure))
         assert float(loss(PIXELS, tf.constant(TARGETS[::-1]), sure)) == pytest.approx(0, abs=1e-6)
 
     def test_a_student_that_answers_like_an_unsure_teacher_has_nothing_to_learn(self):
-        recipe = Recipe(distillation=Distillation(hard=False, share=1.0))
+        recipe = TrainingRecipe(distillation=Distillation(hard=False, share=1.0))
         loss = Loss(recipe, EQUAL, lambda pixels: tf.constant(LOGITS))
         assert float(loss(PIXELS, tf.constant(TARGETS), LOGITS)) == pytest.approx(0, abs=1e-6)
 
@@ -62,7 +64,7 @@ class TestLoss:
         images = random_images(random_network(), 6).astype(np.float32)
         outputs = exact.compute([block.end for block in blocks(exact.form)], images)
         noise = [0.1 * np.std(each, axis=(1, 2), keepdims=True) for each in outputs]
-        recipe = Recipe(distillation=Distillation(share=0.0, blocks=3.0))
+        recipe = TrainingRecipe(distillation=Distillation(share=0.0, blocks=3.0))
         targets, logits = np.eye(10, dtype=np.float32)[:6], exact(images)
 
         def value(outputs: list[object]) -> float:
@@ -78,7 +80,7 @@ class TestLoss:
 
     def test_the_share_weighs_teacher_and_labels(self):
         def value(share: float) -> float:
-            recipe = Recipe(distillation=Distillation(share=share))
+            recipe = TrainingRecipe(distillation=Distillation(share=share))
             loss = Loss(recipe, EQUAL, lambda pixels: tf.constant(LOGITS[::-1].copy()))
             return float(loss(PIXELS, tf.constant(TARGETS), LOGITS))
 
@@ -90,11 +92,13 @@ class TestGroups:
     model = to_keras(random_network(depth=3, input_norm=True, pooled_norm=True, head_hidden=(5,)))
 
     def test_hold_every_variable_once(self):
-        found = [one.name for group in groups(self.model, Recipe()) for one in group.variables]
+        found = [
+            one.name for group in groups(self.model, TrainingRecipe()) for one in group.variables
+        ]
         assert sorted(found) == sorted(one.name for one in self.model.trainable_variables)
 
     def test_hold_what_belongs_to_each_block(self):
-        first, *parts, rest = groups(self.model, Recipe())
+        first, *parts, rest = groups(self.model, TrainingRecipe())
         stems = [{one.name.rpartition(".")[0] for one in group.variables} for group in parts]
         for index, names in enumerate(stems):
             assert {name.rpartition(".")[0] for name in names} == {f"blocks.{index}"}
@@ -105,26 +109,26 @@ class TestGroups:
         assert "pooled_norm.gamma" in {one.name for one in rest.variables}
 
     def test_decay_matrices_alone(self):
-        for group in groups(self.model, Recipe()):
+        for group in groups(self.model, TrainingRecipe()):
             wanted = [one for one in group.variables if one.name.endswith(".weight")]
             assert [id(one) for one in group.decayed] == [id(one) for one in wanted]
 
     def test_slow_down_towards_the_input(self):
-        rates = [group.rate for group in groups(self.model, Recipe(layer_decay=0.5))]
+        rates = [group.rate for group in groups(self.model, TrainingRecipe(layer_decay=0.5))]
         assert rates == [0.0625, 0.125, 0.25, 0.5, 1.0]
 
     @pytest.mark.parametrize(("blocks", "count"), [(0, 1), (1, 2), (3, 4)])
     def test_leave_out_what_is_frozen(self, blocks, count):
-        assert len(groups(self.model, Recipe(trainable_blocks=blocks))) == count
+        assert len(groups(self.model, TrainingRecipe(trainable_blocks=blocks))) == count
 
     def test_refuse_more_blocks_than_there_are(self):
         with pytest.raises(UsageError, match="4 trainable blocks of a model that has 3"):
-            groups(self.model, Recipe(trainable_blocks=4))
+            groups(self.model, TrainingRecipe(trainable_blocks=4))
 
 
 class TestOptimizer:
     def make(
-        self, recipe: Recipe, rate: float = 1.0
+        self, recipe: TrainingRecipe, rate: float = 1.0
     ) -> tuple[LayerwiseAdamW, list[keras.Variable]]:
         variables = [
             keras.Variable(np.ones(3, np.float32), name=name) for name in ("kernel", "bias")
@@ -133,7 +137,7 @@ class TestOptimizer:
         return LayerwiseAdamW([group], recipe, 10), variables
 
     def test_decays_what_it_is_told_and_nothing_else(self):
-        recipe = Recipe(warmup_epochs=0, learning_rate=0.1, weight_decay=0.5)
+        recipe = TrainingRecipe(warmup_epochs=0, learning_rate=0.1, weight_decay=0.5)
         optimizer, (kernel, bias) = self.make(recipe)
         optimizer.apply([tf.zeros(3), tf.zeros(3)])
         np.testing.assert_allclose(kernel, 0.95, rtol=1e-6)  # 1 - 0.1 * 0.5 in float32
@@ -141,14 +145,14 @@ class TestOptimizer:
 
     @pytest.mark.parametrize("rate", [1.0, 0.25])
     def test_takes_steps_in_proportion_to_the_rate(self, rate):
-        recipe = Recipe(warmup_epochs=0, learning_rate=0.1, weight_decay=0.0)
+        recipe = TrainingRecipe(warmup_epochs=0, learning_rate=0.1, weight_decay=0.0)
         optimizer, (kernel, _) = self.make(recipe, rate)
         optimizer.apply([tf.ones(3), tf.zeros(3)])
         # Adam's first step is the learning rate itself, up to its epsilon of 1e-7.
         np.testing.assert_allclose(kernel, 1 - 0.1 * rate, rtol=1e-5)
 
     def test_starts_from_zero_with_a_warm_up(self):
-        optimizer, (kernel, _) = self.make(Recipe(warmup_epochs=1))
+        optimizer, (kernel, _) = self.make(TrainingRecipe(warmup_epochs=1))
         optimizer.apply([tf.ones(3), tf.zeros(3)])
         np.testing.assert_array_equal(kernel, 1)
 
@@ -164,7 +168,7 @@ class TestLearner:
 
     def learner(self, **choices: object) -> tuple[Learner, object]:
         model = to_keras(self.network)
-        recipe = Recipe(**({"warmup_epochs": 0} | choices))
+        recipe = TrainingRecipe(**({"warmup_epochs": 0} | choices))
         return Learner(model, recipe, Loss(recipe, np.ones(10, np.float32)), 10), model
 
     def test_a_step_lowers_the_loss(self):
@@ -224,7 +228,7 @@ def test_a_head_alone_learns_like_fresh_weights():
 )
 def test_a_recipe_out_of_range_is_refused(choices, message):
     with pytest.raises(UsageError, match=message):
-        replace(Recipe(), **choices)
+        replace(TrainingRecipe(), **choices)
 
 
 def test_an_augmentation_out_of_range_is_refused():

@@ -10,7 +10,7 @@ import pytest
 
 from vitedge.errors import DataError, UsageError
 from vitedge.importers import read_model
-from vitedge.train import Epoch, Recipe, Step
+from vitedge.train import Epoch, Step, TrainingRecipe
 from vitedge.train.progress import progress_line
 from vitedge.train.request import TrainRequest, train_model
 from vitedge.train.size import Size
@@ -70,7 +70,7 @@ def small_request(folder: Path, classes: int) -> TrainRequest:
         folder / "set.npz",
         folder / "model.keras",
         size=Size(image_size=8, patch_size=4, dim=8, depth=1, heads=1, mlp_dim=8, channels=1),
-        recipe=Recipe(epochs=1, batch_size=4, warmup_epochs=0),
+        recipe=TrainingRecipe(epochs=1, batch_size=4, warmup_epochs=0),
         mixed_precision="off",
     )
 

@@ -18,7 +18,7 @@ from vitedge.terminal.progress import Progress
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Alternative:
     """One way to write an artefact.
 
     Attributes:

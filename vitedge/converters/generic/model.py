@@ -18,7 +18,7 @@ from vitedge.importers import ImportOptions
 from vitedge.importers.lift.embedding import as_model_input, channels_first
 from vitedge.importers.lift.ending import refuse_single_output, softmax_at_end
 from vitedge.importers.lift.input_range import InputRange, input_range
-from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_model
+from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_keras_model
 from vitedge.importers.lift.probe import Experiments
 
 _OF_A_VIT = ("heads", "activation", "norm_eps")
@@ -108,7 +108,7 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
 
 def _open_network(path: Path, options: ImportOptions) -> Network:
     if (path / SAVED_MODEL).is_file() or keras_config(path) is not None:
-        loaded = open_model(
+        loaded = open_keras_model(
             path,
             custom_objects=options.custom_objects,
             trust=options.trust,

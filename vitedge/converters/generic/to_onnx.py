@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vitedge.converters.generic.candidate import CalibrationImages, Candidate
+from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.generic.model import GenericModel
 from vitedge.converters.generic.network import PIXELS
 from vitedge.converters.generic.onnx_graph import with_half_weights
@@ -24,7 +24,7 @@ _LINEAR = ["Conv", "MatMul", "Gemm"]
 
 def onnx_candidates(
     model: GenericModel, precision: Precision, batch: int, images: CalibrationImages
-) -> Iterator[Candidate]:
+) -> Iterator[Alternative]:
     """Drafts, the best bet first.
 
     Raises:
@@ -32,17 +32,17 @@ def onnx_candidates(
     """
     graph = model.network.to_onnx(model.taken, batch)
     if precision is Precision.FP32:
-        yield Candidate(OnnxDraft(graph), {}, False, ("onnx",))
+        yield Alternative(OnnxDraft(graph), {}, False, ("onnx",))
         return
     if precision is Precision.FP16:
         half = with_half_weights(graph)
-        yield Candidate(OnnxDraft(half), {"weights": "float16"}, False, ("onnx",))
+        yield Alternative(OnnxDraft(half), {"weights": "float16"}, False, ("onnx",))
         return
     versions = ("onnx", "onnxruntime")
     words = {"convolutions and dense layers": _STATIC}
-    yield Candidate(OnnxDraft(_quantized(graph, batch, images)), words, True, versions)
+    yield Alternative(OnnxDraft(_quantized(graph, batch, images)), words, True, versions)
     words = {"dense layers": _DYNAMIC}
-    yield Candidate(OnnxDraft(_quantized(graph, batch, None)), words, False, versions)
+    yield Alternative(OnnxDraft(_quantized(graph, batch, None)), words, False, versions)
 
 
 def _quantized(graph: Any, batch: int, images: CalibrationImages | None) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters.generic.candidate import CalibrationImages, Candidate
+from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.generic.model import GenericModel
 from vitedge.converters.openvino.converter import describe
 from vitedge.errors import ConversionError, first_line, missing_package
@@ -43,7 +43,7 @@ class OpenVINODraft:
 
 def openvino_candidates(
     model: GenericModel, precision: Precision, batch: int, images: CalibrationImages
-) -> Iterator[Candidate]:
+) -> Iterator[Alternative]:
     """The only draft.
 
     Raises:
@@ -53,11 +53,11 @@ def openvino_candidates(
     if precision is not Precision.INT8:
         half = precision is Precision.FP16
         words = {"weights": "float16"} if half else {}
-        yield Candidate(OpenVINODraft(network, half), words, False, ("openvino",))
+        yield Alternative(OpenVINODraft(network, half), words, False, ("openvino",))
         return
     quantized = _quantized(network, model.attends, batch, images)
     words = {"convolutions and dense layers": "8-bit with calibrated ranges, by NNCF"}
-    yield Candidate(OpenVINODraft(quantized, False), words, True, ("openvino", "nncf"))
+    yield Alternative(OpenVINODraft(quantized, False), words, True, ("openvino", "nncf"))
 
 
 def _quantized(network: Any, attends: bool, batch: int, images: CalibrationImages) -> Any:

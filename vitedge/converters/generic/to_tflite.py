@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters.generic.candidate import CalibrationImages, Candidate
+from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.generic.model import GenericModel
 from vitedge.converters.generic.network import LOGITS, PIXELS
 from vitedge.converters.tflite.metadata import append_labels
@@ -69,7 +69,7 @@ def _name_ends(schema: Any, model: Any) -> None:
 
 def tflite_candidates(
     model: GenericModel, precision: Precision, batch: int, images: CalibrationImages
-) -> Iterator[Candidate]:
+) -> Iterator[Alternative]:
     """Drafts, the best bet first.
 
     Calibrated 8-bit activations are fast in convolutional networks. With attention they are not:
@@ -82,12 +82,12 @@ def tflite_candidates(
     if precision is not Precision.INT8:
         words = {"weights": "float16"} if precision is Precision.FP16 else {}
         content = _convert(model, batch, half=precision is Precision.FP16, optimize=bool(words))
-        yield Candidate(TFLiteDraft(content), words, False, _VERSIONS)
+        yield Alternative(TFLiteDraft(content), words, False, _VERSIONS)
         return
     for calibrated in (False, True) if model.attends else (True, False):
         content = _convert(model, batch, optimize=True, images=images if calibrated else None)
         words = {"convolutions and dense layers": _STATIC if calibrated else _DYNAMIC}
-        yield Candidate(TFLiteDraft(content), words, calibrated, _VERSIONS)
+        yield Alternative(TFLiteDraft(content), words, calibrated, _VERSIONS)
 
 
 def _convert(

@@ -135,7 +135,7 @@ class LoadedModel:
         raise ModelError(f"TensorFlow cannot trace the model: {first_line(first)}") from first
 
 
-def open_model(
+def open_keras_model(
     path: Path,
     *,
     custom_objects: Sequence[str] = (),
@@ -222,7 +222,7 @@ def open_keras(
 
 
 def is_keras_network(path: Path) -> bool:
-    """Whether a source holds a network and not only weights, of a kind that ``open_model`` loads.
+    """Whether a source holds a network, not only weights, that ``open_keras_model`` loads.
 
     Reads headers only.
     """

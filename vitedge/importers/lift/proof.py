@@ -60,13 +60,13 @@ class Proof:
 def prove(
     experiments: Experiments, network: Network, taken: InputRange, images: Sequence[ImageLike] = ()
 ) -> Proof:
-    """Compares a lifted network with its source; see ``compare``.
+    """Compares a lifted network with its source; see ``compare_logits``.
 
     Raises:
         NotAViTError: The logits differ by more than ``TOLERANCE``.
         DataError: An image cannot be read.
     """
-    proof = compare(experiments, network, taken, images)
+    proof = compare_logits(experiments, network, taken, images)
     if not proof.holds:
         raise NotAViTError(
             f"lifted, but its logits differ from the source's by {proof.difference:.2g} "
@@ -75,7 +75,7 @@ def prove(
     return proof
 
 
-def compare(
+def compare_logits(
     experiments: Experiments, network: Network, taken: InputRange, images: Sequence[ImageLike] = ()
 ) -> Proof:
     """Compares logits on noise, on smooth images and on the user's.

@@ -10,7 +10,7 @@ import pytest
 from tests.support.golden_cases import golden_cases
 from vitedge.elements.vision_transformer import network_of
 from vitedge.importers.lift import lift
-from vitedge.importers.lift.keras_files import open_model
+from vitedge.importers.lift.keras_files import open_keras_model
 from vitedge.network.evaluate import forward
 
 CASES = {case.name: case for case in golden_cases()}
@@ -26,7 +26,7 @@ TOLERANCE = 2e-5
 def test_a_saved_model_of_keras_hub_is_lifted_as_well_as_read_by_name(name: str) -> None:
     case = CASES[name]
     preprocessing = case.preprocessing
-    probe = open_model(case.model).probe()
+    probe = open_keras_model(case.model).probe()
     lifted = lift(probe, mean=tuple(preprocessing["mean"]), std=tuple(preprocessing["std"]))
     images, logits = case.expected()
     difference = np.abs(forward(network_of(lifted.vit), images) - logits).max()
