@@ -78,6 +78,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", Precision)
 @pytest.mark.parametrize("target", Format)
 def test_it_converts_and_computes_what_the_network_computes(

@@ -198,6 +198,7 @@ def integer_recipe(network: Network, precision: Precision) -> Quantized:
     return quantize(rewritten, precision, statistics, images=lambda: iter(images))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", [Precision.INT8_STATIC, Precision.W8A16], ids=str)
 @pytest.mark.parametrize("target", [Format.TFLITE, Format.ONNX], ids=str)
 @pytest.mark.parametrize("name", INTEGER_NETWORKS)

@@ -59,6 +59,7 @@ def test_a_finding_is_saved_with_what_replays_it(monitor: Monitor, tmp_path: Pat
         assert f"{name} --input" in (saved.folder / "finding.txt").read_text()
 
 
+@pytest.mark.thorough
 def test_the_same_seed_makes_the_same_inputs(monitor: Monitor) -> None:
     answers: list[Answer] = [monitor.read("fails", 3, number) for number in (7, 7, 8)]
     first, again, other = (answer.words.splitlines()[-1] for answer in answers)

@@ -80,6 +80,7 @@ def test_a_truncated_file_is_one_clear_error(
         damaged.write_bytes(data)
 
 
+@pytest.mark.thorough
 def test_flipped_bytes_give_a_model_or_one_clear_error(case: GoldenCase, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     model = copied(case, tmp_path)

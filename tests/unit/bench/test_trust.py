@@ -230,6 +230,7 @@ def test_a_machine_that_cannot_repeat_says_why() -> None:
     assert "slowed down, now: throttled" in slowed
 
 
+@pytest.mark.thorough
 def test_turns_go_across_runtimes_as_long_as_all_fit_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

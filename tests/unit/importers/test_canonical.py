@@ -82,6 +82,7 @@ def test_what_keras_loads_is_read_to_the_bit(case: Case, tmp_path: Path) -> None
     assert_same(imported.network, from_keras(keras.saving.load_model(path)))
 
 
+@pytest.mark.thorough
 def test_a_trained_and_compiled_model_is_read(tmp_path: Path) -> None:
     from vitedge.in_keras.model import from_keras, to_keras
 

@@ -29,6 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("target", "precision"),
     [
@@ -116,6 +117,7 @@ def test_an_artefact_of_another_model_is_refused(model: Path, tmp_path: Path) ->
         compare_layers(model, written.path, ImportOptions())
 
 
+@pytest.mark.thorough
 def test_a_bench_with_layers_has_them_in_its_report(model: Path, tmp_path: Path) -> None:
     options = ConvertOptions((Format.ONNX,), (Precision.FP32, Precision.INT8), tmp_path)
     artifacts = [str(each.path) for each in convert(model, options)]

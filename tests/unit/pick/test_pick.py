@@ -195,6 +195,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, catch_exceptions=False)
 
 
+@pytest.mark.thorough
 def test_pick_names_an_artefact_and_its_command_makes_the_same_bytes(folder: Path) -> None:
     result = run(
         *("pick", "model.keras", "--data", "data.npz", "--calibration", "calibration.npz"),
@@ -219,6 +220,7 @@ def test_pick_names_an_artefact_and_its_command_makes_the_same_bytes(folder: Pat
     assert "--force" in refused.output
 
 
+@pytest.mark.thorough
 def test_pick_exits_3_and_names_the_nearest_when_nothing_is_small_enough(folder: Path) -> None:
     result = run(
         *("pick", "model.keras", "--data", "data.npz", "--target", "onnx-cpu", "--threads", "1"),

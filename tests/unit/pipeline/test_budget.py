@@ -92,6 +92,7 @@ def labelled(network: Network, n: int) -> ImageSet:
     return ImageSet("labelled", ArraySamples(pixels, forward(network, pixels).argmax(axis=1)))
 
 
+@pytest.mark.thorough
 def test_int4_is_lifted_until_it_keeps_its_budget(network: Network, tmp_path: Path) -> None:
     model = tmp_path / "model.keras"
     write_keras(network, model)

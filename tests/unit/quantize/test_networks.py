@@ -101,6 +101,7 @@ def check_every_precision(network: Network, n: int = 8) -> None:
             assert sqnr_db(found[name], values) > LEAST_DB.get(precision, 20.0), (precision, name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rewritten", [True, False], ids=["rewritten", "as it is"])
 @pytest.mark.parametrize("make", MAKERS, ids=["elements", "operators"])
 @pytest.mark.parametrize("seed", range(8))
@@ -116,6 +117,7 @@ def test_gates_windows_and_pools_compute_nearly_the_same(make: Callable[[], Netw
     check_every_precision(apply_rewrites(make())[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("attention", sorted(MIXERS.keys() - {"cosine"}))
 def test_elements_that_integers_can_hold_are_not_refused(attention: str) -> None:
     prefix_tokens = 0 if attention == "windows" else 2

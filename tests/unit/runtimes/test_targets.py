@@ -22,6 +22,7 @@ def test_these_are_the_targets() -> None:
     assert {str(target) for target in targets()} >= NAMES
 
 
+@pytest.mark.thorough
 def test_the_command_lists_each_with_its_state_and_what_brings_it() -> None:
     command = [sys.executable, "-m", "vitedge", "targets", "--json"]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

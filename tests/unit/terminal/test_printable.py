@@ -120,6 +120,7 @@ def on_a_terminal(*arguments: str | Path) -> bytes:
     return seen
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", ["inspect", "predict", "predict --json", "inspect absent"])
 def test_a_terminal_gets_no_escape_of_a_label_or_a_name(
     command: str, hostile: Path, tmp_path: Path

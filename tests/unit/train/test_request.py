@@ -75,6 +75,7 @@ def small_request(folder: Path, classes: int) -> TrainRequest:
     )
 
 
+@pytest.mark.thorough
 def test_classes_without_names_are_numbered(tmp_path: Path):
     train_model(small_request(tmp_path, 3))
     assert read_model(tmp_path / "model.keras").network.labels == ("0", "1", "2")

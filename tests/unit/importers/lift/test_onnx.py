@@ -110,6 +110,7 @@ def test_a_truncated_file_is_one_clear_error(share: float, tmp_path: Path) -> No
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_flipped_bytes_give_a_model_or_one_clear_error(tmp_path: Path) -> None:
     data = np.frombuffer((GOLDEN / "torchvision_script_one.onnx").read_bytes(), np.uint8)
     rng, path = np.random.default_rng(0), tmp_path / "model.onnx"

@@ -71,6 +71,7 @@ def lifted(spelling: Spelling) -> Lifted:
     return lift(probe)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS.keys())
 def test_every_spelling_gives_the_same_config_and_logits(spelling: Spelling) -> None:
     result = lifted(spelling)
@@ -151,6 +152,7 @@ def assert_lifts(spelling: Spelling) -> None:
     assert result.proof.relative < 1e-3
 
 
+@pytest.mark.thorough
 @given(spellings())
 @settings(max_examples=8, deadline=None, derandomize=True)
 def test_random_spellings_lift(spelling: Spelling) -> None:
