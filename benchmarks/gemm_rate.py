@@ -119,18 +119,18 @@ def _openvino(weight: Any, integer: bool, path: Path) -> None:
     model = openvino.Model([ops.result(logits)], [pixels], "gemm")
     # By this our runtime knows that float32 was asked for, and not bfloat16.
     precision = Precision.INT8 if integer else Precision.FP32
-    model.set_rt_info(_metadata(Format.OPENVINO, precision), [METADATA_KEY])
+    model.set_rt_info(_metadata(Format.OPENVINO, precision).to_json(), [METADATA_KEY])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def _metadata(target: Format, precision: Precision) -> str:
+def _metadata(target: Format, precision: Precision) -> Metadata:
     return Metadata(
         format=target,
         precision=precision,
         labels=(),
         preprocessing=Preprocessing((SIDE, SIDE), 1, mean=(0.0,), std=(1.0,)),
         source=Source("gemm", "", "written here"),
-    ).to_json()
+    )
 
 
 _WRITERS: dict[Format, Callable[[Any, bool, Path], None]] = {

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifacts.metadata import METADATA_KEY, Metadata, Source
+from vitedge.files.weights_digest import WEIGHTS_KEY
 from vitedge.network.network import Network
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -237,8 +238,11 @@ def _nncf(bench: Workbench, path: Path, source: Path) -> None:
     import openvino
 
     dataset = nncf.Dataset(list(bench.samples()))
+    model = openvino.Core().read_model(source)
+    if model.has_rt_info(WEIGHTS_KEY):
+        del model.rt_info[WEIGHTS_KEY]  # the digest of weights that will be others
     quantized = nncf.quantize(
-        openvino.Core().read_model(source),
+        model,
         dataset,
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(bench.photos),

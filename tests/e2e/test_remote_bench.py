@@ -218,7 +218,7 @@ def test_the_command_line_measures_on_a_host(device: Device, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_whoever_interrupts_it_stops_the_device_and_can_go_on_later(device: Device) -> None:
     command = [sys.executable, "-m", "vitedge", "bench", TFLITE, ONNX, "--host", HOST]
-    command += ["--remote-dir", str(device.folder), "--threads", "1", "--runs", "2000"]
+    command += ["--remote-dir", str(device.folder), "--threads", "1", "--runs", "20000"]
     command += ["--target", "tflite-cpu", "--target", "onnx-cpu"]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + PATIENCE_S

@@ -109,7 +109,7 @@ def save_tflite(path: Path, emit: Callable[[TFLiteModel, int], int]) -> Path:
         preprocessing=Preprocessing(size=(SIZE, SIZE)),
         source=Source("by hand", "0" * 64, "by hand"),
     )
-    path.write_bytes(model.to_bytes({"logits": output}, "by hand", metadata.to_json()))
+    path.write_bytes(model.to_bytes({"logits": output}, "by hand", metadata))
     return path
 
 

@@ -112,7 +112,7 @@ def computed(value: Value, inputs: Sequence[Any], pixels: Any, manner: Manner) -
         case Reshape(to=to):
             return ops.reshape(inputs[0], (-1, *to))
         case Transpose(axes=axes):
-            return ops.transpose(inputs[0], (0, *(axis + 1 for axis in axes)))
+            return _transposed(inputs[0], axes)
         case Take() as take:
             return _taken(inputs[0], take)
         case Concatenate(axis=axis):
@@ -123,6 +123,14 @@ def computed(value: Value, inputs: Sequence[Any], pixels: Any, manner: Manner) -
             return _pooled(_full(inputs[0]), pool)
         case Resize() as resize:
             return _resized(_full(inputs[0]), resize)
+
+
+def _transposed(x: Any, axes: tuple[int, ...]) -> Any:
+    if len(axes) < 4 or axes[0] != 0:
+        return ops.transpose(x, (0, *(axis + 1 for axis in axes)))
+    # The first axis joins that of the images: GPU delegates know no tensors of five dimensions.
+    joined = ops.transpose(ops.reshape(x, (-1, *x.shape[2:])), axes)
+    return ops.reshape(joined, (-1, x.shape[1], *joined.shape[1:]))
 
 
 def activated(x: Any, activation: Activation) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.bench_artifacts import metadata
 from vitedge.converters.tflite.emitter import TFLiteEmitter
 from vitedge.elements.patches import patches
 from vitedge.images.preprocess import Preprocessing
@@ -16,6 +17,7 @@ from vitedge.network.operators import Linear, Pixels
 from vitedge.quantize import IntegerWeight, Recipe
 from vitedge.quantize.recipe import PIXELS
 from vitedge.runtimes.litert import LiteRTSession
+from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 
 SIZE, PATCH, OUTPUTS = (24, 40), (8, 8), 24
@@ -43,7 +45,8 @@ def test_pixels_are_exact_integers_however_dark_a_patch_is(
 
     emitter = TFLiteEmitter(projection(Linear(integers.dequantized(), bias)), recipe, batch)
     path = tmp_path / "patches.tflite"
-    path.write_bytes(emitter.model.to_bytes(emitter.emit(), "patches", "{}"))
+    described = metadata(Format.TFLITE, Precision.INT8)
+    path.write_bytes(emitter.model.to_bytes(emitter.emit(), "patches", described))
     pixels = rng.integers(0, brightest + 1, (batch, *SIZE, 3)).astype(np.uint8)
     session = LiteRTSession(path, 1)
     found = session.run(pixels)
