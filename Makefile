@@ -1,7 +1,7 @@
 # Two commands do all the set-up on a bare machine with Python 3.11 to 3.13:
 #   make demo    installs vitedge into .venv and runs its demo
 #   make test    installs it with the developers' tools and runs the checks and tests
-# While working, `make test-fast` answers in about a minute on two cores: the unit and contract tests.
+# While working, `make test-fast` answers in about two minutes on two cores: the unit and contract tests.
 
 PYTHON ?= python3
 VENV ?= .venv
