@@ -6,7 +6,7 @@ from vitedge.train.fit import train
 from vitedge.train.mixed import choose
 from vitedge.train.progress import Epoch, Step
 from vitedge.train.recipe import Augmentation, Distillation, Products, TrainingRecipe, usual_rates
-from vitedge.train.replicas import Replicas, Strategy, open_replicas
+from vitedge.train.replicas import Replicas, Strategy, demand_cluster, open_replicas
 from vitedge.train.run import Trained
 from vitedge.train.splits import open_training_images, split
 
@@ -22,6 +22,7 @@ __all__ = [
     "Trained",
     "adapt",
     "choose",
+    "demand_cluster",
     "open_replicas",
     "open_training_images",
     "split",

@@ -223,6 +223,16 @@ def open_replicas(
     return Replicas(joined, worker=cluster.worker, are_machines=len(cluster.workers) > 1)
 
 
+def demand_cluster(strategy: Strategy | None) -> None:
+    """Refuses workers without a cluster, before anything is read.
+
+    Raises:
+        UsageError: TF_CONFIG is needed, and missing or wrong.
+    """
+    if strategy == Strategy.MULTIWORKER:
+        read_cluster(os.environ.get(TF_CONFIG))
+
+
 def read_cluster(text: str | None) -> Cluster:
     """The cluster of a ``TF_CONFIG``, which TensorFlow reads, too.
 

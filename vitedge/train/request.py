@@ -27,6 +27,7 @@ from vitedge.train import (
     TrainingRecipe,
     adapt,
     choose,
+    demand_cluster,
     open_replicas,
     start_tensorflow,
 )
@@ -134,6 +135,7 @@ def train_model(
     refuse_existing([request.output], force=request.force or request.resume)
     _refuse_to_lose_a_run(request)
     _check_size(request)
+    demand_cluster(request.strategy)
     asked, request = request, _settled(request, 1)
     _check_teaching(request)
     parts = open_parts(
@@ -148,11 +150,11 @@ def train_model(
     if not _labels_are_idle(request):
         _check_classes(request, class_names)
     request = _settled(asked, len(_learnt_from(request, parts).samples))
-    _tell(request, parts, class_names, say=say, warn=warn)
-    learnt, measured = _learnt_from(request, parts), None if request.folds else parts.held_out
     # What is wrong in a model's size is found before TensorFlow takes its seconds; reading a model
     # may need it, and machines have to be connected before it is used at all.
     fresh = None if request.init or not class_names else _fresh(request, class_names)
+    _tell(request, parts, class_names, say=say, warn=warn)
+    learnt, measured = _learnt_from(request, parts), None if request.folds else parts.held_out
     progress("starting TensorFlow", 0, 1)
     replicas = open_replicas(request.strategy, say=say)
     start_tensorflow()

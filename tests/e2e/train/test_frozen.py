@@ -163,7 +163,7 @@ def test_the_first_pass_tells_how_far_it_is():
         held_out=halves(30, seed=1),
         progress=lambda what, done, total: told.append((what, done, total)),
     )
-    assert told == [
+    assert [each for each in told if "frozen" in each[0]] == [
         ("held-out images through the frozen layers", 1, 1),
         *(("images through the frozen layers", done, 12) for done in range(1, 13)),
     ]
