@@ -311,3 +311,17 @@ def test_a_graph_on_which_onnx_ends_the_process_is_refused(tmp_path: Path) -> No
         read_operators(path)
     with pytest.raises(ModelError):
         read_model(path, ImportOptions())
+
+
+def test_names_in_a_graph_that_are_no_text_are_one_line_or_none(tmp_path: Path) -> None:
+    whole = onnx.load(next(path for path in builtin.artifacts() if path.suffix == ".onnx"))
+    large = max(whole.graph.initializer, key=lambda item: len(item.raw_data))
+    for name in (whole.graph.name, large.name):
+        path = tmp_path / "model.onnx"
+        path.write_bytes(
+            whole.SerializeToString().replace(name.encode(), b"\xff" * len(name.encode()))
+        )
+        try:
+            read_operators(path)
+        except ModelError as error:
+            assert "\n" not in str(error)

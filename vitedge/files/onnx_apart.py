@@ -17,15 +17,15 @@ from vitedge.errors import ModelError, first_line
 if TYPE_CHECKING:
     import onnx
 
-_LARGE = 1024
-"""Constants of more elements say nothing of shapes: their values stay here."""
+SMALL = 1024
+"""Constants up to so many elements tell of shapes and axes; the values of larger ones stay here."""
 
 PROGRAM = """
 import sys
 import onnx, onnx.inliner, onnx.shape_inference, onnx.version_converter
 work = {
-    "infer": lambda model: onnx.shape_inference.infer_shapes(model),
-    "inline": lambda model: onnx.inliner.inline_local_functions(model),
+    "infer": onnx.shape_inference.infer_shapes,
+    "inline": onnx.inliner.inline_local_functions,
     "convert": lambda model: onnx.version_converter.convert_version(model, int(sys.argv[2])),
 }[sys.argv[1]]
 try:
@@ -43,23 +43,10 @@ def infer_types(model: onnx.ModelProto) -> onnx.GraphProto:
     Raises:
         ModelError: The graph contradicts itself.
     """
-    import onnx
-
-    light = onnx.ModelProto(ir_version=model.ir_version)
-    light.opset_import.extend(model.opset_import)
-    light.functions.extend(model.functions)
-    light.graph.name = model.graph.name or "graph"
-    light.graph.node.extend(model.graph.node)
-    light.graph.input.extend(model.graph.input)
-    light.graph.output.extend(model.graph.output)
-    light.graph.value_info.extend(model.graph.value_info)
-    known = {item.name for item in model.graph.input}
-    for item in model.graph.initializer:
-        if int(np.prod(item.dims)) <= _LARGE:
-            light.graph.initializer.append(item)
-        elif item.name not in known:
-            kind = onnx.helper.make_tensor_value_info(item.name, item.data_type, item.dims)
-            light.graph.input.append(kind)
+    try:
+        light = _without_large_constants(model)
+    except Exception as error:  # a name that is no text, say: protobuf's errors share no base
+        raise ModelError(first_line(error)) from error
     return _apart(light, "infer").graph
 
 
@@ -81,14 +68,37 @@ def convert_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     return _apart(model, "convert", str(opset))
 
 
+def _without_large_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+
+    light = onnx.ModelProto(ir_version=model.ir_version)
+    light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
+    light.graph.name = "types"
+    light.graph.node.extend(model.graph.node)
+    light.graph.input.extend(model.graph.input)
+    light.graph.output.extend(model.graph.output)
+    light.graph.value_info.extend(model.graph.value_info)
+    known = {item.name for item in model.graph.input}
+    for item in model.graph.initializer:
+        if int(np.prod(item.dims)) <= SMALL:
+            light.graph.initializer.append(item)
+        elif item.name not in known:
+            kind = onnx.helper.make_tensor_value_info(item.name, item.data_type, item.dims)
+            light.graph.input.append(kind)
+    return light
+
+
 def _apart(model: onnx.ModelProto, *work: str) -> onnx.ModelProto:
     import onnx
 
     # -P: no module of the current folder takes the place of an installed one.
     command = [sys.executable, "-P", "-c", PROGRAM, *work]
-    done = subprocess.run(
-        command, check=False, input=model.SerializeToString(), capture_output=True
-    )
+    try:
+        content = model.SerializeToString()
+    except Exception as error:  # over 2 GiB, say
+        raise ModelError(first_line(error)) from error
+    done = subprocess.run(command, check=False, input=content, capture_output=True)
     if done.returncode < 0:
         raise ModelError(
             f"the ONNX graph is malformed: onnx dies of it (signal {-done.returncode})"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError, first_line, missing_package
-from vitedge.files.onnx_apart import infer_types, inline_functions
+from vitedge.files.onnx_apart import SMALL, infer_types, inline_functions
 from vitedge.importers.lift.embedding import CHANNELS
 from vitedge.importers.lift.onnx_float32 import widen
 from vitedge.importers.lift.onnx_fused import write_out
@@ -21,9 +21,6 @@ from vitedge.importers.lift.quantized import refuse_quantized_operations
 
 if TYPE_CHECKING:
     import onnx
-
-_SMALL = 1024
-"""Constants up to so many elements stay in the graph: among them are all shapes and axes."""
 
 _LOGITS = "logits"
 
@@ -266,7 +263,7 @@ def without_weights(
     skeleton.graph.node.extend(model.graph.node)
     weights = {}
     for item in model.graph.initializer:
-        if int(np.prod(item.dims)) > _SMALL:
+        if int(np.prod(item.dims)) > SMALL:
             weights[item.name] = numpy_helper.to_array(item)
         else:
             skeleton.graph.initializer.append(item)
@@ -285,7 +282,6 @@ def element_types(
 
     model = onnx.ModelProto()
     model.CopyFrom(skeleton)
-    model.graph.name = "types"
     model.graph.input.append(image)
     for name, array in weights.items():
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
