@@ -46,15 +46,17 @@ class Request:
         artifacts: Files and folders; empty means the current folder's artefacts, else the
             built-in digits model.
         targets: Where to run; empty means every target that is ready.
-        data: Images for accuracy, or None.
+        data: Images for accuracy, or where they are; or None.
         reference: A model or a float32 artefact to compare logits with, or None.
+        importing: How to read the reference.
         options: How to measure.
     """
 
     artifacts: tuple[Path, ...] = ()
     targets: tuple[Target, ...] = ()
-    data: Path | None = None
+    data: Path | ImageSet | None = None
     reference: Path | None = None
+    importing: ImportOptions = field(default_factory=ImportOptions)
     options: BenchOptions = field(default_factory=BenchOptions)
 
 
@@ -115,7 +117,9 @@ def resolve(request: Request) -> Resolved:
             refuse_named_classes(data)
     else:
         artifacts, data = builtin.artifacts(), builtin.images()
-    reference = None if request.reference is None else open_reference(request.reference)
+    reference = None
+    if request.reference is not None:
+        reference = open_reference(request.reference, request.importing)
     return Resolved(artifacts, data, reference)
 
 
@@ -165,7 +169,7 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def open_reference(path: Path) -> Reference:
+def open_reference(path: Path, importing: ImportOptions | None = None) -> Reference:
     """A model, or an artefact on its format's CPU target, to compare logits with."""
     if path.suffix in {known.suffix for known in Format}:
         metadata = read_metadata(path)
@@ -174,7 +178,7 @@ def open_reference(path: Path) -> Reference:
         if metadata.precision is not Precision.FP32:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
         return ArtifactReference(path, metadata.format.default_target)
-    return open_model_reference(path)
+    return open_model_reference(path, importing)
 
 
 def open_model_reference(path: Path, importing: ImportOptions | None = None) -> ModelReference:

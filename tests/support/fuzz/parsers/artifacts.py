@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+from vitedge.commands.printed.tables import print_inspection
 
 import vitedge
 from tests.support.fuzz.mutate.json_text import mutate_json
@@ -21,7 +22,6 @@ from tests.support.fuzz.mutate.xml import mutate_xml
 from tests.support.fuzz.parser import Make, Mutate, Parser
 from tests.support.fuzz.parsers.onnx_sources import mutate_onnx
 from vitedge.artifacts.metadata import METADATA_KEY
-from vitedge.commands.printed.tables import print_inspection
 from vitedge.inspection.description import inspect
 from vitedge.targets.formats import Format
 
