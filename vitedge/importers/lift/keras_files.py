@@ -26,7 +26,7 @@ from vitedge.files.hdf5_storage import open_contained
 from vitedge.files.json_values import parse_object
 from vitedge.files.keras_archives import Container, container_of, unpacked
 from vitedge.files.zip_members import read_text
-from vitedge.importers.lift.embedding import CHANNELS
+from vitedge.importers.lift.embedding import channels_first
 from vitedge.importers.lift.keras_handover import (
     CONFIG,
     METADATA,
@@ -355,7 +355,7 @@ def _sizes(
     if len(shape) != 4:
         raise ModelError(f"{what} takes {tuple(shape)}; one image with channels last is needed")
     batch, *sizes = shape
-    first = sizes[0] in CHANNELS and sizes[2] not in CHANNELS
+    first = channels_first(sizes)
     if image_size is not None:
         given = (None, *image_size) if first else (*image_size, None)
         sizes = [size or other for size, other in zip(sizes, given, strict=True)]
