@@ -22,7 +22,6 @@ from vitedge.files.weights_digest import WEIGHTS_KEY, bound
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
-from vitedge.targets.tolerances import TOLERANCES
 
 OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
 """Told of an artefact that cannot be made, and why."""
@@ -151,7 +150,7 @@ def check_parity(parity: Parity, precision: Precision, name: str) -> None:
     Raises:
         ParityError: They are.
     """
-    tolerance = TOLERANCES[precision]
+    tolerance = precision.row.tolerance
     enough = parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
     if enough and parity.relative_difference <= tolerance.relative_difference:
         return
