@@ -7,6 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -17,6 +18,11 @@ if (
     and threading.current_thread() is threading.main_thread()
 ):
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples every time: a change is judged by its own faults. New ones are drawn by
+# `pytest --hypothesis-profile=default`.
+hypothesis.settings.register_profile("the same examples", derandomize=True)
+hypothesis.settings.load_profile("the same examples")
 
 _SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

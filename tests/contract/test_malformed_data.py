@@ -24,6 +24,7 @@ from vitedge.inspection.operators import read_operators
 from vitedge.train.record import Record
 
 BUILTIN = Path(vitedge.__file__).parent / "bench" / "builtin"
+GOLDEN_GRAPH = Path(__file__).parents[1] / "golden" / "lift" / "timm_dynamo_free.onnx"
 
 
 def npz(path: Path, **members: bytes) -> Path:
@@ -325,3 +326,15 @@ def test_names_in_a_graph_that_are_no_text_are_one_line_or_none(tmp_path: Path) 
             read_operators(path)
         except ModelError as error:
             assert "\n" not in str(error)
+
+
+def test_a_name_in_a_graph_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    whole = onnx.load(GOLDEN_GRAPH)
+    content = whole.SerializeToString()
+    path = tmp_path / "model.onnx"
+    for node in whole.graph.node[:8]:
+        for name in (node.op_type, *node.input[:1], *node.output):
+            path.write_bytes(content.replace(name.encode(), b"\xff" * len(name.encode())))
+            with pytest.raises(ModelError) as caught:
+                read_model(path, ImportOptions())
+            assert "\n" not in str(caught.value)

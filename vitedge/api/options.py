@@ -14,9 +14,10 @@ from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions
 from vitedge.network.kinds import Activation
 from vitedge.network.tasks import Task
+from vitedge.targets.open_names import OpenName
 from vitedge.targets.target import Target
 
-Choice = TypeVar("Choice", bound=StrEnum)
+Choice = TypeVar("Choice", bound=StrEnum | OpenName)
 
 
 class SourceOptions(TypedDict, total=False):
@@ -153,7 +154,8 @@ def one_of(kind: type[Choice], value: str, option: str) -> Choice:
     try:
         return kind(value)
     except ValueError as error:
-        raise UsageError(f"{option} is one of {', '.join(kind)}, not '{value}'") from error
+        known = kind.known() if issubclass(kind, OpenName) else list(kind)
+        raise UsageError(f"{option} is one of {', '.join(known)}, not '{value}'") from error
 
 
 def each_of(kind: type[Choice], values: str | Iterable[str], option: str) -> tuple[Choice, ...]:

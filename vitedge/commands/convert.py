@@ -21,7 +21,7 @@ from vitedge.commands.options import (
 )
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import precisions as known_precisions
 from vitedge.terminal.output import echo, print_json, warn, when_interrupted
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def convert(
             **read_source_options(options),
         )
     if made.assumed is not None:
-        flags = ", ".join(f"--{each}" for each in Precision)
+        flags = ", ".join(f"--{each}" for each in known_precisions())
         echo(f"no precision was named, so {made.assumed} was written ({flags})", err=True)
     for name, why in {**made.skipped, **made.missing}.items():
         echo(f"skipped {name}: {why}", err=True)

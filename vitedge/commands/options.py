@@ -13,7 +13,7 @@ from vitedge.errors import UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.network.kinds import Activation
 from vitedge.network.tasks import Task
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import precisions
 
 if TYPE_CHECKING:
     from vitedge.api.options import SourceOptions
@@ -36,10 +36,6 @@ class ImageSize(click.ParamType[tuple[int, int]]):
             self.fail(f"{value!r} is no size: give 224, or height x width as 32x64", param, ctx)
         return size
 
-    def typed(self, value: Any) -> Any:
-        """A value as it is typed; one of another type stays as it is."""
-        return "x".join(map(str, value)) if isinstance(value, tuple) else value
-
 
 IMAGE_SIZE = ImageSize()
 
@@ -54,16 +50,13 @@ force_option = click.option("--force", is_flag=True, help="Overwrite what exists
 precision_options = option_group(
     *(
         click.option(
-            f"--{precision}", "precisions", flag_value=str(precision), multiple=True, help=words
+            f"--{precision}",
+            "precisions",
+            flag_value=str(precision),
+            multiple=True,
+            help=precision.row.help,
         )
-        for precision, words in {
-            Precision.FP32: "Write float32 artefacts.",
-            Precision.FP16: "Write artefacts with half-precision weights.",
-            Precision.INT8: "Write 8-bit artefacts, for CPUs and GPUs.",
-            Precision.INT8_STATIC: "Write all-integer artefacts, for NPUs.",
-            Precision.W8A16: "Write all-integer artefacts with 16-bit activations.",
-            Precision.INT4: "Write artefacts with 4-bit weights.",
-        }.items()
+        for precision in precisions()
     ),
     title="Precisions  [default: --int8]",
 )
@@ -112,12 +105,12 @@ import_options = option_group(
         "--logits",
         multiple=True,
         metavar="NAME",
-        help="Output that holds the logits, where there are several; two are averaged.",
+        help="Output to take, where there are several, such as logits; two are averaged.",
     ),
     click.option(
         "--task",
         type=click.Choice([str(each) for each in Task]),
-        help="What the outputs mean, where SOURCE says otherwise: classes, of which one is right.",
+        help="What the outputs mean, where SOURCE does not say it.",
     ),
     trust_options,
     title="What the model's file does not say itself",

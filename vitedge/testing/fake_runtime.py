@@ -19,7 +19,7 @@ _READY = Availability(Readiness.READY, "a stand-in")
 
 def mean_of_channels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Logits ``(N, C)``: the mean of each channel of pixels ``(N, H, W, C)``."""
-    return np.asarray(pixels, np.float32).mean(axis=(1, 2))
+    return np.asarray(np.mean(pixels, axis=(1, 2)), np.float32)
 
 
 @dataclass(frozen=True)

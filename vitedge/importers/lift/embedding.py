@@ -43,9 +43,19 @@ class Embedding:
     prefix_rows: Indices
 
 
-def channels_first(shape: tuple[int, int, int]) -> bool:
-    """Whether an image of this shape is ``(C, H, W)``."""
-    return shape[0] in CHANNELS and shape[2] not in CHANNELS
+def channels_first(shape: Sequence[int | None]) -> bool:
+    """Whether an image of this shape is ``(C, H, W)``; a size that is not known is None.
+
+    Where the first and the last axis could both hold channels, as in ``(1, 4, 4)``, the reading
+    wins whose height and width are closer to each other, and ``(H, W, C)`` where neither is.
+    """
+    first, middle, last = shape
+    if last not in CHANNELS or first not in CHANNELS:
+        return first in CHANNELS
+    if first is None or middle is None or last is None:
+        return False
+    as_first = max(middle, last) / min(middle, last)
+    return as_first < max(first, middle) / min(first, middle)
 
 
 def as_model_input(pixels: Array, shape: tuple[int, int, int]) -> Array:

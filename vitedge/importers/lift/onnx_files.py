@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from vitedge.errors import ModelError, first_line, missing_package
 from vitedge.files.onnx_apart import SMALL, infer_types, inline_functions
-from vitedge.importers.lift.embedding import CHANNELS
+from vitedge.importers.lift.claims import refuse_large_tensors
+from vitedge.importers.lift.embedding import CHANNELS, channels_first
 from vitedge.importers.lift.onnx_float32 import widen
 from vitedge.importers.lift.onnx_fused import write_out
 from vitedge.importers.lift.onnx_quantized import dequantize_weights
@@ -110,11 +111,32 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ModelError(f"'{path}' is truncated or not an ONNX file ({error})") from error
     if not model.graph.node:
         raise ModelError(f"'{path}' is truncated or not an ONNX file (it has no nodes)")
+    if not all(isinstance(text, str) for text in _texts(model.graph)):
+        raise ModelError(f"'{path}' is damaged: a name in its graph is not text in UTF-8")
     _refuse_nan(path, model)
     try:
         return inline_functions(model) if model.functions else model
     except ModelError as error:
         raise ModelError(f"the functions of '{path}' cannot be written out: {error}") from error
+
+
+def _texts(message: Any) -> Iterator[str | bytes]:
+    """All names in a part of a graph; protobuf gives bytes for what is not UTF-8."""
+    import onnx
+    from google.protobuf.message import Message
+
+    if isinstance(message, onnx.TensorProto):  # asking for its fields would copy the numbers
+        yield message.name
+        return
+    for field, value in message.ListFields():
+        if field.name in ("doc_string", "metadata_props"):
+            continue
+        values = [value] if isinstance(value, (str, bytes, Message)) else value
+        if field.type == field.TYPE_STRING:
+            yield from values
+        elif field.type == field.TYPE_MESSAGE:
+            for each in values:
+                yield from _texts(each)
 
 
 def _refuse_nan(path: Path, model: onnx.ModelProto) -> None:
@@ -164,7 +186,7 @@ def shape_of(
             f"'{path}' takes {dims}; an image (batch, channels, height, width) is needed"
         )
     batch, *sizes = dims
-    last = sizes[2] in CHANNELS and sizes[0] not in CHANNELS
+    last = sizes[2] in CHANNELS and not channels_first(sizes)
     height, width = image_size or (None, None)
     channels = _channels_read(model, image.name)
     given = (height, width, channels) if last else (channels, height, width)
@@ -277,6 +299,7 @@ def element_types(
 
     Raises:
         ModelError: The graph contradicts itself.
+        SizeError: One of its tensors would not fit into memory.
     """
     import onnx
 
@@ -291,4 +314,8 @@ def element_types(
     except ModelError as error:
         raise ModelError(f"the ONNX graph contradicts itself: {error}") from error
     items = [*inferred.input, *inferred.value_info, *inferred.output]
+    refuse_large_tensors(
+        (item.name, [size.dim_value for size in item.type.tensor_type.shape.dim])
+        for item in inferred.value_info
+    )
     return {item.name: item.type.tensor_type.elem_type for item in items}

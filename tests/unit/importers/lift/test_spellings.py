@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.lift_spellings import SpelledViT, Spelling
 from vitedge.elements.kinds import NormPosition, Pooling
 from vitedge.importers.lift import Lifted, lift
+from vitedge.importers.lift.embedding import channels_first
 from vitedge.importers.lift.tensorflow_probe import TensorFlowProbe
 from vitedge.network.kinds import Activation, NormKind
 
@@ -164,3 +165,23 @@ def test_random_spellings_lift(spelling: Spelling) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_many_random_spellings_lift(spelling: Spelling) -> None:
     assert_lifts(spelling)
+
+
+@pytest.mark.parametrize(
+    ("shape", "first"),
+    [
+        ((3, 224, 224), True),
+        ((224, 224, 3), False),
+        ((1, 4, 4), True),
+        ((4, 4, 1), False),
+        ((3, 4, 4), True),
+        ((4, 8, 3), False),
+        ((3, 32, None), True),
+        ((None, 32, 3), False),
+        ((None, None, None), False),
+    ],
+)
+def test_the_axis_of_the_channels_is_told_by_the_shape(
+    shape: tuple[int | None, ...], first: bool
+) -> None:
+    assert channels_first(shape) is first
