@@ -143,7 +143,7 @@ def test_train_takes_arrays_and_returns_how_well_it_went(tmp_path: Path) -> None
         (lambda: vitedge.convert("absent.keras", precisions="fp32"), ModelError, "absent.keras"),
         (lambda: vitedge.convert("m.keras", precisions="int3"), UsageError, "int8-static"),
         (lambda: vitedge.convert("m.keras", konvert=1), TypeError, "no option 'konvert'"),
-        (lambda: vitedge.convert(object()), UsageError, "not object"),
+        (lambda: vitedge.convert(object(), precisions="fp32"), UsageError, "not object"),
         (lambda: vitedge.convert("m.keras", activation="x"), UsageError, "--activation is one of"),
         (lambda: vitedge.bench("m.tflite", data=PHOTOS / 255), DataError, "multiply them by 255"),
         (lambda: vitedge.bench(targets="nonsense"), UsageError, "nonsense"),

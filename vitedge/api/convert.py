@@ -158,6 +158,7 @@ def convert(
         BudgetError: An artefact cannot keep ``max_drop``.
         VitedgeError: The disk refuses.
     """
+    importing = import_options(source, warn)
     asked = _Asked.of(precisions, formats, targets, chips, layout)
     photos = _open_calibration(calibration, asked.each_made, warn, strict=strict)
     options = pipeline.ConvertOptions(
@@ -174,7 +175,7 @@ def convert(
         force=force,
     )
     refused: dict[Path, ConversionError] = {}
-    with opened(model, import_options(source, warn)) as found:
+    with opened(model, importing) as found:
         options = replace(options, importing=found.importing)
         written = _write(found.path, options, asked, photos, refused, progress, warn)
     if not written:
