@@ -6,27 +6,13 @@ Each rule was seen in the vendor's own compiler or driver; where that is here, i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import format_of
 from vitedge.errors import UsageError, missing_package
+from vitedge.targets.fits import DeviceLimits
 from vitedge.targets.formats import Format
-
-
-class DeviceLimits(StrEnum):
-    """A kind of device."""
-
-    NONE = "none"
-    """Whatever the runtime loads."""
-    TFLITE_DELEGATE = "tflite delegate"
-    """GPUs and NPUs behind LiteRT: no more than four axes, no exotic operators."""
-    ALL_INTEGER = "all-integer"
-    """Ethos-U: a delegate, and no float anywhere."""
-    HTP = "HTP"
-    """Qualcomm's: whole operators, static ranges."""
-
 
 # Refused by LiteRT's GPU delegate, by NPU compilers, or left to the CPU by them.
 _FOREIGN_TO_DELEGATES = {
