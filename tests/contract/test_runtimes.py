@@ -32,7 +32,7 @@ from vitedge.runtimes import (
     runtimes,
     targets,
 )
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 
@@ -151,7 +151,7 @@ def test_a_bad_file_is_one_error_of_ours(
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("known", Format, ids=str)
+@pytest.mark.parametrize("known", all_formats(), ids=str)
 def test_the_inner_tensors_of_a_format_are_those_that_its_runtime_computes(
     known: Format, folder: Path
 ) -> None:
@@ -178,7 +178,7 @@ def test_a_runtime_names_each_device_once_and_what_is_compiled_for_it(runtime: R
         assert any(runtime.compiled_forms(device) for device in runtime.devices)
 
 
-@pytest.mark.parametrize("known", Format, ids=str)
+@pytest.mark.parametrize("known", all_formats(), ids=str)
 def test_the_default_target_of_a_format_is_a_cpu_that_reads_it(known: Format) -> None:
     assert known.default_target.device == "cpu"
     assert runtime_for(known.default_target).format is known

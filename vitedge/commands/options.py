@@ -13,7 +13,7 @@ from vitedge.errors import UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.network.kinds import Activation
 from vitedge.network.tasks import Task
-from vitedge.targets.precisions import Precision, precisions
+from vitedge.targets.precisions import Precision, all_precisions
 from vitedge.targets.target import Target
 from vitedge.terminal.output import warn
 
@@ -75,7 +75,7 @@ precision_options = option_group(
             multiple=True,
             help=precision.row.help,
         )
-        for precision in precisions()
+        for precision in all_precisions()
     )
 )
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from vitedge.artifacts.metadata import read_metadata
 from vitedge.errors import ModelError
-from vitedge.files.plugins import discover
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import ImageLike
@@ -23,6 +22,7 @@ from vitedge.network.kinds import Activation
 from vitedge.network.network import Network
 from vitedge.network.tasks import Task
 from vitedge.targets.formats import Format
+from vitedge.targets.plugins import discover
 
 if TYPE_CHECKING:
     from vitedge.importers.reading.lora import Adapter

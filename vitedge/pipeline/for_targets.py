@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import is_zipfile
 
 from vitedge.artifacts.metadata import files_of, read_metadata
 from vitedge.bench.candidates import probe
 from vitedge.bench.process import WorkerError, WorkerProcess
 from vitedge.bench.workers.messages import Open, Opened, Probed
-from vitedge.converters.tflite.metadata import append_labels
+from vitedge.converters.tools import tools_of
 from vitedge.errors import (
     ConversionError,
     ModelError,
@@ -30,7 +29,6 @@ from vitedge.pipeline.device_limits import refusals
 from vitedge.pipeline.verified_write import Written, artifact_path, publish_artifact
 from vitedge.runtimes import AheadOfTime, Readiness, fit_of, runtime_for
 from vitedge.targets.fits import Fit
-from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
@@ -271,7 +269,5 @@ def _compile(made: Written, job: _Job, chip: str, folder: Path) -> Written:
         raise _RefusedError(f"{job.target} does not run it: {error}") from error
     if read_metadata(output) != made.metadata:
         raise ConversionError(f"the compiler for {chip} lost the metadata of '{made.path.name}'")
-    # Compilers keep what is inside the flatbuffer; the labels for other clients lie behind it.
-    if made.metadata.format is Format.TFLITE and not is_zipfile(output):
-        append_labels(output, made.metadata)
+    tools_of(made.metadata.format).finish_compiled(output, made.metadata)
     return Written(output, made.metadata)

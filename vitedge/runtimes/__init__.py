@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from vitedge.errors import ModelError, UsageError
 from vitedge.files.limits import refuse_inflation
-from vitedge.files.plugins import discover
 from vitedge.targets.fits import Fit
 from vitedge.targets.formats import Format
+from vitedge.targets.plugins import discover
 from vitedge.targets.target import Target
 
 
