@@ -193,8 +193,8 @@ def convert(
     echo(f"read {source}: {written[0].metadata.source.path}")
     for each in written:
         echo(_written_line(each))
-        if words := each.metadata.quantization.get("budget"):
-            echo(f"  {words}")
+        if each.lost:
+            echo(f"  {each.lost}")
         _note_calibration(each)
     _end_incomplete(refused)
 

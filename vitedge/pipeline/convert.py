@@ -357,7 +357,8 @@ class _Work:
         if tuned is not None:
             words["tuned"] = tuned.words
         metadata = replace(metadata, quantization={**metadata.quantization, **words})
-        return write_checked(draft, path, metadata, self._reference)
+        written = write_checked(draft, path, metadata, self._reference)
+        return replace(written, lost=words.get("budget", ""))
 
     def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
         """The network under the rewrites that were asked for and some more."""

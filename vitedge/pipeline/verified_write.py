@@ -47,10 +47,17 @@ def refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Written:
-    """An artefact that was written."""
+    """An artefact that was written.
+
+    Attributes:
+        path: Its main file.
+        metadata: What it says of itself.
+        lost: What it loses of ``--max-drop``'s budget, in words; empty without a budget.
+    """
 
     path: Path
     metadata: Metadata
+    lost: str = ""
 
 
 @dataclass(frozen=True)
