@@ -123,12 +123,12 @@ import_options = option_group(
         "--logits",
         multiple=True,
         metavar="NAME",
-        help="Output that holds the logits, where there are several; two are averaged.",
+        help="Output to take, where there are several, such as logits; two are averaged.",
     ),
     click.option(
         "--task",
         type=click.Choice([str(each) for each in Task]),
-        help="What the outputs mean, where SOURCE says otherwise: classes, of which one is right.",
+        help="What the outputs mean, where SOURCE does not say it.",
     ),
     trust_options,
 )
