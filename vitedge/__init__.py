@@ -19,9 +19,9 @@ from vitedge.errors import VitedgeError
 from vitedge.in_keras import hook as _keras_hook
 
 if TYPE_CHECKING:
-    from vitedge.classifier import Classifier, load
+    from vitedge.classifier import Classifier, Embedder, Mapper, Regressor, load
 
-__all__ = ["Classifier", "VitedgeError", "load"]
+__all__ = ["Classifier", "Embedder", "Mapper", "Regressor", "VitedgeError", "load"]
 __version__ = "0.1.0"
 
 _keras_hook.install()

@@ -20,9 +20,9 @@ from vitedge.commands.options import (
     strict_option,
 )
 from vitedge.errors import ConversionError, PrecisionError, UsageError
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Precision, all_precisions
 from vitedge.targets.target import Target
 from vitedge.terminal.output import echo, print_json, warn, when_interrupted
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice([str(each) for each in Format]),
+    type=click.Choice([str(each) for each in all_formats()]),
     help="Format to write; may repeat.  [default: all]",
 )
 @click.option(
@@ -146,7 +146,7 @@ def convert(
         )
     budget = _read_budget(max_drop, data, chosen, images, strict=strict)
     wanted = ConvertOptions(
-        formats=tuple(Format(each) for each in formats) or tuple(Format),
+        formats=tuple(Format(each) for each in formats) or all_formats(),
         precisions=asked,
         output=output,
         batch=batch,
@@ -193,8 +193,8 @@ def convert(
     echo(f"read {source}: {written[0].metadata.source.path}")
     for each in written:
         echo(_written_line(each))
-        if words := each.metadata.quantization.get("budget"):
-            echo(f"  {words}")
+        if each.lost:
+            echo(f"  {each.lost}")
         _note_calibration(each)
     _end_incomplete(refused)
 
@@ -231,7 +231,7 @@ def _check_request(
     if chips and not targets:
         raise UsageError("--chip says what --for compiles; give --for as well")
     if not targets and not precisions:
-        flags = ", ".join(f"--{each}" for each in Precision)
+        flags = ", ".join(f"--{each}" for each in all_precisions())
         raise UsageError(f"say what to write: {flags}, several of them, or --for")
 
 
