@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vitedge.api.inspect import inspect
     from vitedge.api.pick import pick
     from vitedge.api.train import train
-    from vitedge.classifier import Classifier, load
+    from vitedge.classifier import Classifier, Embedder, Mapper, Regressor, load
 
 __all__ = [
     "train",
@@ -46,12 +46,18 @@ __all__ = [
     "inspect",
     "load",
     "Classifier",
+    "Regressor",
+    "Embedder",
+    "Mapper",
     "VitedgeError",
 ]
 __version__ = "0.1.0"
 
 _MODULES = {
     "Classifier": "classifier",
+    "Embedder": "classifier",
+    "Mapper": "classifier",
+    "Regressor": "classifier",
     "load": "classifier",
     "bench": "api.bench",
     "compare": "api.compare",

@@ -17,8 +17,8 @@ import click
 from vitedge import __version__, commands
 from vitedge.errors import VitedgeError
 from vitedge.files import limits
-from vitedge.files.plugins import discover
 from vitedge.files.temporary import machine_fault
+from vitedge.targets.plugins import discover
 from vitedge.terminal.interruption import INTERRUPTED
 from vitedge.terminal.output import echo, interruption_words
 from vitedge.terminal.printable import printable

@@ -25,7 +25,7 @@ from vitedge.pipeline.for_targets import convert_for, precisions_for
 from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.verified_write import Written
 from vitedge.report.shown import Block, Shown, Table
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
@@ -69,11 +69,7 @@ class Conversion(Shown):
             (str(each.path), f"{size_of(each.path) / 1e6:#.3g} MB", parity_words(each))
             for each in self.artifacts
         )
-        words = [
-            f"{each.path.name}: {said}"
-            for each in self.artifacts
-            if (said := each.metadata.quantization.get("budget"))
-        ]
+        words = [f"{each.path.name}: {each.lost}" for each in self.artifacts if each.lost]
         return [
             f"read {self.source}: {self.read}",
             Table(rows, ("", "", ""), numbers=frozenset([1]), folds=False),
@@ -162,7 +158,7 @@ def convert(
     asked = _Asked.of(precisions, formats, targets, chips, layout)
     photos = _open_calibration(calibration, asked.each_made, warn, strict=strict)
     options = pipeline.ConvertOptions(
-        formats=asked.formats or tuple(Format),
+        formats=asked.formats or all_formats(),
         precisions=asked.precisions,
         output=Path(output),
         batch=batch,

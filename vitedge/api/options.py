@@ -39,6 +39,7 @@ class SourceOptions(TypedDict, total=False):
         labels: Class names in order, or a text file with one a line.
         weights: Which of several models of a checkpoint: ``ema``, ``raw`` or its name.
         head_activation: Non-linearity between the layers of a head that has several.
+        architecture: timm's name of the model, where its weights do not tell.
         base: The model that a LoRA adapter belongs to.
         logits: Names of the outputs that hold the logits; those of two are averaged.
         task: What the outputs mean, where the file says otherwise.
@@ -57,6 +58,7 @@ class SourceOptions(TypedDict, total=False):
     labels: str | os.PathLike[str] | Sequence[str] | None
     weights: str | None
     head_activation: str | None
+    architecture: str | None
     base: str | os.PathLike[str] | None
     logits: str | Sequence[str]
     task: str | None
@@ -98,6 +100,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
         labels=None if labels is None else _labels(labels),
         weights=given.get("weights"),
         head_activation=_optional(Activation, given.get("head_activation"), "--head-activation"),
+        architecture=given.get("architecture"),
         base=None if base is None else Path(base),
         logits=several(given.get("logits", ())),
         task=_optional(Task, given.get("task"), "--task"),

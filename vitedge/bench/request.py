@@ -29,7 +29,7 @@ from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
 from vitedge.report.results import Report
 from vitedge.runtimes import targets
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
@@ -157,7 +157,7 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
             format_of(path)
             found.append(path)
             continue
-        suffixes = {known.suffix for known in Format}
+        suffixes = {known.suffix for known in all_formats()}
         inside = [
             file
             for file in sorted(path.iterdir())
@@ -171,7 +171,7 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def open_reference(path: Path, importing: ImportOptions | None = None) -> Reference:
     """A model, or an artefact on its format's CPU target, to compare logits with."""
-    if path.suffix in {known.suffix for known in Format}:
+    if path.suffix in {known.suffix for known in all_formats()}:
         metadata = read_metadata(path)
         if metadata is None:
             raise UsageError(f"'{path}' does not say how images are prepared; give the model")

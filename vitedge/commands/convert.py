@@ -19,9 +19,9 @@ from vitedge.commands.options import (
     read_source_options,
     strict_option,
 )
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import all_formats
 from vitedge.targets.layouts import Layout
-from vitedge.targets.precisions import precisions as known_precisions
+from vitedge.targets.precisions import all_precisions
 from vitedge.terminal.output import echo, print_json, warn, when_interrupted
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice([str(each) for each in Format]),
+    type=click.Choice([str(each) for each in all_formats()]),
     help="Format to write; may repeat.  [default: all]",
 )
 @click.option(
@@ -146,7 +146,7 @@ def convert(
             **read_source_options(options),
         )
     if made.assumed is not None:
-        flags = ", ".join(f"--{each}" for each in known_precisions())
+        flags = ", ".join(f"--{each}" for each in all_precisions())
         echo(f"no precision was named, so {made.assumed} was written ({flags})", err=True)
     for name, why in {**made.skipped, **made.missing}.items():
         echo(f"skipped {name}: {why}", err=True)

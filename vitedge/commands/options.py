@@ -13,7 +13,7 @@ from vitedge.errors import UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.network.kinds import Activation
 from vitedge.network.tasks import Task
-from vitedge.targets.precisions import precisions
+from vitedge.targets.precisions import all_precisions
 
 if TYPE_CHECKING:
     from vitedge.api.options import SourceOptions
@@ -56,7 +56,7 @@ precision_options = option_group(
             multiple=True,
             help=precision.row.help,
         )
-        for precision in precisions()
+        for precision in all_precisions()
     ),
     title="Precisions  [default: --int8]",
 )
@@ -99,6 +99,11 @@ import_options = option_group(
         "--head-activation",
         type=click.Choice([str(each) for each in Activation]),
         help="Between the layers of a head that has several.",
+    ),
+    click.option(
+        "--architecture",
+        metavar="NAME",
+        help="timm's name of the model, where its weights do not tell: vit_base_patch16_rpn_224.",
     ),
     click.option("--base", type=PATH, help="Model that SOURCE, a LoRA adapter, belongs to."),
     click.option(

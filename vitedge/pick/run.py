@@ -13,7 +13,7 @@ from vitedge.bench.request import (
     step_shower,
 )
 from vitedge.bench.run import BenchOptions, run_bench
-from vitedge.converters import converters, precisions_of
+from vitedge.converters.tools import converters, precisions_of
 from vitedge.errors import ConversionError, UnavailableError
 from vitedge.images.cifar import Part
 from vitedge.images.image_sets import ImageSet, open_images
@@ -29,7 +29,7 @@ from vitedge.report.shown import Block, Shown
 from vitedge.report.text_table import notes
 from vitedge.runtimes import Readiness, runtime_for
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision, precisions
+from vitedge.targets.precisions import Precision, all_precisions
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
 
@@ -179,7 +179,7 @@ def _plausible(targets: tuple[Target, ...]) -> tuple[Precision, ...]:
     is_float = all(target.device in _FLOAT_DEVICES for target in targets)
     return tuple(
         each
-        for each in precisions()
+        for each in all_precisions()
         if any(each in found for found in offered) and not (each.all_integer and is_float)
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters import Draft
+from vitedge.converters.converter import Draft
 from vitedge.errors import BudgetError
 from vitedge.files.temporary import temporary_folder
 from vitedge.images.image_sets import ImageSet

@@ -219,7 +219,7 @@ def _format_colours(points: Sequence[Point]) -> Spec:
         "field": "format",
         "type": "nominal",
         "title": "Format",
-        "scale": {"domain": formats, "range": [plain.COLOURS[name] for name in formats]},
+        "scale": {"domain": formats, "range": [plain.colour_of(name) for name in formats]},
     }
 
 

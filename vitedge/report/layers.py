@@ -86,7 +86,7 @@ def layers_chart(errors: Sequence[LayerError]) -> Spec:
                 "field": "format",
                 "type": "nominal",
                 "title": "Format",
-                "scale": {"domain": formats, "range": [plain.COLOURS[name] for name in formats]},
+                "scale": {"domain": formats, "range": [plain.colour_of(name) for name in formats]},
             },
             "detail": {"field": "artifact", "type": "nominal"},
         },

@@ -11,14 +11,14 @@ import pytest
 from openvino import opset13
 
 from tests.contract.test_client_metadata import artefact
+from vitedge.artifacts.contents import Port
 from vitedge.inspection.description import inspect
-from vitedge.inspection.interface import Port
 from vitedge.report.shown import text_of
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 
-@pytest.mark.parametrize("format_", Format)
+@pytest.mark.parametrize("format_", all_formats())
 def test_every_format_says_what_goes_in_and_comes_out(tmp_path: Path, format_: Format) -> None:
     path, _ = artefact(tmp_path, format_)
     found = inspect(path)
