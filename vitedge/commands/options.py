@@ -118,6 +118,11 @@ import_options = option_group(
         type=click.Choice([str(each) for each in Activation]),
         help="Between the layers of a head that has several.",
     ),
+    click.option(
+        "--architecture",
+        metavar="NAME",
+        help="timm's name of the model, where its weights do not tell: vit_base_patch16_rpn_224.",
+    ),
     click.option("--base", type=PATH, help="Model that SOURCE, a LoRA adapter, belongs to."),
     click.option(
         "--logits",
