@@ -233,7 +233,7 @@ def write_reports(report: Report, files: Mapping[str, Path | None]) -> None:
         "json": report.to_json,
         "csv": lambda: render_csv(report),
         "markdown": lambda: render_markdown(report),
-        "html": lambda: render_html(report.to_dict()),
+        "html": lambda: render_html(report),
     }
     for kind, path in files.items():
         if path is not None:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 from vitedge.report.points import Point
-from vitedge.targets.formats import Format
 from vitedge.terminal.printable import printable
 
 WIDTH, HEIGHT, MARGIN = 720, 340, 48
@@ -36,7 +35,7 @@ def front(points: Sequence[Point], title: str) -> str:
         radius = _LARGEST_RADIUS * math.sqrt(point.size_mb / largest)
         marks.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{max(2.0, radius):.1f}" '
-            f'fill="{colour_of(point.format)}" fill-opacity="0.85">{_title(point)}</circle>'
+            f'fill="{point.format.record.colour}" fill-opacity="0.85">{_title(point)}</circle>'
         )
         words = f"{point.precision} {point.target}"
         # Words to the right of a point near the right edge would be cut off.
@@ -58,16 +57,11 @@ def distributions(points: Sequence[Point]) -> str:
         marks.append(text(0, y - 6, f"{point.short}: {point.details['latency']}"))
         marks.append(
             f'<rect x="{first:.1f}" y="{y:.1f}" width="{max(1.0, last - first):.1f}" height="8" '
-            f'fill="{colour_of(point.format)}" fill-opacity="0.6">{_title(point)}</rect>'
+            f'fill="{point.format.record.colour}" fill-opacity="0.6">{_title(point)}</rect>'
         )
         middle = point.median_ms * scale
         marks.append(line(middle, y - 2, middle, y + 10))
     return svg(marks, len(points) * _ROW + 16, "Distribution of latencies")
-
-
-def colour_of(format_name: str) -> str:
-    """The colour of a format's marks."""
-    return Format(format_name).record.colour
 
 
 def svg(marks: Sequence[str], height: int, description: str, width: int = WIDTH) -> str:
