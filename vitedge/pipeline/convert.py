@@ -23,6 +23,7 @@ from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, TopClasses, fewest_lifted
+from vitedge.pipeline.compared_images import COMPARED_IMAGES, ImagesInUse, divide
 from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
@@ -51,9 +52,6 @@ from vitedge.targets.scores import Scores
 from vitedge.terminal.progress import Progress, silent
 from vitedge.terminal.silence import quiet
 
-# Enough to tell a right graph from a wrong one; accuracy is the bench's business.
-_PARITY_IMAGES = 8
-
 _folders_in_turn: ContextVar[tuple[Path, ...]] = ContextVar("folders_in_turn", default=())
 
 
@@ -76,6 +74,8 @@ class ConvertOptions:
             format and precision.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
+        compared: Images to compare the artefacts with the model on, other than those calibrated
+            on. None means those of the budget, or some that are kept out of the calibration.
     """
 
     formats: tuple[Format, ...] = field(default_factory=all_formats)
@@ -91,6 +91,7 @@ class ConvertOptions:
     layout: Layout | None = None
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
+    compared: ImageSet | None = None
 
 
 def convert(
@@ -169,9 +170,11 @@ def _convert(
         laid.demand_fit(probabilities=options.probabilities, batch=options.batch)
         planned += [options.output / name for name in laid.beside]
     refuse_existing(planned, force=options.force)
+    others = options.compared or (None if options.budget is None else options.budget.images)
+    images = divide(calibration, others)
     progress("reading the model", 0, 1)
     try:
-        imported = read_compared(source, options.importing.compared_on(calibration))
+        imported = read_compared(source, options.importing.compared_on(images.calibration))
     except NotAViTError as why:
         if options.features:
             raise NotAViTError(
@@ -202,10 +205,8 @@ def _convert(
             options.without,
             options.importing,
         )
-        return convert_generically(
-            job, calibration=calibration, progress=progress, on_refusal=on_refusal
-        )
-    work = _Work(source, imported, options, calibration, progress)
+        return convert_generically(job, images=images, progress=progress, on_refusal=on_refusal)
+    work = _Work(source, imported, options, images, progress)
     del imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
@@ -320,26 +321,27 @@ class _Work:
         source: Path,
         imported: Imported,
         options: ConvertOptions,
-        calibration: ImageSet | None,
+        images: ImagesInUse,
         progress: Progress,
     ) -> None:
         self._options, self._progress = options, progress
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
-        self._calibration = calibration
+        self._calibration = images.calibration
         self._prepared: dict[tuple[str, ...], _Prepared] = {
             (): self._prepared_first(imported.network)
         }
         self._source = Source(source.name, sha256_of(source), imported.path)
-        samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
+        compared = images.compared or self._prepare().quantizations.images
+        samples = compared.samples[:COMPARED_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
         outputs = forward_each(imported.network, pixels)
         self._task, self._scores = imported.network.task, Scores.LOGITS
         if options.probabilities:
             demand_logits(self._task)
             outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
-        self._reference = Reference(pixels, outputs)
+        self._reference = Reference(pixels, outputs, images.words)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
