@@ -21,7 +21,13 @@ def summary(report: Mapping[str, Any]) -> str:
         return f"None of {_count(len(rows), 'measurement')} gave a time that counts."
     faithful = [row for row in ran if _is_faithful(row)]
     if not faithful:
-        best = max(ran, key=lambda row: float(row["vs_float"]["agreement"]))
+        best = max(ran, key=lambda row: _kept(row) or 0.0)
+        own = best.get("task_quality")
+        if own:
+            return (
+                f"Every artefact loses over {100 - _LEAST_AGREEMENT:.0f} points of "
+                f"{own['drop_of']}; the nearest is {_name(best)} with {own['drop']['points']:.1f}."
+            )
         return (
             f"No artefact agrees with float32 on {_LEAST_AGREEMENT:.0f} % of the images; the "
             f"nearest is {_name(best)} with {best['vs_float']['agreement']:.1f} %."
@@ -34,6 +40,10 @@ def summary(report: Mapping[str, Any]) -> str:
     sentences.append(f"{best['size_mb']:.3g} MB")
     if best["accuracy"]:
         sentences.append(f"top-1 {best['accuracy']['top1']:.1f} % of {best['accuracy']['n']}")
+    sentences += [
+        f"{each['name']} {each['value']:.4g} {each['unit']}".strip()
+        for each in (best.get("task_quality") or {}).get("measures", ())
+    ]
     failed = sum(row["status"] not in ("OK", "SLOWER") for row in rows)
     ending = f" Of {_count(len(rows), 'measurement')}, {failed} did not go well." if failed else ""
     if best.get("unstable"):
@@ -57,10 +67,23 @@ def _latency(row: Row) -> float:
 
 
 def _is_faithful(row: Row) -> bool:
-    return not row["vs_float"] or float(row["vs_float"]["agreement"]) >= _LEAST_AGREEMENT
+    kept = _kept(row)
+    return kept is None or kept >= _LEAST_AGREEMENT
+
+
+def _kept(row: Row) -> float | None:
+    """Percent of agreement with float32, or what is left of a hundred points of another measure."""
+    own = row.get("task_quality")
+    if own:
+        return 100 - float(own["drop"]["points"])
+    return float(row["vs_float"]["agreement"]) if row["vs_float"] else None
 
 
 def _condition(row: Row) -> str:
+    own = row.get("task_quality")
+    if own:
+        lost = f"{100 - _LEAST_AGREEMENT:.0f} points of {own['drop_of']}"
+        return f" of those that lose at most {lost} against float32"
     if not row["vs_float"]:
         return ""
     return f" of those that agree with float32 on {_LEAST_AGREEMENT:.0f} % of the images"

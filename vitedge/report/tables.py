@@ -35,7 +35,8 @@ def escape(value: object) -> str:
 def rows_tables(rows: Sequence[Row]) -> str:
     """Every row with its numbers, speed and accuracy apart: together they are too wide."""
     parts = []
-    for heading, columns in (("Speed and size", _SPEED), ("Accuracy", _ACCURACY)):
+    accuracy = (*_ACCURACY, *_own_measures(rows))
+    for heading, columns in (("Speed and size", _SPEED), ("Accuracy", accuracy)):
         shown = [
             (title, cell) for title, cell in columns if any(cell(row) != _MISSING for row in rows)
         ]
@@ -164,6 +165,32 @@ def _top1(row: Row) -> str:
     return f"{found['top1']:.1f}{interval}"
 
 
+def _own_measures(rows: Sequence[Row]) -> list[Column]:
+    """A column for each measure of outputs that are no classes."""
+    titles: dict[str, None] = {}
+    for row in rows:
+        for each in (row.get("task_quality") or {}).get("measures", ()):
+            titles[_measure_title(each)] = None
+    return [(title, _measure(title)) for title in titles]
+
+
+def _measure_title(measure: Mapping[str, Any]) -> str:
+    return f"{measure['name']} {measure['unit']}".strip()
+
+
+def _measure(title: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        measures = (row.get("task_quality") or {}).get("measures", ())
+        found = (each["value"] for each in measures if _measure_title(each) == title)
+        return next((f"{value:.4g}" for value in found), _MISSING)
+
+    return cell
+
+
+def _compared(row: Row) -> Mapping[str, Any] | None:
+    return row.get("task_quality") or row["vs_float"] or None
+
+
 def _lost(row: Row) -> str:
     drop = (row["vs_float"] or {}).get("drop")
     if not drop:
@@ -172,8 +199,18 @@ def _lost(row: Row) -> str:
     return f"{drop['points'] + 0.0:.1f} ({drop['low']:.1f} to {drop['high']:.1f})"
 
 
+def _points_lost(row: Row) -> str:
+    """Points lost of a measure that is not top-1, whose name stands with them."""
+    found = row.get("task_quality")
+    if not found:
+        return _MISSING
+    drop = found["drop"]
+    interval = f"{drop['low']:.1f} to {drop['high']:.1f}"
+    return f"{drop['points'] + 0.0:.1f} of {found['drop_of']} ({interval})"
+
+
 def _sqnr(row: Row) -> str:
-    found = row["vs_float"]
+    found = _compared(row)
     if not found:
         return _MISSING
     return "equal" if found["sqnr_db"] is None else f"{found['sqnr_db']:.1f}"
@@ -223,4 +260,5 @@ _ACCURACY: tuple[Column, ...] = (
     ("Top-5 %", _percent("accuracy", "top5")),
     ("Agreement %", _percent("vs_float", "agreement")),
     ("SQNR dB", _sqnr),
+    ("Points lost (95 % interval)", _points_lost),
 )
