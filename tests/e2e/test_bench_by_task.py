@@ -83,7 +83,7 @@ def test_each_task_is_measured_in_its_own_words(
     assert row.status is Status.OK, row.message
     table = render_markdown(report).replace("\\", "")
     (line,) = csv.DictReader(io.StringIO(render_csv(report)))
-    page = render_html(report.to_dict())
+    page = render_html(report)
     for title in MEASURES[task]:
         assert f" {title} |" in table
         if task is not Task.BINARY:

@@ -29,7 +29,7 @@ from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
 from vitedge.report.results import Report
 from vitedge.runtimes import targets
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
@@ -46,15 +46,17 @@ class Request:
         artifacts: Files and folders; empty means the current folder's artefacts, else the
             built-in digits model.
         targets: Where to run; empty means every target that is ready.
-        data: Images for accuracy, or None.
+        data: Images for accuracy, or where they are; or None.
         reference: A model or a float32 artefact to compare logits with, or None.
+        importing: How to read the reference.
         options: How to measure.
     """
 
     artifacts: tuple[Path, ...] = ()
     targets: tuple[Target, ...] = ()
-    data: Path | None = None
+    data: Path | ImageSet | None = None
     reference: Path | None = None
+    importing: ImportOptions = field(default_factory=ImportOptions)
     options: BenchOptions = field(default_factory=BenchOptions)
 
 
@@ -115,7 +117,9 @@ def resolve(request: Request) -> Resolved:
             refuse_named_classes(data)
     else:
         artifacts, data = builtin.artifacts(), builtin.images()
-    reference = None if request.reference is None else open_reference(request.reference)
+    reference = None
+    if request.reference is not None:
+        reference = open_reference(request.reference, request.importing)
     return Resolved(artifacts, data, reference)
 
 
@@ -153,7 +157,7 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
             format_of(path)
             found.append(path)
             continue
-        suffixes = {known.suffix for known in Format}
+        suffixes = {known.suffix for known in all_formats()}
         inside = [
             file
             for file in sorted(path.iterdir())
@@ -165,16 +169,16 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def open_reference(path: Path) -> Reference:
+def open_reference(path: Path, importing: ImportOptions | None = None) -> Reference:
     """A model, or an artefact on its format's CPU target, to compare logits with."""
-    if path.suffix in {known.suffix for known in Format}:
+    if path.suffix in {known.suffix for known in all_formats()}:
         metadata = read_metadata(path)
         if metadata is None:
             raise UsageError(f"'{path}' does not say how images are prepared; give the model")
         if metadata.precision is not Precision.FP32:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
         return ArtifactReference(path, metadata.format.default_target)
-    return open_model_reference(path)
+    return open_model_reference(path, importing)
 
 
 def open_model_reference(path: Path, importing: ImportOptions | None = None) -> ModelReference:
@@ -244,7 +248,7 @@ def write_reports(report: Report, files: Mapping[str, Path | None]) -> None:
         "json": report.to_json,
         "csv": lambda: render_csv(report),
         "markdown": lambda: render_markdown(report),
-        "html": lambda: render_html(report.to_dict()),
+        "html": lambda: render_html(report),
     }
     for kind, path in files.items():
         if path is not None:

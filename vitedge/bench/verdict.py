@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitedge.report.results import Row, Status
-from vitedge.targets.precisions import Precision, precisions
+from vitedge.targets.precisions import Precision, all_precisions
 
 # Two equal artefacts measured one after the other differ by a few percent, and nobody ships another
 # file for less.
@@ -42,7 +42,7 @@ def drift(row: Row) -> str:
         return ""  # who saw another picture may say something else
     found, name = compared.sqnr_db, row.precision or "any precision"
     # A file that does not state its precision is held to the least of all.
-    held_to = [row.precision] if row.precision else precisions()
+    held_to = [row.precision] if row.precision else all_precisions()
     least = min(each.row.tolerance.drift_db for each in held_to)
     if found >= least:
         return ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import PATH, json_option
 from vitedge.errors import UsageError
 from vitedge.terminal.output import echo, print_json
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from vitedge.commands.printed.answers import Answer
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("artifact", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True)

@@ -6,6 +6,7 @@ The same keys stand in OpenVINO's ``rt_info`` under ``model_info``, and in ONNX'
 
 from __future__ import annotations
 
+from vitedge.artifacts.contents import Interface
 from vitedge.artifacts.metadata import Metadata
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.label_names import names_for_people
@@ -48,3 +49,16 @@ def model_info(metadata: Metadata) -> dict[str, str]:
 def _word(label: str) -> str:
     """A label without spaces, at which lists are split."""
     return "_".join(label.split()) or "_"
+
+
+def model_api_needs(found: Interface) -> dict[str, str]:
+    """What a file needs so that the Model API takes it, as ``FormatTools.client_needs`` has it."""
+    return {"OpenVINO Model API": _need(found)}
+
+
+def _need(found: Interface) -> str:
+    if SECTION not in found.entries:
+        return "model_info: convert the model again"
+    if len(found.inputs) != 1 or found.inputs[0].shape[:1] != (1,):
+        return "one input of one picture: convert with --batch 1"
+    return ""

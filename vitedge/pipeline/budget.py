@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vitedge.artifacts.metadata import Metadata
 from vitedge.bench.accuracy import Truth
 from vitedge.bench.by_task import quality_of
-from vitedge.converters import Draft
+from vitedge.converters.converter import Draft
 from vitedge.errors import BudgetError
 from vitedge.files.temporary import temporary_folder
 from vitedge.images.image_sets import ImageSet

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vitedge.artifacts.metadata import Metadata, Parity, Source, files_of, sha256_of
-from vitedge.converters import Draft, converter_for
+from vitedge.converters.converter import Draft
+from vitedge.converters.tools import Variant, converter_for, tools_of
 from vitedge.errors import NotAViTError, UsageError, missing_package
 from vitedge.files.folder_lock import only_writer
 from vitedge.files.keras_archives import save_packed
@@ -27,7 +28,7 @@ from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
-from vitedge.pipeline.tuning import USUAL, Tuned, Variant, fastest, variants
+from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import (
     OnRefusal,
     Reference,
@@ -43,7 +44,7 @@ from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.rewrite.features import with_features
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
@@ -54,8 +55,6 @@ from vitedge.terminal.silence import quiet
 _PARITY_IMAGES = 8
 
 _folders_in_turn: ContextVar[tuple[Path, ...]] = ContextVar("folders_in_turn", default=())
-
-_ENGINES = {Format.TFLITE: "ai-edge-litert", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class ConvertOptions:
         importing: How to read the model.
     """
 
-    formats: tuple[Format, ...] = tuple(Format)
+    formats: tuple[Format, ...] = field(default_factory=all_formats)
     precisions: tuple[Precision, ...] = (Precision.INT8,)
     output: Path = field(default_factory=Path)
     batch: int = 1
@@ -361,7 +360,8 @@ class _Work:
         if tuned is not None:
             words["tuned"] = tuned.words
         metadata = replace(metadata, quantization={**metadata.quantization, **words})
-        return write_checked(draft, path, metadata, self._reference)
+        written = write_checked(draft, path, metadata, self._reference)
+        return replace(written, lost=words.get("budget", ""))
 
     def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
         """The network under the rewrites that were asked for and some more."""
@@ -453,7 +453,7 @@ class _Work:
             rewrites=tuple(dict.fromkeys((*prepared.rewrites, *made.moves))),
             quantization=dict(made.recipe.description),
             calibration=prepared.quantizations.calibration if made.recipe.weights else None,
-            versions=versions_of([_ENGINES[target]]),
+            versions=versions_of([tools_of(target).package]),
             parameters=self._parameters,
             macs=prepared.network.macs,
             scores=self._scores,

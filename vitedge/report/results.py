@@ -5,13 +5,14 @@ Milliseconds are wall time, MB are 10^6 bytes, and every share is in percent, 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from vitedge.machine.environment import Environment
 from vitedge.report.quality import Accuracy, TaskQuality, VsFloat
+from vitedge.report.shown import Block, Shown
 from vitedge.runtimes import Placement
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -278,8 +279,8 @@ class LeftOut:
     detail: str
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """Everything one bench found.
 
     Attributes:
@@ -303,6 +304,12 @@ class Report:
     pick: Pick | None = None
     layers: tuple[LayerErrors, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+
+    def blocks(self, width: int | None) -> Sequence[Block]:
+        """The table of the rows, and what it has no room for."""
+        from vitedge.report.text_table import blocks
+
+        return blocks(self, width)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``environment`` and ``rows`` are the parts to rely on."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from vitedge.report.results import Report, Row, Spread, Status
+from vitedge.report.shown import Block, Table
 from vitedge.terminal.printable import printable
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _STYLES = {
     Status.OK: "green",
@@ -20,8 +17,7 @@ _STYLES = {
     Status.UNAVAILABLE: "dim",
 }
 _TROUBLE = "bold red"
-# A cell's padding and the box's divider, which also stands at both edges.
-_COLUMN_GAP, _EDGES = 2, 2
+_COLUMN_GAP = 1
 
 
 @dataclass(frozen=True)
@@ -51,27 +47,23 @@ def render_table(report: Report, width: int | None = None) -> Table:
         report: What was found.
         width: Characters of a line; None leaves out nothing for want of space.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     rows, columns = filled(report)
     if width is not None:
         columns = _fitting(columns, rows, width)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(
-            Text(column.title),
-            justify="right" if column.is_number else "left",
-            no_wrap=column.is_number,
-            overflow="fold",
-        )
-    for row in rows:
-        # Text, because file names may look like rich's markup.
-        cells = [Text(column.cell(row)) for column in columns]
-        cells[-1].stylize(_STYLES.get(row.status, _TROUBLE))
-        table.add_row(*cells)
-    return table
+    return Table(
+        rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
+        headings=tuple(column.title for column in columns),
+        numbers=frozenset(place for place, each in enumerate(columns) if each.is_number),
+        styles=tuple(_STYLES.get(row.status, _TROUBLE) for row in rows),
+    )
+
+
+def blocks(report: Report, width: int | None) -> list[Block]:
+    """The table, and below it what it has no room for."""
+    found: list[Block] = [render_table(report, width)]
+    if width is not None and (titles := without_room(report, width)):
+        found.append(f"no room for: {', '.join(titles)}; a wider terminal and --markdown have it")
+    return [*found, *notes(report)]
 
 
 def without_room(report: Report, width: int) -> tuple[str, ...]:
@@ -113,7 +105,7 @@ def notes(report: Report) -> tuple[str, ...]:
 
 def _fitting(columns: list[Column], rows: tuple[Row, ...], width: int) -> list[Column]:
     kept = list(columns)
-    while sum(_width(column, rows) for column in kept) + _EDGES > width:
+    while sum(_width(column, rows) for column in kept) > width + _COLUMN_GAP:
         least = max(kept, key=lambda column: column.rank)
         if least.rank == 0:
             break  # what is left folds

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from vitedge.converters import Draft
+from vitedge.converters.converter import Draft
 from vitedge.network.summary import Summary
 from vitedge.pipeline.layouts.hugging_face import HuggingFace
 from vitedge.pipeline.layouts.litert_community import LiteRTCommunity
