@@ -24,7 +24,7 @@ from vitedge.network.network import Network
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
 from vitedge.pipeline.generic import GenericJob, convert_generically
-from vitedge.pipeline.layouts import LAYOUTS
+from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
@@ -205,6 +205,8 @@ def _convert(
         return convert_generically(
             job, calibration=calibration, progress=progress, on_refusal=on_refusal
         )
+    if options.layout is not None:
+        demand_classes(options.layout, imported.network.task)
     work = _Work(source, imported, options, calibration, progress)
     del imported  # gigabytes, now that there is a rewritten model
     written = []
