@@ -113,7 +113,7 @@ def resolve(request: Request) -> Resolved:
     if artifacts:
         class_names = _class_names(artifacts)
         data = None if request.data is None else open_images(request.data, class_names)
-        if data is not None and not class_names:
+        if data is not None and not class_names and _name_classes(artifacts):
             refuse_named_classes(data)
     else:
         artifacts, data = builtin.artifacts(), builtin.images()
@@ -189,7 +189,9 @@ def open_model_reference(path: Path, importing: ImportOptions | None = None) -> 
     except NotAViTError:
         model = open_generic(path, importing)
         digest = f"{sha256_of(path)} {importing}"
-        return ModelReference(path.name, model.preprocessing, model.outputs, model.labels, digest)
+        return ModelReference(
+            path.name, model.preprocessing, model.outputs, model.labels, digest, model.task
+        )
 
 
 def refuse_named_classes(data: ImageSet) -> None:
@@ -213,9 +215,22 @@ def _class_names(artifacts: tuple[Path, ...]) -> tuple[str, ...]:
             metadata = read_metadata(path)
         except ModelError:  # the bench gives it a row that says so
             continue
-        if metadata is not None and metadata.labels:
+        # Other tasks name numbers, and one name says nothing of no.
+        if metadata and metadata.task.has_logits and len(metadata.labels) > 1:
             return metadata.labels
     return ()
+
+
+def _name_classes(artifacts: tuple[Path, ...]) -> bool:
+    """Whether some artefact gives logits, which labels of images are held against."""
+    for path in artifacts:
+        try:
+            metadata = read_metadata(path)
+        except ModelError:
+            continue
+        if metadata is None or metadata.task.has_logits:
+            return True
+    return False
 
 
 def probe_targets() -> dict[Target, Probed]:

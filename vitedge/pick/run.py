@@ -120,9 +120,9 @@ def pick(
     formats = tuple(dict.fromkeys(runtime_for(target).format for target in targets))
     progress("reading the model", 0, 1)
     model = open_model_reference(request.model, request.importing)
-    data = open_images(request.data, model.labels)
+    data = open_images(request.data, model.class_names)
     warn_of_images(data, warn)
-    if not model.labels:
+    if not model.class_names and model.task.has_logits:
         refuse_named_classes(data)
     calibration = _open_calibration(request, data, warn)
     refused: dict[str, str] = {}

@@ -22,10 +22,10 @@ from vitedge.images.image_sets import ImageSet
 from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.summary import summary
-from vitedge.pipeline.budget import DropBudget, KeptInFloat, TopClasses, fewest_lifted
+from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
 from vitedge.pipeline.compared_images import COMPARED_IMAGES, ImagesInUse, divide
 from vitedge.pipeline.generic import GenericJob, convert_generically
-from vitedge.pipeline.layouts import LAYOUTS
+from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
@@ -206,6 +206,8 @@ def _convert(
             options.importing,
         )
         return convert_generically(job, images=images, progress=progress, on_refusal=on_refusal)
+    if options.layout is not None:
+        demand_classes(options.layout, imported.network.task)
     work = _Work(source, imported, options, images, progress)
     del imported  # gigabytes, now that there is a rewritten model
     written = []
@@ -424,13 +426,14 @@ class _Work:
         self, budget: DropBudget, name: str, target: Format, precision: Precision
     ) -> KeptInFloat:
         """The layers that have to stay out of integers, as measured."""
-        measured = TopClasses(budget, self._preprocessing, target)
+        measured = Outputs(budget, self._preprocessing, target)
         self._progress(f"measuring {name}", 0, 1)
         floats = measured.of(*self._draft(target, Precision.FP32))
 
         def drop(layers: Sequence[str]) -> float:
             self._progress(f"measuring {name} with {len(layers)} layers lifted", 0, 1)
-            return measured.drop(floats, measured.of(*self._draft(target, precision, layers)))
+            found = measured.of(*self._draft(target, precision, layers))
+            return measured.drop(floats, found, self._task, self._scores.middle)
 
         def rank() -> list[str]:
             self._progress(f"ranking the layers of {name}", 0, 1)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from vitedge.machine.environment import Environment
-from vitedge.report.quality import Accuracy, VsFloat
+from vitedge.report.quality import Accuracy, TaskQuality, VsFloat
 from vitedge.report.shown import Block, Shown
 from vitedge.runtimes import Placement
 from vitedge.targets.formats import Format
@@ -141,6 +141,7 @@ class Row:
         energy_mj: Energy of the whole processor per inference in millijoule, idle share included.
         battery_mj: What the battery gave per inference in millijoule: the whole device, screen and
             all. None where there is no battery, or it is charging.
+        task_quality: Of an artefact that names no classes, in its place of accuracy.
     """
 
     artifact: str
@@ -173,6 +174,7 @@ class Row:
     throughput: tuple[Throughput, ...] = ()
     energy_mj: float | None = None
     battery_mj: float | None = None
+    task_quality: TaskQuality | None = None
 
     @property
     def was_loaded(self) -> bool:
@@ -180,8 +182,11 @@ class Row:
         return self.batch is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; the target in words."""
-        return asdict(self) | {"target": str(self.target)}
+        """JSON-ready; the target in words. Only what names no classes has ``task_quality``."""
+        values = asdict(self) | {"target": str(self.target)}
+        if self.task_quality is None:
+            del values["task_quality"]
+        return values
 
 
 @dataclass(frozen=True)

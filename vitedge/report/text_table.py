@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from vitedge.report.results import Report, Row, Spread, Status
@@ -103,7 +103,8 @@ def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
         replace(row, artifact=printable(row.artifact))
         for row in sorted(_below_common_folder(report.rows), key=_place)
     )
-    return rows, [column for column in _COLUMNS if any(column.cell(row) for row in rows)]
+    columns = _columns_of(rows)
+    return rows, [column for column in columns if any(column.cell(row) for row in rows)]
 
 
 def notes(report: Report) -> tuple[str, ...]:
@@ -219,9 +220,10 @@ def _top5(row: Row) -> str:
 
 def _lost(row: Row) -> str:
     """Top-1 lost against float32, and its interval."""
-    if row.vs_float is None or row.vs_float.drop is None:
+    compared = row.task_quality or row.vs_float
+    if compared is None or compared.drop is None:
         return ""
-    drop = row.vs_float.drop
+    drop = compared.drop
     # Adding zero makes -0.0 positive.
     return f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})"
 
@@ -243,10 +245,33 @@ def _placement(row: Row) -> str:
 
 
 def _sqnr(row: Row) -> str:
-    if row.vs_float is None:
+    compared = row.task_quality or row.vs_float
+    if compared is None:
         return ""
-    return "equal" if row.vs_float.sqnr_db is None else f"{row.vs_float.sqnr_db:.1f}"
+    return "equal" if compared.sqnr_db is None else f"{compared.sqnr_db:.1f}"
 
+
+def _measure(title: str) -> Callable[[Row], str]:
+    """The measure of that title, where the row has it."""
+
+    def cell(row: Row) -> str:
+        measures = () if row.task_quality is None else row.task_quality.measures
+        found = (each for each in measures if each.title == title)
+        return next((f"{each.value:.4g}" for each in found), "")
+
+    return cell
+
+
+def _columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The columns of all reports, and those of the rows' own measures behind the accuracy."""
+    measures = (row.task_quality.measures for row in rows if row.task_quality)
+    titles = dict.fromkeys(each.title for listed in measures for each in listed)
+    own = [Column(title, _measure(title), 1 + at) for at, title in enumerate(titles)]
+    return (*_COLUMNS[:_BEHIND_ACCURACY], *own, *_COLUMNS[_BEHIND_ACCURACY:])
+
+
+_BEHIND_ACCURACY = 14
+"""Where a task's own measures come to stand: behind top-1 and top-5."""
 
 _COLUMNS = (
     Column("artifact", _artifact, 0, is_number=False),
