@@ -348,7 +348,8 @@ def test_a_name_in_a_graph_that_is_not_text_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["large", "", "1e999999", "0x"])
 def test_a_scale_of_the_logits_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
     whole = onnx.load(next(path for path in builtin.artifacts() if path.suffix == ".onnx"))
-    onnx.helper.set_model_props(whole, {LOGITS_SCALE_KEY: value, LOGITS_ZERO_POINT_KEY: value})
+    for key in (LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY):
+        whole.metadata_props.add(key=key, value=value)
     path = tmp_path / "model.onnx"
     onnx.save(whole, path)
     with pytest.raises(ModelError, match="damaged"):
