@@ -15,8 +15,11 @@ from vitedge.network.operators import (
     Concatenate,
     Constant,
     Convolution,
+    Count,
     Linear,
+    Match,
     Mean,
+    Merge,
     Multiply,
     Norm,
     Pixels,
@@ -123,8 +126,27 @@ class Lowering(Forms[Tensor]):
             case Concatenate(axis=axis) if self._is_on_channels(value, axis):
                 parts = [self.rows(each) for each in value.inputs]
                 self.keep(value, self.concatenate(value, parts, 1), rows=True)
+            case Match() as match:
+                self.match(value, match, self.operand(value, value.inputs[0]))
+                if any(not _is_told(each, value) for each in self.readers[value]):
+                    self._whole[value] = self.match_matrix(value)
+            case Merge():
+                x = self.operand(value, value.inputs[1])
+                self._whole[value] = self.merge(value, x, self._counts(value))
+            case Count():
+                self._whole[value] = self.count(value, self._counts(value))
+            case Softmax() if len(value.inputs) > 1:
+                x, counts = (self.operand(value, each) for each in value.inputs)
+                self._whole[value] = self.counted_softmax(value, x, counts)
             case _:
                 self._whole[value] = self._whole_step(value)
+
+    def _counts(self, value: Value) -> Tensor | None:
+        """What says how many tokens each stands for; None where each is one."""
+        counts = value.inputs[-1]
+        if counts.is_constant and bool((constant_of(counts) == 1).all()):
+            return None
+        return self.operand(value, counts)
 
     def _is_on_channels(self, value: Value, axis: int) -> bool:
         """Whether something happens along the channels of what are rows all."""
@@ -235,6 +257,11 @@ class Lowering(Forms[Tensor]):
         rows = self.is_in_rows(read)
         x = self.rows(read) if rows else self.operand(value, read)
         self.keep(value, step(x), rows=rows)
+
+
+def _is_told(value: Value, match: Value) -> bool:
+    """Whether it needs not the matrix, but what was found."""
+    return isinstance(value.operator, Merge | Count) and match not in value.inputs[1:]
 
 
 def group_of(name: str) -> tuple[str, str]:

@@ -55,7 +55,11 @@ def of_part(value: Value, part: Part) -> Work | None:
     match operator:
         case Constant(values=values):
             return Work(Constant(values.take(part.places, axis)), ())
-        case Norm() | Softmax() | Linear():
+        case Softmax():
+            counts = ((each, None) for each in value.inputs[1:])
+            of_scores = (value.inputs[0], part)
+            return Work(operator, (of_scores, *counts)) if axis < rank - 1 else None
+        case Norm() | Linear():
             return _of_one(value, part) if axis < rank - 1 else None
         case Activate():
             return _of_one(value, part)
