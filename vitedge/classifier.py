@@ -21,6 +21,7 @@ from vitedge.artifacts.metadata import Metadata, format_of, read_metadata
 from vitedge.errors import ModelError, UsageError
 from vitedge.images.label_names import names_for_people
 from vitedge.images.preprocess import ImageLike, Preprocessing
+from vitedge.network.tasks import Task
 from vitedge.runtimes import (
     FeatureSession,
     Placement,
@@ -107,6 +108,8 @@ def load(
     file = Path(path)
     format_ = format_of(file)
     metadata = read_metadata(file)
+    if metadata is not None and not metadata.task.has_logits:
+        raise ModelError(f"'{file}' gives {metadata.task.words}, which is not classified")
     preprocessing = preprocessing or (metadata.preprocessing if metadata else None)
     if preprocessing is None:
         raise ModelError(f"'{file}' does not say how images are prepared; give preprocessing=...")
@@ -124,7 +127,7 @@ def load(
     classifier = Classifier(session, preprocessing, tuple(labels), wanted, metadata)
     try:
         classes = classifier.warm_up()
-        if labels and len(labels) != classes:
+        if labels and len(labels) not in classifier.task.label_counts((classes,)):
             raise ModelError(f"{len(labels)} labels for {classes} classes")
     except BaseException:
         classifier.close()
@@ -151,6 +154,7 @@ class Classifier:
             index.
         target: Where it runs.
         metadata: What the file says of itself, or None when vitedge did not write it.
+        task: What the scores mean.
         info: What it is and where it runs.
     """
 
@@ -167,6 +171,7 @@ class Classifier:
         self.preprocessing, self.target = preprocessing, target
         self.labels = names_for_people(labels)
         self.metadata = metadata
+        self.task = Task.CLASSES if metadata is None else metadata.task
         self._session: Session | None = session
         self._lock = threading.Lock()
         shape = session.input_shape
@@ -317,8 +322,17 @@ class Classifier:
     def _rank(self, logits: npt.NDArray[np.float32], top: int) -> Ranking:
         probabilities = logits
         if self.metadata is None or self.metadata.scores is Scores.LOGITS:
-            exponentials = np.exp(logits - logits.max())
-            probabilities = exponentials / exponentials.sum()
+            probabilities = _probabilities(self.task, logits)
         order = np.argsort(-probabilities, kind="stable")[: max(top, 0)]
+        if self.task is Task.BINARY and self.labels:
+            return [(self.labels[-1], float(probabilities[index])) for index in order]
         names = self.labels or range(len(logits))
         return [(str(names[index]), float(probabilities[index])) for index in order]
+
+
+def _probabilities(task: Task, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The softmax of an image's logits, or the sigmoid of each."""
+    if task is Task.CLASSES:
+        exponentials = np.exp(logits - logits.max())
+        return np.asarray(exponentials / exponentials.sum(), np.float32)
+    return np.asarray(0.5 * np.tanh(0.5 * logits) + 0.5, np.float32)

@@ -35,7 +35,6 @@ from vitedge.runtimes import (
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
-from vitedge.targets.tolerances import TOLERANCES
 
 ON_EVERY_TARGET = pytest.mark.parametrize("target", targets(), ids=str)
 
@@ -83,7 +82,7 @@ def test_it_computes_the_logits_of_the_network_from_bytes_and_floats_alike(
     target: Target, folder: Path
 ) -> None:
     session = opened(target, folder)
-    tolerance = TOLERANCES[FITS[str(target)].precisions[0]]
+    tolerance = FITS[str(target)].precisions[0].row.tolerance
     try:
         assert session.input_shape == (1, 64, 64, 3)
         pixels = np.stack([sample.image for sample in small_images().samples])

@@ -25,7 +25,7 @@ from vitedge.pipeline.convert import ConvertOptions, convert, import_model, writ
 from vitedge.pipeline.verified_write import artifact_path, check_parity
 from vitedge.rewrite import MEASURED, rewrites
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Precision, precisions
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_an_artefact_that_computes_something_else_is_not_published(
     assert names_in(tmp_path) == set()
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", precisions())
 def test_the_tolerance_of_every_precision_refuses_shuffled_logits(precision: Precision) -> None:
     network = random_network()
     reference = forward(network, random_images(network, 4))

@@ -31,7 +31,6 @@ from vitedge.pipeline.convert import ConvertOptions, convert, import_model
 from vitedge.pipeline.verified_write import Written
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
-from vitedge.targets.tolerances import TOLERANCES
 
 THREE = (Precision.FP32, Precision.FP16, Precision.INT8)
 OPTIONS = ImportOptions(custom_objects=CUSTOM_OBJECTS)
@@ -45,7 +44,7 @@ def assert_computes(written: Written, logits: np.ndarray) -> None:
     """The artefact, loaded afresh as an app would, against logits from outside of vitedge."""
     with load(written.path) as classifier:
         answers = classifier.logits(list(pixels()))
-    tolerance = TOLERANCES[written.metadata.precision].relative_difference
+    tolerance = written.metadata.precision.row.tolerance.relative_difference
     centred, wanted = (x - x.mean(axis=1, keepdims=True) for x in (answers, logits))
     assert np.abs(centred - wanted).max() <= tolerance * np.ptp(wanted)
 

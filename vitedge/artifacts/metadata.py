@@ -28,6 +28,8 @@ from vitedge.files.limits import refuse_long_text
 from vitedge.files.tflite_verifier import open_verified
 from vitedge.files.weights_digest import WEIGHTS_KEY, demand_own_weights
 from vitedge.images.preprocess import Preprocessing
+from vitedge.network.agreement import agreement
+from vitedge.network.tasks import Task
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
@@ -37,7 +39,9 @@ ONNX_DATA_SUFFIX = ".data"
 
 # ONNX has no place of its own that says how to read integer logits: (integer - zero) * scale.
 LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY = "vitedge.logits_scale", "vitedge.logits_zero_point"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Files of classes are of schema 1, which is all that vitedge 0.1 reads: it would take a softmax of
+whatever it is given."""
 
 # Of models that `vitedge convert` reads.
 _MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".safetensors", ".pt", ".pth", ".ckpt", ".npz")
@@ -105,7 +109,8 @@ class Parity:
         n: Images compared.
         max_difference: Largest absolute difference of any logit.
         relative_difference: The same, divided by the range of the reference's logits.
-        agreement: Share of images, 0..1, with the same top class.
+        agreement: Share of images, 0..1, with the same top class, or of labels with the same
+            answer; None where the outputs are numbers.
         sqnr_db: Power of the reference's logits over power of the difference, in decibel;
             None when they are equal to the bit.
     """
@@ -113,7 +118,7 @@ class Parity:
     n: int
     max_difference: float
     relative_difference: float
-    agreement: float
+    agreement: float | None
     sqnr_db: float | None
 
     @classmethod
@@ -122,26 +127,31 @@ class Parity:
         if values is None:
             return None
         values = json_values.mapping({"parity": values}, "parity")
-        no_noise = values.get("sqnr_db") is None
         return cls(
             n=json_values.whole(values, "n"),
             max_difference=json_values.number(values, "max_difference"),
             relative_difference=json_values.number(values, "relative_difference"),
-            agreement=json_values.number(values, "agreement"),
-            sqnr_db=None if no_noise else json_values.number(values, "sqnr_db"),
+            agreement=_number_or_none(values, "agreement"),
+            sqnr_db=_number_or_none(values, "sqnr_db"),
         )
 
     @classmethod
-    def of(cls, logits: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> Parity:
-        """Compares logits ``(N, classes)`` with the reference's; NaN counts as infinitely far."""
-        difference = np.abs(np.where(np.isnan(logits), np.inf, logits) - reference)
+    def of(
+        cls,
+        made: npt.NDArray[np.float32],
+        reference: npt.NDArray[np.float32],
+        task: Task = Task.CLASSES,
+        scores: Scores = Scores.LOGITS,
+    ) -> Parity:
+        """Compares outputs ``(N, ...)`` with the reference's; NaN counts as infinitely far."""
+        difference = np.abs(np.where(np.isnan(made), np.inf, made) - reference)
         noise = float(np.square(difference, dtype=np.float64).sum())
         signal = float(np.square(reference, dtype=np.float64).sum())
         return cls(
             n=len(reference),
             max_difference=float(difference.max()),
             relative_difference=float(difference.max() / max(np.ptp(reference), 1e-30)),
-            agreement=float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean()),
+            agreement=agreement(task, made, reference, scores.middle),
             sqnr_db=10 * (math.log10(max(signal, 1e-300)) - math.log10(noise)) if noise else None,
         )
 
@@ -164,6 +174,7 @@ class Metadata:
         macs: Multiply-accumulates of one image, or 0 when unknown.
         parity: What was measured after writing; None only while that is being done.
         scores: What the first output gives for each class; logits in files that do not say.
+        task: What the first output means; classes in files that do not say.
     """
 
     format: Format
@@ -179,10 +190,12 @@ class Metadata:
     macs: int = 0
     parity: Parity | None = None
     scores: Scores = Scores.LOGITS
+    task: Task = Task.CLASSES
 
     def to_json(self) -> str:
         """One line of JSON that ``from_json`` reads back."""
-        values = {"schema": SCHEMA_VERSION} | asdict(self)
+        schema = 1 if self.task is Task.CLASSES else SCHEMA_VERSION
+        values = {"schema": schema} | asdict(self)
         return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -193,8 +206,8 @@ class Metadata:
             ValueError: The text is no JSON, or of another schema.
         """
         values = json_values.parse_object(text)
-        if values.get("schema") != SCHEMA_VERSION:
-            raise ValueError(f"metadata is not of schema {SCHEMA_VERSION}")
+        if values.get("schema") not in (1, SCHEMA_VERSION):
+            raise ValueError(f"metadata is not of schema 1 or {SCHEMA_VERSION}")
         try:
             return cls(
                 format=Format(json_values.text(values, "format")),
@@ -210,15 +223,24 @@ class Metadata:
                 macs=json_values.whole(values, "macs"),
                 parity=Parity.from_dict(values["parity"]),
                 scores=_scores(values),
+                task=_task(values),
             )
         except (KeyError, ValueError) as error:
             raise ValueError(f"metadata lacks or garbles a value: {error}") from error
+
+
+def _number_or_none(values: Mapping[str, Any], key: str) -> float | None:
+    return None if values.get(key) is None else json_values.number(values, key)
 
 
 def _scores(values: Mapping[str, Any]) -> Scores:
     if "scores" not in values:  # as in files of vitedge 0.1
         return Scores.LOGITS
     return Scores(json_values.text(values, "scores"))
+
+
+def _task(values: Mapping[str, Any]) -> Task:
+    return Task(json_values.text(values, "task")) if "task" in values else Task.CLASSES
 
 
 def format_of(path: Path) -> Format:

@@ -185,7 +185,7 @@ def open_model_reference(path: Path, importing: ImportOptions | None = None) -> 
     except NotAViTError:
         model = open_generic(path, importing)
         digest = f"{sha256_of(path)} {importing}"
-        return ModelReference(path.name, model.preprocessing, model.logits, model.labels, digest)
+        return ModelReference(path.name, model.preprocessing, model.outputs, model.labels, digest)
 
 
 def refuse_named_classes(data: ImageSet) -> None:

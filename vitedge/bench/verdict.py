@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitedge.report.results import Row, Status
-from vitedge.targets.precisions import Precision
-from vitedge.targets.tolerances import TOLERANCES
+from vitedge.targets.precisions import Precision, precisions
 
 # Two equal artefacts measured one after the other differ by a few percent, and nobody ships another
 # file for less.
@@ -42,8 +41,8 @@ def drift(row: Row) -> str:
         return ""  # who saw another picture may say something else
     found, name = row.vs_float.sqnr_db, row.precision or "any precision"
     # A file that does not state its precision is held to the least of all.
-    held_to = [TOLERANCES[row.precision]] if row.precision else TOLERANCES.values()
-    least = min(each.drift_db for each in held_to)
+    held_to = [row.precision] if row.precision else precisions()
+    least = min(each.row.tolerance.drift_db for each in held_to)
     if found >= least:
         return ""
     return (

@@ -23,6 +23,7 @@ from vitedge.errors import ConversionError, PrecisionError, UsageError
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import precisions as known_precisions
 from vitedge.targets.target import Target
 from vitedge.terminal.output import echo, print_json, warn, when_interrupted
 
@@ -231,7 +232,7 @@ def _check_request(
     if chips and not targets:
         raise UsageError("--chip says what --for compiles; give --for as well")
     if not targets and not precisions:
-        flags = ", ".join(f"--{each}" for each in Precision)
+        flags = ", ".join(f"--{each}" for each in known_precisions())
         raise UsageError(f"say what to write: {flags}, several of them, or --for")
 
 

@@ -13,7 +13,7 @@ from vitedge.errors import UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.network.kinds import Activation
 from vitedge.network.tasks import Task
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Precision, precisions
 from vitedge.targets.target import Target
 from vitedge.terminal.output import warn
 
@@ -69,16 +69,13 @@ def option_group(*options: Callable[[Command], Command]) -> Callable[[Command], 
 precision_options = option_group(
     *(
         click.option(
-            f"--{precision}", "precisions", flag_value=str(precision), multiple=True, help=words
+            f"--{precision}",
+            "precisions",
+            flag_value=str(precision),
+            multiple=True,
+            help=precision.row.help,
         )
-        for precision, words in {
-            Precision.FP32: "Write float32 artefacts.",
-            Precision.FP16: "Write artefacts with half-precision weights.",
-            Precision.INT8: "Write 8-bit artefacts, for CPUs and GPUs.",
-            Precision.INT8_STATIC: "Write all-integer artefacts, for NPUs.",
-            Precision.W8A16: "Write all-integer artefacts with 16-bit activations.",
-            Precision.INT4: "Write artefacts with 4-bit weights.",
-        }.items()
+        for precision in precisions()
     )
 )
 
@@ -126,12 +123,12 @@ import_options = option_group(
         "--logits",
         multiple=True,
         metavar="NAME",
-        help="Output that holds the logits, where there are several; two are averaged.",
+        help="Output to take, where there are several, such as logits; two are averaged.",
     ),
     click.option(
         "--task",
         type=click.Choice([str(each) for each in Task]),
-        help="What the outputs mean, where SOURCE says otherwise: classes, of which one is right.",
+        help="What the outputs mean, where SOURCE does not say it.",
     ),
     trust_options,
 )

@@ -21,7 +21,7 @@ from vitedge.network.operators import Array, Linear
 from vitedge.quantize import Activations, IntegerWeight, Recipe
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Arithmetic, Precision, precisions
 
 
 class Draft(Protocol):
@@ -46,13 +46,13 @@ class Converter(Protocol):
         ...
 
     @property
-    def precisions(self) -> tuple[Precision, ...]:
-        """The precisions that the format's runtime has."""
+    def arithmetics(self) -> frozenset[Arithmetic]:
+        """Where the format's runtime computes with integers: it has all precisions of these."""
         ...
 
     @property
     def refusals(self) -> Mapping[Precision, str]:
-        """Why it lacks each of the other precisions, and what to take in its place."""
+        """Why it lacks other precisions, and what to take in their place."""
         ...
 
     @property
@@ -96,6 +96,11 @@ def converters() -> tuple[Converter, ...]:
     return tuple(sorted(found, key=lambda converter: list(Format).index(converter.format)))
 
 
+def precisions_of(converter: Converter) -> tuple[Precision, ...]:
+    """The precisions that a format's runtime has."""
+    return tuple(each for each in precisions() if each.row.arithmetic in converter.arithmetics)
+
+
 def converter_for(target: Format, precision: Precision) -> Converter:
     """The converter to a format.
 
@@ -106,9 +111,11 @@ def converter_for(target: Format, precision: Precision) -> Converter:
     for converter in converters():
         if converter.format is not target:
             continue
-        if precision in converter.precisions:
+        if precision in precisions_of(converter):
             return converter
-        raise PrecisionError(f"{target} has no {precision}: {converter.refusals[precision]}")
+        arithmetic = precision.row.arithmetic
+        why = converter.refusals.get(precision, f"its runtime has no {arithmetic} arithmetic")
+        raise PrecisionError(f"{target} has no {precision}: {why}")
     raise ConversionError(f"there is no converter to {target}")
 
 

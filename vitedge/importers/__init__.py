@@ -51,7 +51,7 @@ class ImportOptions:
         head_activation: Non-linearity between the layers of a head that has several.
         base: The model that a LoRA adapter belongs to.
         adapter: The adapter that is merged into what is read; importers set it.
-        task: What the outputs mean, where the source says otherwise or nothing.
+        task: What the outputs mean, where the source says otherwise or nothing; None: as it says.
         logits: Names of the outputs that hold the logits; those of two are averaged.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
@@ -179,11 +179,11 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
 
 
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:
-    from vitedge.importers.lift.ending import refuse_single_output
+    from vitedge.importers.lift.ending import refuse_single_class
     from vitedge.importers.soundness import refuse_broken, zero_parts
 
     refuse_broken(path, imported.network)
-    refuse_single_output(f"'{path}'", imported.network.classes)
+    refuse_single_class(f"'{path}'", imported.network.task, imported.network.classes)
     zeros = zero_parts(imported.network)
     if zeros:
         options.warn(

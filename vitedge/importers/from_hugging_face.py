@@ -35,7 +35,7 @@ from vitedge.importers.layers import (
     usual_statistics,
     width_of_heads,
 )
-from vitedge.importers.lift.ending import outputs_are_no_classes
+from vitedge.importers.lift.ending import unknown_task
 from vitedge.importers.overrides import with_options
 from vitedge.importers.positions import Resampling, interpolate_positions
 from vitedge.importers.processor import DEFAULT_PROCESSORS, read_processor
@@ -44,7 +44,9 @@ from vitedge.importers.reading.safetensors_file import open_sharded
 from vitedge.importers.reading.state_dict import open_checkpoint
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.network.kinds import Activation
+from vitedge.network.network import with_task
 from vitedge.network.operators import Array
+from vitedge.network.tasks import Task
 
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS, _INDEX, _OLD_WEIGHTS = (
@@ -88,6 +90,11 @@ _INTERPOLATING = {
     "dinov2": Resampling.BICUBIC,
     "dinov2_with_registers": Resampling.ANTIALIASED,
 }
+_PROBLEMS = {
+    "single_label_classification": Task.CLASSES,
+    "multi_label_classification": Task.LABELS,
+    "regression": Task.NUMBERS,
+}
 _PREFIX_TOKENS = ("cls_token", "distillation_token", "register_tokens")
 
 
@@ -109,27 +116,30 @@ class HuggingFaceImporter:
         folder = _folder_of(path)
         config = read_json(folder / _CONFIG)
         _refuse_quantized(folder, config)
-        problem = config.get("problem_type")
-        if problem not in (None, "single_label_classification") and options.task is None:
-            raise outputs_are_no_classes(
-                f"'{folder / _CONFIG}'", f"says problem_type {shown(problem)}", _meaning(problem)
-            )
+        told = options.task or _task(f"'{folder / _CONFIG}'", config.get("problem_type"))
         try:
             with _open_weights(folder, config, options) as (tensors, words):
                 vit = _vit(tensors, config, _preprocessing(folder, config), options)
                 tensors.refuse_leftovers()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
-        return Imported(with_options(network_of(vit), options), f"by name: hugging-face{words}")
+        network = with_task(network_of(vit), told)
+        return Imported(with_options(network, options), f"by name: hugging-face{words}")
 
 
 def _folder_of(path: Path) -> Path:
     return path.parent if path.is_file() else path
 
 
-def _meaning(problem: object) -> str:
-    labels = problem == "multi_label_classification"
-    return "a probability for each label by itself" if labels else "numbers, not classes"
+def _task(what: str, problem: object) -> Task:
+    """What ``problem_type`` says of the outputs."""
+    if problem is None:
+        return Task.CLASSES
+    if not isinstance(problem, str) or problem not in _PROBLEMS:
+        raise unknown_task(
+            what, f"says problem_type {shown(problem)}", Task.CLASSES, Task.LABELS, Task.NUMBERS
+        )
+    return _PROBLEMS[problem]
 
 
 def _refuse_quantized(folder: Path, config: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from vitedge.bench.request import (
     step_shower,
 )
 from vitedge.bench.run import BenchOptions, run_bench
-from vitedge.converters import converters
+from vitedge.converters import converters, precisions_of
 from vitedge.errors import ConversionError, UnavailableError
 from vitedge.images.cifar import Part
 from vitedge.images.image_sets import ImageSet, open_images
@@ -26,7 +26,7 @@ from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
 from vitedge.report.results import Pick, Report
 from vitedge.runtimes import Readiness, runtime_for
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Precision, precisions
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
 
@@ -161,11 +161,11 @@ def _plausible(targets: tuple[Target, ...]) -> tuple[Precision, ...]:
     Those are made for NPUs: on a CPU they are several times slower than float.
     """
     formats = {runtime_for(target).format for target in targets}
-    offered = [each.precisions for each in converters() if each.format in formats]
+    offered = [precisions_of(each) for each in converters() if each.format in formats]
     is_float = all(target.device in _FLOAT_DEVICES for target in targets)
     return tuple(
         each
-        for each in Precision
+        for each in precisions()
         if any(each in found for found in offered) and not (each.all_integer and is_float)
     )
 

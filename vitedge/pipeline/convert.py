@@ -20,12 +20,11 @@ from vitedge.files.staging import publish, refuse_existing, staging
 from vitedge.images.image_sets import ImageSet
 from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
-from vitedge.network.numerics import softmax
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, TopClasses, fewest_lifted
 from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS
-from vitedge.pipeline.probabilities import with_probabilities
+from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
 from vitedge.pipeline.tuning import USUAL, Tuned, Variant, fastest, variants
@@ -291,15 +290,16 @@ def write_keras(network: Network, output: Path, *, origin: str = "") -> None:
     """
     try:
         with quiet():
-            from vitedge.in_keras.model import to_keras
+            from vitedge.in_keras.model import main_output, to_keras
 
             model = to_keras(network, origin=origin)
     except ImportError as error:
         raise missing_package(error.name or "keras", "convert") from error
     shape = (2, *network.image_shape)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    logits = np.asarray(model(noise.astype(np.float32)), np.float32)
-    check_parity(Parity.of(logits, forward_each(network, noise)), Precision.FP32, output.name)
+    made = main_output(network, model(noise.astype(np.float32)))
+    parity = Parity.of(made, forward_each(network, noise), network.task)
+    check_parity(parity, Precision.FP32, output.name)
     with staging(output.parent) as folder:
         save_packed(model, folder / output.name)
         publish([folder / output.name], output.parent)
@@ -335,9 +335,12 @@ class _Work:
         self._source = Source(source.name, sha256_of(source), imported.path)
         samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        scores = forward_each(imported.network, pixels)
-        self._scores = Scores.PROBABILITIES if options.probabilities else Scores.LOGITS
-        self._reference = Reference(pixels, softmax(scores) if options.probabilities else scores)
+        outputs = forward_each(imported.network, pixels)
+        self._task, self._scores = imported.network.task, Scores.LOGITS
+        if options.probabilities:
+            demand_logits(self._task)
+            outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
+        self._reference = Reference(pixels, outputs)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -453,4 +456,5 @@ class _Work:
             parameters=self._parameters,
             macs=prepared.network.macs,
             scores=self._scores,
+            task=self._task,
         )

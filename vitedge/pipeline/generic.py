@@ -84,7 +84,7 @@ def convert_generically(
 
     Raises:
         UsageError: Options speak of what only a Vision Transformer has.
-        ModelError: The source cannot be read, or is no image classifier.
+        ModelError: The source cannot be read, or does not say what its outputs mean.
         DataError: A calibration image cannot be read, or there is none.
         ConversionError: A format's converter or quantizer refuses the model.
         ParityError: An artefact computes something else than the source.
@@ -134,7 +134,7 @@ class _Work:
         pixels = model.preprocessing.batch(
             [sample.image for sample in images.samples[:_PARITY_IMAGES]]
         )
-        self._reference = Reference(pixels, model.logits(pixels))
+        self._reference = Reference(pixels, model.outputs(pixels))
         path = f"generic: {job.why}; {model.words}"
         self._source = Source(job.source.name, sha256_of(job.source), path)
 
@@ -162,4 +162,5 @@ class _Work:
             calibration=self._images.record() if candidate.calibrated else None,
             versions=versions_of(candidate.versions),
             parameters=self._model.network.parameters,
+            task=self._model.task,
         )

@@ -117,7 +117,7 @@ def fastest(drafts: Sequence[tuple[Variant, Draft, Metadata]], reference: Refere
 
 
 def _sqnr_db(session: Any, reference: Reference) -> float:
-    parity = Parity.of(run_batches(session, reference.pixels), reference.logits)
+    parity = Parity.of(run_batches(session, reference.pixels), reference.outputs)
     return float("inf") if parity.sqnr_db is None else parity.sqnr_db
 
 

@@ -1,4 +1,4 @@
-"""An artefact is published only after its own runtime gave the logits of its reference."""
+"""An artefact is published only after its own runtime gave the outputs of its reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from vitedge.files.weights_digest import WEIGHTS_KEY, bound
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
-from vitedge.targets.tolerances import TOLERANCES
 
 OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
 """Told of an artefact that cannot be made, and why."""
@@ -53,12 +52,12 @@ class Reference:
 
     Attributes:
         pixels: uint8 ``(N, H, W, C)``.
-        logits: What the float32 model computes of them, ``(N, classes)``: what the artefact is to
-            give, so the softmax of it where it gives probabilities.
+        outputs: What the float32 model computes of them, ``(N, ...)``: what the artefact is to give
+            first, so the softmax of it where it gives probabilities.
     """
 
     pixels: npt.NDArray[np.uint8]
-    logits: npt.NDArray[np.float32]
+    outputs: npt.NDArray[np.float32]
 
 
 def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
@@ -83,7 +82,8 @@ def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Refer
     with staging(path.parent) as folder:
         staged = folder / path.name
         _save(draft, staged, metadata)
-        parity = Parity.of(_logits(staged, target, reference.pixels), reference.logits)
+        made = _outputs(staged, target, reference.pixels)
+        parity = Parity.of(made, reference.outputs, metadata.task, metadata.scores)
         check_parity(parity, metadata.precision, path.name)
         metadata = replace(metadata, parity=parity)
         _save_checked(draft, staged, metadata, reference.pixels[:1])
@@ -135,29 +135,29 @@ def _save_checked(
     draft: Draft, staged: Path, metadata: Metadata, pixels: npt.NDArray[np.uint8]
 ) -> None:
     """Saves again, now that the parity is known, and makes sure of what lies on the disk."""
-    before = _logits(staged, metadata.format, pixels)
+    before = _outputs(staged, metadata.format, pixels)
     for part in files_of(staged):
         part.unlink()  # a runtime may still have the old one mapped; never write into it
     _save(draft, staged, metadata)
-    same = np.array_equal(before, _logits(staged, metadata.format, pixels))
+    same = np.array_equal(before, _outputs(staged, metadata.format, pixels))
     if not same or read_metadata(staged) != metadata:
         raise ConversionError(f"'{staged.name}' did not survive being written; is the disk full?")
 
 
 def check_parity(parity: Parity, precision: Precision, name: str) -> None:
-    """Refuses an artefact whose logits are too far from the reference.
+    """Refuses an artefact whose outputs are too far from the reference.
 
     Raises:
         ParityError: They are.
     """
-    tolerance = TOLERANCES[precision]
+    tolerance = precision.row.tolerance
     enough = parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
     if enough and parity.relative_difference <= tolerance.relative_difference:
         return
     raise ParityError(
         f"{name} computes something else than its source: {parity.sqnr_db or 0:.1f} dB (needs "
         f"{tolerance.sqnr_db:g}), largest difference {parity.relative_difference:.2g} of the "
-        f"logits' range (allowed {tolerance.relative_difference:g}); nothing was written"
+        f"outputs' range (allowed {tolerance.relative_difference:g}); nothing was written"
     )
 
 
@@ -172,7 +172,7 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
     return versions
 
 
-def _logits(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _outputs(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     runtime_target = target.default_target
     session = runtime_for(runtime_target).open(path, runtime_target.device)
     try:

@@ -78,7 +78,7 @@ def _compiled(openvino: Any, path: Path, device: str, threads: int | None) -> An
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     # Left to itself the CPU plug-in computes float layers in bfloat16 where the processor has
     # it: 34 dB instead of 110. What was asked for as float must not lose that silently.
-    if metadata is not None and metadata.precision in (Precision.FP32, Precision.FP16):
+    if metadata is not None and metadata.precision.is_float:
         config["INFERENCE_PRECISION_HINT"] = "f32" if device == "cpu" else "f16"
         if metadata.precision is Precision.FP32:
             config["INFERENCE_PRECISION_HINT"] = "f32"

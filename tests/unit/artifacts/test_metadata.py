@@ -25,7 +25,7 @@ from vitedge.errors import ModelError, UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import Preprocessing
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import precisions
 
 ARTIFACTS = builtin.artifacts()
 
@@ -34,7 +34,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 metadata = st.builds(
     Metadata,
     format=st.sampled_from(Format),
-    precision=st.sampled_from(Precision),
+    precision=st.sampled_from(precisions()),
     labels=st.lists(st.text(), max_size=5).map(tuple),
     preprocessing=st.builds(
         Preprocessing,

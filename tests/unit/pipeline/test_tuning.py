@@ -20,7 +20,7 @@ from vitedge.pipeline.tuning import USUAL, Variant, fastest, variants
 from vitedge.pipeline.verified_write import Reference
 from vitedge.quantize import Activations
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Precision, precisions
 
 OTHER = Variant("other")
 
@@ -87,7 +87,7 @@ def test_a_faster_graph_that_is_less_accurate_is_not_kept(monkeypatch: pytest.Mo
 
 def test_what_is_tried_begins_with_the_usual_graph() -> None:
     for target in Format:
-        for precision in Precision:
+        for precision in precisions():
             first, *others = variants(target, precision)
             assert first is USUAL
             assert not (precision.all_integer and others)

@@ -28,7 +28,7 @@ from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Arithmetic, Precision
 
 # The smallest that ONNX Runtime fuses to MatMulNBits.
 _GROUPS = Groups(16, zero_points=True)
@@ -39,14 +39,7 @@ class OnnxConverter:
     """Writes ``.onnx`` files."""
 
     format: Format = Format.ONNX
-    precisions: tuple[Precision, ...] = (
-        Precision.FP32,
-        Precision.FP16,
-        Precision.INT8,
-        Precision.INT8_STATIC,
-        Precision.W8A16,
-        Precision.INT4,
-    )
+    arithmetics: frozenset[Arithmetic] = frozenset(Arithmetic)
     activations: Activations = Activations.PER_TENSOR
     groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)

@@ -39,7 +39,7 @@ class OnnxEmitter(OnnxMerging):
 
     def _versions(self) -> tuple[int, int]:
         """Opset and IR version: the oldest that have what is used."""
-        if self.recipe.precision is Precision.INT4:
+        if self.recipe.precision.row.grouped:
             return _OPSET_OF_INT4, _IR_OF_INT4
         return _OPSET, _IR_VERSION
 

@@ -26,7 +26,7 @@ from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.rewrite.learnt_grid import COMMON_GROUPS, Groups
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Arithmetic, Precision
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,7 @@ class TFLiteConverter:
     """Writes ``.tflite`` files."""
 
     format: Format = Format.TFLITE
-    precisions: tuple[Precision, ...] = (
-        Precision.FP32,
-        Precision.FP16,
-        Precision.INT8,
-        Precision.INT8_STATIC,
-        Precision.W8A16,
-        Precision.INT4,
-    )
+    arithmetics: frozenset[Arithmetic] = frozenset(Arithmetic)
     activations: Activations = Activations.PER_TOKEN
     groups: Groups = COMMON_GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
