@@ -73,6 +73,13 @@ if TYPE_CHECKING:
     "--tune", is_flag=True, help="Time several graphs of each artefact here; keep the fastest."
 )
 @click.option(
+    "--tokens",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Merge tokens that are alike until this share of the work is left, such as 0.7. What that "
+    "costs is said apart from what integers cost.",
+)
+@click.option(
     "--layout",
     type=click.Choice([str(each) for each in Layout]),
     help="Write a folder for transformers.js and Optimum, or for LiteRT's hub, with a model card.",
@@ -105,6 +112,7 @@ def convert(
     max_drop: float | None,
     data: Path | None,
     tune: bool,
+    tokens: float | None,
     layout: str | None,
     output: Path,
     batch: int,
@@ -154,6 +162,7 @@ def convert(
         without=without,
         budget=budget,
         tune=tune,
+        tokens=tokens,
         features=features,
         probabilities=probabilities,
         layout=laid_out,
@@ -192,6 +201,8 @@ def convert(
         _end_incomplete(refused)
         return
     echo(f"read {source}: {written[0].metadata.source.path}")
+    if (merging := written[0].metadata.merging) is not None:
+        echo(merging.words)
     for each in written:
         echo(_written_line(each))
         if words := each.metadata.quantization.get("budget"):

@@ -81,7 +81,9 @@ class MergingEmitter(Emitter[Tensor]):
         """``(batch, a)`` places as columns of floats ``(batch, size, a)``, each with a one."""
 
     @abstractmethod
-    def matrix_product(self, a: Tensor, b: Tensor, name: str, *, transposed: bool = False) -> Tensor:
+    def matrix_product(
+        self, a: Tensor, b: Tensor, name: str, *, transposed: bool = False
+    ) -> Tensor:
         """Of ``(batch, n, k)`` and ``(batch, k, m)``; transposed, of ``(batch, m, k)``."""
 
     @abstractmethod

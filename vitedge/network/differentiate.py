@@ -222,7 +222,7 @@ def _backward(value: Value, inputs: list[Array], made: Array, gradient: Array) -
                 gradient = np.moveaxis(np.moveaxis(gradient, axis, -1) @ matrix.T, -1, axis)
             return [gradient]
         case Merge():
-            matrix, x, counts = inputs
+            matrix, _, counts = inputs
             at_x = shares_of(matrix, counts).swapaxes(-1, -2) @ gradient
             return [np.zeros_like(matrix), at_x, np.zeros_like(counts)]
         case Match() | Count():  # choices and numbers of tokens are constant

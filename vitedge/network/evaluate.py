@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.network.matching import counted, matched, merged
 from vitedge.network.network import Network, Value
-from vitedge.network.matching import matched, merged
 from vitedge.network.numerics import activate, mean, normalize, softmax
 from vitedge.network.operators import (
     Activate,
@@ -143,8 +143,7 @@ def computed(value: Value, inputs: list[Array], images: npt.NDArray[Any]) -> Arr
         case Merge():
             made = merged(*inputs)
         case Count():
-            counts: Array = inputs[0] @ inputs[1]
-            made = counts
+            made = counted(*inputs)
     return made
 
 

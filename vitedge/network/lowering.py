@@ -130,16 +130,16 @@ class Lowering(Forms[Tensor]):
                 self.match(value, match, self.operand(value, value.inputs[0]))
                 if any(not _is_told(each, value) for each in self.readers[value]):
                     self._whole[value] = self.match_matrix(value)
-            case Merge():
-                x = self.operand(value, value.inputs[1])
-                self._whole[value] = self.merge(value, x, self._counts(value))
-            case Count():
-                self._whole[value] = self.count(value, self._counts(value))
-            case Softmax() if len(value.inputs) > 1:
-                x, counts = (self.operand(value, each) for each in value.inputs)
-                self._whole[value] = self.counted_softmax(value, x, counts)
+            case Merge() | Count():
+                self._whole[value] = self._merging_step(value)
             case _:
                 self._whole[value] = self._whole_step(value)
+
+    def _merging_step(self, value: Value) -> Tensor:
+        counts = self._counts(value)
+        if isinstance(value.operator, Count):
+            return self.count(value, counts)
+        return self.merge(value, self.operand(value, value.inputs[1]), counts)
 
     def _counts(self, value: Value) -> Tensor | None:
         """What says how many tokens each stands for; None where each is one."""
@@ -160,7 +160,8 @@ class Lowering(Forms[Tensor]):
             case Product() as product:
                 return self.product(value, product, *operands)
             case Softmax():
-                return self.softmax(value, operands[0])
+                x, *counts = operands
+                return self.counted_softmax(value, x, *counts) if counts else self.softmax(value, x)
             case Transpose(axes=axes):
                 order = (0, *(axis + 1 for axis in axes))
                 return self.transpose(operands[0], order, value.name)

@@ -37,6 +37,12 @@ def shares_of(matrix: Array, counts: Array) -> Array:
     return weighted / total
 
 
+def counted(matrix: Array, counts: Array) -> Array:
+    """How many tokens each new one is made of, ``(N, new, 1)``; see ``operators.Count``."""
+    found: Array = matrix @ counts
+    return found
+
+
 def merged(matrix: Array, x: Array, counts: Array) -> Array:
     """The means of what is merged; see ``operators.Merge``.
 

@@ -365,7 +365,7 @@ class Match:
 
     def shape_of(self, x: Shape) -> Shape:
         """The shape that it makes."""
-        _require(len(x) == 2 and 0 <= self.fixed, f"{x} holds no vector of each token")
+        _require(len(x) == 2 and self.fixed >= 0, f"{x} holds no vector of each token")
         finders = len(self.finders(x[0]))
         enough = 0 < self.merged <= finders and len(self.found(x[0])) > 0
         _require(enough, f"of {x[0]} tokens, {self.fixed} fixed, {self.merged} cannot be merged")
@@ -384,7 +384,7 @@ class Match:
 class Merge:
     """Tokens ``(tokens, channels)`` of which some are merged, each the mean of what it is made of.
 
-    It reads what ``Match`` makes, the tokens, and how many each of them stands for, ``(tokens, 1)``.
+    It reads what ``Match`` makes, the tokens, and how many each stands for, ``(tokens, 1)``.
     """
 
     def shape_of(self, match: Shape, x: Shape, counts: Shape) -> Shape:

@@ -230,7 +230,7 @@ def _multiplied(value: Value, found: list[Tokens | None], *, transposed: bool) -
 
 
 def _combined(value: Value, found: list[Tokens | None]) -> _Carried | None:
-    """A sum or product of elements where what meets a token is one of the same, or the same for all."""
+    """A sum or product where what meets a token is the same token, or the same for all."""
     tokens = next(each for each in found if each is not None)
     for source, each in zip(value.inputs, found, strict=True):
         if each is None:

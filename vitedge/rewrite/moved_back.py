@@ -55,11 +55,7 @@ def of_part(value: Value, part: Part) -> Work | None:
     match operator:
         case Constant(values=values):
             return Work(Constant(values.take(part.places, axis)), ())
-        case Softmax():
-            counts = ((each, None) for each in value.inputs[1:])
-            of_scores = (value.inputs[0], part)
-            return Work(operator, (of_scores, *counts)) if axis < rank - 1 else None
-        case Norm() | Linear():
+        case Norm() | Softmax() | Linear():
             return _of_one(value, part) if axis < rank - 1 else None
         case Activate():
             return _of_one(value, part)
@@ -88,7 +84,9 @@ def of_part(value: Value, part: Part) -> Work | None:
 
 
 def _of_one(value: Value, part: Part) -> Work:
-    return Work(value.operator, ((value.inputs[0], part),))
+    """Of the same part of what it reads; how often places of a softmax count is needed whole."""
+    first, *others = value.inputs
+    return Work(value.operator, ((first, part), *((each, None) for each in others)))
 
 
 def _aligned(value: Value, read: Value, part: Part) -> Part | None:

@@ -41,7 +41,9 @@ class OnnxMerging(OnnxNodes):
         apart = self._node("Unsqueeze", [places, last], f"{name}/places")
         return self._node("GatherND", [x, apart], name, batch_dims=1)
 
-    def with_constants(self, before: Sequence[int], x: str, behind: Sequence[int], name: str) -> str:
+    def with_constants(
+        self, before: Sequence[int], x: str, behind: Sequence[int], name: str
+    ) -> str:
         """See ``MergingEmitter``."""
         parts = [x]
         if before:

@@ -46,14 +46,20 @@ class OpenVINOMerging(OpenVINONodes):
         """
         (batch, old, *rest), (_, new) = x.shape, places.shape
         if batch > 1:
-            starts = self.constant(f"{name}/starts", old * np.arange(batch, dtype=np.int32)[:, None])
+            starts = self.constant(
+                f"{name}/starts", old * np.arange(batch, dtype=np.int32)[:, None]
+            )
             places = self._ops.add(places, starts, name=f"{name}/places")
         rows = self.reshape(x, (batch * old, *rest), f"{name}/rows")
         wanted = self.reshape(places, (batch * new,), f"{name}/wanted")
-        found = self._ops.gather(rows, wanted, self._number(0, f"{name}/axis"), name=f"{name}/found")
+        found = self._ops.gather(
+            rows, wanted, self._number(0, f"{name}/axis"), name=f"{name}/found"
+        )
         return self.reshape(found, (batch, new, *rest), name)
 
-    def with_constants(self, before: Sequence[int], x: Any, behind: Sequence[int], name: str) -> Any:
+    def with_constants(
+        self, before: Sequence[int], x: Any, behind: Sequence[int], name: str
+    ) -> Any:
         """See ``MergingEmitter``."""
         parts = [x]
         if before:

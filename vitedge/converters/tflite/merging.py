@@ -19,7 +19,7 @@ class TFLiteMerging(TFLiteImages):
 
     def largest(self, x: int, name: str) -> tuple[int, int]:
         """See ``MergingEmitter``."""
-        *rows, last = self.model.shape(x)
+        *rows, _ = self.model.shape(x)
         best = self.reduced("REDUCE_MAX", x, len(rows), rows, name, keep=False)
         places = self.model.operator(
             "ARG_MAX",
@@ -64,7 +64,14 @@ class TFLiteMerging(TFLiteImages):
         return self._gather(x, places, made, name, 1, 1, self.model.dtype(x))
 
     def _gather(
-        self, x: int, places: int, shape: Sequence[int], name: str, axis: int, apart: int, dtype: str
+        self,
+        x: int,
+        places: int,
+        shape: Sequence[int],
+        name: str,
+        axis: int,
+        apart: int,
+        dtype: str,
     ) -> int:
         options = {"table": "GatherOptions", "axis": axis, "batchDims": apart}
         version = _GATHER_IN_BATCHES if apart else 1
@@ -72,7 +79,9 @@ class TFLiteMerging(TFLiteImages):
             "GATHER", [x, places], shape, name=name, options=options, version=version, dtype=dtype
         )
 
-    def with_constants(self, before: Sequence[int], x: int, behind: Sequence[int], name: str) -> int:
+    def with_constants(
+        self, before: Sequence[int], x: int, behind: Sequence[int], name: str
+    ) -> int:
         """See ``MergingEmitter``."""
         parts = [x]
         if before:

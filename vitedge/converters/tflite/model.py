@@ -85,7 +85,7 @@ class TFLiteModel:
         """Type of a tensor's numbers, in the schema's words."""
         kinds = vars(self._schema.TensorType)
         number = self._tensors[tensor].type
-        return next(name for name, each in kinds.items() if each == number)
+        return next(str(name) for name, each in kinds.items() if each == number)
 
     def type_number(self, dtype: str) -> int:
         """The schema's number of a type."""
@@ -227,7 +227,9 @@ class TFLiteModel:
         """Adds an operator with several outputs; see ``operator``."""
         outputs = [
             self._tensor(name, shape, dtype)
-            for name, shape, dtype in zip(names, shapes, dtypes or _FLOATS * len(names), strict=True)
+            for name, shape, dtype in zip(
+                names, shapes, dtypes or _FLOATS * len(names), strict=True
+            )
         ]
         if self._ranges is not None:
             for name, output in zip(names, outputs, strict=True):
