@@ -40,8 +40,8 @@ def drift(row: Row) -> str:
     if not row.vs_float.same_pixels:
         return ""  # who saw another picture may say something else
     found, name = row.vs_float.sqnr_db, row.precision or "any precision"
-    # A file that does not state its precision is held to the least of all.
-    held_to = [row.precision] if row.precision else precisions()
+    # A file that does not state its precision, or merges tokens, is held to the least of all.
+    held_to = [row.precision] if row.precision and not row.merges_tokens else precisions()
     least = min(each.row.tolerance.drift_db for each in held_to)
     if found >= least:
         return ""

@@ -140,6 +140,8 @@ class Row:
         energy_mj: Energy of the whole processor per inference in millijoule, idle share included.
         battery_mj: What the battery gave per inference in millijoule: the whole device, screen and
             all. None where there is no battery, or it is charging.
+        merges_tokens: Whether it merges tokens, so that it computes something else than its source
+            on purpose.
     """
 
     artifact: str
@@ -172,6 +174,7 @@ class Row:
     throughput: tuple[Throughput, ...] = ()
     energy_mj: float | None = None
     battery_mj: float | None = None
+    merges_tokens: bool = False
 
     @property
     def was_loaded(self) -> bool:
