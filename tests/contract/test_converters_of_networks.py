@@ -23,7 +23,7 @@ from tests.support.networks import (
 )
 from tests.support.networks import NETWORKS as PLAIN_NETWORKS
 from vitedge.artifacts.metadata import Metadata, Source
-from vitedge.converters import converter_for
+from vitedge.converters.tools import converter_for
 from vitedge.elements.kinds import Pooling
 from vitedge.errors import ConversionError
 from vitedge.inspection.operators import read_operators
@@ -35,7 +35,7 @@ from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes import run_batches, runtimes
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 NETWORKS = (*PLAIN_NETWORKS, merged_tokens)
@@ -100,7 +100,7 @@ def ranges(network: Network, images: npt.NDArray[np.uint8]) -> dict[str, Range]:
 
 
 @pytest.mark.parametrize("precision", TOLERANCES, ids=str)
-@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("target", all_formats(), ids=str)
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
 def test_every_output_is_what_the_network_computes(
     make: Callable[[], Network], target: Format, precision: Precision, tmp_path: Path
@@ -117,7 +117,7 @@ def test_every_output_is_what_the_network_computes(
 
 
 @pytest.mark.parametrize("ranged", ["none", "all", "some, and some layers float"])
-@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("target", all_formats(), ids=str)
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
 def test_integer_layers_leave_the_outputs_as_they_are(
     make: Callable[[], Network], target: Format, ranged: str, tmp_path: Path
@@ -144,7 +144,7 @@ def test_integer_layers_leave_the_outputs_as_they_are(
     assert "int8" in kinds
 
 
-@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("target", all_formats(), ids=str)
 def test_outputs_may_be_alike_or_fixed_and_values_called_like_tensors(
     target: Format, tmp_path: Path
 ) -> None:

@@ -2,8 +2,8 @@
 
 The same JSON travels in each format's own metadata: a ``Metadata`` entry of the TFLite
 flatbuffer, a ``metadata_props`` entry of the ONNX protobuf, ``rt_info`` of the OpenVINO XML.
-The readers below walk just far enough into each file to find it, so a device needs no schema
-package, and a file of gigabytes is not loaded. A TFLite file is verified on the way.
+The formats' records have the readers, which walk just far enough into each file to find it, so a
+device needs no schema package, and a file of gigabytes is not loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -26,17 +26,15 @@ from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.errors import ModelError, UsageError
 from vitedge.files import json_values
 from vitedge.files.limits import refuse_long_text
-from vitedge.files.tflite_verifier import open_verified
 from vitedge.files.weights_digest import WEIGHTS_KEY, demand_own_weights
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.agreement import agreement
 from vitedge.network.tasks import Task
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
 
 METADATA_KEY = "vitedge"
-ONNX_DATA_SUFFIX = ".data"
 
 # ONNX has no place of its own that says how to read integer logits: (integer - zero) * scale.
 LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY = "vitedge.logits_scale", "vitedge.logits_zero_point"
@@ -253,13 +251,13 @@ def format_of(path: Path) -> Format:
     Raises:
         UsageError: The extension is none of an artefact's.
     """
-    for candidate in Format:
+    for candidate in all_formats():
         if path.suffix.lower() == candidate.suffix:
             return candidate
-    known = ", ".join(candidate.suffix for candidate in Format)
+    known = ", ".join(candidate.suffix for candidate in all_formats())
     is_saved_model = (path / "saved_model.pb").is_file()
     if path.is_dir() and not is_saved_model:
-        suffixes = {candidate.suffix for candidate in Format}
+        suffixes = {candidate.suffix for candidate in all_formats()}
         inside = sorted(each for each in path.iterdir() if each.suffix.lower() in suffixes)
         advice = f"name a file in it, such as '{inside[0]}'" if inside else f"name a file ({known})"
         raise UsageError(f"'{path}' is a folder, not an artefact: {advice}")
@@ -276,14 +274,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
     Beside it lie OpenVINO's weights, and those of an ONNX model of over 2 GiB.
     """
-    match format_of(path):
-        case Format.OPENVINO:
-            return path, path.with_suffix(".bin")
-        case Format.ONNX:
-            data = path.with_name(path.name + ONNX_DATA_SUFFIX)
-            return (path, data) if data.exists() else (path,)
-        case Format.TFLITE:
-            return (path,)
+    return path, *format_of(path).record.beside(path)
 
 
 def size_of(path: Path) -> int:
@@ -320,16 +311,11 @@ def read_texts(path: Path) -> Mapping[str, str]:
         UsageError: The extension is none of an artefact's.
         ModelError: The file is missing, truncated or not of its format.
     """
-    reader = {
-        Format.TFLITE: _read_tflite,
-        Format.ONNX: _read_onnx,
-        Format.OPENVINO: _read_openvino,
-    }[format_of(path)]
     for part in files_of(path):
         if not part.is_file():
             raise ModelError(f"there is no file '{part}'")
     try:
-        return reader(path)
+        return format_of(path).record.read_texts(path)
     except (ValueError, struct.error, LookupError, ElementTree.ParseError) as error:
         raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
 
@@ -345,116 +331,3 @@ def sha256_of(path: Path) -> str:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-# --- TFLite: https://github.com/google-ai-edge/LiteRT, schema.fbs ------------------------------
-
-_MODEL_BUFFERS, _MODEL_METADATA = 4, 6
-_METADATA_NAME, _METADATA_BUFFER = 0, 1
-_BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
-
-
-def _read_tflite(path: Path) -> Mapping[str, str]:
-    with open_verified(path) as root, path.open("rb") as stream:
-        buffers = root.tables(_MODEL_BUFFERS)
-        for entry in root.tables(_MODEL_METADATA):
-            if entry.content(_METADATA_NAME) != METADATA_KEY.encode():
-                continue
-            buffer = buffers[entry.number(_METADATA_BUFFER, "I")]
-            offset = buffer.number(_BUFFER_OFFSET, "Q")
-            if offset <= 1:
-                return {METADATA_KEY: buffer.content(_BUFFER_DATA).decode()}
-            stream.seek(offset)  # past 2 GiB, buffers lie behind the flatbuffer
-            return {METADATA_KEY: stream.read(buffer.number(_BUFFER_SIZE, "Q")).decode()}
-    return {}
-
-
-# --- ONNX: https://github.com/onnx/onnx, onnx.proto ---------------------------------------------
-
-_MODEL_PROTO_METADATA_PROPS = 14
-_ENTRY_KEY, _ENTRY_VALUE = 1, 2
-_LENGTH_DELIMITED = 2
-
-
-def _read_onnx(path: Path) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    with path.open("rb") as stream:
-        size = path.stat().st_size
-        if not size:
-            raise ValueError("empty file")
-        while stream.tell() < size:
-            number, payload = _protobuf_field(stream, size, _MODEL_PROTO_METADATA_PROPS)
-            if number != _MODEL_PROTO_METADATA_PROPS:
-                continue
-            entry = _protobuf_strings(payload)
-            for key in (METADATA_KEY, WEIGHTS_KEY):
-                if entry.get(_ENTRY_KEY) == key.encode():
-                    found[key] = entry.get(_ENTRY_VALUE, b"").decode()
-    return found
-
-
-def _protobuf_field(stream: BinaryIO, size: int, wanted: int) -> tuple[int, bytes]:
-    """Reads one field; the payload only when it is the wanted one, else skips it."""
-    tag = _varint(stream)
-    number, wire = tag >> 3, tag & 7
-    if number == 0:
-        raise ValueError("a protobuf field has number 0")
-    if wire == 0:
-        _varint(stream)
-        return number, b""
-    lengths = {1: 8, 5: 4}
-    if wire != _LENGTH_DELIMITED and wire not in lengths:
-        raise ValueError(f"unknown protobuf wire type {wire}")
-    length = _varint(stream) if wire == _LENGTH_DELIMITED else lengths[wire]
-    if stream.tell() + length > size:
-        raise ValueError("a protobuf field reaches past the end of the file")
-    if number == wanted and wire == _LENGTH_DELIMITED:
-        return number, stream.read(length)
-    stream.seek(length, os.SEEK_CUR)
-    return number, b""
-
-
-def _protobuf_strings(payload: bytes) -> dict[int, bytes]:
-    import io
-
-    stream, found = io.BytesIO(payload), {}
-    while stream.tell() < len(payload):
-        tag = _varint(stream)
-        if tag & 7 != _LENGTH_DELIMITED:
-            raise ValueError("a metadata entry holds something else than strings")
-        found[tag >> 3] = stream.read(_varint(stream))
-    return found
-
-
-def _varint(stream: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = stream.read(1)
-        if not byte:
-            raise ValueError("the file ends within a number")
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("a protobuf number has over ten bytes")
-
-
-# --- OpenVINO -----------------------------------------------------------------------------------
-
-
-def _read_openvino(path: Path) -> Mapping[str, str]:
-    # The network comes first and rt_info last, so read events and drop the layers on the way.
-    root = None
-    with path.open("rb") as stream:
-        for _, element in ElementTree.iterparse(stream):
-            if element.tag == "layer":
-                element.clear()
-            root = element
-    if root is None or root.tag != "net":
-        raise ValueError("no <net> element")
-    found = {}
-    for key in (METADATA_KEY, WEIGHTS_KEY):
-        entry = root.find(f"rt_info/{key}")
-        value = None if entry is None else entry.get("value")
-        if value is not None:
-            found[key] = value
-    return found

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifacts.metadata import Calibration
-from vitedge.converters import converter_for
+from vitedge.converters.tools import converter_for
 from vitedge.errors import DataError
 from vitedge.images.image_digests import smallest_digests
 from vitedge.images.image_sets import ImageSet
@@ -108,9 +108,9 @@ class Quantizations:
         """How inputs of integer layers are quantized."""
         if precision.all_integer:
             return Activations.STATIC
-        if precision.row.grouped:
-            return Activations.PER_TOKEN
-        return converter_for(target, precision).activations
+        if precision.rounds_inputs:
+            return converter_for(target, precision).activations
+        return Activations.PER_TOKEN
 
     def _groups(self, target: Format, precision: Precision) -> Groups | None:
         # Formats have the numbers of all other precisions in common.

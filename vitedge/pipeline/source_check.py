@@ -129,7 +129,7 @@ def _against_source(source: Path, network: Network, options: ImportOptions) -> P
 def _taken(experiments: Experiments, preprocessing: Preprocessing) -> InputRange:
     """What the source takes: what its own arithmetic says, else what its kind is known to take."""
     found = input_range(experiments)
-    if not found.words.startswith("assumed"):
+    if not found.assumed:
         return found
     return input_range(experiments, preprocessing.mean, preprocessing.std)
 

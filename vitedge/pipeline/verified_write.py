@@ -14,11 +14,18 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifacts.metadata import Metadata, Parity, files_of, read_metadata, read_texts
-from vitedge.converters import Draft
+from vitedge.artifacts.metadata import (
+    Metadata,
+    Parity,
+    files_of,
+    format_of,
+    read_metadata,
+    read_texts,
+)
+from vitedge.converters.converter import Draft
 from vitedge.errors import ConversionError, ModelError, ParityError
 from vitedge.files.staging import publish, staging
-from vitedge.files.weights_digest import WEIGHTS_KEY, bound
+from vitedge.files.weights_digest import WEIGHTS_KEY, file_sha256
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -40,10 +47,17 @@ def refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Written:
-    """An artefact that was written."""
+    """An artefact that was written.
+
+    Attributes:
+        path: Its main file.
+        metadata: What it says of itself.
+        lost: What it loses of ``--max-drop``'s budget, in words; empty without a budget.
+    """
 
     path: Path
     metadata: Metadata
+    lost: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,7 +143,12 @@ def publish_artifact(staged: Path, destination: Path) -> None:
 def _save(draft: Draft, path: Path, metadata: Metadata) -> None:
     draft.save(path, metadata)
     for weights in files_of(path)[1:]:
-        path.write_bytes(bound(path.read_bytes(), path.suffix, weights))
+        path.write_bytes(_naming(path, weights))
+
+
+def _naming(path: Path, weights: Path) -> bytes:
+    """The content of a main file, which names the digest of its weights now."""
+    return format_of(path).record.name_weights(path.read_bytes(), file_sha256(weights))
 
 
 def _bind_published(path: Path, staging_folder: Path) -> None:
@@ -137,7 +156,7 @@ def _bind_published(path: Path, staging_folder: Path) -> None:
     try:
         if len(files_of(path)) < 2 or WEIGHTS_KEY in read_texts(path):
             return
-        content = bound(path.read_bytes(), path.suffix, files_of(path)[1])
+        content = _naming(path, files_of(path)[1])
     except ModelError:
         return  # it is damaged and could not be loaded anyway
     old = staging_folder / f"{path.name}.old"

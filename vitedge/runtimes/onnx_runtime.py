@@ -37,6 +37,7 @@ from vitedge.runtimes import Availability, Placement, Readiness, no_features, on
 from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
 from vitedge.runtimes._qnn import SOC_MODELS, compile_context
+from vitedge.targets.fits import Fit
 from vitedge.targets.formats import Format
 from vitedge.terminal.silence import quiet, stdout_on_stderr
 
@@ -55,6 +56,10 @@ class OnnxRuntime:
     name: str = "onnx"
     format: Format = Format.ONNX
     devices: tuple[str, ...] = tuple(PROVIDERS)
+
+    def fit(self, device: str) -> Fit | None:
+        """See ``SaysWhatFits``."""
+        return PROVIDERS[device].fit
 
     def availability(self, device: str) -> Availability:
         """See ``Runtime``."""

@@ -31,8 +31,7 @@ class PrecisionRow:
         help: What its option of the command line does.
         arithmetic: Where integers stand.
         weight_bits: Of each weight.
-        activation_bits: Of what products read; None where it stays float, or each runtime has its
-            own way.
+        activation_bits: Of what products read; None where it stays float, or as a runtime has it.
         grouped: Whether groups of weights share a scale; otherwise all weights of an output do.
         tolerance: What an artefact must keep of its reference's logits.
     """
@@ -141,6 +140,14 @@ class Precision(OpenName):
         return self.row.arithmetic is Arithmetic.FLOAT
 
     @property
+    def rounds_inputs(self) -> bool:
+        """Whether integer layers stand between float ones and read integers, as formats make them.
+
+        Of integers with groups of weights each runtime has its own way instead.
+        """
+        return self.row.arithmetic is Arithmetic.MIXED and self.row.activation_bits is not None
+
+    @property
     def all_integer(self) -> bool:
         """Whether no operator computes in float."""
         return self.row.arithmetic is Arithmetic.INTEGER
@@ -154,6 +161,6 @@ Precision.W8A16 = Precision("w8a16")
 Precision.INT4 = Precision("int4")
 
 
-def precisions() -> tuple[Precision, ...]:
+def all_precisions() -> tuple[Precision, ...]:
     """All precisions, in the order of their rows."""
     return tuple(map(Precision, ROWS))

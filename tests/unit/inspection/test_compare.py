@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tests.support.models import random_images, random_network, random_vit
 from vitedge.cli import main
-from vitedge.converters import converters, precisions_of
+from vitedge.converters.tools import converters, precisions_of
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, UsageError
 from vitedge.importers import ImportOptions

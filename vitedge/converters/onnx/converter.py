@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters import refuse_further_outputs
+from vitedge.converters.converter import refuse_further_outputs
 from vitedge.converters.onnx.emitter import OnnxEmitter
 from vitedge.converters.onnx.file import write_onnx
 from vitedge.converters.onnx.integer import OnnxIntegerEmitter
@@ -65,6 +65,3 @@ class OnnxDraft:
     def save(self, path: Path, metadata: Metadata) -> None:
         """See ``Draft``."""
         write_onnx(self.model, path, metadata)
-
-
-PLUGIN = OnnxConverter()

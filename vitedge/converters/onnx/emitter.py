@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.converters import packed_nibbles, side_by_side
 from vitedge.converters.emitter import part_name
+from vitedge.converters.joined import packed_nibbles, side_by_side
 from vitedge.converters.onnx.merging import OnnxMerging
 from vitedge.converters.onnx.nodes import pads
 from vitedge.network.kinds import NormKind

@@ -83,6 +83,3 @@ def describe(model: Any, metadata: Metadata) -> None:
     model.set_rt_info(metadata.to_json(), [METADATA_KEY])
     for key, value in model_info(metadata).items():
         model.set_rt_info(value, [SECTION, key])
-
-
-PLUGIN = OpenVINOConverter()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters import refuse_further_outputs
+from vitedge.converters.converter import refuse_further_outputs
 from vitedge.converters.tflite.emitter import TFLiteEmitter
 from vitedge.converters.tflite.integer import TFLiteIntegerEmitter
 from vitedge.converters.tflite.metadata import append_labels
@@ -62,6 +62,3 @@ class TFLiteDraft:
         description = f"Vision Transformer {metadata.source.name}, {metadata.precision}, by vitedge"
         path.write_bytes(self.model.to_bytes(self.outputs, description, metadata))
         append_labels(path, metadata)
-
-
-PLUGIN = TFLiteConverter()
