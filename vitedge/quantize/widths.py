@@ -86,8 +86,8 @@ def require_integers(network: Network) -> None:
     """
     if any(isinstance(value.operator, Match) for value in network.values):
         raise ConversionError(
-            "an all-integer artefact cannot merge tokens by what is in the picture; choose int8, or "
-            "leave out --tokens"
+            "an all-integer artefact cannot merge tokens by what is in the picture; choose int8 "
+            "or leave out --tokens"
         )
     for value in network.values:
         match value.operator:

@@ -24,7 +24,7 @@ from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
 from vitedge.pipeline.token_merging import merged_again
 from vitedge.pipeline.verified_write import Reference, check_parity
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 
@@ -45,7 +45,7 @@ def test_artefacts_compute_what_the_merged_model_computes(
 ) -> None:
     pixels = random_images(network(), 4)
     for written in convert(
-        model, ConvertOptions(tuple(Format), (precision,), tmp_path, tokens=0.8)
+        model, ConvertOptions(all_formats(), (precision,), tmp_path, tokens=0.8)
     ):
         merging = written.metadata.merging
         assert merging is not None
