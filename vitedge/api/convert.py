@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,22 +72,25 @@ class Conversion(Shown):
         )
         words = [f"{each.path.name}: {each.lost}" for each in self.artifacts if each.lost]
         return [
-            f"read {self.source}: {self.read}",
+            f"read {self.source}: {_calmly(self.read)}",
             Table(rows, ("", "", ""), numbers=frozenset([1]), folds=False),
             *words,
         ]
 
 
+def _calmly(read: str) -> str:
+    """How a model was read, without what its import has said already."""
+    return re.sub(r", logits not compared: .*(?=\)$)", "", read) if read.endswith(")") else read
+
+
 def parity_words(written: Written) -> str:
     """How near an artefact is to its model, and on what that was measured."""
-    metadata = written.metadata
-    if metadata.parity is None:
+    parity, is_calibrated = written.metadata.parity, written.metadata.calibration is not None
+    if parity is None:
         return ""
-    found = metadata.parity.sqnr_db
-    quality = "equal to" if found is None else f"{found:.1f} dB against"
-    is_synthetic = metadata.calibration is not None and metadata.calibration.kind == "synthetic"
-    kind = "synthetic images" if is_synthetic else "images"
-    return f"{quality} the model on {metadata.parity.n} {kind}"
+    quality = "equal to" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB against"
+    images = written.compared_on if is_calibrated else "images"
+    return f"{quality} the model on {parity.n} {images}"
 
 
 def convert(
@@ -130,7 +134,8 @@ def convert(
         chips: Compile for these chips of the targets only.
         calibration: Typical images to measure the ranges of integers on, labelled or not; uint8
             pixels where they lie in memory. None means synthetic ones, and a warning.
-        data: Images to measure ``max_drop`` on.
+        data: Other images, to compare the artefacts with the model on, and to measure ``max_drop``
+            on. None means some that are kept out of the calibration, where there are enough.
         max_drop: Points of top-1 (of agreement without labels) that an integer artefact may lose.
         tune: Time several graphs of each artefact here, and keep the fastest.
         layout: ``huggingface`` or ``litert-community``: write a folder for other clients, with a
@@ -160,13 +165,15 @@ def convert(
     importing = import_options(source, warn)
     asked = _Asked.of(precisions, formats, targets, chips, layout)
     photos = _open_calibration(calibration, asked.each_made, warn, strict=strict)
+    measured = _open_data(max_drop, data, asked.each_made, photos, warn, strict=strict)
     options = pipeline.ConvertOptions(
         formats=asked.formats or all_formats(),
         precisions=asked.precisions,
         output=Path(output),
         batch=batch,
         without=several(without),
-        budget=_read_budget(max_drop, data, asked.each_made, photos, warn, strict=strict),
+        budget=None if max_drop is None or measured is None else DropBudget(max_drop, measured),
+        compared=measured,
         tune=tune,
         features=features,
         also=several(also),
@@ -268,7 +275,7 @@ def _open_calibration(
     return None
 
 
-def _read_budget(
+def _open_data(
     max_drop: float | None,
     data: Images | None,
     precisions: Sequence[Precision],
@@ -276,20 +283,20 @@ def _read_budget(
     warn: Tell,
     *,
     strict: bool,
-) -> DropBudget | None:
+) -> ImageSet | None:
     photos = photos_of(data)
-    if (max_drop is None) != (photos is None):
-        raise UsageError("--max-drop and --data go together: what may be lost, and on what")
-    if max_drop is None or photos is None:
-        return None
-    if all(each.is_float for each in precisions):
+    if max_drop is not None and photos is None:
+        raise UsageError("--max-drop needs --data: images to measure on what is lost")
+    if max_drop is not None and all(each.is_float for each in precisions):
         names = " and ".join(precisions)
         raise UsageError(f"--max-drop lifts layers out of integers, of which {names} has none")
+    if photos is None:
+        return None
     measured = readable(open_images(photos, part=Part.HELD_OUT), strict=strict)
     warn_of_images(measured, warn)
     if calibration is not None:
         refuse_overlap(calibration, measured)
-    return DropBudget(max_drop, measured)
+    return measured
 
 
 def _write(

@@ -23,6 +23,7 @@ from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
+from vitedge.pipeline.compared_images import COMPARED_IMAGES, ImagesInUse, divide
 from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
@@ -52,9 +53,6 @@ from vitedge.targets.scores import Scores
 from vitedge.terminal.progress import Progress, silent
 from vitedge.terminal.silence import quiet
 
-# Enough to tell a right graph from a wrong one; accuracy is the bench's business.
-_PARITY_IMAGES = 8
-
 _folders_in_turn: ContextVar[tuple[Path, ...]] = ContextVar("folders_in_turn", default=())
 
 
@@ -78,6 +76,8 @@ class ConvertOptions:
             format and precision.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
+        compared: Images to compare the artefacts with the model on, other than those calibrated
+            on. None means those of the budget, or some that are kept out of the calibration.
     """
 
     formats: tuple[Format, ...] = field(default_factory=all_formats)
@@ -94,6 +94,7 @@ class ConvertOptions:
     layout: Layout | None = None
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
+    compared: ImageSet | None = None
 
 
 def convert(
@@ -173,9 +174,11 @@ def _convert(
         laid.demand_fit(probabilities=options.probabilities, batch=options.batch)
         planned += [options.output / name for name in laid.beside]
     refuse_existing(planned, force=options.force)
+    others = options.compared or (None if options.budget is None else options.budget.images)
+    images = divide(calibration, others)
     progress("reading the model", 0, 1)
     try:
-        imported = read_compared(source, options.importing.compared_on(calibration))
+        imported = read_compared(source, options.importing.compared_on(images.calibration))
     except NotAViTError as why:
         if options.features or options.also:
             raise NotAViTError(
@@ -206,12 +209,10 @@ def _convert(
             options.without,
             options.importing,
         )
-        return convert_generically(
-            job, calibration=calibration, progress=progress, on_refusal=on_refusal
-        )
+        return convert_generically(job, images=images, progress=progress, on_refusal=on_refusal)
     if options.layout is not None:
         demand_classes(options.layout, imported.network.task)
-    work = _Work(source, imported, options, calibration, progress)
+    work = _Work(source, imported, options, images, progress)
     del imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
@@ -326,26 +327,27 @@ class _Work:
         source: Path,
         imported: Imported,
         options: ConvertOptions,
-        calibration: ImageSet | None,
+        images: ImagesInUse,
         progress: Progress,
     ) -> None:
         self._options, self._progress = options, progress
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
-        self._calibration = calibration
+        self._calibration = images.calibration
         self._prepared: dict[tuple[str, ...], _Prepared] = {
             (): self._prepared_first(imported.network)
         }
         self._source = Source(source.name, sha256_of(source), imported.path)
-        samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
+        compared = images.compared or self._prepare().quantizations.images
+        samples = compared.samples[:COMPARED_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
         outputs = forward_each(imported.network, pixels)
         self._task, self._scores = imported.network.task, Scores.LOGITS
         if options.probabilities:
             demand_logits(self._task)
             outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
-        self._reference = Reference(pixels, outputs)
+        self._reference = Reference(pixels, outputs, images.words)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""

@@ -53,11 +53,13 @@ class Written:
         path: Its main file.
         metadata: What it says of itself.
         lost: What it loses of ``--max-drop``'s budget, in words; empty without a budget.
+        compared_on: What images its parity was measured on, in words.
     """
 
     path: Path
     metadata: Metadata
     lost: str = ""
+    compared_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ class Reference:
         pixels: uint8 ``(N, H, W, C)``.
         outputs: What the float32 model computes of them, ``(N, ...)``: what the artefact is to give
             first, so the softmax of it where it gives probabilities.
+        images: What images these are, in words.
     """
 
     pixels: npt.NDArray[np.uint8]
     outputs: npt.NDArray[np.float32]
+    images: str = ""
 
 
 def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
@@ -102,7 +106,7 @@ def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Refer
         metadata = replace(metadata, parity=parity)
         _save_checked(draft, staged, metadata, reference.pixels[:1])
         publish_artifact(staged, path.parent)
-    return Written(path, metadata)
+    return Written(path, metadata, compared_on=reference.images)
 
 
 def publish_artifact(staged: Path, destination: Path) -> None:

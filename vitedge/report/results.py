@@ -306,10 +306,11 @@ class Report(Shown):
     left_out: tuple[LeftOut, ...] = ()
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """The table of the rows, and what it has no room for."""
+        """The table of the rows, what it has no room for, and the conclusion."""
+        from vitedge.report.summary import summary
         from vitedge.report.text_table import blocks
 
-        return blocks(self, width)
+        return [*blocks(self, width), summary(self)]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``environment`` and ``rows`` are the parts to rely on."""
