@@ -73,9 +73,8 @@ def label_by_text(
     network = with_text_labels(imported.network, texts, task)
     progress(f"writing {written.name}", 1, 2)
     origin = imported.path if imported.origin is None else imported.origin
-    write_keras(
-        network, written, origin=f"{origin}, named by {len(texts.names)} texts".lstrip(", ")
-    )
+    named_by = f"named by {len(texts.names)} texts"
+    write_keras(network, written, origin=", ".join(filter(None, (origin, named_by))))
     return ImportedModel(
         written, imported.path, str(summary(network)), network.parameters, network.classes
     )

@@ -205,6 +205,11 @@ def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
 
 
 def label_names(labels: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
+    """Names as they are given, or those of a text file, a line each.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
     if not isinstance(labels, str | os.PathLike):
         return tuple(labels)
     try:
