@@ -112,6 +112,7 @@ def convert(
     batch: int = 1,
     without: str | Iterable[str] = (),
     features: bool = False,
+    also: str | Iterable[str] = (),
     probabilities: bool = False,
     strict: bool = False,
     force: bool = False,
@@ -148,7 +149,9 @@ def convert(
         batch: Static batch size.
         without: Names of exact rewrites to leave out.
         features: Give what the head reads as a second output, for embeddings.
-        probabilities: Give the softmax of the logits in their place.
+        also: Further outputs: ``embedding`` (what the head reads), ``tokens``, ``map`` (the
+            patches' tokens at their places), or ``block.0`` and so on.
+        probabilities: Give the softmax of the logits in their place, or the sigmoid of each label.
         strict: An image that cannot be read is an error, not left out.
         force: Overwrite what exists.
         progress: Told how far things are.
@@ -179,6 +182,7 @@ def convert(
         tune=tune,
         tokens=_read_share(tokens),
         features=features,
+        also=several(also),
         probabilities=probabilities,
         layout=asked.layout,
         force=force,

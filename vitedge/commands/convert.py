@@ -94,7 +94,15 @@ if TYPE_CHECKING:
     "--features", is_flag=True, help="Give what the head reads as a second output, for embeddings."
 )
 @click.option(
-    "--probabilities", is_flag=True, help="Give the softmax of the logits in their place."
+    "--also",
+    multiple=True,
+    metavar="OUTPUT",
+    help="Give this as well: embedding, tokens, map, or block.0 and so on; may repeat.",
+)
+@click.option(
+    "--probabilities",
+    is_flag=True,
+    help="Give the softmax of the logits in their place, or the sigmoid of each label.",
 )
 @strict_option
 @force_option
@@ -115,6 +123,7 @@ def convert(
     batch: int,
     without: tuple[str, ...],
     features: bool,
+    also: tuple[str, ...],
     probabilities: bool,
     strict: bool,
     force: bool,
@@ -149,6 +158,7 @@ def convert(
             batch=batch,
             without=without,
             features=features,
+            also=also,
             probabilities=probabilities,
             strict=strict,
             force=force,

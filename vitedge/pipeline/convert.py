@@ -46,6 +46,7 @@ from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.rewrite.features import with_features
+from vitedge.rewrite.further_outputs import check_names, with_outputs
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
@@ -71,6 +72,7 @@ class ConvertOptions:
         tune: Time several graphs of each artefact here, and keep the fastest.
         tokens: Share of the multiply-accumulates that merging of tokens leaves; None merges none.
         features: Give the artefacts what the head reads as a second output.
+        also: Further outputs by name; see ``rewrite.further_outputs``.
         probabilities: Let the artefacts give the softmax of their logits.
         layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
             format and precision.
@@ -90,6 +92,7 @@ class ConvertOptions:
     tune: bool = False
     tokens: float | None = None
     features: bool = False
+    also: tuple[str, ...] = ()
     probabilities: bool = False
     layout: Layout | None = None
     force: bool = False
@@ -167,6 +170,7 @@ def _convert(
             with refusals_to(on_refusal, path):
                 converter_for(target, precision)  # refuse before any work is done
                 jobs[path] = target, precision
+    check_names(options.also)
     planned = [part for path in jobs for part in files_of(path)]
     if options.layout is not None:
         laid = LAYOUTS[options.layout]
@@ -179,10 +183,10 @@ def _convert(
     try:
         imported = read_compared(source, options.importing.compared_on(images.calibration))
     except NotAViTError as why:
-        if options.features:
+        if options.features or options.also:
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
-                "out --features"
+                "out --features and --also"
             ) from why
         if options.layout is not None:
             raise NotAViTError(
@@ -387,6 +391,7 @@ class _Work:
     def _prepared_first(self, network: Network) -> _Prepared:
         options = self._options
         network = with_features(network) if options.features else network
+        network = with_outputs(network, options.also)
         network, names = apply_rewrites(network, options.without, extra=options.extra)
         quantizations = Quantizations(
             network, self._preprocessing, self._calibration, self._progress, options.without
