@@ -71,8 +71,10 @@ class Conversion(Shown):
             for each in self.artifacts
         )
         words = [f"{each.path.name}: {each.lost}" for each in self.artifacts if each.lost]
+        merging = self.artifacts[0].metadata.merging
         return [
             f"read {self.source}: {_calmly(self.read)}",
+            *([] if merging is None else [merging.words]),
             Table(rows, ("", "", ""), numbers=frozenset([1]), folds=False),
             *words,
         ]
@@ -104,11 +106,13 @@ def convert(
     data: Images | None = None,
     max_drop: float | None = None,
     tune: bool = False,
+    tokens: float | None = None,
     layout: str | None = None,
     output: str | os.PathLike[str] = ".",
     batch: int = 1,
     without: str | Iterable[str] = (),
     features: bool = False,
+    also: str | Iterable[str] = (),
     probabilities: bool = False,
     strict: bool = False,
     force: bool = False,
@@ -137,13 +141,17 @@ def convert(
             on. None means some that are kept out of the calibration, where there are enough.
         max_drop: Points of top-1 (of agreement without labels) that an integer artefact may lose.
         tune: Time several graphs of each artefact here, and keep the fastest.
+        tokens: Merge tokens that are alike until this share of the multiplications is left, such
+            as 0.7.
         layout: ``huggingface`` or ``litert-community``: write a folder for other clients, with a
             model card.
         output: Folder for the artefacts.
         batch: Static batch size.
         without: Names of exact rewrites to leave out.
         features: Give what the head reads as a second output, for embeddings.
-        probabilities: Give the softmax of the logits in their place.
+        also: Further outputs: ``embedding`` (what the head reads), ``tokens``, ``map`` (the
+            patches' tokens at their places), or ``block.0`` and so on.
+        probabilities: Give the softmax of the logits in their place, or the sigmoid of each label.
         strict: An image that cannot be read is an error, not left out.
         force: Overwrite what exists.
         progress: Told how far things are.
@@ -172,7 +180,9 @@ def convert(
         budget=None if max_drop is None or measured is None else DropBudget(max_drop, measured),
         compared=measured,
         tune=tune,
+        tokens=_read_share(tokens),
         features=features,
+        also=several(also),
         probabilities=probabilities,
         layout=asked.layout,
         force=force,
@@ -253,6 +263,12 @@ class _Asked:
         return tuple(
             each for target in self.targets for each in precisions_for(target, self.precisions)
         )
+
+
+def _read_share(tokens: float | None) -> float | None:
+    if tokens is not None and not 0 < tokens < 1:
+        raise UsageError(f"--tokens is the share of the work that is left, 0 to 1, not {tokens:g}")
+    return tokens
 
 
 def _open_calibration(

@@ -97,7 +97,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
         std=_numbers(given.get("std")),
         resize=given.get("resize"),
         interpolation=_optional(Interpolation, given.get("interpolation"), "--interpolation"),
-        labels=None if labels is None else read_labels(labels),
+        labels=None if labels is None else label_names(labels),
         weights=given.get("weights"),
         head_activation=_optional(Activation, given.get("head_activation"), "--head-activation"),
         architecture=given.get("architecture"),
@@ -179,21 +179,6 @@ def targets_of(values: str | Target | Iterable[str | Target]) -> tuple[Target, .
         raise UsageError(str(error)) from error
 
 
-def read_labels(labels: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
-    """Class names, from a text file with one a line where they are no sequence.
-
-    Raises:
-        UsageError: The file cannot be read.
-    """
-    if not isinstance(labels, str | os.PathLike):
-        return tuple(labels)
-    try:
-        lines = Path(labels).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the labels in '{labels}': {error}") from error
-    return tuple(line.strip() for line in lines if line.strip())
-
-
 def refuse_unknown(given: Iterable[str], known: type) -> None:
     """Refuses an option that a function does not take, as Python does.
 
@@ -217,6 +202,21 @@ def _optional(kind: type[Choice], value: str | None, option: str) -> Choice | No
 
 def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(map(float, values))
+
+
+def label_names(labels: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
+    """Names as they are given, or those of a text file, a line each.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    if not isinstance(labels, str | os.PathLike):
+        return tuple(labels)
+    try:
+        lines = Path(labels).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the labels in '{labels}': {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def _once(warn: Callable[[str], None]) -> Callable[[str], None]:

@@ -70,6 +70,13 @@ if TYPE_CHECKING:
     "--tune", is_flag=True, help="Time several graphs of each artefact here; keep the fastest."
 )
 @click.option(
+    "--tokens",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Merge tokens that are alike until this share of the work is left, such as 0.7. What that "
+    "costs is said apart from what integers cost.",
+)
+@click.option(
     "--layout",
     type=click.Choice([str(each) for each in Layout]),
     help="Write a folder for transformers.js and Optimum, or for LiteRT's hub, with a model card.",
@@ -87,7 +94,15 @@ if TYPE_CHECKING:
     "--features", is_flag=True, help="Give what the head reads as a second output, for embeddings."
 )
 @click.option(
-    "--probabilities", is_flag=True, help="Give the softmax of the logits in their place."
+    "--also",
+    multiple=True,
+    metavar="OUTPUT",
+    help="Give this as well: embedding, tokens, map, or block.0 and so on; may repeat.",
+)
+@click.option(
+    "--probabilities",
+    is_flag=True,
+    help="Give the softmax of the logits in their place, or the sigmoid of each label.",
 )
 @strict_option
 @force_option
@@ -102,11 +117,13 @@ def convert(
     max_drop: float | None,
     data: Path | None,
     tune: bool,
+    tokens: float | None,
     layout: str | None,
     output: Path,
     batch: int,
     without: tuple[str, ...],
     features: bool,
+    also: tuple[str, ...],
     probabilities: bool,
     strict: bool,
     force: bool,
@@ -135,11 +152,13 @@ def convert(
             data=data,
             max_drop=max_drop,
             tune=tune,
+            tokens=tokens,
             layout=layout,
             output=output,
             batch=batch,
             without=without,
             features=features,
+            also=also,
             probabilities=probabilities,
             strict=strict,
             force=force,
