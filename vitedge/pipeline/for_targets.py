@@ -65,9 +65,13 @@ FITS: Mapping[str, Fit] = MappingProxyType(
     {
         "tflite-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
         "tflite-gpu": Fit((*_FLOATS, Precision.INT8), DeviceLimits.TFLITE_DELEGATE, _FOR_HALF),
+        "tflite-web": Fit((*_ANY, Precision.INT4)),
+        "tflite-web-gpu": Fit(_FLOATS, DeviceLimits.TFLITE_DELEGATE, _FOR_HALF),
         "tflite-npu": Fit((*_FLOATS, *_STATIC), DeviceLimits.TFLITE_DELEGATE, _FOR_HALF),
         "ethos-u": Fit((Precision.INT8_STATIC,), DeviceLimits.ALL_INTEGER),
         "onnx-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
+        "onnx-web": Fit((*_ANY, *_STATIC, Precision.INT4)),
+        "onnx-web-gpu": Fit(_FLOATS),
         "onnx-cuda": Fit(_FLOATS),
         "onnx-webgpu": Fit(_FLOATS),
         "onnx-qnn": Fit((*_STATIC, *_FLOATS), DeviceLimits.HTP, _FOR_HALF),
