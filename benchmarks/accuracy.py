@@ -32,7 +32,7 @@ from vitedge.images.synthetic import synthetic_images
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.report.results import Row
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 
@@ -67,13 +67,13 @@ class Goal:
 
 
 GOALS = (
-    *(Goal(each, Precision.FP16, 99.8, 50) for each in Format),
+    *(Goal(each, Precision.FP16, 99.8, 50) for each in all_formats()),
     Goal(Format.TFLITE, Precision.INT8, 99.4, 29, _DYNAMIC_TFLITE),
     Goal(Format.ONNX, Precision.INT8, 99.0, 26, _ONNX),
     Goal(Format.OPENVINO, Precision.INT8, 99.0, 26, _OPENVINO),
     Goal(Format.ONNX, Precision.INT8_STATIC, 97.5, 20, _ONNX[1:2]),
     Goal(Format.TFLITE, Precision.INT8_STATIC, 96, 15, ("stock-full-tflite",)),
-    *(Goal(each, Precision.INT4, 95, 15) for each in Format),
+    *(Goal(each, Precision.INT4, 95, 15) for each in all_formats()),
 )
 
 
@@ -138,7 +138,7 @@ def _ours(source: Path, photos: ImageSet, folder: Path) -> dict[tuple[Format, Pr
     precisions = (Precision.FP32, *dict.fromkeys(goal.precision for goal in GOALS))
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {(goal.format, goal.precision) for goal in GOALS}
-    wanted |= {(each, Precision.FP32) for each in Format}
+    wanted |= {(each, Precision.FP32) for each in all_formats()}
     ours = {
         (target, precision): folder / f"{source.stem}.{precision}{target.suffix}"
         for target, precision in wanted
@@ -146,7 +146,7 @@ def _ours(source: Path, photos: ImageSet, folder: Path) -> dict[tuple[Format, Pr
     parts = [part for path in ours.values() for part in files_of(path)]
     if not all(part.exists() for part in parts):
         say("ours")
-        options = ConvertOptions(tuple(Format), precisions, folder, force=True)
+        options = ConvertOptions(all_formats(), precisions, folder, force=True)
         refused: list[Path] = []
         convert(
             source, options, calibration=photos, on_refusal=lambda path, _: refused.append(path)

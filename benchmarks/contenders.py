@@ -18,7 +18,7 @@ from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import read_model
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 MODELS = {
@@ -108,14 +108,14 @@ def _ours(source: Path, photos: ImageSet, folder: Path) -> dict[tuple[Format, Pr
     precisions = (Precision.FP32, Precision.INT8)
     ours = {
         (target, precision): folder / f"ours.{precision}{target.suffix}"
-        for target in Format
+        for target in all_formats()
         for precision in precisions
     }
     if all(path.exists() for path in ours.values()):
         return ours
     say(f"{folder.name}: ours")
     with tempfile.TemporaryDirectory(dir=folder) as staging:
-        options = ConvertOptions(tuple(Format), precisions, Path(staging))
+        options = ConvertOptions(all_formats(), precisions, Path(staging))
         for written in convert(source, options, calibration=photos):
             made = ours[written.metadata.format, written.metadata.precision]
             for part in files_of(written.path):

@@ -32,7 +32,7 @@ from vitedge.images.synthetic import synthetic_images
 from vitedge.machine.memory import peak_rss_mb
 from vitedge.network.operators import Array, Linear, Norm
 from vitedge.pipeline.convert import ConvertOptions, convert
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 SIZES = ("tiny", "small", "base", "large", "huge")
@@ -206,7 +206,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", nargs="*", choices=(*SIZES, MINIATURE), default=list(SIZES))
     parser.add_argument("--precisions", nargs="*", type=Precision, default=["fp16", "int8"])
-    parser.add_argument("--formats", nargs="*", type=Format, default=list(Format))
+    parser.add_argument("--formats", nargs="*", type=Format, default=list(all_formats()))
     parser.add_argument("--calibration", type=Path, help="folder of images [default: synthetic]")
     parser.add_argument("--images", type=int, default=24, help="how many to calibrate on")
     parser.add_argument("--folder", type=Path, help="for models [default: a temporary one]")

@@ -25,7 +25,7 @@ from vitedge.importers import read_model
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
 from vitedge.runtimes import run_batches, runtime_for
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 # Percent agreement that the stock routes shall fall below, and that ours shall keep.
@@ -100,7 +100,7 @@ def _results(
         precisions = (*dict.fromkeys(precision for _, precision in OURS), Precision.FP32)
         convert(
             source,
-            ConvertOptions(tuple(Format), precisions, folder, force=True),
+            ConvertOptions(all_formats(), precisions, folder, force=True),
             calibration=calibration,
             on_refusal=lambda path, why: say(f"{path.name}: {why}"),
         )

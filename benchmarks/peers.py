@@ -36,7 +36,7 @@ from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.images.synthetic import synthetic_images
 from vitedge.network.network import Network
 from vitedge.report.results import Ratio
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 from vitedge.terminal.display import progress_on_stderr
@@ -59,7 +59,7 @@ class Goal:
 _TFLITE_INT8 = ("stock-dynamic-tflite", "stock-full-tflite", "stock-quantizer-tflite")
 _ONNX_INT8 = ("stock-dynamic-onnx", "stock-static-onnx", "stock-linear-onnx")
 _FLOAT_GOALS = tuple(
-    Goal(each, Precision.FP32, (f"stock-fp32-{RUNTIMES[each]}",), 0.92) for each in Format
+    Goal(each, Precision.FP32, (f"stock-fp32-{RUNTIMES[each]}",), 0.92) for each in all_formats()
 )
 GOALS = {
     "deit-tiny": (
@@ -268,7 +268,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", nargs="*", choices=MODELS, default=["deit-tiny", "vit-base"])
     parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
-    parser.add_argument("--format", nargs="*", type=Format, dest="formats", default=list(Format))
+    parser.add_argument(
+        "--format", nargs="*", type=Format, dest="formats", default=list(all_formats())
+    )
     parser.add_argument("--without", nargs="*", choices=ROUTES, default=[], help="stock routes")
     parser.add_argument(
         "--runs", type=int, help="timed inferences of each; 0 times nothing [default: enough]"

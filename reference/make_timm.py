@@ -1,15 +1,18 @@
-"""timm's Vision Transformers."""
+"""timm's transformers over patches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import save_for_hf
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
@@ -35,10 +38,44 @@ _GROUPS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+# Registered architectures, in small: what the weights do not tell is in a hub folder's config.json.
+_ARCHITECTURES: Mapping[str, str] = {
+    "dinov3": "vit_small_patch16_dinov3",
+    "dinov2_giant": "vit_giant_patch14_reg4_dinov2",
+    "eva02": "eva02_tiny_patch14_224",
+    "beit": "beit_base_patch16_224",
+    "rope_mixed": "vit_small_patch16_rope_mixed_224",
+    "aimv2": "aimv2_large_patch14_224",
+    "beit3": "beit3_base_patch16_224",
+    "eva02_clip": "eva02_base_patch16_clip_224",
+}
+_HUB_FOLDERS: Mapping[str, str] = {
+    "dinov3_folder": "vit_small_plus_patch16_dinov3_qkvb",
+    "eva02_post_norm": "eva02_enormous_patch14_clip_224",
+    "rpn": "vit_base_patch16_rpn_224",
+    "clip_quickgelu": "vit_base_patch16_clip_quickgelu_224",
+    "siglip": "vit_base_patch32_siglip_256",
+    "pe_spatial": "vit_pe_spatial_tiny_patch16_512",
+    "pe_core": "vit_pe_core_tiny_patch16_384",
+}
+# What the weights of these do not tell.
+_TOLD: Mapping[str, Mapping[str, str]] = {
+    "averaged_norm_before": {"activation": "gelu"},
+    "norm_pre": {"activation": "gelu"},
+}
+
+
 def make(output: Path, size: Size) -> None:
     """Writes every case below ``output``."""
     for name, arguments in _GROUPS.items():
-        _make(output / f"timm_{name}", VisionTransformer(**_sizes(size), **arguments), size)
+        model = VisionTransformer(**_sizes(size), **arguments)
+        _make(output / f"timm_{name}", model, size, told=_TOLD.get(name, {}))
+    for name, architecture in _ARCHITECTURES.items():
+        model = timm.create_model(architecture, **_sizes(size))
+        told = {"image_size": [size.image] * 2} if getattr(model, "pos_embed", None) is None else {}
+        _make(output / f"timm_{name}", model, size, told=told)
+    for name, architecture in _HUB_FOLDERS.items():
+        _make_hub_folder(output / f"timm_{name}", architecture, size)
     _make(output / "timm_deit_distilled", VisionTransformerDistilled(**_sizes(size)), size)
     _make(output / "timm_pth", VisionTransformer(**_sizes(size)), size, "model.pth")
     _make(output / "timm_pth_wrapped", VisionTransformer(**_sizes(size)), size, "model.pth.tar")
@@ -78,7 +115,12 @@ def _sizes(size: Size) -> dict[str, Any]:
 
 
 def _make(
-    folder: Path, model: torch.nn.Module, size: Size, file: str = "model.safetensors"
+    folder: Path,
+    model: torch.nn.Module,
+    size: Size,
+    file: str = "model.safetensors",
+    *,
+    told: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     randomize(model)
     images = images_of(size)
@@ -95,7 +137,6 @@ def _make(
         else:
             torch.save(model.state_dict(), target / file)
 
-    eps = 1e-5 if hasattr(model.norm_pre, "eps") else 1e-6
     write_case(
         folder,
         write,
@@ -104,7 +145,34 @@ def _make(
         images=images,
         logits=logits_of(model, normalized(images, IMAGENET)),
         packages=("timm", "torch"),
-        eps=eps,
+        eps=model.blocks[0].norm1.eps,
         preprocessing={**IMAGENET, "interpolation": "bicubic"},
-        options={"heads": size.heads},
+        options={"heads": size.heads, **told},
+    )
+
+
+def _make_hub_folder(folder: Path, architecture: str, size: Size) -> None:
+    """A folder as timm itself pushes it to the hub."""
+    arguments = _sizes(size)
+    if "pe_core" in architecture:
+        arguments["attn_pool_num_heads"] = size.heads
+    model = timm.create_model(architecture, **arguments)
+    randomize(model)
+    images = images_of(size)
+    published = model.pretrained_cfg
+    statistics = {key: list(published[key]) for key in ("mean", "std")}
+
+    def write(target: Path) -> None:
+        save_for_hf(model, target, model_args=arguments, safe_serialization=True)
+
+    write_case(
+        folder,
+        write,
+        importer="timm",
+        model=".",
+        images=images,
+        logits=logits_of(model, normalized(images, statistics)),
+        packages=("timm", "torch"),
+        eps=model.blocks[0].norm1.eps,
+        preprocessing={**statistics, "interpolation": published["interpolation"]},
     )

@@ -29,7 +29,6 @@ from vitedge.importers.lift.keras_files import open_keras_model
 from vitedge.network.evaluate import forward
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.source_check import read_compared
-from vitedge.pipeline.verified_write import TOLERANCES
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 
@@ -52,7 +51,7 @@ def assert_artefacts_compute(source: Path, options: ConvertOptions, logits: np.n
             answers = classifier.logits(list(images))
         difference = float(np.abs(answers - logits).max() / np.ptp(logits))
         print(f"{written.path.name}: {difference:.1e} of the range")
-        assert difference <= TOLERANCES[written.metadata.precision].relative_difference
+        assert difference <= written.metadata.precision.row.tolerance.relative_difference
 
 
 def images_and_pixels(n: int = 2) -> tuple[np.ndarray, np.ndarray]:

@@ -28,11 +28,11 @@ from tests.contract import test_converters as contract
 from tests.support import models
 from tests.support.golden_cases import golden_cases
 from vitedge.artifacts.metadata import files_of
-from vitedge.converters import converters
+from vitedge.converters.tools import converters, precisions_of
 from vitedge.importers import read_model
 from vitedge.pipeline.convert import ConvertOptions, convert
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.formats import all_formats
+from vitedge.targets.precisions import all_precisions
 
 CONVERTED = ("timm_vit", "timm_deit_distilled", "timm_qk_norm", "hugging_face_dinov2")
 
@@ -48,7 +48,7 @@ def contract_digests() -> Iterator[tuple[str, str]]:
     random_model: Any = getattr(models, "random_network", None) or models.random_vit
     for case in contract.CASES:
         for converter in converters():
-            for precision in converter.precisions:
+            for precision in precisions_of(converter):
                 with tempfile.TemporaryDirectory() as folder:
                     path = contract.write(
                         random_model(3, **case.model),
@@ -67,8 +67,8 @@ def converted_digests() -> Iterator[tuple[str, str]]:
             continue
         with tempfile.TemporaryDirectory() as folder:
             options = ConvertOptions(
-                formats=tuple(Format),
-                precisions=tuple(Precision),
+                formats=all_formats(),
+                precisions=all_precisions(),
                 output=Path(folder),
                 importing=case.options,
             )

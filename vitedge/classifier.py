@@ -6,12 +6,10 @@ It needs NumPy, Pillow and one runtime. ``vitedge.load`` is the way in.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TypeAlias
 
 import numpy as np
@@ -19,21 +17,18 @@ import numpy.typing as npt
 
 from vitedge.artifacts.metadata import Metadata, format_of, read_metadata
 from vitedge.errors import ModelError, UsageError
-from vitedge.images.label_names import names_for_people
 from vitedge.images.preprocess import ImageLike, Preprocessing
-from vitedge.runtimes import (
-    FeatureSession,
-    Placement,
-    Session,
-    in_batches,
-    run_batches,
-    runtime_for,
-)
+from vitedge.loaded.embedder import Embedder
+from vitedge.loaded.mapper import Mapper
+from vitedge.loaded.model import Info, LoadedModel
+from vitedge.loaded.regressor import Regressor
+from vitedge.network.tasks import Task
+from vitedge.runtimes import runtime_for
 from vitedge.stream import Frames, Source, open_source, prepared_images
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
 from vitedge.targets.target import Target
+
+__all__ = ["Classifier", "Embedder", "Mapper", "Prediction", "Ranking", "Regressor", "load"]
 
 Ranking: TypeAlias = list[tuple[str, float]]
 """Labels with their probabilities, the most probable first."""
@@ -54,31 +49,6 @@ class Prediction:
     skipped: int
 
 
-@dataclass(frozen=True)
-class Info:
-    """What a classifier is and where it runs.
-
-    Attributes:
-        file: The artefact.
-        target: Runtime and device.
-        engine: The engine's package and version, in its own words.
-        threads: CPU threads asked for; None left the choice to the engine.
-        format: Format of the file.
-        precision: What the file says of itself; None when vitedge did not write it.
-        input_shape: Shape of the pixels of one run, ``(N, H, W, C)``.
-        classes: How many there are.
-    """
-
-    file: Path
-    target: Target
-    engine: str
-    threads: int | None
-    format: Format
-    precision: Precision | None
-    input_shape: tuple[int, int, int, int]
-    classes: int
-
-
 def load(
     path: str | os.PathLike[str],
     target: str | None = None,
@@ -86,8 +56,12 @@ def load(
     *,
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
-) -> Classifier:
+    task: str | None = None,
+) -> LoadedModel:
     """Loads an artefact and runs it once, so that the first image is as quick as the next.
+
+    What comes back has the methods that fit what the model gives: ``Classifier`` for classes, yes
+    or no, and labels; ``Embedder``, ``Regressor`` or ``Mapper`` for embeddings, numbers and maps.
 
     Args:
         path: A ``.tflite``, ``.onnx`` or ``.xml`` file.
@@ -95,6 +69,7 @@ def load(
         threads: CPU threads; None leaves the choice to the runtime.
         labels: One name per class, instead of those inside the file.
         preprocessing: Instead of that inside the file; needed for files that vitedge did not write.
+        task: What the outputs of a file mean that vitedge did not write; None means classes.
 
     Raises:
         ModelError: The file is missing or unreadable, says nothing of its preprocessing, computes
@@ -107,6 +82,7 @@ def load(
     file = Path(path)
     format_ = format_of(file)
     metadata = read_metadata(file)
+    meant = _task(file, task, metadata)
     preprocessing = preprocessing or (metadata.preprocessing if metadata else None)
     if preprocessing is None:
         raise ModelError(f"'{file}' does not say how images are prepared; give preprocessing=...")
@@ -121,15 +97,19 @@ def load(
         raise UsageError(f"target {wanted} runs {runtime.format.suffix} files, not '{file}'")
     engine = runtime.availability(wanted.device).detail
     session = runtime.open(file, wanted.device, threads=threads)
-    classifier = Classifier(session, preprocessing, tuple(labels), wanted, metadata)
+    model = _KINDS[meant](session, preprocessing, tuple(labels), wanted, metadata, meant)
     try:
-        classes = classifier.warm_up()
-        if labels and len(labels) != classes:
-            raise ModelError(f"{len(labels)} labels for {classes} classes")
+        shape = model.warm_up()
+        misfit = "" if meant is Task.CLASSES else meant.misfit(shape)
+        if misfit:
+            raise ModelError(f"'{file}' gives {shape} for each image, but {misfit}")
+        if labels and len(labels) not in meant.label_counts(shape):
+            counts = " or ".join(map(str, meant.label_counts(shape)))
+            raise ModelError(f"{len(labels)} labels for {counts} {meant}")
     except BaseException:
-        classifier.close()
+        model.close()
         raise
-    classifier.info = Info(
+    model.info = Info(
         file=file,
         target=wanted,
         engine=engine,
@@ -137,66 +117,33 @@ def load(
         format=format_,
         precision=None if metadata is None else metadata.precision,
         input_shape=session.input_shape,
-        classes=classes,
+        classes=shape[-1] if meant.has_logits else 0,
+        task=meant,
+        output_shape=shape,
     )
-    return classifier
+    return model
 
 
-class Classifier:
-    """A loaded artefact. Safe to share between threads; inference itself runs one at a time.
+def _task(file: Path, given: str | None, metadata: Metadata | None) -> Task:
+    if given is not None and given not in set(Task):
+        raise UsageError(f"task must be {', '.join(Task)}, not '{given}'")
+    if metadata is None:
+        return Task.CLASSES if given is None else Task(given)
+    if given not in (None, metadata.task):
+        raise UsageError(f"'{file}' gives {metadata.task.words}; leave out task='{given}'")
+    return metadata.task
 
-    Attributes:
-        preprocessing: How images become pixels.
-        labels: One name per class, without WordNet ids; or empty: classes are then called by their
-            index.
-        target: Where it runs.
-        metadata: What the file says of itself, or None when vitedge did not write it.
-        info: What it is and where it runs.
+
+class Classifier(LoadedModel):
+    """A loaded artefact that names images; see ``LoadedModel``.
+
+    Of classes, one is right, and their probabilities are a softmax. Each label is right or not by
+    itself, and so is yes or no: their probabilities are sigmoids. ``labels`` may be empty: classes
+    are then called by their index.
     """
 
-    info: Info
-
-    def __init__(
-        self,
-        session: Session,
-        preprocessing: Preprocessing,
-        labels: tuple[str, ...],
-        target: Target,
-        metadata: Metadata | None = None,
-    ) -> None:
-        self.preprocessing, self.target = preprocessing, target
-        self.labels = names_for_people(labels)
-        self.metadata = metadata
-        self._session: Session | None = session
-        self._lock = threading.Lock()
-        shape = session.input_shape
-        if shape[1:] != (*preprocessing.size, preprocessing.channels):
-            session.close()
-            raise ModelError(
-                f"the artefact takes {shape[1:]} pixels, but preprocessing makes "
-                f"{(*preprocessing.size, preprocessing.channels)}"
-            )
-
-    def __enter__(self) -> Classifier:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Frees the model. May be called twice."""
-        with self._lock:
-            if self._session is not None:
-                self._session.close()
-                self._session = None
-
     def classify(self, image: ImageLike, top: int = 5) -> Ranking:
-        """Names one image.
+        """Names one image; of yes or no, the answer is the probability of yes alone.
 
         Args:
             image: A path, encoded bytes, an open file, a Pillow image, or uint8 pixels
@@ -221,7 +168,7 @@ class Classifier:
             float32 ``(len(images), classes)``: logits, or probabilities where it was converted with
             ``--probabilities``.
         """
-        return self._infer(self.preprocessing.batch(images))
+        return self._outputs(images)
 
     def embed(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
         """What the head reads of several images: features to compare, search or train with.
@@ -234,23 +181,7 @@ class Classifier:
             ModelError: The artefact was converted without ``--features``, or this target does not
                 give them; the runtime failed, or the classifier is closed.
         """
-        pixels = self.preprocessing.batch(images)
-        with self._lock:
-            session = self._open_session()
-            if not isinstance(session, FeatureSession):
-                raise ModelError(
-                    f"{self.target} gives no features; load the file on its CPU target"
-                )
-            return in_batches(session.features, session.input_shape[0], pixels)
-
-    def placement(self) -> Placement | None:
-        """How many nodes run on the target's device; None where the engine does not tell.
-
-        Raises:
-            ModelError: The classifier is closed.
-        """
-        with self._lock:
-            return self._open_session().placement()
+        return self._features(images)
 
     def stream(
         self, source: Source, top: int = 5, *, newest: bool | None = None
@@ -277,26 +208,6 @@ class Classifier:
         # error of this call.
         return self._predictions(open_source(source, newest=newest), top)
 
-    def warm_up(self) -> int:
-        """Runs once on noise: engines compile and allocate in their first run. ``load`` does it.
-
-        Returns:
-            How many classes there are.
-
-        Raises:
-            ModelError: The logits are all zero or not finite, as those of accelerators are that
-                fail in silence; or the classifier is closed.
-        """
-        size, channels = self.preprocessing.size, self.preprocessing.channels
-        noise = np.random.default_rng(0).integers(0, 256, (1, *size, channels), np.uint8)
-        logits = self._infer(noise)
-        if not np.isfinite(logits).all() or not logits.any():
-            raise ModelError(
-                f"{self.target} computes nothing of this artefact: its logits are all zero or not "
-                "finite; another precision or target may do better"
-            )
-        return int(logits.shape[1])
-
     def _predictions(self, frames: Frames, top: int) -> Iterator[Prediction]:
         expected = 0
         with closing(prepared_images(frames, self.preprocessing)) as coming:
@@ -305,20 +216,30 @@ class Classifier:
                 yield Prediction(each.image, ranking, each.number - expected)
                 expected = each.number + 1
 
-    def _infer(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        with self._lock:
-            return run_batches(self._open_session(), pixels)
-
-    def _open_session(self) -> Session:
-        if self._session is None:
-            raise ModelError("the classifier is closed")
-        return self._session
-
     def _rank(self, logits: npt.NDArray[np.float32], top: int) -> Ranking:
         probabilities = logits
         if self.metadata is None or self.metadata.scores is Scores.LOGITS:
-            exponentials = np.exp(logits - logits.max())
-            probabilities = exponentials / exponentials.sum()
+            probabilities = _probabilities(self.task, logits)
         order = np.argsort(-probabilities, kind="stable")[: max(top, 0)]
+        if self.task is Task.BINARY and self.labels:
+            return [(self.labels[-1], float(probabilities[index])) for index in order]
         names = self.labels or range(len(logits))
         return [(str(names[index]), float(probabilities[index])) for index in order]
+
+
+def _probabilities(task: Task, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The softmax of an image's logits, or the sigmoid of each."""
+    if task is Task.CLASSES:
+        exponentials = np.exp(logits - logits.max())
+        return np.asarray(exponentials / exponentials.sum(), np.float32)
+    return np.asarray(0.5 * np.tanh(0.5 * logits) + 0.5, np.float32)
+
+
+_KINDS: dict[Task, type[LoadedModel]] = {
+    Task.CLASSES: Classifier,
+    Task.BINARY: Classifier,
+    Task.LABELS: Classifier,
+    Task.NUMBERS: Regressor,
+    Task.EMBEDDING: Embedder,
+    Task.MAP: Mapper,
+}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.elements.gated_relu_squared import gated_relu_squared
-from vitedge.converters import converters
+from vitedge.converters.tools import converters, precisions_of
 from vitedge.elements.attention import AttentionWeights, attention
 from vitedge.elements.kinds import Pooling
 from vitedge.elements.patches import patches
@@ -21,8 +21,8 @@ from vitedge.images.preprocess import Preprocessing
 from vitedge.network.network import Builder, Network
 from vitedge.network.operators import Add, Concatenate, Constant, Linear, Norm, Pixels, Standardize
 from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.formats import Format, all_formats
+from vitedge.targets.precisions import Precision, all_precisions
 
 SIZE, DIM, WIDE, HEADS = 16, 24, 40, 3
 
@@ -79,13 +79,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("precision", Precision)
-@pytest.mark.parametrize("target", Format)
+@pytest.mark.parametrize("precision", all_precisions())
+@pytest.mark.parametrize("target", all_formats())
 def test_it_converts_and_computes_what_the_network_computes(
     target: Format, precision: Precision, source: Path, tmp_path: Path
 ) -> None:
     converter = next(each for each in converters() if each.format is target)
-    if precision not in converter.precisions:
+    if precision not in precisions_of(converter):
         pytest.skip(f"{target} has no {precision} at all")
     images = np.random.default_rng(1).integers(0, 256, (24, SIZE, SIZE, 3), np.uint8)
     options = ConvertOptions(formats=(target,), precisions=(precision,), output=tmp_path)

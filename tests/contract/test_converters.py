@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from tests.support.models import random_images, random_network, random_vit
+from vitedge.artifacts.contents import Operator
 from vitedge.artifacts.metadata import Metadata, Parity, Source, read_metadata
-from vitedge.converters import Converter, converter_for, converters
+from vitedge.converters.converter import Converter
+from vitedge.converters.tools import converter_for, converters, precisions_of
 from vitedge.elements.kinds import NormPosition, Pooling
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ConversionError
-from vitedge.inspection.operators import Operator, read_operators
+from vitedge.inspection.operators import read_operators
 from vitedge.network.evaluate import forward
 from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Network
@@ -28,9 +30,8 @@ from vitedge.quantize.simulate import simulate
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.runtimes import run_batches, runtimes
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
-from vitedge.targets.tolerances import TOLERANCES
+from vitedge.targets.formats import Format, all_formats
+from vitedge.targets.precisions import Precision, all_precisions
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def pairs() -> list[Any]:
     return [
         pytest.param(converter, precision, id=f"{converter.format}-{precision}")
         for converter in converters()
-        for precision in converter.precisions
+        for precision in precisions_of(converter)
     ]
 
 
@@ -203,7 +204,7 @@ def test_an_artefact_computes_what_the_reference_computes(
     pixels = random_images(network, 5, seed=2)
     path = write(network, converter, precision, tmp_path, case.batch)
     parity = Parity.of(run(path, converter, pixels), forward(network, pixels))
-    tolerance = TOLERANCES[precision]
+    tolerance = precision.row.tolerance
     assert parity.relative_difference <= tolerance.relative_difference
     assert parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
 
@@ -405,9 +406,9 @@ def test_a_tflite_file_refuses_zero_points() -> None:
 
 
 def test_every_format_has_a_converter() -> None:
-    assert [each.format for each in converters()] == list(Format)
-    for each in Format:
-        for precision in Precision:
+    assert [each.format for each in converters()] == list(all_formats())
+    for each in all_formats():
+        for precision in all_precisions():
             try:
                 assert converter_for(each, precision).format is each
             except ConversionError as error:

@@ -22,7 +22,7 @@ from tests.support.networks import (
     windows_with_bias,
 )
 from vitedge.artifacts.metadata import Metadata, Source
-from vitedge.converters import converter_for
+from vitedge.converters.tools import converter_for
 from vitedge.elements.kinds import Pooling
 from vitedge.errors import ConversionError
 from vitedge.inspection.operators import read_operators
@@ -34,7 +34,7 @@ from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes import run_batches, runtimes
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 # Of an output's range. Float sums in another order; weights in half.
@@ -97,7 +97,7 @@ def ranges(network: Network, images: npt.NDArray[np.uint8]) -> dict[str, Range]:
 
 
 @pytest.mark.parametrize("precision", TOLERANCES, ids=str)
-@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("target", all_formats(), ids=str)
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
 def test_every_output_is_what_the_network_computes(
     make: Callable[[], Network], target: Format, precision: Precision, tmp_path: Path
@@ -114,7 +114,7 @@ def test_every_output_is_what_the_network_computes(
 
 
 @pytest.mark.parametrize("ranged", ["none", "all", "some, and some layers float"])
-@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("target", all_formats(), ids=str)
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
 def test_integer_layers_leave_the_outputs_as_they_are(
     make: Callable[[], Network], target: Format, ranged: str, tmp_path: Path
@@ -141,7 +141,7 @@ def test_integer_layers_leave_the_outputs_as_they_are(
     assert "int8" in kinds
 
 
-@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("target", all_formats(), ids=str)
 def test_outputs_may_be_alike_or_fixed_and_values_called_like_tensors(
     target: Format, tmp_path: Path
 ) -> None:

@@ -100,17 +100,16 @@ def test_flipped_bytes_give_a_model_or_one_clear_error(case: GoldenCase, tmp_pat
 
 def test_neither_engines_nor_the_files_own_code_are_needed() -> None:
     # A SavedModel's variables are in a format that TensorFlow alone reads.
-    paths = [str(case.model) for case in CASES if "saved_model" not in case.name]
-    options = [case.options.heads for case in CASES if "saved_model" not in case.name]
-    program = f"""
-import pathlib, sys
-from vitedge.importers import ImportOptions, importers
-for path, heads in zip({paths!r}, {options!r}):
-    path = pathlib.Path(path)
-    found = next(importer for importer in importers() if importer.recognizes(path))
-    found.read(path, ImportOptions(heads=heads))
-loaded = {{"keras", "tensorflow", "torch", "keras_hub", "tf_keras"}} & sys.modules.keys()
-sys.exit(f"loaded {{loaded}}" if loaded else 0)
+    program = """
+import sys
+from tests.support.golden_cases import golden_cases
+from vitedge.importers import importers
+for case in golden_cases():
+    if "saved_model" not in case.name:
+        found = next(each for each in importers() if each.recognizes(case.model))
+        found.read(case.model, case.options)
+loaded = {"keras", "tensorflow", "torch", "keras_hub", "tf_keras"} & sys.modules.keys()
+sys.exit(f"loaded {loaded}" if loaded else 0)
 """
     result = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True

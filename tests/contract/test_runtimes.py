@@ -17,7 +17,6 @@ from vitedge.bench.candidates import probe
 from vitedge.errors import ModelError, PlacementError, UnavailableError
 from vitedge.inspection.inner_tensors import intermediates
 from vitedge.network.evaluate import forward
-from vitedge.pipeline.for_targets import FITS
 from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes import (
     AheadOfTime,
@@ -27,15 +26,15 @@ from vitedge.runtimes import (
     Readiness,
     Runtime,
     Session,
+    fit_of,
     run_batches,
     runtime_for,
     runtimes,
     targets,
 )
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
-from vitedge.targets.tolerances import TOLERANCES
 
 ON_EVERY_TARGET = pytest.mark.parametrize("target", targets(), ids=str)
 
@@ -50,12 +49,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runtimes")
 
 
+def best_precision(target: Target) -> Precision:
+    fit = fit_of(target)
+    assert fit is not None
+    return fit.precisions[0]
+
+
 def artifact_for(target: Target, folder: Path) -> Path:
     """An artefact in the precision that fits the target best; skips where its device is not."""
     state = state_of(target)
     if state.readiness == Readiness.MISSING:
         pytest.skip(f"{target} is not here: {state.detail}")
-    known, precision = runtime_for(target).format, FITS[str(target)].precisions[0]
+    known, precision = runtime_for(target).format, best_precision(target)
     path = folder / f"small.{precision}{known.suffix}"
     return path if path.exists() else small_artifact(folder, known, precision)
 
@@ -83,7 +88,7 @@ def test_it_computes_the_logits_of_the_network_from_bytes_and_floats_alike(
     target: Target, folder: Path
 ) -> None:
     session = opened(target, folder)
-    tolerance = TOLERANCES[FITS[str(target)].precisions[0]]
+    tolerance = best_precision(target).row.tolerance
     try:
         assert session.input_shape == (1, 64, 64, 3)
         pixels = np.stack([sample.image for sample in small_images().samples])
@@ -146,7 +151,7 @@ def test_a_bad_file_is_one_error_of_ours(
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("known", Format, ids=str)
+@pytest.mark.parametrize("known", all_formats(), ids=str)
 def test_the_inner_tensors_of_a_format_are_those_that_its_runtime_computes(
     known: Format, folder: Path
 ) -> None:
@@ -173,7 +178,7 @@ def test_a_runtime_names_each_device_once_and_what_is_compiled_for_it(runtime: R
         assert any(runtime.compiled_forms(device) for device in runtime.devices)
 
 
-@pytest.mark.parametrize("known", Format, ids=str)
+@pytest.mark.parametrize("known", all_formats(), ids=str)
 def test_the_default_target_of_a_format_is_a_cpu_that_reads_it(known: Format) -> None:
     assert known.default_target.device == "cpu"
     assert runtime_for(known.default_target).format is known

@@ -17,7 +17,7 @@ from vitedge.images.image_sets import ImageSet
 from vitedge.network.evaluate import forward
 from vitedge.pipeline.convert import write_keras
 from vitedge.runtimes import runtimes
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -49,7 +49,7 @@ def test_other_models_than_plain_vits_are_no_stock_models() -> None:
 
 @pytest.mark.usefixtures("on_path")
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
-@pytest.mark.parametrize("target", Format)
+@pytest.mark.parametrize("target", all_formats())
 def test_the_product_whose_rate_is_measured_is_a_product(
     target: Format, precision: Precision, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.models import random_images, random_network
 from vitedge.artifacts.metadata import Parity, files_of, read_metadata, sha256_of
-from vitedge.converters import converter_for
+from vitedge.converters.tools import converter_for
 from vitedge.errors import ConversionError, DataError, ModelError, ParityError, UsageError
 from vitedge.images.image_sets import ImageSet, Sample
 from vitedge.importers import ImportOptions, read_model
@@ -24,8 +24,8 @@ from vitedge.network.network import Network, with_operators
 from vitedge.pipeline.convert import ConvertOptions, convert, import_model, write_keras
 from vitedge.pipeline.verified_write import artifact_path, check_parity
 from vitedge.rewrite import MEASURED, rewrites
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.formats import Format, all_formats
+from vitedge.targets.precisions import Precision, all_precisions
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_an_artefact_that_computes_something_else_is_not_published(
     assert names_in(tmp_path) == set()
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", all_precisions())
 def test_the_tolerance_of_every_precision_refuses_shuffled_logits(precision: Precision) -> None:
     network = random_network()
     reference = forward(network, random_images(network, 4))
@@ -283,7 +283,7 @@ def test_a_wrong_number_of_labels_is_refused(model: Path, tmp_path: Path) -> Non
 
 def test_the_batch_is_static_and_as_asked(model: Path, tmp_path: Path) -> None:
     options = ConvertOptions(
-        formats=tuple(Format), precisions=(Precision.FP32,), output=tmp_path, batch=3
+        formats=all_formats(), precisions=(Precision.FP32,), output=tmp_path, batch=3
     )
     from vitedge.classifier import load
 

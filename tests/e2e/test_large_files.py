@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.models import random_images, random_network
 from vitedge.artifacts.metadata import Metadata, Source, files_of, read_metadata, size_of
-from vitedge.converters import converter_for
 from vitedge.converters.onnx import file as onnx_file
 from vitedge.converters.onnx.file import write_onnx
 from vitedge.converters.tflite import model as tflite_model
+from vitedge.converters.tools import converter_for
 from vitedge.errors import ConversionError
 from vitedge.network.evaluate import forward
 from vitedge.network.network import Network

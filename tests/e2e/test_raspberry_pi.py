@@ -17,12 +17,12 @@ import vitedge
 from tests.support.models import random_network
 from tests.support.raspberry_pi import RELEASES, EmulatedPi, Release, Unobtainable, emulated_pi
 from vitedge.artifacts.metadata import Metadata, Parity, Source
-from vitedge.converters import converter_for
+from vitedge.converters.tools import converter_for
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.remote.wheel import write_wheel
 from vitedge.rewrite import apply_rewrites
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import all_formats
 from vitedge.targets.precisions import Precision
 
 PROGRAM = Path(__file__).parents[1] / "support" / "raspberry_pi_program.py"
@@ -62,7 +62,7 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     rewritten, rewrites = apply_rewrites(network)
     pixels = network.preprocessing.batch(sorted(photos.iterdir()))
     statistics = calibrate(rewritten, iter(pixels))
-    for target in Format:
+    for target in all_formats():
         for precision in PRECISIONS:
             converter = converter_for(target, precision)
             quantized = quantize(
@@ -120,7 +120,7 @@ def test_every_artefact_computes_on_the_pi_what_it_computes_here(
     found = json.loads(emulated.run([*ran, there], site))
     assert found["machine"] == "aarch64"
     assert found["python"].startswith(emulated.release.python)
-    assert len(found["named"]) == len(Format) * len(PRECISIONS)
+    assert len(found["named"]) == len(all_formats()) * len(PRECISIONS)
     assert found["named"] == expected["named"]
     with np.load(here) as ours, np.load(there) as theirs:
         assert set(ours) == set(theirs) == set(found["named"])

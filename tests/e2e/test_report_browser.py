@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.bench_rows import everything, layer_values, make_report
+from tests.support.bench_rows import compared_layers, everything, make_report
 from tests.support.chromium import CHROMIUM, Chromium
 from vitedge.report import render_html
+from vitedge.report.results import Pick
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
 
@@ -29,16 +31,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("vl_convert", reason="the extra 'report' is not installed")
-    report = json.loads(make_report().to_json())
-    report["rows"][0] = json.loads(json.dumps(everything().to_dict()))
+    report = make_report()
+    report = replace(report, rows=(everything(), *report.rows[1:]), layers=compared_layers())
     path = tmp_path_factory.mktemp("page") / "report.html"
-    picked = {
-        "artifact": "out/model.int8.tflite",
-        "target": "tflite-cpu",
-        "words": "",
-        "command": "",
-    }
-    path.write_text(render_html(report | {"layers": layer_values(), "pick": picked}), "utf-8")
+    pick = Pick("out/model.int8.tflite", "tflite-cpu", True, "", "", 0.5, None, None, ())
+    path.write_text(render_html(replace(report, pick=pick)), "utf-8")
     return path
 
 

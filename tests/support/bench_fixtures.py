@@ -43,12 +43,16 @@ def another_runtime(
 
 
 def with_entry_point(folder: Path, runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = f"[vitedge.runtimes]\nfake = tests.support.bench_fakes:{runtime}\n"
+    with_entry_points(folder, points, monkeypatch)
+
+
+def with_entry_points(folder: Path, points: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installs entry points, for this process and for those that it starts."""
     info = folder / "vitedge_bench_fakes-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vitedge-bench-fakes\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        f"[vitedge.runtimes]\nfake = tests.support.bench_fakes:{runtime}\n"
-    )
+    (info / "entry_points.txt").write_text(points)
     checkout = str(Path(__file__).parents[2])
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), checkout]))

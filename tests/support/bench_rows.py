@@ -10,7 +10,17 @@ import numpy as np
 from vitedge.bench.spread import summarize
 from vitedge.machine.environment import Environment
 from vitedge.report.quality import Accuracy, Difference, VsFloat
-from vitedge.report.results import DataUsed, Ratio, Report, Row, Status, Throughput, Window
+from vitedge.report.results import (
+    DataUsed,
+    LayerError,
+    LayerErrors,
+    Ratio,
+    Report,
+    Row,
+    Status,
+    Throughput,
+    Window,
+)
 from vitedge.runtimes import Placement
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -79,22 +89,19 @@ def everything() -> Row:
     )
 
 
-def layer_values() -> list[dict[str, Any]]:
-    """Two artefacts compared layer by layer, as the JSON has it."""
+def compared_layers() -> tuple[LayerErrors, ...]:
+    """Two artefacts compared layer by layer."""
     names = [f"blocks.{block}.{layer}" for block in (0, 1) for layer in ("out", "fc1", "fc2")]
     errors = {"int8": [31.0, 28.0, 25.5, 24.0, 20.5, 12.0], "fp16": [70.0, 66, 64, 63, 62, 61]}
-    return [
-        {
-            "artifact": f"out/model.{precision}.tflite",
-            "format": "tflite",
-            "precision": precision,
-            "layers": [
-                {"name": name, "sqnr_db": sqnr_db}
-                for name, sqnr_db in zip(names, found, strict=True)
-            ],
-        }
+    return tuple(
+        LayerErrors(
+            f"out/model.{precision}.tflite",
+            Format.TFLITE,
+            Precision(precision),
+            tuple(map(LayerError, names, found)),
+        )
         for precision, found in errors.items()
-    ]
+    )
 
 
 def failed_row(status: Status, message: str, **changes: Any) -> Row:

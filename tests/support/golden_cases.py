@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from vitedge.importers import ImportOptions, importers, read_model
 from vitedge.network.evaluate import forward
+from vitedge.network.kinds import Activation
 from vitedge.network.operators import Norm
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -61,10 +62,18 @@ def _case(folder: Path) -> GoldenCase:
         folder=folder,
         importer=case["importer"],
         model=folder / case["model"],
-        options=ImportOptions(**case["options"]),
+        options=_options(case["options"]),
         eps=case["eps"],
         preprocessing=case["preprocessing"],
         labels=tuple(case["labels"]),
+    )
+
+
+def _options(values: Mapping[str, Any]) -> ImportOptions:
+    """What a case says, in the types that importers take."""
+    types = {"activation": Activation, "image_size": tuple}
+    return ImportOptions(
+        **{name: types.get(name, lambda each: each)(value) for name, value in values.items()}
     )
 
 

@@ -26,9 +26,9 @@ from vitedge.bench import builtin
 from vitedge.errors import ModelError
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import write_keras
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import all_formats
 
-_SUFFIXES = tuple(each.suffix for each in Format)
+_SUFFIXES = tuple(each.suffix for each in all_formats())
 # Workers notice that the process that started them is gone, and end.
 _SECONDS_FOR_WORKERS = 10.0
 

@@ -11,8 +11,8 @@ from tests.support.models import random_images, random_network
 from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.bench.reference import ModelReference, reference_from_network
 from vitedge.bench.run import BenchOptions, run_bench
-from vitedge.converters import converter_for
 from vitedge.converters.tflite.model import TFLiteModel
+from vitedge.converters.tools import converter_for
 from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.network import Network

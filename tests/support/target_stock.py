@@ -10,7 +10,7 @@ import numpy as np
 from tests.support.models import random_images
 from tests.support.target_artifacts import small_vit
 from vitedge.artifacts.metadata import Metadata, Source
-from vitedge.converters.generic.to_tflite import TFLiteDraft
+from vitedge.converters.tflite.generic import TFLiteDraft
 from vitedge.rewrite import apply_rewrites
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision

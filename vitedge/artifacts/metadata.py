@@ -2,8 +2,8 @@
 
 The same JSON travels in each format's own metadata: a ``Metadata`` entry of the TFLite
 flatbuffer, a ``metadata_props`` entry of the ONNX protobuf, ``rt_info`` of the OpenVINO XML.
-The readers below walk just far enough into each file to find it, so a device needs no schema
-package, and a file of gigabytes is not loaded. A TFLite file is verified on the way.
+The formats' records have the readers, which walk just far enough into each file to find it, so a
+device needs no schema package, and a file of gigabytes is not loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,19 +25,21 @@ import numpy.typing as npt
 from vitedge.errors import ModelError, UsageError
 from vitedge.files import json_values
 from vitedge.files.limits import refuse_long_text
-from vitedge.files.tflite_verifier import open_verified
 from vitedge.files.weights_digest import WEIGHTS_KEY, demand_own_weights
 from vitedge.images.preprocess import Preprocessing
-from vitedge.targets.formats import Format
+from vitedge.network.agreement import agreement
+from vitedge.network.tasks import Task
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
 
 METADATA_KEY = "vitedge"
-ONNX_DATA_SUFFIX = ".data"
 
 # ONNX has no place of its own that says how to read integer logits: (integer - zero) * scale.
 LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY = "vitedge.logits_scale", "vitedge.logits_zero_point"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Files of classes are of schema 1, which is all that vitedge 0.1 reads: it would take a softmax of
+whatever it is given."""
 
 # Of models that `vitedge convert` reads.
 _MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".safetensors", ".pt", ".pth", ".ckpt", ".npz")
@@ -105,7 +107,8 @@ class Parity:
         n: Images compared.
         max_difference: Largest absolute difference of any logit.
         relative_difference: The same, divided by the range of the reference's logits.
-        agreement: Share of images, 0..1, with the same top class.
+        agreement: Share of images, 0..1, with the same top class, or of labels with the same
+            answer; None where the outputs are numbers.
         sqnr_db: Power of the reference's logits over power of the difference, in decibel;
             None when they are equal to the bit.
     """
@@ -113,7 +116,7 @@ class Parity:
     n: int
     max_difference: float
     relative_difference: float
-    agreement: float
+    agreement: float | None
     sqnr_db: float | None
 
     @classmethod
@@ -122,26 +125,31 @@ class Parity:
         if values is None:
             return None
         values = json_values.mapping({"parity": values}, "parity")
-        no_noise = values.get("sqnr_db") is None
         return cls(
             n=json_values.whole(values, "n"),
             max_difference=json_values.number(values, "max_difference"),
             relative_difference=json_values.number(values, "relative_difference"),
-            agreement=json_values.number(values, "agreement"),
-            sqnr_db=None if no_noise else json_values.number(values, "sqnr_db"),
+            agreement=_number_or_none(values, "agreement"),
+            sqnr_db=_number_or_none(values, "sqnr_db"),
         )
 
     @classmethod
-    def of(cls, logits: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> Parity:
-        """Compares logits ``(N, classes)`` with the reference's; NaN counts as infinitely far."""
-        difference = np.abs(np.where(np.isnan(logits), np.inf, logits) - reference)
+    def of(
+        cls,
+        made: npt.NDArray[np.float32],
+        reference: npt.NDArray[np.float32],
+        task: Task = Task.CLASSES,
+        scores: Scores = Scores.LOGITS,
+    ) -> Parity:
+        """Compares outputs ``(N, ...)`` with the reference's; NaN counts as infinitely far."""
+        difference = np.abs(np.where(np.isnan(made), np.inf, made) - reference)
         noise = float(np.square(difference, dtype=np.float64).sum())
         signal = float(np.square(reference, dtype=np.float64).sum())
         return cls(
             n=len(reference),
             max_difference=float(difference.max()),
             relative_difference=float(difference.max() / max(np.ptp(reference), 1e-30)),
-            agreement=float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean()),
+            agreement=agreement(task, made, reference, scores.middle),
             sqnr_db=10 * (math.log10(max(signal, 1e-300)) - math.log10(noise)) if noise else None,
         )
 
@@ -164,6 +172,7 @@ class Metadata:
         macs: Multiply-accumulates of one image, or 0 when unknown.
         parity: What was measured after writing; None only while that is being done.
         scores: What the first output gives for each class; logits in files that do not say.
+        task: What the first output means; classes in files that do not say.
     """
 
     format: Format
@@ -179,10 +188,12 @@ class Metadata:
     macs: int = 0
     parity: Parity | None = None
     scores: Scores = Scores.LOGITS
+    task: Task = Task.CLASSES
 
     def to_json(self) -> str:
         """One line of JSON that ``from_json`` reads back."""
-        values = {"schema": SCHEMA_VERSION} | asdict(self)
+        schema = 1 if self.task is Task.CLASSES else SCHEMA_VERSION
+        values = {"schema": schema} | asdict(self)
         return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -193,8 +204,8 @@ class Metadata:
             ValueError: The text is no JSON, or of another schema.
         """
         values = json_values.parse_object(text)
-        if values.get("schema") != SCHEMA_VERSION:
-            raise ValueError(f"metadata is not of schema {SCHEMA_VERSION}")
+        if values.get("schema") not in (1, SCHEMA_VERSION):
+            raise ValueError(f"metadata is not of schema 1 or {SCHEMA_VERSION}")
         try:
             return cls(
                 format=Format(json_values.text(values, "format")),
@@ -210,9 +221,14 @@ class Metadata:
                 macs=json_values.whole(values, "macs"),
                 parity=Parity.from_dict(values["parity"]),
                 scores=_scores(values),
+                task=_task(values),
             )
         except (KeyError, ValueError) as error:
             raise ValueError(f"metadata lacks or garbles a value: {error}") from error
+
+
+def _number_or_none(values: Mapping[str, Any], key: str) -> float | None:
+    return None if values.get(key) is None else json_values.number(values, key)
 
 
 def _scores(values: Mapping[str, Any]) -> Scores:
@@ -221,19 +237,23 @@ def _scores(values: Mapping[str, Any]) -> Scores:
     return Scores(json_values.text(values, "scores"))
 
 
+def _task(values: Mapping[str, Any]) -> Task:
+    return Task(json_values.text(values, "task")) if "task" in values else Task.CLASSES
+
+
 def format_of(path: Path) -> Format:
     """The artefact format that a file's extension names.
 
     Raises:
         UsageError: The extension is none of an artefact's.
     """
-    for candidate in Format:
+    for candidate in all_formats():
         if path.suffix.lower() == candidate.suffix:
             return candidate
-    known = ", ".join(candidate.suffix for candidate in Format)
+    known = ", ".join(candidate.suffix for candidate in all_formats())
     is_saved_model = (path / "saved_model.pb").is_file()
     if path.is_dir() and not is_saved_model:
-        suffixes = {candidate.suffix for candidate in Format}
+        suffixes = {candidate.suffix for candidate in all_formats()}
         inside = sorted(each for each in path.iterdir() if each.suffix.lower() in suffixes)
         advice = f"name a file in it, such as '{inside[0]}'" if inside else f"name a file ({known})"
         raise UsageError(f"'{path}' is a folder, not an artefact: {advice}")
@@ -250,14 +270,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
     Beside it lie OpenVINO's weights, and those of an ONNX model of over 2 GiB.
     """
-    match format_of(path):
-        case Format.OPENVINO:
-            return path, path.with_suffix(".bin")
-        case Format.ONNX:
-            data = path.with_name(path.name + ONNX_DATA_SUFFIX)
-            return (path, data) if data.exists() else (path,)
-        case Format.TFLITE:
-            return (path,)
+    return path, *format_of(path).record.beside(path)
 
 
 def size_of(path: Path) -> int:
@@ -294,16 +307,11 @@ def read_texts(path: Path) -> Mapping[str, str]:
         UsageError: The extension is none of an artefact's.
         ModelError: The file is missing, truncated or not of its format.
     """
-    reader = {
-        Format.TFLITE: _read_tflite,
-        Format.ONNX: _read_onnx,
-        Format.OPENVINO: _read_openvino,
-    }[format_of(path)]
     for part in files_of(path):
         if not part.is_file():
             raise ModelError(f"there is no file '{part}'")
     try:
-        return reader(path)
+        return format_of(path).record.read_texts(path)
     except (ValueError, struct.error, LookupError, ElementTree.ParseError) as error:
         raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
 
@@ -317,7 +325,7 @@ def read_logits_grid(path: Path) -> tuple[float, int]:
     texts = read_texts(path)
     try:
         return float(texts.get(LOGITS_SCALE_KEY, 1.0)), int(texts.get(LOGITS_ZERO_POINT_KEY, 0))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ModelError(f"'{path}' garbles the grid of its logits ({error})") from error
 
 
@@ -332,116 +340,3 @@ def sha256_of(path: Path) -> str:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-# --- TFLite: https://github.com/google-ai-edge/LiteRT, schema.fbs ------------------------------
-
-_MODEL_BUFFERS, _MODEL_METADATA = 4, 6
-_METADATA_NAME, _METADATA_BUFFER = 0, 1
-_BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
-
-
-def _read_tflite(path: Path) -> Mapping[str, str]:
-    with open_verified(path) as root, path.open("rb") as stream:
-        buffers = root.tables(_MODEL_BUFFERS)
-        for entry in root.tables(_MODEL_METADATA):
-            if entry.content(_METADATA_NAME) != METADATA_KEY.encode():
-                continue
-            buffer = buffers[entry.number(_METADATA_BUFFER, "I")]
-            offset = buffer.number(_BUFFER_OFFSET, "Q")
-            if offset <= 1:
-                return {METADATA_KEY: buffer.content(_BUFFER_DATA).decode()}
-            stream.seek(offset)  # past 2 GiB, buffers lie behind the flatbuffer
-            return {METADATA_KEY: stream.read(buffer.number(_BUFFER_SIZE, "Q")).decode()}
-    return {}
-
-
-# --- ONNX: https://github.com/onnx/onnx, onnx.proto ---------------------------------------------
-
-_MODEL_PROTO_METADATA_PROPS = 14
-_ENTRY_KEY, _ENTRY_VALUE = 1, 2
-_LENGTH_DELIMITED = 2
-
-
-def _read_onnx(path: Path) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    with path.open("rb") as stream:
-        size = path.stat().st_size
-        if not size:
-            raise ValueError("empty file")
-        while stream.tell() < size:
-            number, payload = _protobuf_field(stream, size, _MODEL_PROTO_METADATA_PROPS)
-            if number != _MODEL_PROTO_METADATA_PROPS:
-                continue
-            entry = _protobuf_strings(payload)
-            for key in (METADATA_KEY, WEIGHTS_KEY, LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY):
-                if entry.get(_ENTRY_KEY) == key.encode():
-                    found[key] = entry.get(_ENTRY_VALUE, b"").decode()
-    return found
-
-
-def _protobuf_field(stream: BinaryIO, size: int, wanted: int) -> tuple[int, bytes]:
-    """Reads one field; the payload only when it is the wanted one, else skips it."""
-    tag = _varint(stream)
-    number, wire = tag >> 3, tag & 7
-    if number == 0:
-        raise ValueError("a protobuf field has number 0")
-    if wire == 0:
-        _varint(stream)
-        return number, b""
-    lengths = {1: 8, 5: 4}
-    if wire != _LENGTH_DELIMITED and wire not in lengths:
-        raise ValueError(f"unknown protobuf wire type {wire}")
-    length = _varint(stream) if wire == _LENGTH_DELIMITED else lengths[wire]
-    if stream.tell() + length > size:
-        raise ValueError("a protobuf field reaches past the end of the file")
-    if number == wanted and wire == _LENGTH_DELIMITED:
-        return number, stream.read(length)
-    stream.seek(length, os.SEEK_CUR)
-    return number, b""
-
-
-def _protobuf_strings(payload: bytes) -> dict[int, bytes]:
-    import io
-
-    stream, found = io.BytesIO(payload), {}
-    while stream.tell() < len(payload):
-        tag = _varint(stream)
-        if tag & 7 != _LENGTH_DELIMITED:
-            raise ValueError("a metadata entry holds something else than strings")
-        found[tag >> 3] = stream.read(_varint(stream))
-    return found
-
-
-def _varint(stream: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = stream.read(1)
-        if not byte:
-            raise ValueError("the file ends within a number")
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("a protobuf number has over ten bytes")
-
-
-# --- OpenVINO -----------------------------------------------------------------------------------
-
-
-def _read_openvino(path: Path) -> Mapping[str, str]:
-    # The network comes first and rt_info last, so read events and drop the layers on the way.
-    root = None
-    with path.open("rb") as stream:
-        for _, element in ElementTree.iterparse(stream):
-            if element.tag == "layer":
-                element.clear()
-            root = element
-    if root is None or root.tag != "net":
-        raise ValueError("no <net> element")
-    found = {}
-    for key in (METADATA_KEY, WEIGHTS_KEY):
-        entry = root.find(f"rt_info/{key}")
-        value = None if entry is None else entry.get("value")
-        if value is not None:
-            found[key] = value
-    return found

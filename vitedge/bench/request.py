@@ -29,7 +29,7 @@ from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
 from vitedge.report.results import Report
 from vitedge.runtimes import targets
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
@@ -46,15 +46,17 @@ class Request:
         artifacts: Files and folders; empty means the current folder's artefacts, else the
             built-in digits model.
         targets: Where to run; empty means every target that is ready.
-        data: Images for accuracy, or None.
+        data: Images for accuracy, or where they are; or None.
         reference: A model or a float32 artefact to compare logits with, or None.
+        importing: How to read the reference.
         options: How to measure.
     """
 
     artifacts: tuple[Path, ...] = ()
     targets: tuple[Target, ...] = ()
-    data: Path | None = None
+    data: Path | ImageSet | None = None
     reference: Path | None = None
+    importing: ImportOptions = field(default_factory=ImportOptions)
     options: BenchOptions = field(default_factory=BenchOptions)
 
 
@@ -111,11 +113,13 @@ def resolve(request: Request) -> Resolved:
     if artifacts:
         class_names = _class_names(artifacts)
         data = None if request.data is None else open_images(request.data, class_names)
-        if data is not None and not class_names:
+        if data is not None and not class_names and _name_classes(artifacts):
             refuse_named_classes(data)
     else:
         artifacts, data = builtin.artifacts(), builtin.images()
-    reference = None if request.reference is None else open_reference(request.reference)
+    reference = None
+    if request.reference is not None:
+        reference = open_reference(request.reference, request.importing)
     return Resolved(artifacts, data, reference)
 
 
@@ -153,7 +157,7 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
             format_of(path)
             found.append(path)
             continue
-        suffixes = {known.suffix for known in Format}
+        suffixes = {known.suffix for known in all_formats()}
         inside = [
             file
             for file in sorted(path.iterdir())
@@ -165,16 +169,16 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def open_reference(path: Path) -> Reference:
+def open_reference(path: Path, importing: ImportOptions | None = None) -> Reference:
     """A model, or an artefact on its format's CPU target, to compare logits with."""
-    if path.suffix in {known.suffix for known in Format}:
+    if path.suffix in {known.suffix for known in all_formats()}:
         metadata = read_metadata(path)
         if metadata is None:
             raise UsageError(f"'{path}' does not say how images are prepared; give the model")
         if metadata.precision is not Precision.FP32:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
         return ArtifactReference(path, metadata.format.default_target)
-    return open_model_reference(path)
+    return open_model_reference(path, importing)
 
 
 def open_model_reference(path: Path, importing: ImportOptions | None = None) -> ModelReference:
@@ -185,7 +189,9 @@ def open_model_reference(path: Path, importing: ImportOptions | None = None) -> 
     except NotAViTError:
         model = open_generic(path, importing)
         digest = f"{sha256_of(path)} {importing}"
-        return ModelReference(path.name, model.preprocessing, model.logits, model.labels, digest)
+        return ModelReference(
+            path.name, model.preprocessing, model.outputs, model.labels, digest, model.task
+        )
 
 
 def refuse_named_classes(data: ImageSet) -> None:
@@ -209,9 +215,22 @@ def _class_names(artifacts: tuple[Path, ...]) -> tuple[str, ...]:
             metadata = read_metadata(path)
         except ModelError:  # the bench gives it a row that says so
             continue
-        if metadata is not None and metadata.labels:
+        # Other tasks name numbers, and one name says nothing of no.
+        if metadata and metadata.task.has_logits and len(metadata.labels) > 1:
             return metadata.labels
     return ()
+
+
+def _name_classes(artifacts: tuple[Path, ...]) -> bool:
+    """Whether some artefact gives logits, which labels of images are held against."""
+    for path in artifacts:
+        try:
+            metadata = read_metadata(path)
+        except ModelError:
+            continue
+        if metadata is None or metadata.task.has_logits:
+            return True
+    return False
 
 
 def probe_targets() -> dict[Target, Probed]:
@@ -229,7 +248,7 @@ def write_reports(report: Report, files: Mapping[str, Path | None]) -> None:
         "json": report.to_json,
         "csv": lambda: render_csv(report),
         "markdown": lambda: render_markdown(report),
-        "html": lambda: render_html(report.to_dict()),
+        "html": lambda: render_html(report),
     }
     for kind, path in files.items():
         if path is not None:

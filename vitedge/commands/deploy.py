@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import PATH, force_option, json_option
 from vitedge.errors import UsageError
 from vitedge.terminal.output import echo, print_json
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("artifact", type=PATH)
 @click.argument("destination", metavar="HOST:FOLDER")
 @click.option("--web", is_flag=True, help="Write a static site into a folder of this machine.")

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from vitedge.commands.grouped import option_group
 from vitedge.errors import UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.network.kinds import Activation
 from vitedge.network.tasks import Task
-from vitedge.targets.precisions import Precision
-from vitedge.targets.target import Target
-from vitedge.terminal.output import warn
+from vitedge.targets.precisions import all_precisions
 
 if TYPE_CHECKING:
-    from vitedge.importers import ImportOptions
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+    from vitedge.api.options import SourceOptions
 
 PATH = click.Path(path_type=Path)
 
@@ -40,10 +36,6 @@ class ImageSize(click.ParamType[tuple[int, int]]):
             self.fail(f"{value!r} is no size: give 224, or height x width as 32x64", param, ctx)
         return size
 
-    def typed(self, value: Any) -> Any:
-        """A value as it is typed; one of another type stays as it is."""
-        return "x".join(map(str, value)) if isinstance(value, tuple) else value
-
 
 IMAGE_SIZE = ImageSize()
 
@@ -55,31 +47,18 @@ strict_option = click.option(
 force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
 
 
-def option_group(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator, in the order of the help."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 precision_options = option_group(
     *(
         click.option(
-            f"--{precision}", "precisions", flag_value=str(precision), multiple=True, help=words
+            f"--{precision}",
+            "precisions",
+            flag_value=str(precision),
+            multiple=True,
+            help=precision.row.help,
         )
-        for precision, words in {
-            Precision.FP32: "Write float32 artefacts.",
-            Precision.FP16: "Write artefacts with half-precision weights.",
-            Precision.INT8: "Write 8-bit artefacts, for CPUs and GPUs.",
-            Precision.INT8_STATIC: "Write all-integer artefacts, for NPUs.",
-            Precision.W8A16: "Write all-integer artefacts with 16-bit activations.",
-            Precision.INT4: "Write artefacts with 4-bit weights.",
-        }.items()
-    )
+        for precision in all_precisions()
+    ),
+    title="Precisions  [default: --int8]",
 )
 
 trust_options = option_group(
@@ -121,195 +100,36 @@ import_options = option_group(
         type=click.Choice([str(each) for each in Activation]),
         help="Between the layers of a head that has several.",
     ),
+    click.option(
+        "--architecture",
+        metavar="NAME",
+        help="timm's name of the model, where its weights do not tell: vit_base_patch16_rpn_224.",
+    ),
     click.option("--base", type=PATH, help="Model that SOURCE, a LoRA adapter, belongs to."),
     click.option(
         "--logits",
         multiple=True,
         metavar="NAME",
-        help="Output that holds the logits, where there are several; two are averaged.",
+        help="Output to take, where there are several, such as logits; two are averaged.",
     ),
     click.option(
         "--task",
         type=click.Choice([str(each) for each in Task]),
-        help="What the outputs mean, where SOURCE says otherwise: classes, of which one is right.",
+        help="What the outputs mean, where SOURCE does not say it.",
     ),
     trust_options,
-)
-
-size_options = option_group(
-    click.option("--preset", default="tiny", show_default=True, help="tiny, small, base, ..."),
-    click.option("--image-size", type=click.IntRange(1), help="Side of the input in pixels."),
-    click.option("--patch-size", type=click.IntRange(1), help="Side of a patch in pixels."),
-    click.option("--dim", type=click.IntRange(1), help="Width of the tokens."),
-    click.option("--depth", type=click.IntRange(1), help="Number of blocks."),
-    click.option("--heads", type=click.IntRange(1), help="Attention heads per block."),
-    click.option("--mlp", "mlp_dim", type=click.IntRange(1), help="Width of the MLPs."),
-    click.option("--grey", is_flag=True, help="One channel instead of three."),
-)
-
-recipe_options = option_group(
-    click.option("--epochs", type=int, help="[default: by the number of images]"),
-    click.option("--batch-size", type=int, help="[default: by the number of images, 8 to 128]"),
-    click.option(
-        "--learning-rate",
-        type=float,
-        help="[default: by the batch size; at 128 1e-3, or 3e-4 after --init]",
-    ),
-    click.option("--warmup-epochs", type=float, help="[default: 5, or a fifth of few epochs]"),
-    click.option("--weight-decay", type=float, default=0.05, show_default=True),
-    click.option("--gradient-clip", type=float, default=1.0, help="Largest norm of a gradient."),
-    click.option("--label-smoothing", type=float, default=0.1, show_default=True),
-    click.option("--stochastic-depth", type=float, default=0.0, show_default=True),
-    click.option("--average", type=float, default=0.0, help="Momentum of the weights' average."),
-    click.option("--balance-classes", is_flag=True, help="Weigh rare classes more."),
-    click.option(
-        "--trainable-blocks",
-        type=int,
-        help="How many of the last blocks learn; 0 is the head alone.  [default: all]",
-    ),
-    click.option(
-        "--quantize-aware",
-        type=click.Choice([str(Precision.INT8), str(Precision.INT4)]),
-        help="Round as this precision does while --init learns from itself in float; "
-        "other defaults, meant for few photos.",
-    ),
-    click.option(
-        "--keep",
-        type=click.Choice(["best", "last"]),
-        default="best",
-        show_default=True,
-        help="The epoch that is kept, by its accuracy on held-out images.",
-    ),
-    click.option(
-        "--layer-decay",
-        type=float,
-        help="Factor on the rate per block towards the input.  [default: 1, or 0.75 after --init]",
-    ),
-    click.option("--seed", type=int, default=0, show_default=True),
-)
-
-teacher_options = option_group(
-    click.option("--teacher", type=PATH, help="Model to learn from beside the labels."),
-    click.option(
-        "--teacher-share",
-        "share",
-        type=click.FloatRange(0, 1),
-        default=0.5,
-        show_default=True,
-        help="Its weight in the loss; at 1 images need no labels.",
-    ),
-    click.option(
-        "--distill",
-        type=click.Choice(["hard", "soft"]),
-        default="hard",
-        show_default=True,
-        help="Imitate the class that it names, or all probabilities.",
-    ),
-    click.option(
-        "--temperature",
-        type=click.FloatRange(0.1, 100),
-        default=3.0,
-        show_default=True,
-        help="Softens probabilities that are imitated.",
-    ),
-    click.option(
-        "--imitate-blocks",
-        "blocks",
-        type=click.FloatRange(0),
-        default=10.0,
-        show_default=True,
-        help="With --quantize-aware: weight of what each block makes, against the float model's.",
-    ),
-    click.option(
-        "--distillation-token",
-        is_flag=True,
-        help="A second token and head learn from a hard teacher, as in DeiT.",
-    ),
-)
-
-augmentation_options = option_group(
-    click.option(
-        "--crop",
-        type=float,
-        help="Least share of an image kept.  [default: 0.6; 1 with --grey or --init]",
-    ),
-    click.option(
-        "--flip/--no-flip",
-        default=None,
-        help="Mirror every second image.  [default: yes; no with --grey or --init]",
-    ),
-    click.option("--randaugment", "operations", type=int, default=0, help="Random operations."),
-    click.option("--magnitude", type=float, default=9.0, help="Strength of those, 0 to 10."),
-    click.option("--shift", type=float, default=0.0, help="Largest shift, as a share."),
-    click.option("--rotation", type=float, default=0.0, help="Largest rotation in degrees."),
-    click.option("--zoom", type=float, default=0.0, help="Largest zoom, as a share."),
-    click.option("--mixup", type=float, default=0.0, help="Alpha of mixup."),
-    click.option("--cutmix", type=float, default=0.0, help="Alpha of CutMix."),
+    title="What the model's file does not say itself",
 )
 
 
-def read_import_options(values: dict[str, Any]) -> ImportOptions:
-    """What ``import_options`` collected, in the form that importers take; empties ``values``.
+def read_source_options(values: dict[str, Any]) -> SourceOptions:
+    """What ``import_options`` collected, in the form that the API takes.
 
     Raises:
-        UsageError: A number is none, or the labels cannot be read.
+        UsageError: A number is none.
     """
-    from vitedge.importers import ImportOptions
-
-    check_custom_objects(values["custom_objects"])
-    mean, std = _numbers(values.pop("mean"), "--mean"), _numbers(values.pop("std"), "--std")
-    beyond = [each for each in mean or () if not -1 <= each <= 1]
-    if beyond:
-        raise UsageError(f"--mean is of pixels in 0..1, not {beyond[0]:g}; divide by 255")
-    head_activation, task = values.pop("head_activation"), values.pop("task")
-    labels = values.pop("labels")
-    activation, interpolation = values.pop("activation"), values.pop("interpolation")
-    return ImportOptions(
-        task=None if task is None else Task(task),
-        head_activation=None if head_activation is None else Activation(head_activation),
-        labels=None if labels is None else _read_labels(labels),
-        activation=None if activation is None else Activation(activation),
-        interpolation=None if interpolation is None else Interpolation(interpolation),
-        mean=mean,
-        std=std,
-        warn=_warner(),
-        **values,
-    )
-
-
-def _warner() -> Callable[[str], None]:
-    """Prints each warning once, however often a command reads a model."""
-    told: set[str] = set()
-
-    def warn_once(words: str) -> None:
-        if words not in told:
-            told.add(words)
-            warn(words)
-
-    return warn_once
-
-
-def check_custom_objects(texts: Iterable[str]) -> None:
-    """Refuses what ``trust_options`` collected where it names no object of a module.
-
-    Raises:
-        UsageError: A text has no colon.
-    """
-    for text in texts:
-        if ":" not in text:
-            raise UsageError(f"--custom-objects takes module:name, not '{text}'")
-
-
-def read_targets(texts: Iterable[str]) -> tuple[Target, ...]:
-    """Targets in words, such as ``tflite-cpu``.
-
-    Raises:
-        UsageError: A text is none.
-    """
-    try:
-        return tuple(Target.parse(text) for text in texts)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    mean, std = _numbers(values["mean"], "--mean"), _numbers(values["std"], "--std")
+    return cast("SourceOptions", values | {"mean": mean, "std": std})
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
@@ -319,11 +139,3 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise UsageError(f"{option} takes numbers with commas between, not '{text}'") from error
-
-
-def _read_labels(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the labels in '{path}': {error}") from error
-    return tuple(line.strip() for line in lines if line.strip())

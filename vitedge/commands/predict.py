@@ -1,4 +1,4 @@
-"""`vitedge predict`: an artefact names images."""
+"""`vitedge predict`: what an artefact makes of images."""
 
 from __future__ import annotations
 
@@ -8,18 +8,32 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import PATH, json_option
-from vitedge.errors import DataError, UsageError
+from vitedge.errors import UsageError
 from vitedge.terminal.output import echo, print_json
 
 if TYPE_CHECKING:
-    from vitedge.classifier import Ranking
+    from vitedge.commands.printed.answers import Answer
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("artifact", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Least probability of a label that is shown, where each is right by itself.",
+)
+@click.option(
+    "--output",
+    type=PATH,
+    help="File for embeddings (.npy, a row an image) or for a map (.npy, or a grey .png).",
+)
+@click.option("--force", is_flag=True, help="Overwrite --output.")
 @click.option("--target", help="Where to run, such as tflite-cpu.  [default: the format's CPU]")
 @click.option("--threads", type=click.IntRange(1))
 @json_option
@@ -27,15 +41,21 @@ def predict(
     artifact: Path,
     images: Sequence[Path],
     top: int,
+    threshold: float,
+    output: Path | None,
+    force: bool,
     target: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Names IMAGES with ARTIFACT, the most probable classes first."""
+    """Says what ARTIFACT makes of IMAGES: classes, labels, numbers, an embedding or a map."""
     from vitedge.files.limits import engine_bytes
+    from vitedge.files.staging import refuse_existing
     from vitedge.terminal.crash_guard import guarded
 
     _refuse_folders(images)
+    if output is not None:
+        refuse_existing([output], force=force)
     on_cpu = target is None or target.endswith("-cpu")
 
     def crashed(code: int) -> str:
@@ -46,9 +66,16 @@ def predict(
             "the engine or its driver has a fault"
         )
 
+    def answers() -> Iterator[Answer]:
+        from vitedge.commands.printed.answers import answers_of
+
+        return answers_of(
+            artifact, images, top, threshold=threshold, output=output, on=(target, threads)
+        )
+
     results, unreadable = [], 0
-    for image, ranking, error in guarded(
-        lambda: _rankings(artifact, images, top, target, threads),
+    for image, answer, error in guarded(
+        answers,
         crashed,
         # Drivers of other devices reserve as much as they like.
         most_bytes=engine_bytes(_size_of(artifact)) if on_cpu else None,
@@ -57,11 +84,12 @@ def predict(
             echo(f"Error: {error}", err=True)
             unreadable += 1
             continue
-        results.append({"image": image, "classes": ranking})
+        lines = answer.pop("lines")
+        results.append({"image": image, **answer})
         if not as_json:
             echo(image)
-            for label, probability in ranking:
-                echo(f"  {probability:7.2%}  {label}")
+            for line in lines:
+                echo(f"  {line}")
     if as_json and results:
         print_json(results)
     if unreadable:
@@ -96,20 +124,6 @@ def _size_of(artifact: Path) -> int:
     """Bytes of an artefact and of its weights; ``vitedge.artifacts`` would load NumPy's threads."""
     parts = (artifact, artifact.with_suffix(".bin"), artifact.with_name(artifact.name + ".data"))
     return sum(part.stat().st_size for part in parts if part.is_file())
-
-
-def _rankings(
-    artifact: Path, images: Sequence[Path], top: int, target: str | None, threads: int | None
-) -> Iterator[tuple[str, Ranking, str]]:
-    """Each image with its classes, or with what is wrong with it."""
-    from vitedge.classifier import load
-
-    with load(artifact, target, threads) as classifier:
-        for image in images:
-            try:
-                yield str(image), classifier.classify(image, top), ""
-            except DataError as error:
-                yield str(image), [], str(error)
 
 
 PLUGIN = predict

@@ -15,7 +15,7 @@ from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
 from vitedge.pipeline.verified_write import artifact_path
 from vitedge.report.results import Report
 from vitedge.runtimes import runtimes
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
@@ -54,7 +54,7 @@ def run_demo(output: Path, *, force: bool = False, progress: Progress = silent) 
     reports = {"json": output / "report.json", "html": output / "report.html"}
     artifacts = [
         artifact_path(output, model, precision, format_)
-        for format_ in Format
+        for format_ in all_formats()
         for precision in _PRECISIONS
     ]
     refuse_existing([model, *reports.values(), *artifacts], force=force)

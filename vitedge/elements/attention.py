@@ -26,7 +26,10 @@ Pass: TypeAlias = Callable[[Builder, Value, str], Value]
 
 @dataclass(frozen=True, eq=False)
 class AttentionWeights:
-    """The parameters of an attention; ``q``, ``k``, ``v`` hold all heads side by side."""
+    """The parameters of an attention; ``q``, ``k``, ``v`` hold all heads side by side.
+
+    ``inner_norm`` is of what ``out`` reads, all heads side by side (EVA-02, BEiT-3).
+    """
 
     q: Linear
     k: Linear
@@ -34,6 +37,7 @@ class AttentionWeights:
     out: Linear
     q_norm: Norm | None = None
     k_norm: Norm | None = None
+    inner_norm: Norm | None = None
 
 
 def attention(
@@ -70,8 +74,10 @@ def attention(
         k = net(f"{name}.k_norm", weights.k_norm, k)
     if turn is not None:
         q, k = turn(net, q, f"{name}/q/turned"), turn(net, k, f"{name}/k/turned")
-    mixed = attend(net, q, k, v, name, scale=scale, add_to_scores=add_to_scores)
-    return net(f"{name}.out", weights.out, joined(net, mixed, name))
+    mixed = joined(net, attend(net, q, k, v, name, scale=scale, add_to_scores=add_to_scores), name)
+    if weights.inner_norm is not None:
+        mixed = net(f"{name}.inner_norm", weights.inner_norm, mixed)
+    return net(f"{name}.out", weights.out, mixed)
 
 
 def attend(

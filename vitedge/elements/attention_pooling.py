@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vitedge.elements.attention import AttentionWeights, attend, by_head, joined
+from vitedge.elements.attention import AttentionWeights, Pass, attend, by_head, joined
 from vitedge.network.network import Builder, Value
-from vitedge.network.operators import Array, Constant
+from vitedge.network.operators import Add, Array, Constant, Norm, Reshape
 
 
 def attention_pooling(
@@ -39,3 +39,22 @@ def attention_pooling(
     k, v = by_head(net, k, heads, f"{name}/k"), by_head(net, v, heads, f"{name}/v")
     mixed = attend(net, q, k, v, name, scale=scale)
     return net(f"{name}.out", weights.out, joined(net, mixed, name))
+
+
+def pooling_head(
+    net: Builder, x: Value, pool: Pass, norm: Norm | None, mlp: Pass, name: str
+) -> Value:
+    """Tokens ``(tokens, dim)`` to a vector: attention pooling, then an MLP beside a residual.
+
+    Args:
+        net: Where the values are made.
+        x: What the pooling reads.
+        pool: Tokens to one vector ``(1, dim)``, as ``attention_pooling`` makes it.
+        norm: Of what the MLP reads, or None.
+        mlp: Tokens to tokens.
+        name: Of the pooling.
+    """
+    x = pool(net, x, name)
+    read = x if norm is None else net(f"{name}.norm", norm, x)
+    x = net(f"{name}/out", Add(), x, mlp(net, read, name))
+    return net(f"{name}/vector", Reshape((x.shape[0] * x.shape[1],)), x)

@@ -21,7 +21,11 @@ class Pooling(StrEnum):
 
 
 class NormPosition(StrEnum):
-    """Where a block normalises: before its sublayers (ViT) or after the sum (BERT)."""
+    """Where a block normalises."""
 
     PRE = "pre"
+    """What its sublayers read (ViT)."""
     POST = "post"
+    """The sums (BERT)."""
+    BRANCH = "branch"
+    """What its sublayers make, before it is added (SwinV2, timm's ``ResPostBlock``)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vitedge.elements.kinds import Pooling
 from vitedge.network.network import Builder, Value
-from vitedge.network.operators import Concatenate, Mean, Reshape, Take
+from vitedge.network.operators import Concatenate, Mean, Norm, Reshape, Take
 
 
 def pooled(net: Builder, x: Value, pooling: Pooling, prefix_tokens: int) -> Value:
@@ -29,6 +29,15 @@ def pooled(net: Builder, x: Value, pooling: Pooling, prefix_tokens: int) -> Valu
             return net("pooled", Concatenate(0), *both)
         case Pooling.FLATTEN:
             return net("pooled", Reshape((tokens * dim,)), x)
+
+
+def normed(net: Builder, x: Value, norm: Norm) -> Value:
+    """The norm of each pooled vector; where there are several, they stand behind one another."""
+    if x.shape == norm.gamma.shape:
+        return net("pooled_norm", norm, x)
+    (dim,) = norm.gamma.shape
+    parts = net("pooled/parts", Reshape((x.shape[0] // dim, dim)), x)
+    return net("pooled/normed", Reshape(x.shape), net("pooled_norm", norm, parts))
 
 
 def _leading(net: Builder, x: Value, count: int) -> Value:

@@ -34,3 +34,29 @@ def bias_of_table(table: Array, distances: npt.NDArray[np.integer[Any]]) -> Arra
         distances: Which row is for a query and a key, ``(queries, keys)``.
     """
     return np.ascontiguousarray(table[distances].transpose(2, 0, 1))
+
+
+def distances(grid: tuple[int, int], *, class_token: bool) -> npt.NDArray[np.int64]:
+    """Which row of a table is for a query and a key, ``(tokens, tokens)``: BEiT's numbering.
+
+    The last three rows are for the class token: to a patch, from a patch, and to itself.
+
+    Args:
+        grid: Rows and columns of patches.
+        class_token: Whether one stands before the patches.
+    """
+    rows, columns = np.indices(grid).reshape(2, -1)
+    down = rows[:, None] - rows[None, :] + grid[0] - 1
+    across = columns[:, None] - columns[None, :] + grid[1] - 1
+    between = down * (2 * grid[1] - 1) + across
+    if not class_token:
+        return between
+    last = table_rows(grid, class_token=True) - 1
+    all_tokens = np.full([each + 1 for each in between.shape], last - 1, np.int64)
+    all_tokens[0, :], all_tokens[0, 0], all_tokens[1:, 1:] = last - 2, last, between
+    return all_tokens
+
+
+def table_rows(grid: tuple[int, int], *, class_token: bool) -> int:
+    """How many rows the table of such a grid has."""
+    return (2 * grid[0] - 1) * (2 * grid[1] - 1) + (3 if class_token else 0)

@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin
 
+from vitedge.targets.open_names import OpenName
 from vitedge.targets.target import Target
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ def _value(hint: Any, value: Any) -> Any:
     if isinstance(hint, type):
         if is_dataclass(hint):
             return from_plain(hint, value)
-        if issubclass(hint, Enum):
+        if issubclass(hint, Enum | OpenName):
             return hint(value)
         expected = (int, float) if hint is float else hint
         if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):

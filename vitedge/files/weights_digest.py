@@ -20,38 +20,6 @@ WEIGHTS_KEY = "vitedge_weights_sha256"
 """Beside the metadata: an element of OpenVINO's ``rt_info``, an entry of ONNX's
 ``metadata_props``."""
 
-_RT_INFO, _NET = b"</rt_info>", b"</net>"
-_METADATA_PROPS, _KEY, _VALUE = 14, 1, 2  # fields of onnx.proto's ModelProto and its entries
-
-
-def bound(main: bytes, suffix: str, weights: Path) -> bytes:
-    """A main file that names the digest of its weights; the rest of it is left as it was.
-
-    Args:
-        main: Contents of an ``.xml`` or ``.onnx`` file that names none.
-        suffix: Which of the two it is.
-        weights: The file beside it.
-
-    Raises:
-        ModelError: It is no such file.
-    """
-    digest = file_sha256(weights)
-    if suffix == ".onnx":
-        # A field at the end of a protobuf message is part of it, wherever the others are.
-        entry = _protobuf_bytes(_KEY, WEIGHTS_KEY.encode()) + _protobuf_bytes(
-            _VALUE, digest.encode()
-        )
-        return main + _protobuf_bytes(_METADATA_PROPS, entry)
-    element = f'<{WEIGHTS_KEY} value="{digest}" />'.encode()
-    # The model's own rt_info comes last; those of layers and ports stand inside theirs.
-    head, end, tail = main.rpartition(_NET)
-    if not end:
-        raise ModelError("the .xml file has no end")
-    before, closing, after = head.rpartition(_RT_INFO)
-    if closing and not after.strip():
-        return before + b"\t" + element + b"\n\t" + closing + after + end + tail
-    return head + b"\t<rt_info>\n\t\t" + element + b"\n\t</rt_info>\n" + end + tail
-
 
 def demand_own_weights(main: Path, weights: Path, digest: str) -> None:
     """Refuses weights that are not those that the main file was written with.
@@ -93,17 +61,3 @@ def _file_sha256(path: Path, _: tuple[int, ...]) -> str:
 def _identity(path: Path) -> tuple[int, ...]:
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _protobuf_bytes(number: int, content: bytes) -> bytes:
-    """One length-delimited field (https://protobuf.dev/programming-guides/encoding)."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    content = bytearray()
-    while value > 0x7F:
-        content.append(value & 0x7F | 0x80)
-        value >>= 7
-    content.append(value)
-    return bytes(content)

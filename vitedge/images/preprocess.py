@@ -130,6 +130,26 @@ class Preprocessing:
             picture = picture.crop((left, top, left + width, top + height))
         return np.asarray(picture, np.uint8)
 
+    def seen(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Which part of an image the model sees, in the image's whole pixels.
+
+        Args:
+            size: Height and width of the image.
+
+        Returns:
+            Top, left, height and width of the part.
+        """
+        if self.resize is None:
+            return 0, 0, *size
+        width, height = _shorter_side_to(self.resize, (size[1], size[0]))
+        edges = []
+        for whole_side, resized, kept in zip(size, (height, width), self.size, strict=True):
+            first = round((resized - kept) / 2.0)
+            start, end = (round(place * whole_side / resized) for place in (first, first + kept))
+            edges.append((start, max(end - start, 1)))
+        (top, rows), (left, columns) = edges
+        return top, left, rows, columns
+
     @property
     def words(self) -> str:
         """How an image becomes pixels, for people."""
@@ -220,15 +240,20 @@ def _four_bands(image: ImageLike) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def _shorter_side_to(length: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height after the shorter side of a picture became so long."""
+    width, height = size
+    if width <= height:
+        return length, int(length * height / width)
+    return int(length * width / height), length
+
+
 def _resize_shorter_side(
     picture: Image.Image, length: int, resample: Image.Resampling
 ) -> Image.Image:
     """Torchvision's ``Resize(int)``: the longer side is truncated, not rounded."""
     width, height = picture.size
-    if width <= height:
-        size = (length, int(length * height / width))
-    else:
-        size = (int(length * width / height), length)
+    size = _shorter_side_to(length, (width, height))
     if size[0] * size[1] > _MOST_PIXELS:
         raise DataError(
             f"a picture of {width} x {height} is too long and thin to resize to {length} pixels"

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from vitedge.artifacts.metadata import read_metadata
 from vitedge.errors import ModelError
-from vitedge.files.plugins import discover
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import ImageLike
@@ -23,6 +22,7 @@ from vitedge.network.kinds import Activation
 from vitedge.network.network import Network
 from vitedge.network.tasks import Task
 from vitedge.targets.formats import Format
+from vitedge.targets.plugins import discover
 
 if TYPE_CHECKING:
     from vitedge.importers.reading.lora import Adapter
@@ -49,9 +49,10 @@ class ImportOptions:
         labels: One name per class.
         weights: Which of several models of a checkpoint: ``ema``, ``raw`` or its name.
         head_activation: Non-linearity between the layers of a head that has several.
+        architecture: timm's name of the model, where the weights do not tell it.
         base: The model that a LoRA adapter belongs to.
         adapter: The adapter that is merged into what is read; importers set it.
-        task: What the outputs mean, where the source says otherwise or nothing.
+        task: What the outputs mean, where the source says otherwise or nothing; None: as it says.
         logits: Names of the outputs that hold the logits; those of two are averaged.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
@@ -70,6 +71,7 @@ class ImportOptions:
     labels: tuple[str, ...] | None = None
     weights: str | None = None
     head_activation: Activation | None = None
+    architecture: str | None = None
     base: Path | None = None
     adapter: Adapter | None = None
     task: Task | None = None
@@ -179,11 +181,11 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
 
 
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:
-    from vitedge.importers.lift.ending import refuse_single_output
+    from vitedge.importers.lift.ending import refuse_single_class
     from vitedge.importers.soundness import refuse_broken, zero_parts
 
     refuse_broken(path, imported.network)
-    refuse_single_output(f"'{path}'", imported.network.classes)
+    refuse_single_class(f"'{path}'", imported.network.task, imported.network.classes)
     zeros = zero_parts(imported.network)
     if zeros:
         options.warn(

@@ -31,7 +31,8 @@ from vitedge.importers.reading.hdf5_file import open_hdf5
 from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.importers.soundness import refuse_activation_of_no_classes
+from vitedge.importers.soundness import task_of_activation
+from vitedge.network.network import with_task
 from vitedge.network.operators import Array, Linear, Norm
 
 _TASK, _CONVERTER = "task.json", "image_converter.json"
@@ -91,14 +92,17 @@ class KerasHubImporter:
         try:
             family = _FAMILIES[text(task, "registered_name")]
             config = mapping(task, "config")
-            refuse_activation_of_no_classes(f"'{path}'", config.get("activation"), options.task)
             with _weights(path, family) as (backbone, head):
                 vit = _vit(backbone, head, family, config, _converter(path, config))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(
                 f"the config of '{path}' and its weights do not fit: {error}"
             ) from error
-        return Imported(with_options(network_of(vit), options), "by name: keras-hub")
+        told = task_of_activation(
+            f"'{path}'", config.get("activation"), vit.config.classes, options.task
+        )
+        network = with_task(network_of(vit), told)
+        return Imported(with_options(network, options), "by name: keras-hub")
 
 
 @contextmanager

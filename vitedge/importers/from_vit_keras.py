@@ -22,8 +22,9 @@ from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.hdf5_file import hdf5_names, open_hdf5, text_attribute
 from vitedge.importers.reading.keras_archive import archived_config, open_archived_weights
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.importers.soundness import refuse_activation_of_no_classes
+from vitedge.importers.soundness import task_of_activation
 from vitedge.network.kinds import Activation
+from vitedge.network.network import with_task
 
 _PARTS = {
     "query": "q",
@@ -91,14 +92,17 @@ class VitKerasImporter:
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
-        layers = _layers(_config(path))
-        if layers and isinstance(inner := layers[-1].get("config"), dict):
-            refuse_activation_of_no_classes(f"'{path}'", inner.get("activation"), options.task)
         with _open(path) as tensors:
             parts = tensors.renamed(_places(tensors.names))
             published = Published(Activation.GELU, mean=0.5, std=0.5, heads=_heads(path))
             vit = classic_vit(parts, published, options)
-        return Imported(with_options(network_of(vit), options), "by name: vit-keras")
+        layers = _layers(_config(path))
+        inner = layers[-1].get("config") if layers else None
+        activation = inner.get("activation") if isinstance(inner, dict) else None
+        told = task_of_activation(f"'{path}'", activation, vit.config.classes, options.task)
+        return Imported(
+            with_options(with_task(network_of(vit), told), options), "by name: vit-keras"
+        )
 
 
 def _open(path: Path) -> AbstractContextManager[Tensors]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.lift import lift
 from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_keras_model
@@ -37,7 +36,7 @@ class LiftedKerasImporter:
             images=options.images,
             task=options.task,
         )
-        network = with_options(network_of(lifted.vit), options)
+        network = with_options(lifted.network, options)
         return Imported(network, str(lifted), str(lifted.proof))
 
 

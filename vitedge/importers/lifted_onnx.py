@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitedge.elements.vision_transformer import network_of
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.lift import lift
 from vitedge.importers.lift.onnx_probe import OnnxProbe
@@ -27,7 +26,7 @@ class LiftedOnnxImporter:
         lifted = lift(
             probe, mean=options.mean, std=options.std, images=options.images, task=options.task
         )
-        network = with_options(network_of(lifted.vit), options)
+        network = with_options(lifted.network, options)
         return Imported(network, str(lifted), str(lifted.proof))
 
 

@@ -8,7 +8,7 @@ from vitedge.errors import ModelError
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions
 from vitedge.importers.positions import interpolate_positions
-from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.network import Network, Value, with_operators, with_task
 from vitedge.network.operators import (
     Activate,
     Add,
@@ -51,6 +51,8 @@ def with_options(network: Network, options: ImportOptions) -> Network:
             raise ModelError("mean and std are already folded into this model's patch projection")
         labels = network.labels if options.labels is None else options.labels
         network = with_operators(network, operators)
+        if options.task is not None:
+            network = with_task(replace(network, labels=()), options.task)
         return replace(network, preprocessing=preprocessing, labels=labels)
     except ValueError as error:
         raise ModelError(f"the options do not fit the model: {error}") from error

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from vitedge.errors import ModelError
-from vitedge.importers.lift.ending import outputs_are_no_classes
+from vitedge.importers.lift.ending import unknown_task
 from vitedge.network.blocks import blocks
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Constant, Linear, Norm
 from vitedge.network.tasks import Task
 
-_OF_LABELS = ("sigmoid", "hard_sigmoid")
+_OF_CLASSES = (None, "linear", "softmax", "log_softmax")
+"""Keras's names of what a classifier may end in."""
 
 
 def refuse_broken(path: Path, network: Network) -> None:
@@ -52,7 +53,7 @@ def zero_parts(network: Network) -> tuple[str, ...]:
     but answers the same for every image or skips the block.
     """
     zeros = []
-    if "logits" in network.outputs and _is_zero([network.logits]):
+    if _is_zero([network.main]):
         zeros.append("the head")
     parts = enumerate(blocks(network))
     return (*zeros, *(f"block {index}" for index, part in parts if _is_zero(part.values)))
@@ -63,20 +64,24 @@ def _is_zero(values: Iterable[Value]) -> bool:
     return bool(layers) and not any(layer.weight.any() for layer in layers)
 
 
-def refuse_activation_of_no_classes(what: str, activation: object, task: Task | None) -> None:
-    """Refuses a model whose config says that its last layer's activation is no softmax.
+def task_of_activation(what: str, activation: object, classes: int, task: Task | None) -> Task:
+    """What the outputs of a Keras classifier mean, as the activation in its config has it.
 
     Args:
         what: The model, for messages.
-        activation: Keras's name of the function, or its config.
+        activation: Keras's name of the last layer's function, or its config.
+        classes: How many outputs there are.
         task: What the user says that the outputs mean.
 
     Raises:
-        ModelError: It says so, and the user says nothing else.
+        ModelError: The activation is that of no task, and the user says none.
     """
+    if task is not None:
+        return task
     if isinstance(activation, dict):
         activation = activation.get("config")
-    if task is None and isinstance(activation, str) and activation in _OF_LABELS:
-        raise outputs_are_no_classes(
-            what, f"ends in {activation}", "a probability for each label by itself"
-        )
+    if activation == "sigmoid":
+        return Task.BINARY if classes == 1 else Task.LABELS
+    if activation not in _OF_CLASSES:
+        raise unknown_task(what, f"ends in {activation}", Task.CLASSES, Task.LABELS, Task.NUMBERS)
+    return Task.CLASSES

@@ -19,6 +19,7 @@ import numpy as np
 from vitedge.in_keras.operators import FULL, Entering, Manner, Thinning, computed
 from vitedge.network.blocks import learnt_constants
 from vitedge.network.network import Network, Value
+from vitedge.network.operators import Array
 from vitedge.network.saved import array_parts, described, restored
 from vitedge.network.stored_arrays import Stored, stored_arrays, zeros
 
@@ -83,7 +84,7 @@ class NetworkModel(keras.Model):  # type: ignore[misc]  # keras is untyped
         """Raw pixels to the outputs."""
         names = list(self.form.outputs)
         made = self.compute([self.form.outputs[name] for name in names], pixels)
-        return made[0] if names == ["logits"] else dict(zip(names, made, strict=True))
+        return made[0] if names == [self.form.task.output] else dict(zip(names, made, strict=True))
 
     def compute(
         self,
@@ -194,6 +195,11 @@ def to_keras(network: Network, *, origin: str = "") -> NetworkModel:
         if each.is_apart:
             model.variable(each.name).assign(arrays[each.name])
     return model
+
+
+def main_output(network: Network, made: Any) -> Array:
+    """The main output among what the Keras model of a network gave."""
+    return np.asarray(made[network.main_name] if isinstance(made, dict) else made, np.float32)
 
 
 def from_keras(model: NetworkModel) -> Network:

@@ -26,6 +26,7 @@ from vitedge.network.structure import attentions, is_move, layers_on, readers
 from vitedge.quantize.moves import bases
 from vitedge.quantize.trace import Tensor, trace
 from vitedge.report.results import LayerError, LayerErrors, Report
+from vitedge.report.shown import Block, Shown, Table
 from vitedge.rewrite import MEASURED, apply_rewrites, rewrites
 from vitedge.terminal.progress import Progress, silent
 
@@ -33,8 +34,8 @@ from vitedge.terminal.progress import Progress, silent
 _IMAGES = 8
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """An artefact beside its model.
 
     Attributes:
@@ -48,6 +49,25 @@ class Comparison:
     agreement: float
     n: int
     images: str
+
+    def blocks(self, width: int | None) -> Sequence[Block]:
+        """Layer by layer what is left of the signal, and how often the top class stays."""
+        return [
+            Table(
+                tuple(map(_cells, self.errors.layers)),
+                ("layer", "SQNR dB", ""),
+                numbers=frozenset([1]),
+            ),
+            f"{self.agreement:.1%} of {self.n} images ({self.images}) keep their top class; each "
+            "figure holds the errors of all layers before it",
+        ]
+
+
+def _cells(layer: LayerError) -> tuple[str, str, str]:
+    if layer.sqnr_db is None:
+        return layer.name, "equal", ""
+    bar = "#" * round(min(max(layer.sqnr_db, 0.0), 60.0) / 2)
+    return layer.name, f"{layer.sqnr_db:.1f}", bar
 
 
 def compare_layers(
@@ -102,7 +122,12 @@ def compare_layers(
 
 
 def compare_all(
-    source: Path, report: Report, data: Path | None, *, progress: Progress = silent
+    source: Path,
+    report: Report,
+    data: Path | ImageSet | None,
+    options: ImportOptions,
+    *,
+    progress: Progress = silent,
 ) -> tuple[LayerErrors, ...]:
     """Compares every artefact of a report that ran with the model that is the bench's reference.
 
@@ -113,7 +138,7 @@ def compare_all(
     images = None if data is None else open_images(data)
     ran = dict.fromkeys(row.artifact for row in report.rows if row.was_loaded)
     return tuple(
-        compare_layers(source, Path(path), ImportOptions(), images=images, progress=progress).errors
+        compare_layers(source, Path(path), options, images=images, progress=progress).errors
         for path in ran
     )
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vitedge.artifacts.contents import Operator, Port
 from vitedge.artifacts.metadata import Metadata, format_of, read_metadata, size_of
 from vitedge.converters.generic.model import open_generic
 from vitedge.errors import NotAViTError
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions, read_model
-from vitedge.inspection.interface import Port, client_needs, read_interface
-from vitedge.inspection.operators import Operator, read_operators
+from vitedge.inspection.interface import client_needs, read_interface
+from vitedge.inspection.operators import read_operators
 from vitedge.network.summary import summary
-from vitedge.targets.formats import Format
+from vitedge.report.shown import Block, Shown
+from vitedge.targets.formats import all_formats
 
 
-@dataclass(frozen=True)
-class Inspection:
+@dataclass(frozen=True, repr=False)
+class Inspection(Shown):
     """Everything that a file says.
 
     Attributes:
@@ -54,6 +57,12 @@ class Inspection:
     outputs: tuple[Port, ...] = ()
     clients: dict[str, str] = field(default_factory=dict)
 
+    def blocks(self, width: int | None) -> Sequence[Block]:
+        """Facts, then an artefact's inputs, outputs and operators."""
+        from vitedge.inspection.shown import blocks
+
+        return blocks(self)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         values = asdict(self) | {"path": str(self.path)}
@@ -73,7 +82,7 @@ def inspect(path: Path, options: ImportOptions | None = None) -> Inspection:
     Raises:
         ModelError: It is missing, truncated, or neither an artefact nor a model.
     """
-    if path.suffix.lower() in {known.suffix for known in Format} and path.is_file():
+    if path.suffix.lower() in {known.suffix for known in all_formats()} and path.is_file():
         return _inspect_artifact(path)
     return _inspect_model(path, options or ImportOptions())
 

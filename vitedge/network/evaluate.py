@@ -76,8 +76,8 @@ def evaluate(
 
 
 def forward(network: Network, images: npt.NDArray[Any], observe: Observer | None = None) -> Array:
-    """The logits ``(N, classes)`` of raw pixels; see ``evaluate``."""
-    return evaluate(network, images, observe)["logits"]
+    """The main output ``(N, ...)`` for raw pixels; see ``evaluate``."""
+    return evaluate(network, images, observe)[network.main_name]
 
 
 def computed(value: Value, inputs: list[Array], images: npt.NDArray[Any]) -> Array:

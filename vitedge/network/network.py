@@ -22,6 +22,7 @@ from vitedge.network.operators import (
     Product,
     Shape,
 )
+from vitedge.network.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +72,22 @@ class Network:
 
     Attributes:
         values: All values in the order of computation: each behind its inputs.
-        outputs: What the model gives, by name: ``logits``, ``features`` ...
+        outputs: What the model gives, by name: ``logits``, ``features`` ...; the first is the main
+            one, which the task is of.
         preprocessing: How images become the pixels that it reads.
-        labels: One name for each of the logits, or empty when nobody gave any.
+        labels: One name for each number of the main output, or empty when nobody gave any.
+        task: What the main output means.
 
     Raises:
-        ValueError: Values are not in order, two have one name, or an output or the pixels are
-            missing.
+        ValueError: Values are not in order, two have one name, an output or the pixels are
+            missing, or the main output cannot mean what the task says.
     """
 
     values: tuple[Value, ...]
     outputs: Mapping[str, Value]
     preprocessing: Preprocessing
     labels: tuple[str, ...] = ()
+    task: Task = Task.CLASSES
 
     def __post_init__(self) -> None:
         known: set[Value] = set()
@@ -106,8 +110,13 @@ class Network:
                 f"preprocessing makes {expected.size} pixels of {expected.channels} channels, the "
                 f"network takes {(height, width)} of {channels}"
             )
-        if self.labels and len(self.labels) != self.classes:
-            raise ValueError(f"{len(self.labels)} labels for {self.classes} classes")
+        shape = self.main.shape
+        misfit = "" if self.task is Task.CLASSES else self.task.misfit(shape)
+        if misfit:
+            raise ValueError(f"the main output is {shape}, but {misfit}")
+        if self.labels and len(self.labels) not in self.task.label_counts(shape):
+            counts = " or ".join(map(str, self.task.label_counts(shape)))
+            raise ValueError(f"{len(self.labels)} labels for {counts} {self.task}")
 
     @property
     def pixels(self) -> Value:
@@ -121,8 +130,18 @@ class Network:
         return height, width, channels
 
     @property
+    def main_name(self) -> str:
+        """The name of the main output."""
+        return next(iter(self.outputs))
+
+    @property
+    def main(self) -> Value:
+        """The main output, which the task is of."""
+        return self.outputs[self.main_name]
+
+    @property
     def logits(self) -> Value:
-        """The output that classes are read from."""
+        """The output that probabilities are made of."""
         return self.outputs["logits"]
 
     @property
@@ -200,10 +219,11 @@ class Builder:
         outputs: Mapping[str, Value],
         preprocessing: Preprocessing,
         labels: Iterable[str] = (),
+        task: Task = Task.CLASSES,
     ) -> Network:
         """The network of all values that an output needs."""
         values = needed(self._values, outputs.values())
-        return Network(values, dict(outputs), preprocessing, tuple(labels))
+        return Network(values, dict(outputs), preprocessing, tuple(labels), task)
 
 
 def needed(values: Iterable[Value], outputs: Iterable[Value]) -> tuple[Value, ...]:
@@ -248,6 +268,17 @@ def rebuilt(network: Network, change: Change) -> Network:
         return network
     outputs = {name: new[value] for name, value in network.outputs.items()}
     return replace(network, values=needed(order, outputs.values()), outputs=outputs)
+
+
+def with_task(network: Network, task: Task) -> Network:
+    """The network whose main output means something else, and is called accordingly.
+
+    Raises:
+        ValueError: An output of this shape, or with these labels, cannot mean that.
+    """
+    main, *others = network.outputs.items()
+    outputs = {task.output: main[1], **dict(others)}
+    return replace(network, outputs=outputs, task=task)
 
 
 def with_operators(network: Network, operators: Mapping[Value, Operator]) -> Network:

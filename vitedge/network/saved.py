@@ -42,6 +42,7 @@ from vitedge.network.operators import (
     Take,
     Transpose,
 )
+from vitedge.network.tasks import Task
 
 SCHEMA = 1
 """Raised when an older vitedge could no longer read what is written."""
@@ -131,6 +132,7 @@ def described(network: Network) -> tuple[dict[str, Any], dict[str, npt.NDArray[A
         "outputs": {name: numbers[value] for name, value in network.outputs.items()},
         "preprocessing": network.preprocessing.to_dict(),
         "labels": list(network.labels),
+        "task": str(network.task),
     }
     return description, arrays
 
@@ -158,6 +160,7 @@ def restored(description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[An
             },
             Preprocessing.from_dict(description["preprocessing"]),
             tuple(str(label) for label in description["labels"]),
+            Task(description.get("task", Task.CLASSES)),  # files without it are classifiers
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(f"the model's description and weights do not fit: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from vitedge.bench.request import (
     step_shower,
 )
 from vitedge.bench.run import BenchOptions, run_bench
-from vitedge.converters import converters
+from vitedge.converters.tools import converters, precisions_of
 from vitedge.errors import ConversionError, UnavailableError
 from vitedge.images.cifar import Part
 from vitedge.images.image_sets import ImageSet, open_images
@@ -21,12 +21,15 @@ from vitedge.images.readable_images import readable, warn_of_images
 from vitedge.importers import ImportOptions
 from vitedge.pick.choice import Budget, Choice, choose
 from vitedge.pick.overlap import refuse_overlap
+from vitedge.pick.table import contenders_table
 from vitedge.pick.words import in_words
 from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
 from vitedge.report.results import Pick, Report
+from vitedge.report.shown import Block, Shown
+from vitedge.report.text_table import notes
 from vitedge.runtimes import Readiness, runtime_for
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Precision, all_precisions
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
 
@@ -40,7 +43,7 @@ class PickRequest:
 
     Attributes:
         model: Any model that an importer reads.
-        data: Images to measure accuracy on.
+        data: Images to measure accuracy on, or where they are.
         budget: What the artefact may cost.
         targets: Where it shall run; empty means every target that is ready here.
         calibration: Other images to measure activation ranges on; None means synthetic ones.
@@ -52,10 +55,10 @@ class PickRequest:
     """
 
     model: Path
-    data: Path
+    data: Path | ImageSet
     budget: Budget
     targets: tuple[Target, ...] = ()
-    calibration: Path | None = None
+    calibration: Path | ImageSet | None = None
     output: Path = field(default_factory=Path)
     force: bool = False
     strict: bool = False
@@ -63,8 +66,8 @@ class PickRequest:
     bench: BenchOptions = field(default_factory=BenchOptions)
 
 
-@dataclass(frozen=True)
-class Picked:
+@dataclass(frozen=True, repr=False)
+class Picked(Shown):
     """What came of it.
 
     Attributes:
@@ -76,6 +79,17 @@ class Picked:
     report: Report
     choice: Choice
     refused: dict[str, str]
+
+    def blocks(self, width: int | None) -> Sequence[Block]:
+        """What could be shipped, what could not, and the choice in words with its command."""
+        summary = self.report.pick
+        return [
+            *contenders_table(self.choice),
+            *notes(self.report),
+            *(f"{name}: not made: {reason}" for name, reason in self.refused.items()),
+            *([] if summary is None else [summary.words]),
+            *([summary.command] if summary is not None and summary.command else []),
+        ]
 
 
 def pick(
@@ -106,9 +120,9 @@ def pick(
     formats = tuple(dict.fromkeys(runtime_for(target).format for target in targets))
     progress("reading the model", 0, 1)
     model = open_model_reference(request.model, request.importing)
-    data = open_images(request.data, model.labels)
+    data = open_images(request.data, model.class_names)
     warn_of_images(data, warn)
-    if not model.labels:
+    if not model.class_names and model.task.has_logits:
         refuse_named_classes(data)
     calibration = _open_calibration(request, data, warn)
     refused: dict[str, str] = {}
@@ -161,11 +175,11 @@ def _plausible(targets: tuple[Target, ...]) -> tuple[Precision, ...]:
     Those are made for NPUs: on a CPU they are several times slower than float.
     """
     formats = {runtime_for(target).format for target in targets}
-    offered = [each.precisions for each in converters() if each.format in formats]
+    offered = [precisions_of(each) for each in converters() if each.format in formats]
     is_float = all(target.device in _FLOAT_DEVICES for target in targets)
     return tuple(
         each
-        for each in Precision
+        for each in all_precisions()
         if any(each in found for found in offered) and not (each.all_integer and is_float)
     )
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vitedge.artifacts.metadata import Metadata, Parity, Source, files_of, sha256_of
-from vitedge.converters import Draft, converter_for
+from vitedge.converters.converter import Draft
+from vitedge.converters.tools import Variant, converter_for, tools_of
 from vitedge.errors import NotAViTError, UsageError, missing_package
 from vitedge.files.folder_lock import only_writer
 from vitedge.files.keras_archives import save_packed
@@ -20,15 +21,14 @@ from vitedge.files.staging import publish, refuse_existing, staging
 from vitedge.images.image_sets import ImageSet
 from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
-from vitedge.network.numerics import softmax
 from vitedge.network.summary import summary
-from vitedge.pipeline.budget import DropBudget, KeptInFloat, TopClasses, fewest_lifted
+from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
 from vitedge.pipeline.generic import GenericJob, convert_generically
-from vitedge.pipeline.layouts import LAYOUTS
-from vitedge.pipeline.probabilities import with_probabilities
+from vitedge.pipeline.layouts import LAYOUTS, demand_classes
+from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
-from vitedge.pipeline.tuning import USUAL, Tuned, Variant, fastest, variants
+from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import (
     OnRefusal,
     Reference,
@@ -44,7 +44,7 @@ from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.rewrite.features import with_features
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
@@ -55,8 +55,6 @@ from vitedge.terminal.silence import quiet
 _PARITY_IMAGES = 8
 
 _folders_in_turn: ContextVar[tuple[Path, ...]] = ContextVar("folders_in_turn", default=())
-
-_ENGINES = {Format.TFLITE: "ai-edge-litert", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class ConvertOptions:
         importing: How to read the model.
     """
 
-    formats: tuple[Format, ...] = tuple(Format)
+    formats: tuple[Format, ...] = field(default_factory=all_formats)
     precisions: tuple[Precision, ...] = (Precision.INT8,)
     output: Path = field(default_factory=Path)
     batch: int = 1
@@ -207,6 +205,8 @@ def _convert(
         return convert_generically(
             job, calibration=calibration, progress=progress, on_refusal=on_refusal
         )
+    if options.layout is not None:
+        demand_classes(options.layout, imported.network.task)
     work = _Work(source, imported, options, calibration, progress)
     del imported  # gigabytes, now that there is a rewritten model
     written = []
@@ -291,15 +291,16 @@ def write_keras(network: Network, output: Path, *, origin: str = "") -> None:
     """
     try:
         with quiet():
-            from vitedge.in_keras.model import to_keras
+            from vitedge.in_keras.model import main_output, to_keras
 
             model = to_keras(network, origin=origin)
     except ImportError as error:
         raise missing_package(error.name or "keras", "convert") from error
     shape = (2, *network.image_shape)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    logits = np.asarray(model(noise.astype(np.float32)), np.float32)
-    check_parity(Parity.of(logits, forward_each(network, noise)), Precision.FP32, output.name)
+    made = main_output(network, model(noise.astype(np.float32)))
+    parity = Parity.of(made, forward_each(network, noise), network.task)
+    check_parity(parity, Precision.FP32, output.name)
     with staging(output.parent) as folder:
         save_packed(model, folder / output.name)
         publish([folder / output.name], output.parent)
@@ -335,9 +336,12 @@ class _Work:
         self._source = Source(source.name, sha256_of(source), imported.path)
         samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        scores = forward_each(imported.network, pixels)
-        self._scores = Scores.PROBABILITIES if options.probabilities else Scores.LOGITS
-        self._reference = Reference(pixels, softmax(scores) if options.probabilities else scores)
+        outputs = forward_each(imported.network, pixels)
+        self._task, self._scores = imported.network.task, Scores.LOGITS
+        if options.probabilities:
+            demand_logits(self._task)
+            outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
+        self._reference = Reference(pixels, outputs)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -358,7 +362,8 @@ class _Work:
         if tuned is not None:
             words["tuned"] = tuned.words
         metadata = replace(metadata, quantization={**metadata.quantization, **words})
-        return write_checked(draft, path, metadata, self._reference)
+        written = write_checked(draft, path, metadata, self._reference)
+        return replace(written, lost=words.get("budget", ""))
 
     def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
         """The network under the rewrites that were asked for and some more."""
@@ -419,13 +424,14 @@ class _Work:
         self, budget: DropBudget, name: str, target: Format, precision: Precision
     ) -> KeptInFloat:
         """The layers that have to stay out of integers, as measured."""
-        measured = TopClasses(budget, self._preprocessing, target)
+        measured = Outputs(budget, self._preprocessing, target)
         self._progress(f"measuring {name}", 0, 1)
         floats = measured.of(*self._draft(target, Precision.FP32))
 
         def drop(layers: Sequence[str]) -> float:
             self._progress(f"measuring {name} with {len(layers)} layers lifted", 0, 1)
-            return measured.drop(floats, measured.of(*self._draft(target, precision, layers)))
+            found = measured.of(*self._draft(target, precision, layers))
+            return measured.drop(floats, found, self._task, self._scores.middle)
 
         def rank() -> list[str]:
             self._progress(f"ranking the layers of {name}", 0, 1)
@@ -449,8 +455,9 @@ class _Work:
             rewrites=tuple(dict.fromkeys((*prepared.rewrites, *made.moves))),
             quantization=dict(made.recipe.description),
             calibration=prepared.quantizations.calibration if made.recipe.weights else None,
-            versions=versions_of([_ENGINES[target]]),
+            versions=versions_of([tools_of(target).package]),
             parameters=self._parameters,
             macs=prepared.network.macs,
             scores=self._scores,
+            task=self._task,
         )

@@ -6,17 +6,15 @@ of ``device_limits`` are all there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from zipfile import is_zipfile
 
 from vitedge.artifacts.metadata import files_of, read_metadata
 from vitedge.bench.candidates import probe
 from vitedge.bench.process import WorkerError, WorkerProcess
 from vitedge.bench.workers.messages import Open, Opened, Probed
-from vitedge.converters.tflite.metadata import append_labels
+from vitedge.converters.tools import tools_of
 from vitedge.errors import (
     ConversionError,
     ModelError,
@@ -27,62 +25,16 @@ from vitedge.errors import (
 from vitedge.files.staging import refuse_existing, staging
 from vitedge.images.image_sets import ImageSet
 from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
-from vitedge.pipeline.device_limits import DeviceLimits, refusals
+from vitedge.pipeline.device_limits import refusals
 from vitedge.pipeline.verified_write import Written, artifact_path, publish_artifact
-from vitedge.runtimes import AheadOfTime, Readiness, runtime_for
-from vitedge.targets.formats import Format
+from vitedge.runtimes import AheadOfTime, Readiness, fit_of, runtime_for
+from vitedge.targets.fits import Fit
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
 
 _SECONDS_TO_ANSWER = 300.0
 _LIMITS_HOLD = "only known limits hold"
-
-# The stream is scaled where norms are computed in half precision.
-_FOR_HALF = ("scale-residual",)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What a target takes.
-
-    Attributes:
-        precisions: Those that run on it, the best first.
-        limits: What its device cannot run.
-        rewrites: Rewrites that only its device needs.
-    """
-
-    precisions: tuple[Precision, ...]
-    limits: DeviceLimits = DeviceLimits.NONE
-    rewrites: tuple[str, ...] = ()
-
-
-_FLOATS = (Precision.FP16, Precision.FP32)
-_ANY = (Precision.INT8, *_FLOATS)
-_STATIC = (Precision.W8A16, Precision.INT8_STATIC)
-
-FITS: Mapping[str, Fit] = MappingProxyType(
-    {
-        "tflite-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
-        "tflite-gpu": Fit((*_FLOATS, Precision.INT8), DeviceLimits.TFLITE_DELEGATE, _FOR_HALF),
-        "tflite-web": Fit((*_ANY, Precision.INT4)),
-        "tflite-web-gpu": Fit(_FLOATS, DeviceLimits.TFLITE_DELEGATE, _FOR_HALF),
-        "tflite-npu": Fit((*_FLOATS, *_STATIC), DeviceLimits.TFLITE_DELEGATE, _FOR_HALF),
-        "ethos-u": Fit((Precision.INT8_STATIC,), DeviceLimits.ALL_INTEGER),
-        "onnx-cpu": Fit((*_ANY, *_STATIC, Precision.INT4)),
-        "onnx-web": Fit((*_ANY, *_STATIC, Precision.INT4)),
-        "onnx-web-gpu": Fit(_FLOATS),
-        "onnx-cuda": Fit(_FLOATS),
-        "onnx-webgpu": Fit(_FLOATS),
-        "onnx-qnn": Fit((*_STATIC, *_FLOATS), DeviceLimits.HTP, _FOR_HALF),
-        "onnx-openvino": Fit((*_ANY, *_STATIC)),
-        "onnx-coreml": Fit(_FLOATS, DeviceLimits.NONE, _FOR_HALF),
-        "onnx-xnnpack": Fit((Precision.FP32, Precision.FP16)),
-        "openvino-cpu": Fit((*_ANY, Precision.INT4)),
-        "openvino-gpu": Fit(_ANY, DeviceLimits.NONE, _FOR_HALF),
-        "openvino-npu": Fit(_ANY, DeviceLimits.NONE, _FOR_HALF),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -95,7 +47,7 @@ class _Job:
 
     @property
     def fit(self) -> Fit:
-        return FITS[str(self.target)]
+        return _fit(self.target)
 
     def compiled(self, chip: str) -> Path:
         """``model.w8a16.onnx-qnn.onnx`` compiled: ``model.w8a16.onnx-qnn-sm8550.onnx``."""
@@ -217,15 +169,20 @@ def precisions_for(target: Target, asked: Sequence[Precision]) -> tuple[Precisio
         UsageError: The target is unknown, or nothing is known of what it takes.
         ConversionError: It does not run one of those asked for.
     """
-    fit = FITS.get(str(target))
-    if fit is None:
-        runtime_for(target)
-        raise UsageError(f"what {target} takes is not known; give --format and a precision")
+    fit = _fit(target)
     for precision in asked:
         if precision not in fit.precisions:
             takes = ", ".join(fit.precisions)
             raise ConversionError(f"{target} does not run {precision}; it takes {takes}")
     return tuple(asked) or fit.precisions[:1]
+
+
+def _fit(target: Target) -> Fit:
+    """What a target takes; see ``precisions_for`` for the errors."""
+    fit = fit_of(target)
+    if fit is None:
+        raise UsageError(f"what {target} takes is not known; give --format and a precision")
+    return fit
 
 
 def _compiler(target: Target) -> Probed:
@@ -312,7 +269,5 @@ def _compile(made: Written, job: _Job, chip: str, folder: Path) -> Written:
         raise _RefusedError(f"{job.target} does not run it: {error}") from error
     if read_metadata(output) != made.metadata:
         raise ConversionError(f"the compiler for {chip} lost the metadata of '{made.path.name}'")
-    # Compilers keep what is inside the flatbuffer; the labels for other clients lie behind it.
-    if made.metadata.format is Format.TFLITE and not is_zipfile(output):
-        append_labels(output, made.metadata)
+    tools_of(made.metadata.format).finish_compiled(output, made.metadata)
     return Written(output, made.metadata)

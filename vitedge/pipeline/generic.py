@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitedge.artifacts.metadata import Metadata, Source, sha256_of
 from vitedge.converters.generic.candidate import Alternative, CalibrationImages
-from vitedge.converters.generic.model import GenericModel, open_generic
-from vitedge.converters.generic.to_onnx import onnx_candidates
-from vitedge.converters.generic.to_openvino import openvino_candidates
-from vitedge.converters.generic.to_tflite import tflite_candidates
+from vitedge.converters.generic.model import open_generic
+from vitedge.converters.tools import tools_of
 from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError, UsageError
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.synthetic import synthetic_images
@@ -32,16 +30,6 @@ from vitedge.terminal.progress import Progress, silent
 # As in the way of a Vision Transformer: enough to tell a right graph from a wrong one.
 _PARITY_IMAGES = 8
 _SYNTHETIC_IMAGES = 64
-
-_CANDIDATES: dict[
-    Format, Callable[[GenericModel, Precision, int, CalibrationImages], Iterator[Alternative]]
-] = {
-    Format.TFLITE: tflite_candidates,
-    Format.ONNX: onnx_candidates,
-    Format.OPENVINO: openvino_candidates,
-}
-
-_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
 
 
 @dataclass(frozen=True)
@@ -84,7 +72,7 @@ def convert_generically(
 
     Raises:
         UsageError: Options speak of what only a Vision Transformer has.
-        ModelError: The source cannot be read, or is no image classifier.
+        ModelError: The source cannot be read, or does not say what its outputs mean.
         DataError: A calibration image cannot be read, or there is none.
         ConversionError: A format's converter or quantizer refuses the model.
         ParityError: An artefact computes something else than the source.
@@ -98,10 +86,12 @@ def convert_generically(
     for target, precision in job.artifacts:
         path = artifact_path(job.output, job.source, precision, target)
         with refusals_to(on_refusal, path):
-            if precision not in _PRECISIONS:
+            tools = tools_of(target)
+            offered = () if tools.generic is None else tools.generic_precisions
+            if precision not in offered:
                 raise ConversionError(
                     f"'{job.source}' is no Vision Transformer, and the {target} tools for other "
-                    f"models have no {precision}; choose among {', '.join(_PRECISIONS)}"
+                    f"models have no {precision}; choose among {', '.join(offered) or 'nothing'}"
                 )
             possible[path] = target, precision
     progress("no Vision Transformer: converting generically", 0, len(possible))
@@ -134,15 +124,16 @@ class _Work:
         pixels = model.preprocessing.batch(
             [sample.image for sample in images.samples[:_PARITY_IMAGES]]
         )
-        self._reference = Reference(pixels, model.logits(pixels))
+        self._reference = Reference(pixels, model.outputs(pixels))
         path = f"generic: {job.why}; {model.words}"
         self._source = Source(job.source.name, sha256_of(job.source), path)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Writes the first candidate that computes what the source does."""
         failure: ParityError | None = None
-        candidates = _CANDIDATES[target](self._model, precision, self._job.batch, self._images)
-        for candidate in candidates:
+        draft = tools_of(target).generic
+        assert draft is not None
+        for candidate in draft(self._model, precision, self._job.batch, self._images):
             metadata = self._metadata(target, precision, candidate)
             try:
                 return write_checked(candidate.draft, path, metadata, self._reference)
@@ -162,4 +153,5 @@ class _Work:
             calibration=self._images.record() if candidate.calibrated else None,
             versions=versions_of(candidate.versions),
             parameters=self._model.network.parameters,
+            task=self._model.task,
         )

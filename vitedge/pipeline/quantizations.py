@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifacts.metadata import Calibration
-from vitedge.converters import converter_for
+from vitedge.converters.tools import converter_for
 from vitedge.errors import DataError
 from vitedge.images.image_digests import smallest_digests
 from vitedge.images.image_sets import ImageSet
@@ -106,14 +106,15 @@ class Quantizations:
 
     def activations(self, target: Format, precision: Precision) -> Activations:
         """How inputs of integer layers are quantized."""
-        if precision is Precision.INT8:
+        if precision.all_integer:
+            return Activations.STATIC
+        if precision.rounds_inputs:
             return converter_for(target, precision).activations
-        return Activations.PER_TOKEN if precision is Precision.INT4 else Activations.STATIC
+        return Activations.PER_TOKEN
 
     def _groups(self, target: Format, precision: Precision) -> Groups | None:
         # Formats have the numbers of all other precisions in common.
-        int4 = precision is Precision.INT4
-        return converter_for(target, precision).groups if int4 else None
+        return converter_for(target, precision).groups if precision.row.grouped else None
 
     def pixels(self) -> Iterator[npt.NDArray[np.uint8]]:
         """The calibration images as the model takes them, each ``(H, W, C)``."""

@@ -12,13 +12,12 @@ from vitedge.artifacts.metadata import Parity
 from vitedge.errors import ModelError, ParityError, UnavailableError, missing_package
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import Imported, ImportOptions, read_model
-from vitedge.importers.lift.ending import softmax_at_end
+from vitedge.importers.lift.ending import read_ending
 from vitedge.importers.lift.input_range import InputRange, input_range
 from vitedge.importers.lift.keras_files import is_keras_network, open_keras_model
 from vitedge.importers.lift.probe import Experiments
 from vitedge.importers.lift.proof import Proof, compare_logits
 from vitedge.network.network import Network
-from vitedge.network.tasks import Task
 from vitedge.pipeline.verified_write import check_parity
 from vitedge.quantize.cores import forward_each
 from vitedge.targets.precisions import Precision
@@ -112,9 +111,9 @@ def _against_source(source: Path, network: Network, options: ImportOptions) -> P
             logits=options.logits,
         )
         experiments = Experiments(loaded.probe())
-        before_softmax = softmax_at_end(experiments.graph, Task.CLASSES)
-        if before_softmax is not None:
-            experiments.end_at(before_softmax)
+        ending = read_ending(experiments, network.task)
+        if ending.before is not None:
+            experiments.end_at(ending.before)
         taken = _taken(experiments, network.preprocessing)
         proof = compare_logits(experiments, network, taken, options.images)
     except (ModelError, UnavailableError) as error:
@@ -130,7 +129,7 @@ def _against_source(source: Path, network: Network, options: ImportOptions) -> P
 def _taken(experiments: Experiments, preprocessing: Preprocessing) -> InputRange:
     """What the source takes: what its own arithmetic says, else what its kind is known to take."""
     found = input_range(experiments)
-    if not found.words.startswith("assumed"):
+    if not found.assumed:
         return found
     return input_range(experiments, preprocessing.mean, preprocessing.std)
 
@@ -139,7 +138,7 @@ def _round_trip(network: Network, options: ImportOptions) -> str:
     """Compares the Keras model that ``import`` would write with the canonical form."""
     try:
         with quiet():
-            from vitedge.in_keras.model import to_keras
+            from vitedge.in_keras.model import main_output, to_keras
 
             model = to_keras(network)
     except ImportError as error:
@@ -147,8 +146,8 @@ def _round_trip(network: Network, options: ImportOptions) -> str:
     shape = (2, *network.image_shape)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     pixels = np.concatenate([noise, network.preprocessing.batch(options.images)]).astype(np.float32)
-    logits = np.concatenate([np.asarray(model(image[None]), np.float32) for image in pixels])
-    parity = Parity.of(logits, forward_each(network, pixels))
+    made = np.concatenate([main_output(network, model(image[None])) for image in pixels])
+    parity = Parity.of(made, forward_each(network, pixels), network.task)
     check_parity(parity, Precision.FP32, "the Keras model")
     real = f" and {len(options.images)} real" if options.images else ""
     return (

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifacts.metadata import Metadata, Parity
-from vitedge.converters import Draft
+from vitedge.converters.converter import Draft
+from vitedge.converters.tools import Variant, tools_of
 from vitedge.files.temporary import temporary_folder
 from vitedge.pipeline.verified_write import Reference
-from vitedge.quantize import Activations
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -34,37 +34,14 @@ _FASTER, _ROUNDS_FASTER = 0.98, 0.75
 _LESS_DB = 0.5
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to emit an artefact.
-
-    Attributes:
-        name: For people.
-        extra: Rewrites beyond the default ones; None is what the converter says. As the
-            converter's, they leave the inputs of linear layers as they are.
-        activations: How inputs of integer layers are quantized; None is the format's usual way.
-    """
-
-    name: str
-    extra: tuple[str, ...] | None = None
-    activations: Activations | None = None
-
-
 USUAL = Variant("usual")
-_RMS = Variant("RMSNorm on a centred stream", ("centre-residual",))
-_LAYER = Variant("LayerNorm", ())
 
 
 def variants(target: Format, precision: Precision) -> tuple[Variant, ...]:
     """What could be faster somewhere, the usual one first."""
     if precision.all_integer:
         return (USUAL,)  # NPUs take one form
-    found = [USUAL, _LAYER if target is Format.TFLITE else _RMS]
-    if precision is Precision.INT8 and target is Format.ONNX:
-        found.append(Variant("static inputs", activations=Activations.STATIC))
-    if precision is Precision.INT8 and target is Format.OPENVINO:
-        found.append(Variant("inputs per token", activations=Activations.PER_TOKEN))
-    return tuple(found)
+    return (USUAL, *tools_of(target).variants(precision))
 
 
 @dataclass(frozen=True)
@@ -117,7 +94,7 @@ def fastest(drafts: Sequence[tuple[Variant, Draft, Metadata]], reference: Refere
 
 
 def _sqnr_db(session: Any, reference: Reference) -> float:
-    parity = Parity.of(run_batches(session, reference.pixels), reference.logits)
+    parity = Parity.of(run_batches(session, reference.pixels), reference.outputs)
     return float("inf") if parity.sqnr_db is None else parity.sqnr_db
 
 

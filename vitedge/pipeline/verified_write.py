@@ -1,4 +1,4 @@
-"""An artefact is published only after its own runtime gave the logits of its reference."""
+"""An artefact is published only after its own runtime gave the outputs of its reference."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifacts.metadata import Metadata, Parity, files_of, read_metadata, read_texts
-from vitedge.converters import Draft
+from vitedge.artifacts.metadata import (
+    Metadata,
+    Parity,
+    files_of,
+    format_of,
+    read_metadata,
+    read_texts,
+)
+from vitedge.converters.converter import Draft
 from vitedge.errors import ConversionError, ModelError, ParityError
 from vitedge.files.staging import publish, staging
-from vitedge.files.weights_digest import WEIGHTS_KEY, bound
+from vitedge.files.weights_digest import WEIGHTS_KEY, file_sha256
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
-from vitedge.targets.tolerances import TOLERANCES
 
 OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
 """Told of an artefact that cannot be made, and why."""
@@ -41,10 +47,17 @@ def refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Written:
-    """An artefact that was written."""
+    """An artefact that was written.
+
+    Attributes:
+        path: Its main file.
+        metadata: What it says of itself.
+        lost: What it loses of ``--max-drop``'s budget, in words; empty without a budget.
+    """
 
     path: Path
     metadata: Metadata
+    lost: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,12 +66,12 @@ class Reference:
 
     Attributes:
         pixels: uint8 ``(N, H, W, C)``.
-        logits: What the float32 model computes of them, ``(N, classes)``: what the artefact is to
-            give, so the softmax of it where it gives probabilities.
+        outputs: What the float32 model computes of them, ``(N, ...)``: what the artefact is to give
+            first, so the softmax of it where it gives probabilities.
     """
 
     pixels: npt.NDArray[np.uint8]
-    logits: npt.NDArray[np.float32]
+    outputs: npt.NDArray[np.float32]
 
 
 def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
@@ -83,7 +96,8 @@ def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Refer
     with staging(path.parent) as folder:
         staged = folder / path.name
         _save(draft, staged, metadata)
-        parity = Parity.of(_logits(staged, target, reference.pixels), reference.logits)
+        made = _outputs(staged, target, reference.pixels)
+        parity = Parity.of(made, reference.outputs, metadata.task, metadata.scores)
         check_parity(parity, metadata.precision, path.name)
         metadata = replace(metadata, parity=parity)
         _save_checked(draft, staged, metadata, reference.pixels[:1])
@@ -113,7 +127,12 @@ def publish_artifact(staged: Path, destination: Path) -> None:
 def _save(draft: Draft, path: Path, metadata: Metadata) -> None:
     draft.save(path, metadata)
     for weights in files_of(path)[1:]:
-        path.write_bytes(bound(path.read_bytes(), path.suffix, weights))
+        path.write_bytes(_naming(path, weights))
+
+
+def _naming(path: Path, weights: Path) -> bytes:
+    """The content of a main file, which names the digest of its weights now."""
+    return format_of(path).record.name_weights(path.read_bytes(), file_sha256(weights))
 
 
 def _bind_published(path: Path, staging_folder: Path) -> None:
@@ -121,7 +140,7 @@ def _bind_published(path: Path, staging_folder: Path) -> None:
     try:
         if len(files_of(path)) < 2 or WEIGHTS_KEY in read_texts(path):
             return
-        content = bound(path.read_bytes(), path.suffix, files_of(path)[1])
+        content = _naming(path, files_of(path)[1])
     except ModelError:
         return  # it is damaged and could not be loaded anyway
     old = staging_folder / f"{path.name}.old"
@@ -135,29 +154,29 @@ def _save_checked(
     draft: Draft, staged: Path, metadata: Metadata, pixels: npt.NDArray[np.uint8]
 ) -> None:
     """Saves again, now that the parity is known, and makes sure of what lies on the disk."""
-    before = _logits(staged, metadata.format, pixels)
+    before = _outputs(staged, metadata.format, pixels)
     for part in files_of(staged):
         part.unlink()  # a runtime may still have the old one mapped; never write into it
     _save(draft, staged, metadata)
-    same = np.array_equal(before, _logits(staged, metadata.format, pixels))
+    same = np.array_equal(before, _outputs(staged, metadata.format, pixels))
     if not same or read_metadata(staged) != metadata:
         raise ConversionError(f"'{staged.name}' did not survive being written; is the disk full?")
 
 
 def check_parity(parity: Parity, precision: Precision, name: str) -> None:
-    """Refuses an artefact whose logits are too far from the reference.
+    """Refuses an artefact whose outputs are too far from the reference.
 
     Raises:
         ParityError: They are.
     """
-    tolerance = TOLERANCES[precision]
+    tolerance = precision.row.tolerance
     enough = parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db
     if enough and parity.relative_difference <= tolerance.relative_difference:
         return
     raise ParityError(
         f"{name} computes something else than its source: {parity.sqnr_db or 0:.1f} dB (needs "
         f"{tolerance.sqnr_db:g}), largest difference {parity.relative_difference:.2g} of the "
-        f"logits' range (allowed {tolerance.relative_difference:g}); nothing was written"
+        f"outputs' range (allowed {tolerance.relative_difference:g}); nothing was written"
     )
 
 
@@ -172,7 +191,7 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
     return versions
 
 
-def _logits(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _outputs(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     runtime_target = target.default_target
     session = runtime_for(runtime_target).open(path, runtime_target.device)
     try:

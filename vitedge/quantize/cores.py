@@ -73,8 +73,8 @@ def all_cores() -> Iterator[Cores]:
 
 
 def forward_each(network: Network, images: npt.NDArray[Any]) -> Array:
-    """The logits of raw pixels; see ``evaluate_each``."""
-    return evaluate_each(network, images)["logits"]
+    """The main output for raw pixels; see ``evaluate_each``."""
+    return evaluate_each(network, images)[network.main_name]
 
 
 def evaluate_each(network: Network, images: npt.NDArray[Any]) -> dict[str, Array]:

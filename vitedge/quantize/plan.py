@@ -11,7 +11,7 @@ from vitedge.quantize import Activations
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow
 from vitedge.rewrite.learnt_grid import Groups
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Arithmetic, Precision
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def plan_of(
         kept: Layers that somebody wants out of 8 bits; ``liftable`` ones.
     """
     layers = [value for value, _ in network.linears()]
-    if precision is Precision.W8A16:
+    if precision.all_integer and not has_narrow_products(precision):
         return Plan(precision, activations, wide=frozenset(each.name for each in layers))
-    if precision is Precision.INT8_STATIC:
+    if precision.all_integer:
         read = readers(network)
         wide = {each.name for each in layers if not is_narrow(each, read)}
         return Plan(precision, activations, wide=kept | wide)
@@ -64,7 +64,7 @@ def plan_of(
     floats = {each.name for each in network.values if isinstance(each.operator, Convolution)}
     for each in layers:
         few = statistics.inputs[each.name].tokens <= FEW_TOKENS
-        is_end = few if precision is Precision.INT8 else not is_inner(each)
+        is_end = not is_inner(each) if precision.row.grouped else few
         # Nobody knows what an error costs there: 8 bits of normalised pixels would cost 36 dB.
         is_unknown = each.inputs[0] not in measured and not reads_raw_pixels(each)
         if is_end or is_unknown:
@@ -84,18 +84,25 @@ def liftable(network: Network, precision: Precision) -> frozenset[str]:
     residual stream; queries, keys, values and what enters an activation stay narrow.
     """
     layers = [value for value, _ in network.linears()]
-    if precision is Precision.INT8_STATIC:
+    if has_narrow_products(precision):
         read = readers(network)
         layers = [each for each in layers if is_inner(each) and not is_always_narrow(each, read)]
-    elif precision not in (Precision.INT8, Precision.INT4):
+    elif precision.row.arithmetic is not Arithmetic.MIXED:
         layers = []
     return frozenset(each.name for each in layers)
 
 
+def has_narrow_products(precision: Precision) -> bool:
+    """Whether products read 8 bits in a graph that is all integers."""
+    return precision.all_integer and precision.row.activation_bits == 8
+
+
 def description_of(plan: Plan) -> dict[str, str]:
     """What is done, in words per kind of layer, for people."""
+    integers = f"int{plan.precision.row.weight_bits}"
     words = {
-        "weights": "int8 per output channel, scale by squared error, rounded with error feedback",
+        "weights": f"{integers} per output channel, scale by squared error, rounded with error "
+        "feedback",
         "biases": "corrected for the mean error of the weights",
         "activations": {
             Activations.PER_TOKEN: "int8 per token, when it runs",
@@ -108,24 +115,23 @@ def description_of(plan: Plan) -> dict[str, str]:
     if plan.groups is not None:
         numbers = "scale and zero point" if plan.groups.zero_points else "scale"
         words["weights"] = (
-            f"int4 in groups of {plan.groups.size} inputs, {numbers} by squared error, rounded "
-            "with error feedback, scales fitted once more to the integers"
+            f"{integers} in groups of {plan.groups.size} inputs, {numbers} by squared error, "
+            "rounded with error feedback, scales fitted once more to the integers"
         )
         words["activations"] = "as the runtime takes them: int8 in blocks, or float"
     if plan.learnt:
         words["weights"] += "; in the blocks, as they learnt"
-    match plan.precision:
-        case Precision.INT8_STATIC:
-            words["activations"] = (
-                "8 bits where there are products, range searched by the error of the logits or of "
-                "what reads them; 16 bits in the residual stream, norms, shares and logits"
-            )
-        case Precision.W8A16:
-            words["activations"] = (
-                "16 bits, symmetric, twice the range that was seen; of keys and values, that range"
-            )
+    if has_narrow_products(plan.precision):
+        words["activations"] = (
+            "8 bits where there are products, range searched by the error of the logits or of "
+            "what reads them; 16 bits in the residual stream, norms, shares and logits"
+        )
+    elif plan.precision.all_integer:
+        words["activations"] = (
+            "16 bits, symmetric, twice the range that was seen; of keys and values, that range"
+        )
     if plan.floats:
         words["float layers"] = ", ".join(sorted(plan.floats))
-    if plan.precision is Precision.INT8_STATIC:
+    if has_narrow_products(plan.precision):
         words["16-bit inputs"] = ", ".join(sorted(plan.wide))
     return words

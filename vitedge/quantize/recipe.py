@@ -16,7 +16,14 @@ from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.moves import Moved, move_difficulty
-from vitedge.quantize.plan import Plan, description_of, liftable, plan_of, reads_raw_pixels
+from vitedge.quantize.plan import (
+    Plan,
+    description_of,
+    has_narrow_products,
+    liftable,
+    plan_of,
+    reads_raw_pixels,
+)
 from vitedge.quantize.ranges import (
     input_error,
     searched_range,
@@ -129,10 +136,10 @@ def quantize(
     if precision.all_integer:
         require_integers(network)
         activations = Activations.STATIC
-    if precision is Precision.INT4:
+    if precision.row.grouped:
         activations = Activations.PER_TOKEN
     shared = shared or Shared()
-    bits = _bits(precision)
+    bits = precision.row.weight_bits
     learnt = learnt_bits(network) == bits
     if learnt or groups is None:
         groups = COMMON_GROUPS
@@ -143,8 +150,8 @@ def quantize(
         centred = shared.centred_and_balanced(network, statistics, left_out)
         moved = Moved(*centred, {}, names)
     else:
-        # Only in int8-static are queries and keys rounded to 8 bits.
-        rounds_queries = precision is Precision.INT8_STATIC
+        # Only there are queries and keys rounded to 8 bits.
+        rounds_queries = has_narrow_products(precision)
         moved = move_difficulty(
             network,
             statistics,
@@ -158,7 +165,7 @@ def quantize(
     plan = replace(
         plan,
         costly_below_db=costly_below_db,
-        groups=groups if bits == 4 else None,
+        groups=groups if precision.row.grouped else None,
         learnt=learnt,
     )
     words = description_of(plan) | moved.description
@@ -168,7 +175,7 @@ def quantize(
         return rounded
     recipe = rounded.recipe
     computed = with_integer_weights(rounded.network, recipe)
-    narrow_bits = 8 if precision is Precision.INT8_STATIC else 16
+    narrow_bits = precision.row.activation_bits or 16
     tensors = tensor_ranges(
         computed, recipe.inputs, images(), narrow_bits=narrow_bits, wide=plan.wide
     )
@@ -262,7 +269,7 @@ class _Rounding:
         return known
 
     def _on_a_grid(self, layer: Linear, known: Feedback) -> IntegerWeight:
-        bits = _bits(self._plan.precision)
+        bits = self._plan.precision.row.weight_bits
         learnt = learnt_integers(layer.weight, bits) if self._plan.learnt else None
         if learnt is not None:
             values, learnt_scale = learnt
@@ -270,7 +277,8 @@ class _Rounding:
         limits, groups = INTEGER_LIMITS[bits], self._plan.groups
         if groups is None:
             scale = searched_scale(layer.weight, limits[1])
-            return IntegerWeight(round_with_feedback(layer.weight, known, scale), scale)
+            integers = round_with_feedback(layer.weight, known, scale, bits=bits)
+            return IntegerWeight(integers, scale)  # in bytes, however few of their bits it takes
         scale, zero = searched_groups(layer.weight, limits, importance_of_inputs(known), groups)
         integers = round_with_feedback(layer.weight, known, scale, zero, bits=bits)
         return refitted(IntegerWeight(integers, scale, bits, zero), layer.weight, known)
@@ -308,10 +316,6 @@ class _Rounding:
         if len(watched.rows):
             self._predicted[name] = self._statistics.sqnr_db(error)
         return covered, floor
-
-
-def _bits(precision: Precision) -> int:
-    return 4 if precision is Precision.INT4 else 8
 
 
 def _feedback(watched: InputStatistics) -> tuple[InputStatistics, Feedback]:

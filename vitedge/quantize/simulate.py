@@ -26,8 +26,8 @@ from vitedge.quantize.trace import Kind, Tensor, trace
 def simulate(
     network: Network, recipe: Recipe, images: npt.NDArray[Any], *, activations: Activations
 ) -> Array:
-    """The logits ``(N, classes)``; see ``simulate_outputs``."""
-    return simulate_outputs(network, recipe, images, activations=activations)["logits"]
+    """The main output ``(N, ...)``; see ``simulate_outputs``."""
+    return simulate_outputs(network, recipe, images, activations=activations)[network.main_name]
 
 
 def simulate_outputs(

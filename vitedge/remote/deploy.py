@@ -61,7 +61,7 @@ def deploy(artifact: Path, destination: str, *, progress: Progress = silent) -> 
         progress: Told what is being done.
 
     Raises:
-        UsageError: The destination is no ``host:folder``.
+        UsageError: The destination is no ``host:folder``, or the artefact names nothing.
         ModelError: The artefact is missing, or says nothing of its preprocessing.
         ConnectionLost: The device cannot be reached.
         UnavailableError: vitedge cannot be installed there.
@@ -69,9 +69,15 @@ def deploy(artifact: Path, destination: str, *, progress: Progress = silent) -> 
     host, colon, folder = destination.rpartition(":")
     if not colon or not folder:
         raise UsageError(f"'{destination}' is not host:folder; write pi@raspberrypi.local:camera")
-    if read_metadata(artifact) is None:
+    metadata = read_metadata(artifact)
+    if metadata is None:
         raise ModelError(
             f"'{artifact}' does not say how images are prepared; vitedge must write it"
+        )
+    if not metadata.task.has_logits:
+        raise UsageError(
+            f"'{artifact}' gives {metadata.task.words}, and the app names what a camera sees: "
+            "install vitedge there and call vitedge.load"
         )
     device = Device(host, PurePosixPath(folder))
     # The app sees the system's packages: picamera2 comes with the device, not from an index.

@@ -17,9 +17,6 @@ from vitedge.targets.formats import Format
 from vitedge.terminal.printable import one_line, printable
 from vitedge.terminal.progress import Progress
 
-# What brings each format's runtime.
-EXTRAS = {Format.TFLITE: "tflite", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
-
 # Runs with whatever Python 3 the device has. The stamp is written last: an interrupted installation
 # is none, and pip goes on with what it has.
 _INSTALL = """\
@@ -87,7 +84,7 @@ def install(
         ConnectionLost: It cannot be reached.
     """
     progress(f"{device.host}: connecting", 0, 0)
-    extras = ",".join(sorted({EXTRAS[format_] for format_ in formats}))
+    extras = ",".join(sorted({each.record.extra for each in formats}))
     with temporary_folder("vitedge-wheel-") as folder:
         wheel = write_wheel(folder)
         digest = sha256_of(wheel)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vitedge.report import plain
 from vitedge.report.points import Point, front_of, labelled
 
 Spec = dict[str, Any]
@@ -219,7 +218,7 @@ def _format_colours(points: Sequence[Point]) -> Spec:
         "field": "format",
         "type": "nominal",
         "title": "Format",
-        "scale": {"domain": formats, "range": [plain.COLOURS[name] for name in formats]},
+        "scale": {"domain": formats, "range": [each.record.colour for each in formats]},
     }
 
 

@@ -14,7 +14,7 @@ from vitedge.report.lines import Chart, Line
 from vitedge.report.shell import page
 from vitedge.report.tables import escape, number
 
-# Okabe and Ito's, as in plain.COLOURS.
+# Okabe and Ito's, as those of formats.
 _COLOURS = ("#0072B2", "#D55E00")
 _SHOWN_AT_ONCE = 20
 

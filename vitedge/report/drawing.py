@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from vitedge.report import plain, plain_layers
 from vitedge.report.charts import (
@@ -16,8 +15,9 @@ from vitedge.report.charts import (
     front,
     sustained,
 )
-from vitedge.report.layers import LAYERS_CAPTION, LayerError, layer_errors, layers_chart
+from vitedge.report.layers import LAYERS_CAPTION, DrawnLayer, drawn_layers, layers_chart
 from vitedge.report.points import Point, quality_title, timed_points
+from vitedge.report.results import Report
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,10 @@ class Drawing:
     script: str
 
 
-def draw(report: Mapping[str, Any]) -> Drawing:
-    """All charts that the numbers allow; interactive where ``vl-convert-python`` is installed.
-
-    Args:
-        report: Its ``layers``, where it has some, hold for each artefact that was compared layer by
-            layer its ``artifact``, ``format``, ``precision`` and ``layers``: ``name`` and
-            ``sqnr_db`` of each, in the model's order.
-    """
-    points = timed_points(report["rows"], report.get("pick"))
-    errors = layer_errors(report.get("layers") or ())
+def draw(report: Report) -> Drawing:
+    """All charts that the numbers allow; interactive where ``vl-convert-python`` is installed."""
+    points = timed_points(report.rows, report.pick)
+    errors = drawn_layers(report.layers)
     if not points and not errors:
         return Drawing("", "", "")
     code = library()
@@ -53,7 +47,7 @@ def draw(report: Mapping[str, Any]) -> Drawing:
     return Drawing(markup, section, script(code, specs))
 
 
-def _layer_section(drawn: str, caption: str, errors: Sequence[LayerError]) -> str:
+def _layer_section(drawn: str, caption: str, errors: Sequence[DrawnLayer]) -> str:
     if not errors:
         return ""
     return f"<section><h2>Error layer by layer</h2>{figure(drawn, caption)}</section>"

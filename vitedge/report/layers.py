@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from vitedge.report import plain
 from vitedge.report.charts import CONFIG, INK, VEGALITE_VERSION, Spec
+from vitedge.report.points import file_name
+from vitedge.report.results import LayerErrors
+from vitedge.targets.formats import Format
 
 LAYERS_CAPTION = (
     "Signal over error behind each layer, in the model's order; a fall shows where the error comes "
@@ -16,8 +17,8 @@ LAYERS_CAPTION = (
 
 
 @dataclass(frozen=True)
-class LayerError:
-    """One layer of one artefact.
+class DrawnLayer:
+    """One layer of one artefact in the chart.
 
     Attributes:
         artifact: Which, short.
@@ -29,31 +30,31 @@ class LayerError:
     """
 
     artifact: str
-    format: str
+    format: Format
     precision: str
     position: int
     layer: str
     sqnr_db: float
 
 
-def layer_errors(compared: Sequence[Mapping[str, Any]]) -> list[LayerError]:
+def drawn_layers(compared: Sequence[LayerErrors]) -> list[DrawnLayer]:
     """Every layer of every artefact; those that are equal to the bit have no error to draw."""
     return [
-        LayerError(
-            artifact=str(each["artifact"]).replace("\\", "/").rsplit("/", 1)[-1],
-            format=str(each["format"]),
-            precision=str(each["precision"] or "?"),
+        DrawnLayer(
+            artifact=file_name(each.artifact),
+            format=each.format,
+            precision=str(each.precision or "?"),
             position=position,
-            layer=str(layer["name"]),
-            sqnr_db=float(layer["sqnr_db"]),
+            layer=layer.name,
+            sqnr_db=layer.sqnr_db,
         )
         for each in compared
-        for position, layer in enumerate(each["layers"], start=1)
-        if layer["sqnr_db"] is not None
+        for position, layer in enumerate(each.layers, start=1)
+        if layer.sqnr_db is not None
     ]
 
 
-def layers_chart(errors: Sequence[LayerError]) -> Spec:
+def layers_chart(errors: Sequence[DrawnLayer]) -> Spec:
     """A line for each artefact, from the first layer to the last."""
     formats = sorted({error.format for error in errors})
     tooltip = [
@@ -86,7 +87,7 @@ def layers_chart(errors: Sequence[LayerError]) -> Spec:
                 "field": "format",
                 "type": "nominal",
                 "title": "Format",
-                "scale": {"domain": formats, "range": [plain.COLOURS[name] for name in formats]},
+                "scale": {"domain": formats, "range": [each.record.colour for each in formats]},
             },
             "detail": {"field": "artifact", "type": "nominal"},
         },

@@ -9,10 +9,6 @@ from collections.abc import Sequence
 from vitedge.report.points import Point
 from vitedge.terminal.printable import printable
 
-# Okabe and Ito's colours, told apart by colour-blind readers (https://jfly.uni-koeln.de/color/);
-# each has a contrast of at least 3 to the page's white and to its near-black.
-COLOURS = {"tflite": "#D55E00", "onnx": "#0072B2", "openvino": "#009E73"}
-
 WIDTH, HEIGHT, MARGIN = 720, 340, 48
 _ROW = 34
 _LARGEST_RADIUS = 14.0
@@ -39,7 +35,7 @@ def front(points: Sequence[Point], title: str) -> str:
         radius = _LARGEST_RADIUS * math.sqrt(point.size_mb / largest)
         marks.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{max(2.0, radius):.1f}" '
-            f'fill="{COLOURS[point.format]}" fill-opacity="0.85">{_title(point)}</circle>'
+            f'fill="{point.format.record.colour}" fill-opacity="0.85">{_title(point)}</circle>'
         )
         words = f"{point.precision} {point.target}"
         # Words to the right of a point near the right edge would be cut off.
@@ -61,7 +57,7 @@ def distributions(points: Sequence[Point]) -> str:
         marks.append(text(0, y - 6, f"{point.short}: {point.details['latency']}"))
         marks.append(
             f'<rect x="{first:.1f}" y="{y:.1f}" width="{max(1.0, last - first):.1f}" height="8" '
-            f'fill="{COLOURS[point.format]}" fill-opacity="0.6">{_title(point)}</rect>'
+            f'fill="{point.format.record.colour}" fill-opacity="0.6">{_title(point)}</rect>'
         )
         middle = point.median_ms * scale
         marks.append(line(middle, y - 2, middle, y + 10))

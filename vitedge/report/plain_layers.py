@@ -6,13 +6,13 @@ import html
 from collections.abc import Sequence
 from itertools import groupby
 
-from vitedge.report.layers import LayerError
+from vitedge.report.layers import DrawnLayer
 
 CAPTION = "The layers of each artefact with the least signal over error, in decibel"
 _MOST = 8
 
 
-def worst_layers(errors: Sequence[LayerError]) -> str:
+def worst_layers(errors: Sequence[DrawnLayer]) -> str:
     """A table with a row for each artefact."""
     rows = []
     for artifact, layers in groupby(errors, key=lambda error: error.artifact):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from vitedge.report.results import Pick, Row
 from vitedge.report.summary import latency_of
-
-Row = Mapping[str, Any]
+from vitedge.targets.formats import Format
 
 # Room that a label takes, as a share of the chart's width and height on a phone.
 _LABEL_WIDTH, _LABEL_HEIGHT = 0.12, 0.08
@@ -39,7 +39,7 @@ class Point:
 
     label: str
     short: str
-    format: str
+    format: Format
     target: str
     precision: str
     median_ms: float
@@ -59,11 +59,11 @@ class Point:
         return [samples[round(step * last / (number - 1))] for step in range(number)]
 
 
-def timed_points(rows: Sequence[Row], pick: Mapping[str, Any] | None = None) -> list[Point]:
+def timed_points(rows: Sequence[Row], pick: Pick | None = None) -> list[Point]:
     """A point for each row with times; quality is top-1 where all have it, else agreement."""
     timed = [row for row in rows if latency_of(row) is not None]
-    has_accuracy = bool(timed) and all(row["accuracy"] for row in timed)
-    stem = _shared_stem([_file_name(row) for row in timed])
+    has_accuracy = bool(timed) and all(row.accuracy is not None for row in timed)
+    stem = _shared_stem([file_name(row.artifact) for row in timed])
     return [
         replace(_point(row, has_accuracy, stem), is_picked=_is_picked(row, pick)) for row in timed
     ]
@@ -110,17 +110,21 @@ def quality_title(points: Sequence[Point]) -> str | None:
     """Name of the vertical axis; None when no point has a quality."""
     if all(point.quality is None for point in points):
         return None
+    own = {point.details.get("lost of", "") for point in points}
+    if own != {""}:
+        return f"100 less the points lost of {' and '.join(sorted(own - {''}))}"
     return "Top-1, %" if all(point.details["accuracy"] for point in points) else "Agreement, %"
 
 
-def _file_name(row: Row) -> str:
-    return str(row["artifact"]).replace("\\", "/").rsplit("/", 1)[-1]
+def file_name(artifact: str) -> str:
+    """An artefact without its folder, whichever system wrote the report."""
+    return artifact.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _is_picked(row: Row, pick: Mapping[str, Any] | None) -> bool:
-    if pick is None or pick["artifact"] is None or pick["target"] != row["target"]:
+def _is_picked(row: Row, pick: Pick | None) -> bool:
+    if pick is None or pick.artifact is None or pick.target != str(row.target):
         return False
-    return _file_name({"artifact": pick["artifact"]}) == _file_name(row)
+    return file_name(pick.artifact) == file_name(row.artifact)
 
 
 def _shared_stem(names: Sequence[str]) -> str:
@@ -131,34 +135,34 @@ def _shared_stem(names: Sequence[str]) -> str:
 
 
 def _point(row: Row, has_accuracy: bool, stem: str) -> Point:
-    accuracy, vs_float = row["accuracy"], row["vs_float"]
+    accuracy, vs_float = row.accuracy, row.vs_float
     quality = None
-    if has_accuracy:
-        quality = float(accuracy["top1"])
-    elif vs_float:
-        quality = float(vs_float["agreement"])
+    if has_accuracy and accuracy is not None:
+        quality = accuracy.top1
+    elif vs_float is not None:
+        quality = vs_float.agreement
+    if row.task_quality is not None:
+        quality = 100 - row.task_quality.drop.points
     median = latency_of(row) or 0.0
-    name = _file_name(row)
+    name = file_name(row.artifact)
     return Point(
-        label=f"{name}, {row['target']}",
-        short=f"{name.removeprefix(stem)}, {row['target']}",
-        format=str(row["format"]),
-        target=str(row["target"]),
-        precision=str(row["precision"] or "?"),
+        label=f"{name}, {row.target}",
+        short=f"{name.removeprefix(stem)}, {row.target}",
+        format=row.format,
+        target=str(row.target),
+        precision=str(row.precision or "?"),
         median_ms=median,
         quality=quality,
-        size_mb=float(row["size_mb"]),
-        samples_ms=tuple(sorted(row.get("samples_ms", ()))),
-        sustained=tuple(
-            (float(window["minute"]), float(window["median_ms"]))
-            for window in row.get("sustained", ())
-        ),
+        size_mb=row.size_mb,
+        samples_ms=tuple(sorted(row.samples_ms)),
+        sustained=tuple((window.minute, window.median_ms) for window in row.sustained),
         details={
             "latency": f"{median:#.3g} ms",
-            "size": f"{row['size_mb']:#.3g} MB",
-            "memory": f"{row['peak_rss_mb']:.0f} MB" if row["peak_rss_mb"] else "",
-            "accuracy": f"{accuracy['top1']:.1f} % of {accuracy['n']}" if accuracy else "",
-            "agreement": f"{vs_float['agreement']:.1f} % of {vs_float['n']}" if vs_float else "",
-            "verdict": str(row["status"]),
+            "size": f"{row.size_mb:#.3g} MB",
+            "memory": f"{row.peak_rss_mb:.0f} MB" if row.peak_rss_mb else "",
+            "accuracy": f"{accuracy.top1:.1f} % of {accuracy.n}" if accuracy else "",
+            "agreement": f"{vs_float.agreement:.1f} % of {vs_float.n}" if vs_float else "",
+            "verdict": str(row.status),
+            **({"lost of": row.task_quality.drop_of} if row.task_quality else {}),
         },
     )

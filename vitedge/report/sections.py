@@ -3,54 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from vitedge.report.quality import Difference, VsFloat
+from vitedge.report.results import Report
 from vitedge.report.tables import escape
-
-Row = Mapping[str, Any]
 
 _MISSING = "–"
 
 
-def picked(report: Mapping[str, Any]) -> str:
+def picked(report: Report) -> str:
     """The command that makes the artefact that was picked."""
-    pick = report.get("pick")
-    if not pick or not pick["command"]:
+    if report.pick is None or not report.pick.command:
         return ""
-    return f"<p>It is made by</p><pre><code>{escape(pick['command'])}</code></pre>"
+    return f"<p>It is made by</p><pre><code>{escape(report.pick.command)}</code></pre>"
 
 
-def changes(report: Mapping[str, Any]) -> str:
+def changes(report: Report) -> str:
     """For each row the images whose top class is not the reference's, and which became which."""
-    thumbnails = report.get("thumbnails") or {}
     parts = []
-    for row in report["rows"]:
-        found = row["vs_float"]
-        if not found or not found.get("flips"):
+    for row in report.rows:
+        found = row.vs_float
+        if found is None or not found.flips:
             continue
         summary = (
-            f"{escape(row['artifact'])} on {escape(row['target'])}: {found['flipped']} of "
-            f"{found['n']} images"
+            f"{escape(row.artifact)} on {escape(row.target)}: {found.flipped} of {found.n} images"
         )
-        if found.get("newly_wrong") is not None:
-            summary += f" ({found['newly_wrong']} newly wrong, {found['newly_right']} newly right)"
+        if found.newly_wrong is not None:
+            summary += f" ({found.newly_wrong} newly wrong, {found.newly_right} newly right)"
         parts.append(
-            f"<details><summary>{summary}</summary>{_confusions(found, thumbnails)}"
-            f"{_flips(found, thumbnails)}</details>"
+            f"<details><summary>{summary}</summary>{_confusions(found, report.thumbnails)}"
+            f"{_flips(found, report.thumbnails)}</details>"
         )
     if not parts:
         return ""
     return f"<section><h2>Images that changed class</h2>{''.join(parts)}</section>"
 
 
-def _confusions(vs_float: Mapping[str, Any], thumbnails: Mapping[str, str]) -> str:
-    found = vs_float.get("confusions") or ()
-    if not any(pair["n"] > 1 for pair in found):
+def _confusions(vs_float: VsFloat, thumbnails: Mapping[str, str]) -> str:
+    found = vs_float.confusions
+    if not any(pair.n > 1 for pair in found):
         return ""  # each pair of classes once is what the images below say
     body = "".join(
-        f"<tr><td>{escape(pair['reference'])}</td><td>{escape(pair['artifact'])}</td>"
-        f"<td>{pair['n']}</td>"
-        f"<td>{''.join(_picture(name, thumbnails) for name in pair['images'])}</td></tr>"
+        f"<tr><td>{escape(pair.reference)}</td><td>{escape(pair.artifact)}</td>"
+        f"<td>{pair.n}</td>"
+        f"<td>{''.join(_picture(name, thumbnails) for name in pair.images)}</td></tr>"
         for pair in found
     )
     return (
@@ -59,10 +55,10 @@ def _confusions(vs_float: Mapping[str, Any], thumbnails: Mapping[str, str]) -> s
     )
 
 
-def _flips(vs_float: Mapping[str, Any], thumbnails: Mapping[str, str]) -> str:
-    body = "".join(_flip(flip, thumbnails) for flip in vs_float["flips"])
-    more = vs_float["flipped"] - len(vs_float["flips"])
-    note = f'<p class="note">The {len(vs_float["flips"])} most different.</p>' if more else ""
+def _flips(vs_float: VsFloat, thumbnails: Mapping[str, str]) -> str:
+    body = "".join(_flip(flip, thumbnails) for flip in vs_float.flips)
+    more = vs_float.flipped - len(vs_float.flips)
+    note = f'<p class="note">The {len(vs_float.flips)} most different.</p>' if more else ""
     return (
         '<table class="flips"><thead><tr>'
         "<th>Image</th><th>Float32 says</th><th>Artefact says</th><th>Label</th></tr></thead>"
@@ -70,13 +66,14 @@ def _flips(vs_float: Mapping[str, Any], thumbnails: Mapping[str, str]) -> str:
     )
 
 
-def _flip(flip: Mapping[str, Any], thumbnails: Mapping[str, str]) -> str:
-    cells = [escape(flip[key] or _MISSING) for key in ("image", "reference", "artifact", "label")]
-    cells[0] = f"{_picture(flip['image'], thumbnails)} {cells[0]}"
+def _flip(flip: Difference, thumbnails: Mapping[str, str]) -> str:
+    told = (flip.image, flip.reference, flip.artifact, flip.label)
+    cells = [escape(each or _MISSING) for each in told]
+    cells[0] = f"{_picture(flip.image, thumbnails)} {cells[0]}"
     # A tick or a cross, not a colour alone, says who is right.
-    for place, key in ((1, "reference"), (2, "artifact")):
-        if flip["label"] is not None:
-            cells[place] += " ✓" if flip[key] == flip["label"] else " ✗"
+    for place in (1, 2):
+        if flip.label is not None:
+            cells[place] += " ✓" if told[place] == flip.label else " ✗"
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import fields
 
-from vitedge.report.summary import latency_of
+from vitedge.machine.environment import Environment
+from vitedge.report.results import Report, Row
+from vitedge.report.summary import latency_of, middle_of
 from vitedge.terminal.printable import printable
 
-Row = Mapping[str, Any]
 Column = tuple[str, Callable[[Row], str]]
 
 _MISSING = "–"
@@ -35,7 +36,8 @@ def escape(value: object) -> str:
 def rows_tables(rows: Sequence[Row]) -> str:
     """Every row with its numbers, speed and accuracy apart: together they are too wide."""
     parts = []
-    for heading, columns in (("Speed and size", _SPEED), ("Accuracy", _ACCURACY)):
+    accuracy = (*_ACCURACY, *_own_measures(rows))
+    for heading, columns in (("Speed and size", _SPEED), ("Accuracy", accuracy)):
         shown = [
             (title, cell) for title, cell in columns if any(cell(row) != _MISSING for row in rows)
         ]
@@ -65,30 +67,29 @@ def _row_cell(title: str, text: str) -> str:
     return f'<td data-label="{escape(title)}"{kind}>{shown}</td>'
 
 
-def about(report: Mapping[str, Any]) -> str:
+def about(report: Report) -> str:
     """What was compared with what, and the command."""
     lines = []
-    data, reference = report.get("data"), report.get("reference")
-    if data:
-        lines.append(f"Images: {escape(data['name'])}, {data['n']}.")
-    if reference:
-        lines.append(f"Agreement, flips and SQNR are against {escape(reference)}.")
+    if report.data is not None:
+        lines.append(f"Images: {escape(report.data.name)}, {report.data.n}.")
+    if report.reference:
+        lines.append(f"Agreement, flips and SQNR are against {escape(report.reference)}.")
     text = f"<p>{' '.join(lines)}</p>" if lines else ""
-    command = report.get("command")
-    return text + (f"<pre><code>{escape(command)}</code></pre>" if command else "")
+    command = f"<pre><code>{escape(report.command)}</code></pre>" if report.command else ""
+    return text + command
 
 
-def messages(report: Mapping[str, Any]) -> str:
+def messages(report: Report) -> str:
     """What the numbers alone do not say."""
     items = []
-    for row in report["rows"]:
-        name = f"<b>{escape(row['artifact'])}</b> on {escape(row['target'])}"
-        if row["message"]:
-            items.append(f"{name}: {escape(row['status'])}: {escape(row['message'])}")
-        if row.get("unstable"):
-            items.append(f"{name}: the times are unstable: {escape(row['unstable'])}")
-    items += [escape(line) for line in report["environment"].get("warnings", ())]
-    unreadable = (report.get("data") or {}).get("unreadable", ())
+    for row in report.rows:
+        name = f"<b>{escape(row.artifact)}</b> on {escape(row.target)}"
+        if row.message:
+            items.append(f"{name}: {escape(row.status)}: {escape(row.message)}")
+        if row.unstable:
+            items.append(f"{name}: the times are unstable: {escape(row.unstable)}")
+    items += [escape(line) for line in report.environment.warnings]
+    unreadable = () if report.data is None else report.data.unreadable
     items += [f"unreadable image: {escape(line)}" for line in unreadable]
     if not items:
         return ""
@@ -96,10 +97,11 @@ def messages(report: Mapping[str, Any]) -> str:
     return f"<section><h2>To know</h2><ul>{listed}</ul></section>"
 
 
-def environment(values: Mapping[str, Any]) -> str:
+def environment(machine: Environment) -> str:
     """The machine, without what it did not tell."""
     lines = []
-    for key, value in values.items():
+    for key in (each.name for each in fields(machine)):
+        value = getattr(machine, key)
         if value in (None, "", {}) or key == "warnings":
             continue
         name = _ENVIRONMENT.get(key, key.replace("_", " ").capitalize())
@@ -122,17 +124,17 @@ def number(value: float | None) -> str:
 
 def latency(row: Row) -> str:
     """The median in words, or why there is none."""
-    if row["emulated"]:
+    if row.emulated:
         return "emulated"
-    few = row["latency_ms"] and row["latency_ms"]["p50"] is None
-    mean = f" (mean of {row['latency_ms']['n']})" if few else ""
+    spread = row.latency_ms
+    mean = f" (mean of {spread.n})" if spread is not None and spread.p50 is None else ""
     return number(latency_of(row)) + mean
 
 
 def _percent(group: str, name: str) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
-        found = row[group]
-        return f"{found[name]:.1f}" if found else _MISSING
+        found = getattr(row, group)
+        return _MISSING if found is None else f"{getattr(found, name):.1f}"
 
     return cell
 
@@ -141,70 +143,91 @@ def _middle(step: str) -> Callable[[Row], str]:
     """The median of a step beside inference, or the mean of too few."""
 
     def cell(row: Row) -> str:
-        spread = row.get(step)
-        if not spread:
+        spread = getattr(row, step)
+        if spread is None:
             return _MISSING
-        middle = spread["mean"] if spread["p50"] is None else spread["p50"]
+        middle = middle_of(spread)
         return number(middle) if middle >= 0.1 else f"{middle:.3f}"
 
     return cell
 
 
 def _spread(name: str) -> Callable[[Row], str]:
-    return lambda row: number(row["latency_ms"][name] if row["latency_ms"] else None)
+    return lambda row: number(None if row.latency_ms is None else getattr(row.latency_ms, name))
 
 
 def _top1(row: Row) -> str:
-    found = row["accuracy"]
-    if not found:
+    found = row.accuracy
+    if found is None:
         return _MISSING
-    interval = ""
-    if "top1_low" in found:
-        interval = f" ({found['top1_low']:.1f}–{found['top1_high']:.1f})"
-    return f"{found['top1']:.1f}{interval}"
+    return f"{found.top1:.1f} ({found.top1_low:.1f}–{found.top1_high:.1f})"
+
+
+def _own_measures(rows: Sequence[Row]) -> list[Column]:
+    """A column for each measure of outputs that are no classes."""
+    found = (row.task_quality.measures for row in rows if row.task_quality)
+    titles = dict.fromkeys(each.title for measures in found for each in measures)
+    return [(title, _measure(title)) for title in titles]
+
+
+def _measure(title: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        measures = () if row.task_quality is None else row.task_quality.measures
+        found = (each.value for each in measures if each.title == title)
+        return next((f"{value:.4g}" for value in found), _MISSING)
+
+    return cell
 
 
 def _lost(row: Row) -> str:
-    drop = (row["vs_float"] or {}).get("drop")
-    if not drop:
+    drop = None if row.vs_float is None else row.vs_float.drop
+    if drop is None:
         return _MISSING
     # Adding zero makes -0.0 positive.
-    return f"{drop['points'] + 0.0:.1f} ({drop['low']:.1f} to {drop['high']:.1f})"
+    return f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})"
+
+
+def _points_lost(row: Row) -> str:
+    """Points lost of a measure that is not top-1, whose name stands with them."""
+    found = row.task_quality
+    if found is None:
+        return _MISSING
+    drop = found.drop
+    return f"{drop.points + 0.0:.1f} of {found.drop_of} ({drop.low:.1f} to {drop.high:.1f})"
 
 
 def _sqnr(row: Row) -> str:
-    found = row["vs_float"]
-    if not found:
+    found = row.task_quality or row.vs_float
+    if found is None:
         return _MISSING
-    return "equal" if found["sqnr_db"] is None else f"{found['sqnr_db']:.1f}"
+    return "equal" if found.sqnr_db is None else f"{found.sqnr_db:.1f}"
 
 
 def _ratio(row: Row) -> str:
-    found = row.get("ratio")
-    if not found:
+    found = row.ratio
+    if found is None:
         return _MISSING
-    return f"{found['median']:.2f} ({found['low']:.2f}–{found['high']:.2f})"
+    return f"{found.median:.2f} ({found.low:.2f}–{found.high:.2f})"
 
 
 def _throughput(row: Row) -> str:
-    rates = [found["images_per_second"] for found in row.get("throughput", ())]
-    return number(max(rates, default=None))
+    return number(max((found.images_per_second for found in row.throughput), default=None))
 
 
 def _placement(row: Row) -> str:
-    found = row["placement"]
-    return f"{found['on_device']}/{found['total']}" if found else _MISSING
+    found = row.placement
+    return _MISSING if found is None else f"{found.on_device}/{found.total}"
 
 
 _NAMES: tuple[Column, ...] = (
-    ("Artefact", lambda row: str(row["artifact"])),
-    ("Target", lambda row: str(row["target"])),
-    (_STATUS, lambda row: str(row["status"])),
+    ("Artefact", lambda row: row.artifact),
+    ("Target", lambda row: str(row.target)),
+    (_STATUS, lambda row: str(row.status)),
 )
 _SPEED: tuple[Column, ...] = (
-    ("Size MB", lambda row: number(row["size_mb"])),
-    ("Load ms", lambda row: number(row["load_ms"])),
-    ("First run ms", lambda row: number(row["first_run_ms"])),
+    ("Size MB", lambda row: number(row.size_mb)),
+    ("Load ms", lambda row: number(row.load_ms)),
+    ("First run ms", lambda row: number(row.first_run_ms)),
     ("Median ms", latency),
     ("p90 ms", _spread("p90")),
     ("p99 ms", _spread("p99")),
@@ -212,9 +235,9 @@ _SPEED: tuple[Column, ...] = (
     ("Preprocess ms", _middle("preprocess_ms")),
     ("Postprocess ms", _middle("postprocess_ms")),
     ("Images/s at best", _throughput),
-    ("Peak memory MB", lambda row: number(row["peak_rss_mb"])),
-    ("Processor mJ", lambda row: number(row.get("energy_mj"))),
-    ("Battery mJ", lambda row: number(row.get("battery_mj"))),
+    ("Peak memory MB", lambda row: number(row.peak_rss_mb)),
+    ("Processor mJ", lambda row: number(row.energy_mj)),
+    ("Battery mJ", lambda row: number(row.battery_mj)),
     ("Nodes on device", _placement),
 )
 _ACCURACY: tuple[Column, ...] = (
@@ -223,4 +246,5 @@ _ACCURACY: tuple[Column, ...] = (
     ("Top-5 %", _percent("accuracy", "top5")),
     ("Agreement %", _percent("vs_float", "agreement")),
     ("SQNR dB", _sqnr),
+    ("Points lost (95 % interval)", _points_lost),
 )

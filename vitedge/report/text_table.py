@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from vitedge.report.results import Report, Row, Spread, Status
+from vitedge.report.shown import Block, Table
 from vitedge.terminal.printable import printable
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _STYLES = {
     Status.OK: "green",
@@ -20,8 +17,7 @@ _STYLES = {
     Status.UNAVAILABLE: "dim",
 }
 _TROUBLE = "bold red"
-# A cell's padding and the box's divider, which also stands at both edges.
-_COLUMN_GAP, _EDGES = 2, 2
+_COLUMN_GAP = 1
 
 
 @dataclass(frozen=True)
@@ -51,27 +47,23 @@ def render_table(report: Report, width: int | None = None) -> Table:
         report: What was found.
         width: Characters of a line; None leaves out nothing for want of space.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     rows, columns = filled(report)
     if width is not None:
         columns = _fitting(columns, rows, width)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(
-            Text(column.title),
-            justify="right" if column.is_number else "left",
-            no_wrap=column.is_number,
-            overflow="fold",
-        )
-    for row in rows:
-        # Text, because file names may look like rich's markup.
-        cells = [Text(column.cell(row)) for column in columns]
-        cells[-1].stylize(_STYLES.get(row.status, _TROUBLE))
-        table.add_row(*cells)
-    return table
+    return Table(
+        rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
+        headings=tuple(column.title for column in columns),
+        numbers=frozenset(place for place, each in enumerate(columns) if each.is_number),
+        styles=tuple(_STYLES.get(row.status, _TROUBLE) for row in rows),
+    )
+
+
+def blocks(report: Report, width: int | None) -> list[Block]:
+    """The table, and below it what it has no room for."""
+    found: list[Block] = [render_table(report, width)]
+    if width is not None and (titles := without_room(report, width)):
+        found.append(f"no room for: {', '.join(titles)}; a wider terminal and --markdown have it")
+    return [*found, *notes(report)]
 
 
 def without_room(report: Report, width: int) -> tuple[str, ...]:
@@ -86,7 +78,8 @@ def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
     rows = tuple(
         replace(row, artifact=printable(row.artifact)) for row in _below_common_folder(report.rows)
     )
-    return rows, [column for column in _COLUMNS if any(column.cell(row) for row in rows)]
+    columns = _columns_of(rows)
+    return rows, [column for column in columns if any(column.cell(row) for row in rows)]
 
 
 def notes(report: Report) -> tuple[str, ...]:
@@ -112,7 +105,7 @@ def notes(report: Report) -> tuple[str, ...]:
 
 def _fitting(columns: list[Column], rows: tuple[Row, ...], width: int) -> list[Column]:
     kept = list(columns)
-    while sum(_width(column, rows) for column in kept) + _EDGES > width:
+    while sum(_width(column, rows) for column in kept) > width + _COLUMN_GAP:
         least = max(kept, key=lambda column: column.rank)
         if least.rank == 0:
             break  # what is left folds
@@ -177,9 +170,10 @@ def _top5(row: Row) -> str:
 
 def _lost(row: Row) -> str:
     """Top-1 lost against float32, and its interval."""
-    if row.vs_float is None or row.vs_float.drop is None:
+    compared = row.task_quality or row.vs_float
+    if compared is None or compared.drop is None:
         return ""
-    drop = row.vs_float.drop
+    drop = compared.drop
     # Adding zero makes -0.0 positive.
     return f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})"
 
@@ -201,10 +195,33 @@ def _placement(row: Row) -> str:
 
 
 def _sqnr(row: Row) -> str:
-    if row.vs_float is None:
+    compared = row.task_quality or row.vs_float
+    if compared is None:
         return ""
-    return "equal" if row.vs_float.sqnr_db is None else f"{row.vs_float.sqnr_db:.1f}"
+    return "equal" if compared.sqnr_db is None else f"{compared.sqnr_db:.1f}"
 
+
+def _measure(title: str) -> Callable[[Row], str]:
+    """The measure of that title, where the row has it."""
+
+    def cell(row: Row) -> str:
+        measures = () if row.task_quality is None else row.task_quality.measures
+        found = (each for each in measures if each.title == title)
+        return next((f"{each.value:.4g}" for each in found), "")
+
+    return cell
+
+
+def _columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The columns of all reports, and those of the rows' own measures behind the accuracy."""
+    measures = (row.task_quality.measures for row in rows if row.task_quality)
+    titles = dict.fromkeys(each.title for listed in measures for each in listed)
+    own = [Column(title, _measure(title), 1 + at) for at, title in enumerate(titles)]
+    return (*_COLUMNS[:_BEHIND_ACCURACY], *own, *_COLUMNS[_BEHIND_ACCURACY:])
+
+
+_BEHIND_ACCURACY = 14
+"""Where a task's own measures come to stand: behind top-1 and top-5."""
 
 _COLUMNS = (
     Column("artifact", _artifact, 0, is_number=False),

@@ -12,9 +12,9 @@ from functools import cache
 from typing import Protocol
 
 from vitedge.errors import UsageError
-from vitedge.files.plugins import discover
 from vitedge.network.network import Network
 from vitedge.rewrite.learnt_grid import keeps_grid, learnt_bits
+from vitedge.targets.plugins import discover
 
 CENTRE, SCALE = "centre-keys-and-values", "scale-channels"
 BALANCE, BALANCE_QUERIES = "balance-values", "balance-queries"

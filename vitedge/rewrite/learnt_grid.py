@@ -19,11 +19,13 @@ from vitedge.network.structure import is_inner
 LEAST_SCALE = 2.0**-24
 """The smallest positive number of half precision, in which files hold scales."""
 
-INTEGER_LIMITS = {8: (-127, 127), 4: (-8, 7)}
+INTEGER_LIMITS = {8: (-127, 127)} | {
+    bits: (-(1 << bits - 1), (1 << bits - 1) - 1) for bits in (7, 6, 5, 4)
+}
 """Smallest and largest integer of a weight, by its bits.
 
-Integer kernels of 8 bits may take -128 for granted not to be there. Of 4 bits they widen all
-sixteen, and the sixteenth leaves 0.4 dB less error."""
+Integer kernels of 8 bits may take -128 for granted not to be there. Fewer bits are widened, all of
+their integers; the sixteenth of 4 bits leaves 0.4 dB less error."""
 
 # An integer of up to 7 bits times the 11 of half precision leaves at least 6 of float32's 24 empty.
 _EMPTY_BITS = np.uint32(0x3F)

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from vitedge.errors import ModelError, UsageError
 from vitedge.files.limits import refuse_inflation
-from vitedge.files.plugins import discover
+from vitedge.targets.fits import Fit
 from vitedge.targets.formats import Format
+from vitedge.targets.plugins import discover
 from vitedge.targets.target import Target
 
 
@@ -146,6 +147,15 @@ class AheadOfTime(Protocol):
 
 
 @runtime_checkable
+class SaysWhatFits(Protocol):
+    """A runtime that knows what its devices take."""
+
+    def fit(self, device: str) -> Fit | None:
+        """What a device takes; None where nobody knows."""
+        ...
+
+
+@runtime_checkable
 class FeatureSession(Protocol):
     """A session that gives the features of artefacts that have them as a second output."""
 
@@ -232,6 +242,16 @@ def runtime_for(target: Target) -> Runtime:
             return runtime
     known = ", ".join(str(known) for known in targets())
     raise UsageError(f"unknown target '{target}'; known: {known}")
+
+
+def fit_of(target: Target) -> Fit | None:
+    """What a target takes; None where its runtime does not know.
+
+    Raises:
+        UsageError: No runtime knows the target.
+    """
+    runtime = runtime_for(target)
+    return runtime.fit(target.device) if isinstance(runtime, SaysWhatFits) else None
 
 
 def only_input(path: Path, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:

@@ -206,7 +206,7 @@ class BrowserSession:
         except PageError as error:
             raise _refusal(self._engine, self._path, self._chromium, error) from error
         self._seconds += float(found["ms"]) / 1000.0
-        return [_array(each).reshape(len(pixels), -1) for each in found["outputs"]]
+        return [_array(each) for each in found["outputs"]]
 
     def placement(self) -> Placement | None:
         """See ``Session``: a GPU takes the whole graph or is refused; nothing counts its nodes."""
@@ -242,4 +242,5 @@ def _array(output: dict[str, Any]) -> npt.NDArray[Any]:
     kind = _KINDS.get(str(output["kind"]))
     if kind is None:
         raise ModelError(f"the page gives logits as {output['kind']}")
-    return np.frombuffer(base64.b64decode(output["data"]), kind)
+    # A copy, which whoever asked may write to.
+    return np.frombuffer(base64.b64decode(output["data"]), kind).reshape(output["shape"]).copy()

@@ -11,6 +11,15 @@ from typing import Any
 from vitedge.runtimes import Availability, Readiness
 from vitedge.runtimes._qnn import DEVICE_OPTIONS, qnn_availability, qnn_devices, qnn_options
 from vitedge.runtimes._vulkan import vulkan_availability
+from vitedge.targets.fits import (
+    ALL_INTEGER,
+    FLOATS,
+    FOR_HALF,
+    INT8_OR_FLOAT,
+    DeviceLimits,
+    Fit,
+)
+from vitedge.targets.precisions import Precision
 
 
 def _in_this_package(found: str) -> Availability:
@@ -33,6 +42,7 @@ class Provider:
     Attributes:
         name: As ONNX Runtime calls it.
         remedy: The command or action that brings it.
+        fit: What its device takes.
         options: Its options; what it calls a default is not always float32.
         probe: Whether its device is here, given package and version in words.
         plug_in: A package beside onnxruntime brings it, and ``qnn_devices`` finds it.
@@ -40,6 +50,7 @@ class Provider:
 
     name: str
     remedy: str
+    fit: Fit
     options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     probe: Callable[[str], Availability] = _in_this_package
     plug_in: bool = False
@@ -68,22 +79,29 @@ class Provider:
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
-        "cpu": Provider("CPUExecutionProvider", "Run: pip install 'vitedge[onnx]'"),
+        "cpu": Provider(
+            "CPUExecutionProvider",
+            "Run: pip install 'vitedge[onnx]'",
+            Fit((*INT8_OR_FLOAT, *ALL_INTEGER, Precision.INT4)),
+        ),
         "cuda": Provider(
             "CUDAExecutionProvider",
             "On a machine with an NVIDIA GPU, in an environment of its own, run: "
             "pip install onnxruntime-gpu",
+            Fit(FLOATS),
             # TensorFloat-32 has ten bits of mantissa: not what an fp32 artefact promises.
             {"use_tf32": "0"},
         ),
         "webgpu": Provider(
             "WebGpuExecutionProvider",
             "In an environment of its own run: pip install onnxruntime-webgpu",
+            Fit(FLOATS),
             probe=_on_a_gpu,
         ),
         "qnn": Provider(
             "QNNExecutionProvider",
             "Run: pip install 'vitedge[qnn]'",
+            Fit((*ALL_INTEGER, *FLOATS), DeviceLimits.HTP, FOR_HALF),
             DEVICE_OPTIONS,
             probe=qnn_availability,
             plug_in=True,
@@ -91,6 +109,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
         "openvino": Provider(
             "OpenVINOExecutionProvider",
             "In an environment of its own run: pip install onnxruntime-openvino",
+            Fit((*INT8_OR_FLOAT, *ALL_INTEGER)),
             # ACCURACY keeps the model's own precision; the default is what the device likes best.
             {"device_type": "CPU", "precision": "ACCURACY"},
             probe=_on_the_cpu,
@@ -98,11 +117,13 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
         "coreml": Provider(
             "CoreMLExecutionProvider",
             "On macOS run: pip install onnxruntime",
+            Fit(FLOATS, rewrites=FOR_HALF),
             {"ModelFormat": "MLProgram", "RequireStaticInputShapes": "1"},
         ),
         "xnnpack": Provider(
             "XnnpackExecutionProvider",
             "No wheel has it: build onnxruntime with --use_xnnpack, or use onnx-cpu or tflite-cpu",
+            Fit((Precision.FP32, Precision.FP16)),
         ),
     }
 )

@@ -21,7 +21,9 @@ from vitedge.runtimes import Availability, Placement, Readiness
 from vitedge.runtimes._vela import Compiled, run_vela
 from vitedge.runtimes.litert import PLUGIN as LITERT
 from vitedge.runtimes.litert import LiteRTSession
+from vitedge.targets.fits import DeviceLimits, Fit
 from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 _REMEDY = "Run: pip install 'vitedge[ethos-u]'"
 
@@ -36,6 +38,10 @@ class EthosU:
     name: str = "ethos"
     format: Format = Format.TFLITE
     devices: tuple[str, ...] = ("u",)
+
+    def fit(self, device: str) -> Fit | None:
+        """See ``SaysWhatFits``."""
+        return Fit((Precision.INT8_STATIC,), DeviceLimits.ALL_INTEGER)
 
     def availability(self, device: str) -> Availability:
         """See ``Runtime``."""

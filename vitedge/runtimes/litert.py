@@ -7,9 +7,11 @@ On the CPU it takes whichever package is installed: ``ai-edge-litert``, its pred
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,16 @@ from vitedge.runtimes._litert_aot import CHIPS, compile_for_qualcomm, compiler_a
 from vitedge.runtimes._litert_compiled import CompiledSession, gpu_options, npu_options
 from vitedge.runtimes._litert_npu import npu_availability
 from vitedge.runtimes._vulkan import vulkan_availability
+from vitedge.targets.fits import (
+    ALL_INTEGER,
+    FLOATS,
+    FOR_HALF,
+    INT8_OR_FLOAT,
+    DeviceLimits,
+    Fit,
+)
 from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 from vitedge.terminal.silence import quiet
 
 # Package, module that holds Interpreter. TensorFlow comes last: importing it takes seconds.
@@ -36,6 +47,14 @@ _PACKAGES = (
 _ACCELERATORS_SINCE = (2, 3)
 _REMEDY = "Run: pip install 'vitedge[tflite]'"
 
+_FITS: Mapping[str, Fit] = MappingProxyType(
+    {
+        "cpu": Fit((*INT8_OR_FLOAT, *ALL_INTEGER, Precision.INT4)),
+        "gpu": Fit((*FLOATS, Precision.INT8), DeviceLimits.TFLITE_DELEGATE, FOR_HALF),
+        "npu": Fit((*FLOATS, *ALL_INTEGER), DeviceLimits.TFLITE_DELEGATE, FOR_HALF),
+    }
+)
+
 
 @dataclass(frozen=True)
 class LiteRT:
@@ -44,6 +63,10 @@ class LiteRT:
     name: str = "tflite"
     format: Format = Format.TFLITE
     devices: tuple[str, ...] = ("cpu", "gpu", "npu")
+
+    def fit(self, device: str) -> Fit | None:
+        """See ``SaysWhatFits``."""
+        return _FITS.get(device)
 
     def availability(self, device: str) -> Availability:
         """See ``Runtime``."""

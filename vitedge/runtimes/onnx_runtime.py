@@ -37,6 +37,7 @@ from vitedge.runtimes import Availability, Placement, Readiness, no_features, on
 from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
 from vitedge.runtimes._qnn import SOC_MODELS, compile_context
+from vitedge.targets.fits import Fit
 from vitedge.targets.formats import Format
 from vitedge.terminal.silence import quiet, stdout_on_stderr
 
@@ -55,6 +56,10 @@ class OnnxRuntime:
     name: str = "onnx"
     format: Format = Format.ONNX
     devices: tuple[str, ...] = tuple(PROVIDERS)
+
+    def fit(self, device: str) -> Fit | None:
+        """See ``SaysWhatFits``."""
+        return PROVIDERS[device].fit
 
     def availability(self, device: str) -> Availability:
         """See ``Runtime``."""
@@ -168,12 +173,15 @@ class OnnxSession:
         self._session, self._path, self._device, self._start = session, path, device, start
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self._input = only_input(path, inputs, outputs)
-        self._outputs = [outputs[0].name]
-        self._is_channels_first = self._input.name == CHANNELS_FIRST_PIXELS
+        try:
+            self._outputs = [outputs[0].name]
+            self._is_channels_first = self._input.name == CHANNELS_FIRST_PIXELS
+            described = session.get_modelmeta().custom_metadata_map
+            self._scale = float(described.get(LOGITS_SCALE_KEY, 1.0))
+            self._zero_point = int(described.get(LOGITS_ZERO_POINT_KEY, 0))
+        except (ValueError, OverflowError) as error:  # names that are not UTF-8, too
+            raise ModelError(f"'{path}' is damaged: {first_line(error)}") from error
         self._dtype = np.uint8 if "uint8" in self._input.type else np.float32
-        described = session.get_modelmeta().custom_metadata_map
-        self._scale = float(described.get(LOGITS_SCALE_KEY, 1.0))
-        self._zero_point = int(described.get(LOGITS_ZERO_POINT_KEY, 0))
         shape = self._input.shape
         if len(shape) != 4 or not all(isinstance(size, int) and size > 0 for size in shape):
             raise ModelError(f"'{path}' takes {shape}; vitedge runs static (N, H, W, C) inputs")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from vitedge.errors import (
 )
 from vitedge.files.weights_digest import unreplaced
 from vitedge.runtimes import Availability, Placement, Readiness, no_features, only_input
+from vitedge.targets.fits import FOR_HALF, INT8_OR_FLOAT, Fit
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 
@@ -28,6 +31,14 @@ _REMEDIES = {
     "gpu": "Install Intel's GPU driver (Debian: apt install intel-opencl-icd)",
     "npu": "Install Intel's NPU driver (https://github.com/intel/linux-npu-driver)",
 }
+
+_FITS: Mapping[str, Fit] = MappingProxyType(
+    {
+        "cpu": Fit((*INT8_OR_FLOAT, Precision.INT4)),
+        "gpu": Fit(INT8_OR_FLOAT, rewrites=FOR_HALF),
+        "npu": Fit(INT8_OR_FLOAT, rewrites=FOR_HALF),
+    }
+)
 
 _LIBRARY = re.compile(r'Cannot load library "[^"]*": (?:/\S+: )?')
 
@@ -39,6 +50,10 @@ class OpenVINORuntime:
     name: str = "openvino"
     format: Format = Format.OPENVINO
     devices: tuple[str, ...] = ("cpu", "gpu", "npu")
+
+    def fit(self, device: str) -> Fit | None:
+        """See ``SaysWhatFits``."""
+        return _FITS.get(device)
 
     def availability(self, device: str) -> Availability:
         """See ``Runtime``."""
@@ -78,7 +93,7 @@ def _compiled(openvino: Any, path: Path, device: str, threads: int | None) -> An
     config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     # Left to itself the CPU plug-in computes float layers in bfloat16 where the processor has
     # it: 34 dB instead of 110. What was asked for as float must not lose that silently.
-    if metadata is not None and metadata.precision in (Precision.FP32, Precision.FP16):
+    if metadata is not None and metadata.precision.is_float:
         config["INFERENCE_PRECISION_HINT"] = "f32" if device == "cpu" else "f16"
         if metadata.precision is Precision.FP32:
             config["INFERENCE_PRECISION_HINT"] = "f32"

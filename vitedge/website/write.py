@@ -28,6 +28,7 @@ from vitedge.browser.packages import (
 from vitedge.errors import ModelError, UsageError
 from vitedge.files.staging import refuse_existing, staging
 from vitedge.images.label_names import names_for_people
+from vitedge.network.tasks import Task
 from vitedge.targets.formats import Format
 from vitedge.terminal.progress import Progress, silent
 
@@ -104,6 +105,8 @@ def _described(artifact: Path) -> Metadata:
         raise ModelError(
             f"'{artifact}' does not say how images are prepared; vitedge must write it"
         )
+    if metadata.task is not Task.CLASSES:
+        raise ModelError(f"'{artifact}' gives {metadata.task.words}, and the page shows classes")
     if metadata.precision.all_integer and metadata.format is Format.TFLITE:
         raise ModelError(
             f"'{artifact}' is {metadata.precision}, whose logits LiteRT.js does not read; convert "

@@ -30,7 +30,7 @@ from vitedge.quantize.recipe import quantize
 from vitedge.quantize.simulate import with_integer_weights
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, group_size, learnt_bits, learnt_integers
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.train import Distillation, Epoch, Trained, TrainingRecipe, train
 from vitedge.train.grid_start import grid_start
@@ -238,7 +238,7 @@ def sqnr_db(wanted: Array, found: Array) -> float:
     return float(10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()))
 
 
-@pytest.mark.parametrize("target", list(Format), ids=str)
+@pytest.mark.parametrize("target", list(all_formats()), ids=str)
 def test_an_artefact_answers_as_training_measured(aware, target, tmp_path):
     precision, trained = aware
     write_keras(trained.network, tmp_path / "trained.keras")

@@ -119,8 +119,8 @@ class Rules:
 
 def _is_onnx_apart(executable: Any, command: Any, *_: Any) -> bool:
     """Whether a child is onnx's own C++, which runs there and is given no path."""
-    fixed = [sys.executable, "-P", "-c", onnx_apart.PROGRAM]
-    return executable == sys.executable and list(command)[:4] == fixed
+    expected = [sys.executable, *onnx_apart.OPTIONS]
+    return executable == sys.executable and list(command) == expected
 
 
 def _installed() -> tuple[Path, ...]:

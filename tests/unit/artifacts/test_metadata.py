@@ -24,8 +24,8 @@ from vitedge.bench import builtin
 from vitedge.errors import ModelError, UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import Preprocessing
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.formats import all_formats
+from vitedge.targets.precisions import all_precisions
 
 ARTIFACTS = builtin.artifacts()
 
@@ -33,8 +33,8 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 metadata = st.builds(
     Metadata,
-    format=st.sampled_from(Format),
-    precision=st.sampled_from(Precision),
+    format=st.sampled_from(all_formats()),
+    precision=st.sampled_from(all_precisions()),
     labels=st.lists(st.text(), max_size=5).map(tuple),
     preprocessing=st.builds(
         Preprocessing,
@@ -104,7 +104,7 @@ def test_a_flipped_byte_never_raises_anything_but_a_model_error(
         assert str(flipped) in str(error)
 
 
-@pytest.mark.parametrize("suffix", [known.suffix for known in Format])
+@pytest.mark.parametrize("suffix", [known.suffix for known in all_formats()])
 @pytest.mark.parametrize(
     "content",
     [b"", b"\0", b"hello", b"\0" * 100, b"\xff" * 100, struct.pack("<I", 2**31) + b"TFL3" + b"x"],

@@ -19,10 +19,11 @@ from vitedge.artifacts.metadata import (
 )
 from vitedge.bench import builtin
 from vitedge.classifier import load
-from vitedge.converters import converter_for
 from vitedge.converters.onnx import file as onnx_file
+from vitedge.converters.openvino.texts import name_weights
+from vitedge.converters.tools import converter_for
 from vitedge.errors import ModelError
-from vitedge.files.weights_digest import WEIGHTS_KEY, bound, unreplaced
+from vitedge.files.weights_digest import WEIGHTS_KEY, file_sha256, unreplaced
 from vitedge.network.evaluate import forward
 from vitedge.pipeline.verified_write import Reference, publish_artifact, write_checked
 from vitedge.quantize.recipe import quantize
@@ -142,7 +143,7 @@ def test_what_0_1_wrote_is_still_loaded(tmp_path: Path, target: Format) -> None:
 def test_an_xml_without_rt_info_is_bound_too(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     path = tmp_path / "model.xml"
-    path.write_bytes(bound(b"<net><layers/></net>", ".xml", tmp_path / "model.bin"))
+    path.write_bytes(name_weights(b"<net><layers/></net>", file_sha256(tmp_path / "model.bin")))
     assert read_metadata(path) is None
     assert read_texts(path)[WEIGHTS_KEY] == sha256_of(tmp_path / "model.bin")
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tests.support.models import random_images, random_network, random_vit
 from vitedge.cli import main
-from vitedge.converters import converters
+from vitedge.converters.tools import converters, precisions_of
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, UsageError
 from vitedge.importers import ImportOptions
@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         pytest.param(each.format, precision, id=f"{each.format}-{precision}")
         for each in converters()
-        for precision in each.precisions
+        for precision in precisions_of(each)
     ],
 )
 def test_every_layer_of_every_kind_of_artefact_is_found(

@@ -17,7 +17,7 @@ from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
 from vitedge.pipeline.probabilities import with_probabilities
 from vitedge.quantize import Recipe
 from vitedge.rewrite.features import with_features
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
 
@@ -45,7 +45,7 @@ def test_every_format_gives_probabilities(
 ) -> None:
     formats = (Format.TFLITE, Format.ONNX)
     if not precision.all_integer:
-        formats = tuple(Format)
+        formats = all_formats()
     options = ConvertOptions(formats, (precision,), tmp_path, probabilities=True)
     pixels = random_images(random_network(5), 4)
     expected = softmax(evaluate(random_network(5), pixels)["logits"])

@@ -19,8 +19,8 @@ from vitedge.pipeline.convert import write_keras
 from vitedge.pipeline.tuning import USUAL, Variant, fastest, variants
 from vitedge.pipeline.verified_write import Reference
 from vitedge.quantize import Activations
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.formats import Format, all_formats
+from vitedge.targets.precisions import Precision, all_precisions
 
 OTHER = Variant("other")
 
@@ -86,8 +86,8 @@ def test_a_faster_graph_that_is_less_accurate_is_not_kept(monkeypatch: pytest.Mo
 
 
 def test_what_is_tried_begins_with_the_usual_graph() -> None:
-    for target in Format:
-        for precision in Precision:
+    for target in all_formats():
+        for precision in all_precisions():
             first, *others = variants(target, precision)
             assert first is USUAL
             assert not (precision.all_integer and others)
@@ -101,7 +101,7 @@ def test_a_tuned_artefact_says_what_was_timed(tmp_path: Path) -> None:
     arguments = ["convert", "--int8", "--tune", "-o", str(tmp_path), str(model)]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    for target in Format:
+    for target in all_formats():
         metadata = read_metadata(tmp_path / f"model.int8{target.suffix}")
         assert metadata is not None
         assert metadata.quantization["tuned"].startswith("kept ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.support.models import random_images, random_network
-from vitedge.converters import converter_for
+from vitedge.converters.tools import converter_for
 from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.quantize import Activations
@@ -13,7 +13,7 @@ from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.quantize.shared import Shared
 from vitedge.rewrite import apply_more, apply_rewrites
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import silent
 
@@ -40,7 +40,7 @@ def test_formats_differ_in_their_groups_of_4_bit_weights_alone() -> None:
     network, _ = apply_rewrites(random_network(dim=64, heads=2, mlp_dim=128))
     images = ImageSet("noise", ArraySamples(np.stack(list(random_images(network, 8))), None))
     made = Quantizations(network, network.preprocessing, images, silent)
-    for target in Format:
+    for target in all_formats():
         groups = converter_for(target, Precision.INT4).groups
         for weight in made.make(target, Precision.INT4).recipe.weights.values():
             assert weight.group == groups.size_of(len(weight.values))

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.support.bench_rows import ENVIRONMENT, everything, make_report, make_row
+from tests.support.task_artifacts import artifact_of, network_of_task
 from vitedge.bench import builtin
 from vitedge.bench.images import spool, with_reference
 from vitedge.bench.reference import ModelReference
@@ -24,6 +25,7 @@ from vitedge.files.dataclass_json import from_plain
 from vitedge.images.image_sets import ImageSet, Sample
 from vitedge.images.preprocess import Preprocessing
 from vitedge.machine.environment import Environment, throttling
+from vitedge.network.tasks import Task
 from vitedge.remote import conversation
 from vitedge.remote.bench import RemoteBench
 from vitedge.remote.conversation import BEGINNING
@@ -359,3 +361,9 @@ def test_whatever_a_device_answers_is_one_line(
         )
     assert printable(str(caught.value)) == str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_an_artefact_that_names_nothing_is_not_deployed(tmp_path: Path) -> None:
+    path = artifact_of(network_of_task(Task.MAP), tmp_path)
+    with pytest.raises(UsageError, match="gives a map of the image, and the app names"):
+        deploy(path, "pi@somewhere:camera")

@@ -11,16 +11,12 @@ from tests.support.bench_rows import make_report, make_row
 from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
 from vitedge.report.results import LeftOut, Ratio, Report, Throughput
+from vitedge.report.shown import text_of
 from vitedge.report.text_table import notes, render_table, without_room
 
 
 def printed(report: Report, width: int) -> str:
-    from rich.console import Console
-
-    stream = io.StringIO()
-    console = Console(file=stream, width=width, color_system=None)
-    console.print(render_table(report, width))
-    return stream.getvalue()
+    return text_of([render_table(report, width)], width)
 
 
 def test_the_table_shows_every_row_with_its_numbers_and_status() -> None:

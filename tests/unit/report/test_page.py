@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import replace
@@ -11,26 +10,22 @@ import pytest
 
 from tests.support.bench_rows import (
     FLIP,
+    compared_layers,
     everything,
     failed_row,
-    layer_values,
     make_report,
     make_row,
 )
 from vitedge.report import render_html
 from vitedge.report.points import front_of, labelled, timed_points
 from vitedge.report.quality import Confusion, VsFloat
-from vitedge.report.results import Pick, Ratio, Row, Status
+from vitedge.report.results import LayerError, Pick, Ratio, Report, Row, Status
 from vitedge.report.summary import summary
 from vitedge.targets.precisions import Precision
 
 
-def report_values(*rows: Row) -> dict[str, Any]:
-    report = make_report()
-    if rows:
-        report = replace(report, rows=rows)
-    values: dict[str, Any] = json.loads(report.to_json())
-    return values
+def report_of(*rows: Row, **changes: Any) -> Report:
+    return replace(make_report(), **({"rows": rows} if rows else {}), **changes)
 
 
 @pytest.fixture(params=["plain", "vega"])
@@ -74,7 +69,7 @@ def read(page: str) -> _Reader:
 
 
 def test_the_page_loads_nothing_and_forbids_it(library: str) -> None:
-    page = render_html(report_values())
+    page = render_html(report_of())
     assert read(page).loads == []
     assert "default-src 'none'" in page
     assert "$" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
@@ -83,9 +78,9 @@ def test_the_page_loads_nothing_and_forbids_it(library: str) -> None:
 def test_what_comes_from_files_is_text_and_never_markup(library: str) -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     row = make_row(artifact=f"{evil}.tflite", message=evil, source=evil)
-    values = report_values(row, failed_row(Status.CRASHED, evil))
-    values["command"] = values["reference"] = values["environment"]["cpu"] = evil
-    page = render_html(values, title=evil)
+    report = report_of(row, failed_row(Status.CRASHED, evil), command=evil, reference=evil)
+    report = replace(report, environment=replace(report.environment, cpu=evil))
+    page = render_html(report, title=evil)
     found = read(page)
     assert "img" not in found.tags
     assert found.tags.count("script") == (2 if library == "vega" else 0)
@@ -94,7 +89,7 @@ def test_what_comes_from_files_is_text_and_never_markup(library: str) -> None:
 
 
 def test_every_row_stands_in_the_page_with_its_status(library: str) -> None:
-    text = read(render_html(report_values())).text
+    text = read(render_html(report_of())).text
     for words in ("model.fp32.tflite", "SLOWER", "UNAVAILABLE", "emulated", "212/212", "110.2"):
         assert words in text
     assert "4 of 500 images (3 newly wrong, 1 newly right)" in text
@@ -102,46 +97,45 @@ def test_every_row_stands_in_the_page_with_its_status(library: str) -> None:
 
 
 def test_what_makes_the_machine_unsteady_is_among_what_to_know(library: str) -> None:
-    values = report_values()
-    values["environment"]["warnings"] = ["the frequency governor is 'ondemand'"]
-    assert "the frequency governor is 'ondemand'" in read(render_html(values)).text
+    words = "the frequency governor is 'ondemand'"
+    machine = replace(make_report().environment, warnings=(words,))
+    assert words in read(render_html(report_of(environment=machine))).text
 
 
 def test_a_report_in_which_nothing_ran_is_still_a_page(library: str) -> None:
-    page = render_html(report_values(failed_row(Status.CRASHED, "SIGILL")))
+    page = render_html(report_of(failed_row(Status.CRASHED, "SIGILL")))
     assert "None of 1 measurement gave a time that counts." in page
     assert "<svg" not in page
     assert 'class="chart"' not in page
 
 
 def test_rows_without_data_are_drawn_by_latency_alone(library: str) -> None:
-    page = render_html(report_values(make_row(accuracy=None, vs_float=None)))
+    page = render_html(report_of(make_row(accuracy=None, vs_float=None)))
     assert page.count('class="chart"') == 1
 
 
 def test_what_was_measured_over_time_and_in_turns_is_shown(library: str) -> None:
-    page = render_html(report_values(everything()))
+    page = render_html(report_of(everything()))
     assert "0.37 (0.36–0.39)" in page
     assert ">120<" in page
     assert ('id="sustained"' in page) == (library == "vega")
 
 
 def test_flipped_images_have_thumbnails_that_can_be_nothing_but_images(library: str) -> None:
-    values = report_values(make_row())
-    values["thumbnails"] = {FLIP.image: "data:image/jpeg;base64,QUJD"}
-    assert read(render_html(values)).loads == ["data:image/jpeg;base64,QUJD"]
-    values["thumbnails"] = {FLIP.image: "https://example.org/spy.gif"}
-    assert read(render_html(values)).loads == []
+    report = report_of(make_row(), thumbnails={FLIP.image: "data:image/jpeg;base64,QUJD"})
+    assert read(render_html(report)).loads == ["data:image/jpeg;base64,QUJD"]
+    report = report_of(make_row(), thumbnails={FLIP.image: "https://example.org/spy.gif"})
+    assert read(render_html(report)).loads == []
 
 
 def test_the_summary_claims_no_speed_that_it_is_not_sure_of() -> None:
     base = make_row(27.0, artifact="base", precision=Precision.FP32)
     shaky = make_row(10.0, unstable="the median drifted")
-    words = summary(report_values(base, shaky))
+    words = summary(report_of(base, shaky))
     assert "as fast as" not in words
     assert "not quiet" in words
     in_turns = make_row(10.0, ratio=Ratio("base", 0.5, 0.4, 0.625, 10))
-    words = summary(report_values(base, in_turns))
+    words = summary(report_of(base, in_turns))
     assert "2.00 x as fast as base (1.60 to 2.50)" in words
 
 
@@ -150,7 +144,7 @@ def test_labels_of_neighbours_do_not_lie_on_one_another() -> None:
         return make_row(median_ms, precision=precision)
 
     rows = [row(10, Precision.FP16), row(10.2, Precision.FP16), row(10.4, Precision.INT8)]
-    above, below = labelled(timed_points(report_values(*rows, row(40, Precision.FP16))["rows"]))
+    above, below = labelled(timed_points(report_of(*rows, row(40, Precision.FP16)).rows))
     assert [point.precision for point in above] == ["fp16", "fp16"]
     assert [point.precision for point in below] == ["int8"]
 
@@ -162,13 +156,13 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
         )
 
     rows = [row("slow", 30, 99), row("fast", 10, 97), row("beaten", 31, 98), row("best", 40, 100)]
-    points = timed_points(report_values(*rows)["rows"])
+    points = timed_points(report_of(*rows).rows)
     assert [point.label.split(",")[0] for point in front_of(points)] == ["fast", "slow", "best"]
 
 
 def test_the_summary_names_the_fastest_that_is_faithful() -> None:
     unfaithful = VsFloat(80.0, 3.0, 500)
-    report = report_values(
+    report = report_of(
         make_row(27.0, artifact="base", precision=Precision.FP32),
         make_row(10.0, artifact="good"),
         make_row(5.0, artifact="fast but wrong", vs_float=unfaithful),
@@ -177,16 +171,16 @@ def test_the_summary_names_the_fastest_that_is_faithful() -> None:
     words = summary(report)
     assert "good on tflite-cpu in 10.4 ms, 2.7 x as fast as its float32 self" in words
     assert "Of 4 measurements, 1 did not go well." in words
-    assert "No artefact agrees" in summary(report | {"rows": report["rows"][2:3]})
+    assert "No artefact agrees" in summary(replace(report, rows=report.rows[2:3]))
 
 
 def test_which_class_became_which_is_counted_and_shown(library: str) -> None:
     row = make_row()
     assert row.vs_float is not None
     pairs = (Confusion("tench", "goldfish", 3, (FLIP.image,)), Confusion("cat", "dog", 1, ()))
-    values = report_values(replace(row, vs_float=replace(row.vs_float, confusions=pairs)))
-    values["thumbnails"] = {FLIP.image: "data:image/jpeg;base64,QUJD"}
-    found = read(render_html(values))
+    row = replace(row, vs_float=replace(row.vs_float, confusions=pairs))
+    report = report_of(row, thumbnails={FLIP.image: "data:image/jpeg;base64,QUJD"})
+    found = read(render_html(report))
     assert "tenchgoldfish3" in found.text
     assert len(found.loads) == 2  # beside the pair of classes, and in the list of images
     # Who is right is said by a sign, not by a colour alone.
@@ -195,13 +189,13 @@ def test_which_class_became_which_is_counted_and_shown(library: str) -> None:
 
 
 def test_the_error_of_each_layer_has_a_section_of_its_own(library: str) -> None:
-    page = render_html(report_values() | {"layers": layer_values()})
+    page = render_html(report_of(layers=compared_layers()))
     assert "Error layer by layer" in page
     if library == "plain":
         assert "blocks.1.fc2 12.0, blocks.1.fc1 20.5" in page
-    assert "Error layer by layer" not in render_html(report_values())
-    equal = [{**layer_values()[0], "layers": [{"name": "head", "sqnr_db": None}]}]
-    assert "Error layer by layer" not in render_html(report_values() | {"layers": equal})
+    assert "Error layer by layer" not in render_html(report_of())
+    equal = replace(compared_layers()[0], layers=(LayerError("head", None),))
+    assert "Error layer by layer" not in render_html(report_of(layers=(equal,)))
 
 
 def test_a_pick_opens_the_page_with_its_words_and_its_command(library: str) -> None:
@@ -209,12 +203,12 @@ def test_a_pick_opens_the_page_with_its_words_and_its_command(library: str) -> N
     pick = Pick(
         "out/model.int8.tflite", "tflite-cpu", True, "Ship <it>.", command, 0.5, None, 8, ()
     )
-    values = report_values() | {"pick": vars(pick)}
-    page = render_html(values)
+    report = report_of(pick=pick)
+    page = render_html(report)
     assert '<p class="summary">Ship &lt;it&gt;.</p>' in page
     assert command in read(page).text
     assert ("the ring is around the pick" in page) == (library == "vega")
-    points = timed_points(values["rows"], values["pick"])
+    points = timed_points(report.rows, report.pick)
     assert [point.label for point in points if point.is_picked] == ["model.int8.tflite, tflite-cpu"]
 
 
@@ -224,7 +218,7 @@ def test_steps_beside_inference_stand_apart_and_so_does_what_was_lost(library: s
     row = make_row(battery_mj=41.0)
     assert row.vs_float is not None
     row = replace(row, vs_float=replace(row.vs_float, drop=paired_drop(3, 1, 500)))
-    page = render_html(report_values(row))
+    page = render_html(report_of(row))
     for title, value in (
         ("Preprocess ms", "4.00"),
         ("Postprocess ms", "0.100"),
@@ -236,10 +230,10 @@ def test_steps_beside_inference_stand_apart_and_so_does_what_was_lost(library: s
 
 def test_what_all_names_begin_with_is_left_out_where_room_is_short() -> None:
     names = ("out/model.int8.tflite", "out/model.fp32.tflite")
-    points = timed_points(report_values(*(make_row(artifact=name) for name in names))["rows"])
+    points = timed_points(report_of(*(make_row(artifact=name) for name in names)).rows)
     assert [point.short for point in points] == [
         "int8.tflite, tflite-cpu",
         "fp32.tflite, tflite-cpu",
     ]
-    (alone,) = timed_points(report_values(make_row())["rows"])
+    (alone,) = timed_points(report_of(make_row()).rows)
     assert alone.short == "model.int8.tflite, tflite-cpu"

@@ -11,7 +11,7 @@ import pytest
 import vitedge
 from tests.support.models import random_images, random_network
 from vitedge.artifacts.metadata import Metadata, Source
-from vitedge.converters import converter_for
+from vitedge.converters.tools import converter_for
 from vitedge.elements.kinds import Pooling
 from vitedge.errors import ConversionError
 from vitedge.network.evaluate import evaluate, forward
@@ -21,7 +21,7 @@ from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.features import feature_size, with_features
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 
@@ -72,7 +72,7 @@ def test_a_network_without_a_linear_head_has_no_features() -> None:
 
 
 @pytest.mark.parametrize("precision", TOLERANCES, ids=str)
-@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("target", all_formats(), ids=str)
 def test_every_format_gives_the_models_own_features(
     target: Format, precision: Precision, tmp_path: Path
 ) -> None:

@@ -152,7 +152,7 @@ def test_a_report_of_any_name_is_harmless_in_every_form(name: str) -> None:
     )
     cells = [cell for line in csv.reader(io.StringIO(render_csv(report))) for cell in line]
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "@", "\t", "\r")]
-    page = render_html(report.to_dict())
+    page = render_html(report)
     page.encode()
     assert "<img src=x" not in page
     junit = render_junit((Finding(name, name, Kind.RUN, Outcome.FAILED, name),))

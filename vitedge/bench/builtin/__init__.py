@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vitedge.images.image_sets import ImageSet, open_images
+from vitedge.targets.formats import all_formats
 
 _FOLDER = Path(__file__).parent
 
@@ -16,7 +17,9 @@ _FOLDER = Path(__file__).parent
 def artifacts() -> tuple[Path, ...]:
     """The built-in artefacts of every format."""
     return tuple(
-        path for path in sorted(_FOLDER.iterdir()) if path.suffix in (".tflite", ".onnx", ".xml")
+        path
+        for path in sorted(_FOLDER.iterdir())
+        if path.suffix in {each.suffix for each in all_formats()}
     )
 
 

@@ -1,6 +1,7 @@
 // LiteRT.js behind the interface that all engines have:
 //   open(model, {accelerator, threads, halfPrecision}) -> {shape, isChannelsFirst, run, threads}
-//   run(pixels) -> Promise of the outputs, each a typed array; pixels are 0..255, (N, H, W, C).
+//   run(pixels) -> Promise of the outputs, each {values: typed array, shape}; pixels are 0..255,
+//   (N, H, W, C).
 import { loadAndCompile, loadLiteRt, Tensor } from "./litert/index.js";
 
 export async function open(model, { accelerator, threads, halfPrecision }) {
@@ -27,13 +28,14 @@ export async function open(model, { accelerator, threads, halfPrecision }) {
     async run(pixels) {
       const given = new Tensor(pixels instanceof kind ? pixels : new kind(pixels), input.shape);
       const outputs = await compiled.run(given);
-      const values = [];
+      const found = [];
       for (const output of outputs) {
-        values.push((await output.data()).slice());
+        const shape = [...output.type.layout.dimensions];
+        found.push({ values: (await output.data()).slice(), shape });
         output.delete();
       }
       given.delete();
-      return values;
+      return found;
     },
   };
 }

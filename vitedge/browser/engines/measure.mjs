@@ -28,7 +28,11 @@ globalThis.vitedge = {
     const ms = performance.now() - started;
     return {
       ms,
-      outputs: outputs.map((each) => ({ kind: each.constructor.name, data: base64(each) })),
+      outputs: outputs.map(({ values, shape }) => ({
+        kind: values.constructor.name,
+        data: base64(values),
+        shape,
+      })),
     };
   },
   async adapter() {

@@ -27,7 +27,10 @@ export async function open(model, { accelerator, threads }) {
       const values = laid instanceof kind ? laid : new kind(laid);
       const given = new ort.Tensor(input.type, values, input.shape);
       const outputs = await session.run({ [input.name]: given });
-      return session.outputNames.map((name) => outputs[name].data);
+      return session.outputNames.map((name) => {
+        const { data, dims } = outputs[name];
+        return { values: data, shape: [...dims] };
+      });
     },
   };
 }

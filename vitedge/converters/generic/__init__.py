@@ -11,7 +11,7 @@ the comparison with the source in its own engine before anything is published.
     network             a source as graphs from raw pixels to logits (one class per kind of source)
     model               a network with its preprocessing, its labels and its engine's answers
     onnx_graph, einsum  what is mended in ONNX graphs
-    to_*                drafts of one format, from any network
 
-The loop of drafting, checking and publishing is ``vitedge.pipeline.generic``.
+The drafts of each format, from any network, are in its folder: ``generic.py``. The loop of
+drafting, checking and publishing is ``vitedge.pipeline.generic``.
 """

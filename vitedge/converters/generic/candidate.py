@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifacts.metadata import Calibration
-from vitedge.converters import Draft
+from vitedge.converters.converter import Draft
 from vitedge.images.image_digests import smallest_digests
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.converters.generic.network import Network, has_attention
+from vitedge.converters.generic.network import Answer, Network, has_attention
 from vitedge.converters.generic.onnx_network import OnnxNetwork
 from vitedge.converters.generic.tensorflow_network import TensorFlowNetwork
 from vitedge.errors import ModelError, UsageError
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions
 from vitedge.importers.lift.embedding import as_model_input, channels_first
-from vitedge.importers.lift.ending import refuse_single_output, softmax_at_end
+from vitedge.importers.lift.ending import Ending, read_ending
 from vitedge.importers.lift.input_range import InputRange, input_range
 from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_keras_model
 from vitedge.importers.lift.probe import Experiments
+from vitedge.network.tasks import Task
 
 _OF_A_VIT = ("heads", "activation", "norm_eps")
 """Options that say something about a Vision Transformer's layers."""
@@ -31,12 +32,11 @@ class GenericModel:
 
     Attributes:
         network: The source.
-        experiments: Access to it in its own engine, up to its logits.
+        experiments: Access to it in its own engine, up to what artefacts give.
         taken: What it takes as input.
         preprocessing: How an image becomes pixels.
         labels: One name per class, or empty.
-        classes: Number of logits.
-        softmax_removed: The source ends in a softmax; artefacts give the logits before it.
+        ending: What its outputs mean, and what is removed at its end.
     """
 
     network: Network
@@ -44,8 +44,17 @@ class GenericModel:
     taken: InputRange
     preprocessing: Preprocessing
     labels: tuple[str, ...]
-    classes: int
-    softmax_removed: bool
+    ending: Ending
+
+    @property
+    def task(self) -> Task:
+        """What its outputs mean."""
+        return self.ending.task
+
+    @property
+    def classes(self) -> int:
+        """Number of logits; 0 where there are none."""
+        return self.network.answer.shape[-1] if self.task.has_logits else 0
 
     @property
     def attends(self) -> bool:
@@ -55,17 +64,16 @@ class GenericModel:
     @property
     def words(self) -> str:
         """What was assumed or changed, for reports."""
-        removed = ", softmax at the end removed" if self.softmax_removed else ""
-        return f"input {self.taken.words}{removed}"
+        return ", ".join(filter(None, (f"input {self.taken.words}", self.ending.words)))
 
-    def logits(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def outputs(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The source's own answers, by its own engine.
 
         Args:
             pixels: 0..255, ``(N, H, W, C)``.
 
         Returns:
-            float32 ``(N, classes)``.
+            float32 ``(N, classes)``, or as the task has it.
         """
         graph, shape = self.experiments.graph, self.experiments.probe.image_shape
         run = self.experiments.between([graph.image], [graph.output])
@@ -75,7 +83,7 @@ class GenericModel:
             part = pixels[start : start + size]
             padded = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
             image = as_model_input(self.taken.apply(padded.astype(np.float32)), shape)
-            answers.append(run(image)[0].reshape(size, -1)[: len(part)])
+            answers.append(self.network.answer.of(run(image)[0])[: len(part)])
         return np.concatenate(answers)
 
 
@@ -83,7 +91,7 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
     """Opens any Keras model, SavedModel or ONNX file.
 
     Raises:
-        ModelError: It is damaged, or does not map one image to logits.
+        ModelError: It is damaged, or does not say what its outputs mean.
         UsageError: An option speaks of layers that only a Vision Transformer has.
     """
     for name in _OF_A_VIT:
@@ -92,18 +100,23 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
             raise UsageError(f"{flag} is about Vision Transformers, and '{path}' is none")
     network = _open_network(path, options)
     experiments = Experiments(network.probe)
-    classes = _classes(path, experiments)
-    refuse_single_output(f"'{path}'", classes)
-    before_softmax = softmax_at_end(experiments.graph, options.task)
-    if before_softmax is not None:
-        experiments.end_at(before_softmax)
+    try:
+        ending = read_ending(experiments, options.task)
+    except ModelError as error:
+        raise ModelError(str(error).replace("the model", f"'{path}'", 1)) from error
+    network.answer = Answer.of_model(
+        ending, experiments.shape(experiments.graph.output).per_image, network.probe.image_shape
+    )
+    if ending.before is not None:
+        experiments.end_at(ending.before)
     taken = input_range(experiments, options.mean, options.std)
     preprocessing = _preprocessing(network.probe.image_shape, taken, options)
     labels = options.labels or ()
-    if labels and len(labels) != classes:
-        raise ModelError(f"there are {len(labels)} labels for {classes} classes of '{path}'")
-    removed = before_softmax is not None
-    return GenericModel(network, experiments, taken, preprocessing, labels, classes, removed)
+    counts = ending.task.label_counts(network.answer.shape)
+    if labels and len(labels) not in counts:
+        wanted = " or ".join(map(str, counts))
+        raise ModelError(f"there are {len(labels)} labels for {wanted} {ending.task} of '{path}'")
+    return GenericModel(network, experiments, taken, preprocessing, labels, ending)
 
 
 def _open_network(path: Path, options: ImportOptions) -> Network:
@@ -139,11 +152,3 @@ def _preprocessing(
         )
     except ValueError as error:
         raise ModelError(f"images cannot be prepared for the model: {error}") from error
-
-
-def _classes(path: Path, experiments: Experiments) -> int:
-    """Number of logits; a model that gives more than a vector per image is no classifier."""
-    sizes = experiments.shape(experiments.graph.output).per_image
-    if sum(size > 1 for size in sizes) > 1:
-        raise ModelError(f"'{path}' gives {sizes} per image; a classifier's logits are needed")
-    return int(np.prod(sizes))

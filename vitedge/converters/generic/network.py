@@ -2,25 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from vitedge.errors import ConversionError, first_line, missing_package
 from vitedge.importers.lift import Probe
+from vitedge.importers.lift.embedding import channels_first
+from vitedge.importers.lift.ending import Ending
 from vitedge.importers.lift.graph import Graph
 from vitedge.importers.lift.input_range import InputRange
+from vitedge.network.tasks import Task
 from vitedge.terminal.silence import overheard
 
-PIXELS, LOGITS = "pixels", "logits"
-"""What every artefact calls its input and its output."""
+PIXELS = "pixels"
+"""What every artefact calls its input."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What becomes of a source's output.
+
+    Attributes:
+        name: What artefacts call it.
+        shape: Of one image in the source, without axes of size 1.
+        axes: The order of those axes in artefacts; empty where it stays.
+        is_before_activation: Artefacts give what the source's softmax or sigmoid reads.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...] = ()
+    is_before_activation: bool = False
+
+    @classmethod
+    def of_model(
+        cls, ending: Ending, shape: Sequence[int], image_shape: tuple[int, int, int]
+    ) -> Answer:
+        """The answer of a model that ends so; maps get their channels last, as images are here.
+
+        Args:
+            ending: How it ends.
+            shape: Of its output for one image.
+            image_shape: Of the image, as the model takes it: maps have the same layout.
+        """
+        kept = tuple(size for size in shape if size > 1) or (1,)
+        turned = ending.task is Task.MAP and len(kept) == 3 and channels_first(image_shape)
+        axes = (1, 2, 0) if turned else ()
+        return cls(ending.task.output, kept, axes, ending.before is not None)
+
+    def of(self, made: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What artefacts give where the source gave this, ``(N, ...)``."""
+        shaped = made.reshape(-1, *self.shape)
+        return shaped.transpose(self.order) if self.axes else shaped
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """``axes`` behind the batch axis."""
+        return (0, *(axis + 1 for axis in self.axes))
 
 
 class Network(Protocol):
     """A source as each format's own converter takes it.
 
     Every graph maps ``pixels`` ``(batch, H, W, C)``, float32 0..255, to ``logits``
-    ``(batch, classes)``; its shapes are constant, and normalisation lies inside.
+    ``(batch, classes)`` or what ``answer`` says; its shapes are constant, and normalisation lies
+    inside.
+
+    Attributes:
+        answer: What becomes of the output; set before a graph is asked for.
     """
+
+    answer: Answer
 
     @property
     def probe(self) -> Probe:
@@ -62,11 +118,12 @@ def has_attention(graph: Graph) -> bool:
     return any(graph.is_bilinear(node) for node in graph.live_nodes)
 
 
-def read_into_openvino(read: Callable[[Any], Any]) -> Any:
+def read_into_openvino(read: Callable[[Any], Any], answer: Answer) -> Any:
     """What one of OpenVINO's frontends makes of a model, with our names.
 
     Args:
         read: Given the module ``openvino``, returns an ``openvino.Model``.
+        answer: What its output is called.
 
     Raises:
         ConversionError: The frontend cannot read the model.
@@ -82,7 +139,7 @@ def read_into_openvino(read: Callable[[Any], Any]) -> Any:
     except Exception as error:  # each frontend raises its own kinds
         raise ConversionError(f"OpenVINO cannot convert the model: {_reason(error)}") from error
     model.inputs[0].get_tensor().set_names({PIXELS})
-    model.outputs[0].get_tensor().set_names({LOGITS})
+    model.outputs[0].get_tensor().set_names({answer.name})
     return model
 
 

@@ -1,4 +1,4 @@
-"""ONNX files for the generic path: the same graph, from raw pixels to logits."""
+"""ONNX files for the generic path: the same graph, from raw pixels to what artefacts give."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitedge.converters.generic.network import LOGITS, PIXELS, read_into_openvino
+from vitedge.converters.generic.network import PIXELS, Answer, read_into_openvino
 from vitedge.converters.generic.onnx_graph import mended, rename
 from vitedge.errors import ConversionError, ModelError
 from vitedge.files.onnx_apart import convert_opset
@@ -16,6 +16,7 @@ from vitedge.importers.lift.embedding import channels_first
 from vitedge.importers.lift.input_range import InputRange
 from vitedge.importers.lift.onnx_files import add_logits, image_of, open_onnx
 from vitedge.importers.lift.onnx_probe import OnnxProbe
+from vitedge.network.tasks import Task
 
 if TYPE_CHECKING:
     import onnx
@@ -37,10 +38,8 @@ class OnnxNetwork:
         image_size: tuple[int, int] | None = None,
         logits: tuple[str, ...] = (),
     ) -> None:
-        self._path, self._logits = (
-            path,
-            tuple(f"source {name}" if name in (PIXELS, LOGITS) else name for name in logits),
-        )
+        self.answer = Answer(Task.CLASSES.output, (-1,))
+        self._path, self._logits = path, logits
         self.probe = OnnxProbe(path, image_size=image_size, logits=logits)
         self.parameters = self.probe.parameters
 
@@ -60,18 +59,25 @@ class OnnxNetwork:
         if fixed is not None and fixed != batch:
             raise ConversionError(f"the model takes {fixed} images at once; give --batch {fixed}")
         model = _current(open_onnx(self._path).model)
-        rename(model.graph, {name: f"source {name}" for name in (PIXELS, LOGITS)})
+        answer, graph = self.answer, model.graph
+        taken_names = {name: f"source {name}" for name in (PIXELS, answer.name)}
+        rename(graph, taken_names)
         image = image_of(self._path, model)
-        logits = _without_softmax(model, add_logits(self._path, model, self._logits))
-        graph = model.graph
+        wanted = tuple(taken_names.get(name, name) for name in self._logits)
+        output = add_logits(self._path, model, wanted)
+        if answer.is_before_activation:
+            output = _without_activation(model, output)
         kind = image.type.tensor_type.elem_type
         shape = self.probe.image_shape
         before = _from_pixels(model, image.name, kind, shape, taken)
         if channels_first(shape):
             shape = (*shape[1:], shape[0])
         pixels = onnx.helper.make_tensor_value_info(PIXELS, onnx.TensorProto.FLOAT, (batch, *shape))
-        result = onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, (batch, None))
-        nodes = [*before, *graph.node, *_rows(model, logits, batch)]
+        made = tuple(answer.shape[axis] for axis in answer.axes) or answer.shape
+        result = onnx.helper.make_tensor_value_info(
+            answer.name, onnx.TensorProto.FLOAT, (batch, *made)
+        )
+        nodes = [*before, *graph.node, *_answered(model, output, batch, answer)]
         for field, items in (("node", nodes), ("input", [pixels]), ("output", [result])):
             del getattr(graph, field)[:]
             getattr(graph, field).extend(items)
@@ -80,7 +86,7 @@ class OnnxNetwork:
     def to_openvino(self, taken: InputRange, batch: int) -> Any:
         """See ``Network``; OpenVINO's ONNX frontend."""
         content = io.BytesIO(self.to_onnx(taken, batch).SerializeToString())
-        return read_into_openvino(lambda openvino: openvino.Core().read_model(content))
+        return read_into_openvino(lambda openvino: openvino.Core().read_model(content), self.answer)
 
 
 def _current(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -96,8 +102,8 @@ def _current(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def _without_softmax(model: onnx.ModelProto, output: str) -> str:
-    """The tensor of logits; see ``softmax_at_end``."""
+def _without_activation(model: onnx.ModelProto, output: str) -> str:
+    """The tensor of logits; see ``read_ending``."""
     producers = {name: node for node in model.graph.node for name in node.output}
     name = output
     while name in producers and producers[name].op_type in _MOVES:
@@ -142,13 +148,24 @@ def _from_pixels(
     return nodes
 
 
-def _rows(model: onnx.ModelProto, logits: str, batch: int) -> list[onnx.NodeProto]:
-    """Nodes from the model's logits to float32 ``(batch, classes)``."""
+def _answered(
+    model: onnx.ModelProto, output: str, batch: int, answer: Answer
+) -> list[onnx.NodeProto]:
+    """Nodes from the model's output to float32 ``(batch, *shape)``, in the order of axes wanted."""
     import onnx
 
-    shape = onnx.numpy_helper.from_array(np.asarray([batch, -1], np.int64), "logits shape")
+    name, last = answer.name, "source answer" if answer.axes else answer.name
+    shape = onnx.numpy_helper.from_array(
+        np.asarray([batch, *answer.shape], np.int64), f"{name} shape"
+    )
     model.graph.initializer.append(shape)
-    return [
-        onnx.helper.make_node("Cast", [logits], ["logits cast"], to=onnx.TensorProto.FLOAT),
-        onnx.helper.make_node("Reshape", ["logits cast", shape.name], [LOGITS], LOGITS),
+    cast = f"{name} cast"
+    nodes = [
+        onnx.helper.make_node("Cast", [output], [cast], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Reshape", [cast, shape.name], [last], last),
     ]
+    if answer.axes:
+        nodes.append(
+            onnx.helper.make_node("Transpose", [last], [name], name, perm=list(answer.order))
+        )
+    return nodes

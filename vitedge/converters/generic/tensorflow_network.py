@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vitedge.converters.generic.network import LOGITS, PIXELS, read_into_openvino
+from vitedge.converters.generic.network import PIXELS, Answer, read_into_openvino
 from vitedge.converters.generic.onnx_graph import mended, rename
 from vitedge.errors import ConversionError, first_line, missing_package
 from vitedge.importers.lift.embedding import channels_first
@@ -21,6 +21,7 @@ from vitedge.importers.lift.input_range import InputRange
 from vitedge.importers.lift.keras_files import LoadedModel
 from vitedge.importers.lift.tensorflow_float32 import widened
 from vitedge.importers.lift.tensorflow_probe import TensorFlowProbe
+from vitedge.network.tasks import Task
 from vitedge.terminal.silence import overheard, quiet
 
 # The newest that tf2onnx 1.17 writes, and the first in which ReduceMean takes axes as an input.
@@ -42,6 +43,7 @@ class TensorFlowNetwork:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
+        self.answer = Answer(Task.CLASSES.output, (-1,))
         self.parameters = loaded.parameters
         self._frozen: tuple[InputRange, int, Any] | None = None
         self._exported: tuple[InputRange, int, Any] | None = None
@@ -66,21 +68,21 @@ class TensorFlowNetwork:
             raise missing_package("tf2onnx", "generic") from error
         if self._exported is not None and self._exported[:2] == (taken, batch):
             return self._exported[2]
-        definition = self.to_tensorflow(taken, batch)
+        definition, name = self.to_tensorflow(taken, batch), self.answer.name
         try:
             with overheard():  # operators that it does not know; `mended` names those that remain
                 model, _ = tf2onnx.convert.from_graph_def(
                     definition,
                     opset=_OPSET,
                     input_names=[f"{PIXELS}:0"],
-                    output_names=[f"{LOGITS}:0"],
+                    output_names=[f"{name}:0"],
                     custom_op_handlers={"Einsum": (_hide, [])},
                 )
         except Exception as error:  # tf2onnx raises whatever its handlers do
             raise ConversionError(
                 f"tf2onnx cannot convert the model: {first_line(error)}"
             ) from error
-        rename(model.graph, {f"{PIXELS}:0": PIXELS, f"{LOGITS}:0": LOGITS})
+        rename(model.graph, {f"{PIXELS}:0": PIXELS, f"{name}:0": name})
         for node in model.graph.node:
             if node.op_type == _HIDDEN_EINSUM:
                 node.op_type = "Einsum"
@@ -90,7 +92,7 @@ class TensorFlowNetwork:
     def to_openvino(self, taken: InputRange, batch: int) -> Any:
         """See ``Network``; OpenVINO's TensorFlow frontend."""
         definition = self.to_tensorflow(taken, batch)
-        return read_into_openvino(lambda openvino: openvino.convert_model(definition))
+        return read_into_openvino(lambda openvino: openvino.convert_model(definition), self.answer)
 
     def _freeze(self, taken: InputRange, batch: int) -> Any:
         import tensorflow as tf
@@ -112,14 +114,17 @@ class TensorFlowNetwork:
                 f"TensorFlow cannot trace the model for {batch} images at once: {first_line(error)}"
             ) from error
         frozen = widened(convert_variables_to_constants_v2(traced).graph.as_graph_def())
-        _drop_softmax(frozen)
+        if self.answer.is_before_activation:
+            _drop_activation(frozen, self.answer.name)
         _allow_inlining(frozen)
-        return _folded(frozen)
+        return _folded(frozen, self.answer.name)
 
     def _from_pixels(self, taken: InputRange) -> Callable[[Any], Any]:
         import tensorflow as tf
 
-        def logits(pixels: Any) -> Any:
+        answer = self.answer
+
+        def outputs(pixels: Any) -> Any:
             image = pixels
             if not taken.raw:
                 std = np.float32(255) * np.asarray(taken.std, np.float32)
@@ -128,19 +133,20 @@ class TensorFlowNetwork:
             if channels_first(self._loaded.image_shape):
                 image = tf.transpose(image, (0, 3, 1, 2))
             result = self._loaded.logits(tf.cast(image, self._loaded.dtype))
-            rows = tf.reshape(tf.cast(result, tf.float32), (pixels.shape[0], -1))
-            return tf.identity(rows, LOGITS)
+            made = tf.reshape(tf.cast(result, tf.float32), (pixels.shape[0], *answer.shape))
+            made = tf.transpose(made, answer.order) if answer.axes else made
+            return tf.identity(made, answer.name)
 
-        return logits
+        return outputs
 
 
-def _drop_softmax(definition: Any) -> None:
-    """Lets a softmax at the end pass its input on; see ``softmax_at_end``."""
+def _drop_activation(definition: Any, output: str) -> None:
+    """Lets a softmax or sigmoid at the end pass its input on; see ``read_ending``."""
     nodes = {node.name: node for node in definition.node}
-    node = nodes[LOGITS]
+    node = nodes[output]
     while node.op in _MOVES:
         node = nodes[node.input[0].partition(":")[0]]
-    if node.op in ("Softmax", "Sigmoid"):  # the latter where the user says that these are classes
+    if node.op in ("Softmax", "Sigmoid"):
         node.op = "Identity"
 
 
@@ -151,7 +157,7 @@ def _allow_inlining(definition: Any) -> None:
             item.attr.pop(name, None)
 
 
-def _folded(definition: Any) -> Any:
+def _folded(definition: Any, output: str) -> Any:
     """The same graph, with what depends on shapes only computed by Grappler."""
     import tensorflow as tf
     from tensorflow.core.protobuf import config_pb2
@@ -161,7 +167,7 @@ def _folded(definition: Any) -> Any:
     with graph.as_default():
         tf.import_graph_def(definition, name="")
     meta = tf.compat.v1.train.export_meta_graph(graph_def=definition, graph=graph)
-    meta.collection_def["train_op"].node_list.value.extend([PIXELS, LOGITS])
+    meta.collection_def["train_op"].node_list.value.extend([PIXELS, output])
     config = config_pb2.ConfigProto()
     rewrites = config.graph_options.rewrite_options
     rewrites.optimizers.extend(_FOLDING)

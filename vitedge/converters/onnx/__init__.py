@@ -1,5 +1,1 @@
-"""ONNX artefacts: see ``converter`` for which graph, and why."""
-
-from vitedge.converters.onnx.converter import PLUGIN
-
-__all__ = ["PLUGIN"]
+"""ONNX artefacts: ``format`` declares them, ``converter`` says which graph, and why."""

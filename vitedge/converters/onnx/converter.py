@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters import refuse_further_outputs
+from vitedge.converters.converter import refuse_further_outputs
 from vitedge.converters.onnx.emitter import OnnxEmitter
 from vitedge.converters.onnx.file import write_onnx
 from vitedge.converters.onnx.integer import OnnxIntegerEmitter
@@ -28,7 +28,7 @@ from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Arithmetic, Precision
 
 # The smallest that ONNX Runtime fuses to MatMulNBits.
 _GROUPS = Groups(16, zero_points=True)
@@ -39,14 +39,7 @@ class OnnxConverter:
     """Writes ``.onnx`` files."""
 
     format: Format = Format.ONNX
-    precisions: tuple[Precision, ...] = (
-        Precision.FP32,
-        Precision.FP16,
-        Precision.INT8,
-        Precision.INT8_STATIC,
-        Precision.W8A16,
-        Precision.INT4,
-    )
+    arithmetics: frozenset[Arithmetic] = frozenset(Arithmetic)
     activations: Activations = Activations.PER_TENSOR
     groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
@@ -72,6 +65,3 @@ class OnnxDraft:
     def save(self, path: Path, metadata: Metadata) -> None:
         """See ``Draft``."""
         write_onnx(self.model, path, metadata)
-
-
-PLUGIN = OnnxConverter()

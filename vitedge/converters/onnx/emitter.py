@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.converters import packed_nibbles, side_by_side
 from vitedge.converters.emitter import part_name
+from vitedge.converters.joined import packed_nibbles, side_by_side
 from vitedge.converters.onnx.nodes import OnnxNodes, pads
 from vitedge.network.kinds import NormKind
 from vitedge.network.network import Value
@@ -38,7 +38,7 @@ class OnnxEmitter(OnnxNodes):
 
     def _versions(self) -> tuple[int, int]:
         """Opset and IR version: the oldest that have what is used."""
-        if self.recipe.precision is Precision.INT4:
+        if self.recipe.precision.row.grouped:
             return _OPSET_OF_INT4, _IR_OF_INT4
         return _OPSET, _IR_VERSION
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vitedge.artifacts.metadata import METADATA_KEY, ONNX_DATA_SUFFIX, Metadata
+from vitedge.artifacts.metadata import METADATA_KEY, Metadata
 from vitedge.converters.model_info import SECTION, model_info
+from vitedge.converters.onnx.format import DATA_SUFFIX
 
 PRODUCER = "vitedge"
 
@@ -45,7 +46,7 @@ def write_onnx(model: Any, path: Path, metadata: Metadata, *, limit: int = PROTO
     else:
         _copy_fields(model, finished, but="graph")
         _copy_fields(model.graph, finished.graph, but="initializer")
-        _write_weights(model.graph, finished.graph, path.with_name(path.name + ONNX_DATA_SUFFIX))
+        _write_weights(model.graph, finished.graph, path.with_name(path.name + DATA_SUFFIX))
     # Whatever wrote the graph before, the file is ours.
     finished.producer_name = PRODUCER
     finished.producer_version = metadata.versions.get(PRODUCER, "")

@@ -1,5 +1,1 @@
-"""OpenVINO artefacts: see ``converter`` for which graph, and why."""
-
-from vitedge.converters.openvino.converter import PLUGIN
-
-__all__ = ["PLUGIN"]
+"""OpenVINO artefacts: ``format`` declares them, ``converter`` says which graph, and why."""

@@ -27,7 +27,7 @@ from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Arithmetic, Precision
 
 _REFUSALS: Mapping[Precision, str] = {
     Precision.INT8_STATIC: "its int8 is static already, and its plug-ins choose themselves what "
@@ -46,12 +46,7 @@ class OpenVINOConverter:
     """Writes ``.xml`` files with their ``.bin``."""
 
     format: Format = Format.OPENVINO
-    precisions: tuple[Precision, ...] = (
-        Precision.FP32,
-        Precision.FP16,
-        Precision.INT8,
-        Precision.INT4,
-    )
+    arithmetics: frozenset[Arithmetic] = frozenset({Arithmetic.FLOAT, Arithmetic.MIXED})
     activations: Activations = Activations.STATIC_OR_PER_TOKEN
     groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
@@ -88,6 +83,3 @@ def describe(model: Any, metadata: Metadata) -> None:
     model.set_rt_info(metadata.to_json(), [METADATA_KEY])
     for key, value in model_info(metadata).items():
         model.set_rt_info(value, [SECTION, key])
-
-
-PLUGIN = OpenVINOConverter()

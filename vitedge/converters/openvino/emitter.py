@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.converters import packed_nibbles, side_by_side
+from vitedge.converters.joined import packed_nibbles, side_by_side
 from vitedge.converters.openvino.nodes import OpenVINONodes
 from vitedge.network.kinds import NormKind
 from vitedge.network.lowering import group_of

@@ -1,5 +1,1 @@
-"""TFLite artefacts: see ``converter`` for which graph, and why."""
-
-from vitedge.converters.tflite.converter import PLUGIN
-
-__all__ = ["PLUGIN"]
+"""TFLite artefacts: ``format`` declares them, ``converter`` says which graph, and why."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters import refuse_further_outputs
+from vitedge.converters.converter import refuse_further_outputs
 from vitedge.converters.tflite.emitter import TFLiteEmitter
 from vitedge.converters.tflite.integer import TFLiteIntegerEmitter
 from vitedge.converters.tflite.metadata import append_labels
@@ -26,7 +26,7 @@ from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.rewrite.learnt_grid import COMMON_GROUPS, Groups
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Arithmetic, Precision
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,7 @@ class TFLiteConverter:
     """Writes ``.tflite`` files."""
 
     format: Format = Format.TFLITE
-    precisions: tuple[Precision, ...] = (
-        Precision.FP32,
-        Precision.FP16,
-        Precision.INT8,
-        Precision.INT8_STATIC,
-        Precision.W8A16,
-        Precision.INT4,
-    )
+    arithmetics: frozenset[Arithmetic] = frozenset(Arithmetic)
     activations: Activations = Activations.PER_TOKEN
     groups: Groups = COMMON_GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
@@ -69,6 +62,3 @@ class TFLiteDraft:
         description = f"Vision Transformer {metadata.source.name}, {metadata.precision}, by vitedge"
         path.write_bytes(self.model.to_bytes(self.outputs, description, metadata))
         append_labels(path, metadata)
-
-
-PLUGIN = TFLiteConverter()

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from vitedge.converters import side_by_side
 from vitedge.converters.emitter import part_name
+from vitedge.converters.joined import side_by_side
 from vitedge.converters.tflite.graph import MOST_AXES
 from vitedge.converters.tflite.images import TFLiteImages
 from vitedge.network.kinds import Activation, NormKind

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifacts.metadata import METADATA_KEY, Metadata
-from vitedge.converters import packed_nibbles
+from vitedge.converters.joined import packed_nibbles
 from vitedge.converters.tflite.metadata import ENTRY as CLIENT_METADATA
 from vitedge.converters.tflite.metadata import client_metadata
 from vitedge.errors import ConversionError, missing_package

@@ -19,7 +19,6 @@ written, the answers are the same.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +30,7 @@ from vitedge.errors import NotAViTError
 from vitedge.images.preprocess import ImageLike
 from vitedge.importers.lift.assembly import Assembler
 from vitedge.importers.lift.attention import find_attentions
-from vitedge.importers.lift.ending import refuse_single_output, softmax_at_end
+from vitedge.importers.lift.ending import read_ending
 from vitedge.importers.lift.graph import Graph, Kind
 from vitedge.importers.lift.input_range import InputRange, input_range
 from vitedge.importers.lift.nature import SoftmaxPiece
@@ -39,6 +38,7 @@ from vitedge.importers.lift.probe import Experiments, Probe
 from vitedge.importers.lift.proof import Proof, prove
 from vitedge.importers.lift.recognition import recognize_all
 from vitedge.importers.lift.structure import Parser
+from vitedge.network.network import Network, with_task
 from vitedge.network.tasks import Task
 
 __all__ = ["Lifted", "lift", "Probe"]
@@ -53,12 +53,21 @@ class Lifted:
         proof: How near its logits are to the source's.
         taken: What the source takes as input.
         softmax_removed: The source ended in a softmax; the ViT gives the logits before it.
+        task: What the outputs mean.
+        ending: What was found or removed at the source's end, in words.
     """
 
     vit: PlainViT
     proof: Proof
     taken: InputRange
     softmax_removed: bool
+    task: Task = Task.CLASSES
+    ending: str = ""
+
+    @property
+    def network(self) -> Network:
+        """The network, which knows what its outputs mean."""
+        return with_task(network_of(self.vit), self.task)
 
     def __str__(self) -> str:
         words = [
@@ -66,8 +75,8 @@ class Lifted:
             str(self.proof),
             f"input {self.taken.words}",
         ]
-        if self.softmax_removed:
-            words.append("softmax at the end removed")
+        if self.ending:
+            words.append(self.ending)
         return ", ".join(words)
 
 
@@ -90,7 +99,7 @@ def lift(
         task: What the outputs mean, where the user says so.
 
     Raises:
-        ModelError: The model ends in what says that its outputs are no classes.
+        ModelError: The model does not say what its outputs mean, or contradicts the user.
         NotAViTError: The model is no Vision Transformer; the message says which node is not.
     """
     with np.errstate(all="ignore"):  # damaged weights overflow; the proof rejects them
@@ -109,17 +118,17 @@ def _lift(
     images: Sequence[ImageLike],
     task: Task | None,
 ) -> Lifted:
-    outputs = experiments.shape(experiments.graph.output).per_image
-    refuse_single_output("the model", math.prod(outputs))
-    before = softmax_at_end(experiments.graph, task)
-    if before is not None:
-        experiments.end_at(before)
+    ending = read_ending(experiments, task)
+    if ending.before is not None:
+        experiments.end_at(ending.before)
     known = recognize_all(experiments)
-    last, removed = known[-1] if known else None, before is not None
+    last, words = known[-1] if known else None, ending.words
     # A softmax may be spelled out in exponentials and sums.
-    if isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink):
+    spelled = isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink)
+    if spelled and ending.task is Task.CLASSES:
+        assert last is not None
         experiments.end_at(last.piece.source)
-        known, removed = known[:-1], True
+        known, words = known[:-1], "softmax at the end removed"
     graph = experiments.graph
     bilinear = {node.outputs[0] for node in graph.live_nodes if graph.is_bilinear(node)}
     stops = frozenset(bilinear | {piece.piece.sink for piece in known})
@@ -129,7 +138,9 @@ def _lift(
     structure = Parser(graph, others, attentions, stops).parse()
     taken = input_range(experiments, mean, std)
     vit = Assembler(experiments, structure, stops, taken).assemble()
-    return Lifted(vit, prove(experiments, network_of(vit), taken, images), taken, removed)
+    proof = prove(experiments, network_of(vit), taken, images)
+    removed = "softmax" in words
+    return Lifted(vit, proof, taken, removed, ending.task, words)
 
 
 def _ends(graph: Graph, sink: str) -> bool:

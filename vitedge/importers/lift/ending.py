@@ -1,73 +1,170 @@
-"""What stands at a model's end, and where its logits are."""
+"""What stands at a model's end: what it says of the outputs, and where the logits are."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from vitedge.errors import ModelError
-from vitedge.importers.lift.graph import Graph, Kind
+from vitedge.importers.lift.graph import Graph, Kind, Node
+from vitedge.importers.lift.probe import Experiments
 from vitedge.network.tasks import Task
 
-_NO_CLASSES = {
-    **dict.fromkeys(("Sigmoid", "HardSigmoid"), "a probability for each label by itself"),
-    **dict.fromkeys(
-        ("Tanh", "Relu", "Relu6", "Softplus", "Elu", "LeakyRelu", "Exp"), "numbers, not classes"
-    ),
-}
-"""What the last operator says of the outputs."""
+_SQUASHED = {Task.CLASSES: ("Softmax", "Sigmoid"), Task.BINARY: ("Sigmoid",)}
+_SQUASHED[Task.LABELS] = _SQUASHED[Task.BINARY]
+"""What is taken off the end of a model of each task; --task classes passes a sigmoid by, too."""
+
+_ACTIVATIONS = frozenset(
+    ("HardSigmoid", "Tanh", "Relu", "Relu6", "Softplus", "Elu", "LeakyRelu", "Selu", "HardSwish")
+)
+_EMBEDDINGS = frozenset(
+    [
+        *("embedding", "embeddings", "image_embedding", "image_embeddings", "image_embeds"),
+        *("image_features", "pooler_output", "last_hidden_state", "features"),
+    ]
+)
+"""Names that exporters give to outputs of models without a head."""
+
+_NEAR = 4
+"""How many nodes before a quotient or product the exponentials of a softmax are found."""
 
 
-def softmax_at_end(graph: Graph, task: Task | None = None) -> str | None:
-    """The tensor that a final softmax reads, or None when the model gives logits.
+@dataclass(frozen=True)
+class Ending:
+    """How a model ends.
 
-    An artefact gives logits; whoever shows them takes the softmax, and taking it twice would make
-    every answer look unsure.
+    Attributes:
+        task: What its outputs mean.
+        before: What the last activation reads, where artefacts give the logits before it; None
+            where the outputs are taken as they are.
+        words: What was found or removed, for reports; empty for classes without a softmax.
+    """
+
+    task: Task
+    before: str | None = None
+    words: str = ""
+
+
+def read_ending(experiments: Experiments, task: Task | None = None) -> Ending:
+    """What the outputs of a model mean, and where its logits are.
+
+    An artefact gives logits; whoever shows them takes the softmax or the sigmoid, and taking it
+    twice would make every answer look unsure.
 
     Args:
-        graph: The model.
-        task: What the user says that the outputs mean; of classes, a sigmoid is passed by, too.
+        experiments: Access to the model.
+        task: What the user says that the outputs mean; None lets the model's end say it: a softmax,
+            a sigmoid, a linear layer, or the name of the output.
 
     Raises:
-        ModelError: The model ends in what says that its outputs are no classes.
+        ModelError: The model does not say it, or contradicts the user.
     """
+    graph = experiments.graph
+    shape = experiments.shape(graph.output).per_image
+    last = _last(graph)
+    told = task or _told(graph, shape, last)
+    misfit = told.misfit(shape)
+    if misfit:
+        size = " x ".join(map(str, shape)) or "1"
+        raise ModelError(f"the model gives {size} numbers for each image, but {misfit}")
+    if last is not None and last.op == "Softmax" and told in (Task.BINARY, Task.LABELS):
+        raise ModelError(
+            f"the model ends in a softmax ('{last.name}'), so one of several classes is right: "
+            f"give --task classes, not {told}"
+        )
+    if last is None or last.op not in _SQUASHED.get(told, ()):
+        return Ending(told, None, "" if told is Task.CLASSES else f"outputs are {told}")
+    removed = f"{last.op.lower()} at the end removed"
+    words = removed if told is Task.CLASSES else f"outputs are {told}, {removed}"
+    return Ending(told, graph.live_inputs(last)[0], words)
+
+
+def unknown_task(what: str, why: str, *tasks: Task) -> ModelError:
+    """The error for a model that does not say what its outputs mean.
+
+    Args:
+        what: The model.
+        why: What it says of them.
+        tasks: What they may be.
+    """
+    choices = " or ".join(f"--task {each} ({each.words})" for each in tasks)
+    return ModelError(f"{what} {why}: say what its outputs mean with {choices}")
+
+
+def refuse_single_class(what: str, task: Task, size: int) -> None:
+    """Refuses classes of one logit, whose softmax is always 100 %.
+
+    Raises:
+        ModelError: They are such.
+    """
+    if task is Task.CLASSES and size == 1:
+        raise unknown_task(what, "gives one number for each image", Task.BINARY, Task.NUMBERS)
+
+
+def _last(graph: Graph) -> Node | None:
+    """The last node that changes values, where it reads one tensor."""
     tensor = graph.output
     while tensor != graph.image:
         node = graph.producer(tensor)
         live = graph.live_inputs(node)
-        if node.op == "Softmax":
-            return live[0]
-        if node.op in _NO_CLASSES and len(live) == 1:
-            if task is Task.CLASSES:
-                return live[0]
-            raise outputs_are_no_classes(
-                "the model", f"ends in {node.op} ('{node.name}')", _NO_CLASSES[node.op]
-            )
-        if node.kind is not Kind.MOVE or len(live) != 1:
+        if len(live) != 1:
             return None
+        if node.kind is not Kind.MOVE:
+            return node
         tensor = live[0]
     return None
 
 
-def outputs_are_no_classes(what: str, why: str, meaning: str) -> ModelError:
-    """The error for a model whose outputs a softmax would make nonsense of.
-
-    Args:
-        what: The model.
-        why: What it says of its outputs.
-        meaning: What they are then.
-    """
-    return ModelError(
-        f"{what} {why}: its outputs are {meaning}, which vitedge does not support yet; if exactly "
-        "one of several classes is right for each image, give --task classes"
-    )
-
-
-def refuse_single_output(what: str, classes: int) -> None:
-    """Refuses a model of one output, of which a softmax is always 100 %.
-
-    Raises:
-        ModelError: It is one.
-    """
-    if classes == 1:
-        raise ModelError(
-            f"{what} gives one number for each image (a binary score, or a measured value), and no "
-            "classes, which vitedge does not support yet; a model of two classes has two outputs"
+def _told(graph: Graph, shape: Sequence[int], last: Node | None) -> Task:
+    """What the model's end says that the outputs mean."""
+    axes, size = sum(length > 1 for length in shape), math.prod(shape)
+    what = "the model"
+    if axes > 1:
+        numbers = " x ".join(map(str, shape))
+        why = f"gives {numbers} numbers for each image"
+        raise unknown_task(what, why, Task.EMBEDDING, Task.MAP)
+    if last is not None and last.op == "Sigmoid":
+        return Task.BINARY if size == 1 else Task.LABELS
+    why = "" if last is None else f"ends in {last.op} ('{last.name}')"
+    if last is not None and last.op == "HardSigmoid":
+        raise unknown_task(what, why, Task.BINARY if size == 1 else Task.LABELS, Task.NUMBERS)
+    if size == 1:
+        raise unknown_task(what, "gives one number for each image", Task.BINARY, Task.NUMBERS)
+    if graph.output in _EMBEDDINGS:
+        return Task.EMBEDDING
+    if last is not None and last.op in _ACTIVATIONS:
+        raise unknown_task(what, why, Task.NUMBERS, Task.EMBEDDING)
+    if not _is_of_classes(graph, graph.output):
+        raise unknown_task(
+            what, "does not end in a classifier's linear layer", Task.EMBEDDING, Task.CLASSES
         )
+    return Task.CLASSES
+
+
+def _is_of_classes(graph: Graph, tensor: str) -> bool:
+    """Whether a vector comes from a linear layer or a softmax, as that of a classifier does."""
+    while tensor != graph.image:
+        node = graph.producer(tensor)
+        live = graph.live_inputs(node)
+        if "Softmax" in node.op:
+            return True
+        if len(live) == 1 and (node.kind is Kind.CONTRACTION or "Conv" in node.op):
+            return True
+        if node.kind is Kind.SUM and len(live) > 1:  # such as the mean of two heads
+            return all(_is_of_classes(graph, each) for each in live)
+        if not graph.is_affine(node) or len(live) != 1:
+            return _exponentiates(graph, node)
+        tensor = live[0]
+    return False
+
+
+def _exponentiates(graph: Graph, node: Node) -> bool:
+    """Whether a softmax may be spelled out here: exponentials over their sum."""
+    near = [node]
+    for _ in range(_NEAR):
+        if any(each.op == "Exp" for each in near):
+            return True
+        tensors = (tensor for each in near for tensor in graph.live_inputs(each))
+        near = [graph.producer(tensor) for tensor in tensors if tensor != graph.image]
+    return False

@@ -8,7 +8,7 @@ with channels first from PyTorch, whose users take ImageNet's mean and deviation
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class InputRange:
         std: Per channel.
         words: How it is known, for reports.
         neutral: Per channel, the input that the model's own arithmetic turns into zero.
+        assumed: Nothing of the model says so.
     """
 
     raw: bool
@@ -40,6 +41,7 @@ class InputRange:
     std: tuple[float, ...]
     words: str
     neutral: tuple[float, ...]
+    assumed: bool = False
 
     def apply(self, pixels: Array) -> Array:
         """Raw pixels 0..255 ``(N, H, W, C)`` to what the model takes."""
@@ -84,8 +86,10 @@ def input_range(
     if experiments.probe.takes_integers:
         return InputRange(True, nothing, one, "takes integer pixels", neutral)
     if first and channels == 3:
-        return normalised("assumed: ImageNet's mean and std", IMAGENET_MEAN, IMAGENET_STD)
-    return normalised("assumed: pixels / 255", nothing, one)
+        usual = normalised("assumed: ImageNet's mean and std", IMAGENET_MEAN, IMAGENET_STD)
+    else:
+        usual = normalised("assumed: pixels / 255", nothing, one)
+    return replace(usual, assumed=True)
 
 
 def _first_arithmetic(experiments: Experiments) -> tuple[Array, Array] | None:

@@ -26,6 +26,7 @@ from vitedge.files.hdf5_storage import open_contained
 from vitedge.files.json_values import parse_object
 from vitedge.files.keras_archives import Container, container_of, unpacked
 from vitedge.files.zip_members import read_text
+from vitedge.importers.lift.claims import bounded_weights
 from vitedge.importers.lift.embedding import channels_first
 from vitedge.importers.lift.keras_handover import (
     CONFIG,
@@ -244,13 +245,17 @@ def open_preset(path: Path, *, trust: bool = False) -> LoadedModel:
     _tensorflow()
     try:
         with quiet():
+            import keras
             import keras_hub
     except ImportError as error:
         raise UnavailableError(
             f"'{path}' is a preset of KerasHub, which is not installed", "pip install keras-hub"
         ) from error
     try:
-        with nullcontext(path) if trust else checked_preset(path) as source:
+        with (
+            bounded_weights(keras.layers.Layer, path),
+            nullcontext(path) if trust else checked_preset(path) as source,
+        ):
             model = keras_hub.models.ImageClassifier.from_preset(str(source))
     except VitedgeError:
         raise
@@ -264,10 +269,12 @@ def _load(
 ) -> Any:
     options = {"custom_objects": objects, "compile": False, "safe_mode": not trust}
     is_keras_2 = library.__name__ != "keras"
+    bound = bounded_weights(library.layers.Layer, path)
     if trust:  # assets and all
-        with nullcontext(path) if is_keras_2 else unpacked(path) as source:
+        with bound, nullcontext(path) if is_keras_2 else unpacked(path) as source:
             return library.models.load_model(source, **options)
     with (
+        bound,
         handed_over(path, config.container, config.model, zipped=is_keras_2) as source,
         _safe_mode(library) if is_keras_2 else nullcontext(),
     ):

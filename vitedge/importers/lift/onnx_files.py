@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from vitedge.errors import ModelError, first_line, missing_package
 from vitedge.files.onnx_apart import SMALL, infer_types, inline_functions
+from vitedge.importers.lift.claims import refuse_large_tensors
 from vitedge.importers.lift.embedding import CHANNELS, channels_first
 from vitedge.importers.lift.onnx_float32 import widen
 from vitedge.importers.lift.onnx_fused import write_out
@@ -298,6 +299,7 @@ def element_types(
 
     Raises:
         ModelError: The graph contradicts itself.
+        SizeError: One of its tensors would not fit into memory.
     """
     import onnx
 
@@ -312,4 +314,8 @@ def element_types(
     except ModelError as error:
         raise ModelError(f"the ONNX graph contradicts itself: {error}") from error
     items = [*inferred.input, *inferred.value_info, *inferred.output]
+    refuse_large_tensors(
+        (item.name, [size.dim_value for size in item.type.tensor_type.shape.dim])
+        for item in inferred.value_info
+    )
     return {item.name: item.type.tensor_type.elem_type for item in items}

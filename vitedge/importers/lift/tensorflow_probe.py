@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ModelError
+from vitedge.importers.lift.claims import refuse_large_tensors
 from vitedge.importers.lift.graph import Graph, Kind, Node
 from vitedge.importers.lift.probe import Function
 from vitedge.importers.lift.tensorflow_trace import Traced, trace
@@ -75,6 +76,12 @@ class TensorFlowProbe:
             batch = traced.batch
             traced = trace(model, tf.TensorSpec((batch, *image_shape), dtype, name="image"))
         self.batch = batch
+        refuse_large_tensors(
+            (tensor.name, tensor.shape.as_list())
+            for operation in traced.operations.get_operations()
+            for tensor in operation.outputs
+            if tensor.shape.rank is not None
+        )
         self.graph = _read_graph(traced)
         self._operations, self._variables = traced.operations, traced.variables
         self._session = _session(traced.operations)

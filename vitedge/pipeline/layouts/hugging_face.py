@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import CHANNELS_FIRST_PIXELS, Metadata
-from vitedge.converters import Draft
+from vitedge.converters.converter import Draft
 from vitedge.converters.onnx.converter import OnnxDraft
 from vitedge.errors import UsageError
 from vitedge.files.staging import write_whole

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vitedge.converters import Draft
+from vitedge.converters.converter import Draft
 from vitedge.converters.tflite.metadata import LABELS_FILE, label_lines
 from vitedge.files.staging import write_whole
 from vitedge.network.summary import Summary

@@ -66,7 +66,7 @@ async function classify(model, engine) {
   const pixels = new Uint8Array(engine.shape.reduce((a, b) => a * b, 1));
   pixels.set(one); // of a batch, the first
   const prepared = performance.now();
-  const [scores] = await engine.run(pixels);
+  const [{ values: scores }] = await engine.run(pixels);
   const ended = performance.now();
   const classes = scores.length / engine.shape[0];
   const found = probabilities(scores.subarray(0, classes), model);

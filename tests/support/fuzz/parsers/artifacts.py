@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+from vitedge.commands.printed.tables import print_inspection
 
 import vitedge
 from tests.support.fuzz.mutate.json_text import mutate_json
@@ -21,9 +22,8 @@ from tests.support.fuzz.mutate.xml import mutate_xml
 from tests.support.fuzz.parser import Make, Mutate, Parser
 from tests.support.fuzz.parsers.onnx_sources import mutate_onnx
 from vitedge.artifacts.metadata import METADATA_KEY
-from vitedge.commands.printed.tables import print_inspection
 from vitedge.inspection.description import inspect
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 
 _BUILTIN = Path(vitedge.__file__).parent / "bench" / "builtin"
 _MUTATE: dict[Format, Mutate] = {
@@ -98,10 +98,16 @@ _METADATA: dict[Format, Callable[[bytes, Random], bytes]] = {
 }
 
 PARSERS = (
-    *(Parser(f"inspect-{each}", _make(each, metadata_share=0.2), _inspect) for each in Format),
-    *(Parser(f"metadata-{each}", _make(each, metadata_share=1.0), _inspect) for each in Format),
+    *(
+        Parser(f"inspect-{each}", _make(each, metadata_share=0.2), _inspect)
+        for each in all_formats()
+    ),
+    *(
+        Parser(f"metadata-{each}", _make(each, metadata_share=1.0), _inspect)
+        for each in all_formats()
+    ),
     *(
         Parser(f"engine-{each}", _make(each, metadata_share=0.05), _classify, loads_engine=True)
-        for each in Format
+        for each in all_formats()
     ),
 )

@@ -80,7 +80,7 @@ def _follow(path: Path) -> None:
     report.to_json()
     render_csv(report)
     render_markdown(report)
-    render_html(report.to_dict())
+    render_html(report)
 
 
 def _read_journal(path: Path) -> None:

@@ -60,20 +60,70 @@ def agrees(path: Path, made: keras.Model, output: str | None = None, **options: 
 @pytest.mark.parametrize(
     ("classes", "activation", "message"),
     [
-        (1, "sigmoid", "one number for each image"),
-        (1, None, "one number for each image"),
-        (5, "sigmoid", "ends in Sigmoid .*a probability for each label.*--task classes"),
-        (5, "tanh", "ends in Tanh .*numbers, not classes"),
-        (5, "relu", "ends in Relu .*numbers, not classes"),
+        (1, None, "one number for each image.*--task binary.*--task numbers"),
+        (1, "tanh", "one number for each image.*--task binary.*--task numbers"),
+        (5, "tanh", "ends in Tanh .*--task numbers.*--task embedding"),
+        (5, "relu", "ends in Relu .*--task numbers.*--task embedding"),
     ],
 )
-def test_outputs_that_are_no_classes_are_refused(
+def test_outputs_that_may_mean_several_things_are_refused(
     classes: int, activation: str | None, message: str, tmp_path: Path
 ) -> None:
     path = saved(model(classes, activation), tmp_path / "model.keras")
     for read in (read_model, open_generic):
         with pytest.raises(ModelError, match=message):
             read(path, ImportOptions())
+
+
+@pytest.mark.parametrize(
+    ("classes", "activation", "given", "task"),
+    [
+        (5, None, None, Task.CLASSES),
+        (5, "softmax", None, Task.CLASSES),
+        (1, "sigmoid", None, Task.BINARY),
+        (5, "sigmoid", None, Task.LABELS),
+        (1, None, Task.BINARY, Task.BINARY),
+        (1, None, Task.NUMBERS, Task.NUMBERS),
+        (5, None, Task.NUMBERS, Task.NUMBERS),
+        (5, None, Task.LABELS, Task.LABELS),
+        (5, None, Task.EMBEDDING, Task.EMBEDDING),
+    ],
+)
+def test_the_end_of_a_model_says_what_its_outputs_mean(
+    classes: int, activation: str | None, given: Task | None, task: Task, tmp_path: Path
+) -> None:
+    made = model(classes, activation)
+    path = saved(made, tmp_path / "model.keras")
+    made.layers[-1].activation = keras.activations.linear
+    network = read_model(path, ImportOptions(task=given)).network
+    assert network.task is task
+    assert list(network.outputs) == [task.output]
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.float32)
+    logits = np.asarray(
+        keras.Model(made.input, made.layers[-1](made.layers[-1].input))(pixels / 255)
+    )
+    np.testing.assert_allclose(forward(network, pixels), logits, atol=1e-4)
+    generic = open_generic(path, ImportOptions(task=given))
+    assert generic.task is task
+    np.testing.assert_allclose(generic.outputs(pixels), logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("classes", "activation", "task", "message"),
+    [
+        (5, None, Task.BINARY, "a binary model gives one number"),
+        (5, "softmax", Task.LABELS, "ends in a softmax.*--task classes"),
+        (1, None, Task.CLASSES, "classes are a vector of two logits or more"),
+        (5, None, Task.MAP, "a map has rows and columns"),
+    ],
+)
+def test_a_task_that_contradicts_the_model_is_refused(
+    classes: int, activation: str | None, task: Task, message: str, tmp_path: Path
+) -> None:
+    path = saved(model(classes, activation), tmp_path / "model.keras")
+    for read in (read_model, open_generic):
+        with pytest.raises(ModelError, match=message):
+            read(path, ImportOptions(task=task))
 
 
 def test_a_sigmoid_over_classes_is_passed_by_when_the_user_says_so(tmp_path: Path) -> None:

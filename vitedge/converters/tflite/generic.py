@@ -13,7 +13,7 @@ import numpy as np
 from vitedge.artifacts.metadata import Metadata
 from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.generic.model import GenericModel
-from vitedge.converters.generic.network import LOGITS, PIXELS
+from vitedge.converters.generic.network import PIXELS
 from vitedge.converters.tflite.metadata import append_labels
 from vitedge.converters.tflite.model import aligned_buffer, describe, load_schema
 from vitedge.errors import ConversionError, first_line
@@ -41,20 +41,20 @@ class TFLiteDraft:
         for index, buffer in enumerate(model.buffers):
             if buffer.data is not None:
                 model.buffers[index] = aligned_buffer(np.asarray(buffer.data, np.uint8))
-        _name_ends(schema, model)
+        _name_ends(schema, model, metadata.task.output)
         model.description = f"{metadata.source.name}, {metadata.precision}, by vitedge"
-        describe(model, metadata, [LOGITS])
+        describe(model, metadata, [metadata.task.output])
         builder = flatbuffers.Builder(len(self.content) + (1 << 20))
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         path.write_bytes(bytes(builder.Output()))
         append_labels(path, metadata)
 
 
-def _name_ends(schema: Any, model: Any) -> None:
+def _name_ends(schema: Any, model: Any, output: str) -> None:
     """Calls input and output what every artefact calls them; the converter makes up names."""
     graph = model.subgraphs[0]
-    (pixels,), (logits,) = graph.inputs, graph.outputs
-    graph.tensors[pixels].name, graph.tensors[logits].name = PIXELS, LOGITS
+    (pixels,), (made,) = graph.inputs, graph.outputs
+    graph.tensors[pixels].name, graph.tensors[made].name = PIXELS, output
 
     def named(tensor: int, name: str) -> Any:
         entry = schema.TensorMapT()
@@ -63,7 +63,7 @@ def _name_ends(schema: Any, model: Any) -> None:
 
     signature = schema.SignatureDefT()
     signature.signatureKey = "serving_default"
-    signature.inputs, signature.outputs = [named(pixels, PIXELS)], [named(logits, LOGITS)]
+    signature.inputs, signature.outputs = [named(pixels, PIXELS)], [named(made, output)]
     model.signatureDefs = [signature]
 
 
@@ -100,19 +100,19 @@ def _convert(
 ) -> bytes:
     import tensorflow as tf
 
-    definition = model.network.to_tensorflow(model.taken, batch)
+    definition, output = model.network.to_tensorflow(model.taken, batch), model.task.output
 
-    def logits(pixels: Any) -> Any:
+    def outputs(pixels: Any) -> Any:
         return tf.import_graph_def(
             definition,
             input_map={f"{PIXELS}:0": pixels},
-            return_elements=[f"{LOGITS}:0"],
+            return_elements=[f"{output}:0"],
             name="",
         )[0]
 
     preprocessing = model.preprocessing
     shape = (batch, *preprocessing.size, preprocessing.channels)
-    function = tf.compat.v1.wrap_function(logits, [tf.TensorSpec(shape, tf.float32, name=PIXELS)])
+    function = tf.compat.v1.wrap_function(outputs, [tf.TensorSpec(shape, tf.float32, name=PIXELS)])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
     if optimize:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

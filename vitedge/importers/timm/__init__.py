@@ -1,0 +1,1 @@
+"""timm's transformers over patches: what their weights tell, and what their architecture adds."""

@@ -1,0 +1,303 @@
+"""What names and shapes of timm's weights do not tell: looked up by architecture, or asked for.
+
+``architectures.json`` lists timm's registered models by the names of their weights, made by
+``reference/make_timm_architectures.py``. Where a ``config.json`` or the user says no architecture,
+all registered models of the same names are candidates; of those that agree nothing is asked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from vitedge.elements.kinds import NormPosition
+from vitedge.elements.rope import AxialPositions, Pairing
+from vitedge.errors import ModelError, NotAViTError
+from vitedge.files.json_values import whole
+from vitedge.network.kinds import Activation
+
+_EPS, _CLIP_EPS = 1e-6, 1e-5
+_NO_PART = ("head.", "head_dist.", "pre_logits.", "mask_token")
+_SHOWN = 4
+_TOLD_HERE = {"num_heads", "attn_pool_num_heads", "global_pool", "img_size"}
+_TOLD_BY_WEIGHTS = frozenset(
+    (
+        *("patch_size", "in_chans", "num_classes", "embed_dim", "depth", "mlp_ratio"),
+        *("qkv_bias", "qkv_fused", "qk_norm", "init_values", "class_token", "no_embed_class"),
+        *("reg_tokens", "num_reg_tokens", "pre_norm", "final_norm", "fc_norm", "use_fc_norm"),
+        *("swiglu_mlp", "scale_mlp", "scale_attn_inner", "attn_pool_mlp_ratio", "distilled"),
+        *("dynamic_img_size", "strict_img_size", "weight_init", "fix_init", "head_init_scale"),
+        *("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate"),
+        "drop_path_rate",
+    )
+)
+# Names that timm's VisionTransformer never has; what has them is not a plain ViT of unusual sizes.
+_FOREIGN = re.compile(r"block\.(gamma_1|attn\.(q_bias|q_proj\.weight))")
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions; those of learned frequencies lie in the weights (``rope.freqs``).
+
+    Attributes:
+        positions: How angles follow from places.
+        pairing: Which channels are turned together.
+        mixed: The frequencies are learned, for each block and head.
+    """
+
+    positions: AxialPositions
+    pairing: Pairing
+    mixed: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model computes that neither names nor shapes of its weights say.
+
+    Attributes:
+        activation: Of the MLPs; of gated ones the names of the weights tell more.
+        eps: Of every norm.
+        norms: Where they stand.
+        heads: Of each attention; None where the width has to tell.
+        image: Height and width in pixels where no positions tell.
+        pool: ``token``, ``avg``, ``map`` or empty; None where the weights have to tell.
+        pool_heads: Of the attention pooling; None where they are as many as those of the blocks.
+        pool_reads_prefix: The attention pooling reads class token and registers, too.
+        rope: Rotary positions, or None.
+    """
+
+    activation: Activation = Activation.GELU
+    eps: float = _EPS
+    norms: NormPosition = NormPosition.PRE
+    heads: int | None = None
+    image: tuple[int, int] | None = None
+    pool: str | None = None
+    pool_heads: int | None = None
+    pool_reads_prefix: bool = False
+    rope: Rotary | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the weights themselves say.
+
+    Attributes:
+        source: Name of the file, for messages.
+        names: Of all arrays.
+        dim: Width of the tokens.
+        patch: Height and width of a patch in pixels.
+        is_packed: See the function of this name.
+    """
+
+    source: str
+    names: frozenset[str]
+    dim: int
+    patch: tuple[int, int]
+    is_packed: bool
+
+    @property
+    def signature(self) -> frozenset[str]:
+        """By what the registered models of such weights are found."""
+        return signature(self.names, is_packed=self.is_packed)
+
+
+def facts_of(weights: Weights, architecture: str | None, activation: Activation | None) -> Facts:
+    """The facts of a model.
+
+    Args:
+        weights: What was found.
+        architecture: What the user or a ``config.json`` says it is; other tags behind a dot.
+        activation: What the user says; it need not be asked for.
+
+    Raises:
+        NotAViTError: The architecture has something that vitedge does not know by name.
+        ModelError: Several architectures have such weights and compute different things.
+    """
+    named = None if architecture is None else _table().models.get(architecture.partition(".")[0])
+    if named is not None:
+        return _resized(weights, _known(weights, {str(architecture): named})[0], named)
+    candidates = _table().groups.get(weights.signature, {})
+    alike = {
+        name: each
+        for name, each in candidates.items()
+        if (each["dim"], tuple(each["patch"])) == (weights.dim, weights.patch)
+    }
+    facts = _known(weights, alike or candidates)
+    found = {_compared(each, activation, of_this_size=bool(alike)) for each in facts}
+    might_be_plain = _might_be_plain(weights, facts)
+    if len(found) == 1 and not might_be_plain:
+        images = {each.image for each in facts}
+        return replace(found.pop(), image=images.pop() if alike and len(images) == 1 else None)
+    if not found and might_be_plain:
+        eps = _CLIP_EPS if "norm_pre.weight" in weights.names else _EPS
+        return Facts(eps=eps, activation=activation or Activation.GELU)
+    raise _ask(weights, alike or candidates, found)
+
+
+def with_arguments(facts: Facts, arguments: Mapping[str, Any], source: str) -> Facts:
+    """The facts of a model that was made with other arguments than its architecture has.
+
+    Args:
+        facts: Of the architecture.
+        arguments: ``model_args`` of a ``config.json``.
+        source: Name of the file, for messages.
+
+    Raises:
+        NotAViTError: An argument changes what no weight tells.
+    """
+    unknown = sorted(arguments.keys() - _TOLD_BY_WEIGHTS - _TOLD_HERE)
+    if unknown:
+        raise NotAViTError(
+            f"the config.json beside '{source}' gives its model '{unknown[0]}', which vitedge does "
+            "not know: export the model to .onnx"
+        )
+    if arguments.get("num_heads") is not None:
+        facts = replace(facts, heads=whole(arguments, "num_heads", least=1))
+    if arguments.get("attn_pool_num_heads") is not None:
+        facts = replace(facts, pool_heads=whole(arguments, "attn_pool_num_heads", least=1))
+    return facts
+
+
+def refuse_unknown(architecture: str) -> None:
+    """Refuses a name that timm does not register.
+
+    Raises:
+        ModelError: With names that are near.
+    """
+    name = architecture.partition(".")[0]
+    if name not in _table().models:
+        near = difflib.get_close_matches(name, _table().models, _SHOWN)
+        hint = f"; near are {', '.join(near)}" if near else ""
+        raise ModelError(
+            f"--architecture '{architecture}' is not a model of timm that vitedge knows{hint}"
+        )
+
+
+def _known(weights: Weights, models: Mapping[str, Mapping[str, Any]]) -> list[Facts]:
+    """The facts of models, of which those that cannot be read are left out if others can."""
+    readable = [_facts(each) for each in models.values() if "unknown" not in each]
+    if models and not readable:
+        name, values = next(iter(models.items()))
+        raise NotAViTError(
+            f"'{weights.source}' has the weights of timm's '{name}', whose {values['unknown']} "
+            "vitedge does not read by name: export it to .onnx"
+        )
+    return readable
+
+
+def _resized(weights: Weights, facts: Facts, named: Mapping[str, Any]) -> Facts:
+    """The number of heads is known for the registered width alone."""
+    return facts if named["dim"] == weights.dim else replace(facts, heads=None)
+
+
+def _compared(facts: Facts, activation: Activation | None, *, of_this_size: bool) -> Facts:
+    """The facts as far as they matter here: what the user says, and what the size tells, is out."""
+    facts = replace(facts, image=None, activation=activation or facts.activation)
+    return facts if of_this_size else replace(facts, heads=None)
+
+
+def _might_be_plain(weights: Weights, registered: Iterable[Facts]) -> bool:
+    """Whether a ViT of no registered size may have such weights, which no candidate stands for."""
+    if any(map(_FOREIGN.match, weights.signature)) or "pos_embed" not in weights.names:
+        return False
+    return not any(each.rope is None and each.norms is NormPosition.PRE for each in registered)
+
+
+def _ask(
+    weights: Weights, candidates: Mapping[str, Mapping[str, Any]], found: Iterable[Facts]
+) -> ModelError:
+    names = list(candidates)
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    if not names:
+        return ModelError(
+            f"the weights of '{weights.source}' are like those of no registered architecture of "
+            "timm: if it is a variant of one, say of which with --architecture"
+        )
+    activations = sorted({each.activation for each in found})
+    if (
+        len(activations) > 1
+        and len({replace(each, activation=Activation.GELU) for each in found}) == 1
+    ):
+        return ModelError(
+            f"the weights of '{weights.source}' do not tell the activation ({shown} have such "
+            f"weights): give --activation {' or '.join(activations)}, or --architecture"
+        )
+    return ModelError(
+        f"the weights of '{weights.source}' do not tell which architecture they are of ({shown} "
+        "have such weights, and other models of timm, too): give --architecture"
+    )
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Table:
+    models: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[frozenset[str], Mapping[str, Mapping[str, Any]]]
+
+
+@cache
+def _table() -> _Table:
+    text = files(__package__).joinpath("architectures.json").read_text("utf-8")
+    groups = json.loads(text)["groups"]
+    return _Table(
+        models={name: each for group in groups for name, each in group["models"].items()},
+        groups={frozenset(group["names"]): group["models"] for group in groups},
+    )
+
+
+def signature(names: Iterable[str], *, is_packed: bool) -> frozenset[str]:
+    """By what a model is known again: its names without the head, of the blocks the first alone.
+
+    Args:
+        names: Of all its weights.
+        is_packed: See ``is_packed``.
+    """
+    kept = (re.sub(r"^blocks\.0\.", "block.", name) for name in names)
+    found = {name for name in kept if not name.startswith(("blocks.", *_NO_PART))}
+    return frozenset(found | ({"block.mlp packed"} if is_packed else set()))
+
+
+def is_packed(shape: Callable[[str], tuple[int, ...] | None]) -> bool:
+    """Whether the first layer of the MLPs makes both what is gated and the gates."""
+    first, second = (shape(f"blocks.0.mlp.{name}.weight") for name in ("fc1", "fc2"))
+    if not first or not second or len(second) != 2:
+        return False
+    return first[0] == 2 * second[1]
+
+
+def _facts(values: Mapping[str, Any]) -> Facts:
+    rope = values.get("rope")
+    return Facts(
+        activation=Activation(values["activation"]),
+        eps=values["eps"],
+        norms=NormPosition(values["norms"]),
+        heads=values["heads"],
+        image=tuple(values["image"]),
+        pool=values["pool"],
+        pool_heads=values.get("pool_heads"),
+        pool_reads_prefix=values.get("pool_reads_prefix", False),
+        rope=None if rope is None else _rotary(rope),
+    )
+
+
+def _rotary(values: Mapping[str, Any]) -> Rotary:
+    reference = values["reference"]
+    return Rotary(
+        AxialPositions(
+            temperature=values["temperature"],
+            centred=values["kind"] == "centred",
+            offset=values["offset"],
+            reference=None if reference is None else tuple(reference),
+            columns_first=values["columns_first"],
+        ),
+        Pairing.HALVES if values["halves"] else Pairing.NEIGHBOURS,
+        mixed=values["kind"] == "mixed",
+    )

@@ -1,0 +1,28 @@
+"""How often two models answer the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.network.tasks import Task
+
+
+def agreement(
+    task: Task, made: npt.NDArray[np.float32], reference: npt.NDArray[np.float32], middle: float
+) -> float | None:
+    """How often two models answer the same, 0..1; None where their outputs are no answers.
+
+    Args:
+        task: What the outputs mean.
+        made: Of one model, ``(N, classes)``.
+        reference: Of the other.
+        middle: The score of a label that is as likely right as wrong.
+    """
+    match task:
+        case Task.CLASSES:
+            return float((made.argmax(axis=1) == reference.argmax(axis=1)).mean())
+        case Task.BINARY | Task.LABELS:
+            return float(((made > middle) == (reference > middle)).mean())
+        case _:
+            return None
