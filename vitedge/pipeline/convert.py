@@ -23,11 +23,13 @@ from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
+from vitedge.pipeline.compared_images import COMPARED_IMAGES, ImagesInUse, divide
 from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
+from vitedge.pipeline.token_merging import finds_alike, merged_to_share
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import (
     OnRefusal,
@@ -44,15 +46,13 @@ from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.rewrite.features import with_features
+from vitedge.rewrite.further_outputs import check_names, with_outputs
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
 from vitedge.terminal.progress import Progress, silent
 from vitedge.terminal.silence import quiet
-
-# Enough to tell a right graph from a wrong one; accuracy is the bench's business.
-_PARITY_IMAGES = 8
 
 _folders_in_turn: ContextVar[tuple[Path, ...]] = ContextVar("folders_in_turn", default=())
 
@@ -70,12 +70,16 @@ class ConvertOptions:
         extra: Names of rewrites to apply although they are not default.
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
+        tokens: Share of the multiply-accumulates that merging of tokens leaves; None merges none.
         features: Give the artefacts what the head reads as a second output.
+        also: Further outputs by name; see ``rewrite.further_outputs``.
         probabilities: Let the artefacts give the softmax of their logits.
         layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
             format and precision.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
+        compared: Images to compare the artefacts with the model on, other than those calibrated
+            on. None means those of the budget, or some that are kept out of the calibration.
     """
 
     formats: tuple[Format, ...] = field(default_factory=all_formats)
@@ -86,11 +90,14 @@ class ConvertOptions:
     extra: tuple[str, ...] = ()
     budget: DropBudget | None = None
     tune: bool = False
+    tokens: float | None = None
     features: bool = False
+    also: tuple[str, ...] = ()
     probabilities: bool = False
     layout: Layout | None = None
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
+    compared: ImageSet | None = None
 
 
 def convert(
@@ -163,20 +170,23 @@ def _convert(
             with refusals_to(on_refusal, path):
                 converter_for(target, precision)  # refuse before any work is done
                 jobs[path] = target, precision
+    check_names(options.also)
     planned = [part for path in jobs for part in files_of(path)]
     if options.layout is not None:
         laid = LAYOUTS[options.layout]
         laid.demand_fit(probabilities=options.probabilities, batch=options.batch)
         planned += [options.output / name for name in laid.beside]
     refuse_existing(planned, force=options.force)
+    others = options.compared or (None if options.budget is None else options.budget.images)
+    images = divide(calibration, others)
     progress("reading the model", 0, 1)
     try:
-        imported = read_compared(source, options.importing.compared_on(calibration))
+        imported = read_compared(source, options.importing.compared_on(images.calibration))
     except NotAViTError as why:
-        if options.features:
+        if options.features or options.also:
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
-                "out --features"
+                "out --features and --also"
             ) from why
         if options.layout is not None:
             raise NotAViTError(
@@ -187,6 +197,11 @@ def _convert(
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, and what others give stays as it is: {why}; "
                 "leave out --probabilities"
+            ) from why
+        if options.tokens is not None:
+            raise NotAViTError(
+                f"'{source}' is no Vision Transformer, so it has no tokens to merge: {why}; leave "
+                "out --tokens"
             ) from why
         if options.budget is not None or options.tune:
             raise NotAViTError(
@@ -202,12 +217,10 @@ def _convert(
             options.without,
             options.importing,
         )
-        return convert_generically(
-            job, calibration=calibration, progress=progress, on_refusal=on_refusal
-        )
+        return convert_generically(job, images=images, progress=progress, on_refusal=on_refusal)
     if options.layout is not None:
         demand_classes(options.layout, imported.network.task)
-    work = _Work(source, imported, options, calibration, progress)
+    work = _Work(source, imported, options, images, progress)
     del imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
@@ -322,26 +335,30 @@ class _Work:
         source: Path,
         imported: Imported,
         options: ConvertOptions,
-        calibration: ImageSet | None,
+        images: ImagesInUse,
         progress: Progress,
     ) -> None:
         self._options, self._progress = options, progress
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
-        self._calibration = calibration
-        self._prepared: dict[tuple[str, ...], _Prepared] = {
-            (): self._prepared_first(imported.network)
-        }
+        self._calibration = images.calibration
+        network, self._merging = imported.network, None
+        if options.tokens is not None:
+            progress("merging tokens", 0, 1)
+            merged = merged_to_share(network, options.tokens, images.calibration)
+            network, self._merging = merged.network, merged.described
+        self._prepared: dict[tuple[str, ...], _Prepared] = {(): self._prepared_first(network)}
         self._source = Source(source.name, sha256_of(source), imported.path)
-        samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
+        compared = images.compared or self._prepare().quantizations.images
+        samples = compared.samples[:COMPARED_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        outputs = forward_each(imported.network, pixels)
+        outputs = forward_each(network, pixels)
         self._task, self._scores = imported.network.task, Scores.LOGITS
         if options.probabilities:
             demand_logits(self._task)
             outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
-        self._reference = Reference(pixels, outputs)
+        self._reference = Reference(pixels, outputs, images.words, chooses=finds_alike(network))
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -374,6 +391,7 @@ class _Work:
     def _prepared_first(self, network: Network) -> _Prepared:
         options = self._options
         network = with_features(network) if options.features else network
+        network = with_outputs(network, options.also)
         network, names = apply_rewrites(network, options.without, extra=options.extra)
         quantizations = Quantizations(
             network, self._preprocessing, self._calibration, self._progress, options.without
@@ -459,5 +477,6 @@ class _Work:
             parameters=self._parameters,
             macs=prepared.network.macs,
             scores=self._scores,
+            merging=self._merging,
             task=self._task,
         )

@@ -11,9 +11,9 @@ from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.generic.model import open_generic
 from vitedge.converters.tools import tools_of
 from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError, UsageError
-from vitedge.images.image_sets import ImageSet
 from vitedge.images.synthetic import synthetic_images
 from vitedge.importers import ImportOptions
+from vitedge.pipeline.compared_images import COMPARED_IMAGES, ImagesInUse
 from vitedge.pipeline.verified_write import (
     OnRefusal,
     Reference,
@@ -27,8 +27,6 @@ from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import Progress, silent
 
-# As in the way of a Vision Transformer: enough to tell a right graph from a wrong one.
-_PARITY_IMAGES = 8
 _SYNTHETIC_IMAGES = 64
 
 
@@ -58,7 +56,7 @@ class GenericJob:
 def convert_generically(
     job: GenericJob,
     *,
-    calibration: ImageSet | None = None,
+    images: ImagesInUse,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
 ) -> tuple[Written, ...]:
@@ -66,7 +64,7 @@ def convert_generically(
 
     Args:
         job: What to make.
-        calibration: Images to measure activation ranges on; None means synthetic ones.
+        images: What to calibrate and to compare on.
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made all the same.
 
@@ -95,7 +93,7 @@ def convert_generically(
                 )
             possible[path] = target, precision
     progress("no Vision Transformer: converting generically", 0, len(possible))
-    work = _Work(job, calibration, progress)
+    work = _Work(job, images, progress)
     written = []
     for number, (path, (target, precision)) in enumerate(possible.items()):
         progress(f"writing {path.name}", number, len(possible))
@@ -113,18 +111,19 @@ def convert_generically(
 class _Work:
     """What all artefacts of one model share."""
 
-    def __init__(self, job: GenericJob, calibration: ImageSet | None, progress: Progress) -> None:
+    def __init__(self, job: GenericJob, in_use: ImagesInUse, progress: Progress) -> None:
         self._job = job
         self._model = model = open_generic(job.source, job.importing)
-        images = calibration or synthetic_images(model.preprocessing, _SYNTHETIC_IMAGES, seed=0)
+        images = in_use.calibration or synthetic_images(
+            model.preprocessing, _SYNTHETIC_IMAGES, seed=0
+        )
         if not images.samples:
             raise DataError(f"'{images.name}' holds no images to calibrate on")
-        kind = "synthetic" if calibration is None else "images"
+        kind = "synthetic" if in_use.calibration is None else "images"
         self._images = CalibrationImages(images, kind, model.preprocessing, progress)
-        pixels = model.preprocessing.batch(
-            [sample.image for sample in images.samples[:_PARITY_IMAGES]]
-        )
-        self._reference = Reference(pixels, model.outputs(pixels))
+        compared = (in_use.compared or images).samples[:COMPARED_IMAGES]
+        pixels = model.preprocessing.batch([sample.image for sample in compared])
+        self._reference = Reference(pixels, model.outputs(pixels), in_use.words)
         path = f"generic: {job.why}; {model.words}"
         self._source = Source(job.source.name, sha256_of(job.source), path)
 

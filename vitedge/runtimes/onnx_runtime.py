@@ -216,13 +216,25 @@ class OnnxSession:
         names = [output.name for output in self._session.get_outputs()]
         if len(names) < 2:
             raise no_features(self._path)
+        return self._further(names[1], pixels)
+
+    def _further(self, name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         try:
-            (features,) = self._session.run(names[1:2], self._feeds(pixels))
+            (made,) = self._session.run([name], self._feeds(pixels))
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise ModelError(
                 f"ONNX Runtime failed on '{self._path}': {first_line(error)}"
             ) from error
-        return np.asarray(features, np.float32)
+        return np.asarray(made, np.float32)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See ``NamedSession``."""
+        return tuple(str(output.name) for output in self._session.get_outputs())
+
+    def output(self, name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See ``NamedSession``."""
+        return self._further(name, pixels)
 
     def placement(self) -> Placement | None:
         """See ``Session``."""
