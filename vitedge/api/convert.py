@@ -71,8 +71,10 @@ class Conversion(Shown):
             for each in self.artifacts
         )
         words = [f"{each.path.name}: {each.lost}" for each in self.artifacts if each.lost]
+        merging = self.artifacts[0].metadata.merging
         return [
             f"read {self.source}: {_calmly(self.read)}",
+            *([] if merging is None else [merging.words]),
             Table(rows, ("", "", ""), numbers=frozenset([1]), folds=False),
             *words,
         ]
@@ -104,6 +106,7 @@ def convert(
     data: Images | None = None,
     max_drop: float | None = None,
     tune: bool = False,
+    tokens: float | None = None,
     layout: str | None = None,
     output: str | os.PathLike[str] = ".",
     batch: int = 1,
@@ -138,6 +141,8 @@ def convert(
             on. None means some that are kept out of the calibration, where there are enough.
         max_drop: Points of top-1 (of agreement without labels) that an integer artefact may lose.
         tune: Time several graphs of each artefact here, and keep the fastest.
+        tokens: Merge tokens that are alike until this share of the multiplications is left, such
+            as 0.7.
         layout: ``huggingface`` or ``litert-community``: write a folder for other clients, with a
             model card.
         output: Folder for the artefacts.
@@ -175,6 +180,7 @@ def convert(
         budget=None if max_drop is None or measured is None else DropBudget(max_drop, measured),
         compared=measured,
         tune=tune,
+        tokens=_read_share(tokens),
         features=features,
         also=several(also),
         probabilities=probabilities,
@@ -257,6 +263,12 @@ class _Asked:
         return tuple(
             each for target in self.targets for each in precisions_for(target, self.precisions)
         )
+
+
+def _read_share(tokens: float | None) -> float | None:
+    if tokens is not None and not 0 < tokens < 1:
+        raise UsageError(f"--tokens is the share of the work that is left, 0 to 1, not {tokens:g}")
+    return tokens
 
 
 def _open_calibration(

@@ -70,6 +70,13 @@ if TYPE_CHECKING:
     "--tune", is_flag=True, help="Time several graphs of each artefact here; keep the fastest."
 )
 @click.option(
+    "--tokens",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Merge tokens that are alike until this share of the work is left, such as 0.7. What that "
+    "costs is said apart from what integers cost.",
+)
+@click.option(
     "--layout",
     type=click.Choice([str(each) for each in Layout]),
     help="Write a folder for transformers.js and Optimum, or for LiteRT's hub, with a model card.",
@@ -110,6 +117,7 @@ def convert(
     max_drop: float | None,
     data: Path | None,
     tune: bool,
+    tokens: float | None,
     layout: str | None,
     output: Path,
     batch: int,
@@ -144,6 +152,7 @@ def convert(
             data=data,
             max_drop=max_drop,
             tune=tune,
+            tokens=tokens,
             layout=layout,
             output=output,
             batch=batch,

@@ -23,6 +23,7 @@ from vitedge.inspection.inner_tensors import intermediates
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Add, Array, Linear, Norm
 from vitedge.network.structure import attentions, is_move, layers_on, readers
+from vitedge.pipeline.token_merging import merged_again
 from vitedge.quantize.moves import bases
 from vitedge.quantize.trace import Tensor, trace
 from vitedge.report.results import LayerError, LayerErrors, Report
@@ -144,6 +145,8 @@ def compare_all(
 
 
 def _as_made(network: Network, metadata: Metadata) -> Network:
+    if metadata.merging is not None:
+        network = merged_again(network, metadata.merging)
     applied = set(metadata.rewrites)
     without = [each.name for each in rewrites() if each.name not in applied]
     # A measured move cannot be made again without its images; ``bases`` has what it may do.

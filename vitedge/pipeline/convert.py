@@ -29,6 +29,7 @@ from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
+from vitedge.pipeline.token_merging import finds_alike, merged_to_share
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import (
     OnRefusal,
@@ -69,6 +70,7 @@ class ConvertOptions:
         extra: Names of rewrites to apply although they are not default.
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
+        tokens: Share of the multiply-accumulates that merging of tokens leaves; None merges none.
         features: Give the artefacts what the head reads as a second output.
         also: Further outputs by name; see ``rewrite.further_outputs``.
         probabilities: Let the artefacts give the softmax of their logits.
@@ -88,6 +90,7 @@ class ConvertOptions:
     extra: tuple[str, ...] = ()
     budget: DropBudget | None = None
     tune: bool = False
+    tokens: float | None = None
     features: bool = False
     also: tuple[str, ...] = ()
     probabilities: bool = False
@@ -194,6 +197,11 @@ def _convert(
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, and what others give stays as it is: {why}; "
                 "leave out --probabilities"
+            ) from why
+        if options.tokens is not None:
+            raise NotAViTError(
+                f"'{source}' is no Vision Transformer, so it has no tokens to merge: {why}; leave "
+                "out --tokens"
             ) from why
         if options.budget is not None or options.tune:
             raise NotAViTError(
@@ -335,19 +343,22 @@ class _Work:
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
         self._calibration = images.calibration
-        self._prepared: dict[tuple[str, ...], _Prepared] = {
-            (): self._prepared_first(imported.network)
-        }
+        network, self._merging = imported.network, None
+        if options.tokens is not None:
+            progress("merging tokens", 0, 1)
+            merged = merged_to_share(network, options.tokens, images.calibration)
+            network, self._merging = merged.network, merged.described
+        self._prepared: dict[tuple[str, ...], _Prepared] = {(): self._prepared_first(network)}
         self._source = Source(source.name, sha256_of(source), imported.path)
         compared = images.compared or self._prepare().quantizations.images
         samples = compared.samples[:COMPARED_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        outputs = forward_each(imported.network, pixels)
+        outputs = forward_each(network, pixels)
         self._task, self._scores = imported.network.task, Scores.LOGITS
         if options.probabilities:
             demand_logits(self._task)
             outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
-        self._reference = Reference(pixels, outputs, images.words)
+        self._reference = Reference(pixels, outputs, images.words, chooses=finds_alike(network))
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -466,5 +477,6 @@ class _Work:
             parameters=self._parameters,
             macs=prepared.network.macs,
             scores=self._scores,
+            merging=self._merging,
             task=self._task,
         )
