@@ -125,16 +125,22 @@ def bench(
             else "nothing is kept; with --data, --resume FOLDER keeps what is computed"
         )
     with progress_on_stderr() as progress:
+        network = None
+        if layers and reference is not None:
+            from vitedge.importers import read_model
+
+            network = read_model(reference).network
+            request = replace(request, network=network)
         if host is None:
             report = measure(request, progress=progress, warn=warn)
         else:
             from vitedge.remote.bench import measure_on
 
             report = measure_on(host, remote_dir, request, progress=progress, say=warn)
-        if layers and reference is not None:
+        if reference is not None and network is not None:
             from vitedge.inspection.compare import compare_all
 
-            compared = compare_all(reference, report, data, progress=progress)
+            compared = compare_all(reference, network, report, data, progress=progress)
             report = replace(report, layers=compared)
     report = replace(report, command=command_line())
     write_reports(report, files)

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from vitedge.artifacts.metadata import Metadata, Parity, Source, files_of, sha256_of
+from vitedge.artifacts.metadata import Metadata, Parity, Source, files_of
 from vitedge.converters.converter import Draft
 from vitedge.converters.tools import Variant, converter_for, tools_of
 from vitedge.errors import NotAViTError, UsageError, missing_package
@@ -25,8 +24,8 @@ from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, TopClasses, fewest_lifted
 from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS
+from vitedge.pipeline.open_model import OpenModel, Prepared, Rewriting
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
-from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import (
@@ -42,8 +41,7 @@ from vitedge.pipeline.verified_write import (
 from vitedge.quantize.cores import forward_each
 from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
-from vitedge.rewrite import apply_more, apply_rewrites
-from vitedge.rewrite.features import with_features
+from vitedge.rewrite import apply_more
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
@@ -100,6 +98,7 @@ def convert(
     calibration: ImageSet | None = None,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
+    opened: OpenModel | None = None,
 ) -> tuple[Written, ...]:
     """Converts a model to every format and precision asked for.
 
@@ -113,6 +112,7 @@ def convert(
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made all the same.
             Without it such an artefact is an error.
+        opened: The source with the same calibration images, where it is open already.
 
     Raises:
         UsageError: An output exists, or a rewrite is unknown.
@@ -123,7 +123,11 @@ def convert(
         BudgetError: An artefact cannot keep the budget.
     """
     with in_turn(options.output, progress):
-        return _convert(source, options, calibration, progress, on_refusal)
+        if opened is None:
+            opened = OpenModel(
+                source, options.importing, calibration=calibration, progress=progress
+            )
+        return _convert(opened, options, progress, on_refusal)
 
 
 @contextmanager
@@ -150,12 +154,12 @@ def in_turn(folder: Path, progress: Progress) -> Iterator[None]:
 
 
 def _convert(
-    source: Path,
+    opened: OpenModel,
     options: ConvertOptions,
-    calibration: ImageSet | None,
     progress: Progress,
     on_refusal: OnRefusal | None,
 ) -> tuple[Written, ...]:
+    source = opened.source
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
         for target in options.formats:
@@ -171,7 +175,7 @@ def _convert(
     refuse_existing(planned, force=options.force)
     progress("reading the model", 0, 1)
     try:
-        imported = read_compared(source, options.importing.compared_on(calibration))
+        work = _Work(opened, options, progress)
     except NotAViTError as why:
         if options.features:
             raise NotAViTError(
@@ -194,19 +198,10 @@ def _convert(
                 f"chosen: {why}; leave out --max-drop and --tune"
             ) from why
         job = GenericJob(
-            source,
-            why,
-            list(jobs.values()),
-            options.output,
-            options.batch,
-            options.without,
-            options.importing,
+            opened, why, list(jobs.values()), options.output, options.batch, options.without
         )
-        return convert_generically(
-            job, calibration=calibration, progress=progress, on_refusal=on_refusal
-        )
-    work = _Work(source, imported, options, calibration, progress)
-    del imported  # gigabytes, now that there is a rewritten model
+        return convert_generically(job, progress=progress, on_refusal=on_refusal)
+    del opened  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
         progress(f"writing {path.name}", number, len(jobs))
@@ -304,37 +299,23 @@ def write_keras(network: Network, output: Path, *, origin: str = "") -> None:
         publish([folder / output.name], output.parent)
 
 
-class _Prepared(NamedTuple):
-    """A model under some rewrites."""
-
-    network: Network
-    rewrites: tuple[str, ...]
-    quantizations: Quantizations
-
-
 class _Work:
     """What all artefacts of a model share: rewritten networks, their statistics, the reference."""
 
-    def __init__(
-        self,
-        source: Path,
-        imported: Imported,
-        options: ConvertOptions,
-        calibration: ImageSet | None,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, opened: OpenModel, options: ConvertOptions, progress: Progress) -> None:
+        imported = opened.imported
         self._options, self._progress = options, progress
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
-        self._calibration = calibration
-        self._prepared: dict[tuple[str, ...], _Prepared] = {
-            (): self._prepared_first(imported.network)
+        rewriting = Rewriting(options.without, options.extra, options.features)
+        self._prepared: dict[tuple[str, ...], Prepared] = {
+            (): opened.prepared(imported.network, rewriting)
         }
-        self._source = Source(source.name, sha256_of(source), imported.path)
+        self._source = Source(opened.source.name, opened.sha256, imported.path)
         samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        outputs = forward_each(imported.network, pixels)
+        outputs = opened.outputs(imported.network, pixels)
         self._task, self._scores = imported.network.task, Scores.LOGITS
         if options.probabilities:
             demand_logits(self._task)
@@ -363,25 +344,16 @@ class _Work:
         written = write_checked(draft, path, metadata, self._reference)
         return replace(written, lost=words.get("budget", ""))
 
-    def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
+    def _prepare(self, extra: tuple[str, ...] = ()) -> Prepared:
         """The network under the rewrites that were asked for and some more."""
         if extra not in self._prepared:
             self._prepared[extra] = self._prepared_more(extra)
         return self._prepared[extra]
 
-    def _prepared_first(self, network: Network) -> _Prepared:
-        options = self._options
-        network = with_features(network) if options.features else network
-        network, names = apply_rewrites(network, options.without, extra=options.extra)
-        quantizations = Quantizations(
-            network, self._preprocessing, self._calibration, self._progress, options.without
-        )
-        return _Prepared(network, names, quantizations)
-
-    def _prepared_more(self, extra: tuple[str, ...]) -> _Prepared:
+    def _prepared_more(self, extra: tuple[str, ...]) -> Prepared:
         first = self._prepare()
         network, names = apply_more(first.network, extra, self._options.without)
-        return _Prepared(network, (*first.rewrites, *names), first.quantizations)
+        return Prepared(network, (*first.rewrites, *names), first.quantizations)
 
     def _tuned(
         self, name: str, target: Format, precision: Precision, lifted: Sequence[str]
@@ -441,7 +413,7 @@ class _Work:
         return fewest_lifted(rank, drop, budget.max_drop, name)
 
     def _metadata(
-        self, target: Format, precision: Precision, made: Quantized, prepared: _Prepared
+        self, target: Format, precision: Precision, made: Quantized, prepared: Prepared
     ) -> Metadata:
         return Metadata(
             format=target,
