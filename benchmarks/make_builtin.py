@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-import vitedge.bench.builtin
+from vitedge.bench import builtin
 from vitedge.bench.request import selected
 from vitedge.demo.digits import digits_recipe, digits_vit
 from vitedge.images.image_sets import digits
@@ -18,7 +18,7 @@ from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
 from vitedge.targets.precisions import Precision
 from vitedge.train import train
 
-FOLDER = Path(vitedge.bench.builtin.__file__).parent
+FOLDER = Path(builtin.__file__).parent
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""transformers' ViT, DeiT and DINOv2 classifiers, as folders that it saves itself."""
+"""transformers' models over patches, as folders that it saves itself."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def make(output: Path, size: Size) -> None:
     _make_vit(output, size)
     _make_deit(output, size)
     _make_dinov2(output, size)
+    make_families(output, size)
 
 
 def _make_vit(output: Path, size: Size) -> None:
@@ -91,6 +93,138 @@ def _make_dinov2(output: Path, size: Size) -> None:
         _write(folder, model(config(**arguments)), size, processor, expected, pixels=smaller)
 
 
+def make_families(output: Path, size: Size) -> None:
+    """Writes a case of each other family, with and without classifiers."""
+    processor = ViTImageProcessor(size={"height": size.image, "width": size.image})
+    expected = {**HALVES, "resize": None, "interpolation": "bilinear"}
+    for name, (make_model, output_of) in _families(size).items():
+        model = make_model()
+        eps = getattr(model.config, "vision_config", model.config).layer_norm_eps
+        _write(
+            output / f"hugging_face_{name}",
+            model,
+            size,
+            processor,
+            expected,
+            output_of=output_of,
+            eps=eps,
+        )
+
+
+def _families(size: Size) -> dict[str, tuple[Any, Any]]:
+    sizes = _sizes(size)
+    tower = {name: value for name, value in sizes.items() if name != "num_labels"}
+    dino = {**sizes, "mlp_ratio": 2, "layerscale_value": 0.1}
+    text = {
+        **{"hidden_size": size.dim, "num_hidden_layers": 1, "num_attention_heads": size.heads},
+        **{"intermediate_size": size.dim, "vocab_size": 8, "max_position_embeddings": 4},
+        **{"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1},
+    }
+    both = {"vision_config": tower, "text_config": text, "num_labels": size.classes}
+    biased = {**sizes, "use_mean_pooling": True, "layer_scale_init_value": 0.1}
+    lib = transformers
+    squares = size.image // size.patch
+
+    def class_token(model: Any, pixels: Any) -> Any:
+        return model(pixels).last_hidden_state[:, 0]
+
+    def pooler_output(model: Any, pixels: Any) -> Any:
+        return model(pixels).pooler_output
+
+    def patches(model: Any, pixels: Any) -> Any:
+        """SigLIP 2 reads patches that its processor cuts, whatever the shape of the image."""
+        n, channels, side = len(pixels), pixels.shape[1], size.patch
+        cut = pixels.reshape(n, channels, squares, side, squares, side).permute(0, 2, 4, 3, 5, 1)
+        flat = cut.reshape(n, squares**2, side * side * channels)
+        mask = torch.ones(n, squares**2, dtype=torch.int32)
+        shapes = torch.full((n, 2), squares)
+        return model(flat, pixel_attention_mask=mask, spatial_shapes=shapes).pooler_output
+
+    naflex = {name: value for name, value in tower.items() if name != "image_size"}
+    return {
+        "vit_model": (lambda: lib.ViTModel(lib.ViTConfig(**tower)), class_token),
+        "dinov2_model": (lambda: lib.Dinov2Model(lib.Dinov2Config(**dino)), pooler_output),
+        "dinov2_swiglu": (
+            lambda: lib.Dinov2ForImageClassification(lib.Dinov2Config(**dino, use_swiglu_ffn=True)),
+            None,
+        ),
+        "dinov3": (
+            lambda: lib.DINOv3ViTModel(
+                lib.DINOv3ViTConfig(**tower, num_register_tokens=2, layerscale_value=0.1)
+            ),
+            pooler_output,
+        ),
+        "dinov3_gated": (
+            lambda: lib.DINOv3ViTModel(
+                lib.DINOv3ViTConfig(
+                    **tower, num_register_tokens=2, use_gated_mlp=True, hidden_act="silu"
+                )
+            ),
+            pooler_output,
+        ),
+        "clip": (
+            lambda: lib.CLIPModel(lib.CLIPConfig(**both, projection_dim=8)),
+            lambda model, pixels: model.get_image_features(pixels).pooler_output,
+        ),
+        "clip_vision": (lambda: lib.CLIPVisionModel(lib.CLIPVisionConfig(**tower)), pooler_output),
+        "clip_classifier": (
+            lambda: lib.CLIPForImageClassification(lib.CLIPConfig(**both)),
+            None,
+        ),
+        "siglip": (
+            lambda: lib.SiglipModel(lib.SiglipConfig(**both)),
+            lambda model, pixels: model.get_image_features(pixels).pooler_output,
+        ),
+        "siglip_classifier": (
+            lambda: lib.SiglipForImageClassification(lib.SiglipConfig(**both)),
+            None,
+        ),
+        "siglip2_vision": (
+            lambda: lib.Siglip2VisionModel(
+                lib.Siglip2VisionConfig(**naflex, num_patches=squares**2)
+            ),
+            patches,
+        ),
+        "beit": (
+            lambda: lib.BeitForImageClassification(
+                lib.BeitConfig(**biased, use_relative_position_bias=True)
+            ),
+            None,
+        ),
+        "beit_shared": (
+            lambda: lib.BeitForImageClassification(
+                lib.BeitConfig(
+                    **{**biased, "use_mean_pooling": False, "layer_scale_init_value": 0.0},
+                    use_shared_relative_position_bias=True,
+                    use_absolute_position_embeddings=True,
+                )
+            ),
+            None,
+        ),
+        "data2vec": (
+            lambda: lib.Data2VecVisionForImageClassification(
+                lib.Data2VecVisionConfig(**biased, use_relative_position_bias=True)
+            ),
+            None,
+        ),
+        "mae": (
+            lambda: lib.ViTMAEForPreTraining(
+                lib.ViTMAEConfig(
+                    **tower,
+                    mask_ratio=0.0,
+                    decoder_hidden_size=8,
+                    decoder_num_hidden_layers=1,
+                    decoder_num_attention_heads=1,
+                    decoder_intermediate_size=8,
+                )
+            ),
+            lambda model, pixels: class_token(model.vit, pixels),
+        ),
+        "msn": (lambda: lib.ViTMSNForImageClassification(lib.ViTMSNConfig(**sizes)), None),
+        "ijepa": (lambda: lib.IJepaForImageClassification(lib.IJepaConfig(**sizes)), None),
+    }
+
+
 def _sizes(size: Size) -> dict[str, Any]:
     return {
         "hidden_size": size.dim,
@@ -113,6 +247,8 @@ def _write(
     labels: list[str] | None = None,
     shard: str = "5GB",
     pixels: int | None = None,
+    output_of: Callable[[Any, torch.Tensor], torch.Tensor] | None = None,
+    eps: float | None = None,
 ) -> None:
     randomize(model)
     images = images_of(size)[:, :pixels, :pixels]
@@ -122,8 +258,12 @@ def _write(
         model.save_pretrained(target, max_shard_size=shard)
         processor.save_pretrained(target)
 
-    with torch.no_grad():
-        logits = logits_of(model, normalized(images, preprocessing))
+    batch = normalized(images, preprocessing)
+    if output_of is None:
+        logits = logits_of(model, batch)
+    else:
+        with torch.no_grad():
+            logits = output_of(model, torch.from_numpy(batch.transpose(0, 3, 1, 2).copy())).numpy()
     write_case(
         folder,
         write,
@@ -132,7 +272,7 @@ def _write(
         images=images,
         logits=logits,
         packages=_PACKAGES,
-        eps=config.layer_norm_eps,
+        eps=config.layer_norm_eps if eps is None else eps,
         preprocessing=preprocessing,
         labels=labels or [],
     )

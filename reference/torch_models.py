@@ -17,7 +17,7 @@ def randomize(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.ndim == 1 and name.endswith(
-                ("weight", "gamma", "lambda1", "gamma_1", "gamma_2")
+                ("weight", "gamma", "lambda1", "gamma_1", "gamma_2", "lambda_1", "lambda_2")
             ):
                 parameter.copy_(1 + 0.2 * noise)
             elif parameter.ndim == 1:

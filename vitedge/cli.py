@@ -23,9 +23,22 @@ from vitedge.terminal.interruption import INTERRUPTED
 from vitedge.terminal.output import echo, interruption_words
 from vitedge.terminal.printable import printable
 
+_ANY_LENGTH = 1000
+"""click cuts the summary of a command where a line ends."""
+
 
 class _Group(click.Group):
     """Turns the errors that vitedge raises on purpose into one line and an exit code."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands with the whole of their summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(_ANY_LENGTH))
+                    for name, command in sorted(self.commands.items())
+                ]
+            )
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -16,12 +16,17 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tests.contract.test_converters import metadata, quantized
 from tests.support.models import random_network
-from vitedge.artifacts.metadata import Metadata, files_of, read_metadata
+from tests.support.task_artifacts import artifact_of, network_of_task
+from vitedge.artifacts.metadata import Metadata, Source, files_of, read_metadata
+from vitedge.converters.model_info import model_info
 from vitedge.converters.tools import converter_for
 from vitedge.files.flatbuffer import Table, parse_schema, verify
+from vitedge.inspection.description import inspect
+from vitedge.network.tasks import Task
 from vitedge.rewrite.features import with_features
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
+from vitedge.targets.scores import Scores
 
 # https://github.com/google-ai-edge/mediapipe, metadata_schema.fbs, in the form of tflite_schema.
 SCHEMA = parse_schema(
@@ -192,3 +197,68 @@ def test_all_integer_files_take_bytes(
     interpreter = Interpreter(str(path))
     (taken,) = interpreter.get_input_details()
     assert (taken["dtype"], taken["quantization"]) == (np.uint8, (1.0, 0))
+
+
+@pytest.mark.parametrize("task", Task, ids=str)
+def test_the_model_api_is_told_of_classes_and_labels_alone(task: Task, tmp_path: Path) -> None:
+    network = network_of_task(task)
+    for format_ in (Format.ONNX, Format.OPENVINO):
+        path = artifact_of(network, tmp_path, format_)
+        if format_ is Format.ONNX:
+            found = {each.key: each.value for each in onnx.load(path).metadata_props}
+            given = {key.removeprefix("model_info "): found[key] for key in found if " " in key}
+        else:
+            model = openvino.Core().read_model(path)
+            names = model.get_rt_info()["model_info"] if model.has_rt_info("model_info") else ()
+            given = {key: model.get_rt_info(["model_info", key]).astype(str) for key in names}
+        assert bool(given) == (task in (Task.CLASSES, Task.LABELS))
+        # It takes a sigmoid of each logit where it is told so, else a softmax.
+        assert given.get("multilabel") == ("True" if task is Task.LABELS else None)
+        assert given.get("output_raw_scores") == ("True" if task is Task.LABELS else None)
+        needs = inspect(path).clients["OpenVINO Model API"]
+        assert bool(needs) == (not given)
+
+
+def test_the_model_api_is_not_told_of_sigmoids_that_were_taken_already() -> None:
+    said = Metadata(
+        Format.ONNX,
+        Precision.FP32,
+        (),
+        network_of_task(Task.LABELS).preprocessing,
+        Source("model.keras", "0" * 64, "a test"),
+        scores=Scores.PROBABILITIES,
+        task=Task.LABELS,
+    )
+    assert model_info(said) == {}
+    assert model_info(replace(said, scores=Scores.LOGITS))["multilabel"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "output", "words"),
+    [
+        (Task.BINARY, b"ImageClassifier", b"score", b"Logit of yes, before sigmoid."),
+        (Task.LABELS, b"ImageClassifier", b"score", b"Logit of each label, before sigmoid."),
+        (Task.NUMBERS, b"ImageRegressor", b"numbers", b"Measured numbers."),
+        (Task.EMBEDDING, b"ImageEmbedder", b"embedding", b"An embedding."),
+        (Task.MAP, b"ImageMapper", b"map", b"A map of the image."),
+    ],
+)
+def test_tflite_metadata_says_what_the_output_means(
+    task: Task, kind: bytes, output: bytes, words: bytes, tmp_path: Path
+) -> None:
+    path = artifact_of(network_of_task(task), tmp_path, Format.TFLITE)
+    said = model_metadata(path)
+    (made,) = said.tables(3)[0].tables(3)
+    assert (said.content(0), made.content(0), made.content(1)) == (kind, output, words)
+    if task is Task.BINARY:
+        with zipfile.ZipFile(path) as archive:
+            assert archive.read("labels.txt") == b"cat\n"  # one score, one name
+
+
+@pytest.mark.parametrize("task", [Task.BINARY, Task.EMBEDDING, Task.MAP], ids=str)
+def test_inspect_says_what_the_output_is(task: Task, tmp_path: Path) -> None:
+    (output,) = inspect(artifact_of(network_of_task(task), tmp_path)).outputs
+    layouts = {Task.BINARY: "NC", Task.EMBEDDING: "NC", Task.MAP: "NHW"}
+    assert output.layout == layouts[task]
+    meaning = "logit of yes, before sigmoid" if task is Task.BINARY else task.words
+    assert output.meaning == meaning

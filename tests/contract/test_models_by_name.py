@@ -9,17 +9,20 @@ import pytest
 
 from tests.contract.test_converters_of_networks import integer_recipe, sqnr_db, written
 from tests.support.golden_cases import golden_cases
-from vitedge.converters import converters
+from vitedge.converters.tools import converters, precisions_of
 from vitedge.importers import read_model
 from vitedge.network.evaluate import forward
 from vitedge.quantize import Recipe
 from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes import run_batches, runtimes
 from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.precisions import Precision, all_precisions
 
 CASES = {case.name: case for case in golden_cases()}
-NAMES = ("timm_dinov3_folder", "timm_eva02_clip", "timm_pe_core", "timm_beit")
+NAMES = (
+    *("timm_dinov3_folder", "timm_eva02_clip", "timm_pe_core", "timm_beit"),
+    *("hugging_face_siglip", "hugging_face_beit_shared", "hugging_face_clip"),
+)
 
 # Of tiny random models of 16 channels; a wrong place or sign leaves 0.
 LEAST_SQNR_DB = {
@@ -30,7 +33,7 @@ LEAST_SQNR_DB = {
     Precision.W8A16: 24.0,
     Precision.INT4: 8.0,
 }
-PAIRS = sorted({(each.format, precision) for each in converters() for precision in each.precisions})
+PAIRS = sorted({(each.format, which) for each in converters() for which in precisions_of(each)})
 
 
 @pytest.mark.slow
@@ -55,5 +58,5 @@ def test_it_converts(name: str, target: Format, precision: Precision, tmp_path: 
 
 
 def test_the_precisions_are_all() -> None:
-    assert {precision for _, precision in PAIRS} == set(Precision)
+    assert {precision for _, precision in PAIRS} == set(all_precisions())
     assert np.isfinite(list(LEAST_SQNR_DB.values())).all()

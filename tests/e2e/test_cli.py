@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -88,6 +89,17 @@ def test_flags_and_formats_combine(run: Run, model: Path) -> None:
         "model.fp32.tflite",
         "model.fp16.tflite",
     }
+
+
+def test_convert_without_a_precision_makes_int8_in_all_formats_and_says_so(
+    run: Run, model: Path
+) -> None:
+    result = run("convert", "model.keras")
+    assert result.exit_code == 0, result.output
+    assert {each.name for each in Path().glob("model.int8.*")} == {
+        *("model.int8.tflite", "model.int8.onnx", "model.int8.xml", "model.int8.bin"),
+    }
+    assert "no precision was named, so int8 was written" in result.stderr
 
 
 def test_bench_of_the_gpu_always_answers(run: Run) -> None:
@@ -275,7 +287,6 @@ COPY = ("model.keras", "-o", "copy.keras")
 JUDGED = ("--data", "d.npz", "--reference")
 
 WRONG = [
-    Wrong("no precision", ("convert", "model.keras"), 2, "--fp32, --fp16, --int8"),
     Wrong("absent model", ("convert", "--int8", "absent.keras"), 1, "absent.keras"),
     Wrong("text as a model", ("convert", "--int8", "notes.txt"), 1, "not a model"),
     Wrong("garbage as .keras", ("convert", "--fp32", "garbage.keras"), 1, "garbage.keras"),
@@ -477,7 +488,8 @@ def test_an_interruption_says_what_is_kept_and_has_the_exit_code_of_shells(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"vitedge.{function}", interrupt)
+    module, _, name = function.rpartition(".")
+    monkeypatch.setattr(importlib.import_module(f"vitedge.{module}"), name, interrupt)
     result = run(*(str(model) if each == "MODEL" else each for each in arguments))
     assert result.exit_code == 130
     assert result.stderr == f"\n{words}\n"

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.support.models import random_network
 from vitedge.artifacts.metadata import Metadata, Source
-from vitedge.converters import converter_for
+from vitedge.converters.tools import converter_for
 from vitedge.network.network import Network, Value, with_task
 from vitedge.network.operators import Linear, Reshape, Take
 from vitedge.network.tasks import Task

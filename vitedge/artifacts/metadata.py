@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.errors import ModelError, UsageError
 from vitedge.files import json_values
 from vitedge.files.limits import refuse_long_text
@@ -171,6 +172,7 @@ class Metadata:
         parameters: Number of weights of the source, or 0 when unknown.
         macs: Multiply-accumulates of one image, or 0 when unknown.
         parity: What was measured after writing; None only while that is being done.
+        merging: Where tokens are merged, if they are. Parity is against the model that merges them.
         scores: What the first output gives for each class; logits in files that do not say.
         task: What the first output means; classes in files that do not say.
     """
@@ -188,6 +190,7 @@ class Metadata:
     macs: int = 0
     parity: Parity | None = None
     scores: Scores = Scores.LOGITS
+    merging: TokenMerging | None = None
     task: Task = Task.CLASSES
 
     def to_json(self) -> str:
@@ -221,6 +224,7 @@ class Metadata:
                 macs=json_values.whole(values, "macs"),
                 parity=Parity.from_dict(values["parity"]),
                 scores=_scores(values),
+                merging=TokenMerging.from_dict(values.get("merging")),
                 task=_task(values),
             )
         except (KeyError, ValueError) as error:

@@ -28,6 +28,7 @@ from vitedge.bench.workers.spool import digest_spool, sizes_of, write_spool
 from vitedge.errors import DataError, ModelError, UsageError
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing, open_image
+from vitedge.network.tasks import Task
 from vitedge.report.results import DataUsed, Row
 from vitedge.targets.scores import Scores
 
@@ -77,10 +78,13 @@ class Images:
             DataError: There is one.
         """
         largest = int(self.truth.labels.max())
-        if trial.opened is not None and largest >= trial.opened.classes:
+        if trial.opened is None or not trial.task.has_logits:
+            return
+        classes = 2 if trial.task is Task.BINARY else trial.opened.classes
+        if largest >= classes:
             raise DataError(
                 f"the data has class '{self.truth.class_name(largest)}' (index {largest}), but "
-                f"'{trial.candidate.artifact}' has {trial.opened.classes} classes"
+                f"'{trial.candidate.artifact}' has {classes} classes"
             )
 
     def used_by(self, trials: Iterable[Trial]) -> DataUsed:

@@ -19,6 +19,7 @@ from vitedge.errors import DataError
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.network import Network
 from vitedge.network.saved import described
+from vitedge.network.tasks import Task
 from vitedge.quantize.cores import forward_each
 from vitedge.targets.target import Target
 
@@ -37,6 +38,7 @@ class ModelReference:
         labels: Name of each class, or empty.
         sha256: Digest of what it computes, by which an interrupted bench finds its logits again;
             empty means that they are computed anew.
+        task: What its outputs mean.
     """
 
     name: str
@@ -44,6 +46,12 @@ class ModelReference:
     logits: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
     labels: tuple[str, ...] = ()
     sha256: str = ""
+    task: Task = Task.CLASSES
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by which the labels of images are matched; of other tasks they name numbers."""
+        return self.labels if self.task.has_logits and len(self.labels) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ def reference_from_network(network: Network, name: str) -> ModelReference:
         partial(forward_each, network),
         network.labels,
         digest.hexdigest(),
+        network.task,
     )
 
 
@@ -110,11 +119,11 @@ def run_model(
     """
     preprocessing = reference.preprocessing
     black = np.zeros((1, *preprocessing.size, preprocessing.channels), np.uint8)
-    classes = reference.logits(black).shape[1]
+    classes = reference.logits(black)[0].size
     with LogitsWriter(output, classes) as table:
         on_image(table.rows)
         for positions, pixels in _batches(images, preprocessing, table):
-            table.write(positions, reference.logits(pixels))
+            table.write(positions, reference.logits(pixels).reshape(len(positions), -1))
             on_image(table.rows)
         if len(table.unreadable) == n:
             raise DataError(f"none of the {n} images can be read")

@@ -47,16 +47,18 @@ class Request:
         artifacts: Files and folders; empty means the current folder's artefacts, else the
             built-in digits model.
         targets: Where to run; empty means every target that is ready.
-        data: Images for accuracy, or None.
+        data: Images for accuracy, or where they are; or None.
         reference: A model or a float32 artefact to compare logits with, or None.
+        importing: How to read the reference.
         options: How to measure.
         network: What the reference's file holds, where it was read already.
     """
 
     artifacts: tuple[Path, ...] = ()
     targets: tuple[Target, ...] = ()
-    data: Path | None = None
+    data: Path | ImageSet | None = None
     reference: Path | None = None
+    importing: ImportOptions = field(default_factory=ImportOptions)
     options: BenchOptions = field(default_factory=BenchOptions)
     network: Network | None = None
 
@@ -114,13 +116,13 @@ def resolve(request: Request) -> Resolved:
     if artifacts:
         class_names = _class_names(artifacts)
         data = None if request.data is None else open_images(request.data, class_names)
-        if data is not None and not class_names:
+        if data is not None and not class_names and _name_classes(artifacts):
             refuse_named_classes(data)
     else:
         artifacts, data = builtin.artifacts(), builtin.images()
-    reference = (
-        None if request.reference is None else open_reference(request.reference, request.network)
-    )
+    reference = None
+    if request.reference is not None:
+        reference = open_reference(request.reference, request.importing, request.network)
     return Resolved(artifacts, data, reference)
 
 
@@ -170,11 +172,14 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def open_reference(path: Path, network: Network | None = None) -> Reference:
+def open_reference(
+    path: Path, importing: ImportOptions | None = None, network: Network | None = None
+) -> Reference:
     """A model, or an artefact on its format's CPU target, to compare logits with.
 
     Args:
         path: The file.
+        importing: How to read it.
         network: What it holds, where it was read already.
     """
     if path.suffix in {known.suffix for known in all_formats()}:
@@ -184,7 +189,7 @@ def open_reference(path: Path, network: Network | None = None) -> Reference:
         if metadata.precision is not Precision.FP32:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
         return ArtifactReference(path, metadata.format.default_target)
-    importing = ImportOptions()
+    importing = importing or ImportOptions()
     try:
         network = network or read_model(path, importing).network
     except NotAViTError:
@@ -195,7 +200,9 @@ def open_reference(path: Path, network: Network | None = None) -> Reference:
 def generic_reference(model: GenericModel, path: Path, importing: ImportOptions) -> ModelReference:
     """A model that is not read, in its own engine, to compare logits with."""
     digest = f"{sha256_of(path)} {importing}"
-    return ModelReference(path.name, model.preprocessing, model.outputs, model.labels, digest)
+    return ModelReference(
+        path.name, model.preprocessing, model.outputs, model.labels, digest, model.task
+    )
 
 
 def refuse_named_classes(data: ImageSet) -> None:
@@ -219,9 +226,22 @@ def _class_names(artifacts: tuple[Path, ...]) -> tuple[str, ...]:
             metadata = read_metadata(path)
         except ModelError:  # the bench gives it a row that says so
             continue
-        if metadata is not None and metadata.labels:
+        # Other tasks name numbers, and one name says nothing of no.
+        if metadata and metadata.task.has_logits and len(metadata.labels) > 1:
             return metadata.labels
     return ()
+
+
+def _name_classes(artifacts: tuple[Path, ...]) -> bool:
+    """Whether some artefact gives logits, which labels of images are held against."""
+    for path in artifacts:
+        try:
+            metadata = read_metadata(path)
+        except ModelError:
+            continue
+        if metadata is None or metadata.task.has_logits:
+            return True
+    return False
 
 
 def probe_targets() -> dict[Target, Probed]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.report.quality import Drop
 from vitedge.report.results import Ratio, Spread
@@ -143,3 +144,14 @@ def unpaired_drop(
     low = lost - math.hypot(before[0] - before[1], now[2] - now[0])
     high = lost + math.hypot(before[2] - before[0], now[0] - now[1])
     return Drop(lost, low, high, n)
+
+
+def mean_drop(lost: npt.NDArray[np.float64]) -> Drop:
+    """The mean of what each image lost, with the normal interval of a mean.
+
+    Args:
+        lost: Points of each image.
+    """
+    mean, n = float(lost.mean()), len(lost)
+    half = _NORMAL_975 * float(lost.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    return Drop(mean, mean - half, mean + half, n)

@@ -13,9 +13,16 @@ from pathlib import Path
 
 from vitedge.artifacts.metadata import files_of, sha256_of
 from vitedge.bench.accuracy import Truth, accuracy, are_finite, versus_float
+from vitedge.bench.by_task import quality_of
 from vitedge.bench.candidates import Candidate
 from vitedge.bench.process import WorkerError, WorkerProcess
-from vitedge.bench.workers.logits import Logits, LogitsStore, Probabilities, StoredLogits
+from vitedge.bench.workers.logits import (
+    Logits,
+    LogitsStore,
+    Probabilities,
+    StoredLogits,
+    YesOrNo,
+)
 from vitedge.bench.workers.messages import (
     Infer,
     Inferred,
@@ -35,7 +42,8 @@ from vitedge.images.preprocess import Preprocessing
 from vitedge.machine.energy import battery_watts, read_counters, used_mj
 from vitedge.machine.environment import mean_frequency_mhz, temperature_c
 from vitedge.machine.throttling import throttle_count
-from vitedge.report.quality import Accuracy, VsFloat
+from vitedge.network.tasks import Task
+from vitedge.report.quality import Accuracy, TaskQuality, VsFloat
 from vitedge.report.results import Status, Throughput, Window
 from vitedge.targets.scores import Scores
 
@@ -79,6 +87,7 @@ class Trial:
     inferred: Inferred | None = None
     accuracy: Accuracy | None = None
     vs_float: VsFloat | None = None
+    task_quality: TaskQuality | None = None
     failure: WorkerError | None = None
     notes: list[str] = field(default_factory=list)
     _same_pixels: bool = field(default=True, init=False)
@@ -96,6 +105,12 @@ class Trial:
         else:
             trial.worker = WorkerProcess(timeout_seconds)
         return trial
+
+    @property
+    def task(self) -> Task:
+        """What the artefact's outputs mean; classes where it does not say."""
+        metadata = self.candidate.metadata
+        return Task.CLASSES if metadata is None else metadata.task
 
     @property
     def is_timed(self) -> bool:
@@ -224,17 +239,31 @@ class Trial:
             try:
                 if not are_finite(logits):
                     raise WorkerError(Status.DRIFT, "logits of some images are not finite")
-                self.accuracy = accuracy(logits, truth)
-                if reference is not None:
-                    metadata = self.candidate.metadata
-                    is_softmax = metadata and metadata.scores is Scores.PROBABILITIES
-                    expected = Probabilities(reference) if is_softmax else reference
-                    found = versus_float(logits, expected, truth)
-                    self.vs_float = found and replace(found, same_pixels=self._same_pixels)
+                self._judge(logits, truth, reference)
             except (ModelError, DataError) as error:
                 raise WorkerError(Status.ERROR, str(error)) from error
 
         self._attempt(step)
+
+    def _judge(self, made: Logits, truth: Truth, reference: Logits | None) -> None:
+        metadata, task = self.candidate.metadata, self.task
+        scores = Scores.LOGITS if metadata is None else metadata.scores
+        expected = reference
+        if reference is not None and scores is Scores.PROBABILITIES:
+            expected = Probabilities(reference, task)
+        if task is Task.BINARY:
+            made = YesOrNo(made, scores.middle)
+            expected = None if expected is None else YesOrNo(expected, scores.middle)
+        elif task is not Task.CLASSES:
+            if expected is None:
+                return
+            quality = quality_of(task, made, expected, truth, middle=scores.middle)
+            self.task_quality = quality and replace(quality, same_pixels=self._same_pixels)
+            return
+        self.accuracy = accuracy(made, truth)
+        if expected is not None:
+            found = versus_float(made, expected, truth)
+            self.vs_float = found and replace(found, same_pixels=self._same_pixels)
 
     def _attempt(self, step: Callable[[WorkerProcess], None]) -> None:
         if self.failure is not None or self.worker is None:

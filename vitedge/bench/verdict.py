@@ -35,20 +35,28 @@ def _judged(row: Row, rows: tuple[Row, ...]) -> Row:
 
 def drift(row: Row) -> str:
     """Why the logits cannot be right on this target; empty when they can."""
-    if row.vs_float is None or row.vs_float.sqnr_db is None:
+    compared = row.task_quality or row.vs_float
+    if compared is None or compared.sqnr_db is None:
         return ""
-    if not row.vs_float.same_pixels:
+    if not compared.same_pixels:
         return ""  # who saw another picture may say something else
-    found, name = row.vs_float.sqnr_db, row.precision or "any precision"
-    # A file that does not state its precision is held to the least of all.
-    held_to = [row.precision] if row.precision else all_precisions()
+    found, name = compared.sqnr_db, row.precision or "any precision"
+    # A file that does not state its precision, or merges tokens, is held to the least of all.
+    is_held = row.precision is not None and not row.merges_tokens
+    held_to = [row.precision] if row.precision and is_held else all_precisions()
     least = min(each.row.tolerance.drift_db for each in held_to)
     if found >= least:
         return ""
-    return (
-        f"the logits differ by a noise {found:.1f} dB below them, and {name} should reach "
-        f"{least:.0f} dB; {row.vs_float.agreement:.1f} % of top classes agree"
-    )
+    what = "the logits" if row.task_quality is None else "the outputs"
+    words = f"{what} differ by a noise {found:.1f} dB below them, and {name} should reach "
+    return f"{words}{least:.0f} dB; {_what_agrees(row)}"
+
+
+def _what_agrees(row: Row) -> str:
+    if row.vs_float is not None:
+        return f"{row.vs_float.agreement:.1f} % of top classes agree"
+    measures = row.task_quality.measures if row.task_quality else ()
+    return ", ".join(f"{each.name} {each.value:.4g} {each.unit}".strip() for each in measures)
 
 
 def _fallback(row: Row) -> str:

@@ -54,7 +54,8 @@ class ReportRow:
         ratio: Latency over float32's, measured in turns; or None.
         threads: CPU threads.
         top1: Accuracy, or None.
-        drop: Top-1 lost against float32, or None.
+        drop: Points lost against float32, or None.
+        drop_of: What the points are of.
         placement: Nodes on the device, or None where the runtime does not tell.
     """
 
@@ -69,6 +70,7 @@ class ReportRow:
     threads: int
     top1: TopOne | None
     drop: Drop | None
+    drop_of: str
     placement: Placement | None
 
 
@@ -125,7 +127,9 @@ def _common_folder(artifacts: list[str]) -> str:
 def _row(values: Mapping[str, Any], folder: str) -> ReportRow:
     artifact, vs_float = text(values, "artifact"), _optional(values, "vs_float") or {}
     spread, ratio = _optional(values, "latency_ms"), _optional(values, "ratio")
-    drop, accuracy = _optional(vs_float, "drop"), _optional(values, "accuracy")
+    own = _optional({"task_quality": None, **values}, "task_quality")
+    drop = _optional(vs_float if own is None else own, "drop")
+    accuracy = _optional(values, "accuracy")
     placement = _optional(values, "placement")
     median = None
     if spread is not None:
@@ -142,6 +146,7 @@ def _row(values: Mapping[str, Any], folder: str) -> ReportRow:
         threads=whole(values, "threads"),
         top1=None if accuracy is None else _top_one(accuracy),
         drop=None if drop is None else _drop(drop),
+        drop_of="top-1" if own is None else text(own, "drop_of"),
         placement=None if placement is None else _placement(placement),
     )
 

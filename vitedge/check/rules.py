@@ -8,6 +8,7 @@ was asked for fails.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -207,15 +208,19 @@ def _accuracy(
         yield _finding(row, Kind.ACCURACY, Outcome.SKIPPED, "not in the baseline")
         return
     else:
-        drop, than = _drop(row.top1, before.top1, report.images == baseline.images != ""), "before"
+        drop, than = _drop_since(row, before, report.images == baseline.images != ""), "before"
         lacks = "one of the reports has no accuracy: bench with --data"
+        if row.drop_of != "top-1":
+            lacks = (
+                f"no {row.drop_of} of the same images in both: bench with --data and --reference"
+            )
     if drop is None:
         yield _finding(row, Kind.ACCURACY, incomparable, lacks)
         return
     others = "" if baseline is None or report.images == baseline.images else ", on other images"
     words = (
-        f"{_points(drop.points)} of top-1 than {than} (95 %: {drop.low:+.1f} to {drop.high:+.1f} "
-        f"points lost, {drop.n} images{others}); at most {limit:g} may be lost"
+        f"{_points(drop.points)} of {row.drop_of} than {than} (95 %: {drop.low:+.1f} to "
+        f"{drop.high:+.1f} points lost, {drop.n} images{others}); at most {limit:g} may be lost"
     )
     outcome = Outcome.FAILED if drop.points > limit else Outcome.PASSED
     yield _finding(row, Kind.ACCURACY, outcome, words)
@@ -225,6 +230,18 @@ def _points(lost: float) -> str:
     if lost == 0:
         return "no less"
     return f"{abs(lost):.2f} points {'less' if lost > 0 else 'more'}"
+
+
+def _drop_since(row: ReportRow, before: ReportRow, same_images: bool) -> Drop | None:
+    """Points lost since the baseline; of what is no top-1, by what both lost against float32."""
+    if row.drop_of == before.drop_of == "top-1":
+        return _drop(row.top1, before.top1, same_images)
+    now, then = row.drop, before.drop
+    if now is None or then is None or row.drop_of != before.drop_of or not same_images:
+        return None
+    lost = now.points - then.points
+    half = math.hypot(now.high - now.points, then.high - then.points)
+    return Drop(lost, lost - half, lost + half, now.n)
 
 
 def _drop(now: TopOne | None, before: TopOne | None, same_images: bool) -> Drop | None:

@@ -6,17 +6,24 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from vitedge.commands.options import PATH, force_option, read_targets
-from vitedge.errors import UsageError, VitedgeError
-from vitedge.terminal.output import command_line, warn, when_interrupted
+from vitedge.commands.grouped import GroupedCommand
+from vitedge.commands.options import PATH, TARGET, TARGETS_IN_WORDS, force_option
+from vitedge.errors import VitedgeError
+from vitedge.terminal.output import command_line, say_written, warn, when_interrupted
 
 # Statuses of a bench that a script must notice. UNAVAILABLE is an answer, SLOWER a finding.
 _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
 
 
-@click.command()
+@click.command(cls=GroupedCommand, epilog=TARGETS_IN_WORDS)
 @click.argument("artifacts", nargs=-1, type=PATH)
-@click.option("--target", "wanted", multiple=True, help="Where to run; may repeat.  [default: all]")
+@click.option(
+    "--target",
+    "wanted",
+    type=TARGET,
+    multiple=True,
+    help="Where to run; may repeat.  [default: all that are ready]",
+)
 @click.option(
     "--data",
     type=PATH,
@@ -86,14 +93,12 @@ def bench(
     """
     from dataclasses import replace
 
-    from vitedge.bench.request import Request, measure, write_reports
-    from vitedge.bench.run import BenchOptions
-    from vitedge.commands.printed.tables import print_report
+    from vitedge.api.bench import bench
+    from vitedge.bench.request import write_reports
     from vitedge.files.staging import refuse_existing
+    from vitedge.report.shown import print_shown
     from vitedge.terminal.display import progress_on_stderr
 
-    if layers and (reference is None or host is not None):
-        raise UsageError("--layers needs the model as --reference, and no --host")
     to_stdout = json_file is not None and str(json_file) == "-"
     files = {
         "json": None if to_stdout else json_file,
@@ -104,20 +109,6 @@ def bench(
     refuse_existing(
         [path for path in files.values() if path is not None], force=force, streams=True
     )
-    request = Request(
-        artifacts=artifacts,
-        targets=read_targets(wanted),
-        data=data,
-        reference=reference,
-        options=BenchOptions(
-            threads=threads,
-            runs=runs,
-            interleave=interleave,
-            sustained_minutes=sustained,
-            throughput=throughput,
-            resume=resume,
-        ),
-    )
     if host is None:
         when_interrupted(
             f"what was computed is kept in '{resume}'; the same command goes on"
@@ -125,29 +116,30 @@ def bench(
             else "nothing is kept; with --data, --resume FOLDER keeps what is computed"
         )
     with progress_on_stderr() as progress:
-        network = None
-        if layers and reference is not None:
-            from vitedge.importers import read_model
-
-            network = read_model(reference).network
-            request = replace(request, network=network)
-        if host is None:
-            report = measure(request, progress=progress, warn=warn)
-        else:
-            from vitedge.remote.bench import measure_on
-
-            report = measure_on(host, remote_dir, request, progress=progress, say=warn)
-        if reference is not None and network is not None:
-            from vitedge.inspection.compare import compare_all
-
-            compared = compare_all(reference, network, report, data, progress=progress)
-            report = replace(report, layers=compared)
+        report = bench(
+            artifacts,
+            targets=wanted,
+            data=data,
+            reference=reference,
+            threads=threads,
+            runs=runs,
+            interleave=interleave,
+            sustained=sustained,
+            throughput=throughput,
+            layers=layers,
+            resume=resume,
+            host=host,
+            remote_dir=remote_dir,
+            progress=progress,
+            warn=warn,
+        )
     report = replace(report, command=command_line())
     write_reports(report, files)
     if to_stdout:
         click.echo(report.to_json())
     else:
-        print_report(report)
+        print_shown(report)
+        say_written(files.values())
     failed = [row for row in report.rows if row.status in _FAILURES]
     if failed:
         raise VitedgeError(f"{len(failed)} of {len(report.rows)} rows failed")

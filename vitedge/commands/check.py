@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import PATH, force_option, json_option
 from vitedge.terminal.output import echo, print_json
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("report", type=PATH)
 @click.option("--baseline", type=PATH, help="An older report to compare with.")
 @click.option(

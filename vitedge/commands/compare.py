@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from vitedge.commands.options import PATH, import_options, json_option, read_import_options
-from vitedge.terminal.output import print_json
+from vitedge.commands.grouped import GroupedCommand
+from vitedge.commands.options import PATH, import_options, json_option, read_source_options
+from vitedge.terminal.output import print_json, warn
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=PATH)
 @click.argument("artifact", type=PATH)
 @click.option("--data", type=PATH, help="Images to compare on.  [default: synthetic ones]")
@@ -25,20 +26,23 @@ def compare(model: Path, artifact: Path, data: Path | None, as_json: bool, **opt
     """
     from dataclasses import asdict
 
-    from vitedge.commands.printed.tables import print_comparison
-    from vitedge.images.image_sets import open_images
-    from vitedge.inspection.compare import compare_layers
+    from vitedge.api.compare import compare
+    from vitedge.report.shown import print_shown
     from vitedge.terminal.display import progress_on_stderr
 
-    images = None if data is None else open_images(data)
     with progress_on_stderr() as progress:
-        found = compare_layers(
-            model, artifact, read_import_options(options), images=images, progress=progress
+        found = compare(
+            model,
+            artifact,
+            data=data,
+            progress=progress,
+            warn=warn,
+            **read_source_options(options),
         )
     if as_json:
         print_json(asdict(found))
     else:
-        print_comparison(found)
+        print_shown(found)
 
 
 PLUGIN = compare

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import PATH, json_option
 from vitedge.terminal.output import echo, print_json
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("artifact", type=PATH)
 @click.argument("destination", metavar="HOST:FOLDER")
 @json_option

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import (
     PATH,
     force_option,
     import_options,
     json_option,
-    read_import_options,
+    read_source_options,
 )
-from vitedge.terminal.output import echo, print_json
-
-if TYPE_CHECKING:
-    from vitedge.network.network import Network
+from vitedge.terminal.output import next_command, print_json, warn
 
 
-@click.command("import")
+@click.command("import", cls=GroupedCommand)
 @click.argument("source", type=PATH)
 @click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
 @click.option("--check", is_flag=True, help="Only read and compare; write nothing.")
@@ -42,38 +40,29 @@ def import_command(
     The model carries its preprocessing and labels; `convert` and Keras itself read it. With
     --check, says what was compared with what instead of writing anything.
     """
-    from vitedge.images.image_sets import open_images
-    from vitedge.pipeline.convert import import_model
-    from vitedge.pipeline.source_check import check_source
+    from vitedge.api.importing import import_model
+    from vitedge.report.shown import print_shown
     from vitedge.terminal.display import progress_on_stderr
 
-    compared = None if images is None else open_images(images)
-    importing = read_import_options(options).compared_on(compared)
-    findings: tuple[str, ...] = ()
     with progress_on_stderr() as progress:
-        if check:
-            checked = check_source(source, importing, progress=progress)
-            imported, findings = checked.imported, checked.findings
-        else:
-            imported = import_model(source, output, importing, force=force, progress=progress)
-    network = imported.network
+        imported = import_model(
+            source,
+            output,
+            check=check,
+            images=images,
+            force=force,
+            progress=progress,
+            warn=warn,
+            **read_source_options(options),
+        )
     if as_json:
-        result: dict[str, Any] = {"output": None if check else str(output), "path": imported.path}
-        result |= {"parameters": network.parameters, "classes": network.classes}
-        print_json(result | ({"checked": findings} if check else {}))
-        return
-    echo(imported.path)
-    echo(_sizes(network))
-    for finding in findings:
-        echo(f"checked: {finding}")
-    if not check:
-        echo(f"wrote {output}")
-
-
-def _sizes(network: Network) -> str:
-    from vitedge.network.summary import summary
-
-    return f"{summary(network)}, {network.parameters:,} parameters, {network.classes} classes"
+        result: dict[str, Any] = {"output": None if check else str(output), "path": imported.read}
+        result |= {"parameters": imported.parameters, "classes": imported.classes}
+        print_json(result | ({"checked": imported.findings} if check else {}))
+    else:
+        print_shown(imported)
+        if imported.path is not None:
+            next_command(["convert", str(imported.path), "--calibration", "PHOTOS"])
 
 
 PLUGIN = import_command

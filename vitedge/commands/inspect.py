@@ -7,25 +7,25 @@ from typing import Any
 
 import click
 
-from vitedge.commands.options import PATH, import_options, json_option, read_import_options
-from vitedge.terminal.output import print_json
+from vitedge.commands.grouped import GroupedCommand
+from vitedge.commands.options import PATH, import_options, json_option, read_source_options
+from vitedge.terminal.output import print_json, warn
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("file", type=PATH)
 @import_options
 @json_option
 def inspect(file: Path, as_json: bool, **options: Any) -> None:
     """Shows what FILE is: a model's config, or an artefact's metadata and operators."""
-    importing = read_import_options(options)
-    from vitedge.commands.printed.tables import print_inspection
-    from vitedge.inspection.description import inspect
+    from vitedge.api.inspect import inspect
+    from vitedge.report.shown import print_shown
 
-    found = inspect(file, importing)
+    found = inspect(file, warn=warn, **read_source_options(options))
     if as_json:
         print_json(found.to_dict())
     else:
-        print_inspection(found)
+        print_shown(found)
 
 
 PLUGIN = inspect

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
+from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import (
-    IMAGE_SIZE,
     PATH,
+    TARGET,
+    TARGETS_IN_WORDS,
     force_option,
     import_options,
-    read_import_options,
-    read_targets,
+    read_source_options,
     strict_option,
 )
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
-from vitedge.terminal.output import command_line, warn, when_interrupted
+from vitedge.terminal.output import (
+    command_line,
+    next_command,
+    say_written,
+    warn,
+    when_interrupted,
+)
 
 _NONE_MEETS_THE_BUDGET = 3
 
 
-@click.command()
+@click.command(cls=GroupedCommand, epilog=TARGETS_IN_WORDS)
 @click.argument("model", type=PATH)
 @click.option(
     "--data",
@@ -36,7 +40,13 @@ _NONE_MEETS_THE_BUDGET = 3
 @click.option(
     "--calibration", type=PATH, help="Other images, labelled or not, to measure ranges on."
 )
-@click.option("--target", "wanted", multiple=True, help="Where to run; may repeat.  [default: all]")
+@click.option(
+    "--target",
+    "wanted",
+    type=TARGET,
+    multiple=True,
+    help="Where to run; may repeat.  [default: all that are ready]",
+)
 @click.option(
     "--max-drop",
     type=click.FloatRange(0),
@@ -51,9 +61,8 @@ _NONE_MEETS_THE_BUDGET = 3
     "-o",
     "--output",
     type=PATH,
-    default=Path("artefacts"),
-    show_default=True,
-    help="Folder for the artefacts.",
+    default=Path(),
+    help="Folder for the artefacts.  [default: .]",
 )
 @click.option("--threads", type=click.IntRange(1))
 @click.option(
@@ -89,73 +98,49 @@ def pick(
     """
     from dataclasses import replace
 
+    from vitedge.api.pick import pick
     from vitedge.bench.request import write_reports
-    from vitedge.bench.run import BenchOptions
-    from vitedge.commands.printed.tables import print_pick
     from vitedge.files.staging import refuse_existing
-    from vitedge.pick.choice import Budget
-    from vitedge.pick.run import PickRequest, pick
+    from vitedge.report.shown import print_shown
     from vitedge.terminal.display import progress_on_stderr
 
-    context = click.get_current_context()
     to_stdout = json_file is not None and str(json_file) == "-"
     files = {"json": None if to_stdout else json_file, "html": html_file}
     refuse_existing(
         [path for path in files.values() if path is not None], force=force, streams=True
     )
-    if calibration is None:
-        warn(
-            "no --calibration images were given, so ranges are fitted to synthetic ones; a few "
-            "dozen typical photos, other than those of --data, make int8 more accurate"
-        )
-    reproduce = ["vitedge", "convert", str(model), *_typed_import_options(context, options)]
-    if calibration is not None:
-        reproduce += ["--calibration", str(calibration)]
-    reproduce += ["-o", str(output), "--force"]
-
-    def command_for(precision: Precision, written: Format) -> str:
-        return shlex.join([*reproduce, f"--{precision}", "--format", str(written)])
-
-    request = PickRequest(
-        model=model,
-        data=data,
-        budget=Budget(max_drop, max_latency, max_size),
-        targets=read_targets(wanted),
-        calibration=calibration,
-        output=output,
-        force=force,
-        strict=strict,
-        importing=read_import_options(options),
-        bench=BenchOptions(threads=threads, resume=resume),
-    )
     measured = "measurements are not" if resume is None else f"what they computed in '{resume}'"
     when_interrupted(f"artefacts that were finished are kept in '{output}', {measured}")
     with progress_on_stderr() as progress:
-        picked = pick(request, reproduce=command_for, progress=progress, warn=warn)
+        picked = pick(
+            model,
+            data,
+            calibration=calibration,
+            targets=wanted,
+            max_drop=max_drop,
+            max_latency=max_latency,
+            max_size=max_size,
+            output=output,
+            threads=threads,
+            resume=resume,
+            strict=strict,
+            force=force,
+            progress=progress,
+            warn=warn,
+            **read_source_options(options),
+        )
     report = replace(picked.report, command=command_line())
     write_reports(report, files)
     if to_stdout:
         click.echo(report.to_json())
     else:
-        print_pick(picked)
+        print_shown(picked)
+        say_written(files.values())
+        best = picked.choice.best
+        if best is not None:
+            next_command(["deploy", best.row.artifact, "USER@HOST:FOLDER"])
     if not picked.choice.meets_budget:
-        context.exit(_NONE_MEETS_THE_BUDGET)
-
-
-def _typed_import_options(context: click.Context, options: dict[str, Any]) -> list[str]:
-    """Those options about the model's file that were given, as they are typed."""
-    typed: list[str] = []
-    for parameter in context.command.params:
-        value = options.get(parameter.name or "")
-        if value in (None, False, ()):
-            continue
-        name = parameter.opts[0]
-        if value is True:
-            typed.append(name)
-        else:
-            values = value if parameter.multiple else (IMAGE_SIZE.typed(value),)
-            typed += [word for each in values for word in (name, str(each))]
-    return typed
+        click.get_current_context().exit(_NONE_MEETS_THE_BUDGET)
 
 
 PLUGIN = pick

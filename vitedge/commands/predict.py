@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vitedge.commands.options import PATH, json_option
+from vitedge.commands.grouped import GroupedCommand
+from vitedge.commands.options import PATH, TARGET, json_option
 from vitedge.errors import UsageError
 from vitedge.terminal.output import echo, print_json
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from vitedge.commands.printed.answers import Answer
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("artifact", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True)
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     help="File for embeddings (.npy, a row an image) or for a map (.npy, or a grey .png).",
 )
 @click.option("--force", is_flag=True, help="Overwrite --output.")
-@click.option("--target", help="Where to run, such as tflite-cpu.  [default: the format's CPU]")
+@click.option(
+    "--target", type=TARGET, help="Where to run, such as tflite-cpu.  [default: the format's CPU]"
+)
 @click.option("--threads", type=click.IntRange(1))
 @json_option
 def predict(

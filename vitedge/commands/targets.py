@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import click
 
+from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import json_option
-from vitedge.terminal.output import print_json
+from vitedge.terminal.output import echo, print_json
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @json_option
 def targets(as_json: bool) -> None:
     """Lists every target: ready here, or what is missing and the command that brings it."""
     from dataclasses import asdict
 
     from vitedge.bench.request import probe_targets
-    from vitedge.commands.printed.tables import print_targets
+    from vitedge.runtimes import Readiness
 
     found = probe_targets()
     if as_json:
         print_json([{"target": str(target)} | asdict(state) for target, state in found.items()])
-    else:
-        print_targets(found)
+        return
+    width = max(len(str(target)) for target in found)
+    order = [str(each) for each in Readiness]  # the ready ones first
+    for target, state in sorted(found.items(), key=lambda each: order.index(each[1].readiness)):
+        echo(f"{target!s:{width}}  {state.readiness:8}  {state.remedy or state.detail}")
 
 
 PLUGIN = targets

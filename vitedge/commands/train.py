@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
-from click.core import ParameterSource
 
-from vitedge.commands.options import (
-    PATH,
+from vitedge.commands.grouped import GroupedCommand
+from vitedge.commands.options import PATH, force_option, strict_option
+from vitedge.commands.train_options import (
     augmentation_options,
-    force_option,
     recipe_options,
     size_options,
-    strict_option,
     teacher_options,
 )
 from vitedge.terminal.output import echo, warn, when_interrupted
 
 if TYPE_CHECKING:
+    from vitedge.api.train import TrainOptions
     from vitedge.train import Epoch
-    from vitedge.train.request import Outcome
-
-# Options that are called otherwise than the fields that they set.
-_FIELDS = {"distill": "hard", "keep": "keep_best"}
-
-# Below this many, the interval is over ten points wide.
-_FEW, _FOLDS = 100, 5
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.option(
     "--data",
     type=PATH,
@@ -89,7 +80,7 @@ def train(
     resume: bool,
     force: bool,
     strict: bool,
-    **choices: Any,
+    **options: Any,
 ) -> None:
     """Trains a Vision Transformer on your images, from fresh weights or from a model's.
 
@@ -104,53 +95,13 @@ def train(
     {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.
     Worker 0 writes the model.
     """
-    from dataclasses import fields
-
-    from vitedge.targets.precisions import Precision
+    from vitedge.api.train import train
+    from vitedge.report.shown import print_shown
     from vitedge.terminal.display import progress_on_stderr
     from vitedge.terminal.interruption import ending_soon
-    from vitedge.train import Augmentation, Distillation, Strategy, TrainingRecipe
-    from vitedge.train.record import STATE_FILE
-    from vitedge.train.request import TrainRequest, train_model
-    from vitedge.train.size import Size
+    from vitedge.train.record import STATE_FILE, run_folder_of
 
-    def chosen(kind: type) -> dict[str, Any]:
-        names = {each.name for each in fields(kind)}
-        return {k: v for k, v in choices.items() if k in names and v is not None}
-
-    source_of = click.get_current_context().get_parameter_source
-    named = {name for name in choices if source_of(name) is not ParameterSource.DEFAULT}
-    named = {_FIELDS.get(name, name) for name in named}
-    choices |= {"hard": choices["distill"] == "hard", "keep_best": choices["keep"] == "best"}
-    if choices["warmup_epochs"] is None:
-        choices["warmup_epochs"] = 0.0  # fits whatever number of epochs, until it is chosen
-    if choices["quantize_aware"] is not None:
-        choices["quantize_aware"] = Precision(choices["quantize_aware"])
-    request = TrainRequest(
-        data=data,
-        output=output,
-        size=Size(**chosen(Size), channels=1 if choices["grey"] else 3),
-        init=init,
-        teacher=teacher,
-        distillation_token=choices["distillation_token"],
-        recipe=TrainingRecipe(
-            **chosen(TrainingRecipe),
-            distillation=Distillation(**chosen(Distillation)),
-            augmentation=Augmentation(**chosen(Augmentation)),
-        ),
-        named=frozenset(named),
-        mixed_precision=mixed_precision,
-        strategy=None if strategy is None else Strategy(strategy),
-        held_out_share=held_out,
-        folds=folds,
-        resume=resume,
-        force=force,
-        strict=strict,
-    )
-
-    def say(words: str) -> None:
-        echo(words, err=True)
-
+    run_folder = run_folder_of(output)
     last: Epoch | None = None
 
     def on_epoch(epoch: Epoch) -> None:
@@ -158,64 +109,41 @@ def train(
         last = epoch
 
     def kept() -> str:
-        if not any(request.run_folder.glob(f"**/{STATE_FILE}")):
+        if not any(run_folder.glob(f"**/{STATE_FILE}")):
             return "no epoch was finished, so nothing is kept"
         epochs = f"{last.number} of {last.of} epochs are" if last else "what was finished is"
-        return (
-            f"{epochs} kept in '{request.run_folder}'; the same command with --resume goes on from "
-            "there"
-        )
+        return f"{epochs} kept in '{run_folder}'; the same command with --resume goes on from there"
 
     def last_words() -> None:
         with suppress(OSError):  # it holds something, or was never made
-            request.run_folder.rmdir()
+            run_folder.rmdir()
         echo("", err=True)
         echo(f"Interrupted: {kept()}", err=True)
 
     try:
         with ending_soon(last_words), progress_on_stderr(tells_time=True) as progress:
-            outcome = train_model(request, progress=progress, on_epoch=on_epoch, say=say, warn=warn)
+            trained = train(
+                data,
+                output,
+                init=init,
+                teacher=teacher,
+                held_out=held_out,
+                folds=folds,
+                mixed_precision=mixed_precision,
+                strategy=strategy,
+                resume=resume,
+                strict=strict,
+                force=force,
+                progress=progress,
+                on_epoch=on_epoch,
+                say=lambda words: echo(words, err=True),
+                warn=warn,
+                **cast("TrainOptions", options),
+            )
     except KeyboardInterrupt:  # not by a signal
         when_interrupted(kept())
         raise
-    for words in _how_well(outcome):
-        echo(words)
-    if outcome.trained.worker == 0:
-        echo(f"wrote {output}")
-
-
-def _how_well(outcome: Outcome) -> Iterator[str]:
-    """What was measured, on how many images, and how much that says."""
-    trained, n = outcome.trained, outcome.held_out
-    if outcome.folds is not None:
-        right, n, count = outcome.folds.right, outcome.folds.images, outcome.folds.count
-        yield f"{_share(right, n, 'images')}, each by one of {count} models that had not seen it"
-        yield (
-            f"the model that is written has learnt from all {n} and should do as well; only other "
-            "images can tell"
-        )
-        return
-    if trained.held_out_accuracy is None:
-        return
-    yield _share(round(trained.held_out_accuracy * n), n, "held-out images")
-    epochs = len(trained.history)
-    if outcome.recipe.keep_best and epochs > 1:
-        yield (
-            f"that is the best of {epochs} epochs, chosen by these same images, so it flatters: "
-            "images that no epoch was chosen by (vitedge bench --data) will tell, or --keep last"
-        )
-    if n < _FEW and outcome.divisible:
-        yield (
-            f"{n} images say little: --folds {_FOLDS} measures on all {outcome.divisible}, in "
-            f"{_FOLDS + 1} times the time"
-        )
-
-
-def _share(right: int, n: int, what: str) -> str:
-    from vitedge.bench.spread import wilson_interval
-
-    low, high = wilson_interval(right, n)
-    return f"{right / n:.1%} of {n:,} {what} right (95 % interval: {low:.0f} to {high:.0f} %)"
+    print_shown(trained)
 
 
 PLUGIN = train

@@ -74,6 +74,9 @@ class ImageSet:
     class_names: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return self.name
+
 
 class ArraySamples(Sequence[Sample]):
     """Samples whose pixels lie in one array, possibly memory-mapped.
@@ -179,10 +182,11 @@ class JoinedSamples(Sequence[Sample]):
 
 
 def open_images(
-    path: str | Path, class_names: Sequence[str] = (), *, part: Part = Part.HELD_OUT
+    path: str | Path | ImageSet, class_names: Sequence[str] = (), *, part: Part = Part.HELD_OUT
 ) -> ImageSet:
     """Opens a set of images in whichever form it comes.
 
+    * an ``ImageSet``, which is open already;
     * a folder of one folder per class;
     * a folder with ``labels.csv``, or such a file itself: columns ``file`` (relative to the
       file's folder) and ``label`` (a class name or index);
@@ -196,7 +200,7 @@ def open_images(
     No image is decoded.
 
     Args:
-        path: The folder or file.
+        path: The folder or file, or a set.
         class_names: The model's labels. When given, the set's classes are matched to them, by
             name or by index; when not, the set's own classes are numbered in order.
         part: Which part of CIFAR's folder: what models are measured on, or what they are trained
@@ -206,6 +210,8 @@ def open_images(
         DataError: The path is missing, holds no images, is unreadable, a pickle, or names a class
             that the model does not have.
     """
+    if isinstance(path, ImageSet):
+        return _in_classes(path, tuple(class_names))
     path = Path(path)
     try:
         if path.is_dir():
@@ -236,6 +242,22 @@ def open_images(
         left_out = "".join(f"; {words}" for words in found.left_out)
         raise DataError(f"'{path}' holds no images ({' '.join(IMAGE_SUFFIXES)}){left_out}")
     return found
+
+
+def _in_classes(images: ImageSet, class_names: tuple[str, ...]) -> ImageSet:
+    """A set whose labels index the names given, if any are given."""
+    labels = [-1 if sample.label is None else sample.label for sample in images.samples]
+    if not class_names or images.class_names == class_names or max(labels, default=-1) < 0:
+        return images
+    known = np.array([label for label in labels if label >= 0])
+    if images.class_names:
+        changed = renumbered(known, images.class_names, class_names, images.name)
+    else:
+        changed = checked_labels(known, len(known), class_names, Path(images.name))
+    numbers = iter(changed.tolist())
+    relabelled = [next(numbers) if label >= 0 else None for label in labels]
+    samples = RelabelledSamples(images.samples, relabelled)
+    return replace(images, samples=samples, class_names=class_names)
 
 
 def is_image(path: Path) -> bool:

@@ -1,5 +1,7 @@
-"""ViT, DeiT and DINOv2 classifiers of Hugging Face's transformers, as folders.
+"""Models over patches of Hugging Face's transformers, as folders.
 
+ViT, DeiT, DINOv2 (with registers, with SwiGLU), DINOv3, CLIP, SigLIP, SigLIP 2, BEiT, Data2Vec,
+MAE, MSN and I-JEPA, with a classifier or without; see ``hugging_face/families.py``.
 Everything is told by ``config.json`` and ``preprocessor_config.json``; nothing is guessed. Two
 things are read otherwise than written: an image processor that first stretches an image to a
 square and then crops it (DeiT's) becomes the resize of the shorter side that the authors publish,
@@ -8,44 +10,30 @@ and labels named ``LABEL_0``, ``LABEL_1``, ... count as none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from vitedge.elements.kinds import Pooling
-from vitedge.elements.plain_vit import Block, PlainViT, ViTConfig
-from vitedge.elements.vision_transformer import network_of
-from vitedge.errors import ModelError, NotAViTError
-from vitedge.files.json_values import mapping, number, shown, text, whole
+from vitedge.elements.trunk import tokens_of
+from vitedge.errors import ModelError
+from vitedge.files.json_values import mapping, shown, text, whole
 from vitedge.images.preprocess import IMAGENET_MEAN, Preprocessing
 from vitedge.importers import Imported, ImportOptions
-from vitedge.importers.layers import (
-    Head,
-    averaged_heads,
-    rows,
-    scaled_outputs,
-    torch_head,
-    torch_linear,
-    torch_norm,
-    torch_patch,
-    usual_statistics,
-    width_of_heads,
-)
+from vitedge.importers.hugging_face.endings import outputs_of
+from vitedge.importers.hugging_face.families import FAMILIES, Family
+from vitedge.importers.hugging_face.trunk import pair, read_trunk
+from vitedge.importers.layers import usual_statistics
 from vitedge.importers.lift.ending import unknown_task
 from vitedge.importers.overrides import with_options
-from vitedge.importers.positions import Resampling, interpolate_positions
 from vitedge.importers.processor import DEFAULT_PROCESSORS, read_processor
 from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.safetensors_file import open_sharded
-from vitedge.importers.reading.state_dict import open_checkpoint
+from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.network.kinds import Activation
-from vitedge.network.network import with_task
-from vitedge.network.operators import Array
+from vitedge.network.network import Builder, Network, with_task
 from vitedge.network.tasks import Task
 
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
@@ -54,48 +42,14 @@ _WEIGHTS, _INDEX, _OLD_WEIGHTS = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
 )
-_ACTIVATIONS = {
-    "gelu": Activation.GELU,
-    "gelu_new": Activation.GELU_TANH,
-    "gelu_fast": Activation.GELU_TANH,
-    "gelu_pytorch_tanh": Activation.GELU_TANH,
-    "quick_gelu": Activation.QUICK_GELU,
-    "relu": Activation.RELU,
-    "silu": Activation.SILU,
-    "swish": Activation.SILU,
-}
+_PROCESSORS = "processor_config.json"
+"""Where newer versions of transformers keep the image processor of a model of images and text."""
 
-
-@dataclass(frozen=True)
-class _Names:
-    """What the parts of a block are called, in a family of models."""
-
-    norm1: str
-    norm2: str
-    fc1: str
-    fc2: str
-
-
-_VIT_NAMES = _Names("layernorm_before", "layernorm_after", "intermediate.dense", "output.dense")
-_DINO_NAMES = _Names("norm1", "norm2", "mlp.fc1", "mlp.fc2")
-_NAMES = {
-    "vit": _VIT_NAMES,
-    "deit": _VIT_NAMES,
-    "dinov2": _DINO_NAMES,
-    "dinov2_with_registers": _DINO_NAMES,
-}
-# DINOv2 learned its positions at 518 pixels and interpolates them, while it runs, to the crop that
-# its processor makes. transformers calls torch differently in the two classes.
-_INTERPOLATING = {
-    "dinov2": Resampling.BICUBIC,
-    "dinov2_with_registers": Resampling.ANTIALIASED,
-}
 _PROBLEMS = {
     "single_label_classification": Task.CLASSES,
     "multi_label_classification": Task.LABELS,
     "regression": Task.NUMBERS,
 }
-_PREFIX_TOKENS = ("cls_token", "distillation_token", "register_tokens")
 
 
 class HuggingFaceImporter:
@@ -108,7 +62,7 @@ class HuggingFaceImporter:
         """A ``config.json`` of one of these models beside weights."""
         folder = _folder_of(path)
         kind = peek_json(folder / _CONFIG).get("model_type")
-        known = isinstance(kind, str) and kind in _NAMES
+        known = isinstance(kind, str) and kind in FAMILIES
         return known and any((folder / name).is_file() for name in (_WEIGHTS, _INDEX, _OLD_WEIGHTS))
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
@@ -118,12 +72,14 @@ class HuggingFaceImporter:
         _refuse_quantized(folder, config)
         told = options.task or _task(f"'{folder / _CONFIG}'", config.get("problem_type"))
         try:
-            with _open_weights(folder, config, options) as (tensors, words):
-                vit = _vit(tensors, config, _preprocessing(folder, config), options)
+            with _open_weights(folder, config, options) as (stored, words):
+                tensors = _as_named(stored, FAMILIES[text(config, "model_type")])
+                network = _network(tensors, folder, config, options)
                 tensors.refuse_leftovers()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
-        network = with_task(network_of(vit), told)
+        if network.task is not Task.EMBEDDING:
+            network = with_task(network, told)
         return Imported(with_options(network, options), f"by name: hugging-face{words}")
 
 
@@ -162,157 +118,146 @@ def _open_weights(
             yield (tensors if options.adapter is None else options.adapter.merged(tensors)), ""
         return
     path = folder / (_WEIGHTS if (folder / _WEIGHTS).is_file() else _OLD_WEIGHTS)
-    marks = (f"{text(config, 'model_type')}.embeddings.patch_embeddings.projection.weight",)
-    with open_checkpoint(path, marks, options) as opened:
+    family = FAMILIES[text(config, "model_type")]
+    marks = [f"{prefix}{family.names.patch}.weight" for prefix in (*family.prefixes, "")]
+    mark = next((each for each in marks if in_checkpoint(path, [each])), marks[-1])
+    with open_checkpoint(path, [mark], options) as opened:
         yield opened.tensors, opened.words
 
 
-def _preprocessing(folder: Path, config: Mapping[str, Any]) -> Preprocessing:
-    """The preprocessing of the folder's processor, at the size of its crop."""
+def _preprocessing(
+    folder: Path, config: Mapping[str, Any], values: Mapping[str, Any]
+) -> Preprocessing:
+    """The preprocessing of the folder's processor, at the size of its crop.
+
+    Args:
+        folder: Where its config lies.
+        config: Of the model.
+        values: Of its part for images.
+
+    Raises:
+        ModelError: There is none, and none is usual.
+    """
     kind = text(config, "model_type")
-    channels = whole(config, "num_channels", least=1)
-    processor = DEFAULT_PROCESSORS[kind]
-    if (folder / _PROCESSOR).is_file():
-        return read_processor({**processor, **read_json(folder / _PROCESSOR)}, channels)
+    channels = whole(values, "num_channels", least=1)
+    processor, family = DEFAULT_PROCESSORS.get(kind, {}), FAMILIES[kind]
+    told = _processor_of(folder)
+    if "num_patches" in values:
+        height, width = pair(values["image_size"])
+        processor = {**processor, "size": {"height": height, "width": width}}
+    if told is not None:
+        if "size" in told and "crop_size" not in told:
+            told = {"do_center_crop": False, **told}  # of a class that knows no crop
+        return read_processor({**processor, **told}, channels)
+    if not processor:
+        raise ModelError(f"beside '{folder / _CONFIG}' lies no {_PROCESSOR}, which is needed")
     mean, std = usual_statistics(channels)
     if channels != len(IMAGENET_MEAN):
         processor = {**processor, "image_mean": list(mean), "image_std": list(std)}
-    usual = read_processor(processor, channels)
-    size = _pair(config["image_size"])
-    if kind in _INTERPOLATING or usual.size == size:
+    usual, size = read_processor(processor, channels), pair(values["image_size"])
+    if family.moves is not None or usual.size == size:
         return usual
     # The published processor's ratio of resize to crop, at the size that the model takes.
-    resize = None if usual.resize is None else round(usual.resize * max(size) / max(usual.size))
-    return replace(usual, size=size, resize=resize)
+    return _scaled(usual, size)
 
 
-def _vit(
-    tensors: Tensors,
-    values: Mapping[str, Any],
+def _processor_of(folder: Path) -> Mapping[str, Any] | None:
+    if (folder / _PROCESSOR).is_file():
+        return read_json(folder / _PROCESSOR)
+    if (folder / _PROCESSORS).is_file():
+        return mapping(read_json(folder / _PROCESSORS), "image_processor")
+    return None
+
+
+def _network(
+    tensors: Tensors, folder: Path, config: Mapping[str, Any], options: ImportOptions
+) -> Network:
+    """The network; its positions are moved to the processor's size where transformers does so."""
+    kind, values = text(config, "model_type"), _vision_values(config)
+    family = FAMILIES[kind]
+    prefix = _prefix_of(family, tensors.names)
+    _ignore(tensors, family, prefix)
+    preprocessing = _preprocessing(folder, config, values)
+    preprocessing = _at_model_size(preprocessing, values, family, options)
+    body, net = tensors.below(prefix), Builder()
+    trunk = read_trunk(body, values, family, preprocessing.size)
+    x = tokens_of(net, trunk, preprocessing)
+    outputs = outputs_of(net, x, tensors, body, values, kind, options, len(trunk.prefix))
+    if "embedding" in outputs:
+        return net.network(outputs, preprocessing, task=Task.EMBEDDING)
+    network = net.network(outputs, preprocessing)
+    return replace(network, labels=_labels(config, network.classes, options))
+
+
+def _vision_values(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of the part for images; a model of images alone is that part itself."""
+    family = FAMILIES[text(config, "model_type")]
+    values = mapping(config, "vision_config") if "vision_config" in config else config
+    values = {**family.defaults, **values}
+    if "image_size" not in values and "num_patches" in values:
+        # SigLIP 2 takes any grid of patches; a graph has one, the square of its positions.
+        side = math.isqrt(whole(values, "num_patches", least=1))
+        values["image_size"] = [side * each for each in pair(values["patch_size"])]
+    return values
+
+
+def _prefix_of(family: Family, names: Collection[str]) -> str:
+    """What stands before the names of the body."""
+    wanted = f"{family.names.patch}.weight"
+    found = (prefix for prefix in (*family.prefixes, "") if f"{prefix}{wanted}" in names)
+    return next(found, family.prefixes[0])
+
+
+def _as_named(stored: Tensors, family: Family) -> Tensors:
+    """The weights by the names that the family has; some versions of transformers write others."""
+    if not family.renamed or not any(name.startswith(family.renamed[0]) for name in stored.names):
+        return stored
+    old, new = family.renamed
+    places = {
+        new + name.removeprefix(old) if name.startswith(old) else name: name
+        for name in stored.names
+    }
+    return stored.renamed(places)
+
+
+def _ignore(tensors: Tensors, family: Family, prefix: str) -> None:
+    """Counts as taken what takes no part in the outputs."""
+    for name in tensors.names:
+        bare = name.removeprefix(prefix)
+        if any(bare == each or bare.startswith(f"{each}.") for each in family.ignored):
+            tensors.ignore(name)
+
+
+def _at_model_size(
     preprocessing: Preprocessing,
+    values: Mapping[str, Any],
+    family: Family,
     options: ImportOptions,
-) -> PlainViT:
-    kind = str(values["model_type"])
-    if values.get("use_swiglu_ffn"):
-        raise NotAViTError(f"'{tensors.source}' has gated MLPs (SwiGLU), which vitedge lacks")
-    body = tensors.below(f"{kind}.")
-    # What pre-training and the feature extractors leave behind.
-    body.ignore("embeddings.mask_token", "pooler.dense.weight", "pooler.dense.bias")
-    eps = number(values, "layer_norm_eps")
-    depth = whole(values, "num_hidden_layers", least=1)
-    blocks = tuple(
-        _block(body.below(f"encoder.layer.{index}."), _NAMES[kind], eps) for index in range(depth)
-    )
-    prefix, positions = _tokens(body.below("embeddings."))
-    head, pooling = _head(tensors, kind, options)
-    config = _config(values, blocks[0], head, pooling, len(prefix))
-    vit = PlainViT(
-        config=config,
-        patch=torch_patch(body, "embeddings.patch_embeddings.projection"),
-        prefix=prefix,
-        positions=positions,
-        blocks=blocks,
-        norm=torch_norm(body, "layernorm", eps),
-        pooled_norm=head.norm,
-        head_hidden=head.hidden,
-        head=head.last,
-        preprocessing=replace(preprocessing, size=config.image_size, resize=None),
-        labels=_labels(values, config.classes, options),
-    )
-    if options.image_size is not None and kind not in _INTERPOLATING:
-        return replace(
-            vit, preprocessing=replace(vit.preprocessing, resize=_scaled(vit, preprocessing))
-        )
-    return _at_processor_size(vit, preprocessing, _INTERPOLATING.get(kind))
+) -> Preprocessing:
+    """The preprocessing at the size that the trunk is read for.
 
-
-def _scaled(vit: PlainViT, preprocessing: Preprocessing) -> int | None:
-    """The shorter side before the crop, at the size that the model was trained with."""
-    if preprocessing.resize is None:
-        return None
-    return round(preprocessing.resize * max(vit.config.image_size) / max(preprocessing.size))
-
-
-def _config(
-    values: Mapping[str, Any], block: Block, head: Head, pooling: Pooling, prefix_tokens: int
-) -> ViTConfig:
-    activation = _ACTIVATIONS.get(text(values, "hidden_act"))
-    if activation is None:
-        raise NotAViTError(
-            f"the activation {shown(values['hidden_act'])} is not one that vitedge has"
-        )
-    heads = whole(values, "num_attention_heads", least=1)
-    dim = whole(values, "hidden_size", least=1)
-    head_dim = width_of_heads(dim, heads)
-    return ViTConfig(
-        image_size=_pair(values["image_size"]),
-        patch_size=_pair(values["patch_size"]),
-        channels=whole(values, "num_channels", least=1),
-        dim=dim,
-        depth=whole(values, "num_hidden_layers", least=1),
-        heads=heads,
-        head_dim=head_dim,
-        mlp_dim=block.fc1.weight.shape[1],
-        classes=head.last.weight.shape[1],
-        prefix_tokens=prefix_tokens,
-        pooling=pooling,
-        head_activation=head.activation,
-        activation=activation,
-        attention_scale=head_dim**-0.5,
+    Raises:
+        ModelError: The processor makes images of another size than the model takes.
+    """
+    size, wanted = pair(values["image_size"]), options.image_size
+    if family.rotary and wanted is not None:
+        return _scaled(preprocessing, wanted)
+    if family.rotary or family.moves is not None or preprocessing.size == size:
+        return preprocessing
+    if wanted is not None:
+        return _scaled(preprocessing, size)
+    raise ModelError(
+        f"{_PROCESSOR} makes images of {_by(preprocessing.size)} pixels, and the model of "
+        f"{_CONFIG} takes {_by(size)}: say with --image-size which it shall be"
     )
 
 
-def _block(tensors: Tensors, names: _Names, eps: float) -> Block:
-    out = torch_linear(tensors, "attention.output.dense")
-    fc2 = torch_linear(tensors, names.fc2)
-    if "layer_scale1.lambda1" in tensors:
-        out = scaled_outputs(out, tensors["layer_scale1.lambda1"])
-        fc2 = scaled_outputs(fc2, tensors["layer_scale2.lambda1"])
-    return Block(
-        norm1=torch_norm(tensors, names.norm1, eps),
-        q=torch_linear(tensors, "attention.attention.query"),
-        k=torch_linear(tensors, "attention.attention.key"),
-        v=torch_linear(tensors, "attention.attention.value"),
-        out=out,
-        norm2=torch_norm(tensors, names.norm2, eps),
-        fc1=torch_linear(tensors, names.fc1),
-        fc2=fc2,
-    )
-
-
-def _tokens(embeddings: Tensors) -> tuple[Array, Array]:
-    """Prefix and positions; registers, alone among the tokens, have no position."""
-    tokens = [rows(embeddings, name) for name in _PREFIX_TOKENS if name in embeddings]
-    positions = rows(embeddings, "position_embeddings")
-    prefix = np.concatenate(tokens)
-    placed = sum(name in embeddings for name in _PREFIX_TOKENS[:2])
-    prefix[:placed] += positions[:placed]
-    return prefix, np.ascontiguousarray(positions[placed:])
-
-
-def _head(tensors: Tensors, kind: str, options: ImportOptions) -> tuple[Head, Pooling]:
-    if "cls_classifier.weight" in tensors:
-        heads = (
-            torch_linear(tensors, name) for name in ("cls_classifier", "distillation_classifier")
-        )
-        return Head(averaged_heads(*heads)), Pooling.DISTILLED
-    pooling = Pooling.CLASS_AND_MEAN if kind in _INTERPOLATING else Pooling.CLASS
-    return torch_head(tensors, "classifier", options), pooling
-
-
-def _at_processor_size(
-    vit: PlainViT, preprocessing: Preprocessing, resampling: Resampling | None
-) -> PlainViT:
-    if preprocessing.size == vit.config.image_size:
-        return replace(vit, preprocessing=preprocessing)
-    if resampling is None:
-        raise ModelError(
-            f"{_PROCESSOR} makes images of {_by(preprocessing.size)} pixels, and the model of "
-            f"{_CONFIG} takes {_by(vit.config.image_size)}: say with --image-size which it shall be"
-        )
-    config = replace(vit.config, image_size=preprocessing.size)
-    positions = interpolate_positions(vit.positions, vit.config.grid, config.grid, resampling)
-    return replace(vit, config=config, positions=positions, preprocessing=preprocessing)
+def _scaled(preprocessing: Preprocessing, size: tuple[int, int]) -> Preprocessing:
+    """The same for another size, with the ratio of resize to crop kept."""
+    resize = preprocessing.resize
+    if resize is not None:
+        resize = round(resize * max(size) / max(preprocessing.size))
+    return replace(preprocessing, size=size, resize=resize)
 
 
 def _labels(values: Mapping[str, Any], classes: int, options: ImportOptions) -> tuple[str, ...]:
@@ -326,12 +271,6 @@ def _labels(values: Mapping[str, Any], classes: int, options: ImportOptions) -> 
 
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    height, width = value if isinstance(value, list) else (value, value)
-    size = {"height": height, "width": width}
-    return whole(size, "height", least=1), whole(size, "width", least=1)
 
 
 PLUGIN = HuggingFaceImporter()

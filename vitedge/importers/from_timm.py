@@ -36,6 +36,7 @@ from vitedge.importers.timm.network import read_network
 from vitedge.importers.timm.tokens import PATCH, at_wanted_size, read_tokens
 from vitedge.importers.timm.unknown import refuse_unknown_elements
 from vitedge.network.network import Network
+from vitedge.network.tasks import Task
 
 _MARKS = {f"{PATCH}.weight", "blocks.0.norm1.weight"}
 _DEIT_CROP = 0.9  # 224 of 248 pixels
@@ -61,8 +62,6 @@ class TimmImporter:
             except (ValueError, IndexError, KeyError, TypeError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
             opened.tensors.refuse_leftovers()
-            if "logits" not in network.outputs:
-                raise ModelError(f"'{path}' has no classifier ('head.weight'), only features")
         return Imported(with_options(network, options), opened.read("timm"))
 
 
@@ -95,6 +94,8 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     preprocessing = _preprocessing(published, tokens.image_size, channels)
     tokens, preprocessing = at_wanted_size(tokens, facts, preprocessing, options)
     network = read_network(tensors, tokens, facts, options, published, preprocessing)
+    if network.task is Task.EMBEDDING:
+        return network
     return replace(network, labels=_labels(published, network.classes))
 
 

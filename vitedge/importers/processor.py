@@ -27,11 +27,28 @@ _CROPPED = {
     "image_mean": list(IMAGENET_MEAN),
     "image_std": list(IMAGENET_STD),
 }
+_OPENAI = {
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+_CLIP = {**_CROPPED, **_OPENAI, "size": {"shortest_edge": 224}}
+_SIGLIP = {"size": 224, "resample": 3, "image_mean": _HALF, "image_std": _HALF}
+_BEIT = {**_SIGLIP, "resample": 2}
 DEFAULT_PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "vit": {"size": 224, "resample": 2, "image_mean": _HALF, "image_std": _HALF},
     "deit": _CROPPED,
     "dinov2": _CROPPED,
     "dinov2_with_registers": _CROPPED,
+    "dinov3_vit": {**_CROPPED, "do_center_crop": False, "size": 224, "resample": 2},
+    "vit_mae": {**_CROPPED, "do_center_crop": False, "size": 224},
+    "clip": _CLIP,
+    "clip_vision_model": _CLIP,
+    "siglip": _SIGLIP,
+    "siglip_vision_model": _SIGLIP,
+    "siglip2": {**_SIGLIP, "resample": 2},
+    "siglip2_vision_model": {**_SIGLIP, "resample": 2},
+    "beit": _BEIT,
+    "data2vec-vision": _BEIT,
 }
 """What the published checkpoints of each ``model_type`` say; fields of a file go before these."""
 

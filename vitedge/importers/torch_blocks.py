@@ -5,20 +5,37 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitedge.elements.attention import Pass
+from vitedge.elements.mlp import mlp
 from vitedge.elements.relative_bias import bias_of_table, distances, relative_bias, table_rows
 from vitedge.elements.swiglu import swiglu
 from vitedge.errors import ModelError
 from vitedge.importers.layers import matrix
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.network.kinds import Activation
 from vitedge.network.network import Builder, Value
 from vitedge.network.operators import Linear, Norm
 
 
-def gated_mlp(gate: Linear, up: Linear, down: Linear, norm: Norm | None = None) -> Pass:
-    """SwiGLU with its weights in it: the MLP of a block."""
+def plain_mlp(fc1: Linear, fc2: Linear, activation: Activation, norm: Norm | None = None) -> Pass:
+    """An MLP with its weights in it."""
 
     def grow(net: Builder, x: Value, name: str) -> Value:
-        return swiglu(net, x, gate, up, down, name, norm=norm)
+        return mlp(net, x, fc1, fc2, name, activation=activation, norm=norm)
+
+    return grow
+
+
+def gated_mlp(
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    activation: Activation = Activation.SILU,
+    norm: Norm | None = None,
+) -> Pass:
+    """A gated MLP with its weights in it."""
+
+    def grow(net: Builder, x: Value, name: str) -> Value:
+        return swiglu(net, x, gate, up, down, name, activation=activation, norm=norm)
 
     return grow
 

@@ -24,9 +24,11 @@ from vitedge.inspection.inner_tensors import intermediates
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Add, Array, Linear, Norm
 from vitedge.network.structure import attentions, is_move, layers_on, readers
+from vitedge.pipeline.token_merging import merged_again
 from vitedge.quantize.moves import bases
 from vitedge.quantize.trace import Tensor, trace
 from vitedge.report.results import LayerError, LayerErrors, Report
+from vitedge.report.shown import Block, Shown, Table
 from vitedge.rewrite import MEASURED, apply_rewrites, rewrites
 from vitedge.terminal.progress import Progress, silent
 
@@ -34,8 +36,8 @@ from vitedge.terminal.progress import Progress, silent
 _IMAGES = 8
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """An artefact beside its model.
 
     Attributes:
@@ -49,6 +51,25 @@ class Comparison:
     agreement: float
     n: int
     images: str
+
+    def blocks(self, width: int | None) -> Sequence[Block]:
+        """Layer by layer what is left of the signal, and how often the top class stays."""
+        return [
+            Table(
+                tuple(map(_cells, self.errors.layers)),
+                ("layer", "SQNR dB", ""),
+                numbers=frozenset([1]),
+            ),
+            f"{self.agreement:.1%} of {self.n} images ({self.images}) keep their top class; each "
+            "figure holds the errors of all layers before it",
+        ]
+
+
+def _cells(layer: LayerError) -> tuple[str, str, str]:
+    if layer.sqnr_db is None:
+        return layer.name, "equal", ""
+    bar = "#" * round(min(max(layer.sqnr_db, 0.0), 60.0) / 2)
+    return layer.name, f"{layer.sqnr_db:.1f}", bar
 
 
 def compare_layers(
@@ -155,7 +176,7 @@ def compare_all(
     source: Path,
     network: Network,
     report: Report,
-    data: Path | None,
+    data: Path | ImageSet | None,
     *,
     progress: Progress = silent,
 ) -> tuple[LayerErrors, ...]:
@@ -179,6 +200,8 @@ def compare_all(
 
 
 def _as_made(network: Network, metadata: Metadata) -> Network:
+    if metadata.merging is not None:
+        network = merged_again(network, metadata.merging)
     applied = set(metadata.rewrites)
     without = [each.name for each in rewrites() if each.name not in applied]
     # A measured move cannot be made again without its images; ``bases`` has what it may do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from vitedge.importers import ImportOptions, read_model
 from vitedge.inspection.interface import client_needs, read_interface
 from vitedge.inspection.operators import read_operators
 from vitedge.network.summary import summary
+from vitedge.report.shown import Block, Shown
 from vitedge.targets.formats import all_formats
 
 
-@dataclass(frozen=True)
-class Inspection:
+@dataclass(frozen=True, repr=False)
+class Inspection(Shown):
     """Everything that a file says.
 
     Attributes:
@@ -54,6 +56,12 @@ class Inspection:
     inputs: tuple[Port, ...] = ()
     outputs: tuple[Port, ...] = ()
     clients: dict[str, str] = field(default_factory=dict)
+
+    def blocks(self, width: int | None) -> Sequence[Block]:
+        """Facts, then an artefact's inputs, outputs and operators."""
+        from vitedge.inspection.shown import blocks
+
+        return blocks(self)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

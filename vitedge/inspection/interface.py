@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from vitedge.artifacts.contents import Interface
+from vitedge.artifacts.contents import Interface, Port
 from vitedge.artifacts.metadata import CHANNELS_FIRST_PIXELS, Metadata, format_of
 from vitedge.converters.tools import tools_of
+from vitedge.network.tasks import Task
 from vitedge.targets.formats import Format
 from vitedge.targets.scores import Scores
 
 _MEANINGS = {
-    Scores.LOGITS: "logit of each class, before softmax",
-    Scores.PROBABILITIES: "probability of each class",
     "features": "what the head reads",
     "pooler_output": "what the head reads",
 }
@@ -53,18 +52,37 @@ def _explained(found: Interface, metadata: Metadata) -> Interface:
     )
     outputs = []
     for number, port in enumerate(found.outputs):
-        kind = str(metadata.scores) if number == 0 else port.name
-        is_share = kind == Scores.PROBABILITIES
+        is_main = number == 0
+        is_share = is_main and metadata.scores is Scores.PROBABILITIES
         outputs.append(
             replace(
                 port,
-                layout="NC",
+                layout=_layout(port, metadata.task if is_main else None),
                 low=0.0 if is_share else None,
                 high=1.0 if is_share else None,
-                meaning=_MEANINGS.get(kind, ""),
+                meaning=_meaning(metadata) if is_main else _MEANINGS.get(port.name, ""),
             )
         )
     return replace(found, inputs=inputs, outputs=tuple(outputs))
+
+
+def _layout(port: Port, task: Task | None) -> str:
+    if len(port.shape) == 2:
+        return "NC"
+    if task is Task.MAP:
+        return {3: "NHW", 4: "NHWC"}.get(len(port.shape), "")
+    return {3: "NTC", 4: "NHWC"}.get(len(port.shape), "")
+
+
+def _meaning(metadata: Metadata) -> str:
+    """What the main output is."""
+    task = metadata.task
+    what = {Task.CLASSES: "each class", Task.BINARY: "yes", Task.LABELS: "each label"}.get(task)
+    if what is None:
+        return task.words
+    if metadata.scores is Scores.PROBABILITIES:
+        return f"probability of {what}"
+    return f"logit of {what}, before {'softmax' if task is Task.CLASSES else 'sigmoid'}"
 
 
 def client_needs(format_: Format, found: Interface, metadata: Metadata | None) -> dict[str, str]:

@@ -120,7 +120,12 @@ def choose(rows: Sequence[Row], budget: Budget) -> Choice:
 
 
 def drop_of(row: Row) -> Drop | None:
-    """Top-1 lost against float32; without labels the most that the flips can have cost."""
+    """Top-1 lost against float32; without labels the most that the flips can have cost.
+
+    Of what names no classes, the points lost of the task's own measure.
+    """
+    if row.task_quality is not None:
+        return row.task_quality.drop
     found = row.vs_float
     if found is None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,10 +20,14 @@ from vitedge.images.readable_images import readable, warn_of_images
 from vitedge.importers import ImportOptions
 from vitedge.pick.choice import Budget, Choice, choose
 from vitedge.pick.overlap import refuse_overlap
+from vitedge.pick.table import contenders_table
 from vitedge.pick.words import in_words
+from vitedge.pipeline.compared_images import divide
 from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.report.results import Pick, Report
+from vitedge.report.shown import Block, Shown
+from vitedge.report.text_table import notes
 from vitedge.runtimes import Readiness, runtime_for
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision, all_precisions
@@ -40,7 +44,7 @@ class PickRequest:
 
     Attributes:
         model: Any model that an importer reads.
-        data: Images to measure accuracy on.
+        data: Images to measure accuracy on, or where they are.
         budget: What the artefact may cost.
         targets: Where it shall run; empty means every target that is ready here.
         calibration: Other images to measure activation ranges on; None means synthetic ones.
@@ -52,10 +56,10 @@ class PickRequest:
     """
 
     model: Path
-    data: Path
+    data: Path | ImageSet
     budget: Budget
     targets: tuple[Target, ...] = ()
-    calibration: Path | None = None
+    calibration: Path | ImageSet | None = None
     output: Path = field(default_factory=Path)
     force: bool = False
     strict: bool = False
@@ -63,8 +67,8 @@ class PickRequest:
     bench: BenchOptions = field(default_factory=BenchOptions)
 
 
-@dataclass(frozen=True)
-class Picked:
+@dataclass(frozen=True, repr=False)
+class Picked(Shown):
     """What came of it.
 
     Attributes:
@@ -76,6 +80,17 @@ class Picked:
     report: Report
     choice: Choice
     refused: dict[str, str]
+
+    def blocks(self, width: int | None) -> Sequence[Block]:
+        """What could be shipped, what could not, and the choice in words with its command."""
+        summary = self.report.pick
+        return [
+            *contenders_table(self.choice),
+            *notes(self.report),
+            *(f"{name}: not made: {reason}" for name, reason in self.refused.items()),
+            *([] if summary is None else [summary.words]),
+            *([summary.command] if summary is not None and summary.command else []),
+        ]
 
 
 def pick(
@@ -106,11 +121,13 @@ def pick(
     formats = tuple(dict.fromkeys(runtime_for(target).format for target in targets))
     progress("reading the model", 0, 1)
     calibration = _open_calibration(request, warn)
-    opened = OpenModel(request.model, request.importing, calibration=calibration, progress=progress)
+    opened = OpenModel(
+        request.model, request.importing, images=divide(calibration), progress=progress
+    )
     model = opened.reference()
-    data = open_images(request.data, model.labels)
+    data = open_images(request.data, model.class_names)
     warn_of_images(data, warn)
-    if not model.labels:
+    if not model.class_names and model.task.has_logits:
         refuse_named_classes(data)
     if calibration is not None:
         refuse_overlap(calibration, data)

@@ -48,7 +48,12 @@ def _numbers(contender: Contender) -> str:
     row, drop = contender.row, contender.drop
     words = [f"{contender.latency_ms:#.3g} ms", f"{row.size_mb:#.3g} MB"]
     interval = f"95 %: {drop.low:+.1f} to {drop.high:+.1f} points lost"
-    if row.accuracy is None:
+    if row.task_quality is not None:
+        own = row.task_quality
+        value = next(each for each in own.measures if each.name == own.drop_of)
+        shown = f"{own.drop_of} {value.value:.4g} {value.unit}".strip()
+        words.append(f"{shown} of {drop.n} images ({interval})")
+    elif row.accuracy is None:
         changed = row.vs_float.flipped if row.vs_float else 0
         words.append(f"{changed} of {drop.n} images named otherwise than by float32")
     else:

@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.artifacts.metadata import Metadata
+from vitedge.bench.accuracy import Truth
+from vitedge.bench.by_task import quality_of
 from vitedge.converters.converter import Draft
 from vitedge.errors import BudgetError
 from vitedge.files.temporary import temporary_folder
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.network.tasks import Task
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 
@@ -36,22 +39,25 @@ class DropBudget:
     images: ImageSet
 
 
-class TopClasses:
-    """The top class of each image by drafts of artefacts, in the format's own runtime."""
+class Outputs:
+    """What drafts of artefacts give for each image, in the format's own runtime."""
 
     def __init__(self, budget: DropBudget, preprocessing: Preprocessing, target: Format) -> None:
         self._samples = budget.images.samples
         self._preprocessing, self._target = preprocessing, target
 
-    def of(self, draft: Draft, metadata: Metadata) -> npt.NDArray[np.intp]:
-        """Classes ``(N,)``; the draft is saved to a temporary folder and run."""
+    def of(self, draft: Draft, metadata: Metadata) -> npt.NDArray[np.float32]:
+        """Outputs ``(N, numbers)``; the draft is saved to a temporary folder and run."""
         target = self._target.default_target
         with temporary_folder() as folder:
             path = folder / f"candidate{self._target.suffix}"
             draft.save(path, metadata)
             session = runtime_for(target).open(path, target.device)
             try:
-                found = [run_batches(session, pixels).argmax(axis=1) for pixels in self._chunks()]
+                found = [
+                    run_batches(session, pixels).reshape(len(pixels), -1)
+                    for pixels in self._chunks()
+                ]
             finally:
                 session.close()
         return np.concatenate(found)
@@ -61,13 +67,42 @@ class TopClasses:
             chunk = self._samples[start : start + _CHUNK]
             yield self._preprocessing.batch([sample.image for sample in chunk])
 
-    def drop(self, floats: npt.NDArray[np.intp], found: npt.NDArray[np.intp]) -> float:
-        """Points lost from one to the other: of accuracy with labels, else of agreement."""
+    def drop(
+        self,
+        floats: npt.NDArray[np.float32],
+        found: npt.NDArray[np.float32],
+        task: Task,
+        middle: float,
+    ) -> float:
+        """Points lost from one to the other: of accuracy with labels, else of agreement.
+
+        Of other tasks they are those of the bench's measure.
+
+        Args:
+            floats: What the float32 artefact gives.
+            found: What the other gives.
+            task: What it means.
+            middle: The score of a label that is as likely right as wrong.
+        """
         labels = [sample.label for sample in self._samples]
-        if any(label is None for label in labels):
-            return float(100 * (floats != found).mean())
-        truth = np.asarray(labels)
-        return float(100 * ((floats == truth).mean() - (found == truth).mean()))
+        truth = np.asarray([-1 if label is None else label for label in labels], np.int64)
+        if task not in (Task.CLASSES, Task.BINARY):
+            names = [sample.name for sample in self._samples]
+            known = Truth(names, truth, (), np.ones(len(truth), np.bool_))
+            quality = quality_of(task, found, floats, known, middle=middle)
+            assert quality is not None
+            return quality.drop.points
+        before, now = (_answers(each, task, middle) for each in (floats, found))
+        if (truth < 0).any():
+            return float(100 * (before != now).mean())
+        return float(100 * ((before == truth).mean() - (now == truth).mean()))
+
+
+def _answers(scores: npt.NDArray[np.float32], task: Task, middle: float) -> npt.NDArray[np.intp]:
+    """The class of each image; of yes or no 1 or 0."""
+    if task is Task.BINARY:
+        return np.asarray(scores[:, 0] > middle, np.intp)
+    return np.asarray(scores.argmax(axis=1), np.intp)
 
 
 class KeptInFloat(NamedTuple):

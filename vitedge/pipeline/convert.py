@@ -21,12 +21,14 @@ from vitedge.images.image_sets import ImageSet
 from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.summary import summary
-from vitedge.pipeline.budget import DropBudget, KeptInFloat, TopClasses, fewest_lifted
+from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
+from vitedge.pipeline.compared_images import COMPARED_IMAGES, ImagesInUse, divide
 from vitedge.pipeline.generic import GenericJob, convert_generically
-from vitedge.pipeline.layouts import LAYOUTS
+from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.open_model import OpenModel, Prepared, Rewriting
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.source_check import read_compared
+from vitedge.pipeline.token_merging import finds_alike
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import (
     OnRefusal,
@@ -42,15 +44,13 @@ from vitedge.quantize.cores import forward_each
 from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more
+from vitedge.rewrite.further_outputs import check_names
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
 from vitedge.terminal.progress import Progress, silent
 from vitedge.terminal.silence import quiet
-
-# Enough to tell a right graph from a wrong one; accuracy is the bench's business.
-_PARITY_IMAGES = 8
 
 _folders_in_turn: ContextVar[tuple[Path, ...]] = ContextVar("folders_in_turn", default=())
 
@@ -68,12 +68,16 @@ class ConvertOptions:
         extra: Names of rewrites to apply although they are not default.
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
+        tokens: Share of the multiply-accumulates that merging of tokens leaves; None merges none.
         features: Give the artefacts what the head reads as a second output.
+        also: Further outputs by name; see ``rewrite.further_outputs``.
         probabilities: Let the artefacts give the softmax of their logits.
         layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
             format and precision.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
+        compared: Images to compare the artefacts with the model on, other than those calibrated
+            on. None means those of the budget, or some that are kept out of the calibration.
     """
 
     formats: tuple[Format, ...] = field(default_factory=all_formats)
@@ -84,11 +88,14 @@ class ConvertOptions:
     extra: tuple[str, ...] = ()
     budget: DropBudget | None = None
     tune: bool = False
+    tokens: float | None = None
     features: bool = False
+    also: tuple[str, ...] = ()
     probabilities: bool = False
     layout: Layout | None = None
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
+    compared: ImageSet | None = None
 
 
 def convert(
@@ -124,9 +131,8 @@ def convert(
     """
     with in_turn(options.output, progress):
         if opened is None:
-            opened = OpenModel(
-                source, options.importing, calibration=calibration, progress=progress
-            )
+            images = images_in_use(options, calibration)
+            opened = OpenModel(source, options.importing, images=images, progress=progress)
         return _convert(opened, options, progress, on_refusal)
 
 
@@ -167,6 +173,7 @@ def _convert(
             with refusals_to(on_refusal, path):
                 converter_for(target, precision)  # refuse before any work is done
                 jobs[path] = target, precision
+    check_names(options.also)
     planned = [part for path in jobs for part in files_of(path)]
     if options.layout is not None:
         laid = LAYOUTS[options.layout]
@@ -175,12 +182,12 @@ def _convert(
     refuse_existing(planned, force=options.force)
     progress("reading the model", 0, 1)
     try:
-        work = _Work(opened, options, progress)
+        imported = opened.imported
     except NotAViTError as why:
-        if options.features:
+        if options.features or options.also:
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
-                "out --features"
+                "out --features and --also"
             ) from why
         if options.layout is not None:
             raise NotAViTError(
@@ -192,6 +199,11 @@ def _convert(
                 f"'{source}' is no Vision Transformer, and what others give stays as it is: {why}; "
                 "leave out --probabilities"
             ) from why
+        if options.tokens is not None:
+            raise NotAViTError(
+                f"'{source}' is no Vision Transformer, so it has no tokens to merge: {why}; leave "
+                "out --tokens"
+            ) from why
         if options.budget is not None or options.tune:
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, and of others neither layers nor graphs are "
@@ -201,7 +213,10 @@ def _convert(
             opened, why, list(jobs.values()), options.output, options.batch, options.without
         )
         return convert_generically(job, progress=progress, on_refusal=on_refusal)
-    del opened  # gigabytes, now that there is a rewritten model
+    if options.layout is not None:
+        demand_classes(options.layout, imported.network.task)
+    work = _Work(opened, options, progress)
+    del opened, imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
         progress(f"writing {path.name}", number, len(jobs))
@@ -211,6 +226,12 @@ def _convert(
         LAYOUTS[options.layout].describe(options.output, written, work.model)
     progress("done", len(jobs), len(jobs))
     return tuple(written)
+
+
+def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
+    """What is calibrated on and what is compared on."""
+    others = options.compared or (None if options.budget is None else options.budget.images)
+    return divide(calibration, others)
 
 
 def _path(source: Path, options: ConvertOptions, precision: Precision, target: Format) -> Path:
@@ -303,24 +324,28 @@ class _Work:
     """What all artefacts of a model share: rewritten networks, their statistics, the reference."""
 
     def __init__(self, opened: OpenModel, options: ConvertOptions, progress: Progress) -> None:
-        imported = opened.imported
+        imported, images = opened.imported, opened.images
         self._options, self._progress = options, progress
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
-        rewriting = Rewriting(options.without, options.extra, options.features)
-        self._prepared: dict[tuple[str, ...], Prepared] = {
-            (): opened.prepared(imported.network, rewriting)
-        }
+        network, self._merging = imported.network, None
+        if options.tokens is not None:
+            progress("merging tokens", 0, 1)
+            merged = opened.merged(options.tokens)
+            network, self._merging = merged.network, merged.described
+        rewriting = Rewriting(options.without, options.extra, options.features, options.also)
+        self._prepared: dict[tuple[str, ...], Prepared] = {(): opened.prepared(network, rewriting)}
         self._source = Source(opened.source.name, opened.sha256, imported.path)
-        samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
+        compared = images.compared or self._prepare().quantizations.images
+        samples = compared.samples[:COMPARED_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        outputs = opened.outputs(imported.network, pixels)
+        outputs = opened.outputs(network, pixels)
         self._task, self._scores = imported.network.task, Scores.LOGITS
         if options.probabilities:
             demand_logits(self._task)
             outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
-        self._reference = Reference(pixels, outputs)
+        self._reference = Reference(pixels, outputs, images.words, chooses=finds_alike(network))
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -394,13 +419,14 @@ class _Work:
         self, budget: DropBudget, name: str, target: Format, precision: Precision
     ) -> KeptInFloat:
         """The layers that have to stay out of integers, as measured."""
-        measured = TopClasses(budget, self._preprocessing, target)
+        measured = Outputs(budget, self._preprocessing, target)
         self._progress(f"measuring {name}", 0, 1)
         floats = measured.of(*self._draft(target, Precision.FP32))
 
         def drop(layers: Sequence[str]) -> float:
             self._progress(f"measuring {name} with {len(layers)} layers lifted", 0, 1)
-            return measured.drop(floats, measured.of(*self._draft(target, precision, layers)))
+            found = measured.of(*self._draft(target, precision, layers))
+            return measured.drop(floats, found, self._task, self._scores.middle)
 
         def rank() -> list[str]:
             self._progress(f"ranking the layers of {name}", 0, 1)
@@ -428,5 +454,6 @@ class _Work:
             parameters=self._parameters,
             macs=prepared.network.macs,
             scores=self._scores,
+            merging=self._merging,
             task=self._task,
         )

@@ -24,7 +24,7 @@ from vitedge.errors import (
 )
 from vitedge.files.staging import refuse_existing, staging
 from vitedge.images.image_sets import ImageSet
-from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
+from vitedge.pipeline.convert import ConvertOptions, convert, images_in_use, in_turn
 from vitedge.pipeline.device_limits import refusals
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import Written, artifact_path, publish_artifact
@@ -95,7 +95,8 @@ def convert_for(
         VitedgeError: What ``convert`` raises.
     """
     with in_turn(options.output, progress):
-        opened = OpenModel(source, options.importing, calibration=calibration, progress=progress)
+        images = images_in_use(options, calibration)
+        opened = OpenModel(source, options.importing, images=images, progress=progress)
         return _convert_for(opened, targets, options, chips, progress, warn)
 
 

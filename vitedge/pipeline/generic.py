@@ -11,6 +11,7 @@ from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.tools import tools_of
 from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError, UsageError
 from vitedge.images.synthetic import synthetic_images
+from vitedge.pipeline.compared_images import COMPARED_IMAGES
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import (
     OnRefusal,
@@ -25,8 +26,6 @@ from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import Progress, silent
 
-# As in the way of a Vision Transformer: enough to tell a right graph from a wrong one.
-_PARITY_IMAGES = 8
 _SYNTHETIC_IMAGES = 64
 
 
@@ -109,17 +108,18 @@ class _Work:
     """What all artefacts of one model share."""
 
     def __init__(self, job: GenericJob, progress: Progress) -> None:
-        self._job, opened, calibration = job, job.opened, job.opened.calibration
+        self._job, opened, in_use = job, job.opened, job.opened.images
         self._model = model = opened.generic
-        images = calibration or synthetic_images(model.preprocessing, _SYNTHETIC_IMAGES, seed=0)
+        images = in_use.calibration or synthetic_images(
+            model.preprocessing, _SYNTHETIC_IMAGES, seed=0
+        )
         if not images.samples:
             raise DataError(f"'{images.name}' holds no images to calibrate on")
-        kind = "synthetic" if calibration is None else "images"
+        kind = "synthetic" if in_use.calibration is None else "images"
         self._images = CalibrationImages(images, kind, model.preprocessing, progress)
-        pixels = model.preprocessing.batch(
-            [sample.image for sample in images.samples[:_PARITY_IMAGES]]
-        )
-        self._reference = Reference(pixels, model.outputs(pixels))
+        compared = (in_use.compared or images).samples[:COMPARED_IMAGES]
+        pixels = model.preprocessing.batch([sample.image for sample in compared])
+        self._reference = Reference(pixels, model.outputs(pixels), in_use.words)
         path = f"generic: {job.why}; {model.words}"
         self._source = Source(opened.source.name, opened.sha256, path)
 

@@ -16,15 +16,17 @@ from vitedge.bench.reference import ModelReference, reference_from_network
 from vitedge.bench.request import generic_reference
 from vitedge.converters.generic.model import GenericModel, open_generic
 from vitedge.errors import NotAViTError
-from vitedge.images.image_sets import ImageSet
 from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.operators import Array
+from vitedge.pipeline.compared_images import ImagesInUse
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
+from vitedge.pipeline.token_merging import Merged, merged_to_share
 from vitedge.quantize.cores import forward_each
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.features import with_features
+from vitedge.rewrite.further_outputs import with_outputs
 from vitedge.terminal.progress import Progress, silent
 
 K = TypeVar("K")
@@ -39,11 +41,13 @@ class Rewriting:
         without: Names of those to leave out.
         extra: Names of those to apply although they are not default.
         features: Give it what the head reads as a second output.
+        also: Names of values that become further outputs.
     """
 
     without: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     features: bool = False
+    also: tuple[str, ...] = ()
 
 
 class Prepared(NamedTuple):
@@ -60,7 +64,7 @@ class OpenModel:
     Args:
         source: Any model that an importer reads.
         importing: What the source does not say itself.
-        calibration: Images to measure activation ranges on; None means synthetic ones.
+        images: What to calibrate and to compare on.
         progress: Told how far the calibration is.
     """
 
@@ -69,12 +73,13 @@ class OpenModel:
         source: Path,
         importing: ImportOptions,
         *,
-        calibration: ImageSet | None = None,
+        images: ImagesInUse,
         progress: Progress = silent,
     ) -> None:
-        self.source, self.importing, self.calibration = source, importing, calibration
+        self.source, self.importing, self.images = source, importing, images
         self._progress = progress
         self._prepared: dict[tuple[Network, Rewriting], Prepared] = {}
+        self._merged: dict[float, Merged] = {}
         self._outputs: dict[Network, Array] = {}
 
     @property
@@ -95,7 +100,7 @@ class OpenModel:
     def _read(self) -> Imported | str:
         """The model, or why it is no ViT."""
         try:
-            return read_compared(self.source, self.importing.compared_on(self.calibration))
+            return read_compared(self.source, self.importing.compared_on(self.images.calibration))
         except NotAViTError as error:
             return str(error)
 
@@ -123,17 +128,26 @@ class OpenModel:
 
         def make() -> Prepared:
             start = with_features(network) if rewriting.features else network
+            start = with_outputs(start, rewriting.also)
             made, names = apply_rewrites(start, rewriting.without, extra=rewriting.extra)
             preprocessing, without = network.preprocessing, rewriting.without
             quantizations = Quantizations(
-                made, preprocessing, self.calibration, self._progress, without
+                made, preprocessing, self.images.calibration, self._progress, without
             )
             return Prepared(made, names, quantizations)
 
         return _kept(self._prepared, (network, rewriting), make)
 
+    def merged(self, share: float) -> Merged:
+        """The imported network with as many tokens merged as leave a share of its work."""
+
+        def make() -> Merged:
+            return merged_to_share(self.imported.network, share, self.images.calibration)
+
+        return _kept(self._merged, share, make)
+
     def outputs(self, network: Network, pixels: npt.NDArray[np.uint8]) -> Array:
-        """What a network computes of the first calibration images."""
+        """What a network computes of the images that artefacts are compared on."""
         return _kept(self._outputs, network, lambda: forward_each(network, pixels))
 
     def reference(self) -> ModelReference:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 
 from vitedge.report.results import Report, Row
 from vitedge.terminal.printable import printable
@@ -34,9 +35,30 @@ def render_csv(report: Report) -> str:
     """CSV text with a header line; what is unknown is an empty cell."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([_cell(row, column) for column in _COLUMNS] for row in report.rows)
+    own = _own_columns(report.rows)
+    writer.writerow([*_COLUMNS, *own])
+    writer.writerows(
+        [*(_cell(row, column) for column in _COLUMNS), *(_own_cell(row, column) for column in own)]
+        for row in report.rows
+    )
     return stream.getvalue()
+
+
+def _own_columns(rows: Sequence[Row]) -> list[str]:
+    """Columns of outputs that are no classes: ``task_quality.recall@1``; none in other reports."""
+    found = [row.task_quality for row in rows if row.task_quality]
+    names = dict.fromkeys(each.name for quality in found for each in quality.measures)
+    fixed = ("task", "n", "sqnr_db", "drop.points", "drop_of") if found else ()
+    return [f"task_quality.{name}" for name in (*fixed, *names)]
+
+
+def _own_cell(row: Row, column: str) -> object:
+    measures = () if row.task_quality is None else row.task_quality.measures
+    for each in measures:
+        if column == f"task_quality.{each.name}":
+            return each.value
+    is_measure = not hasattr(row.task_quality, column.split(".")[1])
+    return None if is_measure else _cell(row, column)
 
 
 def _cell(row: Row, column: str) -> object:

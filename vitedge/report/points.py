@@ -110,6 +110,9 @@ def quality_title(points: Sequence[Point]) -> str | None:
     """Name of the vertical axis; None when no point has a quality."""
     if all(point.quality is None for point in points):
         return None
+    own = {point.details.get("lost of", "") for point in points}
+    if own != {""}:
+        return f"100 less the points lost of {' and '.join(sorted(own - {''}))}"
     return "Top-1, %" if all(point.details["accuracy"] for point in points) else "Agreement, %"
 
 
@@ -138,6 +141,8 @@ def _point(row: Row, has_accuracy: bool, stem: str) -> Point:
         quality = accuracy.top1
     elif vs_float is not None:
         quality = vs_float.agreement
+    if row.task_quality is not None:
+        quality = 100 - row.task_quality.drop.points
     median = latency_of(row) or 0.0
     name = file_name(row.artifact)
     return Point(
@@ -158,5 +163,6 @@ def _point(row: Row, has_accuracy: bool, stem: str) -> Point:
             "accuracy": f"{accuracy.top1:.1f} % of {accuracy.n}" if accuracy else "",
             "agreement": f"{vs_float.agreement:.1f} % of {vs_float.n}" if vs_float else "",
             "verdict": str(row.status),
+            **({"lost of": row.task_quality.drop_of} if row.task_quality else {}),
         },
     )

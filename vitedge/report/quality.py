@@ -115,3 +115,49 @@ class VsFloat:
     drop: Drop | None = None
     confusions: tuple[Confusion, ...] = ()
     same_pixels: bool = True
+
+
+@dataclass(frozen=True)
+class TaskMeasure:
+    """One measure of outputs that are no classes.
+
+    Attributes:
+        name: As tables have it: ``mAP``, ``recall@1``.
+        value: How much.
+        unit: ``%``, or empty.
+        of: What it is measured against: ``labels`` or ``float32``.
+    """
+
+    name: str
+    value: float
+    unit: str
+    of: str
+
+    @property
+    def title(self) -> str:
+        """The name with its unit."""
+        return f"{self.name} {self.unit}".strip()
+
+
+@dataclass(frozen=True)
+class TaskQuality:
+    """What the outputs of a model that names no classes are worth.
+
+    Attributes:
+        task: What they mean.
+        n: Images compared.
+        sqnr_db: Power of the reference's outputs over power of the difference, in decibel; None
+            when they are equal to the bit.
+        measures: In the task's own words.
+        drop: Points lost against the float32 reference.
+        drop_of: Name of the measure that the points are of; of an error and of R² they are percent.
+        same_pixels: Whether the reference prepares images as the artefact does.
+    """
+
+    task: str
+    n: int
+    sqnr_db: float | None
+    measures: tuple[TaskMeasure, ...]
+    drop: Drop
+    drop_of: str
+    same_pixels: bool = True

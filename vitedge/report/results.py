@@ -5,13 +5,14 @@ Milliseconds are wall time, MB are 10^6 bytes, and every share is in percent, 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from vitedge.machine.environment import Environment
-from vitedge.report.quality import Accuracy, VsFloat
+from vitedge.report.quality import Accuracy, TaskQuality, VsFloat
+from vitedge.report.shown import Block, Shown
 from vitedge.runtimes import Placement
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -140,6 +141,9 @@ class Row:
         energy_mj: Energy of the whole processor per inference in millijoule, idle share included.
         battery_mj: What the battery gave per inference in millijoule: the whole device, screen and
             all. None where there is no battery, or it is charging.
+        task_quality: Of an artefact that names no classes, in its place of accuracy.
+        merges_tokens: Whether it merges tokens, so that it computes something else than its source
+            on purpose.
     """
 
     artifact: str
@@ -172,6 +176,8 @@ class Row:
     throughput: tuple[Throughput, ...] = ()
     energy_mj: float | None = None
     battery_mj: float | None = None
+    task_quality: TaskQuality | None = None
+    merges_tokens: bool = False
 
     @property
     def was_loaded(self) -> bool:
@@ -179,8 +185,11 @@ class Row:
         return self.batch is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; the target in words."""
-        return asdict(self) | {"target": str(self.target)}
+        """JSON-ready; the target in words. Only what names no classes has ``task_quality``."""
+        values = asdict(self) | {"target": str(self.target)}
+        if self.task_quality is None:
+            del values["task_quality"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -273,8 +282,8 @@ class LeftOut:
     detail: str
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """Everything one bench found.
 
     Attributes:
@@ -298,6 +307,13 @@ class Report:
     pick: Pick | None = None
     layers: tuple[LayerErrors, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+
+    def blocks(self, width: int | None) -> Sequence[Block]:
+        """The table of the rows, what it has no room for, and the conclusion."""
+        from vitedge.report.summary import summary
+        from vitedge.report.text_table import blocks
+
+        return [*blocks(self, width), summary(self)]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``environment`` and ``rows`` are the parts to rely on."""

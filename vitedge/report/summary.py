@@ -23,10 +23,16 @@ def summary(report: Report) -> str:
         return f"None of {_count(len(rows), 'measurement')} gave a time that counts."
     faithful = [row for row in ran if _is_faithful(row)]
     if not faithful:
-        best = max(ran, key=_agreement)
+        best = max(ran, key=_kept)
+        own = best.task_quality
+        if own is not None:
+            return (
+                f"Every artefact loses over {100 - _LEAST_AGREEMENT:.0f} points of {own.drop_of}; "
+                f"the nearest is {_name(best)} with {own.drop.points:.1f}."
+            )
         return (
             f"No artefact agrees with float32 on {_LEAST_AGREEMENT:.0f} % of the images; the "
-            f"nearest is {_name(best)} with {_agreement(best):.1f} %."
+            f"nearest is {_name(best)} with {_kept(best):.1f} %."
         )
     best = min(faithful, key=_latency)
     sentences = [f"Fastest{_condition(best)}: {_name(best)} in {_latency(best):.3g} ms"]
@@ -36,6 +42,11 @@ def summary(report: Report) -> str:
     sentences.append(f"{best.size_mb:.3g} MB")
     if best.accuracy is not None:
         sentences.append(f"top-1 {best.accuracy.top1:.1f} % of {best.accuracy.n}")
+    if best.task_quality is not None:
+        sentences += [
+            f"{each.name} {each.value:.4g} {each.unit}".strip()
+            for each in best.task_quality.measures
+        ]
     failed = sum(row.status not in _WENT_WELL for row in rows)
     ending = f" Of {_count(len(rows), 'measurement')}, {failed} did not go well." if failed else ""
     if best.unstable:
@@ -61,14 +72,21 @@ def _latency(row: Row) -> float:
 
 
 def _is_faithful(row: Row) -> bool:
-    return row.vs_float is None or row.vs_float.agreement >= _LEAST_AGREEMENT
+    return _kept(row) >= _LEAST_AGREEMENT
 
 
-def _agreement(row: Row) -> float:
+def _kept(row: Row) -> float:
+    """Percent of agreement with float32, or what is left of a hundred points of another measure."""
+    if row.task_quality is not None:
+        return 100 - row.task_quality.drop.points
     return 100.0 if row.vs_float is None else row.vs_float.agreement
 
 
 def _condition(row: Row) -> str:
+    own = row.task_quality
+    if own is not None:
+        lost = f"{100 - _LEAST_AGREEMENT:.0f} points of {own.drop_of}"
+        return f" of those that lose at most {lost} against float32"
     if row.vs_float is None:
         return ""
     return f" of those that agree with float32 on {_LEAST_AGREEMENT:.0f} % of the images"

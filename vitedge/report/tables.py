@@ -36,7 +36,8 @@ def escape(value: object) -> str:
 def rows_tables(rows: Sequence[Row]) -> str:
     """Every row with its numbers, speed and accuracy apart: together they are too wide."""
     parts = []
-    for heading, columns in (("Speed and size", _SPEED), ("Accuracy", _ACCURACY)):
+    accuracy = (*_ACCURACY, *_own_measures(rows))
+    for heading, columns in (("Speed and size", _SPEED), ("Accuracy", accuracy)):
         shown = [
             (title, cell) for title, cell in columns if any(cell(row) != _MISSING for row in rows)
         ]
@@ -162,6 +163,22 @@ def _top1(row: Row) -> str:
     return f"{found.top1:.1f} ({found.top1_low:.1f}–{found.top1_high:.1f})"
 
 
+def _own_measures(rows: Sequence[Row]) -> list[Column]:
+    """A column for each measure of outputs that are no classes."""
+    found = (row.task_quality.measures for row in rows if row.task_quality)
+    titles = dict.fromkeys(each.title for measures in found for each in measures)
+    return [(title, _measure(title)) for title in titles]
+
+
+def _measure(title: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        measures = () if row.task_quality is None else row.task_quality.measures
+        found = (each.value for each in measures if each.title == title)
+        return next((f"{value:.4g}" for value in found), _MISSING)
+
+    return cell
+
+
 def _lost(row: Row) -> str:
     drop = None if row.vs_float is None else row.vs_float.drop
     if drop is None:
@@ -170,8 +187,17 @@ def _lost(row: Row) -> str:
     return f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})"
 
 
+def _points_lost(row: Row) -> str:
+    """Points lost of a measure that is not top-1, whose name stands with them."""
+    found = row.task_quality
+    if found is None:
+        return _MISSING
+    drop = found.drop
+    return f"{drop.points + 0.0:.1f} of {found.drop_of} ({drop.low:.1f} to {drop.high:.1f})"
+
+
 def _sqnr(row: Row) -> str:
-    found = row.vs_float
+    found = row.task_quality or row.vs_float
     if found is None:
         return _MISSING
     return "equal" if found.sqnr_db is None else f"{found.sqnr_db:.1f}"
@@ -220,4 +246,5 @@ _ACCURACY: tuple[Column, ...] = (
     ("Top-5 %", _percent("accuracy", "top5")),
     ("Agreement %", _percent("vs_float", "agreement")),
     ("SQNR dB", _sqnr),
+    ("Points lost (95 % interval)", _points_lost),
 )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from vitedge.report.results import Report, Row, Spread, Status
+from vitedge.report.shown import Block, Table
+from vitedge.targets.precisions import all_precisions
 from vitedge.terminal.printable import printable
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _STYLES = {
     Status.OK: "green",
@@ -20,8 +19,8 @@ _STYLES = {
     Status.UNAVAILABLE: "dim",
 }
 _TROUBLE = "bold red"
-# A cell's padding and the box's divider, which also stands at both edges.
-_COLUMN_GAP, _EDGES = 2, 2
+_COLUMN_GAP = 2
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -51,53 +50,72 @@ def render_table(report: Report, width: int | None = None) -> Table:
         report: What was found.
         width: Characters of a line; None leaves out nothing for want of space.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     rows, columns = filled(report)
+    columns = _telling(columns, rows)
     if width is not None:
         columns = _fitting(columns, rows, width)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(
-            Text(column.title),
-            justify="right" if column.is_number else "left",
-            no_wrap=column.is_number,
-            overflow="fold",
-        )
-    for row in rows:
-        # Text, because file names may look like rich's markup.
-        cells = [Text(column.cell(row)) for column in columns]
-        cells[-1].stylize(_STYLES.get(row.status, _TROUBLE))
-        table.add_row(*cells)
-    return table
+    return Table(
+        rows=tuple(tuple(column.cell(row) for column in columns) for row in rows),
+        headings=tuple(column.title for column in columns),
+        numbers=frozenset(place for place, each in enumerate(columns) if each.is_number),
+        styles=tuple(_STYLES.get(row.status, _TROUBLE) for row in rows),
+    )
+
+
+def blocks(report: Report, width: int | None) -> list[Block]:
+    """The table, and below it what it has no room for."""
+    found: list[Block] = [render_table(report, width)]
+    if all(row.status is Status.OK for row in report.rows):
+        found.append(f"{_all_of(len(report.rows))} OK")
+    if width is not None and (titles := without_room(report, width)):
+        found.append(f"no room for: {', '.join(titles)}; a wider terminal and --markdown have it")
+    return [*found, *notes(report)]
+
+
+def _all_of(count: int) -> str:
+    return "the one row is" if count == 1 else f"all {count} rows are"
+
+
+def _telling(columns: list[Column], rows: tuple[Row, ...]) -> list[Column]:
+    """The columns that tell rows apart, or say what is not as usual."""
+    is_usual = {
+        "status": all(row.status is Status.OK for row in rows),
+        "target": len({row.artifact for row in rows}) == len(rows)
+        and all(row.target == row.format.default_target for row in rows),
+    }
+    return [column for column in columns if not is_usual.get(column.title, False)]
 
 
 def without_room(report: Report, width: int) -> tuple[str, ...]:
     """Titles of the columns that lines of so many characters do not hold."""
     rows, columns = filled(report)
+    columns = _telling(columns, rows)
     kept = _fitting(columns, rows, width)
     return tuple(column.title for column in columns if column not in kept)
 
 
 def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
-    """The rows, named below the folder that they share, and the columns that are not empty."""
+    """The rows and the columns that are not empty.
+
+    Rows stand by format and precision, and are named below the folder that they share.
+    """
     rows = tuple(
-        replace(row, artifact=printable(row.artifact)) for row in _below_common_folder(report.rows)
+        replace(row, artifact=printable(row.artifact))
+        for row in sorted(_below_common_folder(report.rows), key=_place)
     )
-    return rows, [column for column in _COLUMNS if any(column.cell(row) for row in rows)]
+    columns = _columns_of(rows)
+    return rows, [column for column in columns if any(column.cell(row) for row in rows)]
 
 
 def notes(report: Report) -> tuple[str, ...]:
     """What the table has no room for: messages, unstable times, unreadable images."""
     found = list(report.environment.warnings)
-    for row in report.rows:
-        name = f"{row.artifact} on {row.target}"
-        if row.message:
-            found.append(f"{name}: {row.status}: {row.message}")
-        if row.unstable:
-            found.append(f"{name}: times are unstable: {row.unstable}")
+    found += [
+        f"{row.artifact} on {row.target}: {row.status}: {row.message}"
+        for row in report.rows
+        if row.message
+    ]
+    found += _unstable(report.rows)
     if report.data is not None and report.data.unreadable:
         listed = report.data.unreadable
         found.append(f"{len(listed)} of {report.data.n} images are unreadable: {listed[0]}")
@@ -110,9 +128,34 @@ def notes(report: Report) -> tuple[str, ...]:
     return tuple(printable(" ".join(note.split())) for note in found)
 
 
+def _unstable(rows: tuple[Row, ...]) -> list[str]:
+    """Why times are unstable: in one line where all rows share the cause."""
+    causes = [row.unstable for row in rows]
+    shared = {_NUMBER.sub("#", cause) for cause in causes}
+    if len(rows) > 1 and len(shared) == 1 and all(causes):
+        numbers = sorted(
+            {number for cause in causes for number in _NUMBER.findall(cause)}, key=float
+        )
+        words = _NUMBER.sub("{}", causes[0])
+        if words.count("{}") == 1 and len(numbers) > 1:
+            return [f"all times are unstable: {words.format(f'{numbers[0]} to {numbers[-1]}')}"]
+        return [f"all times are unstable: {causes[0]}"]
+    return [
+        f"{row.artifact} on {row.target}: times are unstable: {row.unstable}"
+        for row in rows
+        if row.unstable
+    ]
+
+
+def _place(row: Row) -> tuple[int, int]:
+    known = all_precisions()
+    place = len(known) if row.precision is None else known.index(row.precision)
+    return row.format.record.order, place
+
+
 def _fitting(columns: list[Column], rows: tuple[Row, ...], width: int) -> list[Column]:
     kept = list(columns)
-    while sum(_width(column, rows) for column in kept) + _EDGES > width:
+    while sum(_width(column, rows) for column in kept) > width + _COLUMN_GAP:
         least = max(kept, key=lambda column: column.rank)
         if least.rank == 0:
             break  # what is left folds
@@ -177,9 +220,10 @@ def _top5(row: Row) -> str:
 
 def _lost(row: Row) -> str:
     """Top-1 lost against float32, and its interval."""
-    if row.vs_float is None or row.vs_float.drop is None:
+    compared = row.task_quality or row.vs_float
+    if compared is None or compared.drop is None:
         return ""
-    drop = row.vs_float.drop
+    drop = compared.drop
     # Adding zero makes -0.0 positive.
     return f"{drop.points + 0.0:.1f} ({drop.low:.1f} to {drop.high:.1f})"
 
@@ -201,20 +245,43 @@ def _placement(row: Row) -> str:
 
 
 def _sqnr(row: Row) -> str:
-    if row.vs_float is None:
+    compared = row.task_quality or row.vs_float
+    if compared is None:
         return ""
-    return "equal" if row.vs_float.sqnr_db is None else f"{row.vs_float.sqnr_db:.1f}"
+    return "equal" if compared.sqnr_db is None else f"{compared.sqnr_db:.1f}"
 
+
+def _measure(title: str) -> Callable[[Row], str]:
+    """The measure of that title, where the row has it."""
+
+    def cell(row: Row) -> str:
+        measures = () if row.task_quality is None else row.task_quality.measures
+        found = (each for each in measures if each.title == title)
+        return next((f"{each.value:.4g}" for each in found), "")
+
+    return cell
+
+
+def _columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The columns of all reports, and those of the rows' own measures behind the accuracy."""
+    measures = (row.task_quality.measures for row in rows if row.task_quality)
+    titles = dict.fromkeys(each.title for listed in measures for each in listed)
+    own = [Column(title, _measure(title), 1 + at) for at, title in enumerate(titles)]
+    return (*_COLUMNS[:_BEHIND_ACCURACY], *own, *_COLUMNS[_BEHIND_ACCURACY:])
+
+
+_BEHIND_ACCURACY = 14
+"""Where a task's own measures come to stand: behind top-1 and top-5."""
 
 _COLUMNS = (
     Column("artifact", _artifact, 0, is_number=False),
     Column("target", lambda row: str(row.target), 0, is_number=False),
-    Column("MB", lambda row: _number(row.size_mb), 3),
+    Column("MB", lambda row: _number(row.size_mb), 1),
     Column("load ms", lambda row: _number(row.load_ms), 8),
     Column("first ms", lambda row: _number(row.first_run_ms), 10),
     Column("p50 ms", _latency, 0),
     Column("p90 ms", _p90, 6),
-    Column("x fp32", _ratio, 2),
+    Column("x fp32", _ratio, 3),
     Column("images/s", _throughput, 7),
     Column("prep ms", lambda row: _middle(row.preprocess_ms), 9),
     Column("peak MB", lambda row: _number(row.peak_rss_mb), 5),
@@ -223,7 +290,7 @@ _COLUMNS = (
     Column("top-5 %", _top5, 11),
     Column("lost %", _lost, 12),
     Column("agree %", _agreement, 2),
-    Column("SQNR dB", _sqnr, 4),
+    Column("SQNR dB", _sqnr, 1),
     Column("on device", _placement, 7),
     Column("status", lambda row: str(row.status), 0, is_number=False),
 )

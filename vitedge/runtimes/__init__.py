@@ -152,6 +152,20 @@ class FeatureSession(Protocol):
         ...
 
 
+@runtime_checkable
+class NamedSession(Protocol):
+    """A session that gives each of an artefact's outputs by its name."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names, the main output's first."""
+        ...
+
+    def output(self, name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Computes one of ``outputs``; like ``Session.run`` in all else."""
+        ...
+
+
 def no_features(path: Path) -> ModelError:
     """The error for an artefact without a second output."""
     return ModelError(f"'{path}' gives no features; convert the model again, with --features")

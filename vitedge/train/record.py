@@ -55,6 +55,11 @@ _CALLED = {
 _NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 
+def run_folder_of(output: Path) -> Path:
+    """Where the run of a model is recorded, so that it can be resumed: beside the model."""
+    return output.with_suffix(".run")
+
+
 @dataclass(frozen=True, eq=False)
 class Standing:
     """Where a run stands after an epoch.

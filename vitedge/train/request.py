@@ -14,7 +14,7 @@ from vitedge.files.staging import refuse_existing
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.readable_images import warn_of_images
 from vitedge.images.seen_images import record_seen
-from vitedge.importers import read_model
+from vitedge.importers import ImportOptions, read_model
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import write_keras
 from vitedge.targets.precisions import Precision
@@ -34,7 +34,7 @@ from vitedge.train import (
 from vitedge.train.fine_tune import answered, in_classes_of
 from vitedge.train.folds import Folds, Lesson, measured_in_folds
 from vitedge.train.mixed import AUTO, OFF
-from vitedge.train.record import STATE_FILE
+from vitedge.train.record import STATE_FILE, run_folder_of
 from vitedge.train.size import Size, fresh_network
 from vitedge.train.splits import Parts, open_parts
 from vitedge.train.told import what_is_missing, what_was_read
@@ -47,10 +47,11 @@ class TrainRequest:
     """What a person asked the training for.
 
     Attributes:
-        data: A folder, file or ``digits``; see ``open_training_images``.
+        data: A folder, file or ``digits``, or images; see ``open_parts``.
         output: The ``.keras`` file to write.
         size: The fresh model; only its image size counts when there is an ``init``.
         init: A model to start from, or None for fresh weights.
+        importing: How to read it and the teacher.
         teacher: A model to learn from beside the labels, or None.
         distillation_token: The model has, or gets, a second token that learns from the teacher.
         recipe: How to train; what products compute in follows from ``mixed_precision``.
@@ -65,10 +66,11 @@ class TrainRequest:
         force: An existing output may be overwritten.
     """
 
-    data: Path
+    data: Path | ImageSet | Parts
     output: Path
     size: Size = field(default_factory=Size)
     init: Path | None = None
+    importing: ImportOptions = field(default_factory=ImportOptions)
     teacher: Path | None = None
     distillation_token: bool = False
     recipe: TrainingRecipe = field(default_factory=TrainingRecipe)
@@ -84,7 +86,7 @@ class TrainRequest:
     @property
     def run_folder(self) -> Path:
         """Where the run is recorded, so that it can be resumed: beside the output."""
-        return self.output.with_suffix(".run")
+        return run_folder_of(self.output)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def train_model(
     replicas = open_replicas(request.strategy, say=say)
     start_tensorflow()
     progress("reading the model to start from", 0, 1)
-    init = None if request.init is None else read_model(request.init).network
+    init = None if request.init is None else read_model(request.init, request.importing).network
     teacher = _teacher(request, init)
     learnt = _labelled(request, learnt, init, teacher, progress)
     if measured is not None:
@@ -323,7 +325,7 @@ def _labels_are_idle(request: TrainRequest) -> bool:
 def _teacher(request: TrainRequest, init: Network | None) -> Network | None:
     """The model to learn from: for rounded weights, where none is named, itself in float."""
     if request.teacher is not None:
-        return read_model(request.teacher).network
+        return read_model(request.teacher, request.importing).network
     listens = request.recipe.distillation.share > 0
     return init if listens and request.recipe.quantize_aware is not None else None
 

@@ -41,9 +41,16 @@ class Parts:
     held_out: ImageSet
     whole: ImageSet | None = None
 
+    def __str__(self) -> str:
+        return self.training.name
+
 
 def open_training_images(
-    path: str | Path, *, share: float = 0.1, seed: int = 0, unlabelled: bool = False
+    path: str | Path | ImageSet | Parts,
+    *,
+    share: float = 0.1,
+    seed: int = 0,
+    unlabelled: bool = False,
 ) -> tuple[ImageSet, ImageSet]:
     """The two parts that ``open_parts`` opens: to train on, and to measure on."""
     parts = open_parts(path, share=share, seed=seed, unlabelled=unlabelled)
@@ -51,7 +58,7 @@ def open_training_images(
 
 
 def open_parts(
-    path: str | Path,
+    path: str | Path | ImageSet | Parts,
     *,
     share: float = 0.1,
     seed: int = 0,
@@ -61,6 +68,7 @@ def open_parts(
 ) -> Parts:
     """Opens a labelled set as two: one to train on, one to measure on.
 
+    * a set that is open already, or its parts;
     * ``digits``: the built-in handwritten digits;
     * a folder with ``train`` and ``validation`` (or ``valid``, ``val``, ``test``) inside, each
       with the same class folders;
@@ -71,7 +79,7 @@ def open_parts(
     * whatever ``open_images`` opens, split by class at random.
 
     Args:
-        path: Where the images are.
+        path: Where the images are, or the images.
         share: Of each class's images, what is held out, where the source has no split itself.
         seed: Of that split.
         unlabelled: Images may have no label.
@@ -82,6 +90,10 @@ def open_parts(
         DataError: The source cannot be read, has an image without a label to split by, or is a
             folder above or below the one that was meant.
     """
+    if isinstance(path, Parts):
+        return path
+    if isinstance(path, ImageSet):
+        return Parts(*split(path, share=share, seed=seed, unlabelled=unlabelled), path)
     path = Path(path)
 
     def checked(images: ImageSet, *, keep_classes: bool = False) -> ImageSet:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tests.e2e.train.test_runs import QUICK, assert_same_weights, halves, small_network
 from vitedge.errors import VitedgeError
-from vitedge.train import Augmentation, Epoch, TrainingRecipe, train
+from vitedge.train import Augmentation, Epoch, TrainingRecipe, run, train
 from vitedge.train.frozen import (
     FrozenOutputs,
     can_be_kept,
@@ -130,7 +130,7 @@ class TestOutputs:
 def test_what_is_computed_once_teaches_what_it_teaches_each_time(monkeypatch, blocks):
     recipe = replace(QUICK, trainable_blocks=blocks)
     kept = train(small_network(), halves(), recipe, held_out=halves(30, seed=1))
-    monkeypatch.setattr("vitedge.train.run.can_be_kept", lambda recipe, teacher: False)
+    monkeypatch.setattr(run, "can_be_kept", lambda recipe, teacher: False)
     each_time = train(small_network(), halves(), recipe, held_out=halves(30, seed=1))
     for (name, array), (_, other) in zip(
         kept.network.named_arrays(), each_time.network.named_arrays(), strict=True

@@ -18,6 +18,8 @@ from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions, read_model
 from vitedge.importers.processor import read_processor
 from vitedge.network.kinds import Activation
+from vitedge.network.operators import Activate
+from vitedge.network.tasks import Task
 
 VIT = GOLDEN / "hugging_face_vit"
 
@@ -60,10 +62,64 @@ def test_an_activation_is_read_or_refused(tmp_path: Path) -> None:
         read_model(folder)
 
 
-def test_gated_mlps_are_refused(tmp_path: Path) -> None:
-    folder = edited(tmp_path, "config.json", "hugging_face_dinov2", use_swiglu_ffn=True)
-    with pytest.raises(NotAViTError, match="SwiGLU"):
+@pytest.mark.parametrize(
+    ("case", "width"),
+    [("vit_model", 16), ("dinov2_model", 16), ("dinov3", 16), ("clip", 8), ("siglip", 16)],
+)
+def test_a_model_without_a_classifier_gives_an_embedding(case: str, width: int) -> None:
+    network = read_model(GOLDEN / f"hugging_face_{case}").network
+    assert network.task is Task.EMBEDDING
+    assert {name: each.shape for name, each in network.outputs.items()} == {"embedding": (width,)}
+
+
+def test_a_processor_that_is_not_usual_has_to_lie_there(tmp_path: Path) -> None:
+    folder = edited(tmp_path, "config.json", "hugging_face_msn")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(ModelError, match=r"lies no preprocessor_config\.json, which is needed"):
         read_model(folder)
+
+
+def test_the_processor_of_a_model_of_images_and_text_may_lie_in_another_file(
+    tmp_path: Path,
+) -> None:
+    folder = edited(tmp_path, "config.json", "hugging_face_siglip")
+    old = folder / "preprocessor_config.json"
+    values = json.loads(old.read_text()) | {"image_mean": [0.25] * 3}
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": values}))
+    old.unlink()
+    assert read_model(folder).network.preprocessing.mean == (0.25,) * 3
+
+
+def test_parts_of_a_config_that_are_left_out_are_those_of_the_class(tmp_path: Path) -> None:
+    config = json.loads((GOLDEN / "hugging_face_siglip" / "config.json").read_text())
+    vision = {**config["vision_config"], "hidden_act": "gelu_pytorch_tanh"}
+    del vision["hidden_act"], vision["num_channels"]
+    folder = edited(tmp_path, "config.json", "hugging_face_siglip", vision_config=vision)
+    kinds = {
+        value.operator.kind
+        for value in read_model(folder).network.values
+        if isinstance(value.operator, Activate)
+    }
+    assert kinds == {Activation.GELU_TANH}
+
+
+def test_siglip_2_reads_squares_where_its_processor_keeps_the_shape(tmp_path: Path) -> None:
+    folder = edited(tmp_path, "config.json", "hugging_face_siglip2_vision")
+    values = {"image_processor_type": "Siglip2ImageProcessor", "patch_size": 4}
+    (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    preprocessing = read_model(folder).network.preprocessing
+    assert (preprocessing.size, preprocessing.resize) == ((16, 16), None)
+
+
+def test_rotary_positions_are_of_the_size_that_is_wanted() -> None:
+    folder = GOLDEN / "hugging_face_dinov3"
+    network = read_model(folder, ImportOptions(image_size=(24, 16))).network
+    assert network.image_shape == (24, 16, 3)
+
+
+def test_a_relative_position_bias_fixes_the_image_size() -> None:
+    with pytest.raises(ModelError, match="image size is fixed"):
+        read_model(GOLDEN / "hugging_face_beit", ImportOptions(image_size=(24, 24)))
 
 
 def test_another_depth_than_the_weights_have_is_an_error(tmp_path: Path) -> None:

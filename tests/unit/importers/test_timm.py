@@ -17,6 +17,7 @@ from vitedge.errors import ModelError, NotAViTError
 from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.evaluate import forward
+from vitedge.network.tasks import Task
 
 VIT = GOLDEN / "timm_vit" / "model.safetensors"
 HEADS = ImportOptions(heads=2)
@@ -59,9 +60,15 @@ def test_weights_that_have_no_place_are_no_vit(tmp_path: Path) -> None:
         read_model(path, HEADS)
 
 
-def test_features_without_a_classifier_say_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has no classifier"):
-        read_model(changed(tmp_path, "head.weight", "head.bias"), HEADS)
+def test_features_without_a_classifier_are_an_embedding(tmp_path: Path) -> None:
+    path = changed(tmp_path, "head.weight", "head.bias")
+    network = read_model(path, HEADS).network
+    assert network.task is Task.EMBEDDING
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    arrays = load_file(VIT)
+    logits = forward(network, images) @ arrays["head.weight"].T + arrays["head.bias"]
+    expected = forward(read_model(VIT, HEADS).network, images)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_a_hidden_head_layer_is_read(tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ import onnx
 import openvino
 import pytest
 from openvino import opset13
-from rich.console import Console
 
 from tests.contract.test_client_metadata import artefact
 from vitedge.artifacts.contents import Port
-from vitedge.commands.printed import tables
 from vitedge.inspection.description import inspect
+from vitedge.report.shown import text_of
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
@@ -83,13 +82,9 @@ def test_names_of_openvino_are_those_of_tensors(tmp_path: Path) -> None:
     assert found.outputs == (Port("answer", (1, 4), "float32"),)
 
 
-def test_the_table_shows_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "_console", lambda: Console(width=200, markup=False))
+def test_the_table_shows_them(tmp_path: Path) -> None:
     path, _ = artefact(tmp_path, Format.ONNX)
-    tables.print_inspection(inspect(path))
-    lines = capsys.readouterr().out.splitlines()
+    lines = text_of(inspect(path).blocks(200), 200).splitlines()
     (pixels,) = [line.split() for line in lines if line.startswith("input ")]
     expected = "input pixels 1 x 32 x 32 x 3 float32 NHWC 0 to 255 raw RGB pixels"
     assert pixels == expected.split()

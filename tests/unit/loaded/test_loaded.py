@@ -25,7 +25,7 @@ from vitedge.network.network import Network
 from vitedge.network.tasks import Task
 from vitedge.pipeline.probabilities import with_probabilities
 from vitedge.quantize import Recipe
-from vitedge.targets.formats import Format
+from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 KINDS = {
@@ -70,7 +70,7 @@ def test_the_task_decides_which_methods_there_are(network: Network, tmp_path: Pa
             _ = model.colour
 
 
-@pytest.mark.parametrize("target", Format, ids=str)
+@pytest.mark.parametrize("target", all_formats(), ids=str)
 @every_task
 def test_every_format_holds_the_task(network: Network, target: Format, tmp_path: Path) -> None:
     path = artifact_of(network, tmp_path, target)

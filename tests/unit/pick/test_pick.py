@@ -202,7 +202,7 @@ def test_pick_names_an_artefact_and_its_command_makes_the_same_bytes(folder: Pat
         *("--target", "onnx-cpu", "--threads", "1", "--max-drop", "100", "--json", "report.json"),
     )
     assert result.exit_code == 0, result.output
-    assert "Ship artefacts/model." in " ".join(result.output.split())
+    assert "Ship model." in " ".join(result.output.split())
     report = json.loads((folder / "report.json").read_text())
     picked = report["pick"]
     assert picked["meets_budget"]
@@ -228,7 +228,7 @@ def test_pick_exits_3_and_names_the_nearest_when_nothing_is_small_enough(folder:
     )
     assert result.exit_code == 3
     words = " ".join(result.output.split())
-    assert "meets the budget. The nearest is artefacts/model." in words
+    assert "meets the budget. The nearest is model." in words
     assert "vitedge convert model.keras" in words
     assert "fitted to synthetic ones" in result.stderr
 

@@ -55,7 +55,8 @@ def infer(session: Session, command: Infer, on_image: Callable[[int], None]) -> 
         images = enumerate(read_spool(index, table.rows), start=table.rows)
         readable = _preprocessed(images, preprocessing, times, table.leave_out)
         for positions, pixels in _batches(readable, batch):
-            table.write(positions, _classify(session, pixels, times)[: len(positions)])
+            made = _classify(session, pixels, times)[: len(positions)]
+            table.write(positions, made.reshape(len(positions), -1))
             on_image(table.rows)
         table.finish(n)
     unreadable = sorted(table.unreadable.items())

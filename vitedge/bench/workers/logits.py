@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import VitedgeError
+from vitedge.network.tasks import Task
 
 _DTYPE = np.dtype("<f4")
 _SUFFIX, _UNREADABLE_SUFFIX = ".f32", ".unreadable"
@@ -37,9 +38,13 @@ class Logits(Protocol):
 
 @dataclass(frozen=True)
 class Probabilities:
-    """The softmax of logits, to compare artefacts with that give it; see ``Logits``."""
+    """The softmax of logits, or the sigmoid of each, to compare artefacts with that give it.
+
+    See ``Logits``.
+    """
 
     logits: Logits
+    task: Task = Task.CLASSES
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -49,8 +54,35 @@ class Probabilities:
     def __getitem__(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
         """See ``Logits``."""
         logits = self.logits[rows]
+        if self.task is not Task.CLASSES:
+            return np.asarray(0.5 * np.tanh(0.5 * logits) + 0.5, np.float32)
         exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), np.float32)
+
+
+@dataclass(frozen=True)
+class YesOrNo:
+    """The scores of a binary model as those of two classes: nothing for no, the rest for yes.
+
+    See ``Logits``.
+
+    Attributes:
+        scores: One for each image.
+        middle: The score that is as likely yes as no.
+    """
+
+    scores: Logits
+    middle: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See ``Logits``."""
+        return (self.scores.shape[0], 2)
+
+    def __getitem__(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """See ``Logits``."""
+        yes = self.scores[rows] - np.float32(self.middle)
+        return np.concatenate([np.zeros_like(yes), yes], axis=1)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Opened:
         load_ms: Importing the engine and loading the artefact.
         first_run_ms: The first inference, in which engines compile and allocate.
         input_shape: ``[N, H, W, C]``.
-        classes: Number of logits per image.
+        classes: Number of logits per image, or of all numbers of a map.
         fault: What is visibly wrong with the logits, in words; empty when nothing is.
     """
 

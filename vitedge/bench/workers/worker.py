@@ -6,6 +6,7 @@ here: its peak memory is what the artefact costs an app.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -96,7 +97,9 @@ class Worker:
         self._pixels = noise
         first_run_ms = time_ms(self._run)
         logits = [session.run(pixels) for pixels in (noise, *others)]
-        return Opened(load_ms, first_run_ms, list(shape), logits[0].shape[-1], fault_of(logits))
+        return Opened(
+            load_ms, first_run_ms, list(shape), math.prod(logits[0].shape[1:]), fault_of(logits)
+        )
 
     def _measure(self, budget: RunBudget) -> Measured:
         before = read_cpu_times()

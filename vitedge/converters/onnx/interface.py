@@ -15,6 +15,7 @@ from vitedge.artifacts.metadata import (
 )
 from vitedge.converters.model_info import model_api_needs
 from vitedge.errors import ModelError, missing_package
+from vitedge.network.tasks import Task
 
 
 def read_interface(path: Path) -> Interface:
@@ -48,8 +49,10 @@ def _port(value: Any) -> Port:
     return Port(value.name, shape, {"float": "float32", "double": "float64"}.get(dtype, dtype))
 
 
-def client_needs(found: Interface, _: Metadata | None) -> dict[str, str]:
+def client_needs(found: Interface, metadata: Metadata | None) -> dict[str, str]:
     """See ``FormatTools``."""
     given = [port.name for port in found.inputs] == [CHANNELS_FIRST_PIXELS]
     missing = "" if given else "other names and configs: convert with --layout huggingface"
-    return {**model_api_needs(found), "transformers.js and Optimum": missing}
+    if metadata is not None and metadata.task is not Task.CLASSES:
+        missing = f"a model of classes, not {metadata.task.words}"
+    return {**model_api_needs(found, metadata), "transformers.js and Optimum": missing}

@@ -59,6 +59,6 @@ def _port(port: ElementTree.Element, name: str) -> Port:
     return Port(name, shape, _TYPES.get(dtype, dtype))
 
 
-def client_needs(found: Interface, _: Metadata | None) -> dict[str, str]:
+def client_needs(found: Interface, metadata: Metadata | None) -> dict[str, str]:
     """See ``FormatTools``."""
-    return model_api_needs(found)
+    return model_api_needs(found, metadata)

@@ -11,6 +11,7 @@ from vitedge.converters.tflite.metadata import ENTRY
 from vitedge.errors import ModelError
 from vitedge.files.flatbuffer import Table
 from vitedge.files.tflite_verifier import open_verified
+from vitedge.network.tasks import Task
 
 # TensorType of TFLite's schema.fbs, by number, in NumPy's words.
 _TYPES = (
@@ -78,6 +79,8 @@ def _for_mediapipe(found: Interface, metadata: Metadata | None) -> str:
     if ENTRY not in found.entries:
         again = "" if metadata is None else ": convert the model again"
         return f"TFLite Metadata{again}"
+    if metadata is not None and metadata.task in (Task.NUMBERS, Task.MAP):
+        return f"a model that names images or embeds them, not {metadata.task.words}"
     shape = found.inputs[0].shape if len(found.inputs) == 1 else ()
     if len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
         return f"one input of one RGB picture, not {list(shape)}"

@@ -17,12 +17,30 @@ import numpy as np
 
 from vitedge.artifacts.metadata import Metadata
 from vitedge.images.label_names import names_for_people
+from vitedge.network.tasks import Task
 from vitedge.targets.scores import Scores
 
 ENTRY = "TFLITE_METADATA"
 """Name of the entry in the model's metadata."""
 
 LABELS_FILE = "labels.txt"
+
+_KINDS = {
+    Task.CLASSES: "ImageClassifier",
+    Task.BINARY: "ImageClassifier",
+    Task.LABELS: "ImageClassifier",
+    Task.NUMBERS: "ImageRegressor",
+    Task.EMBEDDING: "ImageEmbedder",
+    Task.MAP: "ImageMapper",
+}
+"""What a model calls itself; the first and the embedder's are MediaPipe's words."""
+
+_SCORED = {
+    Task.CLASSES: ("each class", "softmax"),
+    Task.BINARY: ("yes", "sigmoid"),
+    Task.LABELS: ("each label", "sigmoid"),
+}
+"""What scores are of, and what makes probabilities of logits."""
 
 _IDENTIFIER = b"M001"
 
@@ -74,7 +92,7 @@ def client_metadata(metadata: Metadata, outputs: Iterable[str]) -> bytes:
     import flatbuffers
 
     table: _Table = {
-        _NAME: "ImageClassifier",
+        _NAME: _KINDS[metadata.task],
         _DESCRIPTION: f"{metadata.source.name}, {metadata.precision}, by vitedge",
         _MODEL_VERSION: metadata.source.sha256,
         _MODEL_GRAPHS: [
@@ -91,8 +109,11 @@ def client_metadata(metadata: Metadata, outputs: Iterable[str]) -> bytes:
 
 
 def label_lines(metadata: Metadata) -> tuple[str, ...]:
-    """One line for each class, as ``labels.txt`` has them; empty where nobody named the classes."""
-    return tuple(" ".join(name.split()) for name in names_for_people(metadata.labels))
+    """One line for each score, as ``labels.txt`` has them; empty where nobody named the classes."""
+    names = names_for_people(metadata.labels)
+    if metadata.task is Task.BINARY:
+        names = names[-1:]  # of yes, which the score is of
+    return tuple(" ".join(name.split()) for name in names)
 
 
 def append_labels(path: Path, metadata: Metadata) -> None:
@@ -125,10 +146,14 @@ def _image(metadata: Metadata) -> _Table:
 
 def _output(metadata: Metadata, name: str) -> _Table:
     content: _Table = {0: _Byte(_FEATURE_PROPERTIES), 1: {}}
+    if name == metadata.task.output and not metadata.task.has_logits:
+        words = f"{metadata.task.words[0].upper()}{metadata.task.words[1:]}."
+        return {_NAME: name, _DESCRIPTION: words, _CONTENT: content}
     if name not in set(Scores):
         return {_NAME: name, _DESCRIPTION: f"The model's {name}.", _CONTENT: content}
     probable = metadata.scores is Scores.PROBABILITIES
-    words = "Probability of each class." if probable else "Logit of each class, before softmax."
+    what, function = _SCORED[metadata.task]
+    words = f"Probability of {what}." if probable else f"Logit of {what}, before {function}."
     table: dict[int, _Part] = {_NAME: "score", _DESCRIPTION: words, _CONTENT: content}
     if probable:
         table[_STATS] = {0: (1.0,), 1: (0.0,)}

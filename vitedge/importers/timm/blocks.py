@@ -8,11 +8,10 @@ import numpy as np
 
 from vitedge.elements.attention import AttentionWeights, Pass, attention
 from vitedge.elements.block import BlockParts
-from vitedge.elements.mlp import mlp
 from vitedge.importers.layers import scaled_outputs, torch_fused_qkv, torch_linear
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.timm.architectures import Facts
-from vitedge.importers.torch_blocks import gated_mlp, halves, learned_bias
+from vitedge.importers.torch_blocks import gated_mlp, halves, learned_bias, plain_mlp
 from vitedge.network.kinds import NormKind
 from vitedge.network.network import Builder, Value
 from vitedge.network.operators import Array, Linear, Norm
@@ -79,15 +78,12 @@ def read_mlp(tensors: Tensors, facts: Facts, scale: Array | None = None) -> Pass
     if "norm.weight" in tensors:
         norm = read_norm(tensors, "norm", facts.eps)
     if "fc1_g.weight" in tensors:
-        return gated_mlp(torch_linear(tensors, "fc1_g"), torch_linear(tensors, "fc1_x"), fc2, norm)
+        gate, up = torch_linear(tensors, "fc1_g"), torch_linear(tensors, "fc1_x")
+        return gated_mlp(gate, up, fc2, norm=norm)
     fc1 = torch_linear(tensors, "fc1")
     if fc1.weight.shape[1] == 2 * fc2.weight.shape[0]:
-        return gated_mlp(*halves(fc1), fc2, norm)
-
-    def grow(net: Builder, x: Value, name: str) -> Value:
-        return mlp(net, x, fc1, fc2, name, activation=facts.activation, norm=norm)
-
-    return grow
+        return gated_mlp(*halves(fc1), fc2, norm=norm)
+    return plain_mlp(fc1, fc2, facts.activation, norm)
 
 
 def _attention(tensors: Tensors, eps: float) -> AttentionWeights:

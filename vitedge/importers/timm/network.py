@@ -33,6 +33,7 @@ from vitedge.importers.torch_blocks import halves
 from vitedge.network.kinds import Activation
 from vitedge.network.network import Builder, Network, Value
 from vitedge.network.operators import Take
+from vitedge.network.tasks import Task
 
 _POOLS = {"token": Pooling.CLASS, "avg": Pooling.MEAN}
 
@@ -66,7 +67,7 @@ def read_network(
     if norm is not None:
         x = normed(net, x, norm)
     if head is None:
-        return net.network({"embedding": x}, preprocessing)
+        return net.network({"embedding": x}, preprocessing, task=Task.EMBEDDING)
     x = classified(net, x, head.last, head.hidden, head.activation)
     return net.network({"logits": x}, preprocessing)
 

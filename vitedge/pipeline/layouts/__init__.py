@@ -11,7 +11,9 @@ from types import MappingProxyType
 from typing import Protocol
 
 from vitedge.converters.converter import Draft
+from vitedge.errors import UsageError
 from vitedge.network.summary import Summary
+from vitedge.network.tasks import Task
 from vitedge.pipeline.layouts.hugging_face import HuggingFace
 from vitedge.pipeline.layouts.litert_community import LiteRTCommunity
 from vitedge.pipeline.verified_write import Written
@@ -67,3 +69,16 @@ class FolderLayout(Protocol):
 LAYOUTS: Mapping[Layout, FolderLayout] = MappingProxyType(
     {Layout.HUGGING_FACE: HuggingFace(), Layout.LITERT_COMMUNITY: LiteRTCommunity()}
 )
+
+
+def demand_classes(layout: Layout, task: Task) -> None:
+    """Refuses what a layout's clients would take a softmax of.
+
+    Raises:
+        UsageError: The model names no classes.
+    """
+    if task is not Task.CLASSES:
+        raise UsageError(
+            f"the clients of --layout {layout} name classes, and the model gives {task.words}; "
+            "leave out --layout"
+        )

@@ -1,0 +1,111 @@
+"""``vitedge.import_model``: a checkpoint becomes a Keras model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vitedge.api.listening import Tell, python_warning
+from vitedge.api.models import Model, opened
+from vitedge.api.options import SourceOptions, import_options
+from vitedge.api.photos import photos_of
+from vitedge.images.image_sets import open_images
+from vitedge.images.in_memory import Images
+from vitedge.network.summary import summary
+from vitedge.pipeline.convert import import_model as write_imported
+from vitedge.pipeline.source_check import check_source
+from vitedge.report.shown import Block, Shown
+from vitedge.terminal.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+
+@dataclass(frozen=True, repr=False)
+class ImportedModel(Shown):
+    """A model that ``import_model`` read.
+
+    Attributes:
+        path: The Keras model that was written, or None.
+        read: How the source was read, and how near its logits are to the source's, in words.
+        architecture: The model's sizes, in words.
+        parameters: Number of its weights.
+        classes: Number of its classes.
+        findings: What was checked, a sentence each; empty unless ``check`` was asked for.
+    """
+
+    path: Path | None
+    read: str
+    architecture: str
+    parameters: int
+    classes: int
+    findings: tuple[str, ...] = ()
+
+    def blocks(self, width: int | None) -> Sequence[Block]:
+        """How it was read, its sizes, what was checked and what was written."""
+        return [
+            self.read,
+            f"{self.architecture}, {self.parameters:,} parameters, {self.classes} classes",
+            *(f"checked: {finding}" for finding in self.findings),
+            *([f"wrote {self.path}"] if self.path is not None else []),
+        ]
+
+
+def import_model(
+    model: Model,
+    output: str | os.PathLike[str] | None = "model.keras",
+    *,
+    check: bool = False,
+    images: Images | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+    warn: Tell = python_warning,
+    **source: Unpack[SourceOptions],
+) -> ImportedModel:
+    """Reads a Vision Transformer and writes it as a Keras model.
+
+    The model that is written carries its preprocessing and labels; ``convert`` and
+    ``keras.saving.load_model`` read it.
+
+    Args:
+        model: A checkpoint, a Keras model, a SavedModel or an ONNX file; or a Keras model in
+            memory.
+        output: The ``.keras`` file to write; None only reads.
+        check: Only read and compare, and write nothing; the result's ``findings`` say more.
+        images: Photos to compare logits with the source's on, besides synthetic images.
+        force: Overwrite what exists.
+        progress: Told how far things are.
+        warn: Told what is odd; by default Python warns.
+        **source: See ``SourceOptions``.
+
+    Raises:
+        UsageError: The output exists, or is no ``.keras`` file.
+        ModelError: The model cannot be read.
+        ParityError: What was read computes something else than the source.
+        UnavailableError: Keras is not installed.
+    """
+    photos = photos_of(images)
+    compared = None if photos is None else open_images(photos)
+    written = None if output is None or check else Path(output)
+    findings: tuple[str, ...] = ()
+    with opened(model, import_options(source, warn)) as found:
+        importing = found.importing.compared_on(compared)
+        if check:
+            checked = check_source(found.path, importing, progress=progress)
+            imported, findings = checked.imported, checked.findings
+        else:
+            imported = write_imported(
+                found.path, written, importing, force=force, progress=progress
+            )
+    network = imported.network
+    return ImportedModel(
+        written,
+        imported.path,
+        str(summary(network)),
+        network.parameters,
+        network.classes,
+        findings,
+    )

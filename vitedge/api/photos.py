@@ -1,0 +1,22 @@
+"""Images as people have them: a path, or images in memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.in_memory import Images, images_in_memory
+
+
+def photos_of(images: Images | None) -> Path | ImageSet | None:
+    """What the rest of vitedge takes where a command takes a folder.
+
+    Raises:
+        DataError: Images in memory cannot be used.
+    """
+    if images is None:
+        return None
+    if isinstance(images, str | os.PathLike):
+        return Path(images)
+    return images_in_memory(images)
