@@ -35,7 +35,7 @@ from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
 
 # Devices that compute in float as they do in integers.
-_FLOAT_DEVICES = ("cpu", "gpu", "cuda", "webgpu")
+_FLOAT_DEVICES = ("cpu", "gpu", "cuda", "webgpu", "web", "web-gpu")
 
 
 @dataclass(frozen=True)
