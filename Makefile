@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLIENTS := .clients
 DEMO_OUTPUT ?= vitedge-demo
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
@@ -53,7 +54,6 @@ reference: $(VENV)/.installed-reference
 # Other people's clients read our files. They lie in folders beside vitedge's own environment, whose
 # packages they use: 0.4 GB of Python packages, 0.6 GB of npm's. Optimum brings torch, 1 GB more, and
 # from an index whose torch has CUDA in it, four.
-CLIENTS := .clients
 PROGRAMS := tests/support/client_programs
 PIP_CLIENTS := $(BIN)/python -m pip install --quiet --upgrade --target
 
