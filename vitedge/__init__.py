@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vitedge.api.convert import convert
     from vitedge.api.importing import import_model
     from vitedge.api.inspect import inspect
+    from vitedge.api.labels import label_by_text
     from vitedge.api.pick import pick
     from vitedge.api.train import train
     from vitedge.classifier import Classifier, Embedder, Mapper, Regressor, load
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "train",
     "import_model",
+    "label_by_text",
     "convert",
     "bench",
     "pick",
@@ -64,6 +66,7 @@ _MODULES = {
     "convert": "api.convert",
     "import_model": "api.importing",
     "inspect": "api.inspect",
+    "label_by_text": "api.labels",
     "pick": "api.pick",
     "train": "api.train",
 }

@@ -221,8 +221,9 @@ class Classifier(LoadedModel):
         if self.metadata is None or self.metadata.scores is Scores.LOGITS:
             probabilities = _probabilities(self.task, logits)
         order = np.argsort(-probabilities, kind="stable")[: max(top, 0)]
-        if self.task is Task.BINARY and self.labels:
-            return [(self.labels[-1], float(probabilities[index])) for index in order]
+        if self.task is Task.BINARY:
+            name = self.labels[-1] if self.labels else "yes"
+            return [(name, float(probabilities[index])) for index in order]
         names = self.labels or range(len(logits))
         return [(str(names[index]), float(probabilities[index])) for index in order]
 

@@ -12,15 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.support.merged_networks import merged_tokens
 from tests.support.models import random_network
 from tests.support.networks import (
     DIM,
-    NETWORKS,
     Random,
     pooled_by_attention,
     rope_and_swiglu,
     windows_with_bias,
 )
+from tests.support.networks import NETWORKS as PLAIN_NETWORKS
 from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.converters.tools import converter_for
 from vitedge.elements.kinds import Pooling
@@ -36,6 +37,8 @@ from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes import run_batches, runtimes
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
+
+NETWORKS = (*PLAIN_NETWORKS, merged_tokens)
 
 # Of an output's range. Float sums in another order; weights in half.
 TOLERANCES = {Precision.FP32: 2e-5, Precision.FP16: 5e-3}

@@ -13,7 +13,12 @@ import pytest
 
 import vitedge
 from tests.support.cifar_files import write_batch
-from vitedge.artifacts.metadata import Metadata, read_metadata
+from vitedge.artifacts.metadata import (
+    LOGITS_SCALE_KEY,
+    LOGITS_ZERO_POINT_KEY,
+    Metadata,
+    read_metadata,
+)
 from vitedge.bench import builtin
 from vitedge.check.report_file import read_report
 from vitedge.errors import DataError, ModelError, SizeError, UsageError
@@ -133,7 +138,7 @@ GARBLED: dict[str, tuple[tuple[str, ...], str]] = {
     "interpolation of a list": (("preprocessing", "interpolation"), "[]"),
     "nested": (("labels",), "[" * 100_000),
     "half a surrogate pair": (("labels",), '["\\ud800"]'),
-    "another schema": (("schema",), "2"),
+    "another schema": (("schema",), "3"),
 }
 
 
@@ -338,3 +343,14 @@ def test_a_name_in_a_graph_that_is_not_text_is_refused(tmp_path: Path) -> None:
             with pytest.raises(ModelError) as caught:
                 read_model(path, ImportOptions())
             assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["large", "", "1e999999", "0x"])
+def test_a_scale_of_the_logits_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
+    whole = onnx.load(next(path for path in builtin.artifacts() if path.suffix == ".onnx"))
+    for key in (LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY):
+        whole.metadata_props.add(key=key, value=value)
+    path = tmp_path / "model.onnx"
+    onnx.save(whole, path)
+    with pytest.raises(ModelError, match="damaged"):
+        vitedge.load(path)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.support.merged_networks import merged_network
 from tests.support.random_networks import Plan, assembled_network
 from tests.support.random_operators import composed_network
 from tests.support.random_weights import random_pixels
@@ -25,7 +26,7 @@ TOLERANCE = 2e-5
 
 NAMES = [rewrite.name for rewrite in rewrites()]
 
-MAKERS = [assembled_network, composed_network]
+MAKERS = [assembled_network, composed_network, merged_network]
 
 
 def difference(before: Network, after: Network, seed: int) -> float:
@@ -42,7 +43,7 @@ def difference(before: Network, after: Network, seed: int) -> float:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("make", MAKERS, ids=["elements", "operators"])
+@pytest.mark.parametrize("make", MAKERS, ids=["elements", "operators", "merged tokens"])
 @pytest.mark.parametrize("seed", range(0, 100, 10))
 def test_rewrites_alone_and_together_leave_the_outputs(
     make: Callable[[int], Network], seed: int
@@ -59,7 +60,7 @@ def test_rewrites_alone_and_together_leave_the_outputs(
             assert difference(network, rewritten, each) < TOLERANCE, (each, extra)
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["elements", "operators"])
+@pytest.mark.parametrize("make", MAKERS, ids=["elements", "operators", "merged tokens"])
 def test_rewrites_act_on_random_networks(make: Callable[[int], Network]) -> None:
     acted = Counter(
         name for seed in range(60) for name in apply_rewrites(make(seed), extra=NAMES)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -70,23 +71,28 @@ class Conversion(Shown):
             for each in self.artifacts
         )
         words = [f"{each.path.name}: {each.lost}" for each in self.artifacts if each.lost]
+        merging = self.artifacts[0].metadata.merging
         return [
-            f"read {self.source}: {self.read}",
+            f"read {self.source}: {_calmly(self.read)}",
+            *([] if merging is None else [merging.words]),
             Table(rows, ("", "", ""), numbers=frozenset([1]), folds=False),
             *words,
         ]
 
 
+def _calmly(read: str) -> str:
+    """How a model was read, without what its import has said already."""
+    return re.sub(r", logits not compared: .*(?=\)$)", "", read) if read.endswith(")") else read
+
+
 def parity_words(written: Written) -> str:
     """How near an artefact is to its model, and on what that was measured."""
-    metadata = written.metadata
-    if metadata.parity is None:
+    parity, is_calibrated = written.metadata.parity, written.metadata.calibration is not None
+    if parity is None:
         return ""
-    found = metadata.parity.sqnr_db
-    quality = "equal to" if found is None else f"{found:.1f} dB against"
-    is_synthetic = metadata.calibration is not None and metadata.calibration.kind == "synthetic"
-    kind = "synthetic images" if is_synthetic else "images"
-    return f"{quality} the model on {metadata.parity.n} {kind}"
+    quality = "equal to" if parity.sqnr_db is None else f"{parity.sqnr_db:.1f} dB against"
+    images = written.compared_on if is_calibrated else "images"
+    return f"{quality} the model on {parity.n} {images}"
 
 
 def convert(
@@ -100,11 +106,13 @@ def convert(
     data: Images | None = None,
     max_drop: float | None = None,
     tune: bool = False,
+    tokens: float | None = None,
     layout: str | None = None,
     output: str | os.PathLike[str] = ".",
     batch: int = 1,
     without: str | Iterable[str] = (),
     features: bool = False,
+    also: str | Iterable[str] = (),
     probabilities: bool = False,
     strict: bool = False,
     force: bool = False,
@@ -129,16 +137,21 @@ def convert(
         chips: Compile for these chips of the targets only.
         calibration: Typical images to measure the ranges of integers on, labelled or not; uint8
             pixels where they lie in memory. None means synthetic ones, and a warning.
-        data: Images to measure ``max_drop`` on.
+        data: Other images, to compare the artefacts with the model on, and to measure ``max_drop``
+            on. None means some that are kept out of the calibration, where there are enough.
         max_drop: Points of top-1 (of agreement without labels) that an integer artefact may lose.
         tune: Time several graphs of each artefact here, and keep the fastest.
+        tokens: Merge tokens that are alike until this share of the multiplications is left, such
+            as 0.7.
         layout: ``huggingface`` or ``litert-community``: write a folder for other clients, with a
             model card.
         output: Folder for the artefacts.
         batch: Static batch size.
         without: Names of exact rewrites to leave out.
         features: Give what the head reads as a second output, for embeddings.
-        probabilities: Give the softmax of the logits in their place.
+        also: Further outputs: ``embedding`` (what the head reads), ``tokens``, ``map`` (the
+            patches' tokens at their places), or ``block.0`` and so on.
+        probabilities: Give the softmax of the logits in their place, or the sigmoid of each label.
         strict: An image that cannot be read is an error, not left out.
         force: Overwrite what exists.
         progress: Told how far things are.
@@ -157,15 +170,19 @@ def convert(
     importing = import_options(source, warn)
     asked = _Asked.of(precisions, formats, targets, chips, layout)
     photos = _open_calibration(calibration, asked.each_made, warn, strict=strict)
+    measured = _open_data(max_drop, data, asked.each_made, photos, warn, strict=strict)
     options = pipeline.ConvertOptions(
         formats=asked.formats or all_formats(),
         precisions=asked.precisions,
         output=Path(output),
         batch=batch,
         without=several(without),
-        budget=_read_budget(max_drop, data, asked.each_made, photos, warn, strict=strict),
+        budget=None if max_drop is None or measured is None else DropBudget(max_drop, measured),
+        compared=measured,
         tune=tune,
+        tokens=_read_share(tokens),
         features=features,
+        also=several(also),
         probabilities=probabilities,
         layout=asked.layout,
         force=force,
@@ -248,6 +265,12 @@ class _Asked:
         )
 
 
+def _read_share(tokens: float | None) -> float | None:
+    if tokens is not None and not 0 < tokens < 1:
+        raise UsageError(f"--tokens is the share of the work that is left, 0 to 1, not {tokens:g}")
+    return tokens
+
+
 def _open_calibration(
     calibration: Images | None, precisions: Sequence[Precision], warn: Tell, *, strict: bool
 ) -> ImageSet | None:
@@ -264,7 +287,7 @@ def _open_calibration(
     return None
 
 
-def _read_budget(
+def _open_data(
     max_drop: float | None,
     data: Images | None,
     precisions: Sequence[Precision],
@@ -272,20 +295,20 @@ def _read_budget(
     warn: Tell,
     *,
     strict: bool,
-) -> DropBudget | None:
+) -> ImageSet | None:
     photos = photos_of(data)
-    if (max_drop is None) != (photos is None):
-        raise UsageError("--max-drop and --data go together: what may be lost, and on what")
-    if max_drop is None or photos is None:
-        return None
-    if all(each.is_float for each in precisions):
+    if max_drop is not None and photos is None:
+        raise UsageError("--max-drop needs --data: images to measure on what is lost")
+    if max_drop is not None and all(each.is_float for each in precisions):
         names = " and ".join(precisions)
         raise UsageError(f"--max-drop lifts layers out of integers, of which {names} has none")
+    if photos is None:
+        return None
     measured = readable(open_images(photos, part=Part.HELD_OUT), strict=strict)
     warn_of_images(measured, warn)
     if calibration is not None:
         refuse_overlap(calibration, measured)
-    return DropBudget(max_drop, measured)
+    return measured
 
 
 def _write(

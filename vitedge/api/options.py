@@ -97,7 +97,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
         std=_numbers(given.get("std")),
         resize=given.get("resize"),
         interpolation=_optional(Interpolation, given.get("interpolation"), "--interpolation"),
-        labels=None if labels is None else _labels(labels),
+        labels=None if labels is None else label_names(labels),
         weights=given.get("weights"),
         head_activation=_optional(Activation, given.get("head_activation"), "--head-activation"),
         architecture=given.get("architecture"),
@@ -204,7 +204,12 @@ def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(map(float, values))
 
 
-def _labels(labels: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
+def label_names(labels: str | os.PathLike[str] | Sequence[str]) -> tuple[str, ...]:
+    """Names as they are given, or those of a text file, a line each.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
     if not isinstance(labels, str | os.PathLike):
         return tuple(labels)
     try:

@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.errors import ModelError, UsageError
 from vitedge.files import json_values
 from vitedge.files.limits import refuse_long_text
@@ -171,6 +172,7 @@ class Metadata:
         parameters: Number of weights of the source, or 0 when unknown.
         macs: Multiply-accumulates of one image, or 0 when unknown.
         parity: What was measured after writing; None only while that is being done.
+        merging: Where tokens are merged, if they are. Parity is against the model that merges them.
         scores: What the first output gives for each class; logits in files that do not say.
         task: What the first output means; classes in files that do not say.
     """
@@ -188,6 +190,7 @@ class Metadata:
     macs: int = 0
     parity: Parity | None = None
     scores: Scores = Scores.LOGITS
+    merging: TokenMerging | None = None
     task: Task = Task.CLASSES
 
     def to_json(self) -> str:
@@ -221,6 +224,7 @@ class Metadata:
                 macs=json_values.whole(values, "macs"),
                 parity=Parity.from_dict(values["parity"]),
                 scores=_scores(values),
+                merging=TokenMerging.from_dict(values.get("merging")),
                 task=_task(values),
             )
         except (KeyError, ValueError) as error:
@@ -314,6 +318,19 @@ def read_texts(path: Path) -> Mapping[str, str]:
         return format_of(path).record.read_texts(path)
     except (ValueError, struct.error, LookupError, ElementTree.ParseError) as error:
         raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
+
+
+def read_logits_grid(path: Path) -> tuple[float, int]:
+    """Scale and zero point of an ONNX artefact's integer logits; 1 and 0 where they are floats.
+
+    Raises:
+        ModelError: The file is missing or unreadable, or one of them is no number.
+    """
+    texts = read_texts(path)
+    try:
+        return float(texts.get(LOGITS_SCALE_KEY, 1.0)), int(texts.get(LOGITS_ZERO_POINT_KEY, 0))
+    except (ValueError, OverflowError) as error:
+        raise ModelError(f"'{path}' garbles the grid of its logits ({error})") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -51,6 +51,7 @@ def row_of(trial: Trial, ratio: Ratio | None) -> Row:
         energy_mj=None if trial.energy_mj is None or not runs else trial.energy_mj / runs,
         battery_mj=_battery_mj(trial),
         task_quality=trial.task_quality,
+        merges_tokens=metadata is not None and metadata.merging is not None,
     )
 
 

@@ -7,17 +7,23 @@ from pathlib import Path, PurePosixPath
 import click
 
 from vitedge.commands.grouped import GroupedCommand
-from vitedge.commands.options import PATH, force_option
+from vitedge.commands.options import PATH, TARGET, TARGETS_IN_WORDS, force_option
 from vitedge.errors import VitedgeError
-from vitedge.terminal.output import command_line, warn, when_interrupted
+from vitedge.terminal.output import command_line, say_written, warn, when_interrupted
 
 # Statuses of a bench that a script must notice. UNAVAILABLE is an answer, SLOWER a finding.
 _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, epilog=TARGETS_IN_WORDS)
 @click.argument("artifacts", nargs=-1, type=PATH)
-@click.option("--target", "wanted", multiple=True, help="Where to run; may repeat.  [default: all]")
+@click.option(
+    "--target",
+    "wanted",
+    type=TARGET,
+    multiple=True,
+    help="Where to run; may repeat.  [default: all that are ready]",
+)
 @click.option(
     "--data",
     type=PATH,
@@ -133,6 +139,7 @@ def bench(
         click.echo(report.to_json())
     else:
         print_shown(report)
+        say_written(files.values())
     failed = [row for row in report.rows if row.status in _FAILURES]
     if failed:
         raise VitedgeError(f"{len(failed)} of {len(report.rows)} rows failed")

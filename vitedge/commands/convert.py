@@ -12,6 +12,8 @@ import click
 from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import (
     PATH,
+    TARGET,
+    TARGETS_IN_WORDS,
     force_option,
     import_options,
     json_option,
@@ -22,20 +24,20 @@ from vitedge.commands.options import (
 from vitedge.targets.formats import all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import all_precisions
-from vitedge.terminal.output import echo, print_json, warn, when_interrupted
+from vitedge.terminal.output import echo, next_command, print_json, warn, when_interrupted
 
 if TYPE_CHECKING:
     from vitedge.pipeline.verified_write import Written
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, epilog=TARGETS_IN_WORDS)
 @click.argument("source", type=PATH)
 @precision_options
 @click.option(
     "--for",
     "targets",
     multiple=True,
-    metavar="TARGET",
+    type=TARGET,
     help="Write what this target takes, compiled too where it takes that; may repeat.",
 )
 @click.option(
@@ -63,9 +65,16 @@ if TYPE_CHECKING:
     help="Most that an integer artefact may lose on --data against float32: points of accuracy, or "
     "of agreement without labels. As few layers as possible are lifted out of 8 bits.",
 )
-@click.option("--data", type=PATH, help="Images to measure --max-drop on.")
+@click.option("--data", type=PATH, help="Images to measure on, other than those of --calibration.")
 @click.option(
     "--tune", is_flag=True, help="Time several graphs of each artefact here; keep the fastest."
+)
+@click.option(
+    "--tokens",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Merge tokens that are alike until this share of the work is left, such as 0.7. What that "
+    "costs is said apart from what integers cost.",
 )
 @click.option(
     "--layout",
@@ -85,7 +94,15 @@ if TYPE_CHECKING:
     "--features", is_flag=True, help="Give what the head reads as a second output, for embeddings."
 )
 @click.option(
-    "--probabilities", is_flag=True, help="Give the softmax of the logits in their place."
+    "--also",
+    multiple=True,
+    metavar="OUTPUT",
+    help="Give this as well: embedding, tokens, map, or block.0 and so on; may repeat.",
+)
+@click.option(
+    "--probabilities",
+    is_flag=True,
+    help="Give the softmax of the logits in their place, or the sigmoid of each label.",
 )
 @strict_option
 @force_option
@@ -100,11 +117,13 @@ def convert(
     max_drop: float | None,
     data: Path | None,
     tune: bool,
+    tokens: float | None,
     layout: str | None,
     output: Path,
     batch: int,
     without: tuple[str, ...],
     features: bool,
+    also: tuple[str, ...],
     probabilities: bool,
     strict: bool,
     force: bool,
@@ -133,11 +152,13 @@ def convert(
             data=data,
             max_drop=max_drop,
             tune=tune,
+            tokens=tokens,
             layout=layout,
             output=output,
             batch=batch,
             without=without,
             features=features,
+            also=also,
             probabilities=probabilities,
             strict=strict,
             force=force,
@@ -161,6 +182,7 @@ def convert(
         print_shown(made)
         for each in made.artifacts:
             _note_calibration(each)
+        next_command(["bench", str(output), "--data", "PHOTOS", "--reference", str(source)])
     if made.missing:
         echo(f"Error: not everything was written: {', '.join(made.missing)} is missing", err=True)
         click.get_current_context().exit(1)

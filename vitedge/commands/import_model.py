@@ -15,7 +15,7 @@ from vitedge.commands.options import (
     json_option,
     read_source_options,
 )
-from vitedge.terminal.output import print_json, warn
+from vitedge.terminal.output import next_command, print_json, warn
 
 
 @click.command("import", cls=GroupedCommand)
@@ -61,6 +61,8 @@ def import_command(
         print_json(result | ({"checked": imported.findings} if check else {}))
     else:
         print_shown(imported)
+        if imported.path is not None:
+            next_command(["convert", str(imported.path), "--calibration", "PHOTOS"])
 
 
 PLUGIN = import_command

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from vitedge.commands.grouped import option_group
 from vitedge.errors import UsageError
@@ -39,6 +40,31 @@ class ImageSize(click.ParamType[tuple[int, int]]):
 
 IMAGE_SIZE = ImageSize()
 
+
+class TargetName(click.ParamType[str]):
+    """``<runtime>-<device>``; shells complete it."""
+
+    name = "target"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The targets that some runtime here knows."""
+        from vitedge.runtimes import targets
+
+        return [CompletionItem(str(each)) for each in targets() if str(each).startswith(incomplete)]
+
+
+TARGET = TargetName()
+
+SHIPPED_TARGETS = (
+    *("tflite-cpu", "tflite-gpu", "tflite-npu", "ethos-u", "onnx-cpu", "onnx-cuda", "onnx-webgpu"),
+    *("onnx-qnn", "onnx-openvino", "onnx-coreml", "onnx-xnnpack"),
+    *("openvino-cpu", "openvino-gpu", "openvino-npu"),
+)
+"""Written out, because help answers without asking runtimes; a test compares them."""
+
+TARGETS_IN_WORDS = f"Targets: {', '.join(SHIPPED_TARGETS)}; `vitedge targets` says which are ready."
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not text.")
 strict_option = click.option(

@@ -10,17 +10,25 @@ import click
 from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import (
     PATH,
+    TARGET,
+    TARGETS_IN_WORDS,
     force_option,
     import_options,
     read_source_options,
     strict_option,
 )
-from vitedge.terminal.output import command_line, warn, when_interrupted
+from vitedge.terminal.output import (
+    command_line,
+    next_command,
+    say_written,
+    warn,
+    when_interrupted,
+)
 
 _NONE_MEETS_THE_BUDGET = 3
 
 
-@click.command(cls=GroupedCommand)
+@click.command(cls=GroupedCommand, epilog=TARGETS_IN_WORDS)
 @click.argument("model", type=PATH)
 @click.option(
     "--data",
@@ -32,7 +40,13 @@ _NONE_MEETS_THE_BUDGET = 3
 @click.option(
     "--calibration", type=PATH, help="Other images, labelled or not, to measure ranges on."
 )
-@click.option("--target", "wanted", multiple=True, help="Where to run; may repeat.  [default: all]")
+@click.option(
+    "--target",
+    "wanted",
+    type=TARGET,
+    multiple=True,
+    help="Where to run; may repeat.  [default: all that are ready]",
+)
 @click.option(
     "--max-drop",
     type=click.FloatRange(0),
@@ -121,6 +135,10 @@ def pick(
         click.echo(report.to_json())
     else:
         print_shown(picked)
+        say_written(files.values())
+        best = picked.choice.best
+        if best is not None:
+            next_command(["deploy", best.row.artifact, "USER@HOST:FOLDER"])
     if not picked.choice.meets_budget:
         click.get_current_context().exit(_NONE_MEETS_THE_BUDGET)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vitedge.commands.grouped import GroupedCommand
-from vitedge.commands.options import PATH, json_option
+from vitedge.commands.options import PATH, TARGET, json_option
 from vitedge.errors import UsageError
 from vitedge.terminal.output import echo, print_json
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     help="File for embeddings (.npy, a row an image) or for a map (.npy, or a grey .png).",
 )
 @click.option("--force", is_flag=True, help="Overwrite --output.")
-@click.option("--target", help="Where to run, such as tflite-cpu.  [default: the format's CPU]")
+@click.option(
+    "--target", type=TARGET, help="Where to run, such as tflite-cpu.  [default: the format's CPU]"
+)
 @click.option("--threads", type=click.IntRange(1))
 @json_option
 def predict(

@@ -87,8 +87,8 @@ def refuse_further_outputs(network: Network, recipe: Recipe) -> None:
         ConversionError: The recipe is all-integer, and there is more than one output.
     """
     if recipe.tensors and len(network.outputs) > 1:
-        others = [name for name in network.outputs if name != "logits"]
-        remedy = "leave out --features, or " if others == ["features"] else ""
+        others = [name for name in network.outputs if name != network.main_name]
+        remedy = "leave out --features and --also, or "
         raise ConversionError(
             f"{recipe.precision} computes in integers alone, so its {', '.join(others)} would be "
             f"as coarse as its logits; {remedy}take fp32, fp16 or int8"

@@ -8,7 +8,10 @@ from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Convolution,
+    Count,
     Linear,
+    Match,
+    Merge,
     Norm,
     Pool,
     Resize,
@@ -66,6 +69,8 @@ class IntegerEmitter(Emitter[Tensor]):
         match value.operator:
             case Convolution() | Pool() | Resize() | Norm(kind=NormKind.L2):
                 return "its format has no integer form of it here"
+            case Match() | Merge() | Count():
+                return "tokens cannot be merged there by what is in the picture"
             case Standardize():
                 return "pixels enter as they are; do not leave out fold-input-normalization"
             case Linear() if value.name not in self.recipe.weights:

@@ -243,3 +243,7 @@ class _Walk:
         self._demand(start + length, 1, 1)
         if self._data[start + length] != 0:
             raise ValueError(f"the text at {start} has no end")
+        try:
+            str(self._data[start : start + length], "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"the text at {start} is not UTF-8") from error

@@ -22,8 +22,11 @@ from vitedge.network.operators import (
     Concatenate,
     Constant,
     Convolution,
+    Count,
     Linear,
+    Match,
     Mean,
+    Merge,
     Multiply,
     Norm,
     Pixels,
@@ -108,7 +111,7 @@ def computed(value: Value, inputs: Sequence[Any], pixels: Any, manner: Manner) -
             first, second = (ops.cast(each, manner.products) for each in inputs)
             return ops.matmul(first, ops.swapaxes(second, -1, -2) if transposed else second)
         case Softmax():
-            return ops.softmax(_full(inputs[0]))
+            return _softmax(*map(_full, inputs))
         case Reshape(to=to):
             return ops.reshape(inputs[0], (-1, *to))
         case Transpose(axes=axes):
@@ -123,6 +126,14 @@ def computed(value: Value, inputs: Sequence[Any], pixels: Any, manner: Manner) -
             return _pooled(_full(inputs[0]), pool)
         case Resize() as resize:
             return _resized(_full(inputs[0]), resize)
+        case Match() as match:
+            return ops.stop_gradient(_matched(_full(inputs[0]), match))
+        case Merge():
+            matrix, x, counts = map(_full, inputs)
+            shares = matrix * ops.swapaxes(counts, 1, 2)
+            return ops.matmul(shares, x) / ops.sum(shares, axis=2, keepdims=True)
+        case Count():
+            return ops.matmul(*map(_full, inputs))
 
 
 def _transposed(x: Any, axes: tuple[int, ...]) -> Any:
@@ -240,3 +251,32 @@ def _resized(x: Any, resize: Resize) -> Any:
         matrix = ops.convert_to_tensor(resize_matrix(x.shape[axis], size, resize.kind))
         x = ops.moveaxis(ops.matmul(ops.moveaxis(x, axis, -1), matrix), -1, axis)
     return x
+
+
+def _softmax(x: Any, counts: Any = None) -> Any:
+    if counts is None:
+        return ops.softmax(x)
+    often = ops.log(ops.swapaxes(counts, 1, 2))
+    return ops.softmax(x + ops.reshape(often, (-1, *(1,) * (len(x.shape) - 2), x.shape[-1])))
+
+
+def _matched(x: Any, match: Match) -> Any:
+    tokens, merged = x.shape[1], match.merged
+    finders, found = (
+        np.asarray(each, np.int32) for each in (match.finders(tokens), match.found(tokens))
+    )
+    similar = ops.matmul(
+        ops.take(x, finders, axis=1), ops.swapaxes(ops.take(x, found, axis=1), 1, 2)
+    )
+    order = ops.argsort(-ops.max(similar, axis=2), axis=1)
+    partners = ops.take_along_axis(ops.argmax(similar, axis=2), order[:, :merged], axis=1)
+    fixed, between = (
+        ops.broadcast_to(ops.one_hot(each, tokens), (ops.shape(x)[0], len(each), tokens))
+        for each in (np.arange(match.fixed), found)
+    )
+    gone, kept = (
+        ops.one_hot(ops.take(finders, each, axis=0), tokens)
+        for each in (order[:, :merged], order[:, merged:])
+    )
+    into = ops.swapaxes(ops.one_hot(partners, len(found)), 1, 2)
+    return ops.concatenate([fixed, kept, between + ops.matmul(into, gone)], axis=1)

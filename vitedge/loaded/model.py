@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -17,7 +18,14 @@ from vitedge.errors import ModelError, UsageError
 from vitedge.images.label_names import names_for_people
 from vitedge.images.preprocess import ImageLike, Preprocessing
 from vitedge.network.tasks import Task
-from vitedge.runtimes import FeatureSession, Placement, Session, in_batches, run_batches
+from vitedge.runtimes import (
+    FeatureSession,
+    NamedSession,
+    Placement,
+    Session,
+    in_batches,
+    run_batches,
+)
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
@@ -37,6 +45,10 @@ _METHODS = MappingProxyType(
 _ANY_METHOD = frozenset(
     ("classify", "classify_batch", "logits", "stream", "embed", "similarity", "predict", "raw")
 )
+
+
+EMBEDDING = "embedding"
+"""What the output is called that a head reads, where it was asked for by that name."""
 
 
 class WrongTaskError(UsageError, AttributeError):
@@ -172,8 +184,44 @@ class LoadedModel:
         with self._lock:
             return run_batches(self._open_session(), pixels)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of all outputs, the main one's first; empty where the target tells none."""
+        with self._lock:
+            session = self._open_session()
+            return session.outputs if isinstance(session, NamedSession) else ()
+
+    def output(self, name: str, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
+        """One output of several images, as the artefact gives it: ``tokens``, ``block.3`` ...
+
+        Args:
+            name: One of ``outputs``.
+            images: The images.
+
+        Returns:
+            float32 ``(len(images), ...)``.
+
+        Raises:
+            UsageError: There is no such output, or this target gives the main one alone.
+            DataError: An image cannot be decoded.
+            ModelError: The runtime failed, or the model is closed.
+        """
+        if name not in self.outputs:
+            has = ", ".join(self.outputs) or f"the main one alone on {self.target}"
+            raise UsageError(
+                f"the artefact has no output '{name}', but {has}; `vitedge convert --also {name}` "
+                "adds it"
+            )
+        pixels = self.preprocessing.batch(images)
+        with self._lock:
+            session = self._open_session()
+            assert isinstance(session, NamedSession)
+            return in_batches(partial(session.output, name), session.input_shape[0], pixels)
+
     def _features(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
-        """The second output of several images."""
+        """What the head reads of several images."""
+        if EMBEDDING in self.outputs[1:]:
+            return self.output(EMBEDDING, images)
         pixels = self.preprocessing.batch(images)
         with self._lock:
             session = self._open_session()

@@ -8,6 +8,7 @@ from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Concatenate,
     Mean,
+    Merge,
     Pool,
     PoolKind,
     Reshape,
@@ -41,12 +42,19 @@ class Uses:
         return found[0] if len(found) == 1 and value not in self.shown else None
 
 
+def vectors_of(value: Value) -> tuple[Value, ...]:
+    """The inputs whose vectors it may be made of: all, but for what says how tokens are merged."""
+    return value.inputs[1:2] if isinstance(value.operator, Merge) else value.inputs
+
+
 def passes_vectors(value: Value, width: int) -> bool:
     """Whether a value is made of whole vectors of ``width`` channels of what it reads.
 
     An affine map of each such vector may as well come before it: it moves vectors, or takes means
     of them. Vectors that stand behind one another along the last axis count one by one.
     """
+    if isinstance(value.operator, Merge):
+        return value.shape[-1] % width == 0
     sizes = [each.shape[-1] if each.shape else 0 for each in (value, *value.inputs)]
     if not value.inputs or any(size == 0 or size % width for size in sizes):
         return False
@@ -76,7 +84,7 @@ def readers_of_vectors(value: Value, uses: Uses) -> tuple[Value, ...] | None:
     passed, unseen = {value: None}, [value]
     while unseen:
         for each in uses.readers[unseen.pop()]:
-            is_whole = passed.keys() >= set(each.inputs) and passes_vectors(each, width)
+            is_whole = passed.keys() >= set(vectors_of(each)) and passes_vectors(each, width)
             if is_whole and each not in passed:
                 passed[each] = None
                 unseen.append(each)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from vitedge.network.evaluate import computed, resize_matrix, windows
 from vitedge.network.kinds import NormKind
+from vitedge.network.matching import shares_of
 from vitedge.network.network import Network, Value
 from vitedge.network.numerics import activation_slope, inverse_deviation, scaled_by_norm
 from vitedge.network.operators import (
@@ -31,8 +32,11 @@ from vitedge.network.operators import (
     Concatenate,
     Constant,
     Convolution,
+    Count,
     Linear,
+    Match,
     Mean,
+    Merge,
     Multiply,
     Norm,
     Pixels,
@@ -139,6 +143,9 @@ def _looked_at(network: Network, passed: Collection[Value]) -> set[Value]:
             case Multiply():
                 a, b = value.inputs
                 found.update(([b] if a in passed else []) + ([a] if b in passed else []))
+            case Merge():
+                match, _, counts = value.inputs
+                found.update((match, counts))
             case Softmax():
                 found.add(value)
             case Pool():
@@ -188,7 +195,7 @@ def _backward(value: Value, inputs: list[Array], made: Array, gradient: Array) -
             return [gradient @ right, at_b]
         case Softmax():
             inner: Array = (gradient * made).sum(axis=-1, keepdims=True)
-            return [made * (gradient - inner)]
+            return [made * (gradient - inner), *map(np.zeros_like, inputs[1:])]
         case Reshape():
             return [gradient.reshape(inputs[0].shape)]
         case Transpose(axes=axes):
@@ -214,6 +221,12 @@ def _backward(value: Value, inputs: list[Array], made: Array, gradient: Array) -
                 matrix = resize_matrix(inputs[0].shape[axis], size, resize.kind)
                 gradient = np.moveaxis(np.moveaxis(gradient, axis, -1) @ matrix.T, -1, axis)
             return [gradient]
+        case Merge():
+            matrix, _, counts = inputs
+            at_x = shares_of(matrix, counts).swapaxes(-1, -2) @ gradient
+            return [np.zeros_like(matrix), at_x, np.zeros_like(counts)]
+        case Match() | Count():  # choices and numbers of tokens are constant
+            return [np.zeros_like(each) for each in inputs]
 
 
 def norm_gradient(x: Array, norm: Norm, gradient: Array) -> Array:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.network.matching import counted, matched, merged
 from vitedge.network.network import Network, Value
 from vitedge.network.numerics import activate, mean, normalize, softmax
 from vitedge.network.operators import (
@@ -21,8 +22,11 @@ from vitedge.network.operators import (
     Concatenate,
     Constant,
     Convolution,
+    Count,
     Linear,
+    Match,
     Mean,
+    Merge,
     Multiply,
     Norm,
     Pixels,
@@ -119,7 +123,7 @@ def computed(value: Value, inputs: list[Array], images: npt.NDArray[Any]) -> Arr
             product: Array = inputs[0] @ right
             made = product
         case Softmax():
-            made = softmax(inputs[0])
+            made = softmax(*inputs)
         case Reshape(to=to):
             made = inputs[0].reshape(len(inputs[0]), *to)
         case Transpose(axes=axes):
@@ -134,6 +138,12 @@ def computed(value: Value, inputs: list[Array], images: npt.NDArray[Any]) -> Arr
             made = _pooled(inputs[0], pool)
         case Resize() as resize:
             made = _resized(inputs[0], resize)
+        case Match() as match:
+            made = matched(inputs[0], match)
+        case Merge():
+            made = merged(*inputs)
+        case Count():
+            made = counted(*inputs)
     return made
 
 

@@ -15,8 +15,11 @@ from vitedge.network.operators import (
     Concatenate,
     Constant,
     Convolution,
+    Count,
     Linear,
+    Match,
     Mean,
+    Merge,
     Multiply,
     Norm,
     Pixels,
@@ -123,8 +126,27 @@ class Lowering(Forms[Tensor]):
             case Concatenate(axis=axis) if self._is_on_channels(value, axis):
                 parts = [self.rows(each) for each in value.inputs]
                 self.keep(value, self.concatenate(value, parts, 1), rows=True)
+            case Match() as match:
+                self.match(value, match, self.operand(value, value.inputs[0]))
+                if any(not _is_told(each, value) for each in self.readers[value]):
+                    self._whole[value] = self.match_matrix(value)
+            case Merge() | Count():
+                self._whole[value] = self._merging_step(value)
             case _:
                 self._whole[value] = self._whole_step(value)
+
+    def _merging_step(self, value: Value) -> Tensor:
+        counts = self._counts(value)
+        if isinstance(value.operator, Count):
+            return self.count(value, counts)
+        return self.merge(value, self.operand(value, value.inputs[1]), counts)
+
+    def _counts(self, value: Value) -> Tensor | None:
+        """What says how many tokens each stands for; None where each is one."""
+        counts = value.inputs[-1]
+        if counts.is_constant and bool((constant_of(counts) == 1).all()):
+            return None
+        return self.operand(value, counts)
 
     def _is_on_channels(self, value: Value, axis: int) -> bool:
         """Whether something happens along the channels of what are rows all."""
@@ -138,7 +160,8 @@ class Lowering(Forms[Tensor]):
             case Product() as product:
                 return self.product(value, product, *operands)
             case Softmax():
-                return self.softmax(value, operands[0])
+                x, *counts = operands
+                return self.counted_softmax(value, x, *counts) if counts else self.softmax(value, x)
             case Transpose(axes=axes):
                 order = (0, *(axis + 1 for axis in axes))
                 return self.transpose(operands[0], order, value.name)
@@ -235,6 +258,11 @@ class Lowering(Forms[Tensor]):
         rows = self.is_in_rows(read)
         x = self.rows(read) if rows else self.operand(value, read)
         self.keep(value, step(x), rows=rows)
+
+
+def _is_told(value: Value, match: Value) -> bool:
+    """Whether it needs not the matrix, but what was found."""
+    return isinstance(value.operator, Merge | Count) and match not in value.inputs[1:]
 
 
 def group_of(name: str) -> tuple[str, str]:

@@ -16,6 +16,8 @@ from vitedge.network.operators import (
     Constant,
     Convolution,
     Linear,
+    Match,
+    Merge,
     Multiply,
     Operator,
     Pixels,
@@ -175,7 +177,7 @@ class Network:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one image: linear layers, convolutions and matrix products."""
+        """Multiply-accumulates of one image: layers, matrix products, and merging of tokens."""
         return sum(map(_macs, self.values))
 
 
@@ -187,6 +189,12 @@ def _macs(value: Value) -> int:
             return math.prod(value.shape[:-1]) * weight.size
         case Product():
             return math.prod(value.inputs[0].shape) * value.shape[-1]
+        case Match() as match:
+            tokens, width = value.inputs[0].shape
+            return len(match.finders(tokens)) * len(match.found(tokens)) * width
+        case Merge():
+            new, old = value.inputs[0].shape
+            return (old - new) * new * value.shape[-1]
         case _:
             return 0
 

@@ -104,8 +104,10 @@ def _gelu(x: Array) -> Array:
     return result.reshape(x.shape)
 
 
-def softmax(x: Array) -> Array:
-    """Softmax over the last axis."""
+def softmax(x: Array, counts: Array | None = None) -> Array:
+    """Softmax over the last axis, of places that count as often as ``(N, places, 1)`` says."""
     exponentials: Array = np.exp(x - x.max(axis=-1, keepdims=True))
+    if counts is not None:
+        exponentials *= counts.reshape(len(counts), *(1,) * (x.ndim - 2), -1)
     total: Array = exponentials.sum(axis=-1, keepdims=True)
     return exponentials / total

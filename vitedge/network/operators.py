@@ -193,10 +193,15 @@ class Product:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax over the last axis."""
+    """Softmax over the last axis.
 
-    def shape_of(self, x: Shape) -> Shape:
+    A second input says how often each place counts, ``(places, 1)``: as if it stood there that
+    many times. So a token that stands for several has the attention of all of them.
+    """
+
+    def shape_of(self, x: Shape, counts: Shape | None = None) -> Shape:
         """The shape that it makes."""
+        _require(counts in (None, (*x[-1:], 1)), f"{counts} does not count the places of {x}")
         return x
 
 
@@ -338,6 +343,70 @@ class Resize:
         return self.height, self.width, x[2]
 
 
+@dataclass(frozen=True)
+class Match:
+    """Which tokens become one: bipartite soft matching (Bolya et al., arXiv:2210.09461).
+
+    It reads a unit vector of each token, ``(tokens, width)``. Behind the ``fixed`` first tokens,
+    every second one, from the first on, finds the most similar of those in between, and those that
+    have found the most similar are merged into what they found.
+
+    It makes a matrix of ones and zeros, ``(tokens - merged, tokens)``: which tokens each of the new
+    ones is made of. New tokens are the fixed ones, those that found but are not merged, the most
+    similar first, and those in between. It is constant to a gradient.
+
+    Attributes:
+        merged: How many tokens disappear.
+        fixed: How many of the first tokens are neither merged nor moved.
+    """
+
+    merged: int
+    fixed: int = 0
+
+    def shape_of(self, x: Shape) -> Shape:
+        """The shape that it makes."""
+        _require(len(x) == 2 and self.fixed >= 0, f"{x} holds no vector of each token")
+        finders = len(self.finders(x[0]))
+        enough = 0 < self.merged <= finders and len(self.found(x[0])) > 0
+        _require(enough, f"of {x[0]} tokens, {self.fixed} fixed, {self.merged} cannot be merged")
+        return x[0] - self.merged, x[0]
+
+    def finders(self, tokens: int) -> range:
+        """The tokens that may be merged into others."""
+        return range(self.fixed, tokens, 2)
+
+    def found(self, tokens: int) -> range:
+        """The tokens that others may be merged into."""
+        return range(self.fixed + 1, tokens, 2)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Tokens ``(tokens, channels)`` of which some are merged, each the mean of what it is made of.
+
+    It reads what ``Match`` makes, the tokens, and how many each stands for, ``(tokens, 1)``.
+    """
+
+    def shape_of(self, match: Shape, x: Shape, counts: Shape) -> Shape:
+        """The shape that it makes."""
+        fits = len(match) == len(x) == 2 and match[1] == x[0] and counts == (x[0], 1)
+        _require(fits, f"{match} does not merge {x} of {counts}")
+        return match[0], x[1]
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many tokens each stands for once some are merged, ``(tokens, 1)``.
+
+    It reads what ``Match`` makes, and how many each stood for before.
+    """
+
+    def shape_of(self, match: Shape, counts: Shape) -> Shape:
+        """The shape that it makes."""
+        _require(len(match) == 2 and counts == (match[1], 1), f"{match} does not merge {counts}")
+        return match[0], 1
+
+
 Operator: TypeAlias = (
     Pixels
     | Constant
@@ -357,6 +426,9 @@ Operator: TypeAlias = (
     | Mean
     | Pool
     | Resize
+    | Match
+    | Merge
+    | Count
 )
 
 Move: TypeAlias = Reshape | Transpose | Take | Concatenate

@@ -25,8 +25,11 @@ from vitedge.network.operators import (
     Concatenate,
     Constant,
     Convolution,
+    Count,
     Linear,
+    Match,
     Mean,
+    Merge,
     Multiply,
     Norm,
     Operator,
@@ -98,6 +101,9 @@ _PARTS: Mapping[type[Operator], Mapping[str, Callable[[Any], Any]]] = MappingPro
             "padding": _tuple_of(_wholes),
         },
         Resize: {"height": _whole, "width": _whole, "kind": ResizeKind},
+        Match: {"merged": _whole, "fixed": _whole},
+        Merge: {},
+        Count: {},
     }
 )
 

@@ -13,6 +13,7 @@ from vitedge.network.operators import (
     Activate,
     Convolution,
     Linear,
+    Match,
     Norm,
     Pool,
     Product,
@@ -102,6 +103,26 @@ class Steps(ABC, Generic[Tensor]):
     @abstractmethod
     def softmax(self, value: Value, x: Tensor) -> Tensor:
         """Softmax over the last axis."""
+
+    @abstractmethod
+    def counted_softmax(self, value: Value, x: Tensor, counts: Tensor) -> Tensor:
+        """The same where each place counts as often as ``counts`` says, ``(batch, places, 1)``."""
+
+    @abstractmethod
+    def match(self, value: Value, match: Match, x: Tensor) -> None:
+        """Finds which tokens become one, from unit vectors ``(batch, tokens, width)``."""
+
+    @abstractmethod
+    def match_matrix(self, value: Value) -> Tensor:
+        """What was found as a matrix of ones and zeros, ``(batch, new, old)``."""
+
+    @abstractmethod
+    def merge(self, value: Value, x: Tensor, counts: Tensor | None) -> Tensor:
+        """Means of what is merged; without counts each token is one."""
+
+    @abstractmethod
+    def count(self, value: Value, counts: Tensor | None) -> Tensor:
+        """How many tokens each stands for afterwards, ``(batch, new, 1)``."""
 
     @abstractmethod
     def take(self, value: Value, take: Take, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitedge.network.channels import Uses, passes_vectors
+from vitedge.network.channels import Uses, passes_vectors, vectors_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Add, Concatenate, Multiply, Norm, Reshape
 
@@ -89,7 +89,8 @@ def _sharing(value: Value, through_norms: bool) -> tuple[Value, ...]:
             least = min(widths)
             return value.inputs if least and passes_vectors(value, least) else ()
         case _ if value.inputs and value.inputs[0].shape:
-            return value.inputs if passes_vectors(value, value.inputs[0].shape[-1]) else ()
+            sharing = vectors_of(value)
+            return sharing if passes_vectors(value, sharing[0].shape[-1]) else ()
         case _:
             return ()
 

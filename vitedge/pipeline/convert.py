@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from vitedge.artifacts.metadata import Metadata, Parity, Source, files_of, sha256_of
+from vitedge.artifacts.metadata import Metadata, Parity, Source, files_of
 from vitedge.converters.converter import Draft
 from vitedge.converters.tools import Variant, converter_for, tools_of
 from vitedge.errors import NotAViTError, UsageError, missing_package
@@ -23,11 +22,13 @@ from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
+from vitedge.pipeline.compared_images import COMPARED_IMAGES, ImagesInUse, divide
 from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS, demand_classes
+from vitedge.pipeline.open_model import OpenModel, Prepared, Rewriting
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
-from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
+from vitedge.pipeline.token_merging import finds_alike
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import (
     OnRefusal,
@@ -42,17 +43,14 @@ from vitedge.pipeline.verified_write import (
 from vitedge.quantize.cores import forward_each
 from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
-from vitedge.rewrite import apply_more, apply_rewrites
-from vitedge.rewrite.features import with_features
+from vitedge.rewrite import apply_more
+from vitedge.rewrite.further_outputs import check_names
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
 from vitedge.terminal.progress import Progress, silent
 from vitedge.terminal.silence import quiet
-
-# Enough to tell a right graph from a wrong one; accuracy is the bench's business.
-_PARITY_IMAGES = 8
 
 _folders_in_turn: ContextVar[tuple[Path, ...]] = ContextVar("folders_in_turn", default=())
 
@@ -70,12 +68,16 @@ class ConvertOptions:
         extra: Names of rewrites to apply although they are not default.
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
+        tokens: Share of the multiply-accumulates that merging of tokens leaves; None merges none.
         features: Give the artefacts what the head reads as a second output.
+        also: Further outputs by name; see ``rewrite.further_outputs``.
         probabilities: Let the artefacts give the softmax of their logits.
         layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
             format and precision.
         force: Existing artefacts may be overwritten.
         importing: How to read the model.
+        compared: Images to compare the artefacts with the model on, other than those calibrated
+            on. None means those of the budget, or some that are kept out of the calibration.
     """
 
     formats: tuple[Format, ...] = field(default_factory=all_formats)
@@ -86,11 +88,14 @@ class ConvertOptions:
     extra: tuple[str, ...] = ()
     budget: DropBudget | None = None
     tune: bool = False
+    tokens: float | None = None
     features: bool = False
+    also: tuple[str, ...] = ()
     probabilities: bool = False
     layout: Layout | None = None
     force: bool = False
     importing: ImportOptions = field(default_factory=ImportOptions)
+    compared: ImageSet | None = None
 
 
 def convert(
@@ -100,6 +105,7 @@ def convert(
     calibration: ImageSet | None = None,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
+    opened: OpenModel | None = None,
 ) -> tuple[Written, ...]:
     """Converts a model to every format and precision asked for.
 
@@ -113,6 +119,7 @@ def convert(
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made all the same.
             Without it such an artefact is an error.
+        opened: The source with the same calibration images, where it is open already.
 
     Raises:
         UsageError: An output exists, or a rewrite is unknown.
@@ -123,7 +130,10 @@ def convert(
         BudgetError: An artefact cannot keep the budget.
     """
     with in_turn(options.output, progress):
-        return _convert(source, options, calibration, progress, on_refusal)
+        if opened is None:
+            images = images_in_use(options, calibration)
+            opened = OpenModel(source, options.importing, images=images, progress=progress)
+        return _convert(opened, options, progress, on_refusal)
 
 
 @contextmanager
@@ -150,12 +160,12 @@ def in_turn(folder: Path, progress: Progress) -> Iterator[None]:
 
 
 def _convert(
-    source: Path,
+    opened: OpenModel,
     options: ConvertOptions,
-    calibration: ImageSet | None,
     progress: Progress,
     on_refusal: OnRefusal | None,
 ) -> tuple[Written, ...]:
+    source = opened.source
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
         for target in options.formats:
@@ -163,6 +173,7 @@ def _convert(
             with refusals_to(on_refusal, path):
                 converter_for(target, precision)  # refuse before any work is done
                 jobs[path] = target, precision
+    check_names(options.also)
     planned = [part for path in jobs for part in files_of(path)]
     if options.layout is not None:
         laid = LAYOUTS[options.layout]
@@ -171,12 +182,12 @@ def _convert(
     refuse_existing(planned, force=options.force)
     progress("reading the model", 0, 1)
     try:
-        imported = read_compared(source, options.importing.compared_on(calibration))
+        imported = opened.imported
     except NotAViTError as why:
-        if options.features:
+        if options.features or options.also:
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
-                "out --features"
+                "out --features and --also"
             ) from why
         if options.layout is not None:
             raise NotAViTError(
@@ -188,27 +199,24 @@ def _convert(
                 f"'{source}' is no Vision Transformer, and what others give stays as it is: {why}; "
                 "leave out --probabilities"
             ) from why
+        if options.tokens is not None:
+            raise NotAViTError(
+                f"'{source}' is no Vision Transformer, so it has no tokens to merge: {why}; leave "
+                "out --tokens"
+            ) from why
         if options.budget is not None or options.tune:
             raise NotAViTError(
                 f"'{source}' is no Vision Transformer, and of others neither layers nor graphs are "
                 f"chosen: {why}; leave out --max-drop and --tune"
             ) from why
         job = GenericJob(
-            source,
-            why,
-            list(jobs.values()),
-            options.output,
-            options.batch,
-            options.without,
-            options.importing,
+            opened, why, list(jobs.values()), options.output, options.batch, options.without
         )
-        return convert_generically(
-            job, calibration=calibration, progress=progress, on_refusal=on_refusal
-        )
+        return convert_generically(job, progress=progress, on_refusal=on_refusal)
     if options.layout is not None:
         demand_classes(options.layout, imported.network.task)
-    work = _Work(source, imported, options, calibration, progress)
-    del imported  # gigabytes, now that there is a rewritten model
+    work = _Work(opened, options, progress)
+    del opened, imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
         progress(f"writing {path.name}", number, len(jobs))
@@ -218,6 +226,12 @@ def _convert(
         LAYOUTS[options.layout].describe(options.output, written, work.model)
     progress("done", len(jobs), len(jobs))
     return tuple(written)
+
+
+def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
+    """What is calibrated on and what is compared on."""
+    others = options.compared or (None if options.budget is None else options.budget.images)
+    return divide(calibration, others)
 
 
 def _path(source: Path, options: ConvertOptions, precision: Precision, target: Format) -> Path:
@@ -306,42 +320,32 @@ def write_keras(network: Network, output: Path, *, origin: str = "") -> None:
         publish([folder / output.name], output.parent)
 
 
-class _Prepared(NamedTuple):
-    """A model under some rewrites."""
-
-    network: Network
-    rewrites: tuple[str, ...]
-    quantizations: Quantizations
-
-
 class _Work:
     """What all artefacts of a model share: rewritten networks, their statistics, the reference."""
 
-    def __init__(
-        self,
-        source: Path,
-        imported: Imported,
-        options: ConvertOptions,
-        calibration: ImageSet | None,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, opened: OpenModel, options: ConvertOptions, progress: Progress) -> None:
+        imported, images = opened.imported, opened.images
         self._options, self._progress = options, progress
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
-        self._calibration = calibration
-        self._prepared: dict[tuple[str, ...], _Prepared] = {
-            (): self._prepared_first(imported.network)
-        }
-        self._source = Source(source.name, sha256_of(source), imported.path)
-        samples = self._prepare().quantizations.images.samples[:_PARITY_IMAGES]
+        network, self._merging = imported.network, None
+        if options.tokens is not None:
+            progress("merging tokens", 0, 1)
+            merged = opened.merged(options.tokens)
+            network, self._merging = merged.network, merged.described
+        rewriting = Rewriting(options.without, options.extra, options.features, options.also)
+        self._prepared: dict[tuple[str, ...], Prepared] = {(): opened.prepared(network, rewriting)}
+        self._source = Source(opened.source.name, opened.sha256, imported.path)
+        compared = images.compared or self._prepare().quantizations.images
+        samples = compared.samples[:COMPARED_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        outputs = forward_each(imported.network, pixels)
+        outputs = opened.outputs(network, pixels)
         self._task, self._scores = imported.network.task, Scores.LOGITS
         if options.probabilities:
             demand_logits(self._task)
             outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
-        self._reference = Reference(pixels, outputs)
+        self._reference = Reference(pixels, outputs, images.words, chooses=finds_alike(network))
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Emits one artefact, checks it and publishes it."""
@@ -365,25 +369,16 @@ class _Work:
         written = write_checked(draft, path, metadata, self._reference)
         return replace(written, lost=words.get("budget", ""))
 
-    def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
+    def _prepare(self, extra: tuple[str, ...] = ()) -> Prepared:
         """The network under the rewrites that were asked for and some more."""
         if extra not in self._prepared:
             self._prepared[extra] = self._prepared_more(extra)
         return self._prepared[extra]
 
-    def _prepared_first(self, network: Network) -> _Prepared:
-        options = self._options
-        network = with_features(network) if options.features else network
-        network, names = apply_rewrites(network, options.without, extra=options.extra)
-        quantizations = Quantizations(
-            network, self._preprocessing, self._calibration, self._progress, options.without
-        )
-        return _Prepared(network, names, quantizations)
-
-    def _prepared_more(self, extra: tuple[str, ...]) -> _Prepared:
+    def _prepared_more(self, extra: tuple[str, ...]) -> Prepared:
         first = self._prepare()
         network, names = apply_more(first.network, extra, self._options.without)
-        return _Prepared(network, (*first.rewrites, *names), first.quantizations)
+        return Prepared(network, (*first.rewrites, *names), first.quantizations)
 
     def _tuned(
         self, name: str, target: Format, precision: Precision, lifted: Sequence[str]
@@ -444,7 +439,7 @@ class _Work:
         return fewest_lifted(rank, drop, budget.max_drop, name)
 
     def _metadata(
-        self, target: Format, precision: Precision, made: Quantized, prepared: _Prepared
+        self, target: Format, precision: Precision, made: Quantized, prepared: Prepared
     ) -> Metadata:
         return Metadata(
             format=target,
@@ -459,5 +454,6 @@ class _Work:
             parameters=self._parameters,
             macs=prepared.network.macs,
             scores=self._scores,
+            merging=self._merging,
             task=self._task,
         )

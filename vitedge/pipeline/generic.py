@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from vitedge.artifacts.metadata import Metadata, Source, sha256_of
+from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.converters.generic.candidate import Alternative, CalibrationImages
-from vitedge.converters.generic.model import open_generic
 from vitedge.converters.tools import tools_of
 from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError, UsageError
-from vitedge.images.image_sets import ImageSet
 from vitedge.images.synthetic import synthetic_images
-from vitedge.importers import ImportOptions
+from vitedge.pipeline.compared_images import COMPARED_IMAGES
+from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import (
     OnRefusal,
     Reference,
@@ -27,8 +26,6 @@ from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import Progress, silent
 
-# As in the way of a Vision Transformer: enough to tell a right graph from a wrong one.
-_PARITY_IMAGES = 8
 _SYNTHETIC_IMAGES = 64
 
 
@@ -37,28 +34,25 @@ class GenericJob:
     """What to make of a model that is no Vision Transformer.
 
     Attributes:
-        source: The model.
+        opened: The model.
         why: Why it is none.
         artifacts: Format and precision of each artefact.
         output: Folder for them.
         batch: Static batch size.
         without: Rewrites that were to be left out; there are none here.
-        importing: What a person says about the model.
     """
 
-    source: Path
+    opened: OpenModel
     why: NotAViTError
     artifacts: Sequence[tuple[Format, Precision]]
     output: Path
     batch: int = 1
     without: tuple[str, ...] = ()
-    importing: ImportOptions = field(default_factory=ImportOptions)
 
 
 def convert_generically(
     job: GenericJob,
     *,
-    calibration: ImageSet | None = None,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
 ) -> tuple[Written, ...]:
@@ -66,7 +60,6 @@ def convert_generically(
 
     Args:
         job: What to make.
-        calibration: Images to measure activation ranges on; None means synthetic ones.
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made all the same.
 
@@ -77,25 +70,26 @@ def convert_generically(
         ConversionError: A format's converter or quantizer refuses the model.
         ParityError: An artefact computes something else than the source.
     """
+    source = job.opened.source
     if job.without:
         raise UsageError(
-            f"'{job.source}' is no Vision Transformer, so there is no rewrite "
+            f"'{source}' is no Vision Transformer, so there is no rewrite "
             f"'{job.without[0]}' to leave out"
         )
     possible: dict[Path, tuple[Format, Precision]] = {}
     for target, precision in job.artifacts:
-        path = artifact_path(job.output, job.source, precision, target)
+        path = artifact_path(job.output, source, precision, target)
         with refusals_to(on_refusal, path):
             tools = tools_of(target)
             offered = () if tools.generic is None else tools.generic_precisions
             if precision not in offered:
                 raise ConversionError(
-                    f"'{job.source}' is no Vision Transformer, and the {target} tools for other "
+                    f"'{source}' is no Vision Transformer, and the {target} tools for other "
                     f"models have no {precision}; choose among {', '.join(offered) or 'nothing'}"
                 )
             possible[path] = target, precision
     progress("no Vision Transformer: converting generically", 0, len(possible))
-    work = _Work(job, calibration, progress)
+    work = _Work(job, progress)
     written = []
     for number, (path, (target, precision)) in enumerate(possible.items()):
         progress(f"writing {path.name}", number, len(possible))
@@ -113,20 +107,21 @@ def convert_generically(
 class _Work:
     """What all artefacts of one model share."""
 
-    def __init__(self, job: GenericJob, calibration: ImageSet | None, progress: Progress) -> None:
-        self._job = job
-        self._model = model = open_generic(job.source, job.importing)
-        images = calibration or synthetic_images(model.preprocessing, _SYNTHETIC_IMAGES, seed=0)
+    def __init__(self, job: GenericJob, progress: Progress) -> None:
+        self._job, opened, in_use = job, job.opened, job.opened.images
+        self._model = model = opened.generic
+        images = in_use.calibration or synthetic_images(
+            model.preprocessing, _SYNTHETIC_IMAGES, seed=0
+        )
         if not images.samples:
             raise DataError(f"'{images.name}' holds no images to calibrate on")
-        kind = "synthetic" if calibration is None else "images"
+        kind = "synthetic" if in_use.calibration is None else "images"
         self._images = CalibrationImages(images, kind, model.preprocessing, progress)
-        pixels = model.preprocessing.batch(
-            [sample.image for sample in images.samples[:_PARITY_IMAGES]]
-        )
-        self._reference = Reference(pixels, model.outputs(pixels))
+        compared = (in_use.compared or images).samples[:COMPARED_IMAGES]
+        pixels = model.preprocessing.batch([sample.image for sample in compared])
+        self._reference = Reference(pixels, model.outputs(pixels), in_use.words)
         path = f"generic: {job.why}; {model.words}"
-        self._source = Source(job.source.name, sha256_of(job.source), path)
+        self._source = Source(opened.source.name, opened.sha256, path)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Writes the first candidate that computes what the source does."""

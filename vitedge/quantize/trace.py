@@ -141,7 +141,7 @@ class _Steps:
                 return self._product(value, product, *inputs)
             case Softmax():
                 # Eight bits for shares of 1/197 are a step or two.
-                return self._tensor(value, softmax(inputs[0]), kind=Kind.SHARES)
+                return self._tensor(value, softmax(*inputs), kind=Kind.SHARES)
             case _:
                 scales = isinstance(value.operator, Multiply) and _is_scaling(value)
                 narrow = scales and not self._narrow.isdisjoint(value.inputs)

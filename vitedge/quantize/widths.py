@@ -11,6 +11,7 @@ from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Convolution,
     Linear,
+    Match,
     Norm,
     Pool,
     Product,
@@ -83,6 +84,11 @@ def require_integers(network: Network) -> None:
     Raises:
         ConversionError: A value is made by an operator that has no integer form.
     """
+    if any(isinstance(value.operator, Match) for value in network.values):
+        raise ConversionError(
+            "an all-integer artefact cannot merge tokens by what is in the picture; choose int8 "
+            "or leave out --tokens"
+        )
     for value in network.values:
         match value.operator:
             case Standardize():

@@ -142,6 +142,8 @@ class Row:
         battery_mj: What the battery gave per inference in millijoule: the whole device, screen and
             all. None where there is no battery, or it is charging.
         task_quality: Of an artefact that names no classes, in its place of accuracy.
+        merges_tokens: Whether it merges tokens, so that it computes something else than its source
+            on purpose.
     """
 
     artifact: str
@@ -175,6 +177,7 @@ class Row:
     energy_mj: float | None = None
     battery_mj: float | None = None
     task_quality: TaskQuality | None = None
+    merges_tokens: bool = False
 
     @property
     def was_loaded(self) -> bool:
@@ -306,10 +309,11 @@ class Report(Shown):
     left_out: tuple[LeftOut, ...] = ()
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """The table of the rows, and what it has no room for."""
+        """The table of the rows, what it has no room for, and the conclusion."""
+        from vitedge.report.summary import summary
         from vitedge.report.text_table import blocks
 
-        return blocks(self, width)
+        return [*blocks(self, width), summary(self)]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``environment`` and ``rows`` are the parts to rely on."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from vitedge.report.results import Report, Row, Spread, Status
 from vitedge.report.shown import Block, Table
+from vitedge.targets.precisions import all_precisions
 from vitedge.terminal.printable import printable
 
 _STYLES = {
@@ -17,7 +19,8 @@ _STYLES = {
     Status.UNAVAILABLE: "dim",
 }
 _TROUBLE = "bold red"
-_COLUMN_GAP = 1
+_COLUMN_GAP = 2
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def render_table(report: Report, width: int | None = None) -> Table:
         width: Characters of a line; None leaves out nothing for want of space.
     """
     rows, columns = filled(report)
+    columns = _telling(columns, rows)
     if width is not None:
         columns = _fitting(columns, rows, width)
     return Table(
@@ -61,22 +65,43 @@ def render_table(report: Report, width: int | None = None) -> Table:
 def blocks(report: Report, width: int | None) -> list[Block]:
     """The table, and below it what it has no room for."""
     found: list[Block] = [render_table(report, width)]
+    if all(row.status is Status.OK for row in report.rows):
+        found.append(f"{_all_of(len(report.rows))} OK")
     if width is not None and (titles := without_room(report, width)):
         found.append(f"no room for: {', '.join(titles)}; a wider terminal and --markdown have it")
     return [*found, *notes(report)]
 
 
+def _all_of(count: int) -> str:
+    return "the one row is" if count == 1 else f"all {count} rows are"
+
+
+def _telling(columns: list[Column], rows: tuple[Row, ...]) -> list[Column]:
+    """The columns that tell rows apart, or say what is not as usual."""
+    is_usual = {
+        "status": all(row.status is Status.OK for row in rows),
+        "target": len({row.artifact for row in rows}) == len(rows)
+        and all(row.target == row.format.default_target for row in rows),
+    }
+    return [column for column in columns if not is_usual.get(column.title, False)]
+
+
 def without_room(report: Report, width: int) -> tuple[str, ...]:
     """Titles of the columns that lines of so many characters do not hold."""
     rows, columns = filled(report)
+    columns = _telling(columns, rows)
     kept = _fitting(columns, rows, width)
     return tuple(column.title for column in columns if column not in kept)
 
 
 def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
-    """The rows, named below the folder that they share, and the columns that are not empty."""
+    """The rows and the columns that are not empty.
+
+    Rows stand by format and precision, and are named below the folder that they share.
+    """
     rows = tuple(
-        replace(row, artifact=printable(row.artifact)) for row in _below_common_folder(report.rows)
+        replace(row, artifact=printable(row.artifact))
+        for row in sorted(_below_common_folder(report.rows), key=_place)
     )
     columns = _columns_of(rows)
     return rows, [column for column in columns if any(column.cell(row) for row in rows)]
@@ -85,12 +110,12 @@ def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
 def notes(report: Report) -> tuple[str, ...]:
     """What the table has no room for: messages, unstable times, unreadable images."""
     found = list(report.environment.warnings)
-    for row in report.rows:
-        name = f"{row.artifact} on {row.target}"
-        if row.message:
-            found.append(f"{name}: {row.status}: {row.message}")
-        if row.unstable:
-            found.append(f"{name}: times are unstable: {row.unstable}")
+    found += [
+        f"{row.artifact} on {row.target}: {row.status}: {row.message}"
+        for row in report.rows
+        if row.message
+    ]
+    found += _unstable(report.rows)
     if report.data is not None and report.data.unreadable:
         listed = report.data.unreadable
         found.append(f"{len(listed)} of {report.data.n} images are unreadable: {listed[0]}")
@@ -101,6 +126,31 @@ def notes(report: Report) -> tuple[str, ...]:
             "`vitedge targets` says why"
         )
     return tuple(printable(" ".join(note.split())) for note in found)
+
+
+def _unstable(rows: tuple[Row, ...]) -> list[str]:
+    """Why times are unstable: in one line where all rows share the cause."""
+    causes = [row.unstable for row in rows]
+    shared = {_NUMBER.sub("#", cause) for cause in causes}
+    if len(rows) > 1 and len(shared) == 1 and all(causes):
+        numbers = sorted(
+            {number for cause in causes for number in _NUMBER.findall(cause)}, key=float
+        )
+        words = _NUMBER.sub("{}", causes[0])
+        if words.count("{}") == 1 and len(numbers) > 1:
+            return [f"all times are unstable: {words.format(f'{numbers[0]} to {numbers[-1]}')}"]
+        return [f"all times are unstable: {causes[0]}"]
+    return [
+        f"{row.artifact} on {row.target}: times are unstable: {row.unstable}"
+        for row in rows
+        if row.unstable
+    ]
+
+
+def _place(row: Row) -> tuple[int, int]:
+    known = all_precisions()
+    place = len(known) if row.precision is None else known.index(row.precision)
+    return row.format.record.order, place
 
 
 def _fitting(columns: list[Column], rows: tuple[Row, ...], width: int) -> list[Column]:
@@ -226,12 +276,12 @@ _BEHIND_ACCURACY = 14
 _COLUMNS = (
     Column("artifact", _artifact, 0, is_number=False),
     Column("target", lambda row: str(row.target), 0, is_number=False),
-    Column("MB", lambda row: _number(row.size_mb), 3),
+    Column("MB", lambda row: _number(row.size_mb), 1),
     Column("load ms", lambda row: _number(row.load_ms), 8),
     Column("first ms", lambda row: _number(row.first_run_ms), 10),
     Column("p50 ms", _latency, 0),
     Column("p90 ms", _p90, 6),
-    Column("x fp32", _ratio, 2),
+    Column("x fp32", _ratio, 3),
     Column("images/s", _throughput, 7),
     Column("prep ms", lambda row: _middle(row.preprocess_ms), 9),
     Column("peak MB", lambda row: _number(row.peak_rss_mb), 5),
@@ -240,7 +290,7 @@ _COLUMNS = (
     Column("top-5 %", _top5, 11),
     Column("lost %", _lost, 12),
     Column("agree %", _agreement, 2),
-    Column("SQNR dB", _sqnr, 4),
+    Column("SQNR dB", _sqnr, 1),
     Column("on device", _placement, 7),
     Column("status", lambda row: str(row.status), 0, is_number=False),
 )

@@ -28,8 +28,12 @@ def feature_size(network: Network) -> int:
     return int(_head(network).weight.shape[0])
 
 
-def with_features(network: Network) -> Network:
-    """The network with an output ``features``, what its head's last layer reads.
+def with_features(network: Network, name: str = FEATURES) -> Network:
+    """The network with one more output, ``features``: what its head's last layer reads.
+
+    Args:
+        network: The model.
+        name: What the output is called.
 
     Raises:
         ConversionError: The logits are not what a linear layer makes of a vector.
@@ -51,11 +55,11 @@ def with_features(network: Network) -> Network:
     widened = rebuilt(network, change)
     (both,) = widened.logits.inputs
     places = tuple(range(classes, classes + size))
-    features = Value(f"outputs/{FEATURES}", Take(0, places), (both,))
+    features = Value(f"outputs/{name}", Take(0, places), (both,))
     return replace(
         widened,
         values=(*widened.values, features),
-        outputs={**widened.outputs, FEATURES: features},
+        outputs={**widened.outputs, name: features},
     )
 
 

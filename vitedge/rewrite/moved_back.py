@@ -84,7 +84,9 @@ def of_part(value: Value, part: Part) -> Work | None:
 
 
 def _of_one(value: Value, part: Part) -> Work:
-    return Work(value.operator, ((value.inputs[0], part),))
+    """Of the same part of what it reads; how often places of a softmax count is needed whole."""
+    first, *others = value.inputs
+    return Work(value.operator, ((first, part), *((each, None) for each in others)))
 
 
 def _aligned(value: Value, read: Value, part: Part) -> Part | None:

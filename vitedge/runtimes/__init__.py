@@ -5,6 +5,7 @@ Packages outside may add theirs under the entry point group ``vitedge.runtimes``
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -95,6 +96,24 @@ class EstimatedSession(Protocol):
 
 
 @runtime_checkable
+class OutOfProcessSession(Protocol):
+    """A session whose engine computes in another process, which has its own clock and memory."""
+
+    def clock(self) -> float:
+        """Seconds that the engine has loaded and computed; carrying pixels to it does not count."""
+        ...
+
+    def peak_rss_mb(self) -> float | None:
+        """Peak resident set of the engine's process in 10^6 bytes; None where nothing tells it."""
+        ...
+
+
+def clock_of(session: Session) -> Callable[[], float]:
+    """The clock, in seconds, by which a session's runs are timed."""
+    return session.clock if isinstance(session, OutOfProcessSession) else time.perf_counter
+
+
+@runtime_checkable
 class AheadOfTime(Protocol):
     """A runtime some of whose devices take a form compiled ahead of time."""
 
@@ -149,6 +168,20 @@ class FeatureSession(Protocol):
         Raises:
             ModelError: The artefact has no second output, or the runtime failed.
         """
+        ...
+
+
+@runtime_checkable
+class NamedSession(Protocol):
+    """A session that gives each of an artefact's outputs by its name."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names, the main output's first."""
+        ...
+
+    def output(self, name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Computes one of ``outputs``; like ``Session.run`` in all else."""
         ...
 
 

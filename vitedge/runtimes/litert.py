@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -190,6 +191,28 @@ class LiteRTSession:
             raise no_features(self._path)
         self.run(pixels)
         return self._read(self._others[0])
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See ``NamedSession``."""
+        return tuple(self._named)
+
+    def output(self, name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See ``NamedSession``."""
+        details = self._named[name]
+        self.run(pixels)
+        return self._read(details)
+
+    @cached_property
+    def _named(self) -> dict[str, Any]:
+        """The outputs' details by the names of the file's signature, the main one first."""
+        ordered = [self._output, *self._others]
+        try:
+            signed = self._interpreter.get_signature_runner().get_output_details()
+        except ValueError:  # a file without signatures
+            return {str(each["name"]): each for each in ordered}
+        names = {int(each["index"]): str(name) for name, each in signed.items()}
+        return {names.get(int(each["index"]), str(each["name"])): each for each in ordered}
 
     def _read(self, output: Any) -> npt.NDArray[np.float32]:
         raw = self._interpreter.get_tensor(output["index"])

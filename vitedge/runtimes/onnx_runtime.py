@@ -173,12 +173,15 @@ class OnnxSession:
         self._session, self._path, self._device, self._start = session, path, device, start
         inputs, outputs = session.get_inputs(), session.get_outputs()
         self._input = only_input(path, inputs, outputs)
-        self._outputs = [outputs[0].name]
-        self._is_channels_first = self._input.name == CHANNELS_FIRST_PIXELS
+        try:
+            self._outputs = [outputs[0].name]
+            self._is_channels_first = self._input.name == CHANNELS_FIRST_PIXELS
+            described = session.get_modelmeta().custom_metadata_map
+            self._scale = float(described.get(LOGITS_SCALE_KEY, 1.0))
+            self._zero_point = int(described.get(LOGITS_ZERO_POINT_KEY, 0))
+        except (ValueError, OverflowError) as error:  # names that are not UTF-8, too
+            raise ModelError(f"'{path}' is damaged: {first_line(error)}") from error
         self._dtype = np.uint8 if "uint8" in self._input.type else np.float32
-        described = session.get_modelmeta().custom_metadata_map
-        self._scale = float(described.get(LOGITS_SCALE_KEY, 1.0))
-        self._zero_point = int(described.get(LOGITS_ZERO_POINT_KEY, 0))
         shape = self._input.shape
         if len(shape) != 4 or not all(isinstance(size, int) and size > 0 for size in shape):
             raise ModelError(f"'{path}' takes {shape}; vitedge runs static (N, H, W, C) inputs")
@@ -213,13 +216,25 @@ class OnnxSession:
         names = [output.name for output in self._session.get_outputs()]
         if len(names) < 2:
             raise no_features(self._path)
+        return self._further(names[1], pixels)
+
+    def _further(self, name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         try:
-            (features,) = self._session.run(names[1:2], self._feeds(pixels))
+            (made,) = self._session.run([name], self._feeds(pixels))
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise ModelError(
                 f"ONNX Runtime failed on '{self._path}': {first_line(error)}"
             ) from error
-        return np.asarray(features, np.float32)
+        return np.asarray(made, np.float32)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See ``NamedSession``."""
+        return tuple(str(output.name) for output in self._session.get_outputs())
+
+    def output(self, name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See ``NamedSession``."""
+        return self._further(name, pixels)
 
     def placement(self) -> Placement | None:
         """See ``Session``."""

@@ -136,6 +136,15 @@ class OpenVINOSession:
             raise no_features(self._path)
         return self._infer(pixels, 1)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See ``NamedSession``."""
+        return tuple(str(min(output.names, default="")) for output in self._model.outputs)
+
+    def output(self, name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """See ``NamedSession``."""
+        return self._infer(pixels, self.outputs.index(name))
+
     def _infer(self, pixels: npt.NDArray[Any], output: int) -> npt.NDArray[np.float32]:
         try:
             results = self._request.infer([np.ascontiguousarray(pixels, self._dtype)])

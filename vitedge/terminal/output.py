@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +18,19 @@ _KEPT = "vitedge.kept"
 def command_line() -> str:
     """What was typed, ready to be typed again."""
     return shlex.join(["vitedge", *sys.argv[1:]])
+
+
+def next_command(words: Sequence[str]) -> None:
+    """Says what people do next, where a person reads."""
+    if sys.stdout.isatty():
+        echo(f"next: {shlex.join(['vitedge', *words])}")
+
+
+def say_written(paths: Iterable[Path | None]) -> None:
+    """Says which files were written; None is one that nobody asked for."""
+    written = [str(path) for path in paths if path is not None]
+    if written:
+        echo(f"wrote {', '.join(written)}")
 
 
 def when_interrupted(words: str) -> None:

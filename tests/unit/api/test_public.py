@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import vitedge
 import vitedge.testing
 from vitedge.api.options import SourceOptions, as_typed
 from vitedge.api.train import _FIELDS, TrainOptions
 from vitedge.cli import main
+from vitedge.commands.options import SHIPPED_TARGETS
+from vitedge.runtimes import runtime_for, targets
+from vitedge.targets.target import Target
 from vitedge.train import Augmentation, Distillation, TrainingRecipe
 from vitedge.train.size import Size
 
@@ -149,3 +153,23 @@ def test_source_options_are_typed_as_a_command_takes_them() -> None:
         "--heads 3 --image-size 32x64 --mean 0.5,0.25,0.5 --labels labels.txt --logits a "
         "--logits b --trust"
     )
+
+
+def test_help_names_every_target_that_vitedge_brings_and_shells_complete_them() -> None:
+    shipped = {str(each) for each in targets() if is_ours(each)}
+    assert set(SHIPPED_TARGETS) == shipped
+    context = main.commands["bench"].make_context("bench", [], resilient_parsing=True)
+    (option,) = [each for each in main.commands["bench"].params if each.name == "wanted"]
+    completed = [each.value for each in option.shell_complete(context, "openvino-")]
+    assert completed == ["openvino-cpu", "openvino-gpu", "openvino-npu"]
+
+
+def is_ours(target: Target) -> bool:
+    return type(runtime_for(target)).__module__.startswith("vitedge.")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
+    result = CliRunner().invoke(main, ["completion", shell])
+    assert result.exit_code == 0
+    assert "_VITEDGE_COMPLETE" in result.stdout

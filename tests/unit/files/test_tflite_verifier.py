@@ -198,6 +198,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "zero points": (set_to(lambda m: scaled(m).quantization, zeroPoint=[0, 0]), "zero points"),
     "scale": (scales(lambda found: [np.nan, *found[1:]]), "not a positive"),
     "negative scale": (scales(lambda found: [-1.0, *found[1:]]), "not a positive"),
+    "name": (set_to(tensor, name=b"pix\xf3"), "is not UTF-8"),
     "weights": (lambda m: setattr(scaled(m), "shape", [64, 1]), "in a buffer of"),
 }
 

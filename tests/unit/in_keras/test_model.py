@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.support.merged_networks import merged_vit
 from tests.support.models import random_images, random_network
 from vitedge.elements.kinds import NormPosition, Pooling
 from vitedge.images.preprocess import Preprocessing
@@ -234,3 +235,13 @@ def test_importing_vitedge_is_all_that_loading_needs(order: str, tmp_path: Path)
     np.testing.assert_allclose(
         np.load(tmp_path / "logits.npy"), forward(network, images), rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("pooling", [Pooling.CLASS, Pooling.MEAN, Pooling.FLATTEN])
+def test_merged_tokens_are_merged_alike_and_saved(pooling, tmp_path):
+    network = merged_vit(pooling)
+    path = tmp_path / "model.keras"
+    to_keras(network).save(path)
+    model = keras.saving.load_model(path)
+    assert_same(from_keras(model), network)
+    assert_computes(model, network)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.support.merged_networks import merged_network
 from tests.support.random_networks import assembled_network
 from tests.support.random_operators import composed_network
 from tests.support.random_weights import random_pixels
@@ -57,7 +58,7 @@ def change(
 
 
 @pytest.mark.parametrize("seed", range(0, 30, 5))
-@pytest.mark.parametrize("make", [assembled_network, composed_network])
+@pytest.mark.parametrize("make", [assembled_network, composed_network, merged_network])
 def test_gradients_are_those_of_small_steps(make: Callable[[int], Network], seed: int) -> None:
     compared: Counter[bool] = Counter()
     for each in range(seed, seed + 5):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.merged_networks import merged_network
 from tests.support.random_networks import STEMS, Plan, assembled_network
 from tests.support.random_operators import composed_network
 from tests.support.random_weights import random_pixels
@@ -26,7 +27,7 @@ def saved(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("make", [assembled_network, composed_network])
+@pytest.mark.parametrize("make", [assembled_network, composed_network, merged_network])
 def test_a_network_comes_back_as_it_was(make: Callable[[int], Network], seed: int) -> None:
     network = make(seed)
     again = restored(*saved(network))

@@ -10,9 +10,11 @@ import pytest
 from tests.support.bench_rows import make_report, make_row
 from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
-from vitedge.report.results import LeftOut, Ratio, Report, Throughput
+from vitedge.report.results import LeftOut, Ratio, Report, Status, Throughput
 from vitedge.report.shown import text_of
 from vitedge.report.text_table import notes, render_table, without_room
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 
 
 def printed(report: Report, width: int) -> str:
@@ -93,3 +95,47 @@ def test_csv_has_one_flat_line_a_row_and_empty_cells_for_the_unknown() -> None:
     assert first["vs_float.flipped"] == "4"
     assert last["status"] == "UNAVAILABLE"
     assert last["latency_ms.p50"] == ""
+
+
+def usual(**changes: object) -> Report:
+    """A report of three artefacts on their own CPU targets, all well."""
+    rows = [
+        make_row(
+            artifact=f"out/model.{precision}.{name}",
+            target=kind.default_target,
+            format=kind,
+            precision=precision,
+            status=Status.OK,
+            message="",
+            unstable=cause,
+        )
+        for name, kind, precision, cause in (
+            ("onnx", Format.ONNX, Precision.INT8, "other programs had 82 % of the processors"),
+            ("tflite", Format.TFLITE, Precision.INT8, "other programs had 9 % of the processors"),
+            ("tflite", Format.TFLITE, Precision.FP32, "other programs had 10 % of the processors"),
+        )
+    ]
+    return replace(make_report(), rows=tuple(rows), **changes)
+
+
+def test_rows_stand_by_format_and_precision_and_what_is_as_usual_has_no_column() -> None:
+    lines = printed(usual(), 80).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        "model.fp32.tflite",
+        "model.int8.tflite",
+        "model.int8.onnx",
+    ]
+    heading = lines[0]
+    assert "target" not in heading
+    assert "status" not in heading
+    assert {"MB", "SQNR", "agree", "top-1"} <= set(heading.split())
+    assert "all 3 rows are OK" in str(usual())
+
+
+def test_a_cause_that_all_rows_share_is_one_line() -> None:
+    (found,) = [note for note in notes(usual()) if "unstable" in note]
+    assert found == ("all times are unstable: other programs had 9 to 82 % of the processors")
+
+
+def test_the_last_line_is_the_conclusion_of_the_page() -> None:
+    assert str(usual()).splitlines()[-1].startswith("Fastest of those that agree with float32")

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from vitedge.converters.emitter import part_name
 from vitedge.converters.joined import packed_nibbles, side_by_side
-from vitedge.converters.onnx.nodes import OnnxNodes, pads
+from vitedge.converters.onnx.merging import OnnxMerging
+from vitedge.converters.onnx.nodes import pads
 from vitedge.network.kinds import NormKind
 from vitedge.network.network import Value
 from vitedge.network.operators import Array, Convolution, Linear, Norm
@@ -24,7 +25,7 @@ _IR_VERSION = 9
 _OPSET_OF_INT4, _IR_OF_INT4 = 21, 10
 
 
-class OnnxEmitter(OnnxNodes):
+class OnnxEmitter(OnnxMerging):
     """The graph of float numbers between linear layers."""
 
     def emit(self) -> Any:
@@ -205,9 +206,8 @@ class OnnxEmitter(OnnxNodes):
     def norm(self, value: Value, norm: Norm, x: str) -> str:
         """See ``Steps``."""
         name = value.name
-        gamma = self.constant(f"{name}.gamma", norm.gamma)
         if norm.kind is NormKind.LAYER:
-            inputs = [x, gamma]
+            inputs = [x, self.constant(f"{name}.gamma", norm.gamma)]
             if np.any(norm.beta != 0):
                 inputs.append(self.constant(f"{name}.beta", norm.beta))
             return self._node("LayerNormalization", inputs, name, axis=-1, epsilon=norm.eps)
@@ -220,6 +220,7 @@ class OnnxEmitter(OnnxNodes):
         root = self._node("Sqrt", [self._node("Add", [mean, eps], f"{name}/eps")], f"{name}/root")
         x = self._node("Div", [x, root], f"{name}/normed")
         if not np.all(norm.gamma == 1):
+            gamma = self.constant(f"{name}.gamma", norm.gamma)
             x = self._node("Mul", [x, gamma], f"{name}/scaled")
         if np.any(norm.beta != 0):
             x = self._node("Add", [x, self.constant(f"{name}.beta", norm.beta)], f"{name}/shifted")

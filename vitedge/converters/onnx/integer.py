@@ -36,6 +36,8 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
     Tensors are the names of dequantized ones.
     """
 
+    multiplies = False
+
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         super().__init__(network, recipe, batch)
         self.ranges = Ranges(recipe.tensors)

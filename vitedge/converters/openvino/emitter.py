@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.converters.joined import packed_nibbles, side_by_side
-from vitedge.converters.openvino.nodes import OpenVINONodes
+from vitedge.converters.openvino.merging import OpenVINOMerging
 from vitedge.network.kinds import NormKind
 from vitedge.network.lowering import group_of
 from vitedge.network.network import Value
@@ -18,7 +18,7 @@ from vitedge.network.operators import Linear, Norm
 from vitedge.quantize import IntegerWeight, Range
 
 
-class OpenVINOEmitter(OpenVINONodes):
+class OpenVINOEmitter(OpenVINOMerging):
     """The graph that the CPU plug-in fuses."""
 
     def emit(self) -> Any:

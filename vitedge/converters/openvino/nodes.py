@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.converters.emitter import Emitter
+from vitedge.converters.token_merging import MergingEmitter
 from vitedge.network.kinds import Activation
 from vitedge.network.lowering import group_of
 from vitedge.network.network import Network, Value
@@ -28,7 +28,7 @@ from vitedge.quantize import Recipe
 from vitedge.targets.precisions import Precision
 
 
-class OpenVINONodes(Emitter[Any]):
+class OpenVINONodes(MergingEmitter[Any]):
     """The steps as OpenVINO nodes; tensors are nodes or their outputs."""
 
     tokens_are_rows = False

@@ -11,7 +11,7 @@ import numpy as np
 from vitedge.converters.emitter import part_name
 from vitedge.converters.joined import side_by_side
 from vitedge.converters.tflite.graph import MOST_AXES
-from vitedge.converters.tflite.images import TFLiteImages
+from vitedge.converters.tflite.merging import TFLiteMerging
 from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.lowering import group_of
 from vitedge.network.network import Value
@@ -26,7 +26,7 @@ _HYBRID_PER_CHANNEL = 12
 _RANGE_COLUMNS = 8
 
 
-class TFLiteEmitter(TFLiteImages):
+class TFLiteEmitter(TFLiteMerging):
     """The graph of float numbers between linear layers."""
 
     splits_heads = True

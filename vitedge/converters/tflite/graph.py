@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.converters.emitter import Emitter
 from vitedge.converters.tflite.merged_axes import (
     Axes,
     merged_for_broadcast,
@@ -21,13 +20,14 @@ from vitedge.converters.tflite.merged_axes import (
     swaps,
 )
 from vitedge.converters.tflite.model import TFLiteModel
+from vitedge.converters.token_merging import MergingEmitter
 from vitedge.network.network import Network, Value
 from vitedge.quantize import Recipe
 
 MOST_AXES = 4
 
 
-class TFLiteOperators(Emitter[int]):
+class TFLiteOperators(MergingEmitter[int]):
     """Moves, sums and products of TFLite; tensors are their numbers."""
 
     tokens_are_rows = True
@@ -206,7 +206,7 @@ class TFLiteOperators(Emitter[int]):
 
     def binary(self, code: str, a: int, b: int, name: str) -> int:
         """Of two tensors as they lie."""
-        table = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[code]
+        table = f"{code.capitalize()}Options"
         shape = np.broadcast_shapes(self.model.shape(a), self.model.shape(b))
         return self.model.operator(code, [a, b], shape, name=name, options={"table": table})
 

@@ -37,6 +37,8 @@ _MOVED_INPUT = {"RESHAPE": 0, "TRANSPOSE": 0, "SLICE": 0, "SPLIT": 1, "GATHER": 
 # Operators that make integers of another width than they read.
 _CHANGES_WIDTH = ("QUANTIZE", "SOFTMAX")
 
+_FLOATS = ("FLOAT32",)
+
 # NumPy's name of a type, and the schema's.
 _DTYPES = {
     "f4": "FLOAT32",
@@ -78,6 +80,16 @@ class TFLiteModel:
     def shape(self, tensor: int) -> tuple[int, ...]:
         """Shape of a tensor."""
         return tuple(int(size) for size in self._tensors[tensor].shape)
+
+    def dtype(self, tensor: int) -> str:
+        """Type of a tensor's numbers, in the schema's words."""
+        kinds = vars(self._schema.TensorType)
+        number = self._tensors[tensor].type
+        return next(str(name) for name, each in kinds.items() if each == number)
+
+    def type_number(self, dtype: str) -> int:
+        """The schema's number of a type."""
+        return int(getattr(self._schema.TensorType, dtype))
 
     def input(self, name: str, shape: Sequence[int], dtype: str = "FLOAT32") -> int:
         """Adds a graph input."""
@@ -187,6 +199,7 @@ class TFLiteModel:
         name: str,
         options: dict[str, Any] | None = None,
         version: int = 1,
+        dtype: str = "FLOAT32",
     ) -> int:
         """Adds an operator with one output, and returns that output.
 
@@ -197,8 +210,9 @@ class TFLiteModel:
             name: Name of the output.
             options: Fields of the operator's options table, plus ``"table"``, that table's name.
             version: Least operator version that has the features used.
+            dtype: Of the output, in the schema's words; with ranges, they say it.
         """
-        return self.operator_many(code, inputs, [shape], [name], options, version)[0]
+        return self.operator_many(code, inputs, [shape], [name], options, version, [dtype])[0]
 
     def operator_many(
         self,
@@ -208,10 +222,14 @@ class TFLiteModel:
         names: Sequence[str],
         options: dict[str, Any] | None = None,
         version: int = 1,
+        dtypes: Sequence[str] = (),
     ) -> list[int]:
         """Adds an operator with several outputs; see ``operator``."""
         outputs = [
-            self._tensor(name, shape, "FLOAT32") for name, shape in zip(names, shapes, strict=True)
+            self._tensor(name, shape, dtype)
+            for name, shape, dtype in zip(
+                names, shapes, dtypes or _FLOATS * len(names), strict=True
+            )
         ]
         if self._ranges is not None:
             for name, output in zip(names, outputs, strict=True):

@@ -12,7 +12,6 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from vitedge.commands.printed.tables import print_inspection
 
 import vitedge
 from tests.support.fuzz.mutate.json_text import mutate_json
@@ -23,6 +22,7 @@ from tests.support.fuzz.parser import Make, Mutate, Parser
 from tests.support.fuzz.parsers.onnx_sources import mutate_onnx
 from vitedge.artifacts.metadata import METADATA_KEY
 from vitedge.inspection.description import inspect
+from vitedge.report.shown import print_shown
 from vitedge.targets.formats import Format, all_formats
 
 _BUILTIN = Path(vitedge.__file__).parent / "bench" / "builtin"
@@ -36,7 +36,7 @@ _MUTATE: dict[Format, Mutate] = {
 def _inspect(path: Path) -> None:
     found = inspect(path)
     with redirect_stdout(io.StringIO()):
-        print_inspection(found)
+        print_shown(found)
     json.dumps(found.to_dict(), default=str)
 
 

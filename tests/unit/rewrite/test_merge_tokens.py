@@ -1,0 +1,160 @@
+"""Merged tokens: what is alike is merged without a loss, and what cannot be followed is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support.merged_networks import TWICE, merged_tokens, merged_vit
+from tests.support.models import random_network
+from tests.support.random_networks import Plan, assembled_network
+from tests.support.random_weights import random_pixels
+from vitedge.elements.kinds import Pooling
+from vitedge.errors import ConversionError
+from vitedge.network.evaluate import evaluate
+from vitedge.network.network import Network, with_operators
+from vitedge.network.operators import Constant, Match, Merge
+from vitedge.rewrite import apply_rewrites
+from vitedge.rewrite.merge_tokens import Merging, merge_tokens, places
+from vitedge.rewrite.token_schedule import scheduled
+
+# As for rewrites: rounding of float32 along the longest path.
+TOLERANCE = 2e-5
+
+PLANS = {
+    "class": Plan(),
+    "registers": Plan(prefix_tokens=3),
+    "mean": Plan(pooling=Pooling.MEAN),
+    "class and mean": Plan(pooling=Pooling.CLASS_AND_MEAN),
+    "distilled": Plan(prefix_tokens=2, pooling=Pooling.DISTILLED),
+    "flattened": Plan(pooling=Pooling.FLATTEN),
+    "attention pooling": Plan(pooling=None),
+    "tokens too": Plan(outputs="tokens too"),
+    "stream too": Plan(outputs="stream too"),
+    "joined with what was embedded": Plan(outputs="joined"),
+    "post-norm": Plan(norms="post"),
+    "sandwich": Plan(norms="sandwich"),
+    "parallel": Plan(norms="parallel"),
+    "swiglu": Plan(mlp="swiglu"),
+    "normed keys": Plan(attention="cosine"),
+    "no prefix": Plan(prefix_tokens=0, pooling=Pooling.MEAN),
+}
+
+
+def of_twins(network: Network) -> tuple[Network, np.ndarray]:
+    """The network without positions, and pictures in which each two neighbouring patches are alike.
+
+    A patch is two pixels wide, so four columns in a row are two patches.
+    """
+    (positions,) = (each for each in network.values if each.name == "positions")
+    assert isinstance(positions.operator, Constant)
+    without = with_operators(network, {positions: Constant(0 * positions.operator.values)})
+    pixels = random_pixels(1)
+    twins = pixels.reshape(len(pixels), 8, 2, 2, 2, 3)
+    twins[:, :, :, 1] = twins[:, :, :, 0]
+    return without, twins.reshape(pixels.shape)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_merging_tokens_that_are_alike_changes_no_output(name: str) -> None:
+    network, pixels = of_twins(assembled_network(3, PLANS[name], depth=3))
+    expected = evaluate(network, pixels)
+    merged = merge_tokens(network, [Merging(1, 8)])
+    (match,) = (each for each in merged.values if isinstance(each.operator, Match))
+    assert match.shape == (8 + PLANS[name].prefix_tokens, 16 + PLANS[name].prefix_tokens)
+    found = evaluate(merged, pixels)
+    assert found.keys() == expected.keys()
+    for output, values in expected.items():
+        assert found[output].shape == values.shape
+        error = np.abs(found[output] - values).max() / np.abs(values).max()
+        assert error < TOLERANCE, output
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_merged_networks_do_less_and_keep_what_they_show(name: str) -> None:
+    network = assembled_network(3, PLANS[name], depth=3)
+    merged = merge_tokens(network, TWICE)
+    assert merged.macs < network.macs
+    assert {each: value.shape for each, value in merged.outputs.items()} == {
+        each: value.shape for each, value in network.outputs.items()
+    }
+    assert sum(isinstance(each.operator, Merge) for each in merged.values) == 2
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 3])
+def test_learned_tokens_are_never_merged(prefix: int) -> None:
+    network = assembled_network(0, Plan(prefix_tokens=prefix, pooling=Pooling.MEAN), depth=2)
+    assert [place and place.fixed for place in places(network)] == [prefix, prefix]
+    merged = merge_tokens(network, [Merging(0, 8)])
+    (match,) = (each for each in merged.values if isinstance(each.operator, Match))
+    assert match.operator == Match(8, prefix)
+    with pytest.raises(ConversionError, match="9 cannot be merged"):
+        merge_tokens(network, [Merging(0, 9)])
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (Plan(attention="rotary"), "tells them apart"),
+        (Plan(attention="relative bias"), "tells them apart"),
+        (Plan(attention="windows", pooling=None, prefix_tokens=0), "not one attention between all"),
+    ],
+    ids=["rotary", "relative bias", "windows"],
+)
+def test_positions_that_meet_tokens_one_by_one_are_refused(plan: Plan, words: str) -> None:
+    network = assembled_network(3, plan, depth=3)
+    with pytest.raises(ConversionError, match=words):
+        merge_tokens(network, TWICE)
+
+
+def test_convolutions_between_blocks_are_refused() -> None:
+    plan = Plan(mlp="convolution", pooling=Pooling.MEAN, prefix_tokens=0)
+    with pytest.raises(ConversionError, match="combines them with others one by one"):
+        merge_tokens(assembled_network(3, plan, depth=3), TWICE)
+
+
+def test_rewrites_reach_through_merged_tokens() -> None:
+    plain, merged = (
+        set(apply_rewrites(network, extra=["centre-stream", "centre-residual"])[1])
+        for network in (random_network(5, depth=3), merged_vit())
+    )
+    assert merged == plain
+
+
+def test_a_network_is_left_as_it_was() -> None:
+    network = assembled_network(3, PLANS["class"], depth=3)
+    before = [(each.name, each.operator, each.shape) for each in network.values]
+    merge_tokens(network, TWICE)
+    assert before == [(each.name, each.operator, each.shape) for each in network.values]
+
+
+@pytest.mark.parametrize("share", [0.95, 0.85, 0.75])
+def test_a_schedule_leaves_the_share_that_was_asked_for(share: float) -> None:
+    network = random_network(depth=12, image_size=(80, 80))
+    found = scheduled(network, share)
+    assert share - 0.03 < found.share <= share + 0.011
+    assert found.share == pytest.approx(found.network.macs / network.macs)
+    assert all(each.block >= 3 for each in found.schedule)  # a third of the blocks sees all tokens
+
+
+def test_less_work_than_merging_leaves_is_refused_with_the_least_there_is() -> None:
+    network = random_network(depth=12, image_size=(80, 80))
+    with pytest.raises(ConversionError, match=r"take --tokens (0\.\d\d) or more") as refused:
+        scheduled(network, 0.2)
+    least = float(str(refused.value).split("--tokens ")[1].split()[0])
+    assert scheduled(network, least).share <= least + 0.011
+
+
+def test_models_without_tokens_to_merge_say_so() -> None:
+    network = assembled_network(3, Plan(attention="windows", pooling=None, prefix_tokens=0))
+    with pytest.raises(ConversionError, match="leave out --tokens"):
+        scheduled(network, 0.7)
+
+
+def test_what_is_given_back_is_what_each_place_was_merged_into() -> None:
+    network = merged_tokens()
+    pixels = random_pixels(3)
+    tokens = evaluate(network, pixels)["tokens"]
+    prefix = tokens.shape[1] - 16
+    unlike = [len(np.unique(image[prefix:], axis=0)) for image in tokens]
+    assert unlike == [16 - 2 - 3] * len(tokens)

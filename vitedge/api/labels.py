@@ -1,0 +1,80 @@
+"""``vitedge.label_by_text``: the embeddings of texts become a model's head."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vitedge.api.importing import ImportedModel
+from vitedge.api.listening import Tell, python_warning
+from vitedge.api.models import Model, opened
+from vitedge.api.options import SourceOptions, import_options, label_names
+from vitedge.errors import UsageError
+from vitedge.files.staging import refuse_existing
+from vitedge.network.summary import summary
+from vitedge.network.tasks import Task
+from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.source_check import read_compared
+from vitedge.pipeline.zero_shot import read_text_labels, with_text_labels
+from vitedge.terminal.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+
+def label_by_text(
+    model: Model,
+    text_embeddings: str | os.PathLike[str],
+    names: str | os.PathLike[str] | Sequence[str],
+    output: str | os.PathLike[str] = "labelled.keras",
+    *,
+    scale: float | None = None,
+    bias: float | None = None,
+    as_labels: bool = False,
+    force: bool = False,
+    progress: Progress = silent,
+    warn: Tell = python_warning,
+    **source: Unpack[SourceOptions],
+) -> ImportedModel:
+    """Gives a model that embeds images a head that names them by texts, and writes it.
+
+    Args:
+        model: A model whose output is an embedding.
+        text_embeddings: An ``.npz`` file with ``embeddings`` ``(texts, width)``, made by the text
+            model that belongs to it, and perhaps ``scale`` and ``bias``.
+        names: One for each text, or a text file with one a line.
+        output: The ``.keras`` file to write, which ``convert`` reads.
+        scale: What cosines are multiplied with, instead of the file's.
+        bias: What is added then, instead of the file's.
+        as_labels: Each text is right or not by itself, as of SigLIP; else one of them is.
+        force: Overwrite what exists.
+        progress: Told how far things are.
+        warn: Told what is odd; by default Python warns.
+        **source: See ``SourceOptions``.
+
+    Raises:
+        UsageError: The output exists, there is no scale, or another number of names than texts.
+        ModelError: The model cannot be read, or gives no embedding of the texts' width.
+        DataError: The embeddings cannot be read.
+        UnavailableError: Keras is not installed.
+    """
+    written = Path(output)
+    if written.suffix != ".keras":
+        raise UsageError(f"'{written}' must end in .keras")
+    refuse_existing([written], force=force)
+    named = tuple(name.strip() for name in label_names(names))
+    texts = read_text_labels(Path(text_embeddings), named, scale=scale, bias=bias)
+    progress("reading the model", 0, 2)
+    with opened(model, import_options(source, warn)) as found:
+        imported = read_compared(found.path, found.importing)
+    task = Task.LABELS if as_labels else Task.CLASSES
+    network = with_text_labels(imported.network, texts, task)
+    progress(f"writing {written.name}", 1, 2)
+    origin = imported.path if imported.origin is None else imported.origin
+    named_by = f"named by {len(texts.names)} texts"
+    write_keras(network, written, origin=", ".join(filter(None, (origin, named_by))))
+    return ImportedModel(
+        written, imported.path, str(summary(network)), network.parameters, network.classes
+    )

@@ -1,0 +1,59 @@
+"""What an artefact says of tokens that are merged in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vitedge.files import json_values
+
+
+@dataclass(frozen=True)
+class TokenMerging:
+    """Where tokens are merged, and what that alone changes; int8 is measured apart from it.
+
+    Attributes:
+        blocks: Behind the attention of which blocks, from 0.
+        tokens: How many tokens disappear behind each.
+        share: Multiply-accumulates over those without merging, 0..1.
+        agreement: How often the float model answers the same with and without merging, 0..1; None
+            where nobody measured it, or the outputs are no answers.
+        n: Images that was measured on.
+    """
+
+    blocks: tuple[int, ...]
+    tokens: tuple[int, ...]
+    share: float
+    agreement: float | None = None
+    n: int = 0
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        places = ", ".join(
+            f"{tokens} after block {block + 1}"
+            for block, tokens in zip(self.blocks, self.tokens, strict=True)
+        )
+        said = f"tokens merged: {places}; {self.share:.2f} of the multiplications"
+        if self.agreement is None:
+            return said
+        return f"{said}; by itself keeps {self.agreement:.1%} of {self.n} answers"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> TokenMerging | None:
+        """Reads it from JSON, where it may be null; raises ``ValueError``."""
+        if values is None:
+            return None
+        values = json_values.mapping({"merging": values}, "merging")
+        blocks, tokens = (json_values.wholes(values, key) for key in ("blocks", "tokens"))
+        if len(blocks) != len(tokens):
+            raise ValueError("merging names blocks without their tokens")
+        agreement = values.get("agreement")
+        return cls(
+            blocks=blocks,
+            tokens=tokens,
+            share=json_values.number(values, "share"),
+            agreement=None if agreement is None else json_values.number(values, "agreement"),
+            n=json_values.whole(values, "n"),
+        )

@@ -1,0 +1,76 @@
+"""`--tokens`: a model with fewer tokens, and what that alone changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.artifacts.token_merging import TokenMerging
+from vitedge.images.image_sets import ImageSet
+from vitedge.network.agreement import agreement
+from vitedge.network.network import Network
+from vitedge.network.operators import Match
+from vitedge.quantize.cores import forward_each
+from vitedge.rewrite.merge_tokens import Merging
+from vitedge.rewrite.token_schedule import Scheduled, scheduled, with_schedule
+from vitedge.targets.scores import Scores
+
+# Enough to see that merging is wrong for a model; how many points it costs, ``bench`` says.
+_IMAGES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """A model with merged tokens.
+
+    Attributes:
+        network: It.
+        described: Where, and what that changes.
+    """
+
+    network: Network
+    described: TokenMerging
+
+
+def merged_to_share(network: Network, share: float, images: ImageSet | None) -> Merged:
+    """The model with as many tokens merged as leave a share of its work.
+
+    Args:
+        network: Left unchanged.
+        share: Of the multiply-accumulates, between 0 and 1.
+        images: What to count unlike answers on; None counts none.
+
+    Raises:
+        ConversionError: Tokens cannot be merged, or not so many.
+    """
+    found = scheduled(network, share)
+    same, n = None, 0
+    if images is not None:
+        samples = images.samples[:_IMAGES]
+        pixels = network.preprocessing.batch([sample.image for sample in samples])
+        same, n = _agreement(network, found.network, pixels), len(samples)
+    return Merged(found.network, _described(found, same, n))
+
+
+def merged_again(network: Network, described: TokenMerging) -> Network:
+    """The model with the tokens merged that an artefact says."""
+    steps = zip(described.blocks, described.tokens, strict=True)
+    return with_schedule(network, [Merging(*step) for step in steps]).network
+
+
+def finds_alike(network: Network) -> bool:
+    """Whether what it computes depends on a choice, which the last digit of a number may turn."""
+    return any(isinstance(value.operator, Match) for value in network.values)
+
+
+def _described(found: Scheduled, same: float | None, n: int) -> TokenMerging:
+    blocks = tuple(each.block for each in found.schedule)
+    tokens = tuple(each.tokens for each in found.schedule)
+    return TokenMerging(blocks, tokens, round(found.share, 4), same, n if same is not None else 0)
+
+
+def _agreement(network: Network, merged: Network, pixels: npt.NDArray[np.uint8]) -> float | None:
+    before, after = (forward_each(each, pixels) for each in (network, merged))
+    return agreement(network.task, after, before, Scores.LOGITS.middle)

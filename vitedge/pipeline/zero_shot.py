@@ -1,0 +1,134 @@
+"""Zero-shot labels: the embeddings of texts become a head of the image's model.
+
+CLIP (arXiv:2103.00020) and SigLIP (arXiv:2303.15343) compare the directions of an image's embedding
+and of each text's. The texts are known before the model is deployed, so their directions are the
+columns of a linear layer, and no text model has to run on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vitedge.errors import DataError, ModelError, UsageError
+from vitedge.files.npz_arrays import read_arrays
+from vitedge.network.kinds import NormKind
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Array, Linear, Norm
+from vitedge.network.tasks import Task
+
+_EMBEDDINGS, _SCALE, _BIAS = "embeddings", "scale", "bias"
+_LENGTH_EPS = 1e-12
+
+
+@dataclass(frozen=True)
+class TextLabels:
+    """The texts that images are told by.
+
+    Attributes:
+        names: What each is called.
+        embeddings: Their embeddings, float32 ``(names, width)``, of any length.
+        scale: What the cosine is multiplied with: ``exp`` of CLIP's ``logit_scale``, about 100.
+        bias: What is added to it: SigLIP's ``logit_bias``.
+    """
+
+    names: tuple[str, ...]
+    embeddings: Array
+    scale: float
+    bias: float = 0.0
+
+
+def read_text_labels(
+    path: Path, names: Sequence[str], *, scale: float | None = None, bias: float | None = None
+) -> TextLabels:
+    """Reads embeddings, and what goes with them, out of an ``.npz`` file.
+
+    Args:
+        path: It holds ``embeddings`` ``(texts, width)`` and may hold the numbers ``scale`` and
+            ``bias``.
+        names: One for each text.
+        scale: Instead of the file's.
+        bias: Instead of the file's; 0 where neither says it.
+
+    Raises:
+        DataError: The file is missing or damaged, or lacks the embeddings.
+        UsageError: There is no scale, or another number of names.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file '{path}'")
+    arrays = read_arrays(path, (_EMBEDDINGS, _SCALE, _BIAS))
+    found = arrays.get(_EMBEDDINGS)
+    if found is None or found.ndim != 2 or not np.issubdtype(found.dtype, np.floating):
+        raise DataError(
+            f"'{path}' holds no '{_EMBEDDINGS}' of floats, a row a text: save them with "
+            f"numpy.savez(file, {_EMBEDDINGS}=..., {_SCALE}=...)"
+        )
+    embeddings = np.asarray(found, np.float32)
+    if not np.isfinite(embeddings).all() or not np.linalg.norm(embeddings, axis=1).all():
+        raise DataError(f"an embedding of '{path}' is zero or not finite")
+    if len(names) != len(embeddings):
+        raise UsageError(f"there are {len(names)} names for {len(embeddings)} texts of '{path}'")
+    if scale is None:
+        scale = _number(path, arrays.get(_SCALE), _SCALE)
+    if scale is None or not np.isfinite(scale) or scale <= 0:
+        raise UsageError(
+            f"'{path}' holds no positive '{_SCALE}' that cosines are multiplied with: give "
+            "--scale 100, as CLIP has it, or the exponential of your model's logit_scale"
+        )
+    if bias is None:
+        bias = _number(path, arrays.get(_BIAS), _BIAS)
+    return TextLabels(tuple(names), embeddings, scale, bias or 0.0)
+
+
+def _number(path: Path, array: object, name: str) -> float | None:
+    if array is None:
+        return None
+    values = np.asarray(array)
+    if values.size != 1 or not np.issubdtype(values.dtype, np.number):
+        raise DataError(f"'{name}' of '{path}' is no number")
+    return float(values.reshape(()))
+
+
+def with_text_labels(network: Network, texts: TextLabels, task: Task = Task.CLASSES) -> Network:
+    """The network whose embedding is compared with that of each text.
+
+    Args:
+        network: It gives an embedding.
+        texts: What it is compared with.
+        task: ``classes`` of which one is right, as CLIP was trained, or ``labels``, each right or
+            not by itself, as SigLIP was.
+
+    Raises:
+        ModelError: The network gives no vector as wide as the texts' embeddings.
+        UsageError: The task is another one.
+    """
+    if task not in (Task.CLASSES, Task.LABELS):
+        raise UsageError(f"texts are classes or labels, not {task}")
+    embedding = network.main
+    if network.task is not Task.EMBEDDING or len(embedding.shape) != 1:
+        raise ModelError(
+            f"the model gives {network.task.words}, and texts are compared with a vector of the "
+            "whole image: read it with --task embedding if that is what its output is"
+        )
+    (width,) = embedding.shape
+    if texts.embeddings.shape[1] != width:
+        raise ModelError(
+            f"the embeddings of the texts are {texts.embeddings.shape[1]} wide, those of images "
+            f"{width}: they are not of one model"
+        )
+    ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
+    direction = Value("text/direction", Norm(ones, zeros, _LENGTH_EPS, NormKind.L2), (embedding,))
+    lengths = np.linalg.norm(texts.embeddings, axis=1, keepdims=True)
+    weight = np.ascontiguousarray((texts.scale * texts.embeddings / lengths).T, np.float32)
+    bias = np.full(len(texts.names), texts.bias, np.float32)
+    head = Value("text", Linear(weight, bias), (direction,))
+    return replace(
+        network,
+        values=(*network.values, direction, head),
+        outputs={task.output: head},
+        labels=texts.names,
+        task=task,
+    )
