@@ -130,6 +130,55 @@ def test_convert_makes_what_suits_a_browser(made: ForClients, tmp_path: Path) ->
     assert written.path.name == "source.int8.tflite-web.tflite"
 
 
+TRANSFORMERS_PAGE = b"""<!doctype html><script type="importmap">
+{"imports": {"onnxruntime-web/webgpu": "/ort/ort.webgpu.min.mjs",
+ "onnxruntime-common": "/common/index.js"}}
+</script><script type="module">
+import { env, pipeline } from "/transformers.web.min.js";
+env.allowRemoteModels = false;
+env.allowLocalModels = true;
+env.localModelPath = "/models/";
+env.backends.onnx.wasm.wasmPaths = "/ort/";
+globalThis.classify = async (dtype, photos) => {
+  const classifier = await pipeline("image-classification", "hub", { dtype, device: "wasm" });
+  const found = [];
+  for (const photo of photos) found.push((await classifier(photo, { top_k: 1 }))[0].label);
+  return found;
+};
+document.title = "ready";
+</script>"""
+
+
+def files_in(folder: Path, place: str) -> dict[str, bytes | Path]:
+    found = (each for each in folder.rglob("*") if each.is_file())
+    return {f"{place}/{each.relative_to(folder).as_posix()}": each for each in found}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "file"), [("fp32", "model.onnx"), ("q8", "model_quantized.onnx")]
+)
+def test_transformers_js_classifies_in_a_page(
+    made: ForClients, dtype: str, file: str, tmp_path: Path
+) -> None:
+    package = NPM / "node_modules" / "@huggingface" / "transformers"
+    engine = package / "node_modules" / "onnxruntime-web" / "dist"  # its own version of it
+    files: dict[str, bytes | Path] = {
+        "index.html": TRANSFORMERS_PAGE,
+        "transformers.web.min.js": package / "dist" / "transformers.web.min.js",
+        **files_in(engine, "ort"),
+        **files_in(NPM / "node_modules" / "onnxruntime-common" / "dist" / "esm", "common"),
+        **files_in(made.folder / "hub", "models/hub"),
+        **{f"photos/{photo.name}": photo for photo in made.photos},
+    }
+    with FileServer(files) as server, Chromium(tmp_path) as browser:
+        browser.open_address(server.address)
+        browser.wait("document.title === 'ready'")
+        places = json.dumps([f"photos/{photo.name}" for photo in made.photos])
+        found = browser.run(f"classify({json.dumps(dtype)}, {places})")
+    expected = [made.labels[index] for index in made.classes(f"hub/onnx/{file}")]
+    assert sum(np.equal(found, expected)) >= 19
+
+
 @pytest.fixture(scope="module", params=["tflite", "onnx"])
 def site(
     request: pytest.FixtureRequest, made: ForClients, tmp_path_factory: pytest.TempPathFactory
