@@ -29,7 +29,7 @@ from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
-from vitedge.pipeline.token_merging import finds_alike, merged_to_share
+from vitedge.pipeline.token_merging import TokenOptions, finds_alike, merged_to_share
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import (
     OnRefusal,
@@ -70,7 +70,7 @@ class ConvertOptions:
         extra: Names of rewrites to apply although they are not default.
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
-        tokens: Share of the multiply-accumulates that merging of tokens leaves; None merges none.
+        tokens: How many tokens to merge, and how; None merges none.
         features: Give the artefacts what the head reads as a second output.
         also: Further outputs by name; see ``rewrite.further_outputs``.
         probabilities: Let the artefacts give the softmax of their logits.
@@ -90,7 +90,7 @@ class ConvertOptions:
     extra: tuple[str, ...] = ()
     budget: DropBudget | None = None
     tune: bool = False
-    tokens: float | None = None
+    tokens: TokenOptions | None = None
     features: bool = False
     also: tuple[str, ...] = ()
     probabilities: bool = False

@@ -246,6 +246,11 @@ def _combined(value: Value, found: list[Tokens | None]) -> _Carried | None:
 def _shared(value: Value, scores: Value, tokens: Tokens) -> _Carried:
     """Shares of tokens that count as often as there are tokens in them."""
     counts = tokens.counts
+    if isinstance(counts.operator, Constant):
+        often = np.log(counts.operator.values[tokens.skipped :, 0])
+        added = Value(f"{value.name}/often", Constant(often.astype(np.float32)))
+        counted = Value(f"{value.name}/counted", Add(), (scores, added))
+        return _Carried(Value(value.name, Softmax(), (counted,)), tokens)
     if tokens.skipped:
         behind = Take(0, tuple(range(tokens.skipped, counts.shape[0])))
         counts = Value(f"{value.name}/counts", behind, (counts,))
