@@ -12,6 +12,9 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+# What somebody's own npm has fetched is no part of a test; those of browsers name their own.
+os.environ["VITEDGE_NPM"] = os.devnull
+
 # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN

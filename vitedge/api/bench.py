@@ -93,15 +93,15 @@ def bench(
         return _measured(asked, host, remote_dir, progress, warn)
     with opened(reference) as model:
         asked = replace(asked, reference=model.path, importing=model.importing)
-        report = _measured(asked, host, remote_dir, progress, warn)
-        if layers:
-            from vitedge.inspection.compare import compare_all
+        if not layers:
+            return _measured(asked, host, remote_dir, progress, warn)
+        from vitedge.importers import read_model
+        from vitedge.inspection.compare import compare_all
 
-            compared = compare_all(
-                model.path, report, asked.data, model.importing, progress=progress
-            )
-            report = replace(report, layers=compared)
-    return report
+        network = read_model(model.path, model.importing).network
+        report = _measured(replace(asked, network=network), host, remote_dir, progress, warn)
+        compared = compare_all(model.path, network, report, asked.data, progress=progress)
+        return replace(report, layers=compared)
 
 
 def _measured(

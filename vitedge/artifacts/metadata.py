@@ -320,6 +320,19 @@ def read_texts(path: Path) -> Mapping[str, str]:
         raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
 
 
+def read_logits_grid(path: Path) -> tuple[float, int]:
+    """Scale and zero point of an ONNX artefact's integer logits; 1 and 0 where they are floats.
+
+    Raises:
+        ModelError: The file is missing or unreadable, or one of them is no number.
+    """
+    texts = read_texts(path)
+    try:
+        return float(texts.get(LOGITS_SCALE_KEY, 1.0)), int(texts.get(LOGITS_ZERO_POINT_KEY, 0))
+    except (ValueError, OverflowError) as error:
+        raise ModelError(f"'{path}' garbles the grid of its logits ({error})") from error
+
+
 def sha256_of(path: Path) -> str:
     """Digest of a file's bytes, or of all files of a folder by name, in hex."""
     digest = hashlib.sha256()

@@ -18,12 +18,13 @@ from vitedge.bench.reference import (
 )
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.bench.workers.messages import Probed
-from vitedge.converters.generic.model import open_generic
+from vitedge.converters.generic.model import GenericModel, open_generic
 from vitedge.errors import DataError, ModelError, NotAViTError, UsageError
 from vitedge.files.staging import write_whole
 from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.images.readable_images import warn_of_images
 from vitedge.importers import ImportOptions, read_model
+from vitedge.network.network import Network
 from vitedge.report import render_html
 from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
@@ -50,6 +51,7 @@ class Request:
         reference: A model or a float32 artefact to compare logits with, or None.
         importing: How to read the reference.
         options: How to measure.
+        network: What the reference's file holds, where it was read already.
     """
 
     artifacts: tuple[Path, ...] = ()
@@ -58,6 +60,7 @@ class Request:
     reference: Path | None = None
     importing: ImportOptions = field(default_factory=ImportOptions)
     options: BenchOptions = field(default_factory=BenchOptions)
+    network: Network | None = None
 
 
 def measure(
@@ -119,7 +122,7 @@ def resolve(request: Request) -> Resolved:
         artifacts, data = builtin.artifacts(), builtin.images()
     reference = None
     if request.reference is not None:
-        reference = open_reference(request.reference, request.importing)
+        reference = open_reference(request.reference, request.importing, request.network)
     return Resolved(artifacts, data, reference)
 
 
@@ -169,8 +172,16 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def open_reference(path: Path, importing: ImportOptions | None = None) -> Reference:
-    """A model, or an artefact on its format's CPU target, to compare logits with."""
+def open_reference(
+    path: Path, importing: ImportOptions | None = None, network: Network | None = None
+) -> Reference:
+    """A model, or an artefact on its format's CPU target, to compare logits with.
+
+    Args:
+        path: The file.
+        importing: How to read it.
+        network: What it holds, where it was read already.
+    """
     if path.suffix in {known.suffix for known in all_formats()}:
         metadata = read_metadata(path)
         if metadata is None:
@@ -178,20 +189,20 @@ def open_reference(path: Path, importing: ImportOptions | None = None) -> Refere
         if metadata.precision is not Precision.FP32:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
         return ArtifactReference(path, metadata.format.default_target)
-    return open_model_reference(path, importing)
-
-
-def open_model_reference(path: Path, importing: ImportOptions | None = None) -> ModelReference:
-    """A model to compare logits with: a ViT's own forward pass, or another model's own engine."""
     importing = importing or ImportOptions()
     try:
-        return reference_from_network(read_model(path, importing).network, path.name)
+        network = network or read_model(path, importing).network
     except NotAViTError:
-        model = open_generic(path, importing)
-        digest = f"{sha256_of(path)} {importing}"
-        return ModelReference(
-            path.name, model.preprocessing, model.outputs, model.labels, digest, model.task
-        )
+        return generic_reference(open_generic(path, importing), path, importing)
+    return reference_from_network(network, path.name)
+
+
+def generic_reference(model: GenericModel, path: Path, importing: ImportOptions) -> ModelReference:
+    """A model that is not read, in its own engine, to compare logits with."""
+    digest = f"{sha256_of(path)} {importing}"
+    return ModelReference(
+        path.name, model.preprocessing, model.outputs, model.labels, digest, model.task
+    )
 
 
 def refuse_named_classes(data: ImageSet) -> None:

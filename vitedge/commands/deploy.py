@@ -1,21 +1,25 @@
-"""`vitedge deploy`: an artefact and the example app go to a device, ready to run."""
+"""`vitedge deploy`: an artefact and an app go to a device, or into a folder for browsers."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from vitedge.commands.grouped import GroupedCommand
-from vitedge.commands.options import PATH, json_option
+from vitedge.commands.options import PATH, force_option, json_option
+from vitedge.errors import UsageError
 from vitedge.terminal.output import echo, print_json
 
 
 @click.command(cls=GroupedCommand)
 @click.argument("artifact", type=PATH)
 @click.argument("destination", metavar="HOST:FOLDER")
+@click.option("--web", is_flag=True, help="Write a static site into a folder of this machine.")
+@force_option
 @json_option
-def deploy(artifact: Path, destination: str, as_json: bool) -> None:
+def deploy(artifact: Path, destination: str, web: bool, force: bool, as_json: bool) -> None:
     """Leaves ARTIFACT and an app that uses it in FOLDER of HOST, ready to run.
 
     \b
@@ -23,7 +27,18 @@ def deploy(artifact: Path, destination: str, as_json: bool) -> None:
 
     HOST is what ssh takes; nothing but Python 3.11 or newer need be installed there. Files of the
     app that were changed there are left as they are.
+
+    \b
+    vitedge deploy --web model.int8.tflite site
+
+    With --web, FOLDER is one here: a page that runs ARTIFACT in the browser that opens it, with
+    its camera or a photo, for any static host. npm fetches what computes it.
     """  # noqa: D301  # click's mark for "do not wrap" is the character itself
+    if web:
+        _deploy_site(artifact, Path(destination), force=force, as_json=as_json)
+        return
+    if force:
+        raise UsageError("--force is for --web; on a device, files that you changed are kept")
     from vitedge.remote.deploy import deploy
     from vitedge.terminal.display import progress_on_stderr
 
@@ -35,6 +50,20 @@ def deploy(artifact: Path, destination: str, as_json: bool) -> None:
     for name in deployed.kept:
         echo(f"{name} was changed there and left as it is", err=True)
     echo(f"on {deployed.host} run: {deployed.command}")
+
+
+def _deploy_site(artifact: Path, folder: Path, *, force: bool, as_json: bool) -> None:
+    from vitedge.terminal.display import progress_on_stderr
+    from vitedge.website.write import write_site
+
+    with progress_on_stderr() as progress:
+        site = write_site(artifact, folder, force=force, progress=progress)
+    if as_json:
+        found = {"folder": str(folder), "files": list(site.files), "megabytes": site.megabytes}
+        print_json(found)
+        return
+    echo(f"{folder} holds the site, {site.megabytes:.0f} MB; copy it to any host of static files")
+    echo(f"try it here: python3 -m http.server --directory {shlex.quote(str(folder))}")
 
 
 PLUGIN = deploy

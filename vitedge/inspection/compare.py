@@ -17,6 +17,7 @@ import numpy.typing as npt
 from vitedge.artifacts.metadata import Metadata, read_metadata
 from vitedge.errors import ModelError, UsageError
 from vitedge.images.image_sets import ImageSet, open_images
+from vitedge.images.preprocess import Preprocessing
 from vitedge.images.synthetic import synthetic_images
 from vitedge.importers import ImportOptions, read_model
 from vitedge.inspection.inner_tensors import intermediates
@@ -92,20 +93,70 @@ def compare_layers(
         UsageError: The artefact is of no known origin, or of another shape than the model.
         ModelError: A file cannot be read, or holds none of the model's tensors.
     """
+    metadata = _metadata_of(artifact)
+    progress("reading the model", 0, 3)
+    model = _Model(source, read_model(source, options).network, images)
+    return _compared(model, artifact, metadata, progress)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The model as some artefact was made of it, run on the images.
+
+    Attributes:
+        network: Under the rewrites of the artefact.
+        pixels: uint8 ``(N, H, W, C)``.
+        expected: What its layers compute of them, in each basis that the quantizer may choose.
+    """
+
+    network: Network
+    pixels: npt.NDArray[np.uint8]
+    expected: Sequence[Mapping[str, Array]]
+
+
+class _Model:
+    """A model that artefacts are compared with; what it computes is computed once.
+
+    Artefacts of one model differ in few rewrites, so that most of them share what is expected.
+    """
+
+    def __init__(self, source: Path, network: Network, images: ImageSet | None) -> None:
+        self.source, self._network = source, network
+        self.images = images or synthetic_images(network.preprocessing, _IMAGES, seed=0)
+        self.words = images.name if images is not None else "synthetic images"
+        self._made: dict[tuple[frozenset[str], Preprocessing], _Made] = {}
+
+    def as_made(self, artifact: Path, metadata: Metadata, progress: Progress) -> _Made:
+        """The model under an artefact's rewrites."""
+        key = frozenset(metadata.rewrites), metadata.preprocessing
+        if key not in self._made:
+            network = _as_made(self._network, metadata)
+            samples = self.images.samples[:_IMAGES]
+            pixels = metadata.preprocessing.batch([sample.image for sample in samples])
+            if pixels.shape[1:] != network.image_shape:
+                raise UsageError(
+                    f"'{artifact}' takes {pixels.shape[1:]}; '{self.source}' is another model"
+                )
+            progress("running the model", 1, 3)
+            traced = [_traced(basis, pixels) for basis in bases(network)]
+            self._made[key] = _Made(network, pixels, traced)
+        return self._made[key]
+
+
+def _metadata_of(artifact: Path) -> Metadata:
     metadata = read_metadata(artifact)
     if metadata is None:
         raise UsageError(f"'{artifact}' does not say how it was made; compare takes our artefacts")
-    progress("reading the model", 0, 3)
-    network = _as_made(read_model(source, options).network, metadata)
-    chosen = images or synthetic_images(network.preprocessing, _IMAGES, seed=0)
-    pixels = metadata.preprocessing.batch([sample.image for sample in chosen.samples[:_IMAGES]])
-    if pixels.shape[1:] != network.image_shape:
-        raise UsageError(f"'{artifact}' takes {pixels.shape[1:]}; '{source}' is another model")
-    progress("running the model", 1, 3)
-    expected = [_traced(basis, pixels) for basis in bases(network)]
+    return metadata
+
+
+def _compared(model: _Model, artifact: Path, metadata: Metadata, progress: Progress) -> Comparison:
+    made = model.as_made(artifact, metadata, progress)
+    network, expected = made.network, made.expected
     progress("running the artefact", 2, 3)
     widths = {name: len(layer.bias) for name, layer in network.named_linears()}
-    found = _separated(intermediates(artifact, _tensors(network), pixels), expected[0], widths)
+    tensors = intermediates(artifact, _tensors(network), made.pixels)
+    found = _separated(tensors, expected[0], widths)
     last = network.logits.name
     if last not in found:
         raise ModelError(f"'{artifact}' names none of the model's layers; did a tool rename them?")
@@ -118,30 +169,34 @@ def compare_layers(
     )
     same = found[last].argmax(axis=-1) == values[last].argmax(axis=-1)
     errors = LayerErrors(str(artifact), metadata.format, metadata.precision, layers)
-    words = chosen.name if images is not None else "synthetic images"
-    return Comparison(errors, float(same.mean()), len(pixels), words)
+    return Comparison(errors, float(same.mean()), len(made.pixels), model.words)
 
 
 def compare_all(
     source: Path,
+    network: Network,
     report: Report,
     data: Path | ImageSet | None,
-    options: ImportOptions,
     *,
     progress: Progress = silent,
 ) -> tuple[LayerErrors, ...]:
     """Compares every artefact of a report that ran with the model that is the bench's reference.
 
+    Args:
+        source: The model's file.
+        network: What it holds.
+        report: Of the bench.
+        data: Images to compare on; the first few are taken. None means synthetic ones.
+        progress: Told how far things are.
+
     Raises:
         UsageError: One is not of this model, or does not say how it was made.
-        ModelError: The model cannot be read.
     """
-    images = None if data is None else open_images(data)
-    ran = dict.fromkeys(row.artifact for row in report.rows if row.was_loaded)
-    return tuple(
-        compare_layers(source, Path(path), options, images=images, progress=progress).errors
-        for path in ran
-    )
+    model = _Model(source, network, None if data is None else open_images(data))
+    ran = [
+        Path(path) for path in dict.fromkeys(row.artifact for row in report.rows if row.was_loaded)
+    ]
+    return tuple(_compared(model, path, _metadata_of(path), progress).errors for path in ran)
 
 
 def _as_made(network: Network, metadata: Metadata) -> Network:

@@ -79,7 +79,8 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     if metadata.parity is not None:
         found_db = metadata.parity.sqnr_db
         quality = "equal to the bit" if found_db is None else f"{found_db:.1f} dB"
-        agreement = f"top class of {metadata.parity.agreement:.0%}"
-        facts.append(("parity", f"{quality}, {agreement} the same, {metadata.parity.n} images"))
+        same = metadata.parity.agreement
+        agreement = "" if same is None else f", top class of {same:.0%} the same"
+        facts.append(("parity", f"{quality}{agreement}, {metadata.parity.n} images"))
     facts.append(("made with", ", ".join(f"{k} {v}" for k, v in metadata.versions.items())))
     return facts

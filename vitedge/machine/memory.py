@@ -1,4 +1,4 @@
-"""How much memory this process has needed."""
+"""How much memory a process has needed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ import sys
 from pathlib import Path
 
 
-def peak_rss_mb() -> float | None:
-    """Peak resident set of this process so far in 10^6 bytes; None where nothing tells it."""
+def peak_rss_mb(pid: int | None = None) -> float | None:
+    """Peak resident set of a process so far in 10^6 bytes; None where nothing tells it.
+
+    Args:
+        pid: Of another process; None means this one.
+    """
     if sys.platform.startswith("linux"):
         # Not getrusage: Linux carries ru_maxrss over from the process that started this one.
-        for line in Path("/proc/self/status").read_text().splitlines():
+        status = Path(f"/proc/{'self' if pid is None else pid}/status")
+        try:
+            lines = status.read_text().splitlines()
+        except OSError:  # the other one has ended
+            return None
+        for line in lines:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e6
+        return None
+    if pid is not None:
         return None
     try:
         import resource

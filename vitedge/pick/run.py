@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vitedge.bench.request import (
-    open_model_reference,
     probe_targets,
     refuse_named_classes,
     step_shower,
@@ -23,7 +22,9 @@ from vitedge.pick.choice import Budget, Choice, choose
 from vitedge.pick.overlap import refuse_overlap
 from vitedge.pick.table import contenders_table
 from vitedge.pick.words import in_words
+from vitedge.pipeline.compared_images import divide
 from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
+from vitedge.pipeline.open_model import OpenModel
 from vitedge.report.results import Pick, Report
 from vitedge.report.shown import Block, Shown
 from vitedge.report.text_table import notes
@@ -34,7 +35,7 @@ from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
 
 # Devices that compute in float as they do in integers.
-_FLOAT_DEVICES = ("cpu", "gpu", "cuda", "webgpu")
+_FLOAT_DEVICES = ("cpu", "gpu", "cuda", "webgpu", "web", "web-gpu")
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,17 @@ def pick(
     targets = request.targets or _ready_targets()
     formats = tuple(dict.fromkeys(runtime_for(target).format for target in targets))
     progress("reading the model", 0, 1)
-    model = open_model_reference(request.model, request.importing)
+    calibration = _open_calibration(request, warn)
+    opened = OpenModel(
+        request.model, request.importing, images=divide(calibration), progress=progress
+    )
+    model = opened.reference()
     data = open_images(request.data, model.class_names)
     warn_of_images(data, warn)
     if not model.class_names and model.task.has_logits:
         refuse_named_classes(data)
-    calibration = _open_calibration(request, data, warn)
+    if calibration is not None:
+        refuse_overlap(calibration, data)
     refused: dict[str, str] = {}
 
     def refuse(path: Path, error: ConversionError) -> None:
@@ -144,6 +150,7 @@ def pick(
             calibration=calibration,
             progress=progress,
             on_refusal=refuse,
+            opened=opened,
         )
         if not written:
             raise ConversionError("; ".join(refused.values()))
@@ -184,15 +191,12 @@ def _plausible(targets: tuple[Target, ...]) -> tuple[Precision, ...]:
     )
 
 
-def _open_calibration(
-    request: PickRequest, evaluation: ImageSet, warn: Callable[[str], None]
-) -> ImageSet | None:
+def _open_calibration(request: PickRequest, warn: Callable[[str], None]) -> ImageSet | None:
     if request.calibration is None:
         return None
     opened = open_images(request.calibration, part=Part.TRAINING)
     calibration = readable(opened, strict=request.strict)
     warn_of_images(calibration, warn, calibrating=True)
-    refuse_overlap(calibration, evaluation)
     return calibration
 
 

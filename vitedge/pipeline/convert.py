@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from vitedge.artifacts.metadata import Metadata, Parity, Source, files_of, sha256_of
+from vitedge.artifacts.metadata import Metadata, Parity, Source, files_of
 from vitedge.converters.converter import Draft
 from vitedge.converters.tools import Variant, converter_for, tools_of
 from vitedge.errors import NotAViTError, UsageError, missing_package
@@ -26,10 +25,10 @@ from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lif
 from vitedge.pipeline.compared_images import COMPARED_IMAGES, ImagesInUse, divide
 from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS, demand_classes
+from vitedge.pipeline.open_model import OpenModel, Prepared, Rewriting
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
-from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
-from vitedge.pipeline.token_merging import TokenOptions, finds_alike, merged_to_share
+from vitedge.pipeline.token_merging import TokenOptions, finds_alike
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import (
     OnRefusal,
@@ -44,9 +43,8 @@ from vitedge.pipeline.verified_write import (
 from vitedge.quantize.cores import forward_each
 from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
-from vitedge.rewrite import apply_more, apply_rewrites
-from vitedge.rewrite.features import with_features
-from vitedge.rewrite.further_outputs import check_names, with_outputs
+from vitedge.rewrite import apply_more
+from vitedge.rewrite.further_outputs import check_names
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
@@ -107,6 +105,7 @@ def convert(
     calibration: ImageSet | None = None,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
+    opened: OpenModel | None = None,
 ) -> tuple[Written, ...]:
     """Converts a model to every format and precision asked for.
 
@@ -120,6 +119,7 @@ def convert(
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made all the same.
             Without it such an artefact is an error.
+        opened: The source with the same calibration images, where it is open already.
 
     Raises:
         UsageError: An output exists, or a rewrite is unknown.
@@ -130,7 +130,10 @@ def convert(
         BudgetError: An artefact cannot keep the budget.
     """
     with in_turn(options.output, progress):
-        return _convert(source, options, calibration, progress, on_refusal)
+        if opened is None:
+            images = images_in_use(options, calibration)
+            opened = OpenModel(source, options.importing, images=images, progress=progress)
+        return _convert(opened, options, progress, on_refusal)
 
 
 @contextmanager
@@ -157,12 +160,12 @@ def in_turn(folder: Path, progress: Progress) -> Iterator[None]:
 
 
 def _convert(
-    source: Path,
+    opened: OpenModel,
     options: ConvertOptions,
-    calibration: ImageSet | None,
     progress: Progress,
     on_refusal: OnRefusal | None,
 ) -> tuple[Written, ...]:
+    source = opened.source
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
         for target in options.formats:
@@ -177,11 +180,9 @@ def _convert(
         laid.demand_fit(probabilities=options.probabilities, batch=options.batch)
         planned += [options.output / name for name in laid.beside]
     refuse_existing(planned, force=options.force)
-    others = options.compared or (None if options.budget is None else options.budget.images)
-    images = divide(calibration, others)
     progress("reading the model", 0, 1)
     try:
-        imported = read_compared(source, options.importing.compared_on(images.calibration))
+        imported = opened.imported
     except NotAViTError as why:
         if options.features or options.also:
             raise NotAViTError(
@@ -209,19 +210,13 @@ def _convert(
                 f"chosen: {why}; leave out --max-drop and --tune"
             ) from why
         job = GenericJob(
-            source,
-            why,
-            list(jobs.values()),
-            options.output,
-            options.batch,
-            options.without,
-            options.importing,
+            opened, why, list(jobs.values()), options.output, options.batch, options.without
         )
-        return convert_generically(job, images=images, progress=progress, on_refusal=on_refusal)
+        return convert_generically(job, progress=progress, on_refusal=on_refusal)
     if options.layout is not None:
         demand_classes(options.layout, imported.network.task)
-    work = _Work(source, imported, options, images, progress)
-    del imported  # gigabytes, now that there is a rewritten model
+    work = _Work(opened, options, progress)
+    del opened, imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
         progress(f"writing {path.name}", number, len(jobs))
@@ -231,6 +226,12 @@ def _convert(
         LAYOUTS[options.layout].describe(options.output, written, work.model)
     progress("done", len(jobs), len(jobs))
     return tuple(written)
+
+
+def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
+    """What is calibrated on and what is compared on."""
+    others = options.compared or (None if options.budget is None else options.budget.images)
+    return divide(calibration, others)
 
 
 def _path(source: Path, options: ConvertOptions, precision: Precision, target: Format) -> Path:
@@ -319,41 +320,27 @@ def write_keras(network: Network, output: Path, *, origin: str = "") -> None:
         publish([folder / output.name], output.parent)
 
 
-class _Prepared(NamedTuple):
-    """A model under some rewrites."""
-
-    network: Network
-    rewrites: tuple[str, ...]
-    quantizations: Quantizations
-
-
 class _Work:
     """What all artefacts of a model share: rewritten networks, their statistics, the reference."""
 
-    def __init__(
-        self,
-        source: Path,
-        imported: Imported,
-        options: ConvertOptions,
-        images: ImagesInUse,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, opened: OpenModel, options: ConvertOptions, progress: Progress) -> None:
+        imported, images = opened.imported, opened.images
         self._options, self._progress = options, progress
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
-        self._calibration = images.calibration
-        network, self._merging = imported.network, None
+        network, self._merging, also = imported.network, None, options.also
         if options.tokens is not None:
             progress("merging tokens", 0, 1)
-            merged = merged_to_share(network, options.tokens, images.calibration)
-            network, self._merging = merged.network, merged.described
-        self._prepared: dict[tuple[str, ...], _Prepared] = {(): self._prepared_first(network)}
-        self._source = Source(source.name, sha256_of(source), imported.path)
+            merged = opened.merged(options.tokens, also)
+            network, self._merging, also = merged.network, merged.described, ()
+        rewriting = Rewriting(options.without, options.extra, options.features, also)
+        self._prepared: dict[tuple[str, ...], Prepared] = {(): opened.prepared(network, rewriting)}
+        self._source = Source(opened.source.name, opened.sha256, imported.path)
         compared = images.compared or self._prepare().quantizations.images
         samples = compared.samples[:COMPARED_IMAGES]
         pixels = self._preprocessing.batch([sample.image for sample in samples])
-        outputs = forward_each(network, pixels)
+        outputs = opened.outputs(network, pixels)
         self._task, self._scores = imported.network.task, Scores.LOGITS
         if options.probabilities:
             demand_logits(self._task)
@@ -382,26 +369,16 @@ class _Work:
         written = write_checked(draft, path, metadata, self._reference)
         return replace(written, lost=words.get("budget", ""))
 
-    def _prepare(self, extra: tuple[str, ...] = ()) -> _Prepared:
+    def _prepare(self, extra: tuple[str, ...] = ()) -> Prepared:
         """The network under the rewrites that were asked for and some more."""
         if extra not in self._prepared:
             self._prepared[extra] = self._prepared_more(extra)
         return self._prepared[extra]
 
-    def _prepared_first(self, network: Network) -> _Prepared:
-        options = self._options
-        network = with_features(network) if options.features else network
-        network = with_outputs(network, options.also)
-        network, names = apply_rewrites(network, options.without, extra=options.extra)
-        quantizations = Quantizations(
-            network, self._preprocessing, self._calibration, self._progress, options.without
-        )
-        return _Prepared(network, names, quantizations)
-
-    def _prepared_more(self, extra: tuple[str, ...]) -> _Prepared:
+    def _prepared_more(self, extra: tuple[str, ...]) -> Prepared:
         first = self._prepare()
         network, names = apply_more(first.network, extra, self._options.without)
-        return _Prepared(network, (*first.rewrites, *names), first.quantizations)
+        return Prepared(network, (*first.rewrites, *names), first.quantizations)
 
     def _tuned(
         self, name: str, target: Format, precision: Precision, lifted: Sequence[str]
@@ -462,7 +439,7 @@ class _Work:
         return fewest_lifted(rank, drop, budget.max_drop, name)
 
     def _metadata(
-        self, target: Format, precision: Precision, made: Quantized, prepared: _Prepared
+        self, target: Format, precision: Precision, made: Quantized, prepared: Prepared
     ) -> Metadata:
         return Metadata(
             format=target,

@@ -24,8 +24,9 @@ from vitedge.errors import (
 )
 from vitedge.files.staging import refuse_existing, staging
 from vitedge.images.image_sets import ImageSet
-from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
+from vitedge.pipeline.convert import ConvertOptions, convert, images_in_use, in_turn
 from vitedge.pipeline.device_limits import refusals
+from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import Written, artifact_path, publish_artifact
 from vitedge.runtimes import AheadOfTime, Readiness, fit_of, runtime_for
 from vitedge.targets.fits import Fit
@@ -94,20 +95,21 @@ def convert_for(
         VitedgeError: What ``convert`` raises.
     """
     with in_turn(options.output, progress):
-        return _convert_for(source, targets, options, chips, calibration, progress, warn)
+        images = images_in_use(options, calibration)
+        opened = OpenModel(source, options.importing, images=images, progress=progress)
+        return _convert_for(opened, targets, options, chips, progress, warn)
 
 
 def _convert_for(
-    source: Path,
+    opened: OpenModel,
     targets: Sequence[Target],
     options: ConvertOptions,
     chips: Sequence[str],
-    calibration: ImageSet | None,
     progress: Progress,
     warn: Callable[[str], None],
 ) -> tuple[Written, ...]:
     jobs = [
-        _Job(target, precision, _path(options.output, source, target, precision))
+        _Job(target, precision, _path(options.output, opened.source, target, precision))
         for target in dict.fromkeys(targets)
         for precision in precisions_for(target, options.precisions)
     ]
@@ -124,7 +126,7 @@ def _convert_for(
         state = states[job.target]
         with staging(options.output) as folder:
             progress(f"converting for {job.target}", len(written), len(outputs))
-            made = [_make(source, job, folder, options, calibration, progress)]
+            made = [_make(opened, job, folder, options, progress)]
             refused: dict[str, ConversionError] = {}
             for chip in wanted[job]:
                 progress(f"compiling for {chip}", len(written) + len(made), len(outputs))
@@ -215,12 +217,7 @@ def _check_chips(asked: Sequence[str], targets: Iterable[Target]) -> None:
 
 
 def _make(
-    source: Path,
-    job: _Job,
-    folder: Path,
-    options: ConvertOptions,
-    calibration: ImageSet | None,
-    progress: Progress,
+    opened: OpenModel, job: _Job, folder: Path, options: ConvertOptions, progress: Progress
 ) -> Written:
     """Writes the portable artefact of a job into a folder, if its device can run it."""
     own = replace(
@@ -230,7 +227,7 @@ def _make(
         output=folder,
         extra=(*options.extra, *job.fit.rewrites),
     )
-    (plain,) = convert(source, own, calibration=calibration, progress=progress)
+    (plain,) = convert(opened.source, own, progress=progress, opened=opened)
     path = folder / job.path.name
     for old, new in zip(files_of(plain.path), files_of(path), strict=True):
         old.replace(new)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from vitedge.artifacts.metadata import Metadata, Source, sha256_of
+from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.converters.generic.candidate import Alternative, CalibrationImages
-from vitedge.converters.generic.model import open_generic
 from vitedge.converters.tools import tools_of
 from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError, UsageError
 from vitedge.images.synthetic import synthetic_images
-from vitedge.importers import ImportOptions
-from vitedge.pipeline.compared_images import COMPARED_IMAGES, ImagesInUse
+from vitedge.pipeline.compared_images import COMPARED_IMAGES
+from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import (
     OnRefusal,
     Reference,
@@ -35,28 +34,25 @@ class GenericJob:
     """What to make of a model that is no Vision Transformer.
 
     Attributes:
-        source: The model.
+        opened: The model.
         why: Why it is none.
         artifacts: Format and precision of each artefact.
         output: Folder for them.
         batch: Static batch size.
         without: Rewrites that were to be left out; there are none here.
-        importing: What a person says about the model.
     """
 
-    source: Path
+    opened: OpenModel
     why: NotAViTError
     artifacts: Sequence[tuple[Format, Precision]]
     output: Path
     batch: int = 1
     without: tuple[str, ...] = ()
-    importing: ImportOptions = field(default_factory=ImportOptions)
 
 
 def convert_generically(
     job: GenericJob,
     *,
-    images: ImagesInUse,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
 ) -> tuple[Written, ...]:
@@ -64,7 +60,6 @@ def convert_generically(
 
     Args:
         job: What to make.
-        images: What to calibrate and to compare on.
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made all the same.
 
@@ -75,25 +70,26 @@ def convert_generically(
         ConversionError: A format's converter or quantizer refuses the model.
         ParityError: An artefact computes something else than the source.
     """
+    source = job.opened.source
     if job.without:
         raise UsageError(
-            f"'{job.source}' is no Vision Transformer, so there is no rewrite "
+            f"'{source}' is no Vision Transformer, so there is no rewrite "
             f"'{job.without[0]}' to leave out"
         )
     possible: dict[Path, tuple[Format, Precision]] = {}
     for target, precision in job.artifacts:
-        path = artifact_path(job.output, job.source, precision, target)
+        path = artifact_path(job.output, source, precision, target)
         with refusals_to(on_refusal, path):
             tools = tools_of(target)
             offered = () if tools.generic is None else tools.generic_precisions
             if precision not in offered:
                 raise ConversionError(
-                    f"'{job.source}' is no Vision Transformer, and the {target} tools for other "
+                    f"'{source}' is no Vision Transformer, and the {target} tools for other "
                     f"models have no {precision}; choose among {', '.join(offered) or 'nothing'}"
                 )
             possible[path] = target, precision
     progress("no Vision Transformer: converting generically", 0, len(possible))
-    work = _Work(job, images, progress)
+    work = _Work(job, progress)
     written = []
     for number, (path, (target, precision)) in enumerate(possible.items()):
         progress(f"writing {path.name}", number, len(possible))
@@ -111,9 +107,9 @@ def convert_generically(
 class _Work:
     """What all artefacts of one model share."""
 
-    def __init__(self, job: GenericJob, in_use: ImagesInUse, progress: Progress) -> None:
-        self._job = job
-        self._model = model = open_generic(job.source, job.importing)
+    def __init__(self, job: GenericJob, progress: Progress) -> None:
+        self._job, opened, in_use = job, job.opened, job.opened.images
+        self._model = model = opened.generic
         images = in_use.calibration or synthetic_images(
             model.preprocessing, _SYNTHETIC_IMAGES, seed=0
         )
@@ -125,7 +121,7 @@ class _Work:
         pixels = model.preprocessing.batch([sample.image for sample in compared])
         self._reference = Reference(pixels, model.outputs(pixels), in_use.words)
         path = f"generic: {job.why}; {model.words}"
-        self._source = Source(job.source.name, sha256_of(job.source), path)
+        self._source = Source(opened.source.name, opened.sha256, path)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
         """Writes the first candidate that computes what the source does."""

@@ -127,7 +127,7 @@ class Followed:
         Raises:
             ConversionError: They do not stand along the first of two axes.
         """
-        if tokens.axes != (0,) or len(made.shape) != 2 or tokens.skipped:
+        if tokens.axes != (0,) or len(made.shape) != 2:
             raise ConversionError(
                 f"tokens cannot be merged: what reads '{source.name}' tells them apart"
             )
@@ -135,6 +135,9 @@ class Followed:
             name = f"{source.name}/whole"
             for number, match in enumerate(reversed(tokens.matches)):
                 turned = Value(f"{name}/{number}/from", Transpose((1, 0)), (match,))
+                for axis, size in enumerate(turned.shape if tokens.skipped else ()):
+                    behind = Take(axis, tuple(range(tokens.skipped, size)))
+                    turned = Value(f"{name}/{number}/behind/{axis}", behind, (turned,))
                 label = name if number + 1 == len(tokens.matches) else f"{name}/{number}"
                 made = Value(label, Product(), (turned, made))
             self._whole[source] = made

@@ -5,6 +5,7 @@ Packages outside may add theirs under the entry point group ``vitedge.runtimes``
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,6 +93,24 @@ class EstimatedSession(Protocol):
     def estimate(self) -> str:
         """The prediction in words that say whose it is; never a measurement."""
         ...
+
+
+@runtime_checkable
+class OutOfProcessSession(Protocol):
+    """A session whose engine computes in another process, which has its own clock and memory."""
+
+    def clock(self) -> float:
+        """Seconds that the engine has loaded and computed; carrying pixels to it does not count."""
+        ...
+
+    def peak_rss_mb(self) -> float | None:
+        """Peak resident set of the engine's process in 10^6 bytes; None where nothing tells it."""
+        ...
+
+
+def clock_of(session: Session) -> Callable[[], float]:
+    """The clock, in seconds, by which a session's runs are timed."""
+    return session.clock if isinstance(session, OutOfProcessSession) else time.perf_counter
 
 
 @runtime_checkable

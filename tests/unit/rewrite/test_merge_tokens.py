@@ -16,6 +16,7 @@ from vitedge.network.network import Network, with_operators
 from vitedge.network.operators import Constant, Match, Merge
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.alike_on_average import with_groups
+from vitedge.rewrite.further_outputs import with_outputs
 from vitedge.rewrite.merge_tokens import Merging, merge_tokens, places
 from vitedge.rewrite.token_schedule import scheduled
 
@@ -88,15 +89,28 @@ def test_tokens_that_are_alike_in_every_picture_are_found_and_merged_without_a_l
         assert error < TOLERANCE, output
 
 
+@pytest.mark.parametrize("also", ["map", "tokens", "block.1", "embedding"])
+def test_further_outputs_have_all_tokens_at_their_places(also: str) -> None:
+    network, pixels = of_twins(assembled_network(3, PLANS["registers"], depth=3))
+    network = with_outputs(network, [also])
+    expected = evaluate(network, pixels)[also]
+    for step in (Merging(1, 8), *with_groups(network, [Merging(1, 8)], lambda: iter(pixels))):
+        found = evaluate(merge_tokens(network, [step]), pixels)[also]
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() / np.abs(expected).max() < TOLERANCE
+
+
 def test_later_groups_are_found_behind_earlier_ones_and_merge_as_often_as_asked() -> None:
     network = assembled_network(3, PLANS["class"], depth=3)
     steps = with_groups(network, TWICE, lambda: iter(random_pixels(2)))
     assert [len(each.groups or ()) for each in steps] == [17, 15]
     merged = merge_tokens(network, steps)
-    counts = next(each for each in reversed(merged.values) if each.name.endswith("counts"))
-    assert counts.shape == (17 - 2 - 3, 1)
-    assert counts.operator.values.sum() == 17
-    assert counts.operator.values[0] == 1  # the class token
+    often = next(each for each in reversed(merged.values) if each.name.endswith("/often"))
+    assert isinstance(often.operator, Constant)
+    counts = np.exp(often.operator.values)
+    assert counts.shape == (17 - 2 - 3,)
+    assert counts.sum() == pytest.approx(17)
+    assert counts[0] == 1  # the class token
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,18 @@ from vitedge.bench.workers.messages import (
     encode,
 )
 from vitedge.bench.workers.saturation import saturate
-from vitedge.bench.workers.timing import RunBudget, measure, time_ms, warm_up
+from vitedge.bench.workers.timing import Clock, RunBudget, measure, time_ms, warm_up
 from vitedge.errors import PlacementError, UnavailableError, VitedgeError
 from vitedge.machine import memory
 from vitedge.machine.contention import others_percent, read_cpu_times
-from vitedge.runtimes import AheadOfTime, EstimatedSession, Session, runtime_for
+from vitedge.runtimes import (
+    AheadOfTime,
+    EstimatedSession,
+    OutOfProcessSession,
+    Session,
+    clock_of,
+    runtime_for,
+)
 from vitedge.runtimes.faults import fault_of, probe_pixels
 from vitedge.targets.target import Target
 
@@ -64,6 +71,7 @@ class Worker:
         self._opened_as: Open | None = None
         self._pixels: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._last_sign = time.monotonic()
+        self._clock: Clock = time.perf_counter
 
     def obey(self, command: Command) -> Answer:
         """Carries out a command.
@@ -77,7 +85,7 @@ class Worker:
             case Open():
                 return self._open(command)
             case WarmUp():
-                return WarmedUp(*warm_up(self._run, command.max_seconds))
+                return WarmedUp(*warm_up(self._run, command.max_seconds, self._clock))
             case Measure():
                 return self._measure(RunBudget(**vars(command)))
             case Saturate():
@@ -91,11 +99,13 @@ class Worker:
         started = time.perf_counter()
         session = _open_session(command, command.threads)
         load_ms = (time.perf_counter() - started) * 1000.0
-        self._session, self._opened_as = session, command
+        self._session, self._opened_as, self._clock = session, command, clock_of(session)
+        if isinstance(session, OutOfProcessSession):
+            load_ms = session.clock() * 1000.0  # starting the process is no part of it
         shape = session.input_shape
         noise, *others = probe_pixels(shape)
         self._pixels = noise
-        first_run_ms = time_ms(self._run)
+        first_run_ms = time_ms(self._run, self._clock)
         logits = [session.run(pixels) for pixels in (noise, *others)]
         return Opened(
             load_ms, first_run_ms, list(shape), math.prod(logits[0].shape[1:]), fault_of(logits)
@@ -103,8 +113,11 @@ class Worker:
 
     def _measure(self, budget: RunBudget) -> Measured:
         before = read_cpu_times()
-        samples_ms = measure(self._run, budget, self._give_sign)
-        return Measured(samples_ms, others_percent(before, read_cpu_times()))
+        samples_ms = measure(self._run, budget, self._give_sign, self._clock)
+        # An engine in another process would count as another program.
+        is_here = not isinstance(self._session, OutOfProcessSession)
+        others = others_percent(before, read_cpu_times()) if is_here else None
+        return Measured(samples_ms, others)
 
     def _saturate(self, command: Saturate) -> Saturated:
         if self._opened_as is None:
@@ -120,8 +133,12 @@ class Worker:
 
     def _inspect(self) -> Inspected:
         # Memory first: asking for the placement makes some engines copy their graph.
-        peak_mb = memory.peak_rss_mb()
         session = self._opened()
+        peak_mb = (
+            session.peak_rss_mb()
+            if isinstance(session, OutOfProcessSession)
+            else memory.peak_rss_mb()
+        )
         estimate = session.estimate() if isinstance(session, EstimatedSession) else ""
         placement = session.placement()
         if placement is None:

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from vitedge.artifacts.metadata import METADATA_KEY
+from vitedge.artifacts.metadata import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY, METADATA_KEY
 from vitedge.files.weights_digest import WEIGHTS_KEY
 
 _MODEL_PROTO_METADATA_PROPS = 14
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _LENGTH_DELIMITED = 2
+_KEYS = (METADATA_KEY, WEIGHTS_KEY, LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY)
 
 
 def read_texts(path: Path) -> Mapping[str, str]:
@@ -32,7 +33,7 @@ def read_texts(path: Path) -> Mapping[str, str]:
             if number != _MODEL_PROTO_METADATA_PROPS:
                 continue
             entry = _protobuf_strings(payload)
-            for key in (METADATA_KEY, WEIGHTS_KEY):
+            for key in _KEYS:
                 if entry.get(_ENTRY_KEY) == key.encode():
                     found[key] = entry.get(_ENTRY_VALUE, b"").decode()
     return found

@@ -16,7 +16,7 @@ from tests.support.fuzz.mutate.json_text import mutate_json
 from tests.support.fuzz.mutate.npy import mutate_npy
 from tests.support.fuzz.mutate.text import mutate_table
 from tests.support.fuzz.parser import Parser, from_files
-from vitedge.commands.options import _read_labels
+from vitedge.api.options import label_names
 from vitedge.train.progress import Epoch
 
 _RUN = {"epochs": "3", "images": "12 in 3 classes"}
@@ -79,6 +79,6 @@ PARSERS = (
         from_files(
             "labels.txt", lambda: [b"cat\ndog\nfish\n", b"\xef\xbb\xbfa\r\nb\r\n"], mutate_table
         ),
-        lambda path: print(len(_read_labels(path))),
+        lambda path: print(len(label_names(path))),
     ),
 )

@@ -1,0 +1,126 @@
+"""Artefacts in all forms that clients read, and photos to name: DeiT-tiny's, or a small model's."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import vitedge
+from tests.support.models import random_network
+from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.importers import ImportOptions
+from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.targets.formats import Format
+from vitedge.targets.layouts import Layout
+from vitedge.targets.precisions import Precision
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+N, N_CALIBRATION = 20, 32
+
+
+@dataclass(frozen=True, eq=False)
+class ForClients:
+    """A model in all forms, and photos.
+
+    Attributes:
+        folder: ``model.*``, ``probabilities/model.*`` and ``hub``.
+        photos: Photos as they are.
+        pictures: The same, resized and cropped as the model wants them.
+        pixels: The same as an array file.
+        labels: Name of each class.
+    """
+
+    folder: Path
+    photos: list[Path]
+    pictures: list[Path]
+    pixels: Path
+    labels: tuple[str, ...]
+
+    @functools.cache  # noqa: B019  # as many as there are artefacts
+    def classes(self, name: str) -> list[int]:
+        """What ``vitedge.load`` says of each photo by one of the files."""
+        with vitedge.load(self.folder / name) as model:
+            return [int(each) for each in model.logits(self.photos).argmax(axis=1)]
+
+
+def small(folder: Path) -> ForClients:
+    """A small model with random weights, and pictures of smooth noise, which no decoder garbles."""
+    network = random_network(3, image_size=(224, 224), patch_size=(32, 32), dim=48)
+    network = replace(network, preprocessing=replace(network.preprocessing, resize=248))
+    source = folder / "source.keras"
+    write_keras(network, source)
+    photos = [_noise(folder / "photos" / f"{number:02d}.png", number) for number in range(N)]
+    return _all_forms(source, folder, photos, photos, ImportOptions())
+
+
+def deit_tiny(folder: Path) -> ForClients:
+    """timm's DeiT-tiny and photos, which developers keep beside their checkout."""
+    data = SHARED / "imagenet_photos"
+    labels = tuple((data / "synset_words.txt").read_text().splitlines())
+    with (data / "calibration" / "labels.csv").open() as stream:
+        names = [row["file"] for row in csv.DictReader(stream)][:N_CALIBRATION]
+    source = SHARED / "deit_tiny" / "deit_tiny_patch16_224.safetensors"
+    return _all_forms(
+        source,
+        folder,
+        sorted((data / "validation").glob("*.jpg"))[:N],
+        [data / "calibration" / name for name in names],
+        ImportOptions(labels=labels, resize=248),
+    )
+
+
+MODELS: dict[str, Callable[[Path], ForClients]] = {"small": small, "deit_tiny": deit_tiny}
+
+
+def _noise(path: Path, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
+    path.parent.mkdir(exist_ok=True)
+    width, height = (int(side) for side in rng.integers(240, 400, 2))
+    coarse.resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def _all_forms(
+    source: Path,
+    folder: Path,
+    photos: list[Path],
+    calibration: list[Path],
+    importing: ImportOptions,
+) -> ForClients:
+    images = ImageSet("photos", [Sample(each.name, each, None) for each in calibration])
+    plain = ConvertOptions(
+        precisions=(Precision.FP32, Precision.INT8), output=folder, importing=importing
+    )
+    convert(source, plain, calibration=images)
+    hub = replace(plain, formats=(Format.ONNX,), output=folder / "hub", layout=Layout.HUGGING_FACE)
+    convert(source, hub, calibration=images)
+    probable = replace(
+        plain,
+        formats=(Format.TFLITE, Format.OPENVINO),
+        precisions=(Precision.FP32,),
+        output=folder / "probabilities",
+        probabilities=True,
+        features=True,
+    )
+    convert(source, probable)
+    for path in [*folder.glob(f"{source.stem}.*.*"), *(folder / "probabilities").iterdir()]:
+        path.rename(path.with_name(path.name.replace(source.stem, "model")))
+    return _with_pictures(folder, photos)
+
+
+def _with_pictures(folder: Path, photos: list[Path]) -> ForClients:
+    with vitedge.load(folder / "model.fp32.onnx") as model:
+        pixels, labels = model.preprocessing.batch(photos), model.labels
+    np.save(folder / "pixels.npy", pixels)
+    (folder / "pictures").mkdir()
+    pictures = [folder / "pictures" / f"{number:02d}.png" for number in range(len(photos))]
+    for path, each in zip(pictures, pixels, strict=True):
+        Image.fromarray(each).save(path)
+    return ForClients(folder, photos, pictures, folder / "pixels.npy", labels)

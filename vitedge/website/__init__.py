@@ -1,0 +1,1 @@
+"""A static site that runs an artefact in whatever browser opens it."""

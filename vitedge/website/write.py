@@ -1,0 +1,177 @@
+"""A folder that any static host can serve: a page, an artefact, and what computes it.
+
+Nothing in it asks another site for anything; npm fetches the engine when the folder is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitedge.artifacts.metadata import (
+    Metadata,
+    files_of,
+    format_of,
+    read_logits_grid,
+    read_metadata,
+)
+from vitedge.browser.packages import (
+    LITERT_JS,
+    ONNX_RUNTIME_WEB,
+    WebEngine,
+    engine_files,
+    install,
+)
+from vitedge.errors import ModelError, UsageError
+from vitedge.files.staging import refuse_existing, staging
+from vitedge.images.label_names import names_for_people
+from vitedge.network.tasks import Task
+from vitedge.targets.formats import Format
+from vitedge.terminal.progress import Progress, silent
+
+_PAGE = Path(__file__).with_name("page")
+_ENGINES = {Format.TFLITE: LITERT_JS, Format.ONNX: ONNX_RUNTIME_WEB}
+_DIGEST = b"%DIGEST%"
+
+
+@dataclass(frozen=True)
+class Site:
+    """What was written.
+
+    Attributes:
+        folder: Where to.
+        files: Names inside it.
+        megabytes: What a browser may have to fetch, in 10^6 bytes.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    megabytes: float
+
+
+def write_site(
+    artifact: Path, folder: Path, *, force: bool = False, progress: Progress = silent
+) -> Site:
+    """Writes the site of an artefact.
+
+    Args:
+        artifact: A TFLite or ONNX file that vitedge wrote.
+        folder: Where to; made if need be.
+        force: Files of the same names may be overwritten.
+        progress: Told what is being done.
+
+    Raises:
+        UsageError: Files are there already, or no browser runs artefacts of this format.
+        ModelError: The artefact is missing, or says nothing of its preprocessing, or is one that
+            browsers do not run.
+        UnavailableError: The engine is not here, and npm does not bring it.
+        VitedgeError: The disk refuses.
+    """
+    engine, metadata = _engine_of(artifact), _described(artifact)
+    progress(f"fetching {engine.name} {engine.version}", 0, 0)
+    install(engine)
+    contents = {
+        # Of the two forms that compute on a GPU, neither is faster than int8 on a CPU.
+        place: found
+        for place, found in engine_files(engine).items()
+        if ".asyncify." not in place and "webgpu" not in place
+    }
+    for page in sorted(_PAGE.iterdir()):
+        contents[page.name] = page
+    contents[artifact.name] = artifact
+    contents["model.json"] = _json(_facts(artifact, metadata, engine))
+    contents["site.webmanifest"] = _json(_manifest(metadata))
+    worker = (_PAGE / "service-worker.js").read_bytes()
+    digest = f"vitedge-{_digest(contents)[:16]}".encode()
+    contents["service-worker.js"] = worker.replace(_DIGEST, digest)
+    refuse_existing([folder / place for place in contents], force=force)
+    progress(f"writing {folder}", 0, 0)
+    return _written(folder, contents)
+
+
+def _engine_of(artifact: Path) -> WebEngine:
+    found = _ENGINES.get(format_of(artifact))
+    if found is None:
+        raise UsageError(f"no browser runs '{artifact}'; give a .tflite or an .onnx file")
+    return found
+
+
+def _described(artifact: Path) -> Metadata:
+    metadata = read_metadata(artifact)
+    if metadata is None:
+        raise ModelError(
+            f"'{artifact}' does not say how images are prepared; vitedge must write it"
+        )
+    if metadata.task is not Task.CLASSES:
+        raise ModelError(f"'{artifact}' gives {metadata.task.words}, and the page shows classes")
+    if metadata.precision.all_integer and metadata.format is Format.TFLITE:
+        raise ModelError(
+            f"'{artifact}' is {metadata.precision}, whose logits LiteRT.js does not read; convert "
+            "with --int8"
+        )
+    if metadata.preprocessing.channels not in (1, 3):
+        channels = metadata.preprocessing.channels
+        raise ModelError(f"'{artifact}' takes {channels} channels, and cameras give three")
+    if len(files_of(artifact)) > 1:
+        raise ModelError(f"'{artifact}' has weights in a file of their own: too large for a page")
+    return metadata
+
+
+def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, Any]:
+    """What the page needs to know."""
+    scale, zero_point = read_logits_grid(artifact)
+    return {
+        "name": Path(metadata.source.name).stem,
+        "file": artifact.name,
+        "words": f"{artifact.name}, {artifact.stat().st_size / 1e6:.1f} MB, {metadata.precision}",
+        "engine": f"{engine.name} {engine.version}",
+        "labels": list(names_for_people(metadata.labels)),
+        "scores": str(metadata.scores),
+        "scale": scale,
+        "zeroPoint": zero_point,
+        "preprocessing": metadata.preprocessing.to_dict(),
+    }
+
+
+def _manifest(metadata: Metadata) -> dict[str, Any]:
+    """What makes a phone offer to keep the page as an app: https://www.w3.org/TR/appmanifest."""
+    name = Path(metadata.source.name).stem
+    return {
+        "name": name,
+        "short_name": name[:12],
+        "start_url": "./",
+        "display": "standalone",
+        "icons": [{"src": "icon.svg", "sizes": "any", "type": "image/svg+xml"}],
+    }
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def _digest(contents: dict[str, bytes | Path]) -> str:
+    """Of everything: another one makes browsers fetch the site anew."""
+    digest = hashlib.sha256()
+    for place, content in sorted(contents.items()):
+        digest.update(place.encode() + b"\0" + _bytes(content))
+    return digest.hexdigest()
+
+
+def _bytes(content: bytes | Path) -> bytes:
+    return content if isinstance(content, bytes) else content.read_bytes()
+
+
+def _written(folder: Path, contents: dict[str, bytes | Path]) -> Site:
+    with staging(folder) as staged:
+        for place, content in contents.items():
+            (staged / place).parent.mkdir(parents=True, exist_ok=True)
+            (staged / place).write_bytes(_bytes(content))
+        megabytes = sum((staged / place).stat().st_size for place in contents) / 1e6
+        # The page comes last: it is what makes a site of the folder.
+        for place in sorted(contents, key=lambda each: each == "index.html"):
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (staged / place).replace(folder / place)
+    return Site(folder, tuple(contents), megabytes)
