@@ -62,15 +62,15 @@ def _case(folder: Path) -> GoldenCase:
         folder=folder,
         importer=case["importer"],
         model=folder / case["model"],
-        options=_options(case["options"]),
+        options=options_of(case["options"]),
         eps=case["eps"],
         preprocessing=case["preprocessing"],
         labels=tuple(case["labels"]),
     )
 
 
-def _options(values: Mapping[str, Any]) -> ImportOptions:
-    """What a case says, in the types that importers take."""
+def options_of(values: Mapping[str, Any]) -> ImportOptions:
+    """The options that a case has in JSON, in the types that importers take."""
     types = {"activation": Activation, "image_size": tuple}
     return ImportOptions(
         **{name: types.get(name, lambda each: each)(value) for name, value in values.items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.audit.rules import Rules
+from tests.support.golden_cases import options_of
 
 _LIBRARIES = (
     *("h5py", "safetensors", "onnx", "onnx.reference", "onnxruntime", "tensorflow", "keras"),
@@ -52,7 +53,7 @@ def _read(audit: Audit, source: dict[str, Any], output: Path) -> dict[str, Any]:
     from vitedge.importers import ImportOptions, read_model
 
     path = Path(source["path"])
-    options = ImportOptions(heads=source["heads"], trust=source.get("trust", False))
+    options = options_of(source["options"])
     audit.violations = []
     # Beside a file may lie what belongs to it: a config, a table of shards, ONNX's external data.
     own = path if path.is_dir() else path.parent
