@@ -140,6 +140,10 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
         shapes = torch.full((n, 2), squares)
         return model(flat, pixel_attention_mask=mask, spatial_shapes=shapes).pooler_output
 
+    swin = {
+        **{"image_size": size.image, "patch_size": 2, "embed_dim": 8, "depths": [2, 2]},
+        **{"num_heads": [2, 2], "window_size": 4, "num_labels": size.classes, "mlp_ratio": 2.0},
+    }
     naflex = {name: value for name, value in tower.items() if name != "image_size"}
     return {
         "vit_model": (lambda: lib.ViTModel(lib.ViTConfig(**tower)), class_token),
@@ -219,6 +223,14 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
                 )
             ),
             lambda model, pixels: class_token(model.vit, pixels),
+        ),
+        "swin": (lambda: lib.SwinForImageClassification(lib.SwinConfig(**swin)), None),
+        "swin_model": (lambda: lib.SwinModel(lib.SwinConfig(**swin)), pooler_output),
+        "swinv2": (
+            lambda: lib.Swinv2ForImageClassification(
+                lib.Swinv2Config(**swin, pretrained_window_sizes=[3, 2])
+            ),
+            None,
         ),
         "msn": (lambda: lib.ViTMSNForImageClassification(lib.ViTMSNConfig(**sizes)), None),
         "ijepa": (lambda: lib.IJepaForImageClassification(lib.IJepaConfig(**sizes)), None),

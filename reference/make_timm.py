@@ -76,9 +76,23 @@ def make(output: Path, size: Size) -> None:
         _make(output / f"timm_{name}", model, size, told=told)
     for name, architecture in _HUB_FOLDERS.items():
         _make_hub_folder(output / f"timm_{name}", architecture, size)
+    make_swin(output, size)
     _make(output / "timm_deit_distilled", VisionTransformerDistilled(**_sizes(size)), size)
     _make(output / "timm_pth", VisionTransformer(**_sizes(size)), size, "model.pth")
     _make(output / "timm_pth_wrapped", VisionTransformer(**_sizes(size)), size, "model.pth.tar")
+
+
+def make_swin(output: Path, size: Size) -> None:
+    """Writes a case of each generation of Swin: bare weights, and a hub folder."""
+    arguments = {
+        **{"img_size": size.image, "patch_size": 2, "embed_dim": 8, "depths": (2, 2)},
+        **{"num_heads": (2, 2), "window_size": 4, "num_classes": size.classes, "mlp_ratio": 2.0},
+    }
+    model = timm.create_model("swin_tiny_patch4_window7_224", **arguments)
+    _make(output / "timm_swin", model, size, importer="timm-swin", options={})
+    architecture = "swinv2_tiny_window8_256"
+    folder = output / "timm_swinv2"
+    _make_hub_folder(folder, architecture, size, arguments, importer="timm-swin")
 
 
 def make_positions(path: Path) -> None:
@@ -121,6 +135,8 @@ def _make(
     file: str = "model.safetensors",
     *,
     told: Mapping[str, Any] = MappingProxyType({}),
+    importer: str = "timm",
+    options: Mapping[str, Any] | None = None,
 ) -> None:
     randomize(model)
     images = images_of(size)
@@ -140,20 +156,26 @@ def _make(
     write_case(
         folder,
         write,
-        importer="timm",
+        importer=importer,
         model=file,
         images=images,
         logits=logits_of(model, normalized(images, IMAGENET)),
         packages=("timm", "torch"),
-        eps=model.blocks[0].norm1.eps,
+        eps=_eps(model),
         preprocessing={**IMAGENET, "interpolation": "bicubic"},
-        options={"heads": size.heads, **told},
+        options={"heads": size.heads, **told} if options is None else options,
     )
 
 
-def _make_hub_folder(folder: Path, architecture: str, size: Size) -> None:
+def _make_hub_folder(
+    folder: Path,
+    architecture: str,
+    size: Size,
+    arguments: dict[str, Any] | None = None,
+    importer: str = "timm",
+) -> None:
     """A folder as timm itself pushes it to the hub."""
-    arguments = _sizes(size)
+    arguments = arguments or _sizes(size)
     if "pe_core" in architecture:
         arguments["attn_pool_num_heads"] = size.heads
     model = timm.create_model(architecture, **arguments)
@@ -168,11 +190,16 @@ def _make_hub_folder(folder: Path, architecture: str, size: Size) -> None:
     write_case(
         folder,
         write,
-        importer="timm",
+        importer=importer,
         model=".",
         images=images,
         logits=logits_of(model, normalized(images, statistics)),
         packages=("timm", "torch"),
-        eps=model.blocks[0].norm1.eps,
+        eps=_eps(model),
         preprocessing={**statistics, "interpolation": published["interpolation"]},
     )
+
+
+def _eps(model: Any) -> float:
+    blocks = model.blocks if hasattr(model, "blocks") else model.layers[0].blocks
+    return float(blocks[0].norm1.eps)

@@ -1,7 +1,7 @@
-"""What the weights of timm's registered models do not tell, as ``architectures.json`` beside them.
+"""What the weights of timm's registered models do not tell, for ``importers.timm``.
 
-``python -m reference.make_timm_architectures`` writes the table that ``importers.timm`` reads: for
-every set of names that a state dict may have, the models that have it and their facts.
+``python -m reference.make_timm_architectures`` writes ``architectures.json``: for every set of
+names that a state dict may have, the models that have it and their facts; and ``swin.json``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from vitedge.importers.timm import architectures
 
 _MODULES = ("vision_transformer", "deit", "eva", "beit")
-_OUTPUT = Path(__file__).parents[1] / "vitedge" / "importers" / "timm" / "architectures.json"
+_SWINS = ("swin_transformer", "swin_transformer_v2")
+_FOLDER = Path(__file__).parents[1] / "vitedge" / "importers" / "timm"
 _ACTIVATIONS = {
     "GELU": "gelu",
     "GELUTanh": "gelu_tanh",
@@ -50,7 +51,27 @@ def main() -> None:
             {"names": list(names), "models": models} for names, models in sorted(groups.items())
         ],
     }
-    _OUTPUT.write_text(_dumped(table), "utf-8")
+    (_FOLDER / "architectures.json").write_text(_dumped(table), "utf-8")
+    swins = ",\n".join(
+        f"  {json.dumps(name)}: {json.dumps(_swin(name))}"
+        for module in _SWINS
+        for name in sorted(timm.list_models(module=module))
+    )
+    head = json.dumps(table["made_with"])
+    text = f'{{"made_with": {head},\n "models": {{\n{swins}}}}}\n'
+    (_FOLDER / "swin.json").write_text(text, "utf-8")
+
+
+def _swin(name: str) -> dict[str, Any]:
+    """Image, window, and the windows that each stage was trained with before, of a Swin."""
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    first = [stage.blocks[0].attn for stage in model.layers]
+    return {
+        "image": list(model.patch_embed.img_size),
+        "window": first[0].window_size[0],
+        "pretrained": [getattr(each, "pretrained_window_size", (0, 0))[0] for each in first],
+    }
 
 
 def signature(shapes: Mapping[str, tuple[int, ...]]) -> frozenset[str]:

@@ -21,7 +21,13 @@ from vitedge.targets.precisions import Precision, all_precisions
 CASES = {case.name: case for case in golden_cases()}
 NAMES = (
     *("timm_dinov3_folder", "timm_eva02_clip", "timm_pe_core", "timm_beit"),
-    *("hugging_face_siglip", "hugging_face_beit_shared", "hugging_face_clip"),
+    *(
+        "timm_swin",
+        "hugging_face_swinv2",
+        "hugging_face_siglip",
+        "hugging_face_beit_shared",
+        "hugging_face_clip",
+    ),
 )
 
 # Of tiny random models of 16 channels; a wrong place or sign leaves 0.

@@ -20,6 +20,7 @@ from tests.support.generic_models import (
     write_nchw_onnx,
 )
 from vitedge.artifacts.metadata import read_metadata
+from vitedge.artifacts.written import Written
 from vitedge.classifier import load
 from vitedge.cli import main
 from vitedge.errors import ConversionError, ModelError, NotAViTError, UsageError
@@ -28,9 +29,9 @@ from vitedge.importers import ImportOptions
 from vitedge.inspection.description import inspect
 from vitedge.network.kinds import Activation
 from vitedge.pipeline.budget import DropBudget
-from vitedge.pipeline.convert import ConvertOptions, convert, import_model
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import import_model
 from vitedge.pipeline.layouts import LAYOUTS
-from vitedge.pipeline.verified_write import Written
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision

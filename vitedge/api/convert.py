@@ -14,6 +14,7 @@ from vitedge.api.models import Model, opened
 from vitedge.api.options import SourceOptions, each_of, import_options, one_of, several, targets_of
 from vitedge.api.photos import photos_of
 from vitedge.artifacts.metadata import size_of
+from vitedge.artifacts.written import Written
 from vitedge.errors import ConversionError, PrecisionError, UsageError
 from vitedge.images.cifar import Part
 from vitedge.images.image_sets import ImageSet, open_images
@@ -24,7 +25,6 @@ from vitedge.pipeline import convert as pipeline
 from vitedge.pipeline.budget import DropBudget
 from vitedge.pipeline.for_targets import convert_for, precisions_for
 from vitedge.pipeline.layouts import LAYOUTS
-from vitedge.pipeline.verified_write import Written
 from vitedge.report.shown import Block, Shown, Table
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout

@@ -15,7 +15,7 @@ from vitedge.api.photos import photos_of
 from vitedge.images.image_sets import open_images
 from vitedge.images.in_memory import Images
 from vitedge.network.summary import summary
-from vitedge.pipeline.convert import import_model as write_imported
+from vitedge.pipeline.keras_model import import_model as write_imported
 from vitedge.pipeline.source_check import check_source
 from vitedge.report.shown import Block, Shown
 from vitedge.terminal.progress import Progress, silent

@@ -27,7 +27,7 @@ from vitedge.targets.precisions import all_precisions
 from vitedge.terminal.output import echo, next_command, print_json, warn, when_interrupted
 
 if TYPE_CHECKING:
-    from vitedge.pipeline.verified_write import Written
+    from vitedge.artifacts.written import Written
 
 
 @click.command(cls=GroupedCommand, epilog=TARGETS_IN_WORDS)

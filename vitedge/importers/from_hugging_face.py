@@ -1,7 +1,7 @@
 """Models over patches of Hugging Face's transformers, as folders.
 
 ViT, DeiT, DINOv2 (with registers, with SwiGLU), DINOv3, CLIP, SigLIP, SigLIP 2, BEiT, Data2Vec,
-MAE, MSN and I-JEPA, with a classifier or without; see ``hugging_face/families.py``.
+MAE, MSN, I-JEPA, Swin and SwinV2, with a classifier or without; see ``hugging_face/families.py``.
 Everything is told by ``config.json`` and ``preprocessor_config.json``; nothing is guessed. Two
 things are read otherwise than written: an image processor that first stretches an image to a
 square and then crops it (DeiT's) becomes the resize of the shorter side that the authors publish,
@@ -22,6 +22,7 @@ from vitedge.errors import ModelError
 from vitedge.files.json_values import mapping, shown, text, whole
 from vitedge.images.preprocess import IMAGENET_MEAN, Preprocessing
 from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.hugging_face import swin
 from vitedge.importers.hugging_face.endings import outputs_of
 from vitedge.importers.hugging_face.families import FAMILIES, Family
 from vitedge.importers.hugging_face.trunk import pair, read_trunk
@@ -73,7 +74,7 @@ class HuggingFaceImporter:
         told = options.task or _task(f"'{folder / _CONFIG}'", config.get("problem_type"))
         try:
             with _open_weights(folder, config, options) as (stored, words):
-                tensors = _as_named(stored, FAMILIES[text(config, "model_type")])
+                tensors = _as_named(stored, text(config, "model_type"))
                 network = _network(tensors, folder, config, options)
                 tensors.refuse_leftovers()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -176,13 +177,17 @@ def _network(
     kind, values = text(config, "model_type"), _vision_values(config)
     family = FAMILIES[kind]
     prefix = _prefix_of(family, tensors.names)
-    _ignore(tensors, family, prefix)
     preprocessing = _preprocessing(folder, config, values)
     preprocessing = _at_model_size(preprocessing, values, family, options)
-    body, net = tensors.below(prefix), Builder()
-    trunk = read_trunk(body, values, family, preprocessing.size)
-    x = tokens_of(net, trunk, preprocessing)
-    outputs = outputs_of(net, x, tensors, body, values, kind, options, len(trunk.prefix))
+    net = Builder()
+    if kind in swin.KINDS:
+        outputs = swin.swin_outputs(net, tensors, values, preprocessing, options)
+    else:
+        _ignore(tensors, family, prefix)
+        body = tensors.below(prefix)
+        trunk = read_trunk(body, values, family, preprocessing.size)
+        x = tokens_of(net, trunk, preprocessing)
+        outputs = outputs_of(net, x, tensors, body, values, kind, options, len(trunk.prefix))
     if "embedding" in outputs:
         return net.network(outputs, preprocessing, task=Task.EMBEDDING)
     network = net.network(outputs, preprocessing)
@@ -208,8 +213,11 @@ def _prefix_of(family: Family, names: Collection[str]) -> str:
     return next(found, family.prefixes[0])
 
 
-def _as_named(stored: Tensors, family: Family) -> Tensors:
+def _as_named(stored: Tensors, kind: str) -> Tensors:
     """The weights by the names that the family has; some versions of transformers write others."""
+    family = FAMILIES[kind]
+    if kind in swin.KINDS:
+        return swin.as_timm_names(stored, _prefix_of(family, stored.names))
     if not family.renamed or not any(name.startswith(family.renamed[0]) for name in stored.names):
         return stored
     old, new = family.renamed
@@ -240,7 +248,7 @@ def _at_model_size(
         ModelError: The processor makes images of another size than the model takes.
     """
     size, wanted = pair(values["image_size"]), options.image_size
-    if family.rotary and wanted is not None:
+    if wanted is not None and (family.rotary or family.windowed):
         return _scaled(preprocessing, wanted)
     if family.rotary or family.moves is not None or preprocessing.size == size:
         return preprocessing

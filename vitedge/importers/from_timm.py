@@ -9,7 +9,6 @@ Preprocessing is what the ``config.json`` says, else DeiT's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,9 @@ from typing import Any
 
 from vitedge.errors import ModelError
 from vitedge.files.json_values import mapping
-from vitedge.images.interpolation import Interpolation
-from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import Imported, ImportOptions
-from vitedge.importers.layers import torch_patch_shape, usual_statistics
+from vitedge.importers.layers import torch_patch_shape
 from vitedge.importers.overrides import with_options
-from vitedge.importers.reading.json_file import peek_json
 from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.timm.architectures import (
@@ -33,14 +29,18 @@ from vitedge.importers.timm.architectures import (
     with_arguments,
 )
 from vitedge.importers.timm.network import read_network
+from vitedge.importers.timm.published import (
+    labels_of,
+    preprocessing_of,
+    published_beside,
+    weights_of,
+)
 from vitedge.importers.timm.tokens import PATCH, at_wanted_size, read_tokens
 from vitedge.importers.timm.unknown import refuse_unknown_elements
 from vitedge.network.network import Network
 from vitedge.network.tasks import Task
 
 _MARKS = {f"{PATCH}.weight", "blocks.0.norm1.weight"}
-_DEIT_CROP = 0.9  # 224 of 248 pixels
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class TimmImporter:
@@ -51,26 +51,18 @@ class TimmImporter:
 
     def recognizes(self, path: Path) -> bool:
         """Weights under timm's names."""
-        return in_checkpoint(_weights_of(path), _MARKS)
+        return in_checkpoint(weights_of(path), _MARKS)
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
-        weights = _weights_of(path)
-        with open_checkpoint(weights, _MARKS, options) as opened:
+        weights = weights_of(path)
+        with open_checkpoint(weights, _MARKS, options, head="head") as opened:
             try:
-                network = _network(opened.tensors, options, _published(weights))
+                network = _network(opened.tensors, options, published_beside(weights))
             except (ValueError, IndexError, KeyError, TypeError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
             opened.tensors.refuse_leftovers()
         return Imported(with_options(network, options), opened.read("timm"))
-
-
-def _weights_of(path: Path) -> Path:
-    if path.is_dir():
-        for name in _WEIGHT_FILES:
-            if (path / name).is_file():
-                return path / name
-    return path
 
 
 def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any]) -> Network:
@@ -91,48 +83,12 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     arguments = mapping({"model_args": {}, **published}, "model_args")
     facts = with_arguments(facts, arguments, tensors.source)
     tokens = read_tokens(tensors, facts, options, published)
-    preprocessing = _preprocessing(published, tokens.image_size, channels)
+    preprocessing = preprocessing_of(published, tokens.image_size, channels)
     tokens, preprocessing = at_wanted_size(tokens, facts, preprocessing, options)
     network = read_network(tensors, tokens, facts, options, published, preprocessing)
     if network.task is Task.EMBEDDING:
         return network
-    return replace(network, labels=_labels(published, network.classes))
-
-
-# --- what a hub folder says beside the weights ---------------------------------------------------
-
-
-def _published(weights: Path) -> Mapping[str, Any]:
-    """The ``config.json`` of timm beside the weights, flattened; empty when there is none."""
-    try:
-        config = peek_json(weights.parent / "config.json")
-        return {**config, **mapping({"pretrained_cfg": {}, **config}, "pretrained_cfg")}
-    except ValueError:
-        return {}
-
-
-def _preprocessing(
-    published: Mapping[str, Any], size: tuple[int, int], channels: int
-) -> Preprocessing:
-    crop = float(published.get("crop_pct", _DEIT_CROP))
-    usual_mean, usual_std = usual_statistics(channels)
-    squashed = published.get("crop_mode") == "squash"
-    return Preprocessing(
-        size=size,
-        channels=channels,
-        resize=None if squashed else math.floor(max(size) / crop),
-        interpolation=Interpolation(published.get("interpolation", Interpolation.BICUBIC)),
-        mean=tuple(published.get("mean", usual_mean)),
-        std=tuple(published.get("std", usual_std)),
-    )
-
-
-def _labels(published: Mapping[str, Any], classes: int) -> tuple[str, ...]:
-    names = published.get("label_names", ())
-    if not isinstance(names, list) or len(names) != classes:
-        return ()
-    descriptions = published.get("label_descriptions") or {}
-    return tuple(str(descriptions.get(name, name)) for name in names)
+    return replace(network, labels=labels_of(published, network.classes))
 
 
 PLUGIN = TimmImporter()

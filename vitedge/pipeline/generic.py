@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitedge.artifacts.metadata import Metadata, Source
+from vitedge.artifacts.written import Written
 from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.tools import tools_of
 from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError, UsageError
@@ -17,7 +18,6 @@ from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import (
     OnRefusal,
     Reference,
-    Written,
     refusals_to,
     versions_of,
     write_checked,

@@ -21,7 +21,8 @@ from vitedge.importers import ImportOptions
 from vitedge.inspection.compare import compare_layers
 from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.pipeline.token_merging import merged_again
 from vitedge.pipeline.verified_write import Reference, check_parity
 from vitedge.targets.formats import Format, all_formats

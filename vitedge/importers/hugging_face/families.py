@@ -67,6 +67,7 @@ class Family:
         moves: How positions are interpolated, while the model runs, to the size that its processor
             makes; None where that is refused.
         rotary: Positions are rotary, of any size.
+        windowed: Positions are those within windows, so the user may want another size.
         renamed: How names begin that one version of transformers wrote, and what is meant.
         defaults: What a ``config.json`` leaves out of a part of a model, by transformers' classes.
     """
@@ -76,6 +77,7 @@ class Family:
     ignored: tuple[str, ...] = ("embeddings.mask_token", "pooler")
     moves: Resampling | None = None
     rotary: bool = False
+    windowed: bool = False
     renamed: tuple[str, str] | None = None
     defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -160,6 +162,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "siglip2": _siglip2,
         "siglip2_vision_model": _siglip2,
         "beit": _beit,
+        "swin": Family(_VIT, ("swin.",), windowed=True),
+        "swinv2": Family(_VIT, ("swinv2.",), windowed=True),
         "data2vec-vision": replace(_beit, prefixes=("data2vec_vision.",)),
     }
 )

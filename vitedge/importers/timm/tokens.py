@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from vitedge.errors import ModelError
-from vitedge.files.json_values import mapping
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions
 from vitedge.importers.layers import rows, square_grid, torch_patch_shape
@@ -18,6 +17,7 @@ from vitedge.importers.positions import interpolate_positions
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.timm.architectures import Facts
 from vitedge.importers.timm.blocks import BIAS_TABLE
+from vitedge.importers.timm.published import image_size_of
 from vitedge.network.operators import Array
 
 PATCH = "patch_embed.proj"
@@ -120,7 +120,7 @@ def _grid_without_positions(
     options: ImportOptions,
     published: Mapping[str, Any],
 ) -> tuple[int, int]:
-    size = _image_size(published) or facts.image
+    size = image_size_of(published) or facts.image
     table = f"blocks.0.{BIAS_TABLE}"
     if table in tensors:
         # (2 rows - 1)(2 columns - 1) distances, and three for a class token
@@ -139,15 +139,3 @@ def _grid_of(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, i
     if any(whole < patch or whole % patch for whole, patch in zip(size, patch_size, strict=True)):
         raise ValueError(f"image size {size} is not a multiple of patch size {patch_size}")
     return size[0] // patch_size[0], size[1] // patch_size[1]
-
-
-def _image_size(published: Mapping[str, Any]) -> tuple[int, int] | None:
-    """What the config says: the arguments of the model, else the size of its images."""
-    size = mapping({"model_args": {}, **published}, "model_args").get("img_size")
-    if size is None:
-        size = published.get("input_size", ())[1:] or None
-    if isinstance(size, int):
-        return size, size
-    if isinstance(size, list) and len(size) == 2 and all(isinstance(each, int) for each in size):
-        return size[0], size[1]
-    return None

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
 from vitedge.errors import UsageError
 from vitedge.network.summary import Summary
 from vitedge.network.tasks import Task
 from vitedge.pipeline.layouts.hugging_face import HuggingFace
 from vitedge.pipeline.layouts.litert_community import LiteRTCommunity
-from vitedge.pipeline.verified_write import Written
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision

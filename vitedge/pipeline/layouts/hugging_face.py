@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import CHANNELS_FIRST_PIXELS, Metadata
+from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
 from vitedge.converters.onnx.converter import OnnxDraft
 from vitedge.errors import UsageError
@@ -23,7 +24,6 @@ from vitedge.images.label_names import names_for_people
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.summary import Summary
 from vitedge.pipeline.layouts.model_card import model_card
-from vitedge.pipeline.verified_write import Written
 from vitedge.rewrite.features import FEATURES
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
 from vitedge.converters.tflite.metadata import LABELS_FILE, label_lines
 from vitedge.files.staging import write_whole
 from vitedge.network.summary import Summary
 from vitedge.pipeline.layouts.model_card import model_card
-from vitedge.pipeline.verified_write import Written
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision

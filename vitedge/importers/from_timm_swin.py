@@ -1,0 +1,141 @@
+"""Swin and SwinV2 of timm, and the authors' own files, which have the same names.
+
+Tables of position biases tell the windows of Swin; those of SwinV2 are told by the architecture,
+in a hub folder's ``config.json`` or by the user. Swin's last stage is one window where nobody says
+how large its images are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from vitedge.elements.heads import classified
+from vitedge.errors import ModelError
+from vitedge.files.json_values import mapping, whole
+from vitedge.importers import Imported, ImportOptions
+from vitedge.importers.layers import torch_head, torch_patch_shape
+from vitedge.importers.overrides import with_options
+from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
+from vitedge.importers.reading.tensors import Tensors, count
+from vitedge.importers.swin import PATCH, TABLE, Windows, read_swin
+from vitedge.importers.timm.published import (
+    image_size_of,
+    labels_of,
+    preprocessing_of,
+    published_beside,
+    weights_of,
+)
+from vitedge.network.network import Builder, Network
+from vitedge.network.tasks import Task
+
+_MARKS = {f"{PATCH}.weight", "layers.0.blocks.0.norm1.weight"}
+_BUFFERS = re.compile(
+    r"layers\.\d+\.blocks\.\d+\."
+    r"(attn_mask|attn\.(relative_position_index|relative_coords_table|k_bias))"
+)
+
+
+class TimmSwinImporter:
+    """Reads a ``.safetensors`` or ``.pth`` file, or a folder of timm's on the Hugging Face hub."""
+
+    name = "timm-swin"
+    rank = 0
+
+    def recognizes(self, path: Path) -> bool:
+        """Weights under Swin's names."""
+        return in_checkpoint(weights_of(path), _MARKS)
+
+    def read(self, path: Path, options: ImportOptions) -> Imported:
+        """Reads the weights; every one of them must find its place."""
+        weights = weights_of(path)
+        with open_checkpoint(weights, _MARKS, options) as opened:
+            try:
+                tensors = _of_today(opened.tensors)
+                network = _network(tensors, options, published_beside(weights))
+            except (ValueError, IndexError, KeyError, TypeError) as error:
+                raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
+            tensors.refuse_leftovers()
+        return Imported(with_options(network, options), opened.read("timm-swin"))
+
+
+def _of_today(stored: Tensors) -> Tensors:
+    """The weights as timm files them since 0.9: a stage begins with the merging before it."""
+    stored.ignore(*(name for name in stored.names if _BUFFERS.fullmatch(name)))
+    if "layers.0.downsample.norm.weight" not in stored:
+        return stored
+    places = {
+        re.sub(r"^layers\.(\d+)\.downsample", lambda found: _next(found[1]), name): name
+        for name in stored.names
+        if not _BUFFERS.fullmatch(name)
+    }
+    return stored.renamed(places)
+
+
+def _next(stage: str) -> str:
+    return f"layers.{int(stage) + 1}.downsample"
+
+
+def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any]) -> Network:
+    channels, patch = torch_patch_shape(tensors, PATCH)
+    told = _facts(options, published)
+    size = options.image_size or image_size_of(published) or _image_size(tensors, told, patch)
+    preprocessing = preprocessing_of(published, size, channels)
+    arguments = mapping({"model_args": {}, **published}, "model_args")
+    window = arguments.get("window_size", told.get("window"))
+    if window is not None:
+        window = whole({"window_size": window}, "window_size", least=1)
+    windows = Windows(window, tuple(told.get("pretrained", ())))
+    net = Builder()
+    x = read_swin(net, tensors, windows, preprocessing)
+    name = "head.fc" if "head.fc.weight" in tensors else "head"
+    if not any(each.startswith("head.") for each in tensors.names):
+        return net.network({"embedding": x}, preprocessing, task=Task.EMBEDDING)
+    head = torch_head(tensors, name, options)
+    logits = classified(net, x, head.last, head.hidden, head.activation)
+    network = net.network({"logits": logits}, preprocessing)
+    return replace(network, labels=labels_of(published, network.classes))
+
+
+def _facts(options: ImportOptions, published: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the table says of the architecture; empty where nobody names one."""
+    named = options.architecture or published.get("architecture")
+    found = _table().get(str(named).partition(".")[0], {})
+    if options.architecture is not None and not found:
+        raise ModelError(
+            f"--architecture '{options.architecture}' is not a Swin of timm that vitedge knows"
+        )
+    return found
+
+
+def _image_size(
+    tensors: Tensors, told: Mapping[str, Any], patch: tuple[int, int]
+) -> tuple[int, int]:
+    if told:
+        height, width = told["image"]
+        return height, width
+    stages = count(tensors, "layers.{}.blocks.0.norm1.weight")
+    table = f"layers.{stages - 1}.blocks.0.{TABLE}"
+    if table not in tensors:
+        raise ModelError(
+            f"the weights of '{tensors.source}' do not tell the size of its windows: give "
+            "--architecture, such as swinv2_tiny_window8_256"
+        )
+    side = (round(tensors.shape(table)[0] ** 0.5) + 1) // 2 << stages - 1
+    return side * patch[0], side * patch[1]
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, Any]]:
+    text = files("vitedge.importers.timm").joinpath("swin.json").read_text("utf-8")
+    models: Mapping[str, Mapping[str, Any]] = json.loads(text)["models"]
+    return models
+
+
+PLUGIN = TimmSwinImporter()

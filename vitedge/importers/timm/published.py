@@ -1,0 +1,73 @@
+"""What a hub folder of timm says beside the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vitedge.files.json_values import mapping
+from vitedge.images.interpolation import Interpolation
+from vitedge.images.preprocess import Preprocessing
+from vitedge.importers.layers import usual_statistics
+from vitedge.importers.reading.json_file import peek_json
+
+_DEIT_CROP = 0.9  # 224 of 248 pixels
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def weights_of(path: Path) -> Path:
+    """The file of weights in a folder; a file is itself."""
+    if path.is_dir():
+        for name in _WEIGHT_FILES:
+            if (path / name).is_file():
+                return path / name
+    return path
+
+
+def published_beside(weights: Path) -> Mapping[str, Any]:
+    """The ``config.json`` of timm beside the weights, flattened; empty when there is none."""
+    try:
+        config = peek_json(weights.parent / "config.json")
+        return {**config, **mapping({"pretrained_cfg": {}, **config}, "pretrained_cfg")}
+    except ValueError:
+        return {}
+
+
+def image_size_of(published: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width: the arguments of the model say it, else the size of its images."""
+    size = mapping({"model_args": {}, **published}, "model_args").get("img_size")
+    if size is None:
+        size = published.get("input_size", ())[1:] or None
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, list) and len(size) == 2 and all(isinstance(each, int) for each in size):
+        return size[0], size[1]
+    return None
+
+
+def preprocessing_of(
+    published: Mapping[str, Any], size: tuple[int, int], channels: int
+) -> Preprocessing:
+    """What it says of preprocessing, else what DeiT's is, at a size."""
+    crop = float(published.get("crop_pct", _DEIT_CROP))
+    usual_mean, usual_std = usual_statistics(channels)
+    squashed = published.get("crop_mode") == "squash"
+    return Preprocessing(
+        size=size,
+        channels=channels,
+        resize=None if squashed else math.floor(max(size) / crop),
+        interpolation=Interpolation(published.get("interpolation", Interpolation.BICUBIC)),
+        mean=tuple(published.get("mean", usual_mean)),
+        std=tuple(published.get("std", usual_std)),
+    )
+
+
+def labels_of(published: Mapping[str, Any], classes: int) -> tuple[str, ...]:
+    """Its names of the classes; empty where they are not of these."""
+    names = published.get("label_names", ())
+    if not isinstance(names, list) or len(names) != classes:
+        return ()
+    descriptions = published.get("label_descriptions") or {}
+    return tuple(str(descriptions.get(name, name)) for name in names)
