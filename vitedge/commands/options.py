@@ -122,6 +122,11 @@ import_options = option_group(
         help="Which weights of a checkpoint that holds several: ema, raw or a name.",
     ),
     click.option(
+        "--head",
+        metavar="NAME",
+        help="Layer beside a checkpoint's model that is its head: classifier.",
+    ),
+    click.option(
         "--head-activation",
         type=click.Choice([str(each) for each in Activation]),
         help="Between the layers of a head that has several.",
