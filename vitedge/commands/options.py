@@ -58,8 +58,7 @@ class TargetName(click.ParamType[str]):
 TARGET = TargetName()
 
 SHIPPED_TARGETS = (
-    *("tflite-cpu", "tflite-gpu", "tflite-npu", "tflite-web", "tflite-web-gpu", "ethos-u"),
-    *("onnx-cpu", "onnx-cuda", "onnx-webgpu", "onnx-web", "onnx-web-gpu"),
+    *("tflite-cpu", "tflite-gpu", "tflite-npu", "ethos-u", "onnx-cpu", "onnx-cuda", "onnx-webgpu"),
     *("onnx-qnn", "onnx-openvino", "onnx-coreml", "onnx-xnnpack"),
     *("openvino-cpu", "openvino-gpu", "openvino-npu"),
 )
