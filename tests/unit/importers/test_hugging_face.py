@@ -227,3 +227,27 @@ def test_a_processor_is_read(case: ProcessorCase) -> None:
 def test_a_garbled_processor_is_an_error(values: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"preprocessor_config\.json lacks or garbles"):
         read_processor(BASE | values, 3)
+
+
+def test_depth_anything_gives_a_map_of_the_size_that_is_wanted(tmp_path: Path) -> None:
+    folder = edited(
+        tmp_path,
+        "preprocessor_config.json",
+        "hugging_face_depth_anything",
+        size={"height": 12, "width": 12},
+    )
+    network = read_model(folder).network
+    assert (network.task, network.main.shape) == (Task.MAP, (12, 12))
+    wanted = read_model(folder, ImportOptions(image_size=(24, 16))).network
+    assert wanted.main.shape == (24, 16)
+
+
+def test_an_unknown_kind_of_depth_is_refused(tmp_path: Path) -> None:
+    folder = edited(
+        tmp_path,
+        "config.json",
+        "hugging_face_depth_anything",
+        depth_estimation_type="ordinal",
+    )
+    with pytest.raises(NotAViTError, match="depth_estimation_type 'ordinal'"):
+        read_model(folder)
