@@ -78,7 +78,7 @@ class HuggingFaceImporter:
                 tensors = _as_named(stored, text(config, "model_type"))
                 network = _network(tensors, folder, config, options)
                 tensors.refuse_leftovers()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
         if network.task is Task.CLASSES:
             network = with_task(network, told)
