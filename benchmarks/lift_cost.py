@@ -87,7 +87,7 @@ def measure(name: str, path: Path, result: Path) -> None:
     import keras  # noqa: F401
 
     from vitedge.importers import ImportOptions
-    from vitedge.pipeline.convert import write_keras
+    from vitedge.pipeline.keras_model import write_keras
     from vitedge.pipeline.source_check import read_compared
 
     imported, imported_mib = time.perf_counter(), peak_mib()

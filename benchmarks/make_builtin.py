@@ -14,7 +14,8 @@ from vitedge.bench import builtin
 from vitedge.bench.request import selected
 from vitedge.demo.digits import digits_recipe, digits_vit
 from vitedge.images.image_sets import digits
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.precisions import Precision
 from vitedge.train import train
 

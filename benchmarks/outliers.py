@@ -23,7 +23,8 @@ from stock_routes import ROUTES, Workbench
 from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.importers import read_model
 from vitedge.network.network import Network
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision

@@ -20,7 +20,8 @@ from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.network import Builder, Network
 from vitedge.network.operators import Add, Concatenate, Constant, Linear, Norm, Pixels, Standardize
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision, all_precisions
 

@@ -13,7 +13,7 @@ import vitedge
 from tests.support.models import random_network
 from vitedge.errors import DataError, ModelError, UnavailableError, UsageError
 from vitedge.in_keras.model import to_keras
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.runtimes import Availability, Readiness, Runtime, Session
 from vitedge.testing import FakeRuntime
 

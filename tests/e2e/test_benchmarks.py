@@ -15,7 +15,7 @@ from tests.support.cifar_files import write_batch
 from tests.support.models import random_images, random_network
 from vitedge.images.image_sets import ImageSet
 from vitedge.network.evaluate import forward
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.runtimes import runtimes
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision

@@ -22,7 +22,7 @@ from tests.support.models import random_network
 from vitedge.bench import builtin
 from vitedge.cli import main
 from vitedge.images.image_sets import digits
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 
 __all__ = ["fake_runtime"]
 

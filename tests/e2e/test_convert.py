@@ -21,7 +21,8 @@ from vitedge.images.image_sets import ImageSet, Sample
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.evaluate import forward
 from vitedge.network.network import Network, with_operators
-from vitedge.pipeline.convert import ConvertOptions, convert, import_model, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import import_model, write_keras
 from vitedge.pipeline.verified_write import artifact_path, check_parity
 from vitedge.rewrite import MEASURED, rewrites
 from vitedge.targets.formats import Format, all_formats

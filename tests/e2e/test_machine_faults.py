@@ -15,7 +15,7 @@ from tests.support.models import random_network
 from vitedge.bench import builtin
 from vitedge.errors import VitedgeError, load_remedy, missing_package
 from vitedge.files.temporary import demand_room, machine_fault, temporary_folder
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 
 ONNX = next(path for path in builtin.artifacts() if path.suffix == ".onnx")
 DATA = Path(builtin.__file__).parent / "digits.npz"

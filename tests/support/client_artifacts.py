@@ -15,7 +15,8 @@ import vitedge
 from tests.support.models import random_network
 from vitedge.images.image_sets import ImageSet, Sample
 from vitedge.importers import ImportOptions
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision

@@ -25,7 +25,7 @@ from vitedge.artifacts.metadata import read_metadata, sha256_of
 from vitedge.bench import builtin
 from vitedge.errors import ModelError
 from vitedge.network.network import Network
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.formats import all_formats
 
 _SUFFIXES = tuple(each.suffix for each in all_formats())

@@ -15,7 +15,7 @@ from vitedge.errors import UsageError
 from vitedge.files.staging import refuse_existing
 from vitedge.network.summary import summary
 from vitedge.network.tasks import Task
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.pipeline.source_check import read_compared
 from vitedge.pipeline.zero_shot import read_text_labels, with_text_labels
 from vitedge.terminal.progress import Progress, silent
@@ -76,5 +76,10 @@ def label_by_text(
     named_by = f"named by {len(texts.names)} texts"
     write_keras(network, written, origin=", ".join(filter(None, (origin, named_by))))
     return ImportedModel(
-        written, imported.path, str(summary(network)), network.parameters, network.classes
+        written,
+        imported.path,
+        str(summary(network)),
+        network.parameters,
+        network.classes,
+        task=network.task,
     )

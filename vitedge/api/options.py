@@ -38,6 +38,7 @@ class SourceOptions(TypedDict, total=False):
         interpolation: Resampling filter.
         labels: Class names in order, or a text file with one a line.
         weights: Which of several models of a checkpoint: ``ema``, ``raw`` or its name.
+        head: Name of the layer beside a checkpoint's model that is its head: ``classifier``.
         head_activation: Non-linearity between the layers of a head that has several.
         architecture: timm's name of the model, where its weights do not tell.
         base: The model that a LoRA adapter belongs to.
@@ -57,6 +58,7 @@ class SourceOptions(TypedDict, total=False):
     interpolation: str | None
     labels: str | os.PathLike[str] | Sequence[str] | None
     weights: str | None
+    head: str | None
     head_activation: str | None
     architecture: str | None
     base: str | os.PathLike[str] | None
@@ -99,6 +101,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
         interpolation=_optional(Interpolation, given.get("interpolation"), "--interpolation"),
         labels=None if labels is None else label_names(labels),
         weights=given.get("weights"),
+        head=given.get("head"),
         head_activation=_optional(Activation, given.get("head_activation"), "--head-activation"),
         architecture=given.get("architecture"),
         base=None if base is None else Path(base),

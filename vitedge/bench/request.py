@@ -128,11 +128,23 @@ def resolve(request: Request) -> Resolved:
 
 def warn_of_overlaps(request: Request, found: Resolved, warn: Callable[[str], None]) -> None:
     """Says which of the images the artefacts or their models have seen, as far as is recorded."""
-    if found.data is None or found.artifacts == builtin.artifacts():  # of those it is known
+    if found.data is None:
         return
-    places = [*found.artifacts, *([] if request.reference is None else [request.reference])]
-    for words in overlaps(found.artifacts, found.data, [*(path.parent for path in places), Path()]):
+    known = {_source_of(path) for path in builtin.artifacts()}
+    # Of the built-in model, and of copies of its artefacts, it is known.
+    artifacts = [path for path in found.artifacts if _source_of(path) not in known]
+    places = [*artifacts, *([] if request.reference is None else [request.reference])]
+    for words in overlaps(artifacts, found.data, [*(path.parent for path in places), Path()]):
         warn(words)
+
+
+def _source_of(path: Path) -> str:
+    """Digest of the model that an artefact was made of, or its own name where it does not say."""
+    try:
+        metadata = read_metadata(path)
+    except ModelError:  # the bench gives it a row that says so
+        return str(path)
+    return str(path) if metadata is None else metadata.source.sha256
 
 
 def step_shower(progress: Progress) -> Callable[[Step], None]:

@@ -58,7 +58,8 @@ class TargetName(click.ParamType[str]):
 TARGET = TargetName()
 
 SHIPPED_TARGETS = (
-    *("tflite-cpu", "tflite-gpu", "tflite-npu", "ethos-u", "onnx-cpu", "onnx-cuda", "onnx-webgpu"),
+    *("tflite-cpu", "tflite-gpu", "tflite-npu", "tflite-web", "tflite-web-gpu", "ethos-u"),
+    *("onnx-cpu", "onnx-cuda", "onnx-webgpu", "onnx-web", "onnx-web-gpu"),
     *("onnx-qnn", "onnx-openvino", "onnx-coreml", "onnx-xnnpack"),
     *("openvino-cpu", "openvino-gpu", "openvino-npu"),
 )
@@ -120,6 +121,11 @@ import_options = option_group(
         "--weights",
         metavar="NAME",
         help="Which weights of a checkpoint that holds several: ema, raw or a name.",
+    ),
+    click.option(
+        "--head",
+        metavar="NAME",
+        help="Layer beside a checkpoint's model that is its head: classifier.",
     ),
     click.option(
         "--head-activation",

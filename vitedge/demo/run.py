@@ -11,7 +11,8 @@ from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.demo.digits import digits_recipe, digits_vit
 from vitedge.files.staging import refuse_existing
 from vitedge.images.image_sets import digits
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.pipeline.verified_write import artifact_path
 from vitedge.report.results import Report
 from vitedge.runtimes import runtimes

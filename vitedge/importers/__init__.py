@@ -48,6 +48,7 @@ class ImportOptions:
         interpolation: Resampling filter.
         labels: One name per class.
         weights: Which of several models of a checkpoint: ``ema``, ``raw`` or its name.
+        head: Name of the layer beside a checkpoint's model that is its head.
         head_activation: Non-linearity between the layers of a head that has several.
         architecture: timm's name of the model, where the weights do not tell it.
         base: The model that a LoRA adapter belongs to.
@@ -70,6 +71,7 @@ class ImportOptions:
     interpolation: Interpolation | None = None
     labels: tuple[str, ...] | None = None
     weights: str | None = None
+    head: str | None = None
     head_activation: Activation | None = None
     architecture: str | None = None
     base: Path | None = None

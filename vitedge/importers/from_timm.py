@@ -56,7 +56,7 @@ class TimmImporter:
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
         weights = weights_of(path)
-        with open_checkpoint(weights, _MARKS, options) as opened:
+        with open_checkpoint(weights, _MARKS, options, head="head") as opened:
             try:
                 network = _network(opened.tensors, options, published_beside(weights))
             except (ArithmeticError, LookupError, TypeError, ValueError) as error:

@@ -52,7 +52,7 @@ class TorchvisionImporter:
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
-        with open_checkpoint(path, _MARKS, options) as opened:
+        with open_checkpoint(path, _MARKS, options, head="heads.head") as opened:
             try:
                 vit = _vit(opened.tensors, options)
             except (ValueError, IndexError) as error:

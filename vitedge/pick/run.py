@@ -23,7 +23,8 @@ from vitedge.pick.overlap import refuse_overlap
 from vitedge.pick.table import contenders_table
 from vitedge.pick.words import in_words
 from vitedge.pipeline.compared_images import divide
-from vitedge.pipeline.convert import ConvertOptions, convert, in_turn
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.folder_turn import in_turn
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.report.results import Pick, Report
 from vitedge.report.shown import Block, Shown

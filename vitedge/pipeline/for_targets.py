@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitedge.artifacts.metadata import files_of, read_metadata
+from vitedge.artifacts.written import Written
 from vitedge.bench.candidates import probe
 from vitedge.bench.process import WorkerError, WorkerProcess
 from vitedge.bench.workers.messages import Open, Opened, Probed
@@ -24,10 +25,11 @@ from vitedge.errors import (
 )
 from vitedge.files.staging import refuse_existing, staging
 from vitedge.images.image_sets import ImageSet
-from vitedge.pipeline.convert import ConvertOptions, convert, images_in_use, in_turn
+from vitedge.pipeline.convert import ConvertOptions, convert, images_in_use
 from vitedge.pipeline.device_limits import refusals
+from vitedge.pipeline.folder_turn import in_turn
 from vitedge.pipeline.open_model import OpenModel
-from vitedge.pipeline.verified_write import Written, artifact_path, publish_artifact
+from vitedge.pipeline.verified_write import artifact_path, publish_artifact
 from vitedge.runtimes import AheadOfTime, Readiness, fit_of, runtime_for
 from vitedge.targets.fits import Fit
 from vitedge.targets.precisions import Precision

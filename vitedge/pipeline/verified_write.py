@@ -22,6 +22,7 @@ from vitedge.artifacts.metadata import (
     read_metadata,
     read_texts,
 )
+from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
 from vitedge.errors import ConversionError, ModelError, ParityError
 from vitedge.files.staging import publish, staging
@@ -43,23 +44,6 @@ def refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
         if told is None:
             raise
         told(path, error)
-
-
-@dataclass(frozen=True)
-class Written:
-    """An artefact that was written.
-
-    Attributes:
-        path: Its main file.
-        metadata: What it says of itself.
-        lost: What it loses of ``--max-drop``'s budget, in words; empty without a budget.
-        compared_on: What images its parity was measured on, in words.
-    """
-
-    path: Path
-    metadata: Metadata
-    lost: str = ""
-    compared_on: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from vitedge.images.readable_images import warn_of_images
 from vitedge.images.seen_images import record_seen
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.network import Network
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import Progress, silent
 from vitedge.train import (

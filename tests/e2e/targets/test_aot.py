@@ -15,8 +15,9 @@ from vitedge.artifacts.metadata import read_metadata
 from vitedge.errors import ConversionError, ModelError, PlacementError, UnavailableError
 from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.inspection.operators import read_operators
-from vitedge.pipeline.convert import ConvertOptions, write_keras
+from vitedge.pipeline.convert import ConvertOptions
 from vitedge.pipeline.for_targets import convert_for
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.report.results import Status
 from vitedge.runtimes import Readiness
 from vitedge.runtimes._litert_aot import CHIPS, compile_for_qualcomm

@@ -22,7 +22,8 @@ from vitedge.network.evaluate import forward
 from vitedge.network.network import Network
 from vitedge.network.operators import Array, Norm
 from vitedge.network.structure import attentions, is_inner
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.ranges import dynamically_quantized

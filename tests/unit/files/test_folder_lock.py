@@ -13,7 +13,8 @@ from tests.support.models import random_network
 from vitedge.artifacts.metadata import read_metadata, sha256_of
 from vitedge.errors import ModelError, UsageError
 from vitedge.files.folder_lock import only_writer
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 

@@ -15,7 +15,8 @@ from vitedge.images.image_digests import KEPT, shared_with, smallest_digests
 from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.images.seen_images import record_seen, seen_by
 from vitedge.network.network import Network
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.formats import Format
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,41 @@ def test_deit_tiny_is_right_about_real_photos(shared_data: Path) -> None:
     right = (logits.argmax(axis=1) == np.array(labels, int)).mean()
     # 86.7 % of all 1,000 photos; four standard errors of 32 photos are 24 points.
     assert right > 0.62
+
+
+def outside(folder: Path, **more: np.ndarray) -> Path:
+    """A backbone below a prefix, as training scripts keep it, and its head beside it."""
+    arrays = load_file(VIT)
+    head = {name: arrays.pop(name) for name in ("head.weight", "head.bias")}
+    beside = {name.replace("head.", "classifier."): array for name, array in head.items()}
+    state = {f"backbone.{name}": array for name, array in arrays.items()}
+    save_file(state | beside | more, folder / "outside.safetensors")
+    return folder / "outside.safetensors"
+
+
+def test_a_head_outside_the_backbone_is_taken_when_the_user_names_it(tmp_path: Path) -> None:
+    path = outside(tmp_path)
+    with pytest.raises(ModelError, match=r"if 'classifier' is its head, --head classifier"):
+        read_model(path, HEADS)
+    read = read_model(path, replace(HEADS, head="classifier"))
+    assert "with the head 'classifier'" in read.path
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    expected = forward(read_model(VIT, HEADS).network, images)
+    np.testing.assert_allclose(forward(read.network, images), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["fc", "backbone.norm"])
+def test_a_head_that_is_not_there_is_refused(head: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"no layer '{head}' for --head, but 'classifier'"):
+        read_model(outside(tmp_path), replace(HEADS, head=head))
+
+
+def test_a_model_with_a_head_takes_no_other(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="has the head 'head' already: leave out --head"):
+        read_model(VIT, replace(HEADS, head="classifier"))
+
+
+def test_what_else_lies_beside_is_still_asked_about(tmp_path: Path) -> None:
+    path = outside(tmp_path, neck__weight=np.ones((3, 3), np.float32))
+    with pytest.raises(ModelError, match="neck__weight"):
+        read_model(path, replace(HEADS, head="classifier"))

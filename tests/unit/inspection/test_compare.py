@@ -17,7 +17,8 @@ from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, UsageError
 from vitedge.importers import ImportOptions
 from vitedge.inspection.compare import compare_layers
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 

@@ -22,7 +22,7 @@ from vitedge.network.evaluate import forward
 from vitedge.pick.choice import Budget, choose
 from vitedge.pick.overlap import refuse_overlap
 from vitedge.pick.words import how_sure, in_words
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.report.quality import Accuracy, Drop, VsFloat
 from vitedge.report.results import Row, Status
 from vitedge.targets.precisions import Precision

@@ -18,7 +18,8 @@ from vitedge.network.evaluate import forward
 from vitedge.network.network import Network, map_linears
 from vitedge.network.operators import Linear
 from vitedge.pipeline.budget import DropBudget, fewest_lifted
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize

@@ -11,7 +11,7 @@ import vitedge
 from tests.support.models import random_network
 from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.pipeline.compared_images import COMPARED_IMAGES, divide
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 
 
 def photos(count: int, seed: int = 0) -> ImageSet:

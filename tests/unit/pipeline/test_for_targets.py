@@ -20,13 +20,15 @@ from tests.support.target_artifacts import (
     small_vit,
 )
 from vitedge.artifacts.metadata import read_metadata
+from vitedge.artifacts.written import Written
 from vitedge.converters.tflite.model import TFLiteModel
 from vitedge.errors import ConversionError, UsageError
 from vitedge.images.image_sets import ArraySamples, ImageSet
 from vitedge.pipeline import for_targets
-from vitedge.pipeline.convert import ConvertOptions, Written, write_keras
+from vitedge.pipeline.convert import ConvertOptions
 from vitedge.pipeline.device_limits import refusals
 from vitedge.pipeline.for_targets import convert_for
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.rewrite import rewrites
 from vitedge.runtimes import fit_of, targets
 from vitedge.targets.fits import DeviceLimits

@@ -21,7 +21,8 @@ from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.pipeline.layouts.hugging_face import preprocessor_config
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout

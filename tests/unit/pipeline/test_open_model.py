@@ -64,6 +64,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
+@pytest.mark.thorough
 def test_several_targets_share_one_reading_and_one_calibration(
     calls: Counter[str], tmp_path: Path
 ) -> None:

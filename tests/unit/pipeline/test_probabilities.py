@@ -13,7 +13,8 @@ from vitedge.artifacts.metadata import Metadata, read_metadata
 from vitedge.bench.workers.logits import Probabilities
 from vitedge.network.evaluate import evaluate
 from vitedge.network.numerics import softmax
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.pipeline.probabilities import with_probabilities
 from vitedge.quantize import Recipe
 from vitedge.rewrite.features import with_features

@@ -18,7 +18,8 @@ from vitedge.errors import NotAViTError, ParityError
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.importers.lift import lift
 from vitedge.importers.lift.onnx_probe import OnnxProbe
-from vitedge.pipeline.convert import ConvertOptions, convert, import_model, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import import_model, write_keras
 from vitedge.pipeline.source_check import check_source, read_compared
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision

@@ -15,7 +15,7 @@ from tests.support.models import random_network
 from vitedge.artifacts.metadata import Metadata, read_metadata
 from vitedge.cli import main
 from vitedge.pipeline import tuning
-from vitedge.pipeline.convert import write_keras
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.pipeline.tuning import USUAL, Variant, fastest, variants
 from vitedge.pipeline.verified_write import Reference
 from vitedge.quantize import Activations

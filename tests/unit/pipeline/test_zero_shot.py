@@ -15,7 +15,8 @@ from vitedge.cli import main
 from vitedge.importers import read_model
 from vitedge.network.evaluate import forward
 from vitedge.network.tasks import Task
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.pipeline.zero_shot import TextLabels, with_text_labels
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision

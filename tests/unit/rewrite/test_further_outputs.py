@@ -14,7 +14,8 @@ from vitedge.errors import UsageError
 from vitedge.network.blocks import blocks
 from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network
-from vitedge.pipeline.convert import ConvertOptions, convert, write_keras
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.further_outputs import with_outputs
 from vitedge.targets.formats import Format, all_formats

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +91,16 @@ def in_checkpoint(path: Path, marks: Collection[str]) -> bool:
 
 
 @contextmanager
-def open_checkpoint(path: Path, marks: Collection[str], options: ImportOptions) -> Iterator[Opened]:
+def open_checkpoint(
+    path: Path, marks: Collection[str], options: ImportOptions, *, head: str = ""
+) -> Iterator[Opened]:
     """Opens the one model of a file, or the one that the options name.
 
     Args:
         path: A ``.safetensors`` or torch file.
         marks: Names that tell such a model.
-        options: ``weights`` chooses among several models.
+        options: ``weights`` chooses among several models, ``head`` names a layer beside the model.
+        head: What such models call their head; empty where none may lie beside them.
 
     Raises:
         ModelError: There are several, or beside the model lies what may be a part of it.
@@ -107,10 +110,13 @@ def open_checkpoint(path: Path, marks: Collection[str], options: ImportOptions) 
     if not models:
         raise ModelError(f"'{path}' lacks the weights '{min(marks)}'")
     model = _chosen(path, models, options.weights)
-    names, left = _layers(path, model, models, states[model.keys], options.weights)
+    state, words = states[model.keys], ""
+    if options.head is not None:
+        model, words = _with_head(path, model, state, options.head, head)
+    names, left = _layers(path, model, models, state, options.weights, takes_head=bool(head))
     with _open(path, model, names) as stored:
         tensors = stored if options.adapter is None else options.adapter.merged(stored)
-        yield Opened(tensors, _words(model, models) + _left_words(left))
+        yield Opened(tensors, _words(model, models) + words + _left_words(left))
 
 
 def _open(path: Path, model: _Model, names: Mapping[str, str]) -> AbstractContextManager[Tensors]:
@@ -190,6 +196,8 @@ def _layers(
     models: tuple[_Model, ...],
     state: State | frozenset[str],
     wanted: str | None,
+    *,
+    takes_head: bool,
 ) -> tuple[dict[str, str], list[str]]:
     """The model's names with those of the file, and what else lies there.
 
@@ -198,16 +206,19 @@ def _layers(
     """
     names = {name: old for name, old in model.names.items() if not _is_no_layer(name)}
     left = sorted(set(model.names.values()) - set(names.values()))
-    of_models = {old for each in models if each.keys == model.keys for old in each.names.values()}
+    alike = [each for each in (*models, model) if each.keys == model.keys]
+    of_models = {old for each in alike for old in each.names.values()}
     if isinstance(state, State):  # tensors of other names that are stored once are the same
         held = {state.places[old] for old in model.names.values()}
         of_models |= {name for name, place in state.places.items() if place in held}
     beside = sorted(_names_in(state) - of_models)
     unknown = [name for name in beside if not _is_no_layer(_WRAPPERS.sub("", name))]
     if unknown and wanted != model.label:
+        heads = _linear_layers(unknown) if takes_head else []
+        is_head = f", if '{heads[0]}' is its head, --head {heads[0]}" if heads else ""
         raise ModelError(
             f"beside the model '{model.label}' of '{path}' lie weights that may be a part of it "
-            f"({_shown(unknown)}); if they are none, give --weights {model.label}"
+            f"({_shown(unknown)}); if they are none, give --weights {model.label}{is_head}"
         )
     if isinstance(state, State):
         for name, maker in sorted(state.foreign.items()):
@@ -219,12 +230,45 @@ def _layers(
     return names, [*left, *beside]
 
 
+def _linear_layers(names: list[str]) -> list[str]:
+    """The layers among names that have a weight and a bias."""
+    bare = {_WRAPPERS.sub("", name) for name in names}
+    layers = sorted(name.removesuffix(".weight") for name in bare if name.endswith(".weight"))
+    return [layer for layer in layers if f"{layer}.bias" in bare]
+
+
+def _with_head(
+    path: Path, model: _Model, state: State | frozenset[str], wanted: str, head: str
+) -> tuple[_Model, str]:
+    """The model with a layer beside it as its head, which the user says that it is.
+
+    Raises:
+        ModelError: There is no such layer, the model has a head, or its kind takes none.
+    """
+    beside = sorted(_names_in(state) - set(model.names.values()))
+    bare = {_WRAPPERS.sub("", name): name for name in beside}
+    layer = wanted.rstrip(".")
+    found = {
+        head + name.removeprefix(layer): old
+        for name, old in bare.items()
+        if name.startswith(f"{layer}.")
+    }
+    if not head or any(name.startswith(f"{head}.") for name in model.names):
+        why = f"has the head '{head}' already" if head else "is of a kind that takes none"
+        raise ModelError(f"'{path}' {why}: leave out --head")
+    if not found:
+        layers = _linear_layers(beside)
+        has = ", ".join(f"'{each}'" for each in layers[:_SHOWN]) or "no layer beside the model"
+        raise ModelError(f"'{path}' has no layer '{layer}' for --head, but {has}")
+    return replace(model, names={**model.names, **found}), f", with the head '{layer}'"
+
+
 def _is_no_layer(name: str) -> bool:
     return _NO_LAYER.fullmatch(name.partition(".")[0].lower()) is not None
 
 
 def _words(model: _Model, models: tuple[_Model, ...]) -> str:
-    others = [each for each in models if each is not model]
+    others = [each for each in models if each.label != model.label]
     if not others:
         return f", averaged weights '{model.label}'" if model.averaged else ""
     kind = "averaged weights" if model.averaged else "weights"

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
 from vitedge.errors import UsageError
 from vitedge.network.summary import Summary
 from vitedge.network.tasks import Task
 from vitedge.pipeline.layouts.hugging_face import HuggingFace
 from vitedge.pipeline.layouts.litert_community import LiteRTCommunity
-from vitedge.pipeline.verified_write import Written
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
@@ -24,6 +24,11 @@ from vitedge.targets.precisions import Precision
 
 class FolderLayout(Protocol):
     """One way to lay out a folder."""
+
+    @property
+    def name(self) -> Layout:
+        """What the command line calls it."""
+        ...
 
     @property
     def format(self) -> Format:
@@ -52,13 +57,13 @@ class FolderLayout(Protocol):
         """An artefact with the names and the order of axes that its clients expect."""
         ...
 
-    def describe(self, folder: Path, written: Sequence[Written], model: Summary) -> None:
+    def describe(self, folder: Path, written: Sequence[Written], model: Summary | None) -> None:
         """Writes everything else beside the artefacts.
 
         Args:
             folder: The layout's folder.
             written: The artefacts in it.
-            model: What the network is like.
+            model: What the network is like; None where only the format's own converter read it.
 
         Raises:
             VitedgeError: The disk refuses.

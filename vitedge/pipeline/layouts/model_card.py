@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vitedge.artifacts.metadata import Parity, size_of
-from vitedge.pipeline.verified_write import Written
+from vitedge.artifacts.written import Written
 from vitedge.terminal.printable import printable
 
 

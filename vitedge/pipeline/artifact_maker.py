@@ -1,0 +1,178 @@
+"""From an open model to one artefact after the other: rewrite, quantize, emit, check, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vitedge.artifacts.metadata import Metadata, Source
+from vitedge.artifacts.written import Written
+from vitedge.converters.converter import Draft
+from vitedge.converters.tools import Variant, converter_for, tools_of
+from vitedge.network.summary import summary
+from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
+from vitedge.pipeline.compared_images import COMPARED_IMAGES
+from vitedge.pipeline.layouts import LAYOUTS
+from vitedge.pipeline.open_model import OpenModel, Prepared, Rewriting
+from vitedge.pipeline.options import ConvertOptions
+from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
+from vitedge.pipeline.token_merging import finds_alike
+from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
+from vitedge.pipeline.verified_write import Reference, versions_of, write_checked
+from vitedge.quantize.recipe import Quantized
+from vitedge.quantize.sensitivity import rank_layers
+from vitedge.rewrite import apply_more
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.targets.scores import Scores
+from vitedge.terminal.progress import Progress
+
+
+class ArtifactMaker:
+    """Makes artefacts, which share rewritten networks, their statistics and the reference.
+
+    Args:
+        opened: The model; it is not kept.
+        options: What to make of it.
+        progress: Told how far things are.
+
+    Raises:
+        NotAViTError: It is no ViT.
+        UsageError: The model gives nothing that there are probabilities of.
+    """
+
+    def __init__(self, opened: OpenModel, options: ConvertOptions, progress: Progress) -> None:
+        imported, images = opened.imported, opened.images
+        self._options, self._progress = options, progress
+        self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
+        self._parameters = imported.network.parameters
+        self.model = summary(imported.network)
+        network, self._merging, also = imported.network, None, options.also
+        if options.tokens is not None:
+            progress("merging tokens", 0, 1)
+            merged = opened.merged(options.tokens, also)
+            network, self._merging, also = merged.network, merged.described, ()
+        rewriting = Rewriting(options.without, options.extra, options.features, also)
+        self._prepared: dict[tuple[str, ...], Prepared] = {(): opened.prepared(network, rewriting)}
+        self._source = Source(opened.source.name, opened.sha256, imported.path)
+        compared = images.compared or self._prepare().quantizations.images
+        samples = compared.samples[:COMPARED_IMAGES]
+        pixels = self._preprocessing.batch([sample.image for sample in samples])
+        outputs = opened.outputs(network, pixels)
+        self._task, self._scores = imported.network.task, Scores.LOGITS
+        if options.probabilities:
+            demand_logits(self._task)
+            outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
+        self._reference = Reference(pixels, outputs, images.words, chooses=finds_alike(network))
+
+    def write(self, path: Path, target: Format, precision: Precision) -> Written:
+        """Emits one artefact, checks it and publishes it."""
+        lifted: tuple[str, ...] = ()
+        words: dict[str, str] = {}
+        budget = self._options.budget
+        if budget is not None and not precision.is_float:
+            lifted, lost = self._lifted(budget, path.name, target, precision)
+            words["budget"] = (
+                f"{lost:.2f} points lost of {budget.max_drop:g}, on {len(budget.images.samples)} "
+                f"images; lifted: {', '.join(lifted) or 'nothing'}"
+            )
+        tuned = None
+        if self._options.tune:
+            tuned = self._tuned(path.name, target, precision, lifted)
+        variant = USUAL if tuned is None else tuned.variant
+        draft, metadata = self._draft(target, precision, lifted, variant)
+        if tuned is not None:
+            words["tuned"] = tuned.words
+        metadata = replace(metadata, quantization={**metadata.quantization, **words})
+        written = write_checked(draft, path, metadata, self._reference)
+        return replace(written, lost=words.get("budget", ""))
+
+    def _prepare(self, extra: tuple[str, ...] = ()) -> Prepared:
+        """The network under the rewrites that were asked for and some more."""
+        if extra not in self._prepared:
+            self._prepared[extra] = self._prepared_more(extra)
+        return self._prepared[extra]
+
+    def _prepared_more(self, extra: tuple[str, ...]) -> Prepared:
+        first = self._prepare()
+        network, names = apply_more(first.network, extra, self._options.without)
+        return Prepared(network, (*first.rewrites, *names), first.quantizations)
+
+    def _tuned(
+        self, name: str, target: Format, precision: Precision, lifted: Sequence[str]
+    ) -> Tuned | None:
+        candidates = variants(target, precision)
+        if len(candidates) == 1:
+            return None
+        drafts = []
+        for number, variant in enumerate(candidates):
+            self._progress(f"timing {name}: {variant.name}", number, len(candidates))
+            drafts.append((variant, *self._draft(target, precision, lifted, variant)))
+        return fastest(drafts, self._reference)
+
+    def _draft(
+        self,
+        target: Format,
+        precision: Precision,
+        lifted: Sequence[str] = (),
+        variant: Variant = USUAL,
+    ) -> tuple[Draft, Metadata]:
+        converter = converter_for(target, precision)
+        extra = variant.extra
+        if extra is None:
+            extra = () if precision.all_integer else converter.rewrites
+        prepared = self._prepare(extra)
+        made = prepared.quantizations.make(
+            target, precision, lifted, variant.activations, prepared.network
+        )
+        network, recipe = made.network, made.recipe
+        if self._options.probabilities:
+            network, recipe = with_probabilities(network, recipe)
+        draft = converter.convert(network, recipe, batch=self._options.batch)
+        if self._options.layout is not None:
+            draft = LAYOUTS[self._options.layout].adapted(draft)
+        return draft, self._metadata(target, precision, made, prepared)
+
+    def _lifted(
+        self, budget: DropBudget, name: str, target: Format, precision: Precision
+    ) -> KeptInFloat:
+        """The layers that have to stay out of integers, as measured."""
+        measured = Outputs(budget, self._preprocessing, target)
+        self._progress(f"measuring {name}", 0, 1)
+        floats = measured.of(*self._draft(target, Precision.FP32))
+
+        def drop(layers: Sequence[str]) -> float:
+            self._progress(f"measuring {name} with {len(layers)} layers lifted", 0, 1)
+            found = measured.of(*self._draft(target, precision, layers))
+            return measured.drop(floats, found, self._task, self._scores.middle)
+
+        def rank() -> list[str]:
+            self._progress(f"ranking the layers of {name}", 0, 1)
+            quantizations = self._prepare().quantizations  # no rewrite changes the ranking
+            made = quantizations.make(target, precision)
+            activations = quantizations.activations(target, precision)
+            ranked = rank_layers(made, self._reference.pixels, activations=activations)
+            return [each.layer for each in ranked]
+
+        return fewest_lifted(rank, drop, budget.max_drop, name)
+
+    def _metadata(
+        self, target: Format, precision: Precision, made: Quantized, prepared: Prepared
+    ) -> Metadata:
+        return Metadata(
+            format=target,
+            precision=precision,
+            labels=self._labels,
+            preprocessing=self._preprocessing,
+            source=self._source,
+            rewrites=tuple(dict.fromkeys((*prepared.rewrites, *made.moves))),
+            quantization=dict(made.recipe.description),
+            calibration=prepared.quantizations.calibration if made.recipe.weights else None,
+            versions=versions_of([tools_of(target).package]),
+            parameters=self._parameters,
+            macs=prepared.network.macs,
+            scores=self._scores,
+            merging=self._merging,
+            task=self._task,
+        )

@@ -1,0 +1,57 @@
+"""What may be asked of a conversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vitedge.images.image_sets import ImageSet
+from vitedge.importers import ImportOptions
+from vitedge.pipeline.budget import DropBudget
+from vitedge.pipeline.token_merging import TokenOptions
+from vitedge.targets.formats import Format, all_formats
+from vitedge.targets.layouts import Layout
+from vitedge.targets.precisions import Precision
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What to make of a model.
+
+    Attributes:
+        formats: Formats to write.
+        precisions: Precisions to write in each.
+        output: Folder for the artefacts.
+        batch: Static batch size.
+        without: Names of rewrites to leave out.
+        extra: Names of rewrites to apply although they are not default.
+        budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
+        tune: Time several graphs of each artefact here, and keep the fastest.
+        tokens: How many tokens to merge, and how; None merges none.
+        features: Give the artefacts what the head reads as a second output.
+        also: Further outputs by name; see ``rewrite.further_outputs``.
+        probabilities: Let the artefacts give the softmax of their logits.
+        layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
+            format and precision.
+        force: Existing artefacts may be overwritten.
+        importing: How to read the model.
+        compared: Images to compare the artefacts with the model on, other than those calibrated
+            on. None means those of the budget, or some that are kept out of the calibration.
+    """
+
+    formats: tuple[Format, ...] = field(default_factory=all_formats)
+    precisions: tuple[Precision, ...] = (Precision.INT8,)
+    output: Path = field(default_factory=Path)
+    batch: int = 1
+    without: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    budget: DropBudget | None = None
+    tune: bool = False
+    tokens: TokenOptions | None = None
+    features: bool = False
+    also: tuple[str, ...] = ()
+    probabilities: bool = False
+    layout: Layout | None = None
+    force: bool = False
+    importing: ImportOptions = field(default_factory=ImportOptions)
+    compared: ImageSet | None = None
