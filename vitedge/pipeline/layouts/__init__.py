@@ -26,6 +26,11 @@ class FolderLayout(Protocol):
     """One way to lay out a folder."""
 
     @property
+    def name(self) -> Layout:
+        """What the command line calls it."""
+        ...
+
+    @property
     def format(self) -> Format:
         """The format of its artefacts."""
         ...
@@ -52,13 +57,13 @@ class FolderLayout(Protocol):
         """An artefact with the names and the order of axes that its clients expect."""
         ...
 
-    def describe(self, folder: Path, written: Sequence[Written], model: Summary) -> None:
+    def describe(self, folder: Path, written: Sequence[Written], model: Summary | None) -> None:
         """Writes everything else beside the artefacts.
 
         Args:
             folder: The layout's folder.
             written: The artefacts in it.
-            model: What the network is like.
+            model: What the network is like; None where only the format's own converter read it.
 
         Raises:
             VitedgeError: The disk refuses.
