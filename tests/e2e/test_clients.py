@@ -21,9 +21,6 @@ import pytest
 import vitedge
 from tests.e2e.test_client_pages import PAGES, blocks
 from tests.support.client_artifacts import MODELS, SHARED, ForClients
-from tests.support.target_artifacts import small_artifact
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
 
 PROGRAMS = Path(__file__).parents[1] / "support" / "client_programs"
 CLIENTS = Path(os.environ.get("VITEDGE_CLIENTS", Path(__file__).parents[2] / ".clients"))
@@ -158,21 +155,6 @@ def test_transformers_js_classifies_photos(made: ForClients, dtype: str, file: s
 def test_tract_computes_the_same_classes(made: ForClients, name: str) -> None:
     found = ask("tract_run.py", made.folder / name, made.pixels)
     assert sum(np.equal(found, made.classes(name))) >= AT_LEAST
-
-
-@pytest.mark.parametrize("precision", [Precision.INT8_STATIC, Precision.W8A16, Precision.INT4])
-def test_tract_refuses_the_others_by_the_words_on_its_page(
-    precision: Precision, tmp_path: Path
-) -> None:
-    path = small_artifact(tmp_path, Format.ONNX, precision)
-    np.save(tmp_path / "pixels.npy", np.zeros((1, 64, 64, 3), np.uint8))
-    command = [sys.executable, PROGRAMS / "tract_run.py", path, tmp_path / "pixels.npy"]
-    paths = os.environ | {"PYTHONPATH": str(PYTHON)}
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=paths)
-    page = next(page for page in PAGES if page.stem == "tract").read_text()
-    (row,) = (line for line in page.splitlines() if f"`--{precision}`" in line and "|" in line)
-    assert ended.returncode == 1
-    assert row.split("`")[-2] in ended.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

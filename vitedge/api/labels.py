@@ -76,10 +76,5 @@ def label_by_text(
     named_by = f"named by {len(texts.names)} texts"
     write_keras(network, written, origin=", ".join(filter(None, (origin, named_by))))
     return ImportedModel(
-        written,
-        imported.path,
-        str(summary(network)),
-        network.parameters,
-        network.classes,
-        task=network.task,
+        written, imported.path, str(summary(network)), network.parameters, network.classes
     )

@@ -89,12 +89,10 @@ def _convert(
         imported = opened.imported
     except NotAViTError as why:
         _demand_nothing_of_a_vit(opened.source, options, why)
-        layout = None if options.layout is None else LAYOUTS[options.layout]
-        job = GenericJob(opened, why, jobs, layout, options.batch, options.without)
-        made = convert_generically(job, progress=progress, on_refusal=on_refusal)
-        if layout is not None and made:
-            layout.describe(options.output, made, None)
-        return made
+        job = GenericJob(
+            opened, why, list(jobs.values()), options.output, options.batch, options.without
+        )
+        return convert_generically(job, progress=progress, on_refusal=on_refusal)
     if options.layout is not None:
         demand_classes(options.layout, imported.network.task)
     maker = ArtifactMaker(opened, options, progress)
@@ -142,6 +140,11 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
         raise NotAViTError(
             f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
             "out --features and --also"
+        ) from why
+    if options.layout is not None:
+        raise NotAViTError(
+            f"'{source}' is no Vision Transformer, and a layout needs one: {why}; leave out "
+            "--layout"
         ) from why
     if options.probabilities:
         raise NotAViTError(

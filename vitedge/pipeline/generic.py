@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from vitedge.converters.tools import tools_of
 from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError, UsageError
 from vitedge.images.synthetic import synthetic_images
 from vitedge.pipeline.compared_images import COMPARED_IMAGES
-from vitedge.pipeline.layouts import FolderLayout, demand_classes
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import (
     OnRefusal,
     Reference,
+    artifact_path,
     refusals_to,
     versions_of,
     write_checked,
@@ -36,16 +36,16 @@ class GenericJob:
     Attributes:
         opened: The model.
         why: Why it is none.
-        artifacts: Format and precision of each artefact, by its path.
-        layout: The folder that they go to, or None.
+        artifacts: Format and precision of each artefact.
+        output: Folder for them.
         batch: Static batch size.
         without: Rewrites that were to be left out; there are none here.
     """
 
     opened: OpenModel
     why: NotAViTError
-    artifacts: Mapping[Path, tuple[Format, Precision]]
-    layout: FolderLayout | None = None
+    artifacts: Sequence[tuple[Format, Precision]]
+    output: Path
     batch: int = 1
     without: tuple[str, ...] = ()
 
@@ -77,7 +77,8 @@ def convert_generically(
             f"'{job.without[0]}' to leave out"
         )
     possible: dict[Path, tuple[Format, Precision]] = {}
-    for path, (target, precision) in job.artifacts.items():
+    for target, precision in job.artifacts:
+        path = artifact_path(job.output, source, precision, target)
         with refusals_to(on_refusal, path):
             tools = tools_of(target)
             offered = () if tools.generic is None else tools.generic_precisions
@@ -109,8 +110,6 @@ class _Work:
     def __init__(self, job: GenericJob, progress: Progress) -> None:
         self._job, opened, in_use = job, job.opened, job.opened.images
         self._model = model = opened.generic
-        if job.layout is not None:
-            demand_classes(job.layout.name, model.task)
         images = in_use.calibration or synthetic_images(
             model.preprocessing, _SYNTHETIC_IMAGES, seed=0
         )
@@ -132,9 +131,7 @@ class _Work:
         for candidate in draft(self._model, precision, self._job.batch, self._images):
             metadata = self._metadata(target, precision, candidate)
             try:
-                layout = self._job.layout
-                made = candidate.draft if layout is None else layout.adapted(candidate.draft)
-                return write_checked(made, path, metadata, self._reference)
+                return write_checked(candidate.draft, path, metadata, self._reference)
             except ParityError as error:
                 failure = failure or error
         assert failure is not None

@@ -8,7 +8,6 @@ from pathlib import Path
 from vitedge.images.image_sets import ImageSet
 from vitedge.importers import ImportOptions
 from vitedge.pipeline.budget import DropBudget
-from vitedge.pipeline.token_merging import TokenOptions
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
@@ -27,7 +26,7 @@ class ConvertOptions:
         extra: Names of rewrites to apply although they are not default.
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
-        tokens: How many tokens to merge, and how; None merges none.
+        tokens: Share of the multiply-accumulates that merging of tokens leaves; None merges none.
         features: Give the artefacts what the head reads as a second output.
         also: Further outputs by name; see ``rewrite.further_outputs``.
         probabilities: Let the artefacts give the softmax of their logits.
@@ -47,7 +46,7 @@ class ConvertOptions:
     extra: tuple[str, ...] = ()
     budget: DropBudget | None = None
     tune: bool = False
-    tokens: TokenOptions | None = None
+    tokens: float | None = None
     features: bool = False
     also: tuple[str, ...] = ()
     probabilities: bool = False

@@ -26,11 +26,6 @@ class FolderLayout(Protocol):
     """One way to lay out a folder."""
 
     @property
-    def name(self) -> Layout:
-        """What the command line calls it."""
-        ...
-
-    @property
     def format(self) -> Format:
         """The format of its artefacts."""
         ...
@@ -57,13 +52,13 @@ class FolderLayout(Protocol):
         """An artefact with the names and the order of axes that its clients expect."""
         ...
 
-    def describe(self, folder: Path, written: Sequence[Written], model: Summary | None) -> None:
+    def describe(self, folder: Path, written: Sequence[Written], model: Summary) -> None:
         """Writes everything else beside the artefacts.
 
         Args:
             folder: The layout's folder.
             written: The artefacts in it.
-            model: What the network is like; None where only the format's own converter read it.
+            model: What the network is like.
 
         Raises:
             VitedgeError: The disk refuses.

@@ -26,7 +26,6 @@ from vitedge.network.summary import Summary
 from vitedge.pipeline.layouts.model_card import model_card
 from vitedge.rewrite.features import FEATURES
 from vitedge.targets.formats import Format
-from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 
 _CARD, _CONFIG, _PREPROCESSOR = "README.md", "config.json", "preprocessor_config.json"
@@ -74,7 +73,6 @@ _DTYPES = {
 class HuggingFace:
     """See ``FolderLayout``."""
 
-    name: Layout = Layout.HUGGING_FACE
     format: Format = Format.ONNX
     files: Mapping[Precision, str] = field(
         default_factory=lambda: {
@@ -103,10 +101,10 @@ class HuggingFace:
         assert isinstance(draft, OnnxDraft)
         return OnnxDraft(with_client_names(draft.model))
 
-    def describe(self, folder: Path, written: Sequence[Written], model: Summary | None) -> None:
+    def describe(self, folder: Path, written: Sequence[Written], model: Summary) -> None:
         """See ``FolderLayout``."""
         metadata = written[0].metadata
-        _write_json(folder / _CONFIG, config_of(metadata, _classes(written[0].path), model))
+        _write_json(folder / _CONFIG, config_of(metadata, model))
         _write_json(folder / _PREPROCESSOR, preprocessor_config(metadata.preprocessing))
         front_matter = {
             "library_name": "transformers.js",
@@ -149,41 +147,23 @@ def with_client_names(model: Any) -> Any:
     return renamed
 
 
-def _classes(path: Path) -> int:
-    """How many logits an artefact gives."""
-    import onnx
-
-    logits = onnx.load(path, load_external_data=False).graph.output[0]
-    return int(logits.type.tensor_type.shape.dim[-1].dim_value)
-
-
-def config_of(metadata: Metadata, classes: int, model: Summary | None) -> dict[str, Any]:
+def config_of(metadata: Metadata, model: Summary) -> dict[str, Any]:
     """What ``config.json`` says.
 
     ``model_type`` is the class of these clients that runs the file. All of their classes for image
-    classification run an ONNX file alike, and ``vit`` is the one whose sizes a transformer has.
-
-    Args:
-        metadata: Of the artefacts.
-        classes: How many there are.
-        model: What the network is like, or None.
+    classification run an ONNX file alike, and ``vit`` is the one whose sizes are these.
     """
+    classes = model.outputs["logits"][-1]
     labels = names_for_people(metadata.labels) or tuple(f"LABEL_{i}" for i in range(classes))
     height, width = metadata.preprocessing.size
-    return {
+    found: dict[str, Any] = {
         "architectures": ["ViTForImageClassification"],
         "model_type": "vit",
         "image_size": height if height == width else [height, width],
-        "num_channels": metadata.preprocessing.channels,
+        "num_channels": model.channels,
         "num_labels": classes,
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
-    } | ({} if model is None else _sizes(model))
-
-
-def _sizes(model: Summary) -> dict[str, Any]:
-    """The sizes of a transformer; no client computes with them."""
-    found: dict[str, Any] = {
         "hidden_size": model.dim,
         "num_hidden_layers": model.depth,
         "intermediate_size": model.mlp_dim,

@@ -13,7 +13,6 @@ from vitedge.files.staging import write_whole
 from vitedge.network.summary import Summary
 from vitedge.pipeline.layouts.model_card import model_card
 from vitedge.targets.formats import Format
-from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 
 _CARD = "README.md"
@@ -34,7 +33,6 @@ Studio open them as they are."""
 class LiteRTCommunity:
     """See ``FolderLayout``."""
 
-    name: Layout = Layout.LITERT_COMMUNITY
     format: Format = Format.TFLITE
     files: Mapping[Precision, str] = field(
         default_factory=lambda: {
@@ -55,7 +53,7 @@ class LiteRTCommunity:
         """See ``FolderLayout``; the file is as its clients take it."""
         return draft
 
-    def describe(self, folder: Path, written: Sequence[Written], model: Summary | None) -> None:
+    def describe(self, folder: Path, written: Sequence[Written], model: Summary) -> None:
         """See ``FolderLayout``."""
         front_matter = {
             "library_name": "litert",
