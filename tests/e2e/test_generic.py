@@ -24,7 +24,8 @@ from vitedge.artifacts.written import Written
 from vitedge.classifier import load
 from vitedge.cli import main
 from vitedge.errors import ConversionError, ModelError, NotAViTError, UsageError
-from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import Sample
 from vitedge.importers import ImportOptions
 from vitedge.inspection.description import inspect
 from vitedge.network.kinds import Activation
