@@ -99,7 +99,8 @@ def make_families(output: Path, size: Size) -> None:
     expected = {**HALVES, "resize": None, "interpolation": "bilinear"}
     for name, (make_model, output_of) in _families(size).items():
         model = make_model()
-        eps = getattr(model.config, "vision_config", model.config).layer_norm_eps
+        config = getattr(model.config, "backbone_config", None) or model.config
+        eps = getattr(config, "vision_config", config).layer_norm_eps
         _write(
             output / f"hugging_face_{name}",
             model,
@@ -130,6 +131,9 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
 
     def pooler_output(model: Any, pixels: Any) -> Any:
         return model(pixels).pooler_output
+
+    def predicted_depth(model: Any, pixels: Any) -> Any:
+        return model(pixels).predicted_depth
 
     def patches(model: Any, pixels: Any) -> Any:
         """SigLIP 2 reads patches that its processor cuts, whatever the shape of the image."""
@@ -224,6 +228,8 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
             ),
             lambda model, pixels: class_token(model.vit, pixels),
         ),
+        "depth_anything": (lambda: _depth_anything(dino, "relative", 1), predicted_depth),
+        "depth_anything_metric": (lambda: _depth_anything(dino, "metric", 20), predicted_depth),
         "swin": (lambda: lib.SwinForImageClassification(lib.SwinConfig(**swin)), None),
         "swin_model": (lambda: lib.SwinModel(lib.SwinConfig(**swin)), pooler_output),
         "swinv2": (
@@ -235,6 +241,24 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
         "msn": (lambda: lib.ViTMSNForImageClassification(lib.ViTMSNConfig(**sizes)), None),
         "ijepa": (lambda: lib.IJepaForImageClassification(lib.IJepaConfig(**sizes)), None),
     }
+
+
+def _depth_anything(trunk: dict[str, Any], kind: str, longest: int) -> PreTrainedModel:
+    backbone = transformers.Dinov2Config(
+        **trunk, out_indices=[0, 1, 2], reshape_hidden_states=False
+    )
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone,
+        patch_size=trunk["patch_size"],
+        reassemble_hidden_size=trunk["hidden_size"],
+        reassemble_factors=[4, 1, 0.5],
+        neck_hidden_sizes=[6, 8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=4,
+        depth_estimation_type=kind,
+        max_depth=longest,
+    )
+    return transformers.DepthAnythingForDepthEstimation(config)
 
 
 def _sizes(size: Size) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from tests.contract.test_converters_of_networks import integer_recipe, sqnr_db, written
 from tests.support.golden_cases import golden_cases
 from vitedge.converters.tools import converters, precisions_of
+from vitedge.errors import ConversionError
 from vitedge.importers import read_model
 from vitedge.network.evaluate import forward
 from vitedge.quantize import Recipe
@@ -61,6 +62,18 @@ def test_it_converts(name: str, target: Format, precision: Precision, tmp_path: 
     finally:
         session.close()
     assert sqnr_db(found, forward(network, pixels)) >= LEAST_SQNR_DB[precision]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "precision"), PAIRS, ids=str)
+def test_a_depth_map_converts_but_to_all_integers(
+    target: Format, precision: Precision, tmp_path: Path
+) -> None:
+    if precision in (Precision.INT8_STATIC, Precision.W8A16):
+        with pytest.raises(ConversionError, match="convolution"):
+            test_it_converts("hugging_face_depth_anything", target, precision, tmp_path)
+    else:
+        test_it_converts("hugging_face_depth_anything", target, precision, tmp_path)
 
 
 def test_the_precisions_are_all() -> None:

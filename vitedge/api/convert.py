@@ -25,6 +25,7 @@ from vitedge.pipeline import convert as pipeline
 from vitedge.pipeline.budget import DropBudget
 from vitedge.pipeline.for_targets import convert_for, precisions_for
 from vitedge.pipeline.layouts import LAYOUTS
+from vitedge.pipeline.token_merging import TokenOptions
 from vitedge.report.shown import Block, Shown, Table
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
@@ -34,6 +35,8 @@ from vitedge.terminal.progress import Progress, silent
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+MERGES = ("alike", "constant")
 
 USUAL_PRECISION = Precision.INT8
 """What is written where neither a precision, a target nor a layout is named."""
@@ -107,6 +110,7 @@ def convert(
     max_drop: float | None = None,
     tune: bool = False,
     tokens: float | None = None,
+    merge: str | None = None,
     layout: str | None = None,
     output: str | os.PathLike[str] = ".",
     batch: int = 1,
@@ -143,6 +147,9 @@ def convert(
         tune: Time several graphs of each artefact here, and keep the fastest.
         tokens: Merge tokens that are alike until this share of the multiplications is left, such
             as 0.7.
+        merge: ``alike``: what is alike in each picture; ``constant``: the same tokens in every
+            picture, those that are alike on average, for devices that cannot sort. None means
+            ``alike``, but ``constant`` where a target or a precision needs that.
         layout: ``huggingface`` or ``litert-community``: write a folder for other clients, with a
             model card.
         output: Folder for the artefacts.
@@ -180,7 +187,7 @@ def convert(
         budget=None if max_drop is None or measured is None else DropBudget(max_drop, measured),
         compared=measured,
         tune=tune,
-        tokens=_read_share(tokens),
+        tokens=_read_tokens(tokens, merge, asked),
         features=features,
         also=several(also),
         probabilities=probabilities,
@@ -265,10 +272,20 @@ class _Asked:
         )
 
 
-def _read_share(tokens: float | None) -> float | None:
-    if tokens is not None and not 0 < tokens < 1:
+def _read_tokens(tokens: float | None, merge: str | None, asked: _Asked) -> TokenOptions | None:
+    if tokens is None:
+        if merge is not None:
+            raise UsageError("--merge says how --tokens merges; give --tokens as well")
+        return None
+    if not 0 < tokens < 1:
         raise UsageError(f"--tokens is the share of the work that is left, 0 to 1, not {tokens:g}")
-    return tokens
+    if merge not in (None, *MERGES):
+        raise UsageError(f"--merge is {' or '.join(MERGES)}, not '{merge}'")
+    # Only processors have a fast TopK; integers alone have none.
+    needs_constant = any(each.device != "cpu" for each in asked.targets) or any(
+        each.all_integer for each in asked.each_made
+    )
+    return TokenOptions(tokens, constant=needs_constant if merge is None else merge == "constant")
 
 
 def _open_calibration(

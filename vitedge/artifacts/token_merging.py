@@ -20,6 +20,8 @@ class TokenMerging:
         agreement: How often the float model answers the same with and without merging, 0..1; None
             where nobody measured it, or the outputs are no answers.
         n: Images that was measured on.
+        groups: Which new token each old one goes into, behind each block, where that is the same
+            for every picture; empty where it is found in each.
     """
 
     blocks: tuple[int, ...]
@@ -27,6 +29,7 @@ class TokenMerging:
     share: float
     agreement: float | None = None
     n: int = 0
+    groups: tuple[tuple[int, ...], ...] = ()
 
     @property
     def words(self) -> str:
@@ -35,7 +38,8 @@ class TokenMerging:
             f"{tokens} after block {block + 1}"
             for block, tokens in zip(self.blocks, self.tokens, strict=True)
         )
-        said = f"tokens merged: {places}; {self.share:.2f} of the multiplications"
+        where = " in every picture alike" if self.groups else ""
+        said = f"tokens merged{where}: {places}; {self.share:.2f} of the multiplications"
         if self.agreement is None:
             return said
         return f"{said}; by itself keeps {self.agreement:.1%} of {self.n} answers"
@@ -49,11 +53,14 @@ class TokenMerging:
         blocks, tokens = (json_values.wholes(values, key) for key in ("blocks", "tokens"))
         if len(blocks) != len(tokens):
             raise ValueError("merging names blocks without their tokens")
-        agreement = values.get("agreement")
+        agreement, groups = values.get("agreement"), values.get("groups") or []
+        if not isinstance(groups, list) or len(groups) not in (0, len(blocks)):
+            raise ValueError("merging names groups of other blocks")
         return cls(
             blocks=blocks,
             tokens=tokens,
             share=json_values.number(values, "share"),
             agreement=None if agreement is None else json_values.number(values, "agreement"),
             n=json_values.whole(values, "n"),
+            groups=tuple(json_values.wholes({"groups": each}, "groups") for each in groups),
         )

@@ -77,6 +77,12 @@ if TYPE_CHECKING:
     "costs is said apart from what integers cost.",
 )
 @click.option(
+    "--merge",
+    type=click.Choice(["alike", "constant"]),
+    help="Which tokens --tokens merges: those alike in each picture, or the same in every picture, "
+    "for devices that cannot sort.  [default: alike, if the target can]",
+)
+@click.option(
     "--layout",
     type=click.Choice([str(each) for each in Layout]),
     help="Write a folder for transformers.js and Optimum, or for LiteRT's hub, with a model card.",
@@ -118,6 +124,7 @@ def convert(
     data: Path | None,
     tune: bool,
     tokens: float | None,
+    merge: str | None,
     layout: str | None,
     output: Path,
     batch: int,
@@ -153,6 +160,7 @@ def convert(
             max_drop=max_drop,
             tune=tune,
             tokens=tokens,
+            merge=merge,
             layout=layout,
             output=output,
             batch=batch,

@@ -48,12 +48,12 @@ class ArtifactMaker:
         self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
-        network, self._merging = imported.network, None
+        network, self._merging, also = imported.network, None, options.also
         if options.tokens is not None:
             progress("merging tokens", 0, 1)
-            merged = opened.merged(options.tokens)
-            network, self._merging = merged.network, merged.described
-        rewriting = Rewriting(options.without, options.extra, options.features, options.also)
+            merged = opened.merged(options.tokens, also)
+            network, self._merging, also = merged.network, merged.described, ()
+        rewriting = Rewriting(options.without, options.extra, options.features, also)
         self._prepared: dict[tuple[str, ...], Prepared] = {(): opened.prepared(network, rewriting)}
         self._source = Source(opened.source.name, opened.sha256, imported.path)
         compared = images.compared or self._prepare().quantizations.images

@@ -22,7 +22,7 @@ from vitedge.network.operators import Array
 from vitedge.pipeline.compared_images import ImagesInUse
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
-from vitedge.pipeline.token_merging import Merged, merged_to_share
+from vitedge.pipeline.token_merging import Merged, TokenOptions, merged_to_share
 from vitedge.quantize.cores import forward_each
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.features import with_features
@@ -79,7 +79,7 @@ class OpenModel:
         self.source, self.importing, self.images = source, importing, images
         self._progress = progress
         self._prepared: dict[tuple[Network, Rewriting], Prepared] = {}
-        self._merged: dict[float, Merged] = {}
+        self._merged: dict[tuple[TokenOptions, tuple[str, ...]], Merged] = {}
         self._outputs: dict[Network, Array] = {}
 
     @property
@@ -138,13 +138,19 @@ class OpenModel:
 
         return _kept(self._prepared, (network, rewriting), make)
 
-    def merged(self, share: float) -> Merged:
-        """The imported network with as many tokens merged as leave a share of its work."""
+    def merged(self, options: TokenOptions, also: tuple[str, ...] = ()) -> Merged:
+        """The imported network with as many tokens merged as leave a share of its work.
+
+        Args:
+            options: How many, and how.
+            also: Names of values that become further outputs; they have all tokens.
+        """
 
         def make() -> Merged:
-            return merged_to_share(self.imported.network, share, self.images.calibration)
+            network = with_outputs(self.imported.network, also)
+            return merged_to_share(network, options, self.images.calibration)
 
-        return _kept(self._merged, share, make)
+        return _kept(self._merged, (options, also), make)
 
     def outputs(self, network: Network, pixels: npt.NDArray[np.uint8]) -> Array:
         """What a network computes of the images that artefacts are compared on."""

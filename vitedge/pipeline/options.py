@@ -8,6 +8,7 @@ from pathlib import Path
 from vitedge.images.image_sets import ImageSet
 from vitedge.importers import ImportOptions
 from vitedge.pipeline.budget import DropBudget
+from vitedge.pipeline.token_merging import TokenOptions
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
@@ -26,7 +27,7 @@ class ConvertOptions:
         extra: Names of rewrites to apply although they are not default.
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
-        tokens: Share of the multiply-accumulates that merging of tokens leaves; None merges none.
+        tokens: How many tokens to merge, and how; None merges none.
         features: Give the artefacts what the head reads as a second output.
         also: Further outputs by name; see ``rewrite.further_outputs``.
         probabilities: Let the artefacts give the softmax of their logits.
@@ -46,7 +47,7 @@ class ConvertOptions:
     extra: tuple[str, ...] = ()
     budget: DropBudget | None = None
     tune: bool = False
-    tokens: float | None = None
+    tokens: TokenOptions | None = None
     features: bool = False
     also: tuple[str, ...] = ()
     probabilities: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy.typing as npt
 
 from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.images.image_sets import ImageSet
+from vitedge.images.synthetic import synthetic_images
 from vitedge.network.agreement import agreement
 from vitedge.network.network import Network
 from vitedge.network.operators import Match
 from vitedge.quantize.cores import forward_each
+from vitedge.rewrite.alike_on_average import with_groups
 from vitedge.rewrite.merge_tokens import Merging
 from vitedge.rewrite.token_schedule import Scheduled, scheduled, with_schedule
 from vitedge.targets.scores import Scores
@@ -34,18 +37,40 @@ class Merged:
     described: TokenMerging
 
 
-def merged_to_share(network: Network, share: float, images: ImageSet | None) -> Merged:
+@dataclass(frozen=True)
+class TokenOptions:
+    """How many tokens to merge, and how.
+
+    Attributes:
+        share: Of the multiply-accumulates that are left, between 0 and 1.
+        constant: Merge what is alike on average, the same tokens in every picture, for devices that
+            cannot sort; else what is alike in each picture, which loses less.
+    """
+
+    share: float
+    constant: bool = False
+
+
+def merged_to_share(network: Network, options: TokenOptions, images: ImageSet | None) -> Merged:
     """The model with as many tokens merged as leave a share of its work.
 
     Args:
         network: Left unchanged.
-        share: Of the multiply-accumulates, between 0 and 1.
-        images: What to count unlike answers on; None counts none.
+        options: How many, and how.
+        images: Typical images: what tokens are alike on, and answers are counted on. None counts no
+            answers, and finds tokens alike on synthetic images.
 
     Raises:
         ConversionError: Tokens cannot be merged, or not so many.
     """
-    found = scheduled(network, share)
+    found = scheduled(network, options.share)
+    if options.constant:
+        typical = images or synthetic_images(network.preprocessing, _IMAGES, seed=0)
+
+        def each() -> Iterator[npt.NDArray[np.uint8]]:
+            return (network.preprocessing(sample.image) for sample in typical.samples)
+
+        found = with_schedule(network, with_groups(network, found.schedule, each))
     same, n = None, 0
     if images is not None:
         samples = images.samples[:_IMAGES]
@@ -56,7 +81,8 @@ def merged_to_share(network: Network, share: float, images: ImageSet | None) -> 
 
 def merged_again(network: Network, described: TokenMerging) -> Network:
     """The model with the tokens merged that an artefact says."""
-    steps = zip(described.blocks, described.tokens, strict=True)
+    groups = described.groups or (None,) * len(described.blocks)
+    steps = zip(described.blocks, described.tokens, groups, strict=True)
     return with_schedule(network, [Merging(*step) for step in steps]).network
 
 
@@ -68,7 +94,9 @@ def finds_alike(network: Network) -> bool:
 def _described(found: Scheduled, same: float | None, n: int) -> TokenMerging:
     blocks = tuple(each.block for each in found.schedule)
     tokens = tuple(each.tokens for each in found.schedule)
-    return TokenMerging(blocks, tokens, round(found.share, 4), same, n if same is not None else 0)
+    groups = tuple(each.groups for each in found.schedule if each.groups is not None)
+    n = n if same is not None else 0
+    return TokenMerging(blocks, tokens, round(found.share, 4), same, n, groups)
 
 
 def _agreement(network: Network, merged: Network, pixels: npt.NDArray[np.uint8]) -> float | None:

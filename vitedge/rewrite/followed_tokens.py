@@ -127,7 +127,7 @@ class Followed:
         Raises:
             ConversionError: They do not stand along the first of two axes.
         """
-        if tokens.axes != (0,) or len(made.shape) != 2 or tokens.skipped:
+        if tokens.axes != (0,) or len(made.shape) != 2:
             raise ConversionError(
                 f"tokens cannot be merged: what reads '{source.name}' tells them apart"
             )
@@ -135,6 +135,9 @@ class Followed:
             name = f"{source.name}/whole"
             for number, match in enumerate(reversed(tokens.matches)):
                 turned = Value(f"{name}/{number}/from", Transpose((1, 0)), (match,))
+                for axis, size in enumerate(turned.shape if tokens.skipped else ()):
+                    behind = Take(axis, tuple(range(tokens.skipped, size)))
+                    turned = Value(f"{name}/{number}/behind/{axis}", behind, (turned,))
                 label = name if number + 1 == len(tokens.matches) else f"{name}/{number}"
                 made = Value(label, Product(), (turned, made))
             self._whole[source] = made
@@ -246,6 +249,11 @@ def _combined(value: Value, found: list[Tokens | None]) -> _Carried | None:
 def _shared(value: Value, scores: Value, tokens: Tokens) -> _Carried:
     """Shares of tokens that count as often as there are tokens in them."""
     counts = tokens.counts
+    if isinstance(counts.operator, Constant):
+        often = np.log(counts.operator.values[tokens.skipped :, 0])
+        added = Value(f"{value.name}/often", Constant(often.astype(np.float32)))
+        counted = Value(f"{value.name}/counted", Add(), (scores, added))
+        return _Carried(Value(value.name, Softmax(), (counted,)), tokens)
     if tokens.skipped:
         behind = Take(0, tuple(range(tokens.skipped, counts.shape[0])))
         counts = Value(f"{value.name}/counts", behind, (counts,))

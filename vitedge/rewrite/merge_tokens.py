@@ -20,7 +20,16 @@ from vitedge.errors import ConversionError
 from vitedge.network.blocks import Ancestry, Block, ResidualSum, blocks
 from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, Value, rebuilt
-from vitedge.network.operators import Concatenate, Constant, Count, Match, Mean, Merge, Norm
+from vitedge.network.operators import (
+    Concatenate,
+    Constant,
+    Count,
+    Match,
+    Mean,
+    Merge,
+    Norm,
+    Product,
+)
 from vitedge.network.structure import Attention, attentions
 from vitedge.rewrite.followed_tokens import Followed, Tokens
 
@@ -35,10 +44,13 @@ class Merging:
     Attributes:
         block: Number of the block, from 0, behind whose attention it stands.
         tokens: How many tokens disappear there.
+        groups: Which new token each old one goes into, the same for every picture; None finds the
+            tokens that are alike in each picture.
     """
 
     block: int
     tokens: int
+    groups: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +143,7 @@ def merge_tokens(network: Network, schedule: Sequence[Merging]) -> Network:
         ConversionError: Tokens cannot be merged there, or something behind tells them apart.
     """
     known = places(network)
-    wanted: dict[Value, tuple[Place, int]] = {}
+    wanted: dict[Value, tuple[Place, Merging]] = {}
     for each in schedule:
         place = known[each.block] if 0 <= each.block < len(known) else None
         if place is None:
@@ -139,7 +151,7 @@ def merge_tokens(network: Network, schedule: Sequence[Merging]) -> Network:
                 f"tokens cannot be merged behind the attention of block {each.block}: it is not "
                 "one attention between all tokens of a residual stream"
             )
-        wanted[place.sum] = place, each.tokens
+        wanted[place.sum] = place, each
     followed = Followed()
 
     def change(value: Value, inputs: tuple[Value, ...]) -> Value:
@@ -152,25 +164,63 @@ def merge_tokens(network: Network, schedule: Sequence[Merging]) -> Network:
     return followed.with_whole_outputs(rebuilt(network, change), network)
 
 
-def _merged(value: Value, x: Value, place: Place, count: int, followed: Followed) -> Value:
+def _merged(value: Value, x: Value, place: Place, step: Merging, followed: Followed) -> Value:
     """What stands in the place of a sum behind an attention: fewer tokens."""
-    keys = followed.new[place.keys]
     before = followed.merged.get(value)
     counts = before.counts if before is not None else _ones(value, x.shape[0])
+    if step.groups is None:
+        keys = followed.new[place.keys]
+        match, merged, new = _by_likeness(value, x, counts, keys, Match(step.tokens, place.fixed))
+    else:
+        match, merged, new = _by_groups(value, x, counts, step, place.fixed)
+    matches = (match,) if before is None else (*before.matches, match)
+    followed.merged[value] = Tokens(0, value.shape[0], place.fixed, new, matches)
+    return merged
+
+
+def _by_likeness(
+    value: Value, x: Value, counts: Value, keys: Value, operator: Match
+) -> tuple[Value, Value, Value]:
+    """The choice, the tokens, and how many each stands for."""
     name = value.name
     mean = Value(f"{name}/likeness/mean", Mean(0), (keys,))
     width = mean.shape[-1]
     plain = Norm(np.ones(width, np.float32), np.zeros(width, np.float32), _EPS, NormKind.L2)
     likeness = Value(f"{name}/likeness", plain, (mean,))
     try:
-        match = Value(f"{name}/match", Match(count, place.fixed), (likeness,))
+        match = Value(f"{name}/match", operator, (likeness,))
     except ValueError as error:
         raise ConversionError(f"tokens cannot be merged at '{name}': {error}") from error
     merged = Value(f"{name}/merged", Merge(), (match, x, counts))
-    new = Value(f"{name}/counts", Count(), (match, counts))
-    matches = (match,) if before is None else (*before.matches, match)
-    followed.merged[value] = Tokens(0, value.shape[0], place.fixed, new, matches)
-    return merged
+    return match, merged, Value(f"{name}/counts", Count(), (match, counts))
+
+
+def _by_groups(
+    value: Value, x: Value, counts: Value, step: Merging, fixed: int
+) -> tuple[Value, Value, Value]:
+    """The same, out of constants alone: the means are a product with a matrix."""
+    name, groups = value.name, np.asarray(step.groups)
+    old, new = x.shape[0], x.shape[0] - step.tokens
+    is_whole = groups.shape == (old,) and np.array_equal(np.unique(groups), np.arange(new))
+    if not is_whole or not np.array_equal(np.flatnonzero(groups < fixed), np.arange(fixed)):
+        raise ConversionError(
+            f"tokens cannot be merged at '{name}': the groups are not of {new} of its {old} tokens"
+        )
+    if not isinstance(counts.operator, Constant):
+        raise ConversionError(
+            f"tokens that are alike are merged before '{name}'; merge them all so"
+        )
+    matrix = (groups == np.arange(new)[:, None]).astype(np.float32)
+    before = counts.operator.values
+    total = (matrix @ before).astype(np.float32)
+    shares = (matrix * before.T / total).astype(np.float32)
+    merged = Value(f"{name}/merged", Product(), (Value(f"{name}/shares", Constant(shares)), x))
+    made = (
+        Value(f"{name}/{part}", Constant(each))
+        for part, each in (("match", matrix), ("counts", total))
+    )
+    match, number = made
+    return match, merged, number
 
 
 def _ones(value: Value, tokens: int) -> Value:

@@ -44,7 +44,7 @@ class Scheduled:
 
 
 def scheduled(network: Network, share: float) -> Scheduled:
-    """The network with as few tokens merged as leave about this share of the work.
+    """The network with as few tokens merged, by likeness, as leave about this share of the work.
 
     Args:
         network: Left unchanged.

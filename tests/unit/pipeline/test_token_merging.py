@@ -23,7 +23,7 @@ from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.keras_model import write_keras
-from vitedge.pipeline.token_merging import merged_again
+from vitedge.pipeline.token_merging import TokenOptions, merged_again
 from vitedge.pipeline.verified_write import Reference, check_parity
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
@@ -46,7 +46,7 @@ def test_artefacts_compute_what_the_merged_model_computes(
 ) -> None:
     pixels = random_images(network(), 4)
     for written in convert(
-        model, ConvertOptions(all_formats(), (precision,), tmp_path, tokens=0.8)
+        model, ConvertOptions(all_formats(), (precision,), tmp_path, tokens=TokenOptions(0.8))
     ):
         merging = written.metadata.merging
         assert merging is not None
@@ -62,7 +62,7 @@ def test_artefacts_compute_what_the_merged_model_computes(
 
 def test_layers_are_compared_with_those_of_the_merged_model(model: Path, tmp_path: Path) -> None:
     (written,) = convert(
-        model, ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path, tokens=0.8)
+        model, ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path, tokens=TokenOptions(0.8))
     )
     found = compare_layers(model, written.path, ImportOptions())
     assert min(layer.sqnr_db for layer in found.errors.layers if layer.sqnr_db is not None) > 60
@@ -83,9 +83,28 @@ def test_the_command_says_where_tokens_are_merged(model: Path, tmp_path: Path) -
         assert words in result.output
 
 
+@pytest.mark.parametrize("target", [Format.TFLITE, Format.ONNX], ids=str)
+def test_integers_alone_merge_the_same_tokens_in_every_picture(
+    model: Path, tmp_path: Path, target: Format
+) -> None:
+    arguments = ["convert", str(model), "--int8-static", "--format", str(target)]
+    result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path), "--tokens", "0.8"])
+    assert result.exit_code == 0, result.output
+    assert "tokens merged in every picture alike: 12 after block 2" in result.output
+    path = tmp_path / f"model.int8-static{target.suffix}"
+    metadata = read_metadata(path)
+    assert metadata is not None
+    assert metadata.merging is not None
+    pixels = random_images(network(), 8)
+    expected = evaluate(merged_again(network(), metadata.merging), pixels)["logits"]
+    with vitedge.load(path) as loaded:
+        noise = np.square(loaded.logits(list(pixels)) - expected).sum()
+    assert 10 * np.log10(np.square(expected).sum() / noise) > 15
+
+
 def test_a_format_of_integers_alone_says_that_it_cannot(model: Path, tmp_path: Path) -> None:
     arguments = ["convert", str(model), "--int8-static", "--format", "tflite", "-o", str(tmp_path)]
-    result = CliRunner().invoke(main, [*arguments, "--tokens", "0.8"])
+    result = CliRunner().invoke(main, [*arguments, "--tokens", "0.8", "--merge", "alike"])
     assert result.exit_code != 0
     assert "cannot merge tokens by what is in the picture" in result.output
     assert not list(tmp_path.iterdir())
@@ -127,4 +146,8 @@ def test_metadata_that_contradicts_itself_is_refused() -> None:
     values = {"blocks": [3], "tokens": [53, 45], "share": 0.7, "n": 0}
     with pytest.raises(ValueError, match="without their tokens"):
         TokenMerging.from_dict(values)
+    for groups in ([[0, 1]], "none", {"3": [0]}):
+        values = {"blocks": [3, 7], "tokens": [5, 4], "share": 0.7, "n": 0, "groups": groups}
+        with pytest.raises(ValueError, match="groups of other blocks"):
+            TokenMerging.from_dict(values)
     assert Metadata.__dataclass_fields__["merging"].default is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.merged_networks import TWICE, merged_tokens, merged_vit
-from tests.support.models import random_network
+from tests.support.models import random_images, random_network
 from tests.support.random_networks import Plan, assembled_network
 from tests.support.random_weights import random_pixels
 from vitedge.elements.kinds import Pooling
@@ -15,6 +15,8 @@ from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network, with_operators
 from vitedge.network.operators import Constant, Match, Merge
 from vitedge.rewrite import apply_rewrites
+from vitedge.rewrite.alike_on_average import with_groups
+from vitedge.rewrite.further_outputs import with_outputs
 from vitedge.rewrite.merge_tokens import Merging, merge_tokens, places
 from vitedge.rewrite.token_schedule import scheduled
 
@@ -71,6 +73,72 @@ def test_merging_tokens_that_are_alike_changes_no_output(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLANS)
+def test_tokens_that_are_alike_in_every_picture_are_found_and_merged_without_a_loss(
+    name: str,
+) -> None:
+    network, pixels = of_twins(assembled_network(3, PLANS[name], depth=3))
+    expected, prefix = evaluate(network, pixels), PLANS[name].prefix_tokens
+    (step,) = with_groups(network, [Merging(1, 8)], lambda: iter(pixels))
+    pairs = tuple(prefix + patch // 2 for patch in range(16))
+    assert step.groups == (*range(prefix), *pairs)
+    merged = merge_tokens(network, [step])
+    assert not any(isinstance(each.operator, Match) for each in merged.values)
+    for output, values in evaluate(merged, pixels).items():
+        assert values.shape == expected[output].shape
+        error = np.abs(expected[output] - values).max() / np.abs(values).max()
+        assert error < TOLERANCE, output
+
+
+@pytest.mark.parametrize("also", ["map", "tokens", "block.1", "embedding"])
+def test_further_outputs_have_all_tokens_at_their_places(also: str) -> None:
+    network, pixels = of_twins(assembled_network(3, PLANS["registers"], depth=3))
+    network = with_outputs(network, [also])
+    expected = evaluate(network, pixels)[also]
+    for step in (Merging(1, 8), *with_groups(network, [Merging(1, 8)], lambda: iter(pixels))):
+        found = evaluate(merge_tokens(network, [step]), pixels)[also]
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() / np.abs(expected).max() < TOLERANCE
+
+
+def test_later_groups_are_found_behind_earlier_ones_and_merge_as_often_as_asked() -> None:
+    network = assembled_network(3, PLANS["class"], depth=3)
+    steps = with_groups(network, TWICE, lambda: iter(random_pixels(2)))
+    assert [len(each.groups or ()) for each in steps] == [17, 15]
+    merged = merge_tokens(network, steps)
+    often = next(each for each in reversed(merged.values) if each.name.endswith("/often"))
+    assert isinstance(often.operator, Constant)
+    counts = np.exp(often.operator.values)
+    assert counts.shape == (17 - 2 - 3,)
+    assert counts.sum() == pytest.approx(17)
+    assert counts[0] == 1  # the class token
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        (0, *range(1, 16)),
+        (0, *range(1, 16), 17),
+        (1, 0, *range(2, 16), 15),
+        (0, 0, *range(1, 16)),
+        (0, *range(1, 16), -1),
+    ],
+    ids=["too few", "one missing", "moved class token", "merged class token", "negative"],
+)
+def test_groups_that_do_not_fit_are_refused(groups: tuple[int, ...]) -> None:
+    network = assembled_network(3, PLANS["mean"], depth=3)
+    assert places(network)[0].fixed == 1
+    with pytest.raises(ConversionError, match="the groups are not of 16 of its 17 tokens"):
+        merge_tokens(network, [Merging(0, 1, groups)])
+
+
+def test_alike_on_average_is_not_found_behind_tokens_that_were_chosen() -> None:
+    network = assembled_network(3, PLANS["class"], depth=3)
+    groups = (*range(15 - 3), 1, 2, 3)
+    with pytest.raises(ConversionError, match="merge them all so"):
+        merge_tokens(network, [Merging(0, 2), Merging(1, 3, groups)])
+
+
+@pytest.mark.parametrize("name", PLANS)
 def test_merged_networks_do_less_and_keep_what_they_show(name: str) -> None:
     network = assembled_network(3, PLANS[name], depth=3)
     merged = merge_tokens(network, TWICE)
@@ -114,11 +182,13 @@ def test_convolutions_between_blocks_are_refused() -> None:
 
 
 def test_rewrites_reach_through_merged_tokens() -> None:
-    plain, merged = (
-        set(apply_rewrites(network, extra=["centre-stream", "centre-residual"])[1])
-        for network in (random_network(5, depth=3), merged_vit())
+    network = random_network(5, depth=3)
+    constant = with_groups(network, TWICE, lambda: iter(random_images(network, 2)))
+    plain, merged, grouped = (
+        set(apply_rewrites(each, extra=["centre-stream", "centre-residual"])[1])
+        for each in (network, merged_vit(), merge_tokens(network, constant))
     )
-    assert merged == plain
+    assert merged == grouped == plain
 
 
 def test_a_network_is_left_as_it_was() -> None:

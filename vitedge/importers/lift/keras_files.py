@@ -125,11 +125,12 @@ class LoadedModel:
         Raises:
             ModelError: TensorFlow cannot.
         """
+        damage = (TypeError, ValueError, AttributeError, LookupError, _tensorflow().errors.OpError)
         first: Exception | None = None
         for size in dict.fromkeys([self.batch, self.batch or 1]):
             try:
                 return TensorFlowProbe(self.logits, self.image_shape, size, self.dtype)
-            except (TypeError, ValueError, AttributeError) as error:
+            except damage as error:
                 # Layers that read the batch size off `inputs.shape` need a fixed one.
                 first = first or error
         assert first is not None
