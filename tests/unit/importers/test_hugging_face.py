@@ -293,3 +293,11 @@ def test_a_garbled_config_is_one_clear_error(
     with pytest.raises(ModelError) as caught:
         read_model(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_segformer_gives_a_map_of_classes_of_the_size_that_is_wanted(tmp_path: Path) -> None:
+    names = {str(index): f"kind {index}" for index in range(5)}
+    folder = edited(tmp_path, "config.json", "hugging_face_segformer", id2label=names)
+    network = read_model(folder, ImportOptions(image_size=(32, 64))).network
+    assert (network.task, network.main.shape) == (Task.MAP, (8, 16, 5))
+    assert network.labels == tuple(names.values())
