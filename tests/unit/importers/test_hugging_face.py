@@ -332,3 +332,11 @@ def test_another_problem_is_asked_about(problem: object, tmp_path: Path) -> None
 def test_a_task_that_the_outputs_cannot_mean_is_refused() -> None:
     with pytest.raises(ModelError, match="numbers for each image, but a map has rows"):
         read_model(VIT, ImportOptions(task=Task.MAP))
+
+
+def test_segformer_gives_a_map_of_classes_of_the_size_that_is_wanted(tmp_path: Path) -> None:
+    names = {str(index): f"kind {index}" for index in range(5)}
+    folder = edited(tmp_path, "config.json", "hugging_face_segformer", id2label=names)
+    network = read_model(folder, ImportOptions(image_size=(32, 64))).network
+    assert (network.task, network.main.shape) == (Task.MAP, (8, 16, 5))
+    assert network.labels == tuple(names.values())
