@@ -1,4 +1,4 @@
-# Two commands do all the set-up on a bare machine with Python 3.11 to 3.13:
+# Two commands do all the set-up on a bare machine with Python 3.11 to 3.13 (TensorFlow has no 3.14 yet):
 #   make demo    installs vitedge into .venv and runs its demo
 #   make test    installs it with the developers' tools and runs the checks and tests
 # While working, `make test-fast` answers in about two minutes on two cores: the unit and contract tests.
@@ -16,7 +16,7 @@ demo: $(VENV)/.installed-all
 	$(BIN)/vitedge demo --output $(DEMO_OUTPUT) --force
 
 test: check
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --durations=10
 
 test-fast: $(VENV)/.installed-dev
 	$(PYTEST) -m "not slow and not thorough" tests/unit tests/contract tests/golden

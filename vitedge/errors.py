@@ -33,6 +33,9 @@ _SIGNS_OF_TOO_LITTLE_MEMORY = (
 )
 
 
+_NOT_ON_PYTHON_3_14 = frozenset(["tensorflow", "tf_keras"])
+"""As ``pyproject.toml`` has it; until their wheels come."""
+
 _LONGEST_QUOTE = 300
 """Keras puts whole configs of 30,000 letters into one line."""
 
@@ -109,6 +112,11 @@ def missing_package(package: str, extra: str) -> UnavailableError:
         extra: The extra of vitedge that brings it.
     """
     error, remedy = sys.exception(), f"Run: pip install 'vitedge[{extra}]'"
+    if package.partition(".")[0] in _NOT_ON_PYTHON_3_14 and sys.version_info >= (3, 14):
+        remedy = (
+            "It has no package for Python 3.14 yet: convert and train with Python 3.11 to 3.13; "
+            "artefacts run here"
+        )
     if not isinstance(error, ImportError) or isinstance(error, ModuleNotFoundError):
         return UnavailableError(f"the Python package '{package}' is not installed", remedy)
     words = f"the Python package '{package}' is installed but cannot be loaded: {first_line(error)}"

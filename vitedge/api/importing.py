@@ -15,6 +15,7 @@ from vitedge.api.photos import photos_of
 from vitedge.images.image_sets import open_images
 from vitedge.images.in_memory import Images
 from vitedge.network.summary import summary
+from vitedge.network.tasks import Task
 from vitedge.pipeline.keras_model import import_model as write_imported
 from vitedge.pipeline.source_check import check_source
 from vitedge.report.shown import Block, Shown
@@ -35,6 +36,7 @@ class ImportedModel(Shown):
         parameters: Number of its weights.
         classes: Number of its classes.
         findings: What was checked, a sentence each; empty unless ``check`` was asked for.
+        task: What its outputs mean.
     """
 
     path: Path | None
@@ -43,15 +45,21 @@ class ImportedModel(Shown):
     parameters: int
     classes: int
     findings: tuple[str, ...] = ()
+    task: Task = Task.CLASSES
 
     def blocks(self, width: int | None) -> Sequence[Block]:
         """How it was read, its sizes, what was checked and what was written."""
         return [
             self.read,
-            f"{self.architecture}, {self.parameters:,} parameters, {self.classes} classes",
+            f"{self.architecture}, {self.parameters:,} parameters, {self._gives}",
             *(f"checked: {finding}" for finding in self.findings),
             *([f"wrote {self.path}"] if self.path is not None else []),
         ]
+
+    @property
+    def _gives(self) -> str:
+        counted = {Task.CLASSES: "classes", Task.LABELS: "labels"}.get(self.task)
+        return self.task.words if counted is None else f"{self.classes} {counted}"
 
 
 def import_model(
@@ -108,4 +116,5 @@ def import_model(
         network.parameters,
         network.classes,
         findings,
+        network.task,
     )

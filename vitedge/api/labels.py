@@ -76,5 +76,10 @@ def label_by_text(
     named_by = f"named by {len(texts.names)} texts"
     write_keras(network, written, origin=", ".join(filter(None, (origin, named_by))))
     return ImportedModel(
-        written, imported.path, str(summary(network)), network.parameters, network.classes
+        written,
+        imported.path,
+        str(summary(network)),
+        network.parameters,
+        network.classes,
+        task=network.task,
     )

@@ -58,6 +58,7 @@ def import_command(
     if as_json:
         result: dict[str, Any] = {"output": None if check else str(output), "path": imported.read}
         result |= {"parameters": imported.parameters, "classes": imported.classes}
+        result |= {"task": str(imported.task)}
         print_json(result | ({"checked": imported.findings} if check else {}))
     else:
         print_shown(imported)

@@ -58,7 +58,8 @@ class TargetName(click.ParamType[str]):
 TARGET = TargetName()
 
 SHIPPED_TARGETS = (
-    *("tflite-cpu", "tflite-gpu", "tflite-npu", "ethos-u", "onnx-cpu", "onnx-cuda", "onnx-webgpu"),
+    *("tflite-cpu", "tflite-gpu", "tflite-npu", "tflite-web", "tflite-web-gpu", "ethos-u"),
+    *("onnx-cpu", "onnx-cuda", "onnx-webgpu", "onnx-web", "onnx-web-gpu"),
     *("onnx-qnn", "onnx-openvino", "onnx-coreml", "onnx-xnnpack"),
     *("openvino-cpu", "openvino-gpu", "openvino-npu"),
 )

@@ -32,7 +32,7 @@ class Shared:
     def __init__(self) -> None:
         self._centred: dict[_Key, tuple[Network, Statistics, tuple[str, ...]]] = {}
         self._integers: WeakKeyDictionary[
-            InputStatistics, list[tuple[ref[Array], Groups | None, IntegerWeight]]
+            InputStatistics, list[tuple[ref[Array], tuple[int, Groups | None], IntegerWeight]]
         ] = WeakKeyDictionary()
 
     def centred_and_balanced(
@@ -65,17 +65,18 @@ class Shared:
         return self._centred[key]
 
     def integers(
-        self, weight: Array, watched: InputStatistics, groups: Groups | None
+        self, weight: Array, watched: InputStatistics, bits: int, groups: Groups | None
     ) -> IntegerWeight | None:
         """The integers of this very weight by these very statistics, if they were kept.
 
         Args:
             weight: ``(inputs, outputs)``.
             watched: Of its input.
-            groups: Of 4-bit weights; None is 8 bits.
+            bits: Of the integers.
+            groups: Of weights that share scales; None is a scale for each output.
         """
-        for known, known_groups, integers in self._integers.get(watched, ()):
-            if known() is weight and known_groups == groups:
+        for known, made_for, integers in self._integers.get(watched, ()):
+            if known() is weight and made_for == (bits, groups):
                 return integers
         return None
 
@@ -83,8 +84,9 @@ class Shared:
         self,
         weight: Array,
         watched: InputStatistics,
+        bits: int,
         groups: Groups | None,
         integers: IntegerWeight,
     ) -> None:
         """Keeps integers as long as their statistics live."""
-        self._integers.setdefault(watched, []).append((ref(weight), groups, integers))
+        self._integers.setdefault(watched, []).append((ref(weight), (bits, groups), integers))

@@ -14,6 +14,7 @@ import numpy as np
 from vitedge.errors import ConversionError
 from vitedge.network.network import Network, Value, rebuilt
 from vitedge.network.operators import Linear, Take
+from vitedge.network.tasks import Task
 
 FEATURES = "features"
 """The output's name."""
@@ -64,6 +65,11 @@ def with_features(network: Network, name: str = FEATURES) -> Network:
 
 
 def _head(network: Network) -> Linear:
+    if network.task is Task.EMBEDDING:
+        raise ConversionError(
+            "the model gives its embedding as it is, and has no head that reads it; leave out "
+            "--features"
+        )
     head = network.outputs.get("logits")
     if head is None or not isinstance(head.operator, Linear) or len(head.shape) != 1:
         raise ConversionError(

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import UnavailableError
-from vitedge.runtimes import Availability, Placement, Readiness
+from vitedge.runtimes import Availability, Placement, Readiness, Runtime
+from vitedge.targets.fits import Fit
 from vitedge.targets.formats import Format
 
 _READY = Availability(Readiness.READY, "a stand-in")
@@ -38,6 +39,7 @@ class FakeRuntime:
         format: The format that it says it reads; files are never opened.
         devices: The parts of its targets after the dash.
         states: Whether a device is here; those that are not named are ready.
+        fits: What a device takes, for ``convert --for``; of those that are not named it is unknown.
         input_shape: Shape of the pixels of one run, ``(N, H, W, C)``.
         logits: Computes float32 logits ``(N, classes)`` of pixels.
         placed: What every session says of its placement; None tells nothing.
@@ -47,6 +49,7 @@ class FakeRuntime:
     format: Format = Format.ONNX
     devices: tuple[str, ...] = ("cpu",)
     states: Mapping[str, Availability] = field(default_factory=dict)
+    fits: Mapping[str, Fit] = field(default_factory=dict)
     input_shape: tuple[int, int, int, int] = (1, 4, 4, 3)
     logits: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]] = mean_of_channels
     placed: Placement | None = None
@@ -55,12 +58,19 @@ class FakeRuntime:
         """As ``states`` says."""
         return self.states.get(device, _READY)
 
+    def fit(self, device: str) -> Fit | None:
+        """As ``fits`` says."""
+        return self.fits.get(device)
+
     def open(self, path: Path, device: str, *, threads: int | None = None) -> FakeSession:
         """A session, unless the device is missing."""
         state = self.availability(device)
         if state.readiness is Readiness.MISSING:
             raise UnavailableError(state.detail, state.remedy)
         return FakeSession(self)
+
+
+_CONTRACT: type[Runtime] = FakeRuntime  # a type checker compares them
 
 
 class FakeSession:

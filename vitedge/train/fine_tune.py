@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,11 +11,13 @@ import numpy as np
 from vitedge.elements.presets import fresh_head
 from vitedge.errors import UsageError
 from vitedge.images.class_matching import match_classes
-from vitedge.images.image_sets import ImageSet, RelabelledSamples
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import RelabelledSamples
 from vitedge.importers import ImportOptions
 from vitedge.importers.overrides import with_options
 from vitedge.network.blocks import blocks, head_of
 from vitedge.network.network import Network, Value, needed
+from vitedge.network.tasks import Task
 from vitedge.terminal.progress import Progress, silent
 
 _BATCH = 32
@@ -30,8 +33,8 @@ def adapt(
     """The model with a fresh head for these classes, and its positions interpolated.
 
     A model that already has these classes keeps its head, and so it does where classes have no
-    names: then labels are indices of its own. Hidden layers of a head belong to the old classes
-    and go with it.
+    names: then labels are indices of its own. Hidden layers of a head belong to the old classes and
+    go with it. An embedding gets a head of its own.
 
     Args:
         network: The trained model; left unchanged.
@@ -41,24 +44,41 @@ def adapt(
 
     Raises:
         ModelError: The model cannot take that image size.
-        UsageError: No linear layer makes its logits.
+        UsageError: No linear layer makes its logits, or it gives no vector of the whole image.
     """
     if image_size is not None:
         network = with_options(network, ImportOptions(image_size=image_size))
     names = tuple(class_names)
-    if not names or names == network.labels:
+    if not names or (names == network.labels and network.task is Task.CLASSES):
         return network
-    head = head_of(network, blocks(network))
-    if not head:
-        raise UsageError("the model has no linear layer that makes its logits, to be made anew")
-    features, logits = head[0].inputs[0], network.logits
+    old = None if network.task is Task.EMBEDDING else network.main
+    features, name = network.main, _free_name(network)
+    if old is not None:
+        head = head_of(network, blocks(network))
+        if not head:
+            raise UsageError("the model has no linear layer that makes its logits, to be made anew")
+        features, name = head[0].inputs[0], old.name
+    elif len(features.shape) != 1:
+        raise UsageError(f"the model gives {features.shape} of each image, and no vector to name")
     fresh = fresh_head(features.shape[-1], len(names), np.random.default_rng(seed))
-    made = Value(logits.name, fresh, (features,))
-    outputs = {name: made if each is logits else each for name, each in network.outputs.items()}
-    kept = [each for each in network.values if each is not logits]
+    made = Value(name, fresh, (features,))
+    others = {key: each for key, each in network.outputs.items() if each is not network.main}
+    outputs = {Task.CLASSES.output: made, **others}
+    kept = [each for each in network.values if each is not old]
     return replace(
-        network, values=needed([*kept, made], outputs.values()), outputs=outputs, labels=names
+        network,
+        values=needed([*kept, made], outputs.values()),
+        outputs=outputs,
+        labels=names,
+        task=Task.CLASSES,
     )
+
+
+def _free_name(network: Network) -> str:
+    """What a layer that is added may be called."""
+    taken = {each.name for each in network.values}
+    names = itertools.chain(("head",), (f"head.{number}" for number in itertools.count()))
+    return next(name for name in names if name not in taken)
 
 
 def in_classes_of(network: Network, images: ImageSet) -> ImageSet:

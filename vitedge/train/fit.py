@@ -12,6 +12,7 @@ import numpy as np
 from vitedge.errors import UsageError, VitedgeError
 from vitedge.network.blocks import blocks
 from vitedge.network.summary import summary
+from vitedge.network.tasks import Task
 from vitedge.terminal.progress import Progress, silent
 from vitedge.train.engine import start_tensorflow
 from vitedge.train.pipeline import Loader
@@ -77,6 +78,11 @@ def train(
         raise UsageError("to resume a run, name its folder")
     if not network.classes:
         raise UsageError("the model has no logits, and what it learns from are classes")
+    if network.task is not Task.CLASSES:
+        raise UsageError(
+            f"the model gives {network.task.words}, and what it learns from are classes: give a "
+            "model of classes"
+        )
     _check_teacher(network, teacher, recipe)
     tf = start_tensorflow()
     loader = Loader(images, network.preprocessing, network.classes)

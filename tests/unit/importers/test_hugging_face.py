@@ -13,7 +13,8 @@ import pytest
 from tests.support.golden_cases import GOLDEN
 from tests.support.plain import plain
 from vitedge.elements.kinds import Pooling
-from vitedge.errors import ModelError, NotAViTError
+from vitedge.errors import ModelError, NotAViTError, SizeError
+from vitedge.files.limits import VARIABLE
 from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions, read_model
 from vitedge.importers.processor import read_processor
@@ -227,3 +228,76 @@ def test_a_processor_is_read(case: ProcessorCase) -> None:
 def test_a_garbled_processor_is_an_error(values: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"preprocessor_config\.json lacks or garbles"):
         read_processor(BASE | values, 3)
+
+
+def test_depth_anything_gives_a_map_of_the_size_that_is_wanted(tmp_path: Path) -> None:
+    folder = edited(
+        tmp_path,
+        "preprocessor_config.json",
+        "hugging_face_depth_anything",
+        size={"height": 12, "width": 12},
+    )
+    network = read_model(folder).network
+    assert (network.task, network.main.shape) == (Task.MAP, (12, 12))
+    wanted = read_model(folder, ImportOptions(image_size=(24, 16))).network
+    assert wanted.main.shape == (24, 16)
+
+
+def test_an_unknown_kind_of_depth_is_refused(tmp_path: Path) -> None:
+    folder = edited(
+        tmp_path,
+        "config.json",
+        "hugging_face_depth_anything",
+        depth_estimation_type="ordinal",
+    )
+    with pytest.raises(NotAViTError, match="depth_estimation_type 'ordinal'"):
+        read_model(folder)
+
+
+def test_a_grid_that_is_only_claimed_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "10MB")
+    size = {"height": 2048, "width": 2048}
+    folder = edited(tmp_path, "preprocessor_config.json", "hugging_face_dinov3", size=size)
+    with pytest.raises(SizeError, match="512 x 512 patches would take"):
+        read_model(folder)
+
+
+def test_windows_that_are_only_claimed_are_bounded(tmp_path: Path) -> None:
+    size = {"height": 8192, "width": 8192}
+    folder = edited(
+        tmp_path, "config.json", "hugging_face_swinv2", image_size=8192, window_size=4096
+    )
+    values = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(values | {"size": size}))
+    with pytest.raises(SizeError, match="would take"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("case", "values"),
+    [
+        ("depth_anything", {"reassemble_factors": [0, 0, 0]}),
+        ("depth_anything", {"backbone_config": {"out_indices": [9, 9, 9]}}),
+        ("clip", {"vision_config": {"num_attention_heads": 0}}),
+        ("swin", {"pretrained_window_sizes": None}),
+        ("siglip2_vision", {"num_patches": "many"}),
+        ("dinov3", {"patch_size": []}),
+    ],
+)
+def test_a_garbled_config_is_one_clear_error(
+    case: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = edited(tmp_path, "config.json", f"hugging_face_{case}", **values)
+    with pytest.raises(ModelError) as caught:
+        read_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_segformer_gives_a_map_of_classes_of_the_size_that_is_wanted(tmp_path: Path) -> None:
+    names = {str(index): f"kind {index}" for index in range(5)}
+    folder = edited(tmp_path, "config.json", "hugging_face_segformer", id2label=names)
+    network = read_model(folder, ImportOptions(image_size=(32, 64))).network
+    assert (network.task, network.main.shape) == (Task.MAP, (8, 16, 5))
+    assert network.labels == tuple(names.values())

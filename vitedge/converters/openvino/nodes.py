@@ -63,6 +63,12 @@ class OpenVINONodes(MergingEmitter[Any]):
                 return self._swish(x, 1.702, label)
             case Activation.RELU:
                 return self._ops.relu(x, name=label)
+            case Activation.RELU6:
+                return self._ops.clamp(x, 0.0, 6.0, name=label)
+            case Activation.HARD_SWISH:
+                return self._ops.hswish(x, name=label)
+            case Activation.SIGMOID:
+                return self._ops.sigmoid(x, name=label)
             case Activation.SILU:
                 return self._swish(x, 1.0, label)
             case Activation.TANH:
