@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from reference import lift_keras_2, lift_onnx, make_pixels, make_timm
+from reference import lift_keras_2, lift_networks, lift_onnx, make_pixels, make_timm
 from reference.golden import SMALL
 from reference.makers import MAKERS
 from reference.renewal import renew
@@ -31,8 +31,11 @@ def main() -> None:
         make_pixels.make(fresh / "pixels.npz")
         lift_onnx.main(lifts)
         lift_keras_2.main(lifts)
-        made = [*fresh.iterdir(), *lifts.iterdir()]
+        networks = Path(name) / "networks"
+        lift_networks.main(networks)
+        made = [*fresh.iterdir(), *lifts.iterdir(), *networks.iterdir()]
         renewed = renew(fresh, golden) + renew(lifts, golden / "lift")
+        renewed += renew(networks, golden / "lift_networks")
     print(f"{len(made)} golden files and folders made, of which {len(renewed)} say something new")
     for changed in renewed:
         print(f"  {changed}")

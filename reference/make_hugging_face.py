@@ -99,7 +99,10 @@ def make_families(output: Path, size: Size) -> None:
     expected = {**HALVES, "resize": None, "interpolation": "bilinear"}
     for name, (make_model, output_of) in _families(size).items():
         model = make_model()
-        eps = getattr(model.config, "vision_config", model.config).layer_norm_eps
+        config = getattr(model.config, "backbone_config", None) or model.config
+        eps = getattr(config, "vision_config", config).layer_norm_eps
+        if config.model_type == "segformer":
+            eps = 1e-5  # torch's own: the config's is not used
         _write(
             output / f"hugging_face_{name}",
             model,
@@ -131,6 +134,9 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
     def pooler_output(model: Any, pixels: Any) -> Any:
         return model(pixels).pooler_output
 
+    def predicted_depth(model: Any, pixels: Any) -> Any:
+        return model(pixels).predicted_depth
+
     def patches(model: Any, pixels: Any) -> Any:
         """SigLIP 2 reads patches that its processor cuts, whatever the shape of the image."""
         n, channels, side = len(pixels), pixels.shape[1], size.patch
@@ -143,6 +149,11 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
     swin = {
         **{"image_size": size.image, "patch_size": 2, "embed_dim": 8, "depths": [2, 2]},
         **{"num_heads": [2, 2], "window_size": 4, "num_labels": size.classes, "mlp_ratio": 2.0},
+    }
+    segformer = {
+        **{"num_encoder_blocks": 2, "depths": [1, 2], "sr_ratios": [2, 1], "strides": [4, 2]},
+        **{"hidden_sizes": [8, 16], "patch_sizes": [7, 3], "num_attention_heads": [1, 2]},
+        **{"mlp_ratios": [2, 2], "decoder_hidden_size": 8, "num_labels": size.classes},
     }
     naflex = {name: value for name, value in tower.items() if name != "image_size"}
     return {
@@ -224,6 +235,16 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
             ),
             lambda model, pixels: class_token(model.vit, pixels),
         ),
+        "depth_anything": (lambda: _depth_anything(dino, "relative", 1), predicted_depth),
+        "depth_anything_metric": (lambda: _depth_anything(dino, "metric", 20), predicted_depth),
+        "segformer": (
+            lambda: lib.SegformerForSemanticSegmentation(lib.SegformerConfig(**segformer)),
+            lambda model, pixels: model(pixels).logits.permute(0, 2, 3, 1),
+        ),
+        "segformer_classifier": (
+            lambda: lib.SegformerForImageClassification(lib.SegformerConfig(**segformer)),
+            None,
+        ),
         "swin": (lambda: lib.SwinForImageClassification(lib.SwinConfig(**swin)), None),
         "swin_model": (lambda: lib.SwinModel(lib.SwinConfig(**swin)), pooler_output),
         "swinv2": (
@@ -235,6 +256,24 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
         "msn": (lambda: lib.ViTMSNForImageClassification(lib.ViTMSNConfig(**sizes)), None),
         "ijepa": (lambda: lib.IJepaForImageClassification(lib.IJepaConfig(**sizes)), None),
     }
+
+
+def _depth_anything(trunk: dict[str, Any], kind: str, longest: int) -> PreTrainedModel:
+    backbone = transformers.Dinov2Config(
+        **trunk, out_indices=[0, 1, 2], reshape_hidden_states=False
+    )
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone,
+        patch_size=trunk["patch_size"],
+        reassemble_hidden_size=trunk["hidden_size"],
+        reassemble_factors=[4, 1, 0.5],
+        neck_hidden_sizes=[6, 8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=4,
+        depth_estimation_type=kind,
+        max_depth=longest,
+    )
+    return transformers.DepthAnythingForDepthEstimation(config)
 
 
 def _sizes(size: Size) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from tests.contract.test_converters_of_networks import integer_recipe, sqnr_db, written
 from tests.support.golden_cases import golden_cases
 from vitedge.converters.tools import converters, precisions_of
+from vitedge.errors import ConversionError
 from vitedge.importers import read_model
 from vitedge.network.evaluate import forward
 from vitedge.quantize import Recipe
@@ -61,6 +62,19 @@ def test_it_converts(name: str, target: Format, precision: Precision, tmp_path: 
     finally:
         session.close()
     assert sqnr_db(found, forward(network, pixels)) >= LEAST_SQNR_DB[precision]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "precision"), PAIRS, ids=str)
+@pytest.mark.parametrize("name", ["depth_anything", "segformer"])
+def test_a_map_converts_but_to_all_integers(
+    name: str, target: Format, precision: Precision, tmp_path: Path
+) -> None:
+    if precision in (Precision.INT8_STATIC, Precision.W8A16):
+        with pytest.raises(ConversionError, match="an all-integer artefact"):
+            test_it_converts(f"hugging_face_{name}", target, precision, tmp_path)
+    else:
+        test_it_converts(f"hugging_face_{name}", target, precision, tmp_path)
 
 
 def test_the_precisions_are_all() -> None:

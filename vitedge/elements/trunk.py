@@ -53,7 +53,15 @@ class Trunk:
 def tokens_of(
     net: Builder, trunk: Trunk, preprocessing: Preprocessing, *, raw_pixels: bool = False
 ) -> Value:
-    """All tokens ``(prefix + patches, dim)`` of an image.
+    """All tokens ``(prefix + patches, dim)`` of an image; see ``states_of``."""
+    x = states_of(net, trunk, preprocessing, raw_pixels=raw_pixels)[-1]
+    return x if trunk.norm is None else net("norm", trunk.norm, x)
+
+
+def states_of(
+    net: Builder, trunk: Trunk, preprocessing: Preprocessing, *, raw_pixels: bool = False
+) -> list[Value]:
+    """All tokens before the first block and behind each, without the last norm.
 
     Args:
         net: Where the values are made.
@@ -74,6 +82,7 @@ def tokens_of(
         x = net("tokens", Concatenate(0), net("prefix", Constant(trunk.prefix)), x)
     if trunk.input_norm is not None:
         x = net("input_norm", trunk.input_norm, x)
+    states = [x]
     for index, parts in enumerate(trunk.blocks):
-        x = block(net, x, parts, f"blocks.{index}")
-    return x if trunk.norm is None else net("norm", trunk.norm, x)
+        states.append(block(net, states[-1], parts, f"blocks.{index}"))
+    return states

@@ -59,7 +59,7 @@ class TimmImporter:
         with open_checkpoint(weights, _MARKS, options, head="head") as opened:
             try:
                 network = _network(opened.tensors, options, published_beside(weights))
-            except (ValueError, IndexError, KeyError, TypeError) as error:
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
             opened.tensors.refuse_leftovers()
         return Imported(with_options(network, options), opened.read("timm"))

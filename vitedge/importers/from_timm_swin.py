@@ -59,7 +59,7 @@ class TimmSwinImporter:
             try:
                 tensors = _of_today(opened.tensors)
                 network = _network(tensors, options, published_beside(weights))
-            except (ValueError, IndexError, KeyError, TypeError) as error:
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
             tensors.refuse_leftovers()
         return Imported(with_options(network, options), opened.read("timm-swin"))

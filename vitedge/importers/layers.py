@@ -200,7 +200,9 @@ def class_token_and_patches(
     """
     grid = square_grid(len(positions) - 1, patch_size, options)
     if grid is None:
-        raise ModelError(f"{len(positions) - 1} patches are not a square: give --image-size")
+        patches = len(positions) - 1
+        advice = size_advice(patches, patch_size, options)
+        raise ModelError(f"{patches} patches are not a square: {advice}")
     return LearnedTokens(
         prefix=class_token + positions[:1],
         positions=np.ascontiguousarray(positions[1:]),
@@ -255,6 +257,20 @@ def square_grid(
             return wanted
     side = math.isqrt(patches)
     return (side, side) if side and side * side == patches else None
+
+
+def size_advice(patches: int, patch_size: tuple[int, int], options: ImportOptions) -> str:
+    """What to give for patches that are no square, in words."""
+    sides = [rows for rows in range(math.isqrt(patches), 0, -1) if patches % rows == 0]
+    high, wide = patch_size
+    # The nearest to a square, lying and standing.
+    grids = [] if not sides else [(sides[0], patches // sides[0]), (patches // sides[0], sides[0])]
+    such = " or ".join(f"{rows * high}x{columns * wide}" for rows, columns in grids)
+    given = ""
+    if options.image_size is not None:
+        height, width = options.image_size
+        given = f"{height}x{width} pixels have {height // high} x {width // wide} patches; "
+    return f"{given}give --image-size HEIGHTxWIDTH of its own images, such as {such}"
 
 
 def _bias(tensors: Tensors, name: str, width: int) -> Array:

@@ -41,6 +41,8 @@ DEFAULT_PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "dinov2_with_registers": _CROPPED,
     "dinov3_vit": {**_CROPPED, "do_center_crop": False, "size": 224, "resample": 2},
     "vit_mae": {**_CROPPED, "do_center_crop": False, "size": 224},
+    "depth_anything": {**_CROPPED, "do_center_crop": False, "size": 518},
+    "segformer": {**_CROPPED, "do_center_crop": False, "size": 512, "resample": 2},
     "swin": {**_CROPPED, "do_center_crop": False, "size": 224},
     "swinv2": {**_CROPPED, "do_center_crop": False, "size": 256},
     "clip": _CLIP,

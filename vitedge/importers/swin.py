@@ -27,7 +27,7 @@ from vitedge.importers.layers import (
     torch_patch_shape,
 )
 from vitedge.importers.reading.tensors import Tensors, count
-from vitedge.importers.torch_blocks import plain_mlp
+from vitedge.importers.torch_blocks import plain_mlp, refuse_large_grid
 from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Builder, Value
 from vitedge.network.operators import Linear, Norm
@@ -182,6 +182,7 @@ def _bias(
     pretrained: int,
 ) -> Pass:
     """Position bias, with what keeps windows apart in whose middle the image ends."""
+    refuse_large_grid(grid if any(shift) else window, window[0] * window[1])
     if TABLE in inner:
         table = matrix(inner, TABLE)
     else:

@@ -155,6 +155,12 @@ def activated(x: Any, activation: Activation) -> Any:
             return x * ops.sigmoid(1.702 * x)
         case Activation.RELU:
             return ops.relu(x)
+        case Activation.RELU6:
+            return ops.relu6(x)
+        case Activation.HARD_SWISH:
+            return ops.hard_silu(x)
+        case Activation.SIGMOID:
+            return ops.sigmoid(x)
         case Activation.SILU:
             return ops.silu(x)
         case Activation.TANH:

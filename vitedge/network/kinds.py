@@ -15,6 +15,11 @@ class Activation(StrEnum):
     QUICK_GELU = "quick_gelu"
     """x sigmoid(1.702 x), as in CLIP."""
     RELU = "relu"
+    RELU6 = "relu6"
+    """Between 0 and 6."""
+    HARD_SWISH = "hard_swish"
+    """x relu6(x + 3) / 6 (arXiv:1905.02244)."""
+    SIGMOID = "sigmoid"
     SILU = "silu"
     TANH = "tanh"
 

@@ -215,7 +215,9 @@ class Lowering(Forms[Tensor]):
             while len(chain) < 3 and self._is_inside(chain[-1]):
                 chain += self.readers[chain[-1]]
             match [each.operator for each in chain[1:]]:
-                case [Reshape(to=(_, _, _)), Transpose(axes=(1, 0, 2))]:
+                case [Reshape(to=(rows, _, _)), Transpose(axes=(1, 0, 2))] if value.shape[:-1] == (
+                    rows,
+                ):
                     heads.append(chain[-1])
                 case _:
                     return []

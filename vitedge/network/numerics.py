@@ -68,6 +68,12 @@ def activate(x: Array, activation: Activation) -> Array:
             result = x * expit(np.float32(1.702) * x)
         case Activation.RELU:
             result = np.maximum(x, np.float32(0))
+        case Activation.RELU6:
+            result = np.clip(x, np.float32(0), np.float32(6))
+        case Activation.HARD_SWISH:
+            result = x * np.clip(x + np.float32(3), np.float32(0), np.float32(6)) / np.float32(6)
+        case Activation.SIGMOID:
+            result = expit(x)
         case Activation.SILU:
             result = x * expit(x)
         case Activation.TANH:

@@ -57,6 +57,10 @@ class Kind(StrEnum):
     """The second factor of a product, likewise."""
 
 
+_BOUNDED = {Activation.TANH: Kind.SIGNED, Activation.SIGMOID: Kind.SHARES}
+"""Activations whose results lie in a range of their own."""
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """One tensor of an all-integer graph.
@@ -192,8 +196,9 @@ class _Steps:
         if value.inputs[0] not in self._narrow:
             x = self._tensor(value, x, "/input", narrow=True)
         self._narrow.add(value)
-        if activation is Activation.TANH:
-            return self._tensor(value, activate(x, activation), kind=Kind.SIGNED, narrow=True)
+        bounded = _BOUNDED.get(activation)
+        if bounded is not None:
+            return self._tensor(value, activate(x, activation), kind=bounded, narrow=True)
         if activation not in (Activation.QUICK_GELU, Activation.SILU):
             return self._result(value, activate(x, activation), narrow=True)
         inner = x

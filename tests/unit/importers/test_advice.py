@@ -126,7 +126,7 @@ def test_the_flag_that_a_message_names_helps(
         pytest.skip("inspect shows ONNX files as artefacts")
     source = str(make(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vitedge.pipeline.convert.write_keras", lambda *_, **__: None)
+    monkeypatch.setattr("vitedge.pipeline.keras_model.write_keras", lambda *_, **__: None)
     first = CliRunner().invoke(main, [command, source, *given])
     assert first.exit_code == 1, first.output
     advised = re.search(rf"{flag}(?: (\S+))?", first.stderr)

@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from vitedge.cli import main
 from vitedge.errors import ModelError
-from vitedge.importers.lift.keras_files import open_saved_model
+from vitedge.importers.lift.keras_files import LoadedModel, open_saved_model
 from vitedge.importers.lift.tensorflow_operators import ALLOWED, RESTORING, SAVING
 from vitedge.importers.reading.saved_model import open_variables
 from vitedge.inspection.description import inspect
@@ -347,3 +347,13 @@ def test_the_list_has_operators_and_none_that_touches_files() -> None:
     remote = ("Send", "Recv", "Remote", "Collective", "TPU", "Queue", "Iterator", "Stage", "Debug")
     suspicious = {name for name in ALLOWED for word in (*words, *remote) if word in name}
     assert suspicious == {"ShardedFilename"}  # joins texts
+
+
+@pytest.mark.parametrize("kind", [tf.errors.InternalError, tf.errors.InvalidArgumentError])
+def test_what_tensorflow_raises_while_it_traces_is_one_line(kind: Any) -> None:
+    def logits(image: tf.Tensor) -> tf.Tensor:
+        raise kind(None, None, "output 0 is not in [0, 0)\nand so on")
+
+    loaded = LoadedModel(logits, (8, 8, 3), None, "float32", 576)
+    with pytest.raises(ModelError, match=r"output 0 is not in \[0, 0\)$"):
+        loaded.probe()

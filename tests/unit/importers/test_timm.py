@@ -86,6 +86,8 @@ def test_positions_that_are_no_square_need_the_image_size(tmp_path: Path) -> Non
     path = changed(tmp_path, "pos_embed", pos_embed=positions)
     with pytest.raises(ModelError, match="not a square of patches with 1 tokens before it"):
         read_model(path, HEADS)
+    with pytest.raises(ModelError, match=r"16x16 pixels have 4 x 4 .* such as 8x28 or 28x8"):
+        read_model(path, ImportOptions(heads=2, image_size=(16, 16)))
     network = read_model(path, ImportOptions(heads=2, image_size=(8, 28))).network
     assert plain(network).grid == (2, 7)
     np.testing.assert_array_equal(plain(network).arrays["positions"], positions[0, 1:])

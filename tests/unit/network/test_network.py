@@ -134,6 +134,9 @@ ACTIVATIONS: dict[Activation, Callable[[float], float]] = {
     ),
     Activation.QUICK_GELU: lambda x: x / (1 + math.exp(-1.702 * x)),
     Activation.RELU: lambda x: max(x, 0.0),
+    Activation.RELU6: lambda x: min(max(x, 0.0), 6.0),
+    Activation.HARD_SWISH: lambda x: x * min(max(x + 3, 0), 6) / 6,
+    Activation.SIGMOID: lambda x: 1 / (1 + math.exp(-x)),
     Activation.SILU: lambda x: x / (1 + math.exp(-x)),
     Activation.TANH: math.tanh,
 }

@@ -17,7 +17,8 @@ from tests.support.models import random_images, random_network
 from vitedge.bench.spread import paired_drop, wilson_interval
 from vitedge.cli import main
 from vitedge.errors import DataError
-from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import Sample
 from vitedge.network.evaluate import forward
 from vitedge.pick.choice import Budget, choose
 from vitedge.pick.overlap import refuse_overlap

@@ -107,6 +107,16 @@ class OnnxNodes(MergingEmitter[str]):
                 return self._node("Gelu", [x], label, approximate="tanh")
             case Activation.RELU:
                 return self._node("Relu", [x], label)
+            case Activation.RELU6:
+                bounds = [
+                    self.constant(f"{label}/{end}", np.asarray(bound, np.float32))
+                    for end, bound in (("least", 0), ("most", 6))
+                ]
+                return self._node("Clip", [x, *bounds], label)
+            case Activation.HARD_SWISH:
+                return self._node("HardSwish", [x], label)
+            case Activation.SIGMOID:
+                return self._node("Sigmoid", [x], label)
             case Activation.TANH:
                 return self._node("Tanh", [x], label)
             case Activation.QUICK_GELU | Activation.SILU:

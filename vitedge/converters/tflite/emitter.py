@@ -22,6 +22,15 @@ from vitedge.quantize import IntegerWeight
 # FULLY_CONNECTED reads per-channel int8 weights under float inputs since this version.
 _HYBRID_PER_CHANNEL = 12
 
+# Activations that are one operator of TFLite without options.
+_CODES = {
+    Activation.RELU: "RELU",
+    Activation.RELU6: "RELU6",
+    Activation.HARD_SWISH: "HARD_SWISH",
+    Activation.SIGMOID: "LOGISTIC",
+    Activation.TANH: "TANH",
+}
+
 # What is put beside each patch for its range; eight, because kernels read so many inputs at once.
 _RANGE_COLUMNS = 8
 
@@ -227,16 +236,15 @@ class TFLiteEmitter(TFLiteMerging):
                 approximate = activation.kind is Activation.GELU_TANH
                 options = {"table": "GeluOptions", "approximate": approximate}
                 made = self.model.operator("GELU", [x], shape, name=label, options=options)
-            case Activation.RELU:
-                made = self.model.operator("RELU", [x], shape, name=label)
-            case Activation.TANH:
-                made = self.model.operator("TANH", [x], shape, name=label)
             case Activation.QUICK_GELU | Activation.SILU:
                 inner = x
                 if activation.kind is Activation.QUICK_GELU:
                     inner = self.scaled(x, 1.702, f"{label}/scaled")
                 gate = self.model.operator("LOGISTIC", [inner], shape, name=f"{label}/gate")
                 made = self.binary("MUL", x, gate, label)
+            case _:
+                code = _CODES[activation.kind]
+                made = self.model.operator(code, [x], shape, name=label)
         return self.seen_as(made, seen)
 
 

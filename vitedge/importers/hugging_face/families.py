@@ -67,7 +67,7 @@ class Family:
         moves: How positions are interpolated, while the model runs, to the size that its processor
             makes; None where that is refused.
         rotary: Positions are rotary, of any size.
-        windowed: Positions are those within windows, so the user may want another size.
+        resizable: The user may want another size, which is not made by interpolating later.
         renamed: How names begin that one version of transformers wrote, and what is meant.
         defaults: What a ``config.json`` leaves out of a part of a model, by transformers' classes.
     """
@@ -77,7 +77,7 @@ class Family:
     ignored: tuple[str, ...] = ("embeddings.mask_token", "pooler")
     moves: Resampling | None = None
     rotary: bool = False
-    windowed: bool = False
+    resizable: bool = False
     renamed: tuple[str, str] | None = None
     defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -122,6 +122,10 @@ _TOWER = {
     "num_channels": 3,
     "image_size": 224,
 }
+_DINO_TRUNK = {
+    **{name: each for name, each in _TOWER.items() if name != "intermediate_size"},
+    **{"patch_size": 14, "hidden_act": "gelu", "layer_norm_eps": 1e-6},
+}
 _CLIP_TOWER = {**_TOWER, "patch_size": 32, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 _SIGLIP_TOWER = {
     **_TOWER,
@@ -154,6 +158,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "dinov2_with_registers": Family(
             _DINO, ("dinov2_with_registers.",), moves=Resampling.ANTIALIASED
         ),
+        "depth_anything": Family(
+            _DINO, ("backbone.",), moves=Resampling.BICUBIC, resizable=True, defaults=_DINO_TRUNK
+        ),
         "dinov3_vit": Family(_DINO_V3, ("dinov3_vit.", "model."), rotary=True),
         "clip": _clip,
         "clip_vision_model": _clip,
@@ -162,8 +169,11 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "siglip2": _siglip2,
         "siglip2_vision_model": _siglip2,
         "beit": _beit,
-        "swin": Family(_VIT, ("swin.",), windowed=True),
-        "swinv2": Family(_VIT, ("swinv2.",), windowed=True),
+        "segformer": Family(
+            replace(_VIT, patch="encoder.patch_embeddings.0.proj"), ("segformer.",), resizable=True
+        ),
+        "swin": Family(_VIT, ("swin.",), resizable=True),
+        "swinv2": Family(_VIT, ("swinv2.",), resizable=True),
         "data2vec-vision": replace(_beit, prefixes=("data2vec_vision.",)),
     }
 )

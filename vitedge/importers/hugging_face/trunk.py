@@ -9,7 +9,7 @@ import numpy as np
 
 from vitedge.elements.attention import AttentionWeights, Pass, attention
 from vitedge.elements.block import BlockParts
-from vitedge.elements.rope import AxialPositions, Pairing, axial_angles, rope
+from vitedge.elements.rope import AxialPositions, Pairing
 from vitedge.elements.trunk import Trunk
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.files.json_values import number, shown, text, whole
@@ -24,7 +24,7 @@ from vitedge.importers.layers import (
 )
 from vitedge.importers.positions import interpolate_positions
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.importers.torch_blocks import gated_mlp, halves, learned_bias, plain_mlp
+from vitedge.importers.torch_blocks import axial_rope, gated_mlp, halves, learned_bias, plain_mlp
 from vitedge.network.kinds import Activation
 from vitedge.network.network import Builder, Value
 from vitedge.network.operators import Array, Linear
@@ -67,8 +67,8 @@ def read_trunk(
         positions = interpolate_positions(positions, old, grid, family.moves)
     turn = None
     if family.rotary:
-        angles = axial_angles(grid, head_dim, AxialPositions(_theta(values), centred=True))
-        turn = rope(angles, Pairing.HALVES, prefix_tokens=len(prefix))
+        positions_of = AxialPositions(_theta(values), centred=True)
+        turn = axial_rope(grid, head_dim, positions_of, Pairing.HALVES, len(prefix))
     blocks = tuple(
         _block(body.below(f"{names.block.format(index)}."), values, names, heads, turn, bias)
         for index, bias in enumerate(_biases(body, values, names, grid))

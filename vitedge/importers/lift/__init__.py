@@ -1,9 +1,13 @@
-"""Lifting: any model that computes a Vision Transformer becomes a ``ViT``, whoever wrote it.
+"""Lifting: any model that is made of our operators becomes a ``Network``, whoever wrote it.
 
 The model is traced to a graph. Its non-linear pieces (norms, activations, softmaxes and the
 products around them) are found by structure and recognised by behaviour; the affine pieces between
 them are read off by feeding basis vectors. However reshapes, einsums, splits and transposes were
 written, the answers are the same.
+
+A plain Vision Transformer is put together from these pieces. What has another structure is read
+node by node between its norms, activations and softmaxes: rotary positions, gates, position biases,
+windows, attention pooling, convolutional stages.
 
 ::
 
@@ -13,14 +17,19 @@ written, the answers are the same.
     attention       the products around each softmax
     structure       which piece belongs to which block
     linear, embedding, heads, head    the affine pieces, probed
-    assembly        the ViT
-    proof           its logits against the source's
+    assembly        the plain ViT
+    rules           what each operator of an engine computes (onnx_rules, tensorflow_rules)
+    views, draft    tensors of the source as values that lie otherwise; moves only where needed
+    arithmetic, contraction, moving, images_read    sums, einsums, moves and convolutions of views
+    network_form    the network, node by node
+    tidying, naming packed layers apart, constants inside of layers, names as in reports
+    proof           its outputs against the source's
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,15 +39,21 @@ from vitedge.errors import NotAViTError
 from vitedge.images.preprocess import ImageLike
 from vitedge.importers.lift.assembly import Assembler
 from vitedge.importers.lift.attention import find_attentions
-from vitedge.importers.lift.ending import read_ending
+from vitedge.importers.lift.embedding import channels_first
+from vitedge.importers.lift.ending import Ending, read_ending
 from vitedge.importers.lift.graph import Graph, Kind
 from vitedge.importers.lift.input_range import InputRange, input_range
-from vitedge.importers.lift.nature import SoftmaxPiece
+from vitedge.importers.lift.naming import named
+from vitedge.importers.lift.nature import KnownPiece, SoftmaxPiece
+from vitedge.importers.lift.network_form import read_network
 from vitedge.importers.lift.probe import Experiments, Probe
 from vitedge.importers.lift.proof import Proof, prove
-from vitedge.importers.lift.recognition import recognize_all
+from vitedge.importers.lift.recognition import recognize_all, recognize_within
 from vitedge.importers.lift.structure import Parser
-from vitedge.network.network import Network, with_task
+from vitedge.importers.lift.tidying import tidied
+from vitedge.network.network import Network, Value, needed, with_task
+from vitedge.network.operators import Product, Transpose
+from vitedge.network.structure import attentions
 from vitedge.network.tasks import Task
 
 __all__ = ["Lifted", "lift", "Probe"]
@@ -49,29 +64,30 @@ class Lifted:
     """A model that was lifted.
 
     Attributes:
-        vit: Its canonical form.
+        network: Its canonical form.
+        vit: The plain Vision Transformer that it is, or None.
         proof: How near its logits are to the source's.
         taken: What the source takes as input.
-        softmax_removed: The source ended in a softmax; the ViT gives the logits before it.
-        task: What the outputs mean.
+        softmax_removed: The source ended in a softmax; the network gives the logits before it.
         ending: What was found or removed at the source's end, in words.
     """
 
-    vit: PlainViT
+    network: Network
+    vit: PlainViT | None
     proof: Proof
     taken: InputRange
     softmax_removed: bool
-    task: Task = Task.CLASSES
     ending: str = ""
 
     @property
-    def network(self) -> Network:
-        """The network, which knows what its outputs mean."""
-        return with_task(network_of(self.vit), self.task)
+    def task(self) -> Task:
+        """What the outputs mean."""
+        return self.network.task
 
     def __str__(self) -> str:
+        blocks = len(attentions(self.network)) if self.vit is None else self.vit.config.depth
         words = [
-            f"lifted: {self.vit.config.depth} blocks",
+            f"lifted: {blocks} {'blocks' if self.vit else 'attentions'}",
             str(self.proof),
             f"input {self.taken.words}",
         ]
@@ -100,47 +116,132 @@ def lift(
 
     Raises:
         ModelError: The model does not say what its outputs mean, or contradicts the user.
-        NotAViTError: The model is no Vision Transformer; the message says which node is not.
+        NotAViTError: The model has an operator that nobody has; the message has its node's name.
     """
     with np.errstate(all="ignore"):  # damaged weights overflow; the proof rejects them
         try:
-            return _lift(Experiments(probe), mean, std, images, task)
+            source = _Source(probe, mean, std, images, task)
+            return source.as_plain_vit() or source.as_network()
         except np.linalg.LinAlgError as error:
             raise NotAViTError(
                 f"its numbers cannot be solved for, as those of damaged weights ({error})"
             ) from error
 
 
-def _lift(
-    experiments: Experiments,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    images: Sequence[ImageLike],
-    task: Task | None,
-) -> Lifted:
-    ending = read_ending(experiments, task)
-    if ending.before is not None:
-        experiments.end_at(ending.before)
-    known = recognize_all(experiments)
-    last, words = known[-1] if known else None, ending.words
-    # A softmax may be spelled out in exponentials and sums.
+class _Source:
+    """A model that is lifted one way or the other."""
+
+    def __init__(
+        self,
+        probe: Probe,
+        mean: tuple[float, ...] | None,
+        std: tuple[float, ...] | None,
+        images: Sequence[ImageLike],
+        task: Task | None,
+    ) -> None:
+        self._probe, self._images, self._task = probe, images, task
+        self._given = mean, std
+
+    def as_plain_vit(self) -> Lifted | None:
+        """As a plain Vision Transformer, or None where it has another structure.
+
+        Raises:
+            ModelError: The model does not say what its outputs mean, or contradicts the user.
+        """
+        experiments = Experiments(self._probe)
+        ending = self._ending(experiments)
+        if sum(size > 1 for size in experiments.shape(experiments.graph.output).per_image) > 1:
+            return None  # tokens or a map, no vector
+        try:
+            known, ending = _without_softmax(experiments, recognize_all(experiments), ending)
+            return self._assembled(experiments, known, ending)
+        except NotAViTError:
+            return None
+
+    def as_network(self) -> Lifted:
+        """As a network, node by node.
+
+        Raises:
+            ModelError: As above.
+            NotAViTError: Nobody has one of its operators, or it has no attention.
+        """
+        batch = self._probe.batch
+        if batch is not None and batch > 1:
+            raise NotAViTError(f"it takes {batch} images at once, and no single one")
+        experiments = Experiments(self._probe, single=True)
+        ending = self._ending(experiments)
+        known, ending = _without_softmax(experiments, recognize_within(experiments), ending)
+        taken = input_range(experiments, *self._given)
+        outputs = {ending.task.output: experiments.graph.output}
+        read = read_network(experiments, self._probe.rules(), known, taken, outputs)
+        network = named(tidied(read))
+        _refuse_without_attention(network)
+        proof = prove(experiments, network, taken, self._images)
+        shape = experiments.shape(experiments.graph.output).per_image
+        is_turned = channels_first(self._probe.image_shape) and len(shape) == 4
+        if ending.task is Task.MAP and is_turned:
+            network = _with_channels_last(network)
+        network = with_task(network, ending.task)
+        return Lifted(network, None, proof, taken, "softmax" in ending.words, ending.words)
+
+    def _ending(self, experiments: Experiments) -> Ending:
+        ending = read_ending(experiments, self._task)
+        if ending.before is not None:
+            experiments.end_at(ending.before)
+        return ending
+
+    def _assembled(
+        self, experiments: Experiments, known: list[KnownPiece], ending: Ending
+    ) -> Lifted:
+        graph = experiments.graph
+        bilinear = {node.outputs[0] for node in graph.live_nodes if graph.is_bilinear(node)}
+        stops = frozenset(bilinear | {piece.piece.sink for piece in known})
+        softmaxes = [piece for piece in known if isinstance(piece, SoftmaxPiece)]
+        others = [piece for piece in known if not isinstance(piece, SoftmaxPiece)]
+        found = find_attentions(experiments, softmaxes, stops)
+        structure = Parser(graph, others, found, stops).parse()
+        taken = input_range(experiments, *self._given)
+        vit = Assembler(experiments, structure, stops, taken).assemble()
+        network = network_of(vit)
+        proof = prove(experiments, network, taken, self._images)
+        network = with_task(network, ending.task)
+        return Lifted(network, vit, proof, taken, "softmax" in ending.words, ending.words)
+
+
+def _without_softmax(
+    experiments: Experiments, known: list[KnownPiece], ending: Ending
+) -> tuple[list[KnownPiece], Ending]:
+    """The pieces without a softmax at the end that is spelled out in exponentials and sums."""
+    last = known[-1] if known else None
     spelled = isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink)
-    if spelled and ending.task is Task.CLASSES:
-        assert last is not None
-        experiments.end_at(last.piece.source)
-        known, words = known[:-1], "softmax at the end removed"
-    graph = experiments.graph
-    bilinear = {node.outputs[0] for node in graph.live_nodes if graph.is_bilinear(node)}
-    stops = frozenset(bilinear | {piece.piece.sink for piece in known})
-    softmaxes = [piece for piece in known if isinstance(piece, SoftmaxPiece)]
-    others = [piece for piece in known if not isinstance(piece, SoftmaxPiece)]
-    attentions = find_attentions(experiments, softmaxes, stops)
-    structure = Parser(graph, others, attentions, stops).parse()
-    taken = input_range(experiments, mean, std)
-    vit = Assembler(experiments, structure, stops, taken).assemble()
-    proof = prove(experiments, network_of(vit), taken, images)
-    removed = "softmax" in words
-    return Lifted(vit, proof, taken, removed, ending.task, words)
+    if last is None or not spelled or ending.task is not Task.CLASSES:
+        return known, ending
+    experiments.end_at(last.piece.source)
+    return known[:-1], replace(ending, words="softmax at the end removed")
+
+
+def _with_channels_last(network: Network) -> Network:
+    """The network whose main output, an image with channels first, has them last."""
+    made = network.main
+    if len(made.shape) != 3:
+        return network
+    match made.operator:
+        case Transpose(axes=(2, 0, 1)):
+            last = made.inputs[0]
+        case _:
+            last = Value(f"{made.name}/channels_last", Transpose((1, 2, 0)), (made,))
+    values = needed((*network.values, last), [last])
+    return replace(network, values=values, outputs={network.main_name: last})
+
+
+def _refuse_without_attention(network: Network) -> None:
+    """Leaves networks of convolutions or layers alone to each format's own quantizer.
+
+    Raises:
+        NotAViTError: It is one.
+    """
+    if not any(isinstance(value.operator, Product) for value in network.values):
+        raise NotAViTError("it has no softmax attention, nor any other product of two values")
 
 
 def _ends(graph: Graph, sink: str) -> bool:

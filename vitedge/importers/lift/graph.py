@@ -15,6 +15,9 @@ from functools import cached_property
 from vitedge.errors import NotAViTError
 from vitedge.importers.lift.dominators import immediate_dominators
 
+_DRAWS = ("Random", "Bernoulli", "Multinomial", "TruncatedNormal")
+"""Parts of the names of operators that draw random numbers."""
+
 
 class Kind(StrEnum):
     """What a node does to the values that flow through it."""
@@ -69,6 +72,7 @@ class Graph:
     def __init__(self, nodes: Iterable[Node], image: str, output: str) -> None:
         self._nodes = tuple(nodes)
         self.image, self.output = image, output
+        self._settled: set[str] = set()  # tensors that no random number is part of
         self._producers = {tensor: node for node in self._nodes for tensor in node.outputs}
         if output not in self._live:
             raise NotAViTError(f"the output '{output}' does not depend on the image")
@@ -88,6 +92,20 @@ class Graph:
     def live_inputs(self, node: Node) -> tuple[str, ...]:
         """The inputs of a node that carry values of the image; one read twice is there twice."""
         return tuple(tensor for tensor in node.inputs if tensor in self._live)
+
+    def drawn_from(self, tensor: str) -> Node | None:
+        """A node that draws random numbers and that a tensor is made of, or None."""
+        stack = [tensor]
+        while stack:
+            tensor = stack.pop()
+            node = self._producers.get(tensor)
+            if node is None or tensor in self._settled:
+                continue
+            self._settled.add(tensor)
+            if any(word in node.op for word in _DRAWS):
+                return node
+            stack.extend(node.inputs)
+        return None
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         """The live nodes that read the values of a tensor."""

@@ -33,6 +33,8 @@ class InputRange:
         std: Per channel.
         words: How it is known, for reports.
         neutral: Per channel, the input that the model's own arithmetic turns into zero.
+        factor: Per channel, what its own arithmetic multiplies the input with.
+        end: The tensor that its own arithmetic ends with; the image where there is none.
         assumed: Nothing of the model says so.
     """
 
@@ -41,7 +43,18 @@ class InputRange:
     std: tuple[float, ...]
     words: str
     neutral: tuple[float, ...]
+    factor: tuple[float, ...]
+    end: str
     assumed: bool = False
+
+    @property
+    def whole(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std of pixels scaled to 0..1 behind the model's own arithmetic."""
+        if self.raw:
+            return self.mean, self.std
+        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        means = mean + std * np.asarray(self.neutral)
+        return tuple(map(float, means)), tuple(map(float, std / np.asarray(self.factor)))
 
     def apply(self, pixels: Array) -> Array:
         """Raw pixels 0..255 ``(N, H, W, C)`` to what the model takes."""
@@ -71,9 +84,11 @@ def input_range(
     found = _first_arithmetic(experiments)
     factor, offset = found or (np.ones(channels), np.zeros(channels))
     neutral = tuple(float(value) for value in -offset / factor)
+    graph = experiments.graph
+    rest = tuple(map(float, factor)), graph.image if found is None else _end_of_arithmetic(graph)
 
     def normalised(words: str, by: tuple[float, ...], over: tuple[float, ...]) -> InputRange:
-        return InputRange(False, by, over, words, neutral)
+        return InputRange(False, by, over, words, neutral, *rest)
 
     if mean is not None or std is not None:
         return normalised("normalised as given", mean or nothing, std or one)
@@ -82,9 +97,9 @@ def input_range(
             return normalised("takes 0..1 and normalises inside", nothing, one)
         inner_mean = tuple(round(value / 255, 6) for value in neutral)
         inner_std = tuple(round(1 / (255 * float(value)), 6) for value in factor)
-        return InputRange(True, inner_mean, inner_std, "normalises inside", neutral)
+        return InputRange(True, inner_mean, inner_std, "normalises inside", neutral, *rest)
     if experiments.probe.takes_integers:
-        return InputRange(True, nothing, one, "takes integer pixels", neutral)
+        return InputRange(True, nothing, one, "takes integer pixels", neutral, *rest)
     if first and channels == 3:
         usual = normalised("assumed: ImageNet's mean and std", IMAGENET_MEAN, IMAGENET_STD)
     else:

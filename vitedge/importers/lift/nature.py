@@ -75,14 +75,16 @@ def recognize(experiments: Experiments, piece: Piece) -> KnownPiece | None:
         return _activation(piece, run, source, n) if source == sink else None
     axes = tuple(axis for axis in range(changed.shape[1]) if len(set(changed[:, axis])) > 1)
     width = int(np.prod([sink.per_image[axis] for axis in axes]))
-    if not axes or len(changed) != width:
+    if not axes:
         return None
-    if source == sink and len(axes) == 1 and _is_softmax(run, source, axes[0], n):
+    is_whole = len(changed) == width
+    if is_whole and source == sink and len(axes) == 1 and _is_softmax(run, source, axes[0], n):
         return SoftmaxPiece(piece, axes[0])
     for channels in _channel_axes(source, sink, axes):
         layouts = Layout.rows(source, channels), Layout.rows(sink, axes)
         found = _norm(run, *layouts, n)
-        if found is not None:
+        # Where a gamma is zero nothing changes; so is all that some other function leaves alone.
+        if found is not None and (is_whole or np.any(found[0].gamma == 0)):
             return NormPiece(piece, *layouts, *found)
     return None
 

@@ -27,6 +27,7 @@ from vitedge.importers.lift.onnx_files import (
     shape_of,
     without_weights,
 )
+from vitedge.importers.lift.onnx_rules import OnnxRules
 from vitedge.importers.lift.probe import Function
 from vitedge.network.operators import Array
 
@@ -98,6 +99,25 @@ class OnnxProbe:
             self.batch = 1
         if changed:
             self._compare(path, logits)
+
+    def rules(self) -> OnnxRules:
+        """See ``Probe``."""
+        opset = next(each.version for each in self._skeleton.opset_import if not each.domain)
+        return OnnxRules(self._nodes, opset, self.constants)
+
+    def constants(self, tensors: Sequence[str]) -> list[npt.NDArray[Any]]:
+        """Tensors that do not depend on the pixels, for one image, in their own types."""
+        from onnx import numpy_helper
+
+        known = {name: self._weights[name] for name in tensors if name in self._weights}
+        stored = (name for name in tensors if name in self._constants)
+        known |= {name: numpy_helper.to_array(self._constants[name]) for name in stored}
+        names = [name for name in tensors if name not in known]
+        if names:
+            run = self._open(*self._cut([self.graph.image], names), names)
+            image = np.zeros((1, *self.image_shape), self._dtype(self.graph.image))
+            known |= dict(zip(names, run({self.graph.image: image}), strict=True))
+        return [known[name] for name in tensors]
 
     def shapes(self, images: int, tensors: Sequence[str]) -> list[tuple[int, ...]]:
         """Computes shapes inside the graph, so that each tensor is freed early."""

@@ -7,7 +7,7 @@ by dominators, not by pattern; what they compute is found out by ``nature``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from vitedge.importers.lift.graph import Graph, Kind
@@ -31,17 +31,27 @@ class Piece:
     interior: frozenset[str]
 
 
-def find_pieces(graph: Graph) -> list[Piece]:
-    """All non-linear regions that lie in no other, in topological order of their sinks."""
-    regions = [
-        _region(graph, tensor)
+def find_pieces(graph: Graph, opened: Collection[str] = ()) -> list[Piece]:
+    """All non-linear regions that lie in no other, in topological order of their sinks.
+
+    Args:
+        graph: The model.
+        opened: Results of nodes that are no part of a region, such as the products of gates.
+    """
+    regions = [_region(graph, tensor) for tensor in curved(graph) if tensor not in opened]
+    merged = _merge_overlapping(graph, regions)
+    return sorted(merged, key=lambda piece: graph.position[piece.sink])
+
+
+def curved(graph: Graph) -> list[str]:
+    """The results of all nodes that make a region, in topological order."""
+    return [
+        tensor
         for node in graph.live_nodes
         if not graph.is_affine(node) and not graph.is_bilinear(node)
         for tensor in node.outputs
         if tensor in graph.position
     ]
-    merged = _merge_overlapping(graph, regions)
-    return sorted(merged, key=lambda piece: graph.position[piece.sink])
 
 
 def _region(graph: Graph, sink: str) -> Piece:

@@ -12,6 +12,7 @@ from vitedge.errors import ModelError
 from vitedge.files.limits import refuse_inflation
 from vitedge.importers.lift.graph import Graph
 from vitedge.importers.lift.layout import Shape, axis_of_first_image, batch_axes
+from vitedge.importers.lift.rules import Rules
 from vitedge.network.operators import Array
 
 Function: TypeAlias = Callable[[Sequence[Array]], list[Array]]
@@ -63,6 +64,10 @@ class Probe(Protocol):
         """The only number of images the model takes at once, or None when it takes any."""
         ...
 
+    def rules(self) -> Rules:
+        """What each of the engine's operators computes."""
+        ...
+
     def shapes(self, images: int, tensors: Sequence[str]) -> list[tuple[int, ...]]:
         """The shapes of tensors for so many images; found without keeping the tensors."""
         ...
@@ -82,13 +87,15 @@ class Experiments:
 
     Args:
         probe: The engine's part.
+        single: Always run one image: a tensor is then that image's, wherever its axis is.
 
     Attributes:
         graph: The traced model, or its beginning.
     """
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: Probe, *, single: bool = False) -> None:
         self.probe, self.graph = probe, probe.graph
+        self._single = single
         self._shapes: dict[str, Shape] = {}
 
     def end_at(self, output: str) -> None:
@@ -97,7 +104,7 @@ class Experiments:
 
     def batch_for(self, wanted: int) -> int:
         """How many images to run at once, when so many would be best."""
-        return self.probe.batch or max(1, wanted)
+        return 1 if self._single else self.probe.batch or max(1, wanted)
 
     def measure(self, tensors: Iterable[str]) -> None:
         """Learns the shapes of tensors, all in one run of the model.
@@ -111,7 +118,10 @@ class Experiments:
         names = [name for name in unknown if name != self.graph.image]
         name = ""
         try:
-            if self.probe.batch is None:
+            if self._single:
+                for name, size in zip(names, self.probe.shapes(1, names), strict=True):
+                    self._shapes[name] = Shape(size, 0)
+            elif self.probe.batch is None:
                 for name, *sizes in zip(
                     names, self.probe.shapes(1, names), self.probe.shapes(2, names), strict=True
                 ):

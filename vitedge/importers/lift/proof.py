@@ -101,7 +101,7 @@ def compare_logits(
         answers = run(as_model_input(taken.apply(padded), shape))[0]
         wanted.append(answers.reshape(n, -1)[: len(part)])
     source = np.concatenate(wanted)
-    ours = forward_each(network, pixels)
+    ours = forward_each(network, pixels).reshape(source.shape)
     return Proof(
         random=len(made_up),
         real=len(images),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vitedge.errors import NotAViTError
 from vitedge.importers.lift.nature import KnownPiece, recognize
-from vitedge.importers.lift.pieces import Piece, find_pieces, variants
+from vitedge.importers.lift.pieces import Piece, curved, find_pieces, variants
 from vitedge.importers.lift.probe import Experiments
 
 
@@ -35,6 +35,40 @@ def recognize_all(experiments: Experiments) -> list[KnownPiece]:
                 f"node {graph.describe(piece.sink)} computes nothing that a Vision Transformer has"
             )
     return sorted(known.values(), key=lambda piece: graph.position[piece.piece.sink])
+
+
+def recognize_within(experiments: Experiments) -> list[KnownPiece]:
+    """All pieces that are recognised, in topological order, inside of what is not, too.
+
+    A gate or an excitation is a region around other pieces: its last node is left to be read by
+    itself, and what lies inside is looked at again.
+    """
+    graph = experiments.graph
+    order = {tensor: place for place, tensor in enumerate(curved(graph))}
+    opened: set[str] = set()
+    tried: dict[Piece, KnownPiece | None] = {}
+    while True:
+        pieces = find_pieces(graph, opened)
+        options = {
+            piece: list(variants(graph, piece, pieces)) for piece in pieces if piece not in tried
+        }
+        _measure(experiments, [each for several in options.values() for each in several])
+        known: list[KnownPiece] = []
+        unknown: list[Piece] = []
+        for piece in pieces:
+            if piece not in tried:
+                found = (recognize(experiments, option) for option in options[piece])
+                tried[piece] = next((each for each in found if each is not None), None)
+            result = tried[piece]
+            if result is not None:
+                known.append(result)
+            elif not any(piece.sink in other.piece.interior for other in known):
+                unknown.append(piece)
+        inside = [[each for each in order if each in piece.interior] for piece in unknown]
+        last = {each[-1] for each in inside if each and each[-1] not in opened}
+        if not last - opened:
+            return known
+        opened |= last
 
 
 def _measure(experiments: Experiments, options: list[Piece]) -> None:

@@ -19,6 +19,7 @@ from vitedge.errors import ModelError
 from vitedge.importers.lift.claims import refuse_large_tensors
 from vitedge.importers.lift.graph import Graph, Kind, Node
 from vitedge.importers.lift.probe import Function
+from vitedge.importers.lift.tensorflow_rules import TensorFlowRules
 from vitedge.importers.lift.tensorflow_trace import Traced, trace
 from vitedge.network.operators import Array
 
@@ -85,6 +86,22 @@ class TensorFlowProbe:
         self.graph = _read_graph(traced)
         self._operations, self._variables = traced.operations, traced.variables
         self._session = _session(traced.operations)
+
+    def rules(self) -> TensorFlowRules:
+        """See ``Probe``."""
+        return TensorFlowRules(self._operations, self.constants)
+
+    def constants(self, tensors: Sequence[str]) -> list[npt.NDArray[Any]]:
+        """Tensors that do not depend on the pixels, for one image, in their own types."""
+        image = np.zeros((1, *self.image_shape), self._dtype(self.graph.image))
+        known = {
+            name: np.asarray(self._variables[name]) for name in tensors if name in self._variables
+        }
+        names = [name for name in tensors if name not in known]
+        weights = self._weights_between([self.graph.image], names)
+        found = self._run(names, {self.graph.image: image} | weights)
+        known |= {name: np.asarray(each) for name, each in zip(names, found, strict=True)}
+        return [known[name] for name in tensors]
 
     def shapes(self, images: int, tensors: Sequence[str]) -> list[tuple[int, ...]]:
         """Fetches shapes only, so that each tensor is freed as soon as the model is past it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vitedge.errors import ModelError
 from vitedge.importers.lift.quantized import refuse_quantized_operations
+from vitedge.importers.lift.tensorflow_augmentation import remove_augmentation
 from vitedge.importers.lift.tensorflow_float32 import is_other_float, taking_floats, widened
 
 _CALLS = frozenset(
@@ -85,10 +86,30 @@ def _inlined(traced: Any) -> Any:
     for node in definition.node:
         # A call waits for all that its function reads, which a part of the graph is not fed.
         node.input[:] = [name for name in node.input if not name.startswith("^")]
+    remove_augmentation(definition)
+    # What only keeps state, as the seeds of augmentation do, makes none of the outputs.
+    outputs = [tensor.op.name for tensor in traced.outputs]
+    definition = _needed(definition, outputs)
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(definition, name="")
     return graph
+
+
+def _needed(definition: Any, outputs: Sequence[str]) -> Any:
+    """The nodes that some nodes are made of."""
+    nodes = {node.name: node for node in definition.node}
+    kept: set[str] = set()
+    stack = list(outputs)
+    while stack:
+        name = stack.pop()
+        if name not in kept:
+            kept.add(name)
+            stack += [each.partition(":")[0] for each in nodes[name].input]
+    rest = [node for node in definition.node if node.name in kept]
+    del definition.node[:]
+    definition.node.extend(rest)
+    return definition
 
 
 def _frozen(traced: Any, specification: Any) -> Any:

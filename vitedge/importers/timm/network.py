@@ -11,7 +11,7 @@ from vitedge.elements.attention_pooling import attention_pooling, pooling_head
 from vitedge.elements.heads import classified
 from vitedge.elements.kinds import Pooling
 from vitedge.elements.pooling import normed, pooled
-from vitedge.elements.rope import axial_angles, mixed_angles, rope
+from vitedge.elements.rope import mixed_angles, rope
 from vitedge.elements.trunk import Trunk, tokens_of
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.images.preprocess import Preprocessing
@@ -29,7 +29,7 @@ from vitedge.importers.reading.tensors import Tensors, count
 from vitedge.importers.timm.architectures import Facts, Rotary
 from vitedge.importers.timm.blocks import read_block, read_mlp, read_norm_if_present
 from vitedge.importers.timm.tokens import PATCH, Tokens
-from vitedge.importers.torch_blocks import halves
+from vitedge.importers.torch_blocks import axial_rope, halves, refuse_large_grid
 from vitedge.network.kinds import Activation
 from vitedge.network.network import Builder, Network, Value
 from vitedge.network.operators import Take
@@ -118,11 +118,11 @@ def _turns(
         return [None] * depth
     prefix = len(tokens.prefix)
     if not rotary.mixed:
-        angles = axial_angles(tokens.grid, width, rotary.positions)
-        return [rope(angles, rotary.pairing, prefix_tokens=prefix)] * depth
+        return [axial_rope(tokens.grid, width, rotary.positions, rotary.pairing, prefix)] * depth
     frequencies = tensors["rope.freqs"]
     if frequencies.ndim != 4 or len(frequencies) != 2 or frequencies.shape[1] != depth:
         raise ModelError(f"'rope.freqs' of '{tensors.source}' has shape {frequencies.shape}")
+    refuse_large_grid(tokens.grid, frequencies.size)
     columns_first = rotary.positions.columns_first
     return [
         rope(

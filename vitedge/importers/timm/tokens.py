@@ -12,7 +12,7 @@ import numpy as np
 from vitedge.errors import ModelError
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions
-from vitedge.importers.layers import rows, square_grid, torch_patch_shape
+from vitedge.importers.layers import rows, size_advice, square_grid, torch_patch_shape
 from vitedge.importers.positions import interpolate_positions
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.timm.architectures import Facts
@@ -79,9 +79,10 @@ def _with_positions(
     whole = square_grid(len(positions) - len(prefix), patch_size, options)
     grid = (bare or whole) if registers else (whole or bare)
     if grid is None:
+        advice = size_advice(len(positions) - len(prefix), patch_size, options)
         raise ModelError(
             f"'{tensors.source}' has {len(positions)} positions, which are not a square of "
-            f"patches with {len(prefix)} tokens before it: give --image-size"
+            f"patches with {len(prefix)} tokens before it: {advice}"
         )
     if grid != bare or grid == whole:
         own, positions = np.split(positions, [len(prefix)])

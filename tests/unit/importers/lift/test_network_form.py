@@ -1,0 +1,186 @@
+"""Models that are no plain Vision Transformers, read node by node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.support import generic_models
+from vitedge.errors import NotAViTError
+from vitedge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from vitedge.importers import Imported, ImportOptions, read_model
+from vitedge.network.evaluate import forward
+from vitedge.network.operators import Convolution, Linear, Norm, Product, Resize
+from vitedge.network.structure import attentions
+from vitedge.network.tasks import Task
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.targets.formats import all_formats
+from vitedge.targets.precisions import Precision, all_precisions
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "lift_networks"
+
+# Float sums in another order, of the range of the logits.
+TOLERANCE = 1e-5
+
+ATTENTIONS = {
+    "attention_pooling": 2,
+    "convolutional_stem": 3,
+    "cosine_windows": 2,
+    "rope_and_swiglu": 2,
+    "windows": 3,
+}
+
+
+def assert_same(imported: Imported, pixels: np.ndarray, logits: np.ndarray) -> None:
+    found = forward(imported.network, pixels)
+    assert np.abs(found - logits).max() <= TOLERANCE * np.ptp(logits)
+
+
+@pytest.mark.parametrize(("name", "count"), ATTENTIONS.items())
+def test_a_golden_network_computes_what_torch_did(name: str, count: int) -> None:
+    imported = read_model(GOLDEN / f"{name}.onnx")
+    assert imported.path.startswith("lifted")
+    assert len(attentions(imported.network)) == count
+    with np.load(GOLDEN / f"{name}.npz") as arrays:
+        images = arrays["images"].transpose(0, 2, 3, 1)
+        pixels = 255 * (images * np.float32(IMAGENET_STD) + np.float32(IMAGENET_MEAN))
+        assert_same(imported, pixels, arrays["logits"])
+
+
+def test_layers_have_names_and_constants_are_inside_of_them() -> None:
+    network = read_model(GOLDEN / "rope_and_swiglu.onnx").network
+    names = {name for name, _ in network.named_linears()}
+    block = {f"blocks.0.{part}" for part in ("q", "k", "v", "out", "gate", "up", "down")}
+    assert {"patch", "head", *block} <= names
+    biased = {name for name, layer in network.named_linears() if layer.bias.any()}
+    assert names - biased <= {"blocks.0.k", "blocks.1.k"}  # which EVA-02 gives none
+
+
+def test_batch_norm_of_a_stem_is_inside_of_its_convolutions() -> None:
+    network = read_model(GOLDEN / "convolutional_stem.onnx").network
+    layers = [each for each in network.values if isinstance(each.operator, Convolution)]
+    assert len(layers) == 4
+    assert not any(isinstance(each.operator, Norm) for each in network.values)
+    assert all(each.operator.bias.any() for each in layers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [each for each in ATTENTIONS if each != "convolutional_stem"])
+def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) -> None:
+    refused: list[str] = []
+    written = convert(
+        GOLDEN / f"{name}.onnx",
+        ConvertOptions(precisions=all_precisions(), output=tmp_path),
+        on_refusal=lambda path, _: refused.append(path.name),
+    )
+    assert sorted(refused) == [f"{name}.int8-static.xml", f"{name}.w8a16.xml"]
+    assert len(written) == 16
+
+
+@pytest.mark.slow
+def test_a_convolutional_stem_converts_in_all_formats(tmp_path: Path) -> None:
+    precisions = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
+    options = ConvertOptions(precisions=precisions, output=tmp_path)
+    written = convert(GOLDEN / "convolutional_stem.onnx", options)
+    assert len(written) == len(precisions) * len(all_formats())
+
+
+@pytest.mark.parametrize("file", ["model.keras", "model.h5", "saved_model"])
+def test_the_example_of_keras_io_lifts_whole_in_every_saved_form(file: str, tmp_path: Path) -> None:
+    model = generic_models.build("keras_io_example")
+    path = tmp_path / file
+    if path.suffix:
+        model.save(path)
+    else:
+        model.export(path, verbose=False)
+    options = ImportOptions(custom_objects=generic_models.CUSTOM_OBJECTS)
+    imported = read_model(path, options)
+    assert imported.path.startswith("lifted: 2 attentions")
+    assert "normalises inside" in imported.path
+    kinds = [type(each.operator) for each in imported.network.values]
+    assert kinds.count(Resize) == 1
+    assert kinds.count(Linear) == 1 + 2 * 6 + 3
+    pixels = generic_models.pixels()
+    logits = np.asarray(model(pixels.astype(np.float32), training=False))
+    assert_same(imported, pixels, logits)
+
+
+@pytest.mark.parametrize("name", ["swin", "mobilevit"])
+def test_windows_and_hybrids_of_keras_lift(name: str, tmp_path: Path) -> None:
+    model = generic_models.build(name)
+    model.save(tmp_path / "model.keras")
+    options = ImportOptions(custom_objects=generic_models.CUSTOM_OBJECTS)
+    imported = read_model(tmp_path / "model.keras", options)
+    pixels = generic_models.pixels()
+    factor = 1 / 255 if name == "mobilevit" else 1.0
+    logits = np.asarray(model(pixels.astype(np.float32) * factor, training=False))
+    assert_same(imported, pixels, logits)
+    assert any(isinstance(each.operator, Product) for each in imported.network.values)
+
+
+def changed(name: str, path: Path, change) -> Path:
+    model = onnx.load(GOLDEN / f"{name}.onnx")
+    change(model.graph)
+    onnx.save(model, path)
+    return path
+
+
+def test_an_operator_that_nobody_has_is_refused_by_its_name_and_type(tmp_path: Path) -> None:
+    def with_sine(graph: onnx.GraphProto) -> None:
+        node = next(each for each in graph.node if each.op_type == "Softmax")
+        node.op_type, node.name = "Sin", "wave"
+        del node.attribute[:]
+
+    path = changed("attention_pooling", tmp_path / "model.onnx", with_sine)
+    with pytest.raises(NotAViTError, match=r"node 'wave' \(Sin\)"):
+        read_model(path)
+
+
+def test_a_constant_that_is_drawn_at_random_is_refused(tmp_path: Path) -> None:
+    def with_noise(graph: onnx.GraphProto) -> None:
+        place, node = next((i, n) for i, n in enumerate(graph.node) if n.op_type == "Softmax")
+        drawn = onnx.helper.make_node(
+            "RandomNormal", [], ["drawn"], "dice", shape=[1], seed=1.0, dtype=1
+        )
+        read = node.input[0]
+        added = onnx.helper.make_node("Add", [read, "drawn"], ["noisy"], "noise")
+        node.input[0] = "noisy"
+        graph.node.insert(place, added)
+        graph.node.insert(place, drawn)
+
+    path = changed("attention_pooling", tmp_path / "model.onnx", with_noise)
+    with pytest.raises(NotAViTError, match=r"node 'dice' \(RandomNormal\) draws random numbers"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("name", ["timm_dynamo_free", "hugging_face_vit_script_free"])
+def test_one_zero_in_the_weights_of_a_norm_does_not_stop_lifting(name: str, tmp_path: Path) -> None:
+    model = onnx.load(GOLDEN.parent / "lift" / f"{name}.onnx")
+    gamma = next(
+        each
+        for node in model.graph.node
+        if node.op_type == "LayerNormalization"
+        for each in model.graph.initializer
+        if each.name == node.input[1]
+    )
+    values = onnx.numpy_helper.to_array(gamma).copy()
+    values[7] = 0
+    gamma.CopyFrom(onnx.numpy_helper.from_array(values, gamma.name))
+    onnx.save(model, tmp_path / "model.onnx")
+    imported = read_model(tmp_path / "model.onnx")
+    assert imported.path.startswith("lifted: 2 blocks")
+
+
+def test_tokens_lift_as_tokens_and_not_as_a_dense_layer(tmp_path: Path) -> None:
+    model = onnx.load(GOLDEN.parent / "lift" / "timm_dynamo_free.onnx")
+    norms = [each for each in model.graph.node if each.op_type == "LayerNormalization"]
+    del model.graph.output[:]
+    tokens = onnx.helper.make_tensor_value_info(norms[-1].output[0], 1, ["n", 17, 24])
+    model.graph.output.append(tokens)
+    onnx.save(model, tmp_path / "model.onnx")
+    network = read_model(tmp_path / "model.onnx", ImportOptions(task=Task.EMBEDDING)).network
+    assert {name: each.shape for name, each in network.outputs.items()} == {"embedding": (17, 24)}
+    assert network.parameters < 20_000

@@ -1,0 +1,200 @@
+"""Convolutions, pools and resizes of a source, whose channels stand where its author put them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from vitedge.importers.lift.arithmetic import Elementwise, along, combined
+from vitedge.importers.lift.contraction import contracted
+from vitedge.importers.lift.draft import Draft, float_array
+from vitedge.importers.lift.views import View
+from vitedge.network.network import Value
+from vitedge.network.operators import (
+    Array,
+    Convolution,
+    Linear,
+    Multiply,
+    Pool,
+    PoolKind,
+    Resize,
+    ResizeKind,
+)
+
+Pair: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """How a window slides over rows and columns.
+
+    Attributes:
+        strides: From one place to the next.
+        padding: Before and after the rows, before and after the columns.
+        dilations: From one place in the window to the next.
+    """
+
+    strides: Pair = (1, 1)
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    dilations: Pair = (1, 1)
+
+
+ROWS, COLUMNS, CHANNELS = range(3)
+
+
+def image_of(draft: Draft, x: View, axes: Sequence[int]) -> Value:
+    """A value ``(height, width, channels)`` of a tensor.
+
+    Args:
+        draft: Where values are made.
+        x: The tensor.
+        axes: Which of its axes are rows, columns and channels; all others have size 1.
+    """
+    return draft.lying(x, [x.axes[axis] for axis in axes])
+
+
+def seen_as(made: Value, axes: Sequence[int], rank: int) -> View:
+    """An image as the source has it: the inverse of ``image_of``."""
+    shape = made.shape
+    whole = View.whole(made, shape)
+    found: list[tuple[int, ...]] = [()] * rank
+    for place, axis in enumerate(axes):
+        found[axis] = whole.axes[place]
+    return View(whole.value, whole.factors, tuple(found))
+
+
+def convolved(
+    draft: Draft,
+    x: View,
+    axes: Sequence[int],
+    weight: Array,
+    bias: Array | None,
+    sliding: Sliding,
+    groups: int,
+) -> View:
+    """A convolution.
+
+    Args:
+        draft: Where values are made.
+        x: The tensor.
+        axes: Rows, columns and channels of it.
+        weight: ``(kernel_height, kernel_width, channels / groups, outputs)``.
+        bias: ``(outputs,)``, or None.
+        sliding: How the kernel slides.
+        groups: See ``Convolution``.
+    """
+    weight = _dilated(float_array(weight), sliding.dilations)
+    outputs = weight.shape[3]
+    bias = np.zeros(outputs, np.float32) if bias is None else float_array(bias)
+    kernel = weight.shape[0], weight.shape[1]
+    is_tight = sliding.padding == ((0, 0), (0, 0)) and groups == 1
+    if is_tight and kernel == (1, 1) == sliding.strides:
+        return along(draft, x, axes[CHANNELS], Linear(weight[0, 0], bias))
+    height, width = (x.shape[axis] for axis in axes[:2])
+    if is_tight and kernel == sliding.strides and not height % kernel[0] and not width % kernel[1]:
+        return _on_patches(draft, x, axes, weight, bias)
+    layer = Convolution(weight, bias, sliding.strides, sliding.padding, groups)
+    made = seen_as(draft(layer, image_of(draft, x, axes)), axes, len(x.axes))
+    return draft.without_ones(made)
+
+
+def _dilated(weight: Array, dilations: Pair) -> Array:
+    if dilations == (1, 1):
+        return weight
+    rows, columns, *rest = weight.shape
+    sizes = [(size - 1) * by + 1 for size, by in zip((rows, columns), dilations, strict=True)]
+    wide = np.zeros((*sizes, *rest), np.float32)
+    wide[:: dilations[0], :: dilations[1]] = weight
+    return wide
+
+
+def _on_patches(draft: Draft, x: View, axes: Sequence[int], weight: Array, bias: Array) -> View:
+    """A convolution whose stride is its kernel: a linear layer on patches, as of ``patch_grid``."""
+    image = image_of(draft, x, axes)
+    (height, width, channels), (rows, columns) = image.shape, weight.shape[:2]
+    down, across = height // rows, width // columns
+    seen = View.whole(image, (down, rows, across, columns, channels)).transposed((0, 2, 1, 3, 4))
+    patches = draft.lying(
+        seen, [(*seen.axes[0], *seen.axes[1]), sum((seen.axes[each] for each in (2, 3, 4)), ())]
+    )
+    made = draft(Linear(weight.reshape(-1, weight.shape[3]), bias), patches)
+    whole = View.whole(made, (down, across, weight.shape[3]))
+    found: list[tuple[int, ...]] = [()] * len(x.axes)
+    for place, axis in enumerate(axes):
+        found[axis] = whole.axes[place]
+    return View(whole.value, whole.factors, tuple(found))
+
+
+def spread(draft: Draft, x: View, axes: Sequence[int], weight: Array, bias: Array | None) -> View:
+    """A transposed convolution whose stride is its kernel.
+
+    Args:
+        draft: Where values are made.
+        x: The tensor.
+        axes: Rows, columns and channels of it.
+        weight: ``(kernel_height, kernel_width, channels, outputs)``.
+        bias: ``(outputs,)``, or None.
+    """
+    rank = len(x.axes)
+    first = x.transposed([axes[0], axes[1], axes[2], *(a for a in range(rank) if a not in axes)])
+    first = View(first.value, first.factors, first.axes[:3])
+    made = contracted(draft, "hwc,rsco->hrwso", first, float_array(weight))
+    assert isinstance(made, View)
+    down, rows, across, columns, outputs = made.shape
+    image = made.reshaped((down * rows, across * columns, outputs))
+    if bias is not None:
+        shifted = combined(draft, Elementwise.SUM, image, float_array(bias))
+        assert isinstance(shifted, View)
+        image = shifted
+    found: list[tuple[int, ...]] = [()] * rank
+    for place, axis in enumerate(axes):
+        found[axis] = image.axes[place]
+    return View(image.value, image.factors, tuple(found))
+
+
+def pooled(
+    draft: Draft,
+    x: View,
+    axes: Sequence[int],
+    kind: PoolKind,
+    window: Pair,
+    sliding: Sliding,
+    *,
+    counts_padding: bool = False,
+) -> View:
+    """A pool; see ``convolved``.
+
+    Raises:
+        ValueError: The window has gaps.
+    """
+    if sliding.dilations != (1, 1):
+        raise ValueError("its window has gaps")
+    pool = Pool(kind, window, sliding.strides, sliding.padding)
+    made = draft(pool, image_of(draft, x, axes))
+    if counts_padding and kind is PoolKind.AVERAGE and sliding.padding != ((0, 0), (0, 0)):
+        shares = _inside(x, axes, window, sliding) / math.prod(window)
+        made = draft(Multiply(), made, draft.constant(shares[:, :, None]))
+    return seen_as(made, axes, len(x.axes))
+
+
+def _inside(x: View, axes: Sequence[int], window: Pair, sliding: Sliding) -> Array:
+    """How many pixels of each window lie inside the image, ``(rows, columns)``."""
+    counts = []
+    for axis, size, stride, (before, after) in zip(
+        axes, window, sliding.strides, sliding.padding, strict=False
+    ):
+        line = np.pad(np.ones(x.shape[axis], np.float32), (before, after))
+        seen = np.lib.stride_tricks.sliding_window_view(line, size)[::stride]
+        counts.append(seen.sum(-1))
+    inside: Array = np.outer(*counts).astype(np.float32)
+    return inside
+
+
+def resized(draft: Draft, x: View, axes: Sequence[int], size: Pair, kind: ResizeKind) -> View:
+    """An image in another size."""
+    made = draft(Resize(*size, kind), image_of(draft, x, axes))
+    return seen_as(made, axes, len(x.axes))

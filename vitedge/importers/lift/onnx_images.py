@@ -1,0 +1,181 @@
+"""ONNX's convolutions, pools and resizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vitedge.importers.lift.arithmetic import activated
+from vitedge.importers.lift.draft import Tensor
+from vitedge.importers.lift.images_read import Sliding, convolved, pooled, resized, spread
+from vitedge.importers.lift.moving import averaged
+from vitedge.importers.lift.views import View
+from vitedge.network.kinds import Activation
+from vitedge.network.operators import PoolKind, ResizeKind
+
+if TYPE_CHECKING:
+    pass
+from vitedge.importers.lift.onnx_call import Call, Rule
+
+_ROWS, _COLUMNS, _CHANNELS = 2, 3, 1
+_NCHW = (_ROWS, _COLUMNS, _CHANNELS)
+
+
+def _pads(call: Call, window: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    attributes = call.attributes
+    automatic = attributes.get("auto_pad", "NOTSET")
+    if automatic in ("SAME_UPPER", "SAME_LOWER"):
+        found = []
+        strides = attributes.get("strides", (1, 1))
+        gaps = attributes.get("dilations", (1, 1))
+        for size, each, stride, gap in zip(
+            call.live().shape[2:], window, strides, gaps, strict=True
+        ):
+            whole = max((-(-size // stride) - 1) * stride + (each - 1) * gap + 1 - size, 0)
+            small = whole // 2
+            found.append(
+                (small, whole - small) if automatic == "SAME_UPPER" else (whole - small, small)
+            )
+        return found[0], found[1]
+    top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
+    if attributes.get("ceil_mode"):
+        more = []
+        sizes = zip(call.live().shape[2:], window, attributes.get("strides", (1, 1)), strict=True)
+        for (size, each, stride), pad in zip(sizes, (top + bottom, left + right), strict=True):
+            more.append(-(size + pad - each) % stride)
+        bottom, right = bottom + more[0], right + more[1]
+    return (top, bottom), (left, right)
+
+
+def _sliding(call: Call, window: Sequence[int]) -> Sliding:
+    if len(call.live().shape) != 4:
+        raise ValueError(f"it slides over {len(call.live().shape) - 2} axes")
+    strides, gaps = (tuple(call.attributes.get(n, (1, 1))) for n in ("strides", "dilations"))
+    return Sliding((strides[0], strides[1]), _pads(call, window), (gaps[0], gaps[1]))
+
+
+def _conv(call: Call) -> Tensor:
+    if len(call.live().shape) == 3:
+        return _conv_of_line(call)
+    weight, bias = call.fixed(1), call.fixed(2)
+    assert weight is not None
+    sliding = _sliding(call, weight.shape[2:])
+    turned = weight.transpose(2, 3, 1, 0)
+    groups = int(call.attributes.get("group", 1))
+    return convolved(call.draft, call.live(), _NCHW, turned, bias, sliding, groups)
+
+
+def _conv_of_line(call: Call) -> Tensor:
+    """A convolution of ``(N, C, length)``, as of an image of one row."""
+    x, weight = call.live(), call.fixed(1)
+    assert weight is not None
+    attributes = dict(call.attributes)
+    for name, filler in (("strides", 1), ("dilations", 1), ("kernel_shape", 1)):
+        if name in attributes:
+            attributes[name] = [filler, *attributes[name]]
+    if "pads" in attributes:
+        before, after = attributes["pads"]
+        attributes["pads"] = [0, before, 0, after]
+    image = call.draft.reshaped(x, (*x.shape[:2], 1, x.shape[2]))
+    inputs = (image, weight[:, :, None], *call.inputs[2:])
+    made = _conv(Call(call.draft, call.op, inputs, attributes, call.opset))
+    return call.draft.reshaped(made, (*made.shape[:2], made.shape[3]))
+
+
+def _conv_transpose(call: Call) -> Tensor:
+    weight, bias = call.fixed(1), call.fixed(2)
+    assert weight is not None
+    kernel, attributes = weight.shape[2:], call.attributes
+    is_tight = tuple(attributes.get("strides", (1, 1))) == kernel and not any(
+        any(attributes.get(name, ())) for name in ("pads", "output_padding")
+    )
+    is_usual = attributes.get("group", 1) == 1 and set(attributes.get("dilations", (1,))) == {1}
+    if not is_tight or not is_usual or "output_shape" in attributes:
+        raise ValueError("its windows overlap")
+    return spread(call.draft, call.live(), _NCHW, weight.transpose(2, 3, 0, 1), bias)
+
+
+def _pool(call: Call) -> Tensor:
+    kind = PoolKind.MAX if call.op == "MaxPool" else PoolKind.AVERAGE
+    window = tuple(call.attributes["kernel_shape"])
+    sliding = _sliding(call, window)
+    counts = bool(call.attributes.get("count_include_pad", 0))
+    if counts and call.attributes.get("ceil_mode"):
+        raise ValueError("it counts some of the padding")
+    return pooled(
+        call.draft,
+        call.live(),
+        _NCHW,
+        kind,
+        (window[0], window[1]),
+        sliding,
+        counts_padding=counts,
+    )
+
+
+def _global_pool(call: Call) -> Tensor:
+    x = call.live()
+    return averaged(call.draft, x, range(2, len(x.shape)), keep=True)
+
+
+_RESIZES = {
+    ("linear", "half_pixel"): ResizeKind.BILINEAR,
+    ("linear", "pytorch_half_pixel"): ResizeKind.BILINEAR,
+    ("linear", "align_corners"): ResizeKind.BILINEAR_CORNERS,
+}
+
+
+def _resize(call: Call) -> Tensor:
+    x = call.live()
+    if len(x.shape) != 4:
+        raise ValueError(f"it resizes {len(x.shape)} axes")
+    sizes, scales = call.fixed(3), call.fixed(2)
+    if sizes is None or not sizes.size:
+        if scales is None or not scales.size:
+            raise ValueError("it has no size")
+        sizes = np.floor(np.asarray(x.shape) * scales + 1e-6)
+    height, width = int(sizes[-2]), int(sizes[-1])
+    mode = call.attributes.get("mode", "nearest")
+    how = call.attributes.get("coordinate_transformation_mode", "half_pixel")
+    if call.attributes.get("antialias"):
+        raise ValueError("it smooths")
+    if mode == "nearest":
+        return _nearest(call, x, (height, width), how)
+    kind = _RESIZES.get((mode, how))
+    if kind is None:
+        raise ValueError(f"it resizes by {mode} and {how}")
+    return resized(call.draft, x, _NCHW, (height, width), kind)
+
+
+def _nearest(call: Call, x: View, size: tuple[int, int], how: str) -> Tensor:
+    for old, new in zip(x.shape[2:], size, strict=True):
+        if new % old:
+            raise ValueError(f"it takes the nearest of {old} pixels for {new}")
+    del how  # where each pixel is repeated, all ways of rounding agree but of ties
+    return resized(call.draft, x, _NCHW, size, ResizeKind.NEAREST)
+
+
+def _clip(call: Call) -> Tensor:
+    low, high = (
+        call.fixed(place) if len(call.inputs) > place else call.attributes.get(name)
+        for place, name in ((1, "min"), (2, "max"))
+    )
+    bounds = tuple(None if each is None else float(np.reshape(each, ())) for each in (low, high))
+    if bounds == (0.0, None):
+        return activated(call.draft, Activation.RELU, call.live())
+    if bounds == (0.0, 6.0):
+        return activated(call.draft, Activation.RELU6, call.live())
+    raise ValueError(f"it clips to {bounds}")
+
+
+IMAGES: dict[str, Rule] = {
+    "Clip": _clip,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "MaxPool": _pool,
+    "AveragePool": _pool,
+    "GlobalAveragePool": _global_pool,
+    "Resize": _resize,
+}

@@ -1,0 +1,41 @@
+"""Reading ONNX graphs node by node; see ``rules``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from vitedge.importers.lift.draft import Draft, Fixed, Tensor
+from vitedge.importers.lift.graph import Node
+from vitedge.importers.lift.onnx_nodes import translated
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class OnnxRules:
+    """The operators of ONNX.
+
+    Args:
+        nodes: Each node by the tensors that it makes.
+        opset: Version of the operators.
+        constants: See ``Rules``.
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[str, onnx.NodeProto],
+        opset: int,
+        constants: Callable[[Sequence[str]], list[Fixed]],
+    ) -> None:
+        self._nodes, self._opset, self._constants = nodes, opset, constants
+
+    def constants(self, tensors: Sequence[str]) -> list[Fixed]:
+        """See ``Rules``."""
+        return self._constants(tensors)
+
+    def translate(self, draft: Draft, node: Node, known: Mapping[str, Tensor]) -> list[Tensor]:
+        """See ``Rules``."""
+        source = self._nodes[node.outputs[0]]
+        inputs = [known[name] if name else None for name in source.input]
+        return translated(draft, source, inputs, self._opset)
