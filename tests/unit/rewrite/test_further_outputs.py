@@ -93,9 +93,9 @@ def test_every_format_gives_outputs_by_name(
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("depth",), "'depth' is no output of a network: choose among embedding, tokens, map"),
+        (("depth",), "'depth' is not an output of a network: choose among embedding, tokens, map"),
         (("block.2",), "has 2 blocks, from block.0 on, and no block.2"),
-        (("tokens", "logits"), "'logits' is no output"),
+        (("tokens", "logits"), "'logits' is not an output"),
     ],
 )
 def test_outputs_that_are_not_there_are_refused(names: tuple[str, ...], message: str) -> None:
