@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import Sample
 from vitedge.train import open_training_images
 
 _AS_IT_IS = Preprocessing(size=(32, 32))

@@ -101,6 +101,8 @@ def make_families(output: Path, size: Size) -> None:
         model = make_model()
         config = getattr(model.config, "backbone_config", None) or model.config
         eps = getattr(config, "vision_config", config).layer_norm_eps
+        if config.model_type == "segformer":
+            eps = 1e-5  # torch's own: the config's is not used
         _write(
             output / f"hugging_face_{name}",
             model,
@@ -147,6 +149,11 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
     swin = {
         **{"image_size": size.image, "patch_size": 2, "embed_dim": 8, "depths": [2, 2]},
         **{"num_heads": [2, 2], "window_size": 4, "num_labels": size.classes, "mlp_ratio": 2.0},
+    }
+    segformer = {
+        **{"num_encoder_blocks": 2, "depths": [1, 2], "sr_ratios": [2, 1], "strides": [4, 2]},
+        **{"hidden_sizes": [8, 16], "patch_sizes": [7, 3], "num_attention_heads": [1, 2]},
+        **{"mlp_ratios": [2, 2], "decoder_hidden_size": 8, "num_labels": size.classes},
     }
     naflex = {name: value for name, value in tower.items() if name != "image_size"}
     return {
@@ -230,6 +237,14 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
         ),
         "depth_anything": (lambda: _depth_anything(dino, "relative", 1), predicted_depth),
         "depth_anything_metric": (lambda: _depth_anything(dino, "metric", 20), predicted_depth),
+        "segformer": (
+            lambda: lib.SegformerForSemanticSegmentation(lib.SegformerConfig(**segformer)),
+            lambda model, pixels: model(pixels).logits.permute(0, 2, 3, 1),
+        ),
+        "segformer_classifier": (
+            lambda: lib.SegformerForImageClassification(lib.SegformerConfig(**segformer)),
+            None,
+        ),
         "swin": (lambda: lib.SwinForImageClassification(lib.SwinConfig(**swin)), None),
         "swin_model": (lambda: lib.SwinModel(lib.SwinConfig(**swin)), pooler_output),
         "swinv2": (

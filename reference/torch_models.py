@@ -28,6 +28,10 @@ def randomize(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
                 parameter.copy_(0.5 * noise)
             else:
                 parameter.copy_(noise / math.sqrt(math.prod(parameter.shape[1:])))
+        for name, buffer in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                noise = torch.randn(buffer.shape, generator=generator)
+                buffer.copy_(0.1 * noise if name.endswith("mean") else 1 + 0.2 * noise.abs())
     return model.eval()
 
 

@@ -16,8 +16,9 @@ from vitedge.elements.attention import AttentionWeights, attention
 from vitedge.elements.kinds import Pooling
 from vitedge.elements.patches import patches
 from vitedge.elements.pooling import pooled
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import ArraySamples
 from vitedge.network.network import Builder, Network
 from vitedge.network.operators import Add, Concatenate, Constant, Linear, Norm, Pixels, Standardize
 from vitedge.pipeline.convert import ConvertOptions, convert

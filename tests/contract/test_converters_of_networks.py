@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.support.merged_networks import merged_tokens
+from tests.support.merged_networks import grouped_tokens, merged_tokens
 from tests.support.models import random_network
 from tests.support.networks import (
     DIM,
@@ -38,7 +38,7 @@ from vitedge.runtimes import run_batches, runtimes
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
-NETWORKS = (*PLAIN_NETWORKS, merged_tokens)
+NETWORKS = (*PLAIN_NETWORKS, merged_tokens, grouped_tokens)
 
 # Of an output's range. Float sums in another order; weights in half.
 TOLERANCES = {Precision.FP32: 2e-5, Precision.FP16: 5e-3}
@@ -159,6 +159,23 @@ def test_outputs_may_be_alike_or_fixed_and_values_called_like_tensors(
     found = run(written(network, Recipe(Precision.FP32), target, tmp_path, 2), target, pixels)
     for name, values in evaluate(network, pixels).items():
         np.testing.assert_allclose(found[name], values, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("make", [merged_tokens, grouped_tokens], ids=lambda make: make.__name__)
+def test_openvino_counts_merged_tokens_in_bfloat16(
+    make: Callable[[], Network], tmp_path: Path
+) -> None:
+    import openvino
+
+    network = make()
+    pixels = images_of(network, 4)
+    path = written(network, Recipe(Precision.FP32), Format.OPENVINO, tmp_path, 4)
+    options = {"INFERENCE_PRECISION_HINT": "bf16"}  # float32 on a processor without
+    compiled = openvino.Core().compile_model(str(path), "CPU", options)
+    found = np.array(compiled({"pixels": pixels.astype(np.float32)})["logits"])
+    expected = forward(network, pixels)
+    noise = [sqnr_db(*pair) for pair in zip(found, expected, strict=True)]
+    assert np.median(noise) > 20  # a choice may turn for one picture
 
 
 def sqnr_db(found: Array, expected: Array) -> float:

@@ -19,8 +19,9 @@ from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.bench.workers.logits import LogitsStore, LogitsWriter, StoredLogits
 from vitedge.errors import UsageError, VitedgeError
 from vitedge.files.folder_lock import only_writer
-from vitedge.images.image_sets import ImageSet, Sample, open_images
+from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import Sample
 from vitedge.report.results import Status
 from vitedge.targets.target import Target
 

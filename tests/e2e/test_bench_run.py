@@ -13,8 +13,9 @@ from tests.support.bench_fixtures import fake_runtime, few_devices
 from vitedge.bench.reference import ArtifactReference, ModelReference
 from vitedge.bench.run import BenchOptions, Step, run_bench
 from vitedge.errors import DataError, ModelError, UsageError
-from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import Sample
 from vitedge.report.results import Row, Status
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target

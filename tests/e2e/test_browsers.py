@@ -53,7 +53,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> ForClients:
         ("onnx-web", Precision.INT8_STATIC),
     ],
 )
-def test_the_bench_measures_in_a_page(target: str, precision: Precision, tmp_path: Path) -> None:
+def test_the_bench_measures_in_a_page(
+    target: str, precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     path = small_artifact(tmp_path, runtime_for(Target.parse(target)).format, precision)
     row = bench_small(path, target)
     assert row.status is Status.OK, row.message
@@ -64,6 +67,7 @@ def test_the_bench_measures_in_a_page(target: str, precision: Precision, tmp_pat
     assert row.latency_ms.min > 0
     assert row.peak_rss_mb is not None
     assert row.peak_rss_mb > 30  # the page's, whose engine alone takes ten
+    assert not list(tmp_path.glob("vitedge-*")), "the browser's profile was left"
 
 
 @pytest.mark.parametrize("target", ["tflite-web-gpu", "onnx-web-gpu"])

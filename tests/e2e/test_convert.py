@@ -17,7 +17,8 @@ from tests.support.models import random_images, random_network
 from vitedge.artifacts.metadata import Parity, files_of, read_metadata, sha256_of
 from vitedge.converters.tools import converter_for
 from vitedge.errors import ConversionError, DataError, ModelError, ParityError, UsageError
-from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import Sample
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.evaluate import forward
 from vitedge.network.network import Network, with_operators

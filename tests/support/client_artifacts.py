@@ -13,7 +13,8 @@ from PIL import Image
 
 import vitedge
 from tests.support.models import random_network
-from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import Sample
 from vitedge.importers import ImportOptions
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.keras_model import write_keras

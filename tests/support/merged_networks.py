@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from tests.support.models import random_network
 from tests.support.random_networks import Plan, assembled_network, random_plan
+from tests.support.random_weights import random_pixels
 from vitedge.elements.kinds import Pooling
 from vitedge.errors import ConversionError
 from vitedge.network.network import Network
+from vitedge.rewrite.alike_on_average import with_groups
 from vitedge.rewrite.merge_tokens import Merging, merge_tokens
 
 TWICE = (Merging(0, 2), Merging(1, 3))
@@ -30,6 +32,12 @@ def merged_tokens() -> Network:
     """Classes of merged tokens, and tokens that are given back to each place."""
     plan = Plan(pooling=Pooling.CLASS_AND_MEAN, outputs="tokens too")
     return merge_tokens(assembled_network(3, plan, depth=3), TWICE)
+
+
+def grouped_tokens() -> Network:
+    """The same with tokens that are merged in every picture alike."""
+    network = assembled_network(3, Plan(pooling=Pooling.MEAN, outputs="tokens too"), depth=3)
+    return merge_tokens(network, with_groups(network, TWICE, lambda: iter(random_pixels(2))))
 
 
 def merged_vit(pooling: Pooling = Pooling.CLASS) -> Network:

@@ -13,8 +13,9 @@ from vitedge.bench.reference import ModelReference, reference_from_network
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.converters.tflite.model import TFLiteModel
 from vitedge.converters.tools import converter_for
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import ArraySamples
 from vitedge.network.network import Network
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate

@@ -16,8 +16,8 @@ from tests.support.bench_fakes import FakeRuntime
 from tests.support.bench_fixtures import another_runtime
 from vitedge.bench import builtin
 from vitedge.errors import DataError, ModelError, UsageError
-from vitedge.images.image_sets import Sample
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import Sample
 from vitedge.runtimes import runtimes
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target

@@ -7,13 +7,11 @@ decoded by whoever asks for it. The exceptions say so.
 from __future__ import annotations
 
 import csv
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +21,7 @@ from vitedge.files.npz_arrays import read_arrays
 from vitedge.images import cifar
 from vitedge.images.cifar import Part
 from vitedge.images.class_matching import as_index, checked_labels, match_classes, renumbered
-
-if TYPE_CHECKING:
-    from vitedge.images.preprocess import ImageLike
+from vitedge.images.samples import ArraySamples, JoinedSamples, RelabelledSamples, Sample
 
 IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"),
@@ -41,21 +37,6 @@ LABELS_FILE = "labels.csv"
 
 HELD_OUT_SHARE = 0.2
 _SPLIT_SEED = 0
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image of a set.
-
-    Attributes:
-        name: What to call it in a message or a report: its path within the set.
-        image: What ``Preprocessing`` takes.
-        label: Index of its class, or None.
-    """
-
-    name: str
-    image: ImageLike
-    label: int | None
 
 
 @dataclass(frozen=True)
@@ -76,109 +57,6 @@ class ImageSet:
 
     def __str__(self) -> str:
         return self.name
-
-
-class ArraySamples(Sequence[Sample]):
-    """Samples whose pixels lie in one array, possibly memory-mapped.
-
-    Args:
-        pixels: uint8 ``(N, H, W)`` or ``(N, H, W, C)``.
-        labels: Integers ``(N,)``, or None.
-    """
-
-    def __init__(
-        self, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer[Any]] | None
-    ) -> None:
-        self._pixels, self._labels = pixels, labels
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> ArraySamples: ...
-    def __getitem__(self, index: int | slice) -> Sample | ArraySamples:
-        if isinstance(index, slice):
-            labels = None if self._labels is None else self._labels[index]
-            return ArraySamples(self._pixels[index], labels)
-        label = None if self._labels is None else int(self._labels[index])
-        return Sample(f"image {index % len(self)}", np.asarray(self._pixels[index]), label)
-
-
-class RelabelledSamples(Sequence[Sample]):
-    """Samples with other labels.
-
-    Args:
-        samples: Their names and images.
-        labels: One for each.
-    """
-
-    def __init__(self, samples: Sequence[Sample], labels: Sequence[int | None]) -> None:
-        self._samples, self._labels = samples, labels
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> RelabelledSamples: ...
-    def __getitem__(self, index: int | slice) -> Sample | RelabelledSamples:
-        if isinstance(index, slice):
-            return RelabelledSamples(self._samples[index], self._labels[index])
-        return replace(self._samples[index], label=self._labels[index])
-
-
-class Selection(Sequence[Sample]):
-    """Some samples of a sequence, fetched from it when asked for.
-
-    Args:
-        samples: The whole.
-        indices: Which of them, ``(N,)``.
-    """
-
-    def __init__(self, samples: Sequence[Sample], indices: npt.NDArray[np.intp]) -> None:
-        self._samples, self._indices = samples, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Selection: ...
-    def __getitem__(self, index: int | slice) -> Sample | Selection:
-        if isinstance(index, slice):
-            return Selection(self._samples, self._indices[index])
-        return self._samples[int(self._indices[index])]
-
-
-class JoinedSamples(Sequence[Sample]):
-    """Several sequences behind one another.
-
-    Args:
-        parts: At least one.
-    """
-
-    def __init__(self, parts: Sequence[ArraySamples]) -> None:
-        self._parts = parts
-        self._ends = list(accumulate(len(part) for part in parts))
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(len(self))[index]]
-        position = range(len(self))[index]
-        part = bisect_right(self._ends, position)
-        start = self._ends[part - 1] if part else 0
-        return replace(self._parts[part][position - start], name=f"image {position}")
 
 
 def open_images(
@@ -380,7 +258,7 @@ def _names_in(path: Path, classes: npt.NDArray[Any]) -> tuple[str, ...]:
         names = tuple(str(name) for name in classes)
         "".join(names).encode()
     except (SystemError, ValueError) as error:  # code points that Unicode has not
-        raise DataError(f"'classes' in '{path}' holds what is no text") from error
+        raise DataError(f"'classes' in '{path}' holds what is not text") from error
     return names
 
 

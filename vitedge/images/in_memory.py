@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from vitedge.errors import DataError
 from vitedge.images.class_matching import checked_labels
-from vitedge.images.image_sets import ArraySamples, ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import ImageLike
+from vitedge.images.samples import ArraySamples, Sample
 
 Images: TypeAlias = str | Path | ImageSet | npt.NDArray[Any] | tuple[Any, Any] | Iterable[Any]
 """Where a command takes a folder of images: a path, or images in memory.

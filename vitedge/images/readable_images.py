@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from vitedge.errors import DataError
-from vitedge.images.image_sets import ImageSet, Sample, Selection
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.pictures import check_image
+from vitedge.images.samples import Sample, Selection
 from vitedge.terminal.progress import Progress, silent
 
 _FEW = 10

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import ArraySamples
 
 # A std of 0.5 is the convention that scales pixels to -1..1; photos measure 0.22 to 0.28.
 _LARGEST_MEASURED_STD = 0.28

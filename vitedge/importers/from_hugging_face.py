@@ -1,8 +1,8 @@
 """Models over patches of Hugging Face's transformers, as folders.
 
 ViT, DeiT, DINOv2 (with registers, with SwiGLU), DINOv3, CLIP, SigLIP, SigLIP 2, BEiT, Data2Vec,
-MAE, MSN, I-JEPA, Swin and SwinV2, with a classifier or without, and Depth Anything; see
-``hugging_face/families.py``.
+MAE, MSN, I-JEPA, Swin and SwinV2, with a classifier or without, Depth Anything and
+SegFormer; see ``hugging_face/families.py``.
 Everything is told by ``config.json`` and ``preprocessor_config.json``; nothing is guessed. Two
 things are read otherwise than written: an image processor that first stretches an image to a
 square and then crops it (DeiT's) becomes the resize of the shorter side that the authors publish,
@@ -23,7 +23,7 @@ from vitedge.errors import ModelError
 from vitedge.files.json_values import mapping, shown, text, whole
 from vitedge.images.preprocess import IMAGENET_MEAN, Preprocessing
 from vitedge.importers import Imported, ImportOptions
-from vitedge.importers.hugging_face import depth_anything, swin
+from vitedge.importers.hugging_face import depth_anything, segformer, swin
 from vitedge.importers.hugging_face.endings import outputs_of
 from vitedge.importers.hugging_face.families import FAMILIES, Family
 from vitedge.importers.hugging_face.trunk import pair, read_trunk
@@ -156,7 +156,8 @@ def _preprocessing(
     mean, std = usual_statistics(channels)
     if channels != len(IMAGENET_MEAN):
         processor = {**processor, "image_mean": list(mean), "image_std": list(std)}
-    usual, size = read_processor(processor, channels), pair(values["image_size"])
+    usual = read_processor(processor, channels)
+    size = pair(values.get("image_size", list(usual.size)))
     if family.moves is not None or usual.size == size:
         return usual
     # The published processor's ratio of resize to crop, at the size that the model takes.
@@ -181,21 +182,26 @@ def _network(
     preprocessing = _preprocessing(folder, config, values)
     preprocessing = _at_model_size(preprocessing, values, family, options)
     net = Builder()
-    if kind in swin.KINDS:
+    if kind == segformer.KIND:
+        outputs = segformer.segformer_outputs(net, tensors, prefix, values, preprocessing, options)
+    elif kind in swin.KINDS:
         outputs = swin.swin_outputs(net, tensors, values, preprocessing, options)
     else:
         _ignore(tensors, family, prefix)
         body = tensors.below(prefix)
         trunk = read_trunk(body, values, family, preprocessing.size)
         if kind == depth_anything.KIND:
-            maps = depth_anything.depth_outputs(net, trunk, tensors, config, values, preprocessing)
-            return net.network(maps, preprocessing, task=Task.MAP)
+            outputs = depth_anything.depth_outputs(
+                net, trunk, tensors, config, values, preprocessing
+            )
+            return net.network(outputs, preprocessing, task=Task.MAP)
         x = tokens_of(net, trunk, preprocessing)
         outputs = outputs_of(net, x, tensors, body, values, kind, options, len(trunk.prefix))
     if "embedding" in outputs:
         return net.network(outputs, preprocessing, task=Task.EMBEDDING)
-    network = net.network(outputs, preprocessing)
-    return replace(network, labels=_labels(config, network.classes, options))
+    task = Task.MAP if "map" in outputs else Task.CLASSES
+    network = net.network(outputs, preprocessing, task=task)
+    return replace(network, labels=_labels(config, network.main.shape[-1], options))
 
 
 def _vision_values(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -252,9 +258,12 @@ def _at_model_size(
     Raises:
         ModelError: The processor makes images of another size than the model takes.
     """
-    size, wanted = pair(values["image_size"]), options.image_size
+    wanted = options.image_size
     if wanted is not None and (family.rotary or family.resizable):
         return _scaled(preprocessing, wanted)
+    if "image_size" not in values and family.resizable:
+        return preprocessing
+    size = pair(values["image_size"])
     if family.rotary or family.moves is not None or preprocessing.size == size:
         return preprocessing
     if wanted is not None:

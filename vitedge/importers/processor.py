@@ -42,6 +42,7 @@ DEFAULT_PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "dinov3_vit": {**_CROPPED, "do_center_crop": False, "size": 224, "resample": 2},
     "vit_mae": {**_CROPPED, "do_center_crop": False, "size": 224},
     "depth_anything": {**_CROPPED, "do_center_crop": False, "size": 518},
+    "segformer": {**_CROPPED, "do_center_crop": False, "size": 512, "resample": 2},
     "swin": {**_CROPPED, "do_center_crop": False, "size": 224},
     "swinv2": {**_CROPPED, "do_center_crop": False, "size": 256},
     "clip": _CLIP,
@@ -75,7 +76,7 @@ def read_processor(values: Mapping[str, Any], channels: int) -> Preprocessing:
             std=std,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"preprocessor_config.json lacks or garbles {error}") from error
+        raise ModelError(f"preprocessor_config.json is incomplete or malformed: {error}") from error
 
 
 def _sizes(values: Mapping[str, Any]) -> tuple[tuple[int, int], int | None]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vitedge.images.image_sets import ImageSet, Selection
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import Selection
 
 COMPARED_IMAGES = 8
 """Enough to tell a right graph from a wrong one; accuracy is the bench's business."""

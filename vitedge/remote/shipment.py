@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import overload
 
 from vitedge.artifacts.metadata import sha256_of
 from vitedge.bench.images import spool, with_reference
@@ -21,8 +20,9 @@ from vitedge.bench.workers.logits import StoredLogits
 from vitedge.bench.workers.spool import read_spool, write_spool
 from vitedge.errors import DataError
 from vitedge.files.temporary import temporary_folder
-from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import Sample, Samples
 from vitedge.machine.environment import physical_cores
 
 _FACTS, _INDEX, _BYTES, _LOGITS = "facts.json", "images.jsonl", "images.bin", "reference.f32"
@@ -41,7 +41,7 @@ class Shipment:
     reference: StoredReference | None
 
 
-class SpooledSamples(Sequence[Sample]):
+class SpooledSamples(Samples):
     """Samples whose images lie in a spool; one is read when it is asked for."""
 
     def __init__(self, index: Path, names: list[str], labels: list[int | None]) -> None:
@@ -50,15 +50,13 @@ class SpooledSamples(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._names)
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        position = range(len(self))[index]
+    def at(self, position: int) -> Sample:
+        """See ``Samples``."""
         return next(islice(iter(self), position, None))
+
+    def part(self, of: slice) -> list[Sample]:
+        """Read at once, since each is found by reading all before it."""
+        return [self.at(each) for each in range(len(self))[of]]
 
     def __iter__(self) -> Iterator[Sample]:
         images = read_spool(self._index)

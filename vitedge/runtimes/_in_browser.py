@@ -21,7 +21,7 @@ import numpy.typing as npt
 from vitedge.artifacts.integer_values import dequantize_output
 from vitedge.artifacts.metadata import files_of, read_logits_grid, read_metadata
 from vitedge.browser.chromium import EXECUTABLE_VARIABLE, Chromium, PageError, find_chromium
-from vitedge.browser.packages import WebEngine, engine_files, installed_version, remedy
+from vitedge.browser.packages import LITERT_JS, WebEngine, engine_files, installed_version, remedy
 from vitedge.browser.server import FileServer
 from vitedge.errors import (
     ModelError,
@@ -188,7 +188,13 @@ class BrowserSession:
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See ``Session``."""
-        return dequantize_output(self._outputs(pixels)[0], self._scale, self._zero_point)
+        found = self._outputs(pixels)[0]
+        if self._engine is LITERT_JS and not np.issubdtype(found.dtype, np.floating):
+            raise ModelError(
+                f"LiteRT.js does not tell what the {found.dtype} scores of '{self._path}' mean; "
+                "convert with --int8"
+            )
+        return dequantize_output(found, self._scale, self._zero_point)
 
     def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See ``FeatureSession``."""

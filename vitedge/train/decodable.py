@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from vitedge.images.image_sets import ImageSet, RelabelledSamples
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.readable_images import readable
+from vitedge.images.samples import RelabelledSamples
 from vitedge.terminal.progress import Progress, silent
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from vitedge.elements.presets import fresh_head
 from vitedge.errors import UsageError
 from vitedge.images.class_matching import match_classes
-from vitedge.images.image_sets import ImageSet, RelabelledSamples
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import RelabelledSamples
 from vitedge.importers import ImportOptions
 from vitedge.importers.overrides import with_options
 from vitedge.network.blocks import blocks, head_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ from vitedge.errors import DataError
 from vitedge.files.npz_arrays import read_arrays
 from vitedge.images.cifar import Part, batches_in
 from vitedge.images.class_matching import checked_labels
-from vitedge.images.image_sets import ArraySamples, ImageSet, Sample, Selection, digits, open_images
+from vitedge.images.image_sets import ImageSet, digits, open_images
+from vitedge.images.samples import ArraySamples, Sample, Samples, Selection
 from vitedge.terminal.progress import Progress, silent
 from vitedge.train.decodable import decodable
 from vitedge.train.folder_level import (
@@ -184,7 +185,7 @@ def folds(images: ImageSet, count: int, *, seed: int) -> Iterator[tuple[ImageSet
         )
 
 
-class EncodedSamples(Sequence[Sample]):
+class EncodedSamples(Samples):
     """Encoded images, one after another in one array of bytes.
 
     Args:
@@ -204,14 +205,8 @@ class EncodedSamples(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._labels)
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Selection: ...
-    def __getitem__(self, index: int | slice) -> Sample | Selection:
-        if isinstance(index, slice):
-            return Selection(self, np.arange(len(self))[index])
-        position = range(len(self))[index]
+    def at(self, position: int) -> Sample:
+        """See ``Samples``."""
         start, end = int(self._offsets[position]), int(self._offsets[position + 1])
         return Sample(
             f"image {position}", self._data[start:end].tobytes(), int(self._labels[position])

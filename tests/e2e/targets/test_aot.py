@@ -13,7 +13,8 @@ from tests.support.target_artifacts import bench_one, small_artifact, small_vit
 from tests.support.target_fixtures import htp_emulator, run_python
 from vitedge.artifacts.metadata import read_metadata
 from vitedge.errors import ConversionError, ModelError, PlacementError, UnavailableError
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import ArraySamples
 from vitedge.inspection.operators import read_operators
 from vitedge.pipeline.convert import ConvertOptions
 from vitedge.pipeline.for_targets import convert_for

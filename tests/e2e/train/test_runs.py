@@ -22,8 +22,9 @@ from vitedge.elements.plain_vit import ViTConfig
 from vitedge.elements.presets import initialize
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import DataError, UsageError, VitedgeError
-from vitedge.images.image_sets import ArraySamples, ImageSet, Sample, digits
+from vitedge.images.image_sets import ImageSet, digits
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import ArraySamples, Sample
 from vitedge.importers.positions import interpolate_positions
 from vitedge.in_keras.model import to_keras
 from vitedge.network.evaluate import forward

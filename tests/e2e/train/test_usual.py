@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from vitedge.errors import DataError
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import ArraySamples
 from vitedge.targets.precisions import Precision
 from vitedge.train import Augmentation, TrainingRecipe, split
 from vitedge.train.pipeline import steps_per_epoch

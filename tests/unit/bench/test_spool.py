@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from vitedge.bench.workers.spool import count_spool, read_spool, write_spool
-from vitedge.images.image_sets import Sample
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import Sample
 
 
 def test_every_form_of_image_arrives_with_the_same_pixels(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from PIL import Image
 from tests.support.cifar_files import CIFAR_10, write_batch, write_cifar_10
 from vitedge.errors import DataError
 from vitedge.images.cifar import Part
-from vitedge.images.image_sets import ArraySamples, ImageSet, digits, open_images
+from vitedge.images.image_sets import ImageSet, digits, open_images
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import ArraySamples
 from vitedge.images.synthetic import synthetic_images
 
 LABELS = ("cat", "dog", "owl")

@@ -12,7 +12,8 @@ from tests.support.models import random_network
 from vitedge.artifacts.metadata import read_metadata, sha256_of
 from vitedge.bench.overlap import overlaps
 from vitedge.images.image_digests import KEPT, shared_with, smallest_digests
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import ArraySamples
 from vitedge.images.seen_images import record_seen, seen_by
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert

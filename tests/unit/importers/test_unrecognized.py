@@ -62,11 +62,11 @@ def test_a_file_and_a_folder_of_no_known_kind_say_what_is_read(tmp_path: Path) -
         read_model(tmp_path / "empty.keras")
     with pytest.raises(ModelError, match=r"a folder needs a config\.json"):
         read_model(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "segformer"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mobilevit"}))
     with pytest.raises(
         ModelError, match=r"beside its config\.json lies none of model\.safetensors"
     ):
         read_model(tmp_path)
     save_file({"a": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
-    with pytest.raises(ModelError, match=r"of a 'segformer', .* export it to \.onnx$"):
+    with pytest.raises(ModelError, match=r"of a 'mobilevit', .* export it to \.onnx$"):
         read_model(tmp_path)

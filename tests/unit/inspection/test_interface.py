@@ -45,11 +45,15 @@ def test_integers_have_their_scale(tmp_path: Path, format_: Format) -> None:
 
 def test_what_other_clients_miss_is_said(tmp_path: Path) -> None:
     path, _ = artefact(tmp_path, Format.TFLITE)
-    assert inspect(path).clients == {"MediaPipe and the Android Task Library": ""}
+    assert inspect(path).clients == {
+        "MediaPipe and the Android Task Library": "",
+        "LiteRT.js": "",
+    }
     path, _ = artefact(tmp_path, Format.TFLITE, channels=1)
     assert "one RGB picture" in inspect(path).clients["MediaPipe and the Android Task Library"]
     path, _ = artefact(tmp_path, Format.TFLITE, Precision.INT8_STATIC)
     assert "--probabilities" in inspect(path).clients["MediaPipe and the Android Task Library"]
+    assert "convert with --int8" in inspect(path).clients["LiteRT.js"]
     path, _ = artefact(tmp_path, Format.ONNX)
     found = inspect(path).clients
     assert found["OpenVINO Model API"] == ""

@@ -17,7 +17,8 @@ from tests.support.models import random_images, random_network
 from vitedge.bench.spread import paired_drop, wilson_interval
 from vitedge.cli import main
 from vitedge.errors import DataError
-from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import Sample
 from vitedge.network.evaluate import forward
 from vitedge.pick.choice import Budget, choose
 from vitedge.pick.overlap import refuse_overlap
@@ -264,4 +265,4 @@ def test_pick_takes_what_is_no_vision_transformer(folder: Path) -> None:
     words = " ".join(result.output.split())
     assert "Ship artefacts/network." in words
     # What the format's own tools cannot make is said, and the rest is measured all the same.
-    assert "network.int4.tflite: not made: 'network.keras' is no Vision Transformer" in words
+    assert "network.int4.tflite: not made: 'network.keras' is not a Vision Transformer" in words

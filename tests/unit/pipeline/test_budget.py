@@ -13,7 +13,8 @@ import pytest
 from tests.support.models import random_images, random_network
 from vitedge.artifacts.metadata import read_metadata
 from vitedge.errors import BudgetError
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import ArraySamples
 from vitedge.network.evaluate import forward
 from vitedge.network.network import Network, map_linears
 from vitedge.network.operators import Linear

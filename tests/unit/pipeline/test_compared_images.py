@@ -9,7 +9,8 @@ import pytest
 
 import vitedge
 from tests.support.models import random_network
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import ArraySamples
 from vitedge.pipeline.compared_images import COMPARED_IMAGES, divide
 from vitedge.pipeline.keras_model import write_keras
 

@@ -23,7 +23,8 @@ from vitedge.artifacts.metadata import read_metadata
 from vitedge.artifacts.written import Written
 from vitedge.converters.tflite.model import TFLiteModel
 from vitedge.errors import ConversionError, UsageError
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import ArraySamples
 from vitedge.pipeline import for_targets
 from vitedge.pipeline.convert import ConvertOptions
 from vitedge.pipeline.device_limits import refusals

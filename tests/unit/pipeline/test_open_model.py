@@ -16,7 +16,8 @@ from vitedge import importers
 from vitedge.bench import request
 from vitedge.bench.run import BenchOptions
 from vitedge.cli import main
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import ArraySamples
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.inspection import compare
 from vitedge.pick.choice import Budget

@@ -6,7 +6,8 @@ import numpy as np
 
 from tests.support.models import random_images, random_network
 from vitedge.converters.tools import converter_for
-from vitedge.images.image_sets import ArraySamples, ImageSet
+from vitedge.images.image_sets import ImageSet
+from vitedge.images.samples import ArraySamples
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate

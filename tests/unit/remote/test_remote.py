@@ -22,8 +22,9 @@ from vitedge.bench.reference import ModelReference
 from vitedge.bench.run import BenchOptions
 from vitedge.errors import DataError, UsageError, VitedgeError
 from vitedge.files.dataclass_json import from_plain
-from vitedge.images.image_sets import ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import Sample
 from vitedge.machine.environment import Environment, throttling
 from vitedge.network.tasks import Task
 from vitedge.remote import conversation

@@ -11,8 +11,9 @@ from PIL import Image
 
 from tests.support.cifar_files import write_cifar_10
 from vitedge.errors import DataError
-from vitedge.images.image_sets import ArraySamples, ImageSet, Sample
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.samples import ArraySamples, Sample
 from vitedge.train import Augmentation, TrainingRecipe, open_training_images, split
 from vitedge.train.augment import OPERATIONS, augmented
 from vitedge.train.distort import distort

@@ -20,7 +20,7 @@ import numpy as np
 from vitedge.images.preprocess import ImageLike, open_image
 
 if TYPE_CHECKING:
-    from vitedge.images.image_sets import Sample
+    from vitedge.images.samples import Sample
 
 _INDEX, _BYTES = "images.jsonl", "images.bin"
 

@@ -22,6 +22,7 @@ from vitedge.network.operators import (
     Product,
     Resize,
     ResizeKind,
+    Softmax,
     Standardize,
 )
 from vitedge.quantize import Recipe
@@ -78,8 +79,22 @@ class OpenVINONodes(MergingEmitter[Any]):
         return self._ops.swish(x, self._scalar(f"{name}/beta", beta), name=name)
 
     def add(self, value: Value, a: Any, b: Any) -> Any:
-        """See ``Steps``."""
+        """See ``Steps``; what is the same for all queries is repeated by head.
+
+        OpenVINO 2026.4 computes attention in bfloat16 wrongly where such a constant is not.
+        """
+        if any(isinstance(each.operator, Softmax) for each in self.readers[value]):
+            a, b = (
+                self._by_head(value, source, x)
+                for source, x in zip(value.inputs, (a, b), strict=True)
+            )
         return self._ops.add(a, b, name=value.name)
+
+    def _by_head(self, scores: Value, source: Value, x: Any) -> Any:
+        heads, _, keys = scores.shape if len(scores.shape) == 3 else (0, 0, 0)
+        if not heads or not source.is_constant or math.prod(source.shape) != keys:
+            return x
+        return self.fixed(source, (1, heads, 1, keys))
 
     def multiply(self, value: Value, a: Any, b: Any) -> Any:
         """See ``Steps``."""

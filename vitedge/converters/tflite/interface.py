@@ -72,7 +72,20 @@ def _port(tensor: Table, name: str | None) -> Port:
 
 def client_needs(found: Interface, metadata: Metadata | None) -> dict[str, str]:
     """See ``FormatTools``."""
-    return {"MediaPipe and the Android Task Library": _for_mediapipe(found, metadata)}
+    return {
+        "MediaPipe and the Android Task Library": _for_mediapipe(found, metadata),
+        "LiteRT.js": _for_litert_js(found),
+    }
+
+
+def _for_litert_js(found: Interface) -> str:
+    for port in found.inputs:
+        if port.dtype not in ("float32", "uint8"):
+            return f"pixels as float32 or uint8, not {port.dtype}: convert the model again"
+    for port in found.outputs:  # it reads bytes, but does not tell their scale
+        if port.dtype != "float32":
+            return f"outputs as float32, not {port.dtype}: convert with --int8"
+    return ""
 
 
 def _for_mediapipe(found: Interface, metadata: Metadata | None) -> str:

@@ -13,6 +13,11 @@ from vitedge.errors import NotAViTError
 from vitedge.files.json_values import number, numbers, shown, text, wholes
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers.reading.tensors import Tensors
+from vitedge.importers.torch_convolutions import (
+    torch_convolution,
+    torch_enlargement,
+    torch_pointwise,
+)
 from vitedge.network.kinds import Activation
 from vitedge.network.network import Builder, Value
 from vitedge.network.operators import (
@@ -69,13 +74,13 @@ def depth_outputs(
 def _reassembled(net: Builder, x: Value, neck: Tensors, index: int, factor: float) -> Value:
     """The tokens of one block as an image of its own size and channels."""
     name, layer = f"reassembled.{index}", neck.below(f"reassemble_stage.layers.{index}.")
-    x = net(f"{name}.projection", _pointwise(layer, "projection"), x)
+    x = net(f"{name}.projection", torch_pointwise(layer, "projection"), x)
     if factor > 1:
-        x = enlarged(net, x, _transposed(layer, "resize"), int(factor), f"{name}.resize")
+        x = enlarged(net, x, torch_enlargement(layer, "resize"), int(factor), f"{name}.resize")
     elif factor < 1:
         step = int(1 / factor)
-        x = net(f"{name}.resize", _convolution(layer, "resize", step), x)
-    return net(f"{name}.conv", _convolution(neck, f"convs.{index}"), x)
+        x = net(f"{name}.resize", torch_convolution(layer, "resize", step=step, border=1), x)
+    return net(f"{name}.conv", torch_convolution(neck, f"convs.{index}", border=1), x)
 
 
 def _fused(net: Builder, features: Sequence[Value], stage: Tensors) -> list[Value]:
@@ -94,17 +99,21 @@ def _fused(net: Builder, features: Sequence[Value], stage: Tensors) -> list[Valu
         last = index + 1 == len(order)
         size = (2 * rows, 2 * columns) if last else order[index + 1].shape[:2]
         x = resized(net, x, (size[0], size[1]), f"{name}/resized")
-        made.append(net(f"{name}.projection", _pointwise(layer, "projection"), x))
+        made.append(net(f"{name}.projection", torch_pointwise(layer, "projection"), x))
     return made
 
 
 def _depth(
     net: Builder, x: Value, head: Tensors, config: Mapping[str, Any], size: tuple[int, int]
 ) -> Value:
-    x = net("head.conv1", _convolution(head, "conv1"), x)
-    x = net("head.conv2", _convolution(head, "conv2"), resized(net, x, size, "head/resized"))
+    x = net("head.conv1", torch_convolution(head, "conv1", border=1), x)
+    x = net(
+        "head.conv2",
+        torch_convolution(head, "conv2", border=1),
+        resized(net, x, size, "head/resized"),
+    )
     x = net("head.conv2/relu", Activate(Activation.RELU), x)
-    last = _pointwise(head, "conv3")
+    last = torch_pointwise(head, "conv3")
     longest = number({**config, "max_depth": config.get("max_depth") or 1}, "max_depth")
     kind = text({"depth_estimation_type": "relative", **config}, "depth_estimation_type")
     match kind:
@@ -129,28 +138,7 @@ def _number(net: Builder, name: str, value: float) -> Value:
 
 
 def _unit(layer: Tensors, name: str) -> tuple[Convolution, Convolution]:
-    first, second = (_convolution(layer, f"{name}.convolution{index}") for index in (1, 2))
+    first, second = (
+        torch_convolution(layer, f"{name}.convolution{index}", border=1) for index in (1, 2)
+    )
     return first, second
-
-
-def _convolution(tensors: Tensors, name: str, step: int = 1) -> Convolution:
-    """``torch.nn.Conv2d`` of 3 x 3 pixels with a border of one pixel."""
-    weight = np.ascontiguousarray(tensors[f"{name}.weight"].transpose(2, 3, 1, 0))
-    bias = tensors.get(f"{name}.bias")
-    bias = np.zeros(weight.shape[3], np.float32) if bias is None else bias
-    return Convolution(weight, bias, (step, step), ((1, 1), (1, 1)))
-
-
-def _pointwise(tensors: Tensors, name: str) -> Linear:
-    """``torch.nn.Conv2d`` of 1 x 1 pixel."""
-    weight = tensors[f"{name}.weight"]
-    flat = np.ascontiguousarray(weight.reshape(weight.shape[:2]).T)
-    return Linear(flat, tensors[f"{name}.bias"])
-
-
-def _transposed(tensors: Tensors, name: str) -> Linear:
-    """``torch.nn.ConvTranspose2d`` whose squares lie side by side; ``(inputs, outputs, h, w)``."""
-    weight = tensors[f"{name}.weight"]
-    flat = np.ascontiguousarray(weight.transpose(0, 2, 3, 1).reshape(len(weight), -1))
-    bias = tensors[f"{name}.bias"]
-    return Linear(flat, np.tile(bias, flat.shape[1] // bias.size))

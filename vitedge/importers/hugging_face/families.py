@@ -169,6 +169,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "siglip2": _siglip2,
         "siglip2_vision_model": _siglip2,
         "beit": _beit,
+        "segformer": Family(
+            replace(_VIT, patch="encoder.patch_embeddings.0.proj"), ("segformer.",), resizable=True
+        ),
         "swin": Family(_VIT, ("swin.",), resizable=True),
         "swinv2": Family(_VIT, ("swinv2.",), resizable=True),
         "data2vec-vision": replace(_beit, prefixes=("data2vec_vision.",)),

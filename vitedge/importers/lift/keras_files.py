@@ -470,13 +470,15 @@ def open_saved_model(
         with nullcontext(path) if trust else checked_copy(path) as source:
             loaded = tf.saved_model.load(str(source))
         signature = loaded.signatures[_SERVED]
+        inputs = dict(signature.structured_input_signature[1])
+        _refuse_nan(signature.variables)
+        parameters = _count(signature.variables)
     except VitedgeError:
         raise
-    except Exception as error:  # TensorFlow raises its own kinds and KeyError
+    except Exception as error:  # TensorFlow raises its own kinds, KeyError and AssertionError
         raise ModelError(
             f"'{path}' holds no SavedModel that can be served: {first_line(error)}"
         ) from error
-    inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
         raise ModelError(f"'{path}' takes {len(inputs)} inputs; one, the image, is needed")
     ((name, specification),) = inputs.items()
@@ -487,6 +489,4 @@ def open_saved_model(
         # By way of `loaded`, whose variables would go with it.
         return select_logits(loaded.signatures[_SERVED](**{name: image}), wanted)
 
-    _refuse_nan(signature.variables)
-    kind, parameters = specification.dtype.name, _count(signature.variables)
-    return LoadedModel(logits, sizes, batch, kind, parameters)
+    return LoadedModel(logits, sizes, batch, specification.dtype.name, parameters)

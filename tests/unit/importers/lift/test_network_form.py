@@ -18,8 +18,8 @@ from vitedge.network.operators import Convolution, Linear, Norm, Product, Resize
 from vitedge.network.structure import attentions
 from vitedge.network.tasks import Task
 from vitedge.pipeline.convert import ConvertOptions, convert
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
+from vitedge.targets.formats import all_formats
+from vitedge.targets.precisions import Precision, all_precisions
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "lift_networks"
 
@@ -74,7 +74,7 @@ def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) 
     refused: list[str] = []
     written = convert(
         GOLDEN / f"{name}.onnx",
-        ConvertOptions(precisions=tuple(Precision), output=tmp_path),
+        ConvertOptions(precisions=all_precisions(), output=tmp_path),
         on_refusal=lambda path, _: refused.append(path.name),
     )
     assert sorted(refused) == [f"{name}.int8-static.xml", f"{name}.w8a16.xml"]
@@ -86,7 +86,7 @@ def test_a_convolutional_stem_converts_in_all_formats(tmp_path: Path) -> None:
     precisions = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
     options = ConvertOptions(precisions=precisions, output=tmp_path)
     written = convert(GOLDEN / "convolutional_stem.onnx", options)
-    assert len(written) == len(precisions) * len(Format)
+    assert len(written) == len(precisions) * len(all_formats())
 
 
 @pytest.mark.parametrize("file", ["model.keras", "model.h5", "saved_model"])
