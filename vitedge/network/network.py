@@ -103,7 +103,7 @@ class Network:
             known.add(value)
             names.add(value.name)
         if not self.outputs or not known.issuperset(self.outputs.values()):
-            raise ValueError("an output is no value of the network")
+            raise ValueError("an output is not a value of the network")
         if sum(isinstance(each.operator, Pixels) for each in self.values) != 1:
             raise ValueError("a network reads the pixels of one image")
         height, width, channels = self.image_shape

@@ -228,7 +228,7 @@ def test_a_processor_is_read(case: ProcessorCase) -> None:
     "values", [{}, {"size": "big"}, {"size": 8, "resample": 17}, {"size": {"depth": 3}}], ids=repr
 )
 def test_a_garbled_processor_is_an_error(values: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match=r"preprocessor_config\.json lacks or garbles"):
+    with pytest.raises(ModelError, match=r"preprocessor_config\.json is incomplete or malformed"):
         read_processor(BASE | values, 3)
 
 
