@@ -42,6 +42,7 @@ def train(
     teacher: Network | None = None,
     folder: Path | None = None,
     resume: bool = False,
+    named: frozenset[str] | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
     progress: Progress = silent,
@@ -61,6 +62,8 @@ def train(
             TensorBoard's events. None records nothing. What frozen layers compute is kept there,
             too, until the run ends.
         resume: Continue the run recorded in ``folder``.
+        named: Names of the recipe's values that somebody chose, by which a run that cannot be
+            resumed is told apart before those that followed from them; None: all were chosen.
         on_step: Called after each step.
         on_epoch: Called after each epoch; not for those before a resumption.
         progress: Told how far the work before the first epoch is.
@@ -94,7 +97,7 @@ def train(
     record = None
     if folder is not None and replicas.is_chief:
         facts = _facts(network, images, held_out, recipe, replicas, is_taught=teacher is not None)
-        record = Record(folder, parts, facts)
+        record = Record(folder, parts, facts, named=named)
     try:
         replicas.agree(run_digest(parts), resume=resume)
         # None is some temporary place: beside the record, on the machine that has it.

@@ -66,6 +66,7 @@ def test_further_outputs_keep_no_rewrite_away() -> None:
         assert set(alone) - set(wide) <= {"pooled-queries-only"}, name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8], ids=str)
 @pytest.mark.parametrize("target", all_formats(), ids=str)
 def test_every_format_gives_outputs_by_name(
