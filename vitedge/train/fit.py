@@ -96,7 +96,7 @@ def train(
     parts = run_parts(network, teacher, recipe, loader.labels)
     record = None
     if folder is not None and replicas.is_chief:
-        facts = _facts(network, images, held_out, recipe, replicas)
+        facts = _facts(network, images, held_out, recipe, replicas, is_taught=teacher is not None)
         record = Record(folder, parts, facts, named=named)
     try:
         replicas.agree(run_digest(parts), resume=resume)
@@ -123,8 +123,10 @@ def _facts(
     held_out: ImageSet | None,
     recipe: TrainingRecipe,
     replicas: Replicas,
+    *,
+    is_taught: bool,
 ) -> dict[str, str]:
-    """How the run trains, in words."""
+    """How the run trains, in words: what applies to it, and nothing else."""
     about = summary(network)
     size, depth = "{} x {} px".format(*about.image_size), len(blocks(network))
     sets = [images] if held_out is None else [images, held_out]
@@ -134,7 +136,14 @@ def _facts(
     }
     if replicas.count > 1:
         words["Replicas"] = str(replicas.count)
+    idle = set() if is_taught else {"distillation"}
+    if recipe.quantize_aware is None:
+        idle.add("quantize_aware")
+    if held_out is None:
+        idle.add("keep_best")
     for name, value in asdict(recipe).items():
+        if name in idle:
+            continue
         words[name.replace("_", " ").capitalize()] = _in_words(value)
     return words
 
