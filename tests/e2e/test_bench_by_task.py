@@ -109,3 +109,15 @@ def test_each_task_is_measured_in_its_own_words(
     choice = choose(report.rows, Budget(max_drop=100))
     assert choice.best is not None
     assert drop_of in in_words(choice)
+
+
+def test_a_map_of_zeros_is_no_fault_of_the_device(
+    few_devices: None, photos: Path, tmp_path: Path
+) -> None:
+    def zero(name: str, layer: Linear) -> Linear:
+        return Linear(layer.weight * 0, layer.bias * 0) if name == "map/layer" else layer
+
+    path = artifact_of(map_linears(network_of_task(Task.MAP), zero), tmp_path)
+    options = BenchOptions(threads=1, runs=5, timeout_seconds=60)
+    (row,) = run_bench([path], [Target("onnx", "cpu")], options=options).rows
+    assert row.status is Status.OK, row.message
