@@ -1,7 +1,7 @@
 """The smallest model of each family of vision transformers: which road it takes, and how well.
 
     python -m reference.lift_zoo make FOLDER [NAME ...]   # wants torch and timm: writes ONNX files
-    python -m reference.lift_zoo read FOLDER [NAME ...]   # wants vitedge: reads, converts, compares
+    python reference/lift_zoo.py read FOLDER [NAME ...]   # wants vitedge: reads, converts, compares
 
 The weights are random but lively. One line for each file: the road, the parity of what was read,
 and the signal-to-quantization-noise ratio of int8 ONNX beside that of ONNX Runtime's static
@@ -117,11 +117,13 @@ def _export(model: Any, size: int, path: Path) -> None:
 
 def read(folder: Path, names: list[str]) -> None:
     """Reads every file, converts it to int8 ONNX, and compares with float32."""
+    import logging
     import tempfile
 
     from vitedge.errors import VitedgeError
     from vitedge.importers import read_model
 
+    logging.disable(logging.WARNING)  # of ONNX Runtime's quantizer, for every vector
     for path in sorted(folder.glob("*.onnx")):
         if names and path.stem not in names:
             continue
@@ -183,7 +185,7 @@ def _int8(source: Path, network: Any, folder: Path) -> tuple[float, float]:
             return None if image is None else {"image": image[None]}
 
     prepared, static = folder / "prepared.onnx", folder / "static.onnx"
-    stock.shape_inference.quant_pre_process(str(source), str(prepared))
+    stock.shape_inference.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     stock.quantize_static(
         str(prepared), str(static), Reader(), quant_format=stock.QuantFormat.QDQ, per_channel=True
     )

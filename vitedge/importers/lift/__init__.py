@@ -52,7 +52,7 @@ from vitedge.importers.lift.recognition import recognize_all, recognize_within
 from vitedge.importers.lift.structure import Parser
 from vitedge.importers.lift.tidying import tidied
 from vitedge.network.network import Network, Value, needed, with_task
-from vitedge.network.operators import Product, Transpose
+from vitedge.network.operators import Product, Softmax, Transpose
 from vitedge.network.structure import attentions
 from vitedge.network.tasks import Task
 
@@ -240,7 +240,7 @@ def _refuse_without_attention(network: Network) -> None:
     Raises:
         NotAViTError: It is one.
     """
-    if not any(isinstance(value.operator, Product) for value in network.values):
+    if not any(isinstance(value.operator, Product | Softmax) for value in network.values):
         raise NotAViTError("it has no softmax attention, nor any other product of two values")
 
 
