@@ -26,6 +26,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
 
 # The light clients come along; where npm is not, their tests say so.
 slow: $(VENV)/.installed-dev $(CLIENTS)/.python

@@ -11,6 +11,7 @@ Copy this folder and change what you like: `watch` is all there is to it.
 from __future__ import annotations
 
 import argparse
+import errno
 import itertools
 import signal
 import sys
@@ -55,6 +56,13 @@ def slideshow(folder: Path, seconds: float) -> Iterator[Path]:
     for path in itertools.cycle(list(open_source(folder))):
         yield path
         time.sleep(seconds)
+
+
+def _in_words(error: Exception, port: int) -> str:
+    """What went wrong; the system's own words for a port in use name neither port nor remedy."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use: end what uses it, or give another with --port"
+    return str(error)
 
 
 def main() -> int:
@@ -108,7 +116,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     except (VitedgeError, OSError) as error:
-        print(f"Error: {printable(str(error))}", file=sys.stderr)
+        print(f"Error: {printable(_in_words(error, arguments.port))}", file=sys.stderr)
         return 1
     return 0
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,19 @@ def test_a_truncated_file_is_one_clear_error(
         damaged.write_bytes(data)
 
 
-@pytest.mark.thorough
+def flipped_cases() -> list[Any]:
+    """One case of each importer and kind of files every day, and all in CI."""
+    known: set[tuple[str, ...]] = set()
+    found = []
+    for each in CASES:
+        kind = (each.importer, *sorted({path.suffix for path in model_files(each)}))
+        marks = [pytest.mark.slow] if kind in known else [pytest.mark.thorough]
+        found.append(pytest.param(each, marks=marks, id=each.name))
+        known.add(kind)
+    return found
+
+
+@pytest.mark.parametrize("case", flipped_cases())
 def test_flipped_bytes_give_a_model_or_one_clear_error(case: GoldenCase, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     model = copied(case, tmp_path)

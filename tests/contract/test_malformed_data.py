@@ -249,7 +249,7 @@ ROWS: list[dict[str, Any]] = [
 def test_a_row_whose_values_cannot_be_meant_is_refused(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="is no report of vitedge"):
+    with pytest.raises(UsageError, match="is not a report of vitedge"):
         read_report(written(tmp_path / "report.json", report(**changes)))
 
 

@@ -14,11 +14,16 @@ import vitedge
 from tests.support.browsers import IN_A_BROWSER, NPM
 from tests.support.chromium import Chromium
 from tests.support.client_artifacts import SHARED, ForClients, deit_tiny, small
-from tests.support.target_artifacts import bench_small, small_artifact
+from tests.support.models import random_network
+from tests.support.target_artifacts import bench_small, small_artifact, small_images
+from vitedge.bench.run import BenchOptions
 from vitedge.browser.server import FileServer
 from vitedge.errors import ModelError, UsageError
+from vitedge.pick.choice import Budget
+from vitedge.pick.run import PickRequest, pick
 from vitedge.pipeline.convert import ConvertOptions
 from vitedge.pipeline.for_targets import convert_for
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.report.results import Status
 from vitedge.runtimes import Readiness, runtime_for
 from vitedge.targets.formats import Format
@@ -53,7 +58,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> ForClients:
         ("onnx-web", Precision.INT8_STATIC),
     ],
 )
-def test_the_bench_measures_in_a_page(target: str, precision: Precision, tmp_path: Path) -> None:
+def test_the_bench_measures_in_a_page(
+    target: str, precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     path = small_artifact(tmp_path, runtime_for(Target.parse(target)).format, precision)
     row = bench_small(path, target)
     assert row.status is Status.OK, row.message
@@ -64,6 +72,7 @@ def test_the_bench_measures_in_a_page(target: str, precision: Precision, tmp_pat
     assert row.latency_ms.min > 0
     assert row.peak_rss_mb is not None
     assert row.peak_rss_mb > 30  # the page's, whose engine alone takes ten
+    assert not list(tmp_path.glob("vitedge-*")), "the browser's profile was left"
 
 
 @pytest.mark.parametrize("target", ["tflite-web-gpu", "onnx-web-gpu"])
@@ -128,6 +137,25 @@ def test_convert_makes_what_suits_a_browser(made: ForClients, tmp_path: Path) ->
         ConvertOptions(output=tmp_path),
     )
     assert written.path.name == "source.int8.tflite-web.tflite"
+
+
+def test_pick_chooses_among_what_it_measured_in_a_page(tmp_path: Path) -> None:
+    network = random_network(3, image_size=(64, 64), patch_size=(16, 16), dim=48)
+    write_keras(network, tmp_path / "source.keras")
+    images = small_images()  # of the same size
+    request = PickRequest(
+        model=tmp_path / "source.keras",
+        data=images,
+        budget=Budget(max_drop=50),
+        targets=(Target("tflite", "web"),),
+        output=tmp_path / "picked",
+        bench=BenchOptions(threads=1, runs=3),
+    )
+    picked = pick(request, reproduce=lambda precision, format_: "")
+    assert picked.choice.best is not None
+    assert str(picked.choice.best.row.target) == "tflite-web"
+    made = {row.precision for row in picked.report.rows}
+    assert made == {Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4}  # for CPUs
 
 
 TRANSFORMERS_PAGE = b"""<!doctype html><script type="importmap">

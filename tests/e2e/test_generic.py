@@ -227,7 +227,9 @@ def test_what_speaks_of_a_vit_alone_is_refused(tmp_path: Path) -> None:
 
 def test_importing_it_says_that_convert_takes_it(tmp_path: Path) -> None:
     write_nchw_onnx(tmp_path / "cnn.onnx")
-    with pytest.raises(NotAViTError, match=r"no Vision Transformer: .*`vitedge convert` takes it"):
+    with pytest.raises(
+        NotAViTError, match=r"not a Vision Transformer: .*`vitedge convert` takes it"
+    ):
         import_model(tmp_path / "cnn.onnx", tmp_path / "model.keras", ImportOptions())
 
 

@@ -248,6 +248,18 @@ def test_what_is_missing_is_one_line(arguments: list[str], message: str) -> None
     assert "Traceback" not in errors
 
 
+def test_a_port_that_is_in_use_is_one_line_with_a_remedy(tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "digit.png")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = start(ARTIFACT, "--source", str(tmp_path), "--port", port)
+        _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == (
+        f"Error: port {port} is in use: end what uses it, or give another with --port"
+    )
+
+
 def test_the_window_shows_the_label_and_its_closing_ends_the_app(tmp_path: Path) -> None:
     pytest.importorskip("tkinter", reason="this Python has no Tk")
     if shutil.which("xvfb-run") is None:

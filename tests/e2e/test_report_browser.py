@@ -76,8 +76,22 @@ def test_nothing_is_wider_than_the_window(browser: Chromium, page: Path, width: 
     browser.open(page, width=width)
     browser.wait(f"document.querySelector({json.dumps(LARGEST_POINT)}) !== null")
     assert browser.run("document.documentElement.scrollWidth") <= width
-    inner = "[...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth)"
-    assert browser.run(inner)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_rows_stay_a_table_whose_names_stay_in_sight(
+    browser: Chromium, page: Path, width: int
+) -> None:
+    browser.open(page, width=width)
+    assert browser.run("getComputedStyle(document.querySelector('.rows')).display") == "table"
+    place = "document.querySelector('.rows td').getBoundingClientRect().left"
+    before = browser.run(place)
+    is_wider = browser.run(
+        "(e => { e.scrollLeft = 200; return e.scrollLeft > 0; })"
+        "(document.querySelector('.rows').closest('.scroll'))"
+    )
+    assert is_wider or width == WIDTHS[-1]
+    assert browser.run(place) == before
 
 
 def contrast(browser: Chromium, selector: str) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
+import importlib.util
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -52,3 +55,27 @@ def test_the_files_that_contributing_names_exist() -> None:
         found = path[0] or path[1]
         if "NAME" not in found:
             assert (ROOT / found).exists(), found
+
+
+def test_the_words_that_people_read_are_those_of_the_glossary() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "check_words.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == ""
+    assert done.returncode == 0
+
+
+def test_the_check_of_words_finds_what_it_is_for() -> None:
+    spec = importlib.util.spec_from_file_location("words", ROOT / "scripts" / "check_words.py")
+    assert spec is not None
+    assert spec.loader is not None
+    words = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(words)
+    tree = ast.parse('raise ValueError(f"{x} is no image")\nthere = "is no image"')
+    said = [text.value for node in ast.walk(tree) for text in words._said(node)]
+    assert said == [" is no image"]
+    assert list(words._of("place", said[0]))
+    assert not list(words._of("place", "there is no image"))

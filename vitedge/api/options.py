@@ -125,7 +125,7 @@ def as_typed(options: SourceOptions) -> list[str]:
         if value is None or value is False or value == ():
             continue
         if name == "labels" and not isinstance(value, str | os.PathLike):
-            raise ValueError("labels that are no file cannot be typed")
+            raise ValueError("labels that are not a file cannot be typed")
         if value is True:
             typed.append(flag)
         elif name in ("mean", "std"):

@@ -228,7 +228,7 @@ class Metadata:
                 task=_task(values),
             )
         except (KeyError, ValueError) as error:
-            raise ValueError(f"metadata lacks or garbles a value: {error}") from error
+            raise ValueError(f"metadata is incomplete or malformed: {error}") from error
 
 
 def _number_or_none(values: Mapping[str, Any], key: str) -> float | None:

@@ -6,11 +6,13 @@ zero byte, so that no port and no package is needed.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -97,7 +99,9 @@ class Chromium:
         """Ends the browser. May be called twice."""
         if self._process.returncode is not None:
             return
-        self._process.kill()
+        # Its helpers, too: they would go on writing to the profile for a moment.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         os.close(self._to)
         os.close(self._from)
@@ -212,6 +216,7 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a group of its own, which close() ends
         )
     except OSError as error:
         os.close(to)

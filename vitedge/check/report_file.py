@@ -115,7 +115,7 @@ def read_report(path: Path) -> ReportFile:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"'{path}' is no report of vitedge bench --json ({type(error).__name__}: {error})"
+            f"'{path}' is not a report of vitedge bench --json ({type(error).__name__}: {error})"
         ) from error
 
 

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 100),
     metavar="POINTS",
     help="Most that an integer artefact may lose on --data against float32: points of accuracy, or "
-    "of agreement without labels. As few layers as possible are lifted out of 8 bits.",
+    "of agreement without labels. As few layers as possible are kept in float.",
 )
 @click.option("--data", type=PATH, help="Images to measure on, other than those of --calibration.")
 @click.option(

@@ -34,7 +34,7 @@ class ImageSize(click.ParamType[tuple[int, int]]):
         found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", str(value).strip().lower())
         size = () if found is None else (int(found[1]), int(found[2] or found[1]))
         if not size or min(size) < 1:
-            self.fail(f"{value!r} is no size: give 224, or height x width as 32x64", param, ctx)
+            self.fail(f"{value!r} is not a size: give 224, or height x width as 32x64", param, ctx)
         return size
 
 

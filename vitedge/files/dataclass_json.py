@@ -50,7 +50,7 @@ def _value(hint: Any, value: Any) -> Any:
         return _value(inner, value)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{reprlib.repr(value)} is no list")
+            raise ValueError(f"{reprlib.repr(value)} is not a list")
         return tuple(_value(arguments[0], each) for each in value)
     if origin in (Mapping, dict):
         return {str(key): _value(arguments[1], each) for key, each in dict(value).items()}

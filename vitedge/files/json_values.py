@@ -47,12 +47,12 @@ def parse_object(content: str | bytes) -> Mapping[str, Any]:
     """
     values = parse_json(content)
     if not isinstance(values, dict):
-        raise ValueError(f"{shown(values)} is no JSON object")
+        raise ValueError(f"{shown(values)} is not a JSON object")
     return values
 
 
 def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def _finite(text: str) -> float:

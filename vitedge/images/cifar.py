@@ -129,7 +129,7 @@ def read_batch(path: Path) -> Batch:
                 names = _class_names(path.with_name(form.names), form.classes)
                 return Batch(planes.transpose(0, 2, 3, 1), labels, names)
     raise DataError(
-        f"'{path}' is truncated or not a binary batch of CIFAR: {size} bytes are no whole number "
+        f"'{path}' is truncated or not a binary batch of CIFAR: {size} bytes are not a multiple "
         f"of {1 + _PIXELS} (CIFAR-10) or {2 + _PIXELS} (CIFAR-100), or a label is too large"
     )
 

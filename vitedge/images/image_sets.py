@@ -258,7 +258,7 @@ def _names_in(path: Path, classes: npt.NDArray[Any]) -> tuple[str, ...]:
         names = tuple(str(name) for name in classes)
         "".join(names).encode()
     except (SystemError, ValueError) as error:  # code points that Unicode has not
-        raise DataError(f"'classes' in '{path}' holds what is no text") from error
+        raise DataError(f"'classes' in '{path}' holds what is not text") from error
     return names
 
 

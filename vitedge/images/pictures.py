@@ -81,7 +81,7 @@ def open_image(image: ImageLike) -> Image.Image:
         name = f"'{os.fspath(image)}'"
     else:
         raise DataError(
-            f"a {type(image).__name__} is no image: give a path, bytes, a file, an array or a "
+            f"a {type(image).__name__} is not an image: give a path, bytes, a file, an array or a "
             "Pillow image"
         )
     try:
@@ -182,7 +182,7 @@ def _eight_bits(picture: Image.Image, name: str) -> Image.Image:
     from PIL import Image
 
     if picture.mode == "F":
-        raise DataError(f"{name} holds floating-point pixels, whose range nobody knows")
+        raise DataError(f"{name} holds floating-point pixels, whose range is unknown")
     if picture.mode == "LAB":
         raise DataError(f"{name} is in CIE Lab colours, which Pillow does not convert; save as RGB")
     if not picture.mode.startswith("I"):

@@ -210,7 +210,7 @@ class Preprocessing:
                 std=numbers(values, "std"),
             )
         except (KeyError, ValueError) as error:
-            raise ValueError(f"preprocessing lacks or garbles a value: {error}") from error
+            raise ValueError(f"preprocessing is incomplete or malformed: {error}") from error
 
 
 def _four_bands(image: ImageLike) -> npt.NDArray[np.uint8]:

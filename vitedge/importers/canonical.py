@@ -48,7 +48,7 @@ def _network(path: Path, config: Mapping[str, Any]) -> Network:
         stored = [Stored.from_dict(each) for each in config["arrays"]]
         description = dict(config["network"])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise ModelError(f"the config of '{path}' lacks or garbles {error}") from error
+        raise ModelError(f"the config of '{path}' is incomplete or malformed: {error}") from error
     arrays = {each.name: each.array for each in stored if not each.is_apart}
     with open_archived_weights(path) as tensors:
         for place, each in enumerate(stored):
@@ -71,7 +71,9 @@ def _network_of_0_1(path: Path, config: Mapping[str, Any]) -> Network:
                 raise ValueError(f"{depth} blocks in {len(tensors.names)} arrays")
             places = array_places(config)
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"the config of '{path}' lacks or garbles {error}") from error
+            raise ModelError(
+                f"the config of '{path}' is incomplete or malformed: {error}"
+            ) from error
         arrays = {name: tensors[where] for name, where in places.items()}
     return network_of(vit_from_arrays(config, arrays))
 

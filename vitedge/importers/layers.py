@@ -46,7 +46,7 @@ def torch_patch_shape(tensors: Tensors, name: str) -> tuple[int, tuple[int, int]
     """
     shape = tensors.shape(f"{name}.weight")
     if len(shape) != 4:
-        raise ModelError(f"'{name}.weight' has shape {shape}, which is no convolution")
+        raise ModelError(f"'{name}.weight' has shape {shape}, which is not a convolution")
     return shape[1], (shape[2], shape[3])
 
 

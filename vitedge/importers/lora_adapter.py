@@ -41,7 +41,7 @@ class LoraImporter:
             if adapter.was_merged:
                 return replace(imported, path=f"{imported.path}, LoRA of '{folder.name}' merged")
         raise ModelError(
-            f"'{base}' is no checkpoint of timm, torchvision or Hugging Face, and the adapter "
+            f"'{base}' is not a checkpoint of timm, torchvision or Hugging Face, and the adapter "
             f"'{path}' cannot be merged into it"
         )
 

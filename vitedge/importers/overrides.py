@@ -49,10 +49,10 @@ def with_options(network: Network, options: ImportOptions) -> Network:
         standardizes = any(isinstance(each.operator, Standardize) for each in network.values)
         if not standardizes and (options.mean is not None or options.std is not None):
             raise ModelError("mean and std are already folded into this model's patch projection")
-        labels = network.labels if options.labels is None else options.labels
         network = with_operators(network, operators)
         if options.task is not None:
-            network = with_task(replace(network, labels=()), options.task)
+            network = with_task(network, options.task)
+        labels = network.labels if options.labels is None else options.labels
         return replace(network, preprocessing=preprocessing, labels=labels)
     except ValueError as error:
         raise ModelError(f"the options do not fit the model: {error}") from error

@@ -76,7 +76,7 @@ def read_processor(values: Mapping[str, Any], channels: int) -> Preprocessing:
             std=std,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"preprocessor_config.json lacks or garbles {error}") from error
+        raise ModelError(f"preprocessor_config.json is incomplete or malformed: {error}") from error
 
 
 def _sizes(values: Mapping[str, Any]) -> tuple[tuple[int, int], int | None]:

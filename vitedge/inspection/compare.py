@@ -21,6 +21,7 @@ from vitedge.images.preprocess import Preprocessing
 from vitedge.images.synthetic import synthetic_images
 from vitedge.importers import ImportOptions, read_model
 from vitedge.inspection.inner_tensors import intermediates
+from vitedge.network.agreement import agreement
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Add, Array, Linear, Norm
 from vitedge.network.structure import attentions, is_move, layers_on, readers
@@ -30,6 +31,7 @@ from vitedge.quantize.trace import Tensor, trace
 from vitedge.report.results import LayerError, LayerErrors, Report
 from vitedge.report.shown import Block, Shown, Table
 from vitedge.rewrite import MEASURED, apply_rewrites, rewrites
+from vitedge.targets.scores import Scores
 from vitedge.terminal.progress import Progress, silent
 
 # More change the figures by under half a decibel.
@@ -42,15 +44,23 @@ class Comparison(Shown):
 
     Attributes:
         errors: Layer by layer, in the order of computation; the last is the logits.
-        agreement: Share of images with the same top class, 0..1.
+        agreement: Share of images with the same top class, 0..1, or of labels with the same answer;
+            None where the outputs are numbers.
         n: Number of images.
         images: What they are, in words.
     """
 
     errors: LayerErrors
-    agreement: float
+    agreement: float | None
     n: int
     images: str
+
+    @property
+    def _kept(self) -> str:
+        images = f"{self.n} images ({self.images})"
+        if self.agreement is None:
+            return f"on {images}"
+        return f"{self.agreement:.1%} of {images} keep their top class"
 
     def blocks(self, width: int | None) -> Sequence[Block]:
         """Layer by layer what is left of the signal, and how often the top class stays."""
@@ -60,8 +70,7 @@ class Comparison(Shown):
                 ("layer", "SQNR dB", ""),
                 numbers=frozenset([1]),
             ),
-            f"{self.agreement:.1%} of {self.n} images ({self.images}) keep their top class; each "
-            "figure holds the errors of all layers before it",
+            f"{self._kept}; each figure holds the errors of all layers before it",
         ]
 
 
@@ -157,8 +166,8 @@ def _compared(model: _Model, artifact: Path, metadata: Metadata, progress: Progr
     widths = {name: len(layer.bias) for name, layer in network.named_linears()}
     tensors = intermediates(artifact, _tensors(network), made.pixels)
     found = _separated(tensors, expected[0], widths)
-    last = network.logits.name
-    if last not in found:
+    last = network.main.name
+    if not found.keys() & expected[0].keys():
         raise ModelError(f"'{artifact}' names none of the model's layers; did a tool rename them?")
     values = _in_its_basis(network, found, expected)
     keys = {name for _, name in _scored(network)}
@@ -167,9 +176,11 @@ def _compared(model: _Model, artifact: Path, metadata: Metadata, progress: Progr
         for name, value in values.items()
         if name in found
     )
-    same = found[last].argmax(axis=-1) == values[last].argmax(axis=-1)
+    same = None
+    if last in found and last in values:
+        same = agreement(network.task, found[last], values[last], Scores.LOGITS.middle)
     errors = LayerErrors(str(artifact), metadata.format, metadata.precision, layers)
-    return Comparison(errors, float(same.mean()), len(made.pixels), model.words)
+    return Comparison(errors, same, len(made.pixels), model.words)
 
 
 def compare_all(

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from vitedge.errors import ModelError
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.operators import (
     Add,
@@ -102,7 +103,7 @@ class Network:
             known.add(value)
             names.add(value.name)
         if not self.outputs or not known.issuperset(self.outputs.values()):
-            raise ValueError("an output is no value of the network")
+            raise ValueError("an output is not a value of the network")
         if sum(isinstance(each.operator, Pixels) for each in self.values) != 1:
             raise ValueError("a network reads the pixels of one image")
         height, width, channels = self.image_shape
@@ -281,12 +282,20 @@ def rebuilt(network: Network, change: Change) -> Network:
 def with_task(network: Network, task: Task) -> Network:
     """The network whose main output means something else, and is called accordingly.
 
+    Labels stay where there are as many as such an output may have.
+
     Raises:
-        ValueError: An output of this shape, or with these labels, cannot mean that.
+        ModelError: An output of this shape cannot mean that.
     """
+    shape = network.main.shape
+    misfit = task.misfit(shape)
+    if misfit:
+        size = " x ".join(map(str, shape))
+        raise ModelError(f"the model gives {size} numbers for each image, but {misfit}")
     main, *others = network.outputs.items()
     outputs = {task.output: main[1], **dict(others)}
-    return replace(network, outputs=outputs, task=task)
+    labels = network.labels if len(network.labels) in task.label_counts(shape) else ()
+    return replace(network, outputs=outputs, task=task, labels=labels)
 
 
 def with_operators(network: Network, operators: Mapping[Value, Operator]) -> Network:

@@ -189,4 +189,4 @@ def _moved(value: Value, numbers: Numbers) -> Numbers:
         case Concatenate():
             return numbers
         case _:
-            raise AssertionError(f"{value} is no move")
+            raise AssertionError(f"{value} is not a move")

@@ -53,13 +53,13 @@ SCHEMA = 1
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{value!r} is no whole number")
+        raise TypeError(f"{value!r} is not a whole number")
     return value
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return float(value)
 
 
@@ -181,7 +181,7 @@ def _place(place: Any, values: list[Value]) -> int:
 def _operator(each: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Operator:
     kind = _BY_NAME.get(str(each["operator"]))
     if kind is None:
-        raise ValueError(f"'{each['operator']}' is no operator of a network")
+        raise ValueError(f"'{each['operator']}' is not an operator of a network")
     read = _PARTS[kind]
     parts: dict[str, Any] = {part: read[part](each[part]) for part in read}
     for part in fields(kind):

@@ -45,7 +45,7 @@ class Stored:
         """
         shape = tuple(int(size) for size in about["shape"])
         if about["dtype"] not in _DTYPES:
-            raise ValueError(f"{about['dtype']} is no dtype of a network's arrays")
+            raise ValueError(f"{about['dtype']} is not a dtype of a network's arrays")
         stored = cls(str(about["name"]), shape, str(about["dtype"]), about.get("numbers"))
         if (stored.numbers is None) != stored.is_apart or (
             stored.numbers is not None and stored.array.shape != shape

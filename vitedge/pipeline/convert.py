@@ -140,23 +140,23 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
     """
     if options.features or options.also:
         raise NotAViTError(
-            f"'{source}' is no Vision Transformer, so nobody knows its features: {why}; leave "
+            f"'{source}' is not a Vision Transformer, so its features are unknown: {why}; leave "
             "out --features and --also"
         ) from why
     if options.probabilities:
         raise NotAViTError(
-            f"'{source}' is no Vision Transformer, and what others give stays as it is: {why}; "
-            "leave out --probabilities"
+            f"'{source}' is not a Vision Transformer, and --probabilities works for those only: "
+            f"{why}; leave out --probabilities"
         ) from why
     if options.tokens is not None:
         raise NotAViTError(
-            f"'{source}' is no Vision Transformer, so it has no tokens to merge: {why}; leave "
+            f"'{source}' is not a Vision Transformer, so it has no tokens to merge: {why}; leave "
             "out --tokens"
         ) from why
     if options.budget is not None or options.tune:
         raise NotAViTError(
-            f"'{source}' is no Vision Transformer, and of others neither layers nor graphs are "
-            f"chosen: {why}; leave out --max-drop and --tune"
+            f"'{source}' is not a Vision Transformer, and --max-drop and --tune work for those "
+            f"only: {why}; leave out --max-drop and --tune"
         ) from why
 
 

@@ -6,7 +6,7 @@ of ``device_limits`` are all there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,49 +116,101 @@ def _convert_for(
         for precision in precisions_for(target, options.precisions)
     ]
     _check_chips(chips, targets)
-    states = {job.target: probe(job.target, _SECONDS_TO_ANSWER) for job in jobs}
-    compilers = {target: _compiler(target) for target in states if _known_chips(target)}
-    wanted = {job: _chips(job.target, compilers.get(job.target), chips) for job in jobs}
-    outputs = [job.path for job in jobs]
-    outputs += [job.compiled(chip) for job in jobs for chip in wanted[job]]
+    orders = _orders(jobs, chips)
+    outputs = [order.job.path for order in orders]
+    outputs += [path for order in orders for path in order.compiled]
     existing = [part for path in outputs for part in files_of(path)]
     refuse_existing(existing, force=options.force)
     written: list[Written] = []
-    for job in jobs:
-        state = states[job.target]
+    for order in orders:
         with staging(options.output) as folder:
-            progress(f"converting for {job.target}", len(written), len(outputs))
-            made = [_make(opened, job, folder, options, progress)]
+            progress(f"converting for {order.job.target}", len(written), len(outputs))
+            made = [_make(opened, order.job, folder, options, progress)]
             refused: dict[str, ConversionError] = {}
-            for chip in wanted[job]:
+            for chip in order.chips:
                 progress(f"compiling for {chip}", len(written) + len(made), len(outputs))
                 try:
-                    made.append(_compile(made[0], job, chip, folder))
+                    made.append(_compile(made[0], order.job, chip, folder))
                 except _RefusedError as error:
                     if chips:  # it was named
                         raise
                     refused[chip] = error
-            is_here = state.readiness != Readiness.MISSING
-            # Then compiling shows what a run would; an emulated one takes minutes.
-            is_compiler = bool(wanted[job]) and compilers[job.target] == state
-            # The portable file may be for another vendor's chips, if these can be asked.
-            if refused and len(made) == 1 and (is_compiler or not is_here):
-                raise next(iter(refused.values()))
-            for chip, reason in refused.items():
-                warn(f"not compiled for {chip}: {reason}")
-            if not is_here:
-                words = f"{state.detail.rstrip('.')}. {state.remedy}".rstrip(". ")
-                holds = "only what compiling shows holds" if wanted[job] else _LIMITS_HOLD
-                warn(f"{job.target} is not here to be asked, so {holds}: {words}")
-            elif not is_compiler:
-                _ask_the_device(made[0].path, job.target)
-            for each in made:
-                publish_artifact(each.path, options.output)
-                written.append(replace(each, path=options.output / each.path.name))
-            for chip in refused:  # an earlier run's would be of another artefact
-                for part in files_of(job.compiled(chip)):
-                    part.unlink(missing_ok=True)
+            _prove(order, made, refused, warn)
+            written += _published(made, options.output)
+        for chip in refused:  # an earlier run's would be of another artefact
+            for part in files_of(order.job.compiled(chip)):
+                part.unlink(missing_ok=True)
     return tuple(written)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A job, and what is here to prove it with.
+
+    Attributes:
+        job: What to make.
+        state: Whether the target is here.
+        compiler: Whether its compiler is, or None where it has none.
+        chips: The chips to compile for.
+    """
+
+    job: _Job
+    state: Probed
+    compiler: Probed | None
+    chips: tuple[str, ...]
+
+    @property
+    def compiled(self) -> list[Path]:
+        """The compiled forms that may be written."""
+        return [self.job.compiled(chip) for chip in self.chips]
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the target, or its emulator, can be asked."""
+        return self.state.readiness != Readiness.MISSING
+
+    @property
+    def is_proved_by_compiling(self) -> bool:
+        """Whether compiling shows what a run would; an emulated one takes minutes."""
+        return bool(self.chips) and self.compiler == self.state
+
+
+def _orders(jobs: Sequence[_Job], chips: Sequence[str]) -> list[_Order]:
+    """Asks each target, and its compiler, once."""
+    states = {job.target: probe(job.target, _SECONDS_TO_ANSWER) for job in jobs}
+    compilers = {target: _compiler(target) for target in states if _known_chips(target)}
+    orders = []
+    for job in jobs:
+        compiler = compilers.get(job.target)
+        chosen = _chips(job.target, compiler, chips)
+        orders.append(_Order(job, states[job.target], compiler, chosen))
+    return orders
+
+
+def _prove(
+    order: _Order,
+    made: Sequence[Written],
+    refused: Mapping[str, ConversionError],
+    warn: Callable[[str], None],
+) -> None:
+    """Shows an artefact to its target as far as that is here, and says what nobody could prove."""
+    # The portable file may be for another vendor's chips, if these can be asked.
+    if refused and len(made) == 1 and (order.is_proved_by_compiling or not order.is_here):
+        raise next(iter(refused.values()))
+    for chip, reason in refused.items():
+        warn(f"not compiled for {chip}: {reason}")
+    if not order.is_here:
+        words = f"{order.state.detail.rstrip('.')}. {order.state.remedy}".rstrip(". ")
+        holds = "only what compiling shows holds" if order.chips else _LIMITS_HOLD
+        warn(f"{order.job.target} is not here to be asked, so {holds}: {words}")
+    elif not order.is_proved_by_compiling:
+        _ask_the_device(made[0].path, order.job.target)
+
+
+def _published(made: Sequence[Written], folder: Path) -> Iterator[Written]:
+    for each in made:
+        publish_artifact(each.path, folder)
+        yield replace(each, path=folder / each.path.name)
 
 
 def _path(folder: Path, source: Path, target: Target, precision: Precision) -> Path:

@@ -73,7 +73,7 @@ def convert_generically(
     source = job.opened.source
     if job.without:
         raise UsageError(
-            f"'{source}' is no Vision Transformer, so there is no rewrite "
+            f"'{source}' is not a Vision Transformer, so there is no rewrite "
             f"'{job.without[0]}' to leave out"
         )
     possible: dict[Path, tuple[Format, Precision]] = {}
@@ -83,7 +83,7 @@ def convert_generically(
             offered = () if tools.generic is None else tools.generic_precisions
             if precision not in offered:
                 raise ConversionError(
-                    f"'{source}' is no Vision Transformer, and the {target} tools for other "
+                    f"'{source}' is not a Vision Transformer, and the {target} tools for other "
                     f"models have no {precision}; choose among {', '.join(offered) or 'nothing'}"
                 )
             possible[path] = target, precision

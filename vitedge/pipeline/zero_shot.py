@@ -88,7 +88,7 @@ def _number(path: Path, array: object, name: str) -> float | None:
         return None
     values = np.asarray(array)
     if values.size != 1 or not np.issubdtype(values.dtype, np.number):
-        raise DataError(f"'{name}' of '{path}' is no number")
+        raise DataError(f"'{name}' of '{path}' is not a number")
     return float(values.reshape(()))
 
 

@@ -297,7 +297,7 @@ def _report(state: State, names: Mapping[str, Path]) -> Report:
 def _picture(address: str) -> str:
     """An address that is a picture itself and leads nowhere."""
     if not _PICTURE.fullmatch(address):
-        raise ValueError(f"'{address}' is no picture")
+        raise ValueError(f"'{address}' is not a picture")
     return address
 
 

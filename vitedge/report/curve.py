@@ -204,10 +204,11 @@ def line_chart(chart: Chart) -> Spec:
 
 def _table(history: Sequence[EpochValues]) -> str:
     """Every epoch in numbers, the best one marked by a word."""
-    titles = ("Epoch", "Loss", "Training, %", "Held out, %", "Learning rate", "Images/s", "Minutes")
-    measured = [each.held_out_accuracy for each in history if each.held_out_accuracy is not None]
-    best = max(measured, default=None)
-    body = "".join(_row(epoch, best) for epoch in history)
+    titles = ("Epoch", "Loss", "Training, %", "Held out, %", "Learning rate", "Images/s", "Time")
+    measured = [each for each in history if each.held_out_accuracy is not None]
+    # The first of equals: that is the one whose weights were kept.
+    best = max(measured, key=lambda each: each.held_out_accuracy or 0.0, default=None)
+    body = "".join(_row(epoch, is_best=epoch is best) for epoch in history)
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     is_open = " open" if len(history) <= _SHOWN_AT_ONCE else ""
     return (
@@ -217,11 +218,20 @@ def _table(history: Sequence[EpochValues]) -> str:
     )
 
 
-def _row(epoch: EpochValues, best: float | None) -> str:
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, or hours before them; tenths where a run is quicker than a minute."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _row(epoch: EpochValues, *, is_best: bool) -> str:
     held_out = "–"
     if epoch.held_out_accuracy is not None:
         held_out = f"{100 * epoch.held_out_accuracy:.1f}"
-        held_out += " best" if epoch.held_out_accuracy == best else ""
+        held_out += " best" if is_best else ""
     cells = (
         str(epoch.number),
         f"{epoch.loss:.4f}",
@@ -229,6 +239,6 @@ def _row(epoch: EpochValues, best: float | None) -> str:
         held_out,
         f"{epoch.learning_rate:.3g}",
         number(epoch.images_per_second),
-        f"{epoch.seconds / 60:.1f}",
+        _clock(epoch.seconds),
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

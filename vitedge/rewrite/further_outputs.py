@@ -34,8 +34,8 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         if name not in (EMBEDDING, TOKENS, MAP) and not _BLOCK.fullmatch(name):
             raise UsageError(
-                f"'{name}' is no output of a network: choose among {EMBEDDING}, {TOKENS}, {MAP} "
-                "and block.0, block.1 ..."
+                f"'{name}' is not an output of a network: choose among {EMBEDDING}, {TOKENS}, "
+                f"{MAP} and block.0, block.1 ..."
             )
 
 

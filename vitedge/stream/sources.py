@@ -59,8 +59,8 @@ def open_source(source: Source, *, newest: bool | None = None) -> Frames:
         return Frames(_images_in(Path(source)), live=bool(newest))
     if not isinstance(source, Iterable) or isinstance(source, bytes):
         raise UsageError(
-            f"a {type(source).__name__} is no source of images: give a camera's number, a folder "
-            "or an iterable of images"
+            f"a {type(source).__name__} is not a source of images: give a camera's number, a "
+            "folder or an iterable of images"
         )
     return Frames(source, live=bool(newest))
 

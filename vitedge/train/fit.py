@@ -42,6 +42,7 @@ def train(
     teacher: Network | None = None,
     folder: Path | None = None,
     resume: bool = False,
+    named: frozenset[str] | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
     progress: Progress = silent,
@@ -61,6 +62,8 @@ def train(
             TensorBoard's events. None records nothing. What frozen layers compute is kept there,
             too, until the run ends.
         resume: Continue the run recorded in ``folder``.
+        named: Names of the recipe's values that somebody chose, by which a run that cannot be
+            resumed is told apart before those that followed from them; None: all were chosen.
         on_step: Called after each step.
         on_epoch: Called after each epoch; not for those before a resumption.
         progress: Told how far the work before the first epoch is.
@@ -93,8 +96,8 @@ def train(
     parts = run_parts(network, teacher, recipe, loader.labels)
     record = None
     if folder is not None and replicas.is_chief:
-        facts = _facts(network, images, held_out, recipe, replicas)
-        record = Record(folder, parts, facts)
+        facts = _facts(network, images, held_out, recipe, replicas, is_taught=teacher is not None)
+        record = Record(folder, parts, facts, named=named)
     try:
         replicas.agree(run_digest(parts), resume=resume)
         # None is some temporary place: beside the record, on the machine that has it.
@@ -120,8 +123,10 @@ def _facts(
     held_out: ImageSet | None,
     recipe: TrainingRecipe,
     replicas: Replicas,
+    *,
+    is_taught: bool,
 ) -> dict[str, str]:
-    """How the run trains, in words."""
+    """How the run trains, in words: what applies to it, and nothing else."""
     about = summary(network)
     size, depth = "{} x {} px".format(*about.image_size), len(blocks(network))
     sets = [images] if held_out is None else [images, held_out]
@@ -131,7 +136,14 @@ def _facts(
     }
     if replicas.count > 1:
         words["Replicas"] = str(replicas.count)
+    idle = set() if is_taught else {"distillation"}
+    if recipe.quantize_aware is None:
+        idle.add("quantize_aware")
+    if held_out is None:
+        idle.add("keep_best")
     for name, value in asdict(recipe).items():
+        if name in idle:
+            continue
         words[name.replace("_", " ").capitalize()] = _in_words(value)
     return words
 

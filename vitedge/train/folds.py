@@ -46,6 +46,7 @@ class Lesson:
         recipe: How.
         replicas: Who share the work.
         resume: Go on with what is recorded.
+        named: Names of the recipe's values that somebody chose; see ``train``.
     """
 
     network: Network
@@ -53,6 +54,7 @@ class Lesson:
     recipe: TrainingRecipe
     replicas: Replicas
     resume: bool
+    named: frozenset[str] | None = None
 
     def learn(
         self,
@@ -82,6 +84,7 @@ class Lesson:
             teacher=self.teacher,
             folder=folder,
             resume=self.resume,
+            named=self.named,
             on_step=on_step,
             on_epoch=after_epoch,
             progress=lambda what, done, total: progress(prefix + what, done, total),

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -51,6 +51,9 @@ _CALLED = {
     "operations": "randaugment",
     "keep_best": "keep the best epoch",
 }
+
+_GIVEN = ("model to start from", "teacher", "images")
+"""What follows from no value of a recipe."""
 
 _NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
@@ -111,12 +114,19 @@ class Record:
         folder: Made if need be.
         run: What ``run_parts`` says of the run; a state of another run is not taken up.
         facts: How the run trains, in words, for the page.
+        named: Names of the recipe's values that somebody chose; None: all of them.
     """
 
     def __init__(
-        self, folder: Path, run: Mapping[str, str], facts: Mapping[str, str] = _NO_FACTS
+        self,
+        folder: Path,
+        run: Mapping[str, str],
+        facts: Mapping[str, str] = _NO_FACTS,
+        *,
+        named: Collection[str] | None = None,
     ) -> None:
         self._folder, self._run, self._facts = folder, dict(run), facts
+        self._named = None if named is None else sorted(map(_in_words, named))
 
     def write(self, standing: Standing) -> None:
         """Replaces the state, the logs and the page, each in one step.
@@ -129,7 +139,7 @@ class Record:
         }
         arrays |= {f"kept.{index}": array for index, array in enumerate(standing.kept)}
         content = io.BytesIO()
-        about = {"run": self._run, **standing.about()}
+        about = {"run": self._run, "named": self._named, **standing.about()}
         np.savez(content, about=np.array(json.dumps(about)), **arrays)
         write_whole(self._folder / STATE_FILE, content.getvalue())
         write_whole(self._folder / LOG_FILE, history_csv(standing.history))
@@ -159,16 +169,24 @@ class Record:
                 about = json.loads(str(arrays["about"]))
                 standing = Standing.of(about, _numbered(arrays, "state"), _numbered(arrays, "kept"))
                 run = _read_parts(about["run"])
+                named = about.get("named")
         except (*NPZ_DAMAGE, SyntaxError, tokenize.TokenError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"'{path}' is damaged ({reason}); start anew without it") from error
         if run != self._run:
-            differences = "; ".join(_differences(run, self._run)[:_SHOWN])
+            chosen = self._chosen(named)
+            differences = "; ".join(_differences(run, self._run, chosen)[:_SHOWN])
             raise UsageError(
                 f"the run in '{self._folder}' was started with something else: {differences}; "
                 "resume it with what it was started with, or start anew with --force"
             )
         return standing
+
+    def _chosen(self, named: object) -> set[str] | None:
+        """Words for the values that somebody chose for either run; None where that is unknown."""
+        if self._named is None or not isinstance(named, list):
+            return None
+        return {*self._named, *map(str, named)}
 
 
 def _events(history: Sequence[Epoch], path: Path) -> None:
@@ -217,7 +235,7 @@ def run_parts(
     Each value of the recipe, the models, and the images' labels in order.
     """
     parts = {
-        _CALLED.get(name, name.replace("_", " ")): "none" if value is None else str(value)
+        _in_words(name): "none" if value is None else str(value)
         for name, value in _flat(asdict(recipe))
     }
     counts = f"{len(labels):,} in {len(np.unique(labels))} classes"
@@ -227,6 +245,10 @@ def run_parts(
         "teacher": "none" if teacher is None else _model_in_words(teacher),
         "images": f"{counts}{_MARK}{hashlib.sha256(labels.tobytes()).hexdigest()}",
     }
+
+
+def _in_words(name: str) -> str:
+    return _CALLED.get(name, name.replace("_", " "))
 
 
 def run_digest(parts: Mapping[str, str]) -> str:
@@ -253,13 +275,26 @@ def _model_in_words(network: Network) -> str:
     return f"{words}, {network.classes} classes{_MARK}{digest.hexdigest()}"
 
 
-def _differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What differs between two runs, such as ``learning rate 0.001, now 0.003``."""
+def _differences(
+    before: Mapping[str, str], now: Mapping[str, str], chosen: Collection[str] | None = None
+) -> list[str]:
+    """What differs between two runs, such as ``learning rate 0.001, now 0.003``.
+
+    Args:
+        before: What ``run_parts`` said of the one.
+        now: What it says of the other.
+        chosen: Names of values that somebody chose: where one of them differs, or the models or
+            images do, the others follow from it and are left out. None: all were chosen.
+    """
+    differ = [
+        name
+        for name in dict.fromkeys((*now, *before))
+        if before.get(name, "none") != now.get(name, "none")
+    ]
+    causes = [name for name in differ if chosen is None or name in chosen or name in _GIVEN]
     found = []
-    for name in dict.fromkeys((*now, *before)):
+    for name in causes or differ:
         was, is_now = before.get(name, "none"), now.get(name, "none")
-        if was == is_now:
-            continue
         was, is_now = (each.partition(_MARK)[0][:_LONGEST] for each in (was, is_now))
         same = f"another {name} ({was}, too)" if was == is_now else f"{name} {was}, now {is_now}"
         found.append(same)

@@ -173,7 +173,7 @@ def train_model(
     else:
         network = fresh or _fresh(request, class_names)
     recipe = replace(request.recipe, products=_products(request, say))
-    lesson = Lesson(network, teacher, recipe, replicas, request.resume)
+    lesson = Lesson(network, teacher, recipe, replicas, request.resume, request.named)
     # Several workers may be one machine's; the chief alone writes.
     alone = only_writer(request.run_folder) if replicas.is_chief else nullcontext()
     with alone:

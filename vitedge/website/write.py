@@ -71,6 +71,7 @@ def write_site(
         VitedgeError: The disk refuses.
     """
     engine, metadata = _engine_of(artifact), _described(artifact)
+    refuse_existing([folder / "index.html"], force=force)  # before anything is fetched
     progress(f"fetching {engine.name} {engine.version}", 0, 0)
     install(engine)
     contents = {

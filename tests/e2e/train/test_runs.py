@@ -271,6 +271,21 @@ class TestResuming:
             train(small_network(**network), halves(**images), recipe, folder=finished, resume=True)
         assert words in str(raised.value)
 
+    def test_what_follows_from_a_choice_is_not_said_to_differ(self, tmp_path):
+        recipe = replace(QUICK, epochs=1)
+        train(small_network(), halves(), recipe, folder=tmp_path, named=frozenset(["epochs"]))
+        others = replace(recipe, batch_size=24, learning_rate=0.0012)
+        for named, words in (
+            ({"epochs", "batch_size"}, "else: batch size 32, now 24; resume"),
+            ({"epochs"}, "else: batch size 32, now 24; learning rate 0.005, now 0.0012; resume"),
+        ):
+            with pytest.raises(UsageError) as raised:
+                train(
+                    small_network(), halves(), others,
+                    folder=tmp_path, resume=True, named=frozenset(named),
+                )  # fmt: skip
+            assert words in str(raised.value)
+
     def test_refuses_a_damaged_state(self, finished, tmp_path):
         whole = (finished / "state.npz").read_bytes()
         (tmp_path / "state.npz").write_bytes(whole[: len(whole) // 2])

@@ -241,5 +241,5 @@ def test_an_adapter_that_cannot_be_merged_is_refused(
 def test_an_adapter_is_not_merged_into_what_is_no_checkpoint(tmp_path: Path) -> None:
     folder = adapter(tmp_path / "adapter", factors())
     (tmp_path / "base.txt").write_text("nothing")
-    with pytest.raises(ModelError, match="is no checkpoint of timm"):
+    with pytest.raises(ModelError, match="is not a checkpoint of timm"):
         read(folder, base=tmp_path / "base.txt")

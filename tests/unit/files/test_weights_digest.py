@@ -115,6 +115,7 @@ def test_one_wrong_byte_of_the_weights_is_refused(tmp_path: Path, target: Format
         read_metadata(path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("is_old", [False, True], ids=["of today", "of 0.1"])
 def test_a_cut_between_the_renames_is_noticed(
     tmp_path: Path, target: Format, is_old: bool, monkeypatch: pytest.MonkeyPatch

@@ -238,7 +238,7 @@ def test_a_garbled_description_is_refused(missing):
         (PIXELS.transpose(2, 0, 1), r"give pixels.transpose\(1, 2, 0\)"),
         (PIXELS[None], r"classify_batch\(list\(pixels\)\)"),
         (io.StringIO("text"), "opened as text"),
-        (7, "a int is no image"),
+        (7, "a int is not an image"),
     ],
     ids=[
         *("foreign", "truncated", "missing", "float", "floats of 0..1", "floats of 0..255"),

@@ -217,10 +217,10 @@ def no_numbers(config: dict[str, Any]) -> None:
         (more_arrays, "lacks the weights 'vars/"),
         (another_shape, "has shape"),
         (another_name, "is missing"),
-        (another_operator, "'Exec' is no operator"),
-        (no_list, "lacks or garbles"),
-        (no_shape, "has shape|lacks or garbles"),
-        (no_numbers, "lacks or garbles"),
+        (another_operator, "'Exec' is not an operator"),
+        (no_list, "incomplete or malformed"),
+        (no_shape, "has shape|incomplete or malformed"),
+        (no_numbers, "incomplete or malformed"),
     ],
 )
 def test_a_config_that_does_not_fit_says_what(model: Path, change, message, tmp_path: Path) -> None:

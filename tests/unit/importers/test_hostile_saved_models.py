@@ -320,7 +320,7 @@ def test_a_folder_in_the_place_of_variables_points_nowhere(tmp_path: Path) -> No
     place.mkdir()
     other = version_2(tmp_path / "other") / "variables" / "variables"
     (place / "checkpoint").write_text(f'model_checkpoint_path: "{other}"\n')
-    with pytest.raises(ModelError, match="no checkpoint but a folder"), open_variables(folder):
+    with pytest.raises(ModelError, match="are a folder, not a checkpoint"), open_variables(folder):
         pass
 
 
@@ -336,7 +336,7 @@ def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     folder = version_2(tmp_path / "m")
     os.mkfifo(folder / "variables" / "more")
-    with pytest.raises(ModelError, match="is no regular file"):
+    with pytest.raises(ModelError, match="is not a regular file"):
         open_saved_model(folder)
 
 

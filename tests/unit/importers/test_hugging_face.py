@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.golden_cases import GOLDEN
@@ -18,6 +19,7 @@ from vitedge.files.limits import VARIABLE
 from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions, read_model
 from vitedge.importers.processor import read_processor
+from vitedge.network.evaluate import forward
 from vitedge.network.kinds import Activation
 from vitedge.network.operators import Activate
 from vitedge.network.tasks import Task
@@ -226,7 +228,7 @@ def test_a_processor_is_read(case: ProcessorCase) -> None:
     "values", [{}, {"size": "big"}, {"size": 8, "resample": 17}, {"size": {"depth": 3}}], ids=repr
 )
 def test_a_garbled_processor_is_an_error(values: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match=r"preprocessor_config\.json lacks or garbles"):
+    with pytest.raises(ModelError, match=r"preprocessor_config\.json is incomplete or malformed"):
         read_processor(BASE | values, 3)
 
 
@@ -293,6 +295,43 @@ def test_a_garbled_config_is_one_clear_error(
     with pytest.raises(ModelError) as caught:
         read_model(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("problem", "given", "task"),
+    [
+        (None, None, Task.CLASSES),
+        ("single_label_classification", None, Task.CLASSES),
+        ("multi_label_classification", None, Task.LABELS),
+        ("regression", None, Task.NUMBERS),
+        ("multi_label_classification", Task.CLASSES, Task.CLASSES),
+        ("regression", Task.EMBEDDING, Task.EMBEDDING),
+    ],
+)
+def test_the_config_says_what_the_outputs_mean(
+    problem: str | None, given: Task | None, task: Task, tmp_path: Path
+) -> None:
+    folder = edited(tmp_path, "config.json", problem_type=problem)
+    network = read_model(folder, ImportOptions(task=given)).network
+    assert network.task is task
+    assert list(network.outputs) == [task.output]
+    assert network.labels == (() if task is Task.EMBEDDING else read_model(VIT).network.labels)
+    images = np.random.default_rng(0).integers(0, 256, (2, *network.image_shape), np.uint8)
+    np.testing.assert_array_equal(
+        forward(network, images), forward(read_model(VIT).network, images)
+    )
+
+
+@pytest.mark.parametrize("problem", ["detection", 3, ["regression"]])
+def test_another_problem_is_asked_about(problem: object, tmp_path: Path) -> None:
+    folder = edited(tmp_path, "config.json", problem_type=problem)
+    with pytest.raises(ModelError, match=r"problem_type .*--task classes.*--task numbers"):
+        read_model(folder)
+
+
+def test_a_task_that_the_outputs_cannot_mean_is_refused() -> None:
+    with pytest.raises(ModelError, match="numbers for each image, but a map has rows"):
+        read_model(VIT, ImportOptions(task=Task.MAP))
 
 
 def test_segformer_gives_a_map_of_classes_of_the_size_that_is_wanted(tmp_path: Path) -> None:

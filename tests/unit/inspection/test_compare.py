@@ -11,12 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.models import random_images, random_network, random_vit
+from tests.support.task_artifacts import network_of_task
 from vitedge.cli import main
 from vitedge.converters.tools import converters, precisions_of
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import ModelError, UsageError
 from vitedge.importers import ImportOptions
 from vitedge.inspection.compare import compare_layers
+from vitedge.network.tasks import Task
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.formats import Format
@@ -139,3 +141,15 @@ def test_layers_without_a_model_are_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["bench", "--layers"])
     assert result.exit_code == 2
     assert "--reference" in result.output
+
+
+@pytest.mark.parametrize("task", [Task.EMBEDDING, Task.MAP], ids=str)
+def test_what_names_no_classes_is_compared_by_its_layers_alone(task: Task, tmp_path: Path) -> None:
+    write_keras(network_of_task(task), tmp_path / "model.keras")
+    options = ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path)
+    (written,) = convert(tmp_path / "model.keras", options)
+    found = compare_layers(tmp_path / "model.keras", written.path, ImportOptions())
+    assert found.agreement is None
+    layers = {layer.name: layer.sqnr_db for layer in found.errors.layers}
+    assert {"blocks.1.fc2", "head" if task is Task.EMBEDDING else "map/layer"} <= set(layers)
+    assert all(value is None or value > 70 for value in layers.values()), layers

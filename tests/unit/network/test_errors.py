@@ -101,7 +101,7 @@ def test_a_network_is_in_order_and_its_names_differ() -> None:
 def test_a_network_has_outputs_and_the_pixels_of_one_image() -> None:
     pixels, rows = pixel_values()
     for outputs in ({}, {"other": constant(2)}):
-        with pytest.raises(ValueError, match="output is no value"):
+        with pytest.raises(ValueError, match="output is not a value"):
             Network((pixels, rows), outputs, PREPROCESSING)
     x = constant(2)
     with pytest.raises(ValueError, match="one image"):

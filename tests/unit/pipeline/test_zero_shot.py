@@ -96,7 +96,7 @@ def test_names_may_lie_in_a_file(model: Path, tmp_path: Path) -> None:
         ({"text": TEXTS, "scale": 1.0}, "a,b,c", "holds no 'embeddings' of floats"),
         ({"embeddings": TEXTS[:, :4], "scale": 1.0}, "a,b,c", "4 wide, those of images 5"),
         ({"embeddings": TEXTS * 0, "scale": 1.0}, "a,b,c", "is zero or not finite"),
-        ({"embeddings": TEXTS, "scale": TEXTS}, "a,b,c", "'scale' of '.*' is no number"),
+        ({"embeddings": TEXTS, "scale": TEXTS}, "a,b,c", "'scale' of '.*' is not a number"),
     ],
 )
 def test_texts_that_do_not_fit_are_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,15 @@ def test_text_can_be_read_in_light_and_in_dark(browser, tmp_path, selector, dark
     browser.open(written(tmp_path, True), width=1280, dark=dark)
     # The least contrast of text at level AA.
     assert contrast(browser, selector) >= 4.5
+
+
+def test_one_epoch_is_the_best_and_times_differ_in_short_runs() -> None:
+    epochs = tuple(
+        replace(each, held_out_accuracy=0.9, seconds=0.4 * each.number) for each in history(4)
+    )
+    text = read(render_curve(epochs, FACTS, interactive=False)).text
+    assert text.count("90.0 best") == 1
+    for seconds in ("0.4 s", "0.8 s", "1.2 s", "1.6 s"):
+        assert seconds in text
+    longer = read(render_curve((replace(epochs[0], seconds=3725.0),), FACTS, interactive=False))
+    assert "1:02:05" in longer.text

@@ -66,6 +66,7 @@ def test_further_outputs_keep_no_rewrite_away() -> None:
         assert set(alone) - set(wide) <= {"pooled-queries-only"}, name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8], ids=str)
 @pytest.mark.parametrize("target", all_formats(), ids=str)
 def test_every_format_gives_outputs_by_name(
@@ -93,9 +94,9 @@ def test_every_format_gives_outputs_by_name(
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("depth",), "'depth' is no output of a network: choose among embedding, tokens, map"),
+        (("depth",), "'depth' is not an output of a network: choose among embedding, tokens, map"),
         (("block.2",), "has 2 blocks, from block.0 on, and no block.2"),
-        (("tokens", "logits"), "'logits' is no output"),
+        (("tokens", "logits"), "'logits' is not an output"),
     ],
 )
 def test_outputs_that_are_not_there_are_refused(names: tuple[str, ...], message: str) -> None:

@@ -179,9 +179,9 @@ def test_a_folder_gives_its_images_by_name(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ("absent", "there is no folder 'absent'"),
-        (None, "a NoneType is no source"),
-        (b"JPEG", "a bytes is no source"),
-        (True, "a bool is no source"),
+        (None, "a NoneType is not a source"),
+        (b"JPEG", "a bytes is not a source"),
+        (True, "a bool is not a source"),
     ],
     ids=str,
 )

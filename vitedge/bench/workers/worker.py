@@ -95,6 +95,11 @@ class Worker:
             case Infer():
                 return infer(self._opened(), command, self._give_sign)
 
+    def close(self) -> None:
+        """Ends an engine's own process; what lies in this one ends with it."""
+        if isinstance(self._session, OutOfProcessSession):
+            self._session.close()
+
     def _open(self, command: Open) -> Opened:
         started = time.perf_counter()
         session = _open_session(command, command.threads)
@@ -179,6 +184,13 @@ def _open_session(command: Open, threads: int) -> Session:
 def serve(commands: Iterator[str], answers: TextIO) -> None:
     """Obeys commands until there are no more."""
     worker = Worker(answers)
+    try:
+        _obey_all(worker, commands, answers)
+    finally:
+        worker.close()
+
+
+def _obey_all(worker: Worker, commands: Iterator[str], answers: TextIO) -> None:
     for line in commands:
         try:
             answer: Any = worker.obey(decode(line))

@@ -142,7 +142,7 @@ def _preprocessing(
 ) -> Preprocessing:
     height, width, channels = (*shape[1:], shape[0]) if channels_first(shape) else shape
     if options.image_size not in (None, (height, width)):
-        raise ModelError(f"the model takes {height} x {width} pixels, and is no ViT to change that")
+        raise ModelError(f"the model takes {height} x {width} pixels, and that is fixed")
     try:
         stretched = Preprocessing((height, width), channels, mean=taken.mean, std=taken.std)
         return replace(

@@ -11,7 +11,7 @@ from typing import Any
 
 from vitedge.artifacts.metadata import METADATA_KEY, Metadata
 from vitedge.converters.model_info import SECTION, model_info
-from vitedge.converters.onnx.format import DATA_SUFFIX
+from vitedge.converters.onnx.data_file import data_file
 
 PRODUCER = "vitedge"
 
@@ -46,7 +46,7 @@ def write_onnx(model: Any, path: Path, metadata: Metadata, *, limit: int = PROTO
     else:
         _copy_fields(model, finished, but="graph")
         _copy_fields(model.graph, finished.graph, but="initializer")
-        _write_weights(model.graph, finished.graph, path.with_name(path.name + DATA_SUFFIX))
+        _write_weights(model.graph, finished.graph, data_file(path))
     # Whatever wrote the graph before, the file is ours.
     finished.producer_name = PRODUCER
     finished.producer_version = metadata.versions.get(PRODUCER, "")

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from vitedge.converters.onnx.data_file import data_file
 from vitedge.targets.formats import FormatRecord
 from vitedge.targets.target import Target
 
-DATA_SUFFIX = ".data"
-"""What the file of weights beside a model of over 2 GiB is called, behind the model's name."""
-
 
 def _beside(path: Path) -> tuple[Path, ...]:
-    data = path.with_name(path.name + DATA_SUFFIX)
+    data = data_file(path)
     return (data,) if data.exists() else ()
 
 

@@ -138,7 +138,7 @@ def _operands(experiments: Experiments, node: Node) -> tuple[Operand, Operand, O
     for name, shape, (letters, groups) in zip(names, shapes, wanted, strict=True):
         axes = tuple(tuple(letters.index(letter) for letter in group) for group in groups)
         if sorted(axis for group in axes for axis in group) != list(range(len(letters))):
-            raise NotAViTError(f"node {node} is no product of queries, keys or values")
+            raise NotAViTError(f"node {node} is not a product of queries, keys or values")
         operands.append(Operand(name, Layout(shape, axes)))
     return operands[0], operands[1], operands[2]
 

@@ -126,7 +126,7 @@ class _Embedder:
         height, width = self._size
         if not rows or not columns or rows * columns != every or height % rows or width % columns:
             raise NotAViTError(
-                f"{every} tokens depend on the image, but they are no grid of patches that tile "
+                f"{every} tokens depend on the image, but they are not a grid of patches that tile "
                 f"{height} x {width} pixels (the first column of pixels reaches {rows}, the first "
                 f"row {columns}): overlapping patches or a convolutional stem"
             )

@@ -237,7 +237,7 @@ class Graph:
                 continue
             node = self.producer(current)
             if not self.is_affine(node):
-                raise NotAViTError(f"node {node} is no part of a Vision Transformer")
+                raise NotAViTError(f"node {node} is not part of a Vision Transformer")
             stack.extend(self.live_inputs(node))
         return frozenset(found)
 

@@ -97,7 +97,9 @@ def _before_norm(
     where = experiments.graph.describe(piece.piece.sink)
     heads, tokens, width = operand.layout.sizes
     if piece.kind is not NormKind.LAYER or piece.source.sizes[1] != width or width != head_dim:
-        raise NotAViTError(f"the norm of queries or keys at node {where} is no LayerNorm of a head")
+        raise NotAViTError(
+            f"the norm of queries or keys at node {where} is not a LayerNorm of a head"
+        )
     n = experiments.batch_for(1)
     run = experiments.between([piece.piece.sink], [operand.tensor])
     rows, channels = piece.sink.sizes

@@ -20,7 +20,7 @@ from vitedge.importers.lift.draft import Tensor
 from vitedge.importers.lift.moving import averaged
 from vitedge.importers.lift.views import View
 from vitedge.network.kinds import Activation
-from vitedge.network.operators import Softmax
+from vitedge.network.operators import Norm, Softmax
 
 if TYPE_CHECKING:
     pass
@@ -139,6 +139,19 @@ def _batch_norm(call: Call) -> Tensor:
     return combined(call.draft, Elementwise.SUM, scaled, (beta - mean * factor).reshape(shape))
 
 
+def _instance_norm(call: Call) -> Tensor:
+    """Torch's spelling of group norm: every row of ``(N, groups, numbers)`` by itself."""
+    x, scale, bias = call.live(), call.fixed(1), call.fixed(2)
+    if len(x.shape) != 3 or scale is None or bias is None:
+        raise ValueError(f"it norms {len(x.shape) - 2} axes")
+    count = x.shape[2]
+    eps = float(call.attributes.get("epsilon", 1e-5))
+    norm = Norm(np.ones(count, np.float32), np.zeros(count, np.float32), eps)
+    made = along(call.draft, x, 2, norm)
+    scaled_rows = combined(call.draft, Elementwise.PRODUCT, made, scale[:, None])
+    return combined(call.draft, Elementwise.SUM, scaled_rows, bias[:, None])
+
+
 def _activation(kind: Activation) -> Rule:
     return lambda call: activated(call.draft, kind, call.live())
 
@@ -172,6 +185,7 @@ ARITHMETIC: dict[str, Rule] = {
     "Einsum": _einsum,
     "ReduceMean": _reduce,
     "ReduceSum": _reduce,
+    "InstanceNormalization": _instance_norm,
     "BatchNormalization": _batch_norm,
     "Softmax": _softmax,
     "Gelu": _gelu,

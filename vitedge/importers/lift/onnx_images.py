@@ -11,6 +11,7 @@ from vitedge.importers.lift.arithmetic import activated
 from vitedge.importers.lift.draft import Tensor
 from vitedge.importers.lift.images_read import Sliding, convolved, pooled, resized, spread
 from vitedge.importers.lift.moving import averaged
+from vitedge.importers.lift.transposed import overlapping
 from vitedge.importers.lift.views import View
 from vitedge.network.kinds import Activation
 from vitedge.network.operators import PoolKind, ResizeKind
@@ -87,14 +88,27 @@ def _conv_of_line(call: Call) -> Tensor:
 def _conv_transpose(call: Call) -> Tensor:
     weight, bias = call.fixed(1), call.fixed(2)
     assert weight is not None
-    kernel, attributes = weight.shape[2:], call.attributes
-    is_tight = tuple(attributes.get("strides", (1, 1))) == kernel and not any(
-        any(attributes.get(name, ())) for name in ("pads", "output_padding")
+    attributes = call.attributes
+    if attributes.get("group", 1) != 1 or set(attributes.get("dilations", (1,))) != {1}:
+        raise ValueError("it has groups or dilations")
+    if "output_shape" in attributes or attributes.get("auto_pad", "NOTSET") != "NOTSET":
+        raise ValueError("its padding follows from the shape of its result")
+    turned = weight.transpose(2, 3, 0, 1)
+    down, across = attributes.get("strides", (1, 1))
+    top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
+    extra = tuple(attributes.get("output_padding", (0, 0)))
+    if (down, across) == turned.shape[:2] and not any((top, left, bottom, right, *extra)):
+        return spread(call.draft, call.live(), _NCHW, turned, bias)
+    return overlapping(
+        call.draft,
+        call.live(),
+        _NCHW,
+        turned,
+        bias,
+        strides=(down, across),
+        padding=((top, bottom), (left, right)),
+        extra=(extra[0], extra[1]),
     )
-    is_usual = attributes.get("group", 1) == 1 and set(attributes.get("dilations", (1,))) == {1}
-    if not is_tight or not is_usual or "output_shape" in attributes:
-        raise ValueError("its windows overlap")
-    return spread(call.draft, call.live(), _NCHW, weight.transpose(2, 3, 0, 1), bias)
 
 
 def _pool(call: Call) -> Tensor:

@@ -194,7 +194,7 @@ class OnnxProbe:
                 needed.add(name)
             elif name in self._nodes:
                 wanted.add(id(self._nodes[name]))
-                stack.extend(self._nodes[name].input)
+                stack.extend(_read_by(self._nodes[name]))
         part = onnx.ModelProto(ir_version=self._skeleton.ir_version)
         part.opset_import.extend(self._skeleton.opset_import)
         part.graph.name = "part"
@@ -275,6 +275,16 @@ class OnnxProbe:
 def _failure(error: Exception) -> ModelError:
     reason = str(error).strip().partition("\n")[0]
     return ModelError(f"ONNX Runtime cannot run the model: {reason}")
+
+
+def _read_by(node: onnx.NodeProto) -> list[str]:
+    """What a node reads, and what the branches inside of it read from outside."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            names += [name for inner in graph.node for name in _read_by(inner)]
+            names += [output.name for output in graph.output]
+    return names
 
 
 def _renamed(node: onnx.NodeProto, fed: set[str]) -> onnx.NodeProto:

@@ -96,7 +96,7 @@ def refuse_links_out(folder: Path) -> None:
                     "lies in the folder itself is read: copy it there"
                 )
             if path.exists() and not (path.is_file() or path.is_dir()):
-                raise ModelError(f"'{path.relative_to(root)}' in '{folder}' is no regular file")
+                raise ModelError(f"'{path.relative_to(root)}' in '{folder}' is not a regular file")
 
 
 class _Graph:

@@ -100,7 +100,7 @@ def read_adapter(folder: Path) -> Adapter:
     try:
         deltas = {f"{name}.weight": _delta(name, arrays, config) for name in layers}
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"the adapter '{folder}' lacks or garbles {error}") from error
+        raise ModelError(f"the adapter '{folder}' is incomplete or malformed: {error}") from error
     rest = {name: array for name, array in arrays.items() if ".lora_" not in name}
     strange = [name for name in arrays if ".lora_" in name and not name.endswith((_A, _B))]
     if strange or not (deltas or rest):
@@ -143,7 +143,7 @@ def _delta(
     for pattern, value in mapping({"alpha_pattern": {}, **config}, "alpha_pattern").items():
         # PEFT takes regular expressions, which a stranger's file should not run.
         if not re.fullmatch(r"[\w.]+", pattern):
-            raise ValueError(f"'alpha_pattern', of which '{pattern}' is no plain name")
+            raise ValueError(f"'alpha_pattern', of which '{pattern}' is not a plain name")
         if name == pattern or name.endswith(f".{pattern}"):
             alpha = number({"alpha": value}, "alpha")
             break

@@ -127,7 +127,7 @@ def open_variables(folder: Path) -> Iterator[Tensors]:
 
     refuse_links_out(folder)
     if (folder / _VARIABLES).is_dir():  # TensorFlow would go on to where a file in it points
-        raise ModelError(f"the variables of '{folder}' are no checkpoint but a folder")
+        raise ModelError(f"the variables of '{folder}' are a folder, not a checkpoint")
     try:
         reader = tf.train.load_checkpoint(str(folder / _VARIABLES))
         # TensorFlow writes it last, so a file that has lost its end lacks it.

@@ -225,7 +225,7 @@ def _layers(
             inside = _WRAPPERS.sub("", name).startswith(model.prefix)
             if inside and _MAKES_TENSORS.match(maker) and not _is_no_layer(name):
                 raise ModelError(
-                    f"'{name}' in '{path}' is a '{maker}', which is no tensor of plain numbers"
+                    f"'{name}' in '{path}' is a '{maker}', which is not a tensor of plain numbers"
                 )
     return names, [*left, *beside]
 

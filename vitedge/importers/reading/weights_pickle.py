@@ -230,7 +230,7 @@ class _Machine:
     def _name_from_stack(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise pickle.UnpicklingError("a name that is no text")
+            raise pickle.UnpicklingError("a name that is not text")
         self._stack.append(_named(module, name))
 
     def _call(self, _: Any) -> None:
@@ -264,7 +264,7 @@ class _Machine:
         if storage is _Mark.BYTES:
             storage = _StorageClass("|u1")
         if kind != "storage" or not isinstance(storage, _StorageClass):
-            raise pickle.UnpicklingError("a persistent value that is no storage")
+            raise pickle.UnpicklingError("a persistent value that is not a storage")
         self._stack.append(_Storage(_text(record), storage.dtype))
 
 
@@ -333,7 +333,7 @@ def _named(module: str, name: str) -> _Mark | _StorageClass | _DType | Foreign:
 def _result(called: object, arguments: object) -> Any:
     """What torch's functions would make; gradients, hooks and requirements are dropped."""
     if not isinstance(arguments, tuple):
-        raise pickle.UnpicklingError("arguments that are no tuple")
+        raise pickle.UnpicklingError("arguments that are not a tuple")
     if isinstance(called, Foreign):
         return called
     match called, arguments:

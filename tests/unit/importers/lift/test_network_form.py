@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from tests.support import generic_models
@@ -184,3 +185,66 @@ def test_tokens_lift_as_tokens_and_not_as_a_dense_layer(tmp_path: Path) -> None:
     network = read_model(tmp_path / "model.onnx", ImportOptions(task=Task.EMBEDDING)).network
     assert {name: each.shape for name, each in network.outputs.items()} == {"embedding": (17, 24)}
     assert network.parameters < 20_000
+
+
+def insert_before_softmax(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], made: str) -> None:
+    place, softmax = next((i, n) for i, n in enumerate(graph.node) if n.op_type == "Softmax")
+    nodes[0].input[0] = softmax.input[0]
+    softmax.input[0] = made
+    for node in reversed(nodes):
+        graph.node.insert(place, node)
+
+
+def runs_as(path: Path) -> None:
+    """What was read computes what ONNX Runtime does."""
+    imported = read_model(path)
+    network = imported.network
+    pixels = np.random.default_rng(0).integers(0, 256, (1, *network.image_shape), np.uint8)
+    scaled = pixels.astype(np.float32) / np.float32(255)
+    images = (scaled - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    logits = session.run(None, {session.get_inputs()[0].name: images.transpose(0, 3, 1, 2)})[0]
+    assert_same(imported, pixels, logits)
+
+
+def test_group_norm_as_torch_spells_it_lifts(tmp_path: Path) -> None:
+    def with_group_norm(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        constants = {"rows": np.array([1, 3, 256]), "back": np.array([1, 3, 16, 16])}
+        vectors = {"factor": np.float32([0.5, 1, 2]), "term": np.float32([1, 0, -1])}
+        for name, values in (constants | vectors).items():
+            graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        nodes = [
+            make("Reshape", ["", "rows"], ["cut"]),
+            make("InstanceNormalization", ["cut", "factor", "term"], ["normed"], epsilon=1e-3),
+            make("Reshape", ["normed", "back"], ["whole"]),
+        ]
+        insert_before_softmax(graph, nodes, "whole")
+
+    runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_group_norm))
+
+
+def test_a_constant_that_a_branch_makes_of_outer_constants_is_read(tmp_path: Path) -> None:
+    def with_branch(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "yes"))
+        graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.5), "half"))
+        result = onnx.helper.make_tensor_value_info("twice", 1, [])
+        branches = {
+            f"{name}_branch": onnx.helper.make_graph(
+                [make("Add", ["outer", "outer"], ["twice"])], name, [], [result]
+            )
+            for name in ("then", "else")
+        }
+        nodes = [
+            make("Add", ["", "chosen"], ["shifted"]),
+            make("If", ["yes"], ["chosen"], **branches),
+            make("Identity", ["half"], ["outer"]),
+        ]
+        place, softmax = next((i, n) for i, n in enumerate(graph.node) if n.op_type == "Softmax")
+        nodes[0].input[0] = softmax.input[0]
+        softmax.input[0] = "shifted"
+        for node in nodes:
+            graph.node.insert(place, node)
+
+    runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_branch))

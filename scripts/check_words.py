@@ -1,0 +1,89 @@
+"""Finds words that we do not use, in the documentation and in what vitedge says to people.
+
+``python scripts/check_words.py`` prints each with its place and what to write in its stead, and
+exits with 1 where there is one. ``make check`` runs it. ``docs/glossary.md`` has the words to use.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+PROSE = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/clients/*.md", "examples/*/README.md")
+
+# A pattern, and what to write in its stead.
+WORDS = {
+    r"(?<!there )\b(?:is|are) no (?!longer\b|more\b|one\b)\w+": "is not a, or: has no",
+    r"\blacks or garbles\b": "is incomplete or malformed",
+    r"\ball the same\b": "nevertheless, or: anyway",
+    r"\bfor nothing\b": "without effect",
+    r"\bof others neither\b": "say which models an option works for",
+    r"\bnobody knows\b": "is unknown",
+    r"\blifted out of\b": "kept in float",
+    r"\bleft in float\b": "kept in float",
+    r"\bartifacts?\b(?![/.`\w])": "artefact",
+    r"\bQ8\b": "int8",
+}
+
+# Functions of the command line that say something to people, beside `raise`.
+_SAYING = {"echo", "warn", "say"}
+
+
+def main() -> None:
+    """Checks everything."""
+    found = [*_in_prose(), *_in_messages()]
+    for place, words, instead in found:
+        print(f"{place}: '{words}': write {instead}")
+    sys.exit(bool(found))
+
+
+def _in_prose() -> Iterator[tuple[str, str, str]]:
+    for pattern in PROSE:
+        for path in sorted(ROOT.glob(pattern)):
+            text = re.sub(r"```.*?```|`[^`\n]*`", _blank, path.read_text(), flags=re.DOTALL)
+            for number, line in enumerate(text.splitlines(), start=1):
+                yield from _of(f"{path.relative_to(ROOT)}:{number}", line)
+
+
+def _blank(code: re.Match[str]) -> str:
+    """Code is left out; its lines still count."""
+    return "\n" * code[0].count("\n")
+
+
+def _in_messages() -> Iterator[tuple[str, str, str]]:
+    for path in sorted((ROOT / "vitedge").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            for text in _said(node):
+                place = f"{path.relative_to(ROOT)}:{text.lineno}"
+                yield from _of(place, str(text.value))
+
+
+def _said(node: ast.AST) -> Iterator[ast.Constant]:
+    """The texts of an error, of a line for people, or of an option's help."""
+    if (
+        isinstance(node, ast.Raise)
+        or (isinstance(node, ast.Call) and getattr(node.func, "id", "") in _SAYING)
+        or (isinstance(node, ast.keyword) and node.arg in ("help", "epilog"))
+    ):
+        yield from _texts(node)
+
+
+def _texts(node: ast.AST) -> Iterator[ast.Constant]:
+    for each in ast.walk(node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            yield each
+
+
+def _of(place: str, text: str) -> Iterator[tuple[str, str, str]]:
+    for pattern, instead in WORDS.items():
+        for match in re.finditer(pattern, text):
+            yield place, match[0], instead
+
+
+if __name__ == "__main__":
+    main()
