@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+NOT_FINITE = "the logits are not finite (NaN or infinity)"
+"""The fault that outputs of no task may have; numbers and maps may well be zero for such inputs."""
+
 
 def probe_pixels(shape: tuple[int, int, int, int]) -> list[npt.NDArray[np.uint8]]:
     """Three inputs of a shape that have nothing in common: noise, black and white."""
@@ -19,7 +22,7 @@ def fault_of(logits: list[npt.NDArray[np.float32]]) -> str:
     """
     together = np.stack(logits)
     if not np.isfinite(together).all():
-        return "the logits are not finite (NaN or infinity)"
+        return NOT_FINITE
     if not together.any():
         return "all logits are zero"
     if len(logits) > 1 and (together == together[0]).all():
