@@ -195,6 +195,7 @@ def pairs() -> list[Any]:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("converter", "precision"), pairs())
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_an_artefact_computes_what_the_reference_computes(

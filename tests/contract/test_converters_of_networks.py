@@ -116,6 +116,7 @@ def test_every_output_is_what_the_network_computes(
         assert error <= TOLERANCES[precision], name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("ranged", ["none", "all", "some, and some layers float"])
 @pytest.mark.parametrize("target", all_formats(), ids=str)
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)

@@ -475,3 +475,12 @@ def test_an_index_of_variables_that_claims_more_than_there_is_memory_is_refused(
     # Not by `refusal`, which would count TensorFlow's import.
     with pytest.raises(ModelError, match="missing or truncated"):
         read_model(tmp_path / "saved", ImportOptions(heads=2))
+
+
+def test_values_that_make_no_network_are_refused(tmp_path: Path) -> None:
+    def below_zero(values: Any) -> str:
+        values["vision_config" if "vision_config" in values else "layer_norm_eps"] = -1e-6
+        return json.dumps(values)
+
+    path = garbled(tmp_path, "hugging_face_vit", "config.json", below_zero)
+    assert "-1e-06" in refusal(path)

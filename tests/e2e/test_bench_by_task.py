@@ -17,6 +17,7 @@ from vitedge.bench.reference import reference_from_network
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.check.report_file import read_report
 from vitedge.check.rules import Kind, Limits, Outcome, check
+from vitedge.files.dataclass_json import from_plain
 from vitedge.images.image_sets import open_images
 from vitedge.network.network import Network, map_linears
 from vitedge.network.operators import Linear
@@ -26,7 +27,7 @@ from vitedge.pick.words import in_words
 from vitedge.report import render_html
 from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
-from vitedge.report.results import Report, Status
+from vitedge.report.results import Report, Row, Status
 from vitedge.targets.target import Target
 
 __all__ = ["few_devices"]
@@ -91,6 +92,7 @@ def test_each_task_is_measured_in_its_own_words(
             assert float(line[f"task_quality.{title.removesuffix(' %')}"]) >= 0
     (stored,) = json.loads(report.to_json())["rows"]
     assert ("task_quality" in stored) == (task is not Task.BINARY)
+    assert from_plain(Row, stored) == row  # as a bench on another device sends it
     assert (stored["accuracy"] is None) == (task is not Task.BINARY)
     if row.task_quality is not None:
         assert row.task_quality.n == 12

@@ -173,3 +173,16 @@ def test_every_contender_of_the_smallest_model_is_measured_and_judged(tmp_path: 
     assert done.stdout.count("GOP/s. Percent of it:") == 2
     assert " ours-int8-onnx\n" in done.stdout.rpartition("Percent of it")[2]
     assert "| stock-nncf-openvino |" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_front_has_a_point_for_each_share_of_the_work() -> None:
+    command = [sys.executable, "frontier.py", "--format", "onnx", "--tokens", "0.9", "--constant",
+               "0.9", "--rounds", "2", "--json"]  # fmt: skip
+    found = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    points = json.loads(found.stdout)
+    assert [each["tokens"] for each in points] == ["all", "0.9", "0.9 constant"]
+    assert points[0]["latency_ratio"] == 1
+    assert points[0]["lost"] == 0
+    assert all(each["n"] == 8 and each["interval"] >= 0 for each in points)
+    assert "every picture alike" in points[2]["merged"]

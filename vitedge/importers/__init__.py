@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vitedge.artifacts.metadata import read_metadata
-from vitedge.errors import ModelError
+from vitedge.errors import ModelError, first_line
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import ImageLike
@@ -175,7 +175,13 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
     _refuse_artifacts(path)
     for importer in importers():
         if importer.recognizes(path):
-            return _sound(path, importer.read(path, options), options)
+            try:
+                imported = importer.read(path, options)
+            except ValueError as error:  # as of an epsilon below zero, which no network takes
+                raise ModelError(
+                    f"the values in '{path}' do not make a network: {first_line(error)}"
+                ) from error
+            return _sound(path, imported, options)
     # Only now, because it reads headers through the packages of all formats.
     from vitedge.importers.unrecognized import why_unrecognized
 

@@ -21,6 +21,9 @@ _PATTERNS = ((1 / 3,), (1 / 3, 2 / 3), (1 / 3, 7 / 12, 5 / 6), (1 / 3, 1 / 2, 2 
 # Most of the tokens that one merge of a pattern takes; of the last pattern it takes half.
 _MOST = 0.34
 
+# A merge of a smaller part saves less than its selection costs, where there are others.
+_LEAST = 0.06
+
 # Integer products take so many rows at once, so all merges but the last leave a multiple of that.
 _ROWS, _LEAST_ROUNDED = 16, 64
 
@@ -115,7 +118,7 @@ class _Search:
 
     def evenest(self, share: float) -> Scheduled | None:
         """Of those that leave a share of the work the one whose merges are most alike."""
-        best: tuple[float, Scheduled] | None = None
+        best: tuple[tuple[bool, float], Scheduled] | None = None
         tried = set[tuple[Merging, ...]]()
         for percent in range(1, int(100 * self.most) + 1):
             before = tuple(self._even(percent / 100)[:-1])
@@ -126,9 +129,10 @@ class _Search:
             if found is None:
                 continue
             parts = self._parts(found.schedule)
-            spread = sum(part * part for part in parts)
-            if max(parts) <= self.most and (best is None or spread < best[0]):
-                best = spread, found
+            wastes = len(parts) > 1 and min(parts) < _LEAST
+            rank = wastes, sum(part * part for part in parts)
+            if max(parts) <= self.most and (best is None or rank < best[0]):
+                best = rank, found
         return None if best is None else best[1]
 
     def _completed(self, before: tuple[Merging, ...], share: float) -> Scheduled | None:

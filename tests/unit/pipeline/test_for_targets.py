@@ -62,6 +62,7 @@ def test_every_target_has_what_it_takes() -> None:
         assert set(fit.rewrites) <= known
 
 
+@pytest.mark.thorough
 def test_ethos_u_gets_integers_and_a_compiled_form_for_each_generation(
     source: Path, calibration: ImageSet, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_chip_that_nobody_named_may_refuse_if_another_does_not(
     assert not stale.exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("chips", [(), ("u55-128",)])
 def test_a_target_of_which_every_chip_refuses_gets_nothing(
     chips: tuple[str, ...],

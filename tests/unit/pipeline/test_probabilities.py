@@ -40,6 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8, Precision.INT8_STATIC])
 def test_every_format_gives_probabilities(
     model: Path, tmp_path: Path, precision: Precision

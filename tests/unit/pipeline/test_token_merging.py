@@ -40,6 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
 def test_artefacts_compute_what_the_merged_model_computes(
     model: Path, tmp_path: Path, precision: Precision

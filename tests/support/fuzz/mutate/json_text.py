@@ -31,9 +31,12 @@ def mutate_json(text: bytes, rng: Random) -> bytes:
     if rng.random() < 0.2:
         return mutate_bytes(text, rng)
     try:
-        value = json.loads(text)
+        return _mutated(json.loads(text), rng)
     except (ValueError, RecursionError):  # mutated before
         return mutate_bytes(text, rng)
+
+
+def _mutated(value: Any, rng: Random) -> bytes:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         places = list(_places(value))
         if places:
