@@ -28,12 +28,14 @@ from vitedge.converters.integer_emitter import InexpressibleError, IntegerEmitte
 from vitedge.converters.tflite.emitter import TFLiteEmitter, layer_of
 from vitedge.converters.tflite.graph import MOST_AXES
 from vitedge.converters.tflite.model import TFLiteModel
-from vitedge.network.kinds import NormKind
+from vitedge.errors import ConversionError
+from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Activate, Array, Concatenate, Linear, Norm, Product
 from vitedge.network.patch_grid import PatchGrid
 from vitedge.quantize import IntegerWeight, Range, Recipe
 from vitedge.quantize.widths import mixes_shares
+from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
 
 # int8 shares have this scale whatever their model (TFLite's quantization specification).
@@ -174,7 +176,16 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         return self.in_batches(value, a, b, options, name=name, version=3)
 
     def activate(self, value: Value, activation: Activate, x: int) -> int:
-        """See ``Steps``."""
+        """See ``Steps``.
+
+        Raises:
+            ConversionError: TFLite's kernel of it takes no 16-bit integers.
+        """
+        if activation.kind is Activation.HARD_SWISH and self.recipe.precision is Precision.W8A16:
+            raise ConversionError(
+                f"TFLite cannot compute '{value.name}' (Hard Swish) in 16-bit integers; choose "
+                "int8 or int8-static"
+            )
         x = self._widened(self.entering(value, x), self.ranges[value.name], value.name)
         return super().activate(value, activation, x)
 
