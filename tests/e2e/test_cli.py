@@ -204,7 +204,9 @@ def test_targets_lists_every_target_with_a_remedy_where_one_is_missing(run: Run)
     for each in found:
         assert each["detail"]
         assert each["readiness"] != "missing" or each["remedy"]
-    assert "tflite-gpu" in run("targets").stdout
+    said = run("targets").stdout
+    assert "tflite-gpu" in said
+    assert "over adb: not supported" in said
 
 
 def test_import_writes_a_model_and_says_how_it_was_read(run: Run, model: Path) -> None:

@@ -26,6 +26,7 @@ def targets(as_json: bool) -> None:
     order = [str(each) for each in Readiness]  # the ready ones first
     for target, state in sorted(found.items(), key=lambda each: order.index(each[1].readiness)):
         echo(f"{target!s:{width}}  {state.readiness:8}  {state.remedy or state.detail}")
+    echo("Android phones over adb: not supported; open the site of `vitedge deploy --web` on them")
 
 
 PLUGIN = targets

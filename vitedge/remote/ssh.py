@@ -47,6 +47,12 @@ class Device:
     folder: PurePosixPath
 
     def __post_init__(self) -> None:
+        if self.host.startswith("adb:"):
+            raise UsageError(
+                f"vitedge does not measure over adb, and '{one_line(self.host)}' is an Android "
+                "device; leave a site with vitedge deploy --web, open it there, and it shows its "
+                "milliseconds"
+            )
         if not _HOST.fullmatch(self.host):
             raise UsageError(
                 f"'{one_line(self.host)}' is not a host; write pi@raspberrypi.local, or give it a "

@@ -213,6 +213,11 @@ def test_what_is_no_host_is_refused(host: str) -> None:
         Device(host, HERE)
 
 
+def test_a_phone_over_adb_is_sent_to_the_site() -> None:
+    with pytest.raises(UsageError, match="deploy --web"):
+        Device("adb:R58M123ABC", HERE)
+
+
 @pytest.mark.parametrize(
     "host", ["pi", "pi@raspberrypi.local", "10.0.0.7", "pi@fe80::1%eth0", "a_b-c"]
 )
