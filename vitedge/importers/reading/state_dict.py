@@ -270,7 +270,7 @@ def _is_no_layer(name: str) -> bool:
 def _words(model: _Model, models: tuple[_Model, ...]) -> str:
     others = [each for each in models if each.label != model.label]
     if not others:
-        return f", averaged weights '{model.label}'" if model.averaged else ""
+        return ", averaged weights" if model.averaged else ""
     kind = "averaged weights" if model.averaged else "weights"
     if len(others) == 1:
         other = RAW if model.averaged and not others[0].averaged else others[0].label
