@@ -224,7 +224,7 @@ def test_an_adapter_alone_asks_for_its_base(tmp_path: Path) -> None:
         ({}, {"peft_type": "IA3"}, "'IA3'.*merge_and_unload"),
         ({}, {"use_dora": True}, "use_dora.*merge_and_unload"),
         ({}, {"init_lora_weights": "pissa"}, "pissa.*merge_and_unload"),
-        ({}, {"alpha_pattern": {"(a+)+": 3}}, "no plain name"),
+        ({}, {"alpha_pattern": {"(a+)+": 3}}, "not a plain name"),
         ({"blocks.9.lora_A.weight": 0, "blocks.9.lora_B.weight": 0}, {}, "not of .*which lacks"),
         ({"blocks.1.attn.qkv.lora_B.bias": 0}, {}, "cannot be merged"),
     ],

@@ -284,7 +284,7 @@ def test_reports_of_one_build_in_another_folder_are_compared_row_by_row(tmp_path
 @pytest.mark.parametrize(
     ("text", "arguments", "words"),
     [
-        ("{}", (), "no report of vitedge bench --json"),
+        ("{}", (), "not a report of vitedge bench --json"),
         ("[", (), "cannot read the report"),
         (None, (), "cannot read the report"),
         ("good", ("--max-slowdown", "1.2"), "give --baseline"),
