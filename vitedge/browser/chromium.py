@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ _FLAGS = (
     *("--headless", "--no-first-run", "--disable-sync", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update"),
 )
+
+# Chromium makes a socket in a folder of TMPDIR, and a socket's path has so many bytes at most.
+_SOCKET, _LONGEST_SOCKET = "/org.chromium.Chromium.XXXXXX/SingletonSocket", 107
 
 # What a page said last, for whoever asks why it failed.
 _LINES_KEPT = 20
@@ -192,6 +196,12 @@ class Chromium:
         return message
 
 
+def _place_of_sockets() -> str:
+    """The folder for temporary files, or /tmp where its name is too long for a socket in it."""
+    place = tempfile.gettempdir()
+    return place if len(os.fsencode(place + _SOCKET)) <= _LONGEST_SOCKET else "/tmp"
+
+
 def _start(
     executable: str, profile: Path, flags: Sequence[str]
 ) -> tuple[subprocess.Popen[bytes], int, int]:
@@ -216,6 +226,7 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=os.environ | {"TMPDIR": _place_of_sockets()},
             start_new_session=True,  # a group of its own, which close() ends
         )
     except OSError as error:
