@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vitedge.errors import ModelError, VitedgeError
+from vitedge.files.hdf5_heaps import refuse_endless_heaps
 from vitedge.files.limits import refuse_inflation
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -57,6 +58,9 @@ def open_contained(source: str, file: Path | BinaryIO) -> Iterator[Any]:
     """
     import h5py
 
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
+        refuse_endless_heaps(source, stream)
+        stream.seek(0)
     with h5py.File(file, "r") as opened:
         _refuse_elsewhere(source, opened)
         yield opened

@@ -215,7 +215,11 @@ def open_keras(
         raise ModelError(
             f"'{path}' is of Keras 2, and Keras 3 cannot load it{named}; run: pip install tf-keras"
         ) from failure
-    assert failure is not None
+    if failure is None:  # nothing that is installed could load it
+        raise ModelError(
+            f"'{path}' is damaged: its layer '{findings.keras_2[0]}' is of Keras 2, but the "
+            f"version of Keras in it is '{config.version}'"
+        )
     reason = first_line(failure)
     hint = "; where you can, save it as .keras" if config.container is Container.HDF5 else ""
     if findings.custom:
