@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -213,3 +214,12 @@ def test_a_model_of_an_own_class_takes_one_line_to_refuse(tmp_path: Path, own_mo
             read_model(path, options)
         assert len(str(caught.value)) < 700
     agrees(path, made, custom_objects=(f"{own_module}:Trainer",))
+
+
+def test_a_layer_of_keras_2_in_a_file_of_no_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    shutil.copy(Path(__file__).parents[3] / "golden" / "lift" / "keras_2.h5", path)
+    with h5py.File(path, "a") as file:
+        file.attrs["keras_version"] = ".21.0"
+    with pytest.raises(ModelError, match=r"is of Keras 2, but the version .* is '\.21\.0'"):
+        read_model(path)
