@@ -59,12 +59,22 @@ def image_of(draft: Draft, x: View, axes: Sequence[int]) -> Value:
 
 def seen_as(made: Value, axes: Sequence[int], rank: int) -> View:
     """An image as the source has it: the inverse of ``image_of``."""
-    shape = made.shape
-    whole = View.whole(made, shape)
+    return laid_out(View.whole(made, made.shape), axes, rank)
+
+
+def image_seen(x: View, axes: Sequence[int]) -> View:
+    """A tensor seen as ``(height, width, channels)``, without a value of its own."""
+    others = [axis for axis in range(len(x.axes)) if axis not in axes]
+    seen = x.transposed([*axes, *others])
+    return View(seen.value, seen.factors, seen.axes[:3])
+
+
+def laid_out(image: View, axes: Sequence[int], rank: int) -> View:
+    """A view ``(height, width, channels)`` as the source has it: the inverse of ``image_seen``."""
     found: list[tuple[int, ...]] = [()] * rank
     for place, axis in enumerate(axes):
-        found[axis] = whole.axes[place]
-    return View(whole.value, whole.factors, tuple(found))
+        found[axis] = image.axes[place]
+    return View(image.value, image.factors, tuple(found))
 
 
 def convolved(
@@ -122,11 +132,7 @@ def _on_patches(draft: Draft, x: View, axes: Sequence[int], weight: Array, bias:
         seen, [(*seen.axes[0], *seen.axes[1]), sum((seen.axes[each] for each in (2, 3, 4)), ())]
     )
     made = draft(Linear(weight.reshape(-1, weight.shape[3]), bias), patches)
-    whole = View.whole(made, (down, across, weight.shape[3]))
-    found: list[tuple[int, ...]] = [()] * len(x.axes)
-    for place, axis in enumerate(axes):
-        found[axis] = whole.axes[place]
-    return View(whole.value, whole.factors, tuple(found))
+    return laid_out(View.whole(made, (down, across, weight.shape[3])), axes, len(x.axes))
 
 
 def spread(draft: Draft, x: View, axes: Sequence[int], weight: Array, bias: Array | None) -> View:
@@ -139,10 +145,7 @@ def spread(draft: Draft, x: View, axes: Sequence[int], weight: Array, bias: Arra
         weight: ``(kernel_height, kernel_width, channels, outputs)``.
         bias: ``(outputs,)``, or None.
     """
-    rank = len(x.axes)
-    first = x.transposed([axes[0], axes[1], axes[2], *(a for a in range(rank) if a not in axes)])
-    first = View(first.value, first.factors, first.axes[:3])
-    made = contracted(draft, "hwc,rsco->hrwso", first, float_array(weight))
+    made = contracted(draft, "hwc,rsco->hrwso", image_seen(x, axes), float_array(weight))
     assert isinstance(made, View)
     down, rows, across, columns, outputs = made.shape
     image = made.reshaped((down * rows, across * columns, outputs))
@@ -150,10 +153,7 @@ def spread(draft: Draft, x: View, axes: Sequence[int], weight: Array, bias: Arra
         shifted = combined(draft, Elementwise.SUM, image, float_array(bias))
         assert isinstance(shifted, View)
         image = shifted
-    found: list[tuple[int, ...]] = [()] * rank
-    for place, axis in enumerate(axes):
-        found[axis] = image.axes[place]
-    return View(image.value, image.factors, tuple(found))
+    return laid_out(image, axes, len(x.axes))
 
 
 def pooled(

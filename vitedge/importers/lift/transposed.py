@@ -13,7 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitedge.importers.lift.draft import Draft, float_array
-from vitedge.importers.lift.images_read import CHANNELS, COLUMNS, ROWS, Pair, Sliding, convolved
+from vitedge.importers.lift.images_read import (
+    COLUMNS,
+    ROWS,
+    Pair,
+    Sliding,
+    convolved,
+    image_seen,
+    laid_out,
+)
 from vitedge.importers.lift.views import View
 from vitedge.network.operators import Array
 
@@ -105,15 +113,9 @@ def overlapping(
 
 def _side_by_side(made: View, axes: Sequence[int], strides: Pair) -> View:
     """The image whose phases are the channels of another."""
-    rank = len(made.axes)
-    others = [axis for axis in range(rank) if axis not in axes]
-    first = made.transposed([axes[ROWS], axes[COLUMNS], axes[CHANNELS], *others])
-    first = View(first.value, first.factors, first.axes[:3])
+    first = image_seen(made, axes)
     height, width, channels = first.shape
     outputs = channels // (strides[0] * strides[1])
     apart = first.reshaped((height, width, *strides, outputs)).transposed((0, 2, 1, 3, 4))
     image = apart.reshaped((height * strides[0], width * strides[1], outputs))
-    found: list[tuple[int, ...]] = [()] * rank
-    for place, axis in enumerate(axes):
-        found[axis] = image.axes[place]
-    return View(image.value, image.factors, tuple(found))
+    return laid_out(image, axes, len(made.axes))
