@@ -11,7 +11,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ from vitedge.errors import (
 from vitedge.files.temporary import temporary_folder
 from vitedge.machine.memory import peak_rss_mb
 from vitedge.runtimes import Availability, Placement, Readiness, no_features
+from vitedge.targets.fits import Fit
+from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 
@@ -48,6 +52,37 @@ _SOFTWARE = (*_HARDWARE, "--use-webgpu-adapter=swiftshader", "--use-vulkan=swift
 
 # As LiteRT.js's adapter and ONNX Runtime say it.
 _OFF_THE_GPU = re.compile("left operators of it off the GPU|fallback to CPU EP has been explicitly")
+
+
+@dataclass(frozen=True)
+class BrowserRuntime:
+    """The adapter to an engine in a page; see ``Runtime``.
+
+    Attributes:
+        name: Of its targets, before the device.
+        format: Of the artefacts that it runs.
+        engine: What runs them.
+        fits: What fits each device.
+        devices: Names of the devices.
+    """
+
+    name: str
+    format: Format
+    engine: WebEngine
+    fits: Mapping[str, Fit]
+    devices: tuple[str, ...] = DEVICES
+
+    def fit(self, device: str) -> Fit | None:
+        """See ``SaysWhatFits``."""
+        return self.fits.get(device)
+
+    def availability(self, device: str) -> Availability:
+        """See ``Runtime``."""
+        return browser_availability(self.engine, device)
+
+    def open(self, path: Path, device: str, *, threads: int | None = None) -> BrowserSession:
+        """See ``Runtime``."""
+        return open_in_browser(self.engine, path, Target(self.name, device), threads)
 
 
 def browser_availability(engine: WebEngine, device: str) -> Availability:
