@@ -110,15 +110,18 @@ def pick(
         )
 
         def reproduce(variety: Variety) -> str:
-            if again is None:
-                return ""
-            words = [*again, f"--{variety.precision}", "--format", str(variety.format)]
-            if variety.tokens is not None:
-                words += ["--tokens", f"{variety.tokens.share:g}", "--name", str(variety.name)]
-                words += ["--merge", "constant" if variety.tokens.constant else "alike"]
-            return command_of(words)
+            return "" if again is None else command_of([*again, *_typed(variety)])
 
         return run.pick(request, reproduce=reproduce, progress=progress, warn=warn)
+
+
+def _typed(variety: Variety) -> list[str]:
+    """The options that say which artefact ``convert`` makes."""
+    words = [f"--{variety.precision}", "--format", str(variety.format)]
+    if variety.tokens is not None:
+        words += ["--tokens", f"{variety.tokens.share:g}", "--name", str(variety.name)]
+        words += ["--merge", "constant" if variety.tokens.constant else "alike"]
+    return words
 
 
 def _again(
