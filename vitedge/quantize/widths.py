@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from vitedge.errors import ConversionError
-from vitedge.network.kinds import NormKind
+from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.lowering import group_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
+    Activate,
     Convolution,
     Linear,
     Match,
@@ -100,6 +101,8 @@ def require_integers(network: Network) -> None:
                 kind = type(value.operator).__name__.lower()
             case Norm(kind=NormKind.L2):
                 kind = "L2 norm"
+            case Activate(kind=Activation.RECIPROCAL):
+                kind = "quotient of two values"
             case _:
                 continue
         raise ConversionError(
