@@ -9,13 +9,12 @@ from typing import Protocol
 
 from vitedge.report import plain_lines
 from vitedge.report.charts import CONFIG, INK, VEGALITE_VERSION, Spec
+from vitedge.report.colours import mark
 from vitedge.report.drawing import figure, library, place, script
-from vitedge.report.lines import Chart, Line
+from vitedge.report.lines import COLOURS, Chart, Line
 from vitedge.report.shell import page
 from vitedge.report.tables import escape, number
 
-# Okabe and Ito's, as those of formats.
-_COLOURS = ("#0072B2", "#D55E00")
 _SHOWN_AT_ONCE = 20
 
 
@@ -168,7 +167,7 @@ def line_chart(chart: Chart) -> Spec:
             "color": {
                 "field": "line",
                 "type": "nominal",
-                "scale": {"domain": names, "range": list(_COLOURS[: len(names)])},
+                "scale": {"domain": names, "range": list(map(mark, COLOURS[: len(names)]))},
                 "legend": legend,
             },
         },
