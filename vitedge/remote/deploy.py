@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from vitedge.artifacts.metadata import files_of, format_of, read_metadata, sha256_of
 from vitedge.errors import ModelError, UsageError
 from vitedge.remote.installation import install
-from vitedge.remote.ssh import Device
+from vitedge.remote.ssh import SshDevice
 from vitedge.remote.wheel import app_files
 from vitedge.terminal.progress import Progress, silent
 
@@ -60,7 +60,7 @@ def deploy(artifact: Path, destination: str, *, progress: Progress = silent) -> 
             f"'{artifact}' gives {metadata.task.words}, and the app names what a camera sees: "
             "install vitedge there and call vitedge.load"
         )
-    device = Device(host, PurePosixPath(folder))
+    device = SshDevice(host, PurePosixPath(folder))
     # The app sees the system's packages: picamera2 comes with the device, not from an index.
     install(device, [format_of(artifact)], progress, sees_system=True)
     progress(f"{host}: copying {artifact.name} and the app", 0, 0)
