@@ -113,8 +113,8 @@ def compare_logits(
         wanted.append([each.reshape(n, -1)[: len(part)] for each in answers])
     ours = evaluate_each(network, pixels)
     proofs = []
-    for name, answers in zip(outputs, zip(*wanted, strict=True), strict=True):
-        source = np.concatenate(answers)
+    for name, theirs in zip(outputs, zip(*wanted, strict=True), strict=True):
+        source = np.concatenate(theirs)
         proof = Proof(
             random=len(made_up),
             real=len(images),
