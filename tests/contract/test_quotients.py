@@ -1,4 +1,4 @@
-"""A quotient of two values, as linear attention has it, in every format and in Keras."""
+"""A.a quotient of two values, as linear attention has it, in every format and in Keras."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_keras_saves_and_computes_it(source: Path) -> None:
 def test_integers_alone_refuse_it_by_name(
     precision: Precision, source: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConversionError, match=r"'inverse' .quotient of two values."):
+    with pytest.raises(ConversionError, match=r"'inverse' .a quotient of two values."):
         convert(source, ConvertOptions((Format.TFLITE,), (precision,), tmp_path))
 
 
