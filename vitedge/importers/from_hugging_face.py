@@ -34,7 +34,7 @@ from vitedge.importers.processor import DEFAULT_PROCESSORS, read_processor
 from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.safetensors_file import open_sharded
 from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
-from vitedge.importers.reading.tensors import Tensors
+from vitedge.importers.reading.tensors import Tensors, as_head
 from vitedge.network.network import Builder, Network, with_task
 from vitedge.network.tasks import Task
 
@@ -46,6 +46,8 @@ _WEIGHTS, _INDEX, _OLD_WEIGHTS = (
 )
 _PROCESSORS = "processor_config.json"
 """Where newer versions of transformers keep the image processor of a model of images and text."""
+
+_HEAD = "classifier"
 
 _PROBLEMS = {
     "single_label_classification": Task.CLASSES,
@@ -77,7 +79,7 @@ class HuggingFaceImporter:
             with _open_weights(folder, config, options) as (stored, words):
                 tensors = _as_named(stored, text(config, "model_type"))
                 network = _network(tensors, folder, config, options)
-                tensors.refuse_leftovers()
+                tensors.refuse_leftovers(_HEAD)
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
         if network.task is Task.CLASSES:
@@ -117,14 +119,29 @@ def _open_weights(
     """The weights, and what of them was chosen, in words."""
     if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
         with open_sharded(folder / _INDEX) as tensors:
-            yield (tensors if options.adapter is None else options.adapter.merged(tensors)), ""
+            yield _merged_and_headed(tensors, options)
         return
     path = folder / (_WEIGHTS if (folder / _WEIGHTS).is_file() else _OLD_WEIGHTS)
     family = FAMILIES[text(config, "model_type")]
     marks = [f"{prefix}{family.names.patch}.weight" for prefix in (*family.prefixes, "")]
     mark = next((each for each in marks if in_checkpoint(path, [each])), marks[-1])
-    with open_checkpoint(path, [mark], options) as opened:
+    with open_checkpoint(path, [mark], options, head=_HEAD) as opened:
         yield opened.tensors, opened.words
+
+
+def _merged_and_headed(tensors: Tensors, options: ImportOptions) -> tuple[Tensors, str]:
+    """Sharded weights with the adapter and the head that the options name."""
+    words, layer = "", options.head
+    if layer is not None:
+        has_head = any(name.startswith(f"{_HEAD}.") for name in tensors.names)
+        layer = layer.rstrip(".")
+        if has_head:
+            raise ModelError(f"'{tensors.source}' has the head '{_HEAD}' already: leave out --head")
+        if not tensors.below(f"{layer}.").names:
+            raise ModelError(f"'{tensors.source}' has no layer '{layer}' for --head")
+        tensors = tensors.renamed(as_head({name: name for name in tensors.names}, layer, _HEAD))
+        words = f", with the head '{layer}'"
+    return (tensors if options.adapter is None else options.adapter.merged(tensors)), words
 
 
 def _preprocessing(
@@ -286,8 +303,9 @@ def _labels(values: Mapping[str, Any], classes: int, options: ImportOptions) -> 
     names = mapping({"id2label": {}, **values}, "id2label")
     labels = tuple(text(names, key) for key in sorted(names, key=int))
     unnamed = tuple(f"LABEL_{index}" for index in range(len(labels)))
-    # An adapter brings a classifier of its own, and the base's names are not of its classes.
-    of_base = options.adapter is not None and len(labels) != classes
+    # An adapter, or a head that the user names, has classes of its own, unlike the config's.
+    is_replaced = options.adapter is not None or options.head is not None
+    of_base = is_replaced and len(labels) != classes
     return () if labels == unnamed or of_base else labels
 
 

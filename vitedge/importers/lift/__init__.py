@@ -23,6 +23,7 @@ windows, attention pooling, convolutional stages.
     arithmetic, contraction, moving, images_read    sums, einsums, moves and convolutions of views
     network_form    the network, node by node
     tidying, naming packed layers apart, constants inside of layers, names as in reports
+    ending          what the outputs mean; spelled_ending finds the sigmoid or softmax at the end
     proof           its outputs against the source's
 """
 
@@ -41,7 +42,6 @@ from vitedge.importers.lift.assembly import Assembler
 from vitedge.importers.lift.attention import find_attentions
 from vitedge.importers.lift.embedding import channels_first
 from vitedge.importers.lift.ending import Ending, read_ending
-from vitedge.importers.lift.graph import Graph, Kind
 from vitedge.importers.lift.input_range import InputRange, input_range
 from vitedge.importers.lift.naming import named
 from vitedge.importers.lift.nature import KnownPiece, SoftmaxPiece
@@ -153,8 +153,7 @@ class _Source:
         if sum(size > 1 for size in experiments.shape(experiments.graph.output).per_image) > 1:
             return None  # tokens or a map, no vector
         try:
-            known, ending = _without_softmax(experiments, recognize_all(experiments), ending)
-            return self._assembled(experiments, known, ending)
+            return self._assembled(experiments, recognize_all(experiments), ending)
         except NotAViTError:
             return None
 
@@ -170,7 +169,7 @@ class _Source:
             raise NotAViTError(f"it takes {batch} images at once, and no single one")
         experiments = Experiments(self._probe, single=True)
         ending = self._ending(experiments)
-        known, ending = _without_softmax(experiments, recognize_within(experiments), ending)
+        known = recognize_within(experiments)
         taken = input_range(experiments, *self._given)
         outputs = {ending.task.output: experiments.graph.output}
         read = read_network(experiments, self._probe.rules(), known, taken, outputs)
@@ -208,18 +207,6 @@ class _Source:
         return Lifted(network, vit, proof, taken, "softmax" in ending.words, ending.words)
 
 
-def _without_softmax(
-    experiments: Experiments, known: list[KnownPiece], ending: Ending
-) -> tuple[list[KnownPiece], Ending]:
-    """The pieces without a softmax at the end that is spelled out in exponentials and sums."""
-    last = known[-1] if known else None
-    spelled = isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink)
-    if last is None or not spelled or ending.task is not Task.CLASSES:
-        return known, ending
-    experiments.end_at(last.piece.source)
-    return known[:-1], replace(ending, words="softmax at the end removed")
-
-
 def _with_channels_last(network: Network) -> Network:
     """The network whose main output, an image with channels first, has them last."""
     made = network.main
@@ -242,15 +229,3 @@ def _refuse_without_attention(network: Network) -> None:
     """
     if not any(isinstance(value.operator, Product | Softmax) for value in network.values):
         raise NotAViTError("it has no softmax attention, nor any other product of two values")
-
-
-def _ends(graph: Graph, sink: str) -> bool:
-    """Whether nothing but moves, sums and products with constants follow a tensor."""
-    while sink != graph.output:
-        nodes = graph.consumers(sink)
-        if len(nodes) != 1 or len(graph.live_inputs(nodes[0])) != 1:
-            return False
-        if nodes[0].kind not in (Kind.MOVE, Kind.SUM, Kind.PRODUCT):
-            return False
-        sink = nodes[0].outputs[0]
-    return True
