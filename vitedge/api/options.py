@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar, cast
 from vitedge.errors import UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions
-from vitedge.network.kinds import Activation
+from vitedge.network.kinds import MLP_ACTIVATIONS, Activation
 from vitedge.network.tasks import Task
 from vitedge.targets.open_names import OpenName
 from vitedge.targets.target import Target
@@ -95,7 +95,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
     return ImportOptions(
         heads=given.get("heads"),
         image_size=(size, size) if isinstance(size, int) else size,
-        activation=_optional(Activation, given.get("activation"), "--activation"),
+        activation=_activation(given.get("activation"), "--activation"),
         norm_eps=given.get("norm_eps"),
         mean=_numbers(given.get("mean")),
         std=_numbers(given.get("std")),
@@ -104,7 +104,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
         labels=None if labels is None else label_names(labels),
         weights=given.get("weights"),
         head=given.get("head"),
-        head_activation=_optional(Activation, given.get("head_activation"), "--head-activation"),
+        head_activation=_activation(given.get("head_activation"), "--head-activation"),
         architecture=given.get("architecture"),
         base=None if base is None else Path(base),
         logits=several(given.get("logits", ())),
@@ -204,6 +204,13 @@ def command_of(words: Sequence[str]) -> str:
 
 def _optional(kind: type[Choice], value: str | None, option: str) -> Choice | None:
     return None if value is None else one_of(kind, value, option)
+
+
+def _activation(value: str | None, option: str) -> Activation | None:
+    found = _optional(Activation, value, option)
+    if found is not None and found not in MLP_ACTIVATIONS:
+        raise UsageError(f"{option} is one of {', '.join(MLP_ACTIVATIONS)}, not '{value}'")
+    return found
 
 
 def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:

@@ -79,6 +79,8 @@ def activate(x: Array, activation: Activation) -> Array:
             result = x * expit(x)
         case Activation.TANH:
             result = np.tanh(x)
+        case Activation.RECIPROCAL:
+            result = one / x
     return result
 
 
@@ -92,7 +94,10 @@ def as_root_mean_square(norm: Norm) -> Norm:
 
 
 def activation_slope(x: Array, activation: Activation) -> Array:
-    """The derivative of an activation, by central differences."""
+    """The derivative of an activation, by central differences where it has no pole."""
+    if activation is Activation.RECIPROCAL:
+        at_pole: Array = np.float32(-1) / (x * x)
+        return at_pole
     difference = activate(x + _STEP, activation) - activate(x - _STEP, activation)
     slope: Array = difference / (2 * _STEP)
     return slope
