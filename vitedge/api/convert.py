@@ -28,6 +28,7 @@ from vitedge.pipeline.for_targets import convert_for, precisions_for
 from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.token_merging import TokenOptions
 from vitedge.pipeline.token_search import TokenSearch
+from vitedge.pipeline.verified_write import OnWritten, unheard
 from vitedge.report.shown import Block, Shown, Table
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
@@ -133,6 +134,7 @@ def convert(
     strict: bool = False,
     force: bool = False,
     progress: Progress = silent,
+    on_written: OnWritten = unheard,
     warn: Tell = python_warning,
     **source: Unpack[SourceOptions],
 ) -> Conversion:
@@ -178,6 +180,7 @@ def convert(
         strict: An image that cannot be read is an error, not left out.
         force: Overwrite what exists.
         progress: Told how far things are.
+        on_written: Told of each artefact as soon as it is there.
         warn: Told what is odd; by default Python warns.
         **source: See ``SourceOptions``.
 
@@ -223,7 +226,7 @@ def convert(
     refused: dict[Path, ConversionError] = {}
     with opened(model, importing) as found:
         options = replace(options, importing=found.importing)
-        written = _write(found.path, options, asked, photos, refused, progress, warn)
+        written = _write(found.path, options, asked, photos, refused, progress, warn, on_written)
     if not written:
         raise next(iter(refused.values()))
     return Conversion(
@@ -378,6 +381,7 @@ def _write(
     refused: dict[Path, ConversionError],
     progress: Progress,
     warn: Tell,
+    on_written: OnWritten,
 ) -> tuple[Written, ...]:
     if asked.targets:
         return convert_for(
@@ -388,6 +392,7 @@ def _write(
             calibration=calibration,
             progress=progress,
             warn=warn,
+            on_written=on_written,
         )
     return pipeline.convert(
         source,
@@ -396,6 +401,7 @@ def _write(
         progress=progress,
         # Asked for by name, a format that cannot is an error.
         on_refusal=None if asked.formats else refused.__setitem__,
+        on_written=on_written,
     )
 
 

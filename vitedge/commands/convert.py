@@ -184,6 +184,7 @@ def convert(
             force=force,
             progress=progress,
             warn=warn,
+            on_written=_say_finished,
             **read_source_options(options),
         )
     if made.assumed is not None:
@@ -206,6 +207,13 @@ def convert(
     if made.missing:
         echo(f"Error: not everything was written: {', '.join(made.missing)} is missing", err=True)
         click.get_current_context().exit(1)
+
+
+def _say_finished(written: Written) -> None:
+    """A line for each artefact as soon as it is there; the results follow when all are."""
+    from vitedge.artifacts.metadata import size_of
+
+    echo(f"finished {written.path.name}: {size_of(written.path) / 1e6:#.3g} MB", err=True)
 
 
 def _note_calibration(written: Written) -> None:

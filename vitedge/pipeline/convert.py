@@ -20,7 +20,13 @@ from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.options import ConvertOptions
 from vitedge.pipeline.searching_maker import SearchingMaker
-from vitedge.pipeline.verified_write import OnRefusal, artifact_path, refusals_to
+from vitedge.pipeline.verified_write import (
+    OnRefusal,
+    OnWritten,
+    artifact_path,
+    refusals_to,
+    unheard,
+)
 from vitedge.rewrite.further_outputs import check_names
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -39,6 +45,7 @@ def convert(
     calibration: ImageSet | None = None,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
+    on_written: OnWritten = unheard,
     opened: OpenModel | None = None,
 ) -> tuple[Written, ...]:
     """Converts a model to every format and precision asked for.
@@ -53,6 +60,7 @@ def convert(
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made all the same.
             Without it such an artefact is an error.
+        on_written: Told of each artefact as soon as it is there.
         opened: The source with the same calibration images, where it is open already.
 
     Raises:
@@ -67,7 +75,7 @@ def convert(
         if opened is None:
             images = images_in_use(options, calibration)
             opened = OpenModel(source, options.importing, images=images, progress=progress)
-        return _convert(opened, options, progress, on_refusal)
+        return _convert(opened, options, progress, on_refusal, on_written)
 
 
 def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
@@ -81,6 +89,7 @@ def _convert(
     options: ConvertOptions,
     progress: Progress,
     on_refusal: OnRefusal | None,
+    on_written: OnWritten,
 ) -> tuple[Written, ...]:
     jobs = _jobs(opened.source, options, on_refusal)
     check_names(options.also)
@@ -92,7 +101,9 @@ def _convert(
         _demand_nothing_of_a_vit(opened.source, options, why)
         layout = None if options.layout is None else LAYOUTS[options.layout]
         job = GenericJob(opened, why, jobs, layout, options.batch, options.without)
-        made = convert_generically(job, progress=progress, on_refusal=on_refusal)
+        made = convert_generically(
+            job, progress=progress, on_refusal=on_refusal, on_written=on_written
+        )
         if layout is not None and made:
             layout.describe(options.output, made, None)
         return made
@@ -106,6 +117,7 @@ def _convert(
         progress(f"writing {path.name}", number, len(jobs))
         with refusals_to(on_refusal, path):
             written.append(maker.write(path, target, precision))
+            on_written(written[-1])
     if options.layout is not None and written:
         LAYOUTS[options.layout].describe(options.output, written, maker.model)
     progress("done", len(jobs), len(jobs))

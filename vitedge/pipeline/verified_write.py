@@ -34,6 +34,13 @@ from vitedge.targets.precisions import Precision
 OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
 """Told of an artefact that cannot be made, and why."""
 
+OnWritten: TypeAlias = Callable[[Written], None]
+"""Told of an artefact as soon as it is published."""
+
+
+def unheard(written: Written) -> None:
+    """The callback of those who wait for all artefacts."""
+
 
 @contextmanager
 def refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
