@@ -66,14 +66,15 @@ class Row:
 
 
 def main() -> None:
-    """Parses the command line, measures, and prints a table or JSON."""
+    """Parses the command line, measures, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, help="model to convert")
     parser.add_argument("--photos", type=Path, help="folder with calibration/ and validation/")
     parser.add_argument("--folder", type=Path, help="where files stay, and are taken from again")
     parser.add_argument("--limit", type=int, default=500, help="photos to run")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--json", action="store_true")
+    # Not to stdout, where MNN prints what it likes.
+    parser.add_argument("--json", type=Path, help="file to write the rows to as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -83,9 +84,8 @@ def main() -> None:
         calibration, photos = _photos(network, options.photos)
         runs = {**_ours(source, folder, calibration), **_others(network, folder)}
         rows = _measured(runs, network, photos, options.limit, options.rounds)
-    if options.json:
-        print(json.dumps([asdict(each) for each in rows]))
-        return
+    if options.json is not None:
+        options.json.write_text(json.dumps([asdict(each) for each in rows]))
     print("| engine | ratio | ms | agree % | top-1 % |")
     print("|---|--:|--:|--:|--:|")
     for each in rows:
