@@ -45,7 +45,7 @@ USUAL_PRECISION = Precision.INT8
 
 @dataclass(frozen=True, repr=False)
 class Conversion(Shown):
-    """What ``convert`` wrote.
+    """The artefacts that ``convert`` wrote, and what was decided about them.
 
     Attributes:
         source: The model's path, or the name of one in memory.
@@ -69,7 +69,7 @@ class Conversion(Shown):
         return tuple(each.path for each in self.artifacts)
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """How the model was read, the artefacts, and what was decided about each."""
+        """The way the model was read, the artefacts, and the decisions about each."""
         rows = tuple(
             (str(each.path), f"{size_of(each.path) / 1e6:#.3g} MB", parity_words(each))
             for each in self.artifacts
@@ -85,12 +85,12 @@ class Conversion(Shown):
 
 
 def _calmly(read: str) -> str:
-    """How a model was read, without what its import has said already."""
+    """Describes how a model was read, without repeating its import."""
     return re.sub(r", logits not compared: .*(?=\)$)", "", read) if read.endswith(")") else read
 
 
 def parity_words(written: Written) -> str:
-    """How near an artefact is to its model, and on what that was measured."""
+    """Says how near an artefact is to its model, and on which images that was measured."""
     parity, is_calibrated = written.metadata.parity, written.metadata.calibration is not None
     if parity is None:
         return ""
@@ -215,7 +215,7 @@ def convert(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What to write, and for whom.
+    """The files to write, and their targets.
 
     Attributes:
         precisions: Those asked for or usual; empty where the targets decide.

@@ -205,7 +205,7 @@ def _say_finished(written: Written) -> None:
 
 
 def _note_calibration(written: Written) -> None:
-    """Says which integers no image was measured for: what is no ViT may be better off without."""
+    """Says which integers no image was measured for: other models may do better without them."""
     metadata = written.metadata
     integers = not metadata.precision.is_float
     if integers and metadata.quantization and metadata.calibration is None:

@@ -38,7 +38,7 @@ class ArtifactMaker:
         progress: Told how far things are.
 
     Raises:
-        NotAViTError: It is no ViT.
+        NotAViTError: It is not a ViT.
         UsageError: The model gives nothing that there are probabilities of.
     """
 

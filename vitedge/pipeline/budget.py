@@ -27,7 +27,7 @@ _CHUNK = 16
 
 @dataclass(frozen=True)
 class DropBudget:
-    """What an artefact may lose.
+    """The loss that an artefact may have.
 
     Attributes:
         max_drop: Points of top-1 accuracy against the float32 artefact of the same format, or,
@@ -40,7 +40,7 @@ class DropBudget:
 
 
 class Outputs:
-    """What drafts of artefacts give for each image, in the format's own runtime."""
+    """The outputs of drafts for each image, in the format's own runtime."""
 
     def __init__(self, budget: DropBudget, preprocessing: Preprocessing, target: Format) -> None:
         self._samples = budget.images.samples

@@ -78,7 +78,7 @@ def convert(
 
 
 def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
-    """What is calibrated on and what is compared on."""
+    """The images to calibrate on, and those to compare on."""
     others = options.compared or (None if options.budget is None else options.budget.images)
     return divide(calibration, others)
 
@@ -123,7 +123,7 @@ def _convert(
 
 
 def _jobs(source: Path, options: ConvertOptions, on_refusal: OnRefusal | None) -> _Jobs:
-    """What to make; what a format cannot is refused before any work is done."""
+    """The artefacts to make; those that a format lacks are refused before any work is done."""
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
         for target in options.formats:
@@ -173,7 +173,7 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
 
 
 def _path(source: Path, options: ConvertOptions, precision: Precision, target: Format) -> Path:
-    """Where an artefact goes.
+    """The path of an artefact.
 
     Raises:
         UsageError: The layout has no place for it.

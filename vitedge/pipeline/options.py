@@ -1,4 +1,4 @@
-"""What may be asked of a conversion."""
+"""Options of a conversion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vitedge.targets.precisions import Precision
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What to make of a model.
+    """The artefacts to make of a model, and how.
 
     Attributes:
         formats: Formats to write.

@@ -108,7 +108,7 @@ def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
 
 
 def notes(report: Report) -> tuple[str, ...]:
-    """What the table has no room for: messages, unstable times, unreadable images."""
+    """The facts that the table has no room for: messages, unstable times, unreadable images."""
     found = list(report.environment.warnings)
     found += [
         f"{row.artifact} on {row.target}: {row.status}: {row.message}"
@@ -129,7 +129,7 @@ def notes(report: Report) -> tuple[str, ...]:
 
 
 def _unstable(rows: tuple[Row, ...]) -> list[str]:
-    """Why times are unstable: in one line where all rows share the cause."""
+    """The reasons for unstable times: in one line where all rows share the cause."""
     causes = [row.unstable for row in rows]
     shared = {_NUMBER.sub("#", cause) for cause in causes}
     if len(rows) > 1 and len(shared) == 1 and all(causes):

@@ -124,7 +124,7 @@ def _is_software(adapter: dict[str, Any]) -> bool:
 
 
 def _adapter() -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """What WebGPU calls its GPU, and the flags that bring it: hardware, or else software."""
+    """WebGPU's name for its GPU, and the flags that bring it: hardware, or else software."""
     for flags in (_HARDWARE, _SOFTWARE):
         with ExitStack() as held:
             chromium = _start(held, flags, {"index.html": _PAGE, "measure.mjs": _MEASURE})
@@ -188,7 +188,7 @@ def open_in_browser(
 
 
 def _refusal(engine: WebEngine, path: Path, chromium: Chromium, error: Exception) -> ModelError:
-    """What the engine threw, and what it wrote to the console before."""
+    """The error of the engine, and its words on the console before."""
     words = first_line(error)
     if _OFF_THE_GPU.search(words):
         return PlacementError(f"{engine.name} leaves nodes of '{path}' off the GPU")

@@ -39,7 +39,7 @@ _DIGEST = b"%DIGEST%"
 
 @dataclass(frozen=True)
 class Site:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         folder: Where to.
@@ -122,7 +122,7 @@ def _described(artifact: Path) -> Metadata:
 
 
 def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, Any]:
-    """What the page needs to know."""
+    """The facts that the page needs."""
     scale, zero_point = read_logits_grid(artifact)
     return {
         "name": Path(metadata.source.name).stem,
@@ -138,7 +138,7 @@ def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, A
 
 
 def _manifest(metadata: Metadata) -> dict[str, Any]:
-    """What makes a phone offer to keep the page as an app: https://www.w3.org/TR/appmanifest."""
+    """The manifest that lets a phone keep the page as an app: https://www.w3.org/TR/appmanifest."""
     name = Path(metadata.source.name).stem
     return {
         "name": name,
