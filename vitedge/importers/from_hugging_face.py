@@ -40,6 +40,8 @@ _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
 _PROCESSORS = "processor_config.json"
 """Where newer versions of transformers keep the image processor of a model of images and text."""
 
+_HEAD = "classifier"
+
 _PROBLEMS = {
     "single_label_classification": Task.CLASSES,
     "multi_label_classification": Task.LABELS,
@@ -67,10 +69,10 @@ class HuggingFaceImporter:
         _refuse_quantized(folder, config)
         told = options.task or _task(f"'{folder / _CONFIG}'", config.get("problem_type"))
         try:
-            with open_weights(folder, _marks(config), options) as (stored, words):
+            with open_weights(folder, _marks(config), options, head=_HEAD) as (stored, words):
                 tensors = _as_named(stored, text(config, "model_type"))
                 network = _network(tensors, folder, config, options)
-                tensors.refuse_leftovers()
+                tensors.refuse_leftovers(_HEAD)
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
         if network.task is Task.CLASSES:
@@ -268,8 +270,9 @@ def _labels(values: Mapping[str, Any], classes: int, options: ImportOptions) -> 
     names = mapping({"id2label": {}, **values}, "id2label")
     labels = tuple(text(names, key) for key in sorted(names, key=int))
     unnamed = tuple(f"LABEL_{index}" for index in range(len(labels)))
-    # An adapter brings a classifier of its own, and the base's names are not of its classes.
-    of_base = options.adapter is not None and len(labels) != classes
+    # An adapter, or a head that the user names, has classes of its own, unlike the config's.
+    is_replaced = options.adapter is not None or options.head is not None
+    of_base = is_replaced and len(labels) != classes
     return () if labels == unnamed or of_base else labels
 
 

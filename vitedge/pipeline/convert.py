@@ -19,6 +19,7 @@ from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.options import ConvertOptions
+from vitedge.pipeline.searching_maker import SearchingMaker
 from vitedge.pipeline.verified_write import (
     OnRefusal,
     OnWritten,
@@ -108,7 +109,8 @@ def _convert(
         return made
     if options.layout is not None:
         demand_classes(options.layout, imported.network.task)
-    maker = ArtifactMaker(opened, options, progress)
+    make = ArtifactMaker if options.search is None else SearchingMaker
+    maker = make(opened, options, progress)
     del opened, imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
@@ -160,7 +162,7 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
             f"'{source}' is not a Vision Transformer, and --probabilities works for those only: "
             f"{why}; leave out --probabilities"
         ) from why
-    if options.tokens is not None:
+    if options.tokens is not None or options.search is not None:
         raise NotAViTError(
             f"'{source}' is not a Vision Transformer, so it has no tokens to merge: {why}; leave "
             "out --tokens"
@@ -179,7 +181,7 @@ def _path(source: Path, options: ConvertOptions, precision: Precision, target: F
         UsageError: The layout has no place for it.
     """
     if options.layout is None:
-        return artifact_path(options.output, source, precision, target)
+        return artifact_path(options.output, source, precision, target, options.name)
     laid = LAYOUTS[options.layout]
     if target is not laid.format:
         raise UsageError(f"--layout {options.layout} holds {laid.format} files, not {target}")

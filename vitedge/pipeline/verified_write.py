@@ -88,9 +88,11 @@ class Reference:
         return np.argsort(apart.reshape(count, -1).sum(axis=1))[: -(-count // 2)]
 
 
-def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
-    """The path of an artefact: ``model.keras`` becomes ``model.int8.tflite``."""
-    return folder / f"{source.stem}.{precision}{target.suffix}"
+def artifact_path(
+    folder: Path, source: Path, precision: Precision, target: Format, name: str | None = None
+) -> Path:
+    """The path of an artefact: ``model.keras`` gives ``model.int8.tflite``, or another name."""
+    return folder / f"{name or source.stem}.{precision}{target.suffix}"
 
 
 def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Reference) -> Written:
