@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -283,6 +284,9 @@ def test_deploy_leaves_an_app_that_runs_and_keeps_what_its_maker_changed(
                 assert json.load(answer)["classes"][0]["label"] == expected
         finally:
             os.killpg(app.pid, signal.SIGTERM)
+    unit = (folder / "vitedge-camera.service").read_text()
+    assert f"\nUser={getpass.getuser()}\nWorkingDirectory={folder.resolve()}\n" in unit
+    assert f'/venv/bin/python" app.py "{TFLITE.name}"' in unit
     changed = folder / "app.py"
     changed.write_text(changed.read_text() + "# mine\n")
     again = deploy(TFLITE, f"{HOST}:{folder}")

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar, cast
 from vitedge.errors import UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions
-from vitedge.network.kinds import Activation
+from vitedge.network.kinds import MLP_ACTIVATIONS, Activation
 from vitedge.network.tasks import Task
 from vitedge.targets.open_names import OpenName
 from vitedge.targets.target import Target
@@ -43,6 +43,7 @@ class SourceOptions(TypedDict, total=False):
         architecture: timm's name of the model, where its weights do not tell.
         base: The model that a LoRA adapter belongs to.
         logits: Names of the outputs that hold the logits; those of two are averaged.
+        beside: Names of further outputs to give beside the main one.
         task: What the outputs mean, where the file says otherwise.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of your own Keras layers.
@@ -63,6 +64,7 @@ class SourceOptions(TypedDict, total=False):
     architecture: str | None
     base: str | os.PathLike[str] | None
     logits: str | Sequence[str]
+    beside: str | Sequence[str]
     task: str | None
     trust: bool
     custom_objects: str | Sequence[str]
@@ -93,7 +95,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
     return ImportOptions(
         heads=given.get("heads"),
         image_size=(size, size) if isinstance(size, int) else size,
-        activation=_optional(Activation, given.get("activation"), "--activation"),
+        activation=_activation(given.get("activation"), "--activation"),
         norm_eps=given.get("norm_eps"),
         mean=_numbers(given.get("mean")),
         std=_numbers(given.get("std")),
@@ -102,10 +104,11 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
         labels=None if labels is None else label_names(labels),
         weights=given.get("weights"),
         head=given.get("head"),
-        head_activation=_optional(Activation, given.get("head_activation"), "--head-activation"),
+        head_activation=_activation(given.get("head_activation"), "--head-activation"),
         architecture=given.get("architecture"),
         base=None if base is None else Path(base),
         logits=several(given.get("logits", ())),
+        beside=tuple(dict.fromkeys(several(given.get("beside", ())))),
         task=_optional(Task, given.get("task"), "--task"),
         trust=given.get("trust", False),
         custom_objects=custom_objects,
@@ -132,7 +135,7 @@ def as_typed(options: SourceOptions) -> list[str]:
             typed += [flag, ",".join(f"{each:g}" for each in value)]
         elif name == "image_size" and not isinstance(value, int):
             typed += [flag, "x".join(map(str, value))]
-        elif name in ("logits", "custom_objects"):
+        elif name in ("logits", "beside", "custom_objects"):
             typed += [word for each in several(value) for word in (flag, each)]
         else:
             typed += [flag, str(value)]
@@ -201,6 +204,13 @@ def command_of(words: Sequence[str]) -> str:
 
 def _optional(kind: type[Choice], value: str | None, option: str) -> Choice | None:
     return None if value is None else one_of(kind, value, option)
+
+
+def _activation(value: str | None, option: str) -> Activation | None:
+    found = _optional(Activation, value, option)
+    if found is not None and found not in MLP_ACTIVATIONS:
+        raise UsageError(f"{option} is one of {', '.join(MLP_ACTIVATIONS)}, not '{value}'")
+    return found
 
 
 def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:

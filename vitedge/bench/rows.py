@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from vitedge.artifacts.metadata import size_of
+from vitedge.artifacts.metadata import Metadata, size_of
 from vitedge.bench.spread import instability, slowing, summarize
 from vitedge.bench.trial import Trial
 from vitedge.network.tasks import Task
@@ -54,8 +54,13 @@ def row_of(trial: Trial, ratio: Ratio | None) -> Row:
         battery_mj=_battery_mj(trial),
         task_quality=trial.task_quality,
         merges_tokens=metadata is not None and metadata.merging is not None,
+        merging=_merging(metadata),
         preparation=_preparation(trial),
     )
+
+
+def _merging(metadata: Metadata | None) -> str:
+    return "" if metadata is None or metadata.merging is None else metadata.merging.where
 
 
 def _battery_mj(trial: Trial) -> float | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vitedge.artifacts.metadata import read_metadata
-from vitedge.errors import ModelError, first_line
+from vitedge.errors import ModelError, NotAViTError, first_line
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import ImageLike
@@ -57,6 +57,7 @@ class ImportOptions:
         logits: Names of the outputs that hold the logits; those of two are averaged.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
+        beside: Names of further outputs of a traced model, to be read beside the main one.
         images: Images on which logits are compared with the source's, besides made-up ones.
         warn: Told what is odd about the weights.
     """
@@ -78,6 +79,7 @@ class ImportOptions:
     adapter: Adapter | None = None
     task: Task | None = None
     logits: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     trust: bool = False
     custom_objects: tuple[str, ...] = ()
     images: tuple[ImageLike, ...] = ()
@@ -167,6 +169,7 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
     """Reads a ViT from any source that some importer recognises.
 
     Raises:
+        NotAViTError: No importer can read it, but it holds a graph, which its own engine runs.
         ModelError: The source is missing, no importer can read it, or its weights are not finite.
     """
     if not path.exists():
@@ -177,6 +180,10 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
         if importer.recognizes(path):
             try:
                 imported = importer.read(path, options)
+            except NotAViTError as error:
+                if _holds_graph(path):
+                    raise
+                raise ModelError(str(error)) from error
             except ValueError as error:  # as of an epsilon below zero, which no network takes
                 raise ModelError(
                     f"the values in '{path}' do not make a network: {first_line(error)}"
@@ -188,11 +195,24 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
     raise ModelError(f"'{path}' is not a model that vitedge can read: {why_unrecognized(path)}")
 
 
+def _holds_graph(path: Path) -> bool:
+    """Whether a source says how its weights are computed with, so that it can be run."""
+    from vitedge.importers.lift.keras_files import is_keras_network
+
+    return path.suffix.lower() == ".onnx" or is_keras_network(path)
+
+
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:
     from vitedge.importers.lift.ending import refuse_single_class
     from vitedge.importers.soundness import refuse_broken, zero_parts
 
     refuse_broken(path, imported.network)
+    missing = [name for name in options.beside if name not in imported.network.outputs]
+    if missing:
+        raise ModelError(
+            f"'{path}' is read by the names of its weights, which give no output '{missing[0]}': "
+            "leave out --beside, or give an ONNX export of the model"
+        )
     refuse_single_class(f"'{path}'", imported.network.task, imported.network.classes)
     zeros = zero_parts(imported.network)
     if zeros:

@@ -165,6 +165,8 @@ def activated(x: Any, activation: Activation) -> Any:
             return ops.silu(x)
         case Activation.TANH:
             return ops.tanh(x)
+        case Activation.RECIPROCAL:
+            return ops.reciprocal(x)
 
 
 def _full(x: Any) -> Any:

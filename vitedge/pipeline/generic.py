@@ -17,8 +17,10 @@ from vitedge.pipeline.layouts import FolderLayout, demand_classes
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import (
     OnRefusal,
+    OnWritten,
     Reference,
     refusals_to,
+    unheard,
     versions_of,
     write_checked,
 )
@@ -55,13 +57,15 @@ def convert_generically(
     *,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
+    on_written: OnWritten = unheard,
 ) -> tuple[Written, ...]:
     """Converts a model with each format's own converter and quantizer.
 
     Args:
         job: What to make.
         progress: Told how far things are.
-        on_refusal: Told of each artefact that cannot be made; the others are made all the same.
+        on_refusal: Told of each artefact that cannot be made; the others are made nevertheless.
+        on_written: Told of each artefact as soon as it is there.
 
     Raises:
         UsageError: Options speak of what only a Vision Transformer has.
@@ -95,6 +99,7 @@ def convert_generically(
         with refusals_to(on_refusal, path):
             try:
                 written.append(work.write(path, target, precision))
+                on_written(written[-1])
             except ParityError:
                 raise
             except ConversionError as error:

@@ -34,6 +34,13 @@ from vitedge.targets.precisions import Precision
 OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
 """Told of an artefact that cannot be made, and why."""
 
+OnWritten: TypeAlias = Callable[[Written], None]
+"""Told of an artefact as soon as it is published."""
+
+
+def unheard(written: Written) -> None:
+    """The callback of those who wait for all artefacts."""
+
 
 @contextmanager
 def refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
@@ -81,9 +88,11 @@ class Reference:
         return np.argsort(apart.reshape(count, -1).sum(axis=1))[: -(-count // 2)]
 
 
-def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
-    """Where an artefact goes: ``model.keras`` becomes ``model.int8.tflite``."""
-    return folder / f"{source.stem}.{precision}{target.suffix}"
+def artifact_path(
+    folder: Path, source: Path, precision: Precision, target: Format, name: str | None = None
+) -> Path:
+    """Where an artefact goes: ``model.keras`` becomes ``model.int8.tflite``, or by another name."""
+    return folder / f"{name or source.stem}.{precision}{target.suffix}"
 
 
 def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Reference) -> Written:

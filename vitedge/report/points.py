@@ -47,7 +47,7 @@ class Point:
     """
 
     DETAILS: ClassVar[tuple[str, ...]] = (
-        *("latency", "size", "memory", "accuracy", "agreement", "verdict"),
+        *("latency", "size", "memory", "accuracy", "agreement", "tokens merged", "verdict"),
     )
 
     label: str
@@ -191,6 +191,7 @@ def _point(row: Row, measure: Measure, stem: str) -> Point:
             "memory": f"{row.peak_rss_mb:.0f} MB" if row.peak_rss_mb else "",
             "accuracy": f"{accuracy.top1:.1f} % of {accuracy.n}" if accuracy else "",
             "agreement": f"{vs_float.agreement:.1f} % of {vs_float.n}" if vs_float else "",
+            "tokens merged": row.merging,
             "verdict": str(row.status),
             **({"lost of": row.task_quality.drop_of} if row.task_quality else {}),
         },

@@ -144,6 +144,7 @@ class Row:
         task_quality: Of an artefact that names no classes, in its place of accuracy.
         merges_tokens: Whether it merges tokens, so that it computes something else than its source
             on purpose.
+        merging: Where, in words; empty where it merges none.
         preparation: What the target's own way to prepare images changes; None where apps there
             prepare them as the bench does.
     """
@@ -180,6 +181,7 @@ class Row:
     battery_mj: float | None = None
     task_quality: TaskQuality | None = None
     merges_tokens: bool = False
+    merging: str = ""
     preparation: Preparation | None = None
 
     @property

@@ -25,7 +25,7 @@ _MOST = 0.34
 _LEAST = 0.06
 
 # Integer products take so many rows at once, so all merges but the last leave a multiple of that.
-_ROWS, _LEAST_ROUNDED = 16, 64
+ROWS, _LEAST_ROUNDED = 16, 64
 
 # What a share may be missed by, so that whole rows are taken.
 _SLACK = 0.01
@@ -44,6 +44,11 @@ class Scheduled:
     network: Network
     schedule: tuple[Merging, ...]
     share: float
+
+    @property
+    def words(self) -> str:
+        """The schedule as ``--tokens`` takes it: blocks from 1, and tokens, ``4:53,8:45``."""
+        return ",".join(f"{each.block + 1}:{each.tokens}" for each in self.schedule)
 
 
 def scheduled(network: Network, share: float) -> Scheduled:
@@ -166,7 +171,7 @@ class _Search:
             tokens = place.sum.shape[0] if tokens is None else tokens
             count = round(part * tokens)
             if block != self.blocks[-1] and tokens - count >= _LEAST_ROUNDED:
-                count = tokens - _ROWS * round((tokens - count) / _ROWS)
+                count = tokens - ROWS * round((tokens - count) / ROWS)
             count = max(1, min(count, (tokens - place.fixed) // 2))
             schedule.append(Merging(block, count))
             tokens -= count

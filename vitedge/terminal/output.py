@@ -51,7 +51,11 @@ def print_json(value: Any) -> None:
 
 def echo(words: str, *, err: bool = False) -> None:
     """Prints one line for people, whoever's names are in it."""
-    click.echo(printable(words), err=err)
+    if err:
+        # Not click's own way around sys.stderr, through which a line lands amid the progress bar.
+        print(printable(words), file=sys.stderr, flush=True)
+    else:
+        click.echo(printable(words))
 
 
 def warn(words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import subprocess
@@ -373,3 +374,16 @@ def test_an_artefact_that_names_nothing_is_not_deployed(tmp_path: Path) -> None:
     path = artifact_of(network_of_task(Task.MAP), tmp_path)
     with pytest.raises(UsageError, match="gives a map of the image, and the app names"):
         deploy(path, "pi@somewhere:camera")
+
+
+def test_the_service_on_a_device_has_its_user_its_folder_and_its_artefact(tmp_path: Path) -> None:
+    from vitedge.remote.placing import filled
+
+    unit = app_files()["vitedge-camera.service"].read_text()
+    found = filled(unit, tmp_path / "100 % cats", 'my "cats".tflite')
+    place = f"{tmp_path.resolve()}/100 %% cats"
+    assert f"\nUser={getpass.getuser()}\nWorkingDirectory={place}\n" in found
+    started = f'ExecStart="{place}/venv/bin/python" app.py "my \\"cats\\".tflite" --host 0.0.0.0'
+    assert f"\n{started}\n" in found
+    comments = [[x for x in text.split("\n") if x.startswith("#")] for text in (unit, found)]
+    assert comments[0] == comments[1]

@@ -56,6 +56,7 @@ class OnnxNodes(MergingEmitter[str]):
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         super().__init__(network, recipe, batch)
         self._nodes: list[Any] = []
+        self._node_names: set[str] = set()
         self._initializers: dict[str, Any] = {}
         self._names = {"pixels", *network.outputs}
         self._channels_first: dict[str, str] = {}
@@ -81,10 +82,13 @@ class OnnxNodes(MergingEmitter[str]):
         )
 
     def _read_nodes(self) -> list[Any]:
-        """The nodes without those that put an image's channels where nobody reads them."""
-        read = {name for node in self._nodes for name in node.input} | set(self.network.outputs)
-        unread = set(self._channels_first) - read
-        return [node for node in self._nodes if not unread.intersection(node.output)]
+        """The nodes that outputs need: channels may have been put where nobody reads them."""
+        read, kept = set(self.network.outputs), []
+        for node in reversed(self._nodes):
+            if not read.isdisjoint(node.output):
+                kept.append(node)
+                read.update(node.input)
+        return kept[::-1]
 
     # --- steps of one node or two
 
@@ -119,6 +123,8 @@ class OnnxNodes(MergingEmitter[str]):
                 return self._node("Sigmoid", [x], label)
             case Activation.TANH:
                 return self._node("Tanh", [x], label)
+            case Activation.RECIPROCAL:
+                return self._node("Reciprocal", [x], label)
             case Activation.QUICK_GELU | Activation.SILU:
                 inner = x
                 if activation.kind is Activation.QUICK_GELU:
@@ -256,6 +262,11 @@ class OnnxNodes(MergingEmitter[str]):
     ) -> None:
         from onnx import helper
 
+        if (
+            name in self._node_names
+        ):  # of another piece that is cut up, whose parts are called alike
+            name = f"{outputs[0]}/{operator}"
+        self._node_names.add(name)
         self._nodes.append(helper.make_node(operator, inputs, outputs, name=name, **attributes))
 
     def _free(self, name: str) -> str:

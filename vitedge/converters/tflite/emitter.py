@@ -242,6 +242,9 @@ class TFLiteEmitter(TFLiteMerging):
                     inner = self.scaled(x, 1.702, f"{label}/scaled")
                 gate = self.model.operator("LOGISTIC", [inner], shape, name=f"{label}/gate")
                 made = self.binary("MUL", x, gate, label)
+            case Activation.RECIPROCAL:
+                one = self.constant(f"{label}/one", np.ones(1, np.float32))
+                made = self.binary("DIV", one, x, label)
             case _:
                 code = _CODES[activation.kind]
                 made = self.model.operator(code, [x], shape, name=label)

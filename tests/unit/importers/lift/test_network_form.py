@@ -30,6 +30,8 @@ ATTENTIONS = {
     "attention_pooling": 2,
     "convolutional_stem": 3,
     "cosine_windows": 2,
+    "gated_positions": 1,
+    "linear_attention": 0,
     "rope_and_swiglu": 2,
     "windows": 3,
 }
@@ -68,8 +70,12 @@ def test_batch_norm_of_a_stem_is_inside_of_its_convolutions() -> None:
     assert all(each.operator.bias.any() for each in layers)
 
 
+QUOTIENTS = ("gated_positions", "linear_attention")
+"""Models that divide a value by another, which has no integer form."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [each for each in ATTENTIONS if each != "convolutional_stem"])
+@pytest.mark.parametrize("name", [each for each in ATTENTIONS if each not in QUOTIENTS])
 def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) -> None:
     refused: list[str] = []
     written = convert(
@@ -82,11 +88,11 @@ def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_convolutional_stem_converts_in_all_formats(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", QUOTIENTS)
+def test_a_quotient_converts_to_every_format_with_float_units(name: str, tmp_path: Path) -> None:
     precisions = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
     options = ConvertOptions(precisions=precisions, output=tmp_path)
-    written = convert(GOLDEN / "convolutional_stem.onnx", options)
-    assert len(written) == len(precisions) * len(all_formats())
+    assert len(convert(GOLDEN / f"{name}.onnx", options)) == len(precisions) * len(all_formats())
 
 
 @pytest.mark.parametrize("file", ["model.keras", "model.h5", "saved_model"])
