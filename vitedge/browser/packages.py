@@ -16,6 +16,9 @@ from vitedge.errors import UnavailableError
 FOLDER_VARIABLE = "VITEDGE_NPM"
 """The environment's variable that names the folder of npm's packages."""
 
+PIXELS = Path(__file__).with_name("pixels.mjs")
+"""How a page prepares pictures."""
+
 _SECONDS_TO_INSTALL = 600.0
 
 

@@ -22,6 +22,7 @@ _NESTED = {
     "accuracy": ("top1", "top5", "n", "top1_low", "top1_high"),
     "vs_float": ("agreement", "sqnr_db", "n", "flipped", "newly_wrong", "newly_right"),
     "vs_float.drop": ("points", "low", "high", "n"),
+    "preparation": ("agreement", "largest_difference", "mean_difference", "n"),
     "placement": ("on_device", "total"),
     "ratio": ("baseline", "median", "low", "high", "n"),
 }

@@ -32,6 +32,25 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """Images prepared as apps on the target do it, against the same images prepared by Pillow.
+
+    In a browser, a canvas decodes and JavaScript resizes and crops.
+
+    Attributes:
+        agreement: Percent of images with the same top class.
+        largest_difference: Of any pixel, in steps of 255.
+        mean_difference: Of all pixels, in steps of 255.
+        n: Images compared.
+    """
+
+    agreement: float
+    largest_difference: int
+    mean_difference: float
+    n: int
+
+
+@dataclass(frozen=True)
 class Drop:
     """Top-1 lost against another artefact on the same images, in percentage points.
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from vitedge.machine.environment import Environment
-from vitedge.report.quality import Accuracy, TaskQuality, VsFloat
+from vitedge.report.quality import Accuracy, Preparation, TaskQuality, VsFloat
 from vitedge.report.shown import Block, Shown
 from vitedge.runtimes import Placement
 from vitedge.targets.formats import Format
@@ -145,6 +145,8 @@ class Row:
         merges_tokens: Whether it merges tokens, so that it computes something else than its source
             on purpose.
         merging: Where, in words; empty where it merges none.
+        preparation: What the target's own way to prepare images changes; None where apps there
+            prepare them as the bench does.
     """
 
     artifact: str
@@ -180,6 +182,15 @@ class Row:
     task_quality: TaskQuality | None = None
     merges_tokens: bool = False
     merging: str = ""
+    preparation: Preparation | None = None
+
+    @property
+    def placed(self) -> str:
+        """Nodes on the device, of all, in words; empty where nobody could ask."""
+        if self.placement is not None:
+            return f"{self.placement.on_device}/{self.placement.total}"
+        # In a page there is an engine that was asked, and does not tell.
+        return "not told" if self.was_loaded and self.target.device.startswith("web") else ""
 
     @property
     def was_loaded(self) -> bool:

@@ -214,11 +214,6 @@ def _throughput(row: Row) -> str:
     return number(max((found.images_per_second for found in row.throughput), default=None))
 
 
-def _placement(row: Row) -> str:
-    found = row.placement
-    return _MISSING if found is None else f"{found.on_device}/{found.total}"
-
-
 _NAMES: tuple[Column, ...] = (
     ("Artefact", lambda row: row.artifact),
     ("Target", lambda row: str(row.target)),
@@ -238,7 +233,7 @@ _SPEED: tuple[Column, ...] = (
     ("Peak memory MB", lambda row: number(row.peak_rss_mb)),
     ("Processor mJ", lambda row: number(row.energy_mj)),
     ("Battery mJ", lambda row: number(row.battery_mj)),
-    ("Nodes on device", _placement),
+    ("Nodes on device", lambda row: row.placed or _MISSING),
 )
 _ACCURACY: tuple[Column, ...] = (
     ("Top-1 % (95 % interval)", _top1),
@@ -246,5 +241,6 @@ _ACCURACY: tuple[Column, ...] = (
     ("Top-5 %", _percent("accuracy", "top5")),
     ("Agreement %", _percent("vs_float", "agreement")),
     ("SQNR dB", _sqnr),
+    ("Agreement on own pixels %", _percent("preparation", "agreement")),
     ("Points lost (95 % interval)", _points_lost),
 )

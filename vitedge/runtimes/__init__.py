@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from vitedge.targets.fits import Fit
 from vitedge.targets.formats import Format
 from vitedge.targets.plugins import discover
 from vitedge.targets.target import Target
+
+if TYPE_CHECKING:
+    from vitedge.images.preprocess import Preprocessing
 
 
 class Readiness(StrEnum):
@@ -105,6 +108,23 @@ class OutOfProcessSession(Protocol):
 
     def peak_rss_mb(self) -> float | None:
         """Peak resident set of the engine's process in 10^6 bytes; None where nothing tells it."""
+        ...
+
+
+@runtime_checkable
+class PreparingSession(Protocol):
+    """A session in whose place apps prepare images with other code than ours."""
+
+    def prepare(self, image: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8] | None:
+        """Prepares an image as an app there does.
+
+        Args:
+            image: An encoded picture.
+            preprocessing: How.
+
+        Returns:
+            Pixels, shape ``(H, W, C)``; None where the picture is not read there.
+        """
         ...
 
 

@@ -21,6 +21,7 @@ from vitedge.artifacts.metadata import (
 from vitedge.browser.packages import (
     LITERT_JS,
     ONNX_RUNTIME_WEB,
+    PIXELS,
     WebEngine,
     engine_files,
     install,
@@ -80,7 +81,7 @@ def write_site(
         for place, found in engine_files(engine).items()
         if ".asyncify." not in place and "webgpu" not in place
     }
-    for page in sorted(_PAGE.iterdir()):
+    for page in (*sorted(_PAGE.iterdir()), PIXELS):
         contents[page.name] = page
     contents[artifact.name] = artifact
     contents["model.json"] = _json(_facts(artifact, metadata, engine))

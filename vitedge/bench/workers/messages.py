@@ -188,6 +188,10 @@ class Inferred:
         preprocess_ms: Time of each image, of the first thousand.
         inference_ms: Time of each run, of the first thousand.
         postprocess_ms: Time of each run's softmax and ranking, of the first thousand.
+        prepared: Images that were prepared as an app there does it, too; 0 where apps use our code.
+        prepared_alike: Those of them with the same top class as with our pixels.
+        prepared_largest: Largest difference of a pixel, of 255.
+        prepared_mean: Mean absolute difference of the pixels.
     """
 
     n: int
@@ -195,6 +199,10 @@ class Inferred:
     preprocess_ms: list[float]
     inference_ms: list[float]
     postprocess_ms: list[float]
+    prepared: int = 0
+    prepared_alike: int = 0
+    prepared_largest: int = 0
+    prepared_mean: float = 0.0
 
 
 @dataclass(frozen=True)
