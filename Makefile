@@ -1,4 +1,5 @@
-# Two commands do all the set-up on a bare machine with Python 3.11 to 3.13 (TensorFlow has no 3.14 yet):
+# Two commands do all the set-up on a bare machine with Python 3.11 to 3.13. On 3.14 the device side runs
+# (pip install '.[tflite]'), and these commands need TensorFlow, which has no package for it yet.
 #   make demo    installs vitedge into .venv and runs its demo
 #   make test    installs it with the developers' tools and runs the checks and tests
 # While working, `make test-fast` answers in about two minutes on two cores: the unit and contract tests.
@@ -79,7 +80,7 @@ clean:
 
 # pyproject.toml is the only thing that decides what is installed.
 $(VENV)/.installed-%: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("vitedge needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; run make PYTHON=python3.x" if not (3, 11) <= sys.version_info < (3, 14) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("make needs Python 3.11 to 3.13, which TensorFlow has packages for, and this is " + sys.version.split()[0] + "; run make PYTHON=python3.x; the device side alone runs on 3.14: pip install .[tflite]" if not (3, 11) <= sys.version_info < (3, 14) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@

@@ -18,18 +18,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.contract import test_converters as contract
-from tests.support import models
 from tests.support.golden_cases import golden_cases
+from tests.support.models import random_network
 from vitedge.artifacts.metadata import files_of
 from vitedge.converters.tools import converters, precisions_of
 from vitedge.importers import read_model
+from vitedge.network.evaluate import forward
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.targets.formats import all_formats
 from vitedge.targets.precisions import all_precisions
@@ -45,13 +45,12 @@ def digest_of(path: Path) -> str:
 
 def contract_digests() -> Iterator[tuple[str, str]]:
     """Of every contract model in every format and precision."""
-    random_model: Any = getattr(models, "random_network", None) or models.random_vit
     for case in contract.CASES:
         for converter in converters():
             for precision in precisions_of(converter):
                 with tempfile.TemporaryDirectory() as folder:
                     path = contract.write(
-                        random_model(3, **case.model),
+                        random_network(3, **case.model),
                         converter,
                         precision,
                         Path(folder),
@@ -81,15 +80,7 @@ def logit_digests() -> Iterator[tuple[str, str]]:
     """Of the logits of every golden checkpoint."""
     for case in golden_cases():
         images, _ = case.expected()
-        imported: Any = read_model(case.model, case.options)
-        if hasattr(imported, "network"):
-            from vitedge.network.evaluate import forward
-
-            logits = forward(imported.network, images)
-        else:
-            from vitedge.vit import forward as forward_vit
-
-            logits = forward_vit(imported.vit, images)
+        logits = forward(read_model(case.model, case.options).network, images)
         yield f"logits/{case.name}", hashlib.sha256(np.ascontiguousarray(logits)).hexdigest()
 
 

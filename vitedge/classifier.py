@@ -6,6 +6,7 @@ It needs NumPy, Pillow and one runtime. ``vitedge.load`` is the way in.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -42,11 +43,13 @@ class Prediction:
         image: The frame, as its source gave it: a camera gives RGB pixels ``(H, W, 3)``.
         ranking: Its classes.
         skipped: Frames before it that were left out, because they were old when it was their turn.
+        inference_ms: Wall time of its inference, from pixels to logits.
     """
 
     image: ImageLike
     ranking: Ranking
     skipped: int
+    inference_ms: float
 
 
 def load(
@@ -212,8 +215,11 @@ class Classifier(LoadedModel):
         expected = 0
         with closing(prepared_images(frames, self.preprocessing)) as coming:
             for each in coming:
-                ranking = self._rank(self._infer(each.pixels[None])[0], top)
-                yield Prediction(each.image, ranking, each.number - expected)
+                started = time.perf_counter()
+                logits = self._infer(each.pixels[None])[0]
+                inference_ms = 1000 * (time.perf_counter() - started)
+                ranking = self._rank(logits, top)
+                yield Prediction(each.image, ranking, each.number - expected, inference_ms)
                 expected = each.number + 1
 
     def _rank(self, logits: npt.NDArray[np.float32], top: int) -> Ranking:

@@ -16,7 +16,7 @@ import itertools
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from page import Page
@@ -24,29 +24,63 @@ from picture import labelled
 
 import vitedge
 from vitedge.classifier import Prediction
-from vitedge.errors import VitedgeError
+from vitedge.errors import DataError, VitedgeError
+from vitedge.machine.environment import temperature_c
 from vitedge.terminal.printable import printable
 
 Show = Callable[[Prediction, float], bool]
 """Shows one prediction and the frames per second; False means that the person has seen enough."""
 
+# The hottest thermal zone is read as often: a file of the system, which costs time on a Pi.
+SECONDS_BETWEEN_LINES = 1.0
 
-def watch(model: vitedge.Classifier, source: int | Iterator[Path], show: Show) -> None:
-    """Names frames until the source ends or nobody watches."""
-    frames_per_second, last = 0.0, time.monotonic()
-    for prediction in model.stream(source, top=5):
+
+def watch(predictions: Iterable[Prediction], show: Show) -> None:
+    """Shows what frames are named until the source ends or nobody watches."""
+    seconds, last = 0.0, None
+    for prediction in predictions:
         now = time.monotonic()
-        # Smoothed: a single frame's time jumps too much to be read.
-        frames_per_second += 0.1 * (1 / max(now - last, 1e-3) - frames_per_second)
+        if last is not None:
+            # Smoothed: the time between two frames jumps too much to be read.
+            seconds += (now - last - seconds) * (0.1 if seconds else 1)
         last = now
-        if not show(prediction, frames_per_second):
+        if not show(prediction, 1 / seconds if seconds else 0.0):
             return
 
 
-def show_in_terminal(prediction: Prediction) -> None:
-    """One line: the best class, over the last one."""
-    label, probability = prediction.ranking[0]
-    print(f"\r\033[K{probability:6.1%}  {printable(label)}", end="", file=sys.stderr, flush=True)
+class Lines:
+    """Prints what was named: over the last line in a terminal, else a line when it changes."""
+
+    def __init__(self) -> None:
+        self._last, self._at = "", -SECONDS_BETWEEN_LINES
+
+    def show(self, prediction: Prediction) -> None:
+        """Prints the best class and the milliseconds."""
+        label, probability = prediction.ranking[0]
+        line = f"{probability:6.1%}  {printable(label)}  ({prediction.inference_ms:.1f} ms)"
+        if sys.stderr.isatty():
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+            return
+        now = time.monotonic()
+        # A log is read later: no line says what the last one said, nor do hundreds a second.
+        if label != self._last and now - self._at >= SECONDS_BETWEEN_LINES:
+            self._last, self._at = label, now
+            print(line.strip(), flush=True)
+
+
+class Thermometer:
+    """The machine's temperature, read once in a while."""
+
+    def __init__(self) -> None:
+        self._celsius: float | None = None
+        self._at = -SECONDS_BETWEEN_LINES
+
+    def celsius(self) -> float | None:
+        """Of the hottest part; None where the system does not tell."""
+        now = time.monotonic()
+        if now - self._at >= SECONDS_BETWEEN_LINES:
+            self._celsius, self._at = temperature_c(), now
+        return self._celsius
 
 
 def slideshow(folder: Path, seconds: float) -> Iterator[Path]:
@@ -87,32 +121,35 @@ def main() -> int:
     else:
         source = slideshow(Path(arguments.source), arguments.seconds)
     try:
-        with (
-            vitedge.load(arguments.artifact, arguments.target, arguments.threads) as model,
-            Page(
+        with vitedge.load(arguments.artifact, arguments.target, arguments.threads) as model:
+            predictions = model.stream(source, top=5)
+            # A camera that gives no picture is an error before the page is promised.
+            first = next(predictions, None)
+            if first is None:
+                raise DataError(f"'{arguments.source}' gives no picture")
+            with Page(
                 arguments.host,
                 arguments.port,
                 name=arguments.artifact.name,
                 names=arguments.name,
-            ) as page,
-        ):
-            runs = f"{model.info.engine} runs {model.info.file.name}; watch {page.address}"
-            print(printable(runs))
-            sys.stdout.flush()
-            window = None
-            if arguments.window:
-                from window import Window
+            ) as page:
+                runs = f"{model.info.engine} runs {model.info.file.name}; watch {page.address}"
+                print(printable(runs), flush=True)
+                window = None
+                if arguments.window:
+                    from window import Window
 
-                window = Window()
+                    window = Window()
+                lines, thermometer = Lines(), Thermometer()
 
-            def show(prediction: Prediction, frames_per_second: float) -> bool:
-                picture = labelled(prediction.image, prediction.ranking)
-                page.show(picture, prediction.ranking, frames_per_second)
-                if sys.stderr.isatty():
-                    show_in_terminal(prediction)
-                return window is None or window.show(picture)
+                def show(prediction: Prediction, frames_per_second: float) -> bool:
+                    page.show(prediction, frames_per_second, thermometer.celsius())
+                    lines.show(prediction)
+                    if window is None:
+                        return True
+                    return window.show(labelled(prediction.image, prediction.ranking))
 
-            watch(model, source, show)
+                watch(itertools.chain([first], predictions), show)
     except KeyboardInterrupt:
         return 0
     except (VitedgeError, OSError) as error:

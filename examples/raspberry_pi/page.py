@@ -21,10 +21,10 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
 
-from PIL import Image
+from picture import sized
 from server import SECONDS_OF_SILENCE, Server
 
-from vitedge.classifier import Ranking
+from vitedge.classifier import Prediction
 
 _PAGE = Path(__file__).with_name("page.html")
 # Proxies and browsers give up on a request that stays silent for much longer.
@@ -99,10 +99,12 @@ class Page:
         self._server.shutdown()
         self._server.server_close()
 
-    def show(self, picture: Image.Image, ranking: Ranking, frames_per_second: float) -> None:
+    def show(
+        self, prediction: Prediction, frames_per_second: float, temperature_c: float | None
+    ) -> None:
         """Puts up the next picture and what it was named."""
         stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=80)
+        sized(prediction.image).save(stream, "JPEG", quality=80)
         with self._changed:
             self._number += 1
             self._jpeg = stream.getvalue()
@@ -110,7 +112,11 @@ class Page:
                 "number": self._number,
                 "model": self._name,
                 "frames_per_second": round(frames_per_second, 1),
-                "classes": [{"label": label, "share": share} for label, share in ranking],
+                "inference_ms": round(prediction.inference_ms, 1),
+                "temperature_c": None if temperature_c is None else round(temperature_c),
+                "classes": [
+                    {"label": label, "share": share} for label, share in prediction.ranking
+                ],
             }
             self._changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""The label on the picture itself, so that every way to look at it shows the same."""
+"""What the camera saw, alone for the page and with its label for the window."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ WIDTH = 640
 BAR_HEIGHT = 44
 
 
-def labelled(image: ImageLike, ranking: Ranking) -> Image.Image:
-    """The picture, ``WIDTH`` pixels wide, with its best class in a bar below it."""
+def sized(image: ImageLike) -> Image.Image:
+    """The picture, ``WIDTH`` pixels wide."""
     picture = open_image(image).convert("RGB")
     height = max(1, round(picture.height * WIDTH / picture.width))
+    return picture.resize((WIDTH, height), Image.Resampling.BILINEAR)
+
+
+def labelled(image: ImageLike, ranking: Ranking) -> Image.Image:
+    """The picture, ``WIDTH`` pixels wide, with its best class in a bar below it."""
+    picture = sized(image)
+    height = picture.height
     canvas = Image.new("RGB", (WIDTH, height + BAR_HEIGHT), "#12171c")
-    canvas.paste(picture.resize((WIDTH, height), Image.Resampling.BILINEAR))
+    canvas.paste(picture)
     label, probability = printable(ranking[0][0]), ranking[0][1]
     draw = ImageDraw.Draw(canvas)
     middle = height + BAR_HEIGHT // 2

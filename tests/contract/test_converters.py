@@ -328,13 +328,6 @@ def test_a_normalisation_that_was_not_folded_is_computed(
     np.testing.assert_allclose(run(path, converter, pixels), forward(network, pixels), atol=1e-4)
 
 
-def test_all_integer_artefacts_want_the_normalisation_folded() -> None:
-    network = random_network()
-    images = random_images(network, 2)
-    with pytest.raises(ConversionError, match="fold-input-normalization"):
-        quantize(network, Precision.W8A16, calibrate(network, images), images=lambda: iter(images))
-
-
 @pytest.mark.parametrize("converter", converters(), ids=lambda each: str(each.format))
 def test_all_integers_and_zero_points_of_4_bits_are_read_as_they_are(
     converter: Converter, tmp_path: Path

@@ -17,11 +17,13 @@ from tests.support.models import random_network
 from tests.support.networks import (
     DIM,
     Random,
+    convolutional_stages,
     pooled_by_attention,
     rope_and_swiglu,
     windows_with_bias,
 )
 from tests.support.networks import NETWORKS as PLAIN_NETWORKS
+from tests.support.random_networks import STEMS, Plan, assembled_network
 from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.converters.tools import converter_for
 from vitedge.elements.kinds import Pooling
@@ -197,17 +199,29 @@ def test_no_tensor_of_a_tflite_file_has_more_than_four_axes(
         assert number in shown or len(tensor.shape) <= 4, tensor.name
 
 
-def pooled_alone() -> Network:
-    network = pooled_by_attention()
-    pooled = network.outputs["pooled"]
-    values = needed(network.values, [pooled])
-    return replace(network, values=values, outputs={"logits": pooled})
+def only(make: Callable[[], Network], output: str) -> Network:
+    network = make()
+    shown = network.outputs[output]
+    return replace(
+        network, values=needed(network.values, [shown]), outputs={network.task.output: shown}
+    )
+
+
+def planned(seed: int = 3, **parts: str) -> Network:
+    return assembled_network(seed, Plan(pooling=Pooling.MEAN, prefix_tokens=0, **parts))
 
 
 INTEGER_NETWORKS = {
     "RoPE and SwiGLU": rope_and_swiglu,
     "windows": partial(windows_with_bias, convolves=False),
-    "attention pooling": pooled_alone,
+    "windows behind a convolution": windows_with_bias,
+    "attention pooling": partial(only, pooled_by_attention, "pooled"),
+    "an embedding of length one": partial(only, pooled_by_attention, "embedding"),
+    "stages of convolutions, pools and resizes": partial(only, convolutional_stages, "logits"),
+    "a map": partial(only, convolutional_stages, "depth"),
+    "cosine attention": partial(planned, 4, attention="cosine"),
+    "convolutions in blocks": partial(planned, 4, stem="convolutions", mlp="convolution"),
+    **{kind: partial(planned, stem=kind) for kind in STEMS},
     "q/k norm": partial(random_network, qk_norm=True, pooling=Pooling.MEAN),
 }
 
@@ -259,5 +273,5 @@ def test_what_has_no_integer_form_is_refused_by_its_name(
     network = replace(network, outputs={name: value})
     anything: Mapping[str, Any] = {"nothing": Range(0.0, 1.0)}
     recipe = Recipe(Precision.INT8_STATIC, tensors=anything)
-    with pytest.raises(ConversionError, match=r"cannot have 'pixels/shifted' \(Standardize\): "):
+    with pytest.raises(ConversionError, match=r"cannot have '\S+' \([A-Z][a-z]+\): "):
         written(network, recipe, target, tmp_path)

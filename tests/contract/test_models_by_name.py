@@ -10,7 +10,6 @@ import pytest
 from tests.contract.test_converters_of_networks import integer_recipe, sqnr_db, written
 from tests.support.golden_cases import golden_cases
 from vitedge.converters.tools import converters, precisions_of
-from vitedge.errors import ConversionError
 from vitedge.importers import read_model
 from vitedge.network.evaluate import forward
 from vitedge.quantize import Recipe
@@ -67,14 +66,8 @@ def test_it_converts(name: str, target: Format, precision: Precision, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "precision"), PAIRS, ids=str)
 @pytest.mark.parametrize("name", ["depth_anything", "segformer"])
-def test_a_map_converts_but_to_all_integers(
-    name: str, target: Format, precision: Precision, tmp_path: Path
-) -> None:
-    if precision in (Precision.INT8_STATIC, Precision.W8A16):
-        with pytest.raises(ConversionError, match="an all-integer artefact"):
-            test_it_converts(f"hugging_face_{name}", target, precision, tmp_path)
-    else:
-        test_it_converts(f"hugging_face_{name}", target, precision, tmp_path)
+def test_a_map_converts(name: str, target: Format, precision: Precision, tmp_path: Path) -> None:
+    test_it_converts(f"hugging_face_{name}", target, precision, tmp_path)
 
 
 def test_the_precisions_are_all() -> None:

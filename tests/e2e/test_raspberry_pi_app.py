@@ -97,15 +97,32 @@ def test_it_names_what_the_camera_sees_and_ends_when_told(app: Running) -> None:
     assert later["frames_per_second"] > 0
 
 
-def test_the_live_picture_carries_its_label(app: Running) -> None:
+def test_the_page_has_the_picture_alone_and_the_window_has_its_label(
+    app: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A square digit, as wide as the page wants it; the page says the label itself.
     picture = Image.open(io.BytesIO(app.get("/picture.jpg")))
-    # A square digit, as wide as the page wants it, with the bar of the label below.
-    assert picture.size == (640, 640 + 44)
-    bar = np.asarray(picture.convert("L").crop((0, 640, 640, 684)))
+    assert picture.size == (640, 640)
+    monkeypatch.syspath_prepend(str(APP))
+    from picture import labelled
+
+    shown = labelled(picture, [("7", 0.98)])
+    assert shown.size == (640, 640 + 44)
+    bar = np.asarray(shown.convert("L").crop((0, 640, 640, 684)))
     # White letters on dark ground: the label at the left, the share at the right.
     assert bar[:, :60].max() > 200
     assert bar[:, -80:].max() > 150
     assert bar[:, 200:400].max() < 60
+
+
+def test_it_says_the_label_the_milliseconds_and_the_temperature(app: Running) -> None:
+    answer = json.loads(app.get("/answer.json"))
+    assert answer["inference_ms"] > 0
+    assert answer["temperature_c"] is None or -50 < answer["temperature_c"] < 150
+    app.get(f"/answer.json?after={answer['number']}")  # the first frame's line is printed by then
+    app.process.send_signal(signal.SIGTERM)
+    assert app.process.stdout is not None
+    assert re.match(r"\d+\.\d%  7  \(\d+\.\d ms\)\n", app.process.stdout.read())
 
 
 # The rest of a request after which the app closes the connection.
@@ -222,12 +239,16 @@ def test_the_page_shows_picture_and_classes_in_a_browser(app: Running, tmp_path:
     done = subprocess.run(
         [*common, app.address], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
-    assert re.search(r'<h1 id="best">7</h1>', done.stdout), done.stdout
+    classes = re.search(r'<ol id="classes">.*?</ol>', done.stdout, re.DOTALL)
+    assert classes is not None, done.stdout
+    assert re.findall(r"<span>(\d)</span>", classes[0])[0] == "7"
+    # The label is said once.
+    assert len(re.findall(r">7<", done.stdout)) == 1
     assert done.stdout.count("<meter") == 5
     assert ARTIFACT.name in done.stdout
     page = np.asarray(Image.open(screenshot).convert("L"), np.int16)
     assert page.shape == (800, 1100)
-    # The digit fills the left column in greys of its own; the ground is darker than any of it.
+    # The digit fills the left column in greys of its own.
     assert page[100:500, 40:600].std() > 30
 
 
@@ -242,9 +263,10 @@ def test_the_page_shows_picture_and_classes_in_a_browser(app: Running, tmp_path:
 )
 def test_what_is_missing_is_one_line(arguments: list[str], message: str) -> None:
     process = start(*arguments, "--port", "0")
-    _, errors = process.communicate(timeout=PATIENCE_S)
+    said, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert errors.splitlines()[-1].startswith(message)
+    assert said == ""  # nobody is told to watch what cannot be seen
     assert "Traceback" not in errors
 
 
@@ -293,7 +315,7 @@ def test_without_a_screen_the_window_says_so() -> None:
 
 def test_a_service_starts_the_very_app() -> None:
     unit = (APP / "vitedge-camera.service").read_text()
-    command = re.search(r"^ExecStart=\S+/python (.+)$", unit, re.MULTILINE)
+    command = re.search(r"^ExecStart=\"\S+/python\" (.+)$", unit, re.MULTILINE)
     assert command is not None
     script, *arguments = command[1].split()
     assert (APP / script).is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -29,7 +30,7 @@ from vitedge.remote.bench import RemoteBench
 from vitedge.remote.deploy import deploy
 from vitedge.remote.installation import install
 from vitedge.remote.journal import Journal
-from vitedge.remote.ssh import Device
+from vitedge.remote.ssh import SshDevice
 from vitedge.report.results import Report, Status
 from vitedge.targets.formats import Format
 from vitedge.targets.target import Target
@@ -61,9 +62,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def device(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Device:
+def device(server: Server, tmp_path_factory: pytest.TempPathFactory) -> SshDevice:
     """A device with vitedge installed on it, from the network, once for all tests."""
-    there = Device(HOST, PurePosixPath(tmp_path_factory.mktemp("there")))
+    there = SshDevice(HOST, PurePosixPath(tmp_path_factory.mktemp("there")))
     try:
         install(there, FORMATS, silent)
     except UnavailableError as error:
@@ -71,7 +72,9 @@ def device(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Device:
     return there
 
 
-def run_bench(device: Device, said: list[str], progress: object = silent, **options: int) -> Report:
+def run_bench(
+    device: SshDevice, said: list[str], progress: object = silent, **options: int
+) -> Report:
     bench = RemoteBench(device, progress, said.append, patience_seconds=PATIENCE_S)
     return bench.run(
         [TFLITE, ONNX],
@@ -82,12 +85,12 @@ def run_bench(device: Device, said: list[str], progress: object = silent, **opti
     )
 
 
-def jobs(device: Device) -> list[Path]:
+def jobs(device: SshDevice) -> list[Path]:
     return sorted(Path(device.folder).glob("jobs/*"))
 
 
 @pytest.mark.slow
-def test_rows_come_back_as_if_measured_here(device: Device) -> None:
+def test_rows_come_back_as_if_measured_here(device: SshDevice) -> None:
     steps: list[str] = []
     said: list[str] = []
     report = run_bench(device, said, lambda what, *_: steps.append(what), runs=20)
@@ -107,7 +110,7 @@ def test_rows_come_back_as_if_measured_here(device: Device) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_there_is_used_again(device: Device) -> None:
+def test_what_is_there_is_used_again(device: SshDevice) -> None:
     run_bench(device, [], runs=2)
     stamp = Path(device.folder) / "venv" / "vitedge-installed"
     copied = sorted(Path(device.folder).glob("artifacts/*/*"))
@@ -119,7 +122,7 @@ def test_what_is_there_is_used_again(device: Device) -> None:
 
 
 @pytest.mark.slow
-def test_a_connection_that_breaks_is_made_again(device: Device, server: Server) -> None:
+def test_a_connection_that_breaks_is_made_again(device: SshDevice, server: Server) -> None:
     said: list[str] = []
     cut = threading.Event()
 
@@ -140,7 +143,7 @@ def begun_parts(folder: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_device_that_goes_down_goes_on_with_what_was_not_finished(device: Device) -> None:
+def test_a_device_that_goes_down_goes_on_with_what_was_not_finished(device: SshDevice) -> None:
     said: list[str] = []
     seen: list[list[int]] = []
 
@@ -162,7 +165,7 @@ def test_a_device_that_goes_down_goes_on_with_what_was_not_finished(device: Devi
 
 
 @pytest.mark.slow
-def test_a_device_that_always_goes_down_at_one_place_is_given_up(device: Device) -> None:
+def test_a_device_that_always_goes_down_at_one_place_is_given_up(device: SshDevice) -> None:
     said: list[str] = []
 
     def pull_the_plug(what: str, *_: object) -> None:
@@ -181,7 +184,7 @@ def test_a_device_that_always_goes_down_at_one_place_is_given_up(device: Device)
 
 @pytest.mark.slow
 def test_accuracy_is_measured_there_against_a_reference_from_here(
-    device: Device, tmp_path: Path
+    device: SshDevice, tmp_path: Path
 ) -> None:
     bench = RemoteBench(device, silent, silent)
     (tmp_path / "artefacts").mkdir()
@@ -203,7 +206,7 @@ def test_accuracy_is_measured_there_against_a_reference_from_here(
 
 
 @pytest.mark.slow
-def test_the_command_line_measures_on_a_host(device: Device, tmp_path: Path) -> None:
+def test_the_command_line_measures_on_a_host(device: SshDevice, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vitedge", "bench", TFLITE, "--host", HOST, "--runs", "5"]
     command += ["--remote-dir", str(device.folder), "--target", "tflite-cpu", "--threads", "1"]
     done = subprocess.run(
@@ -216,7 +219,7 @@ def test_the_command_line_measures_on_a_host(device: Device, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_whoever_interrupts_it_stops_the_device_and_can_go_on_later(device: Device) -> None:
+def test_whoever_interrupts_it_stops_the_device_and_can_go_on_later(device: SshDevice) -> None:
     command = [sys.executable, "-m", "vitedge", "bench", TFLITE, ONNX, "--host", HOST]
     command += ["--remote-dir", str(device.folder), "--threads", "1", "--runs", "20000"]
     command += ["--target", "tflite-cpu", "--target", "onnx-cpu"]
@@ -252,7 +255,7 @@ def test_a_host_that_is_not_there_is_one_line(server: Server) -> None:
 
 @pytest.mark.slow
 def test_deploy_leaves_an_app_that_runs_and_keeps_what_its_maker_changed(
-    device: Device, tmp_path: Path
+    device: SshDevice, tmp_path: Path
 ) -> None:
     folder = Path(device.folder)
     deployed = deploy(TFLITE, f"{HOST}:{folder}")
@@ -281,6 +284,9 @@ def test_deploy_leaves_an_app_that_runs_and_keeps_what_its_maker_changed(
                 assert json.load(answer)["classes"][0]["label"] == expected
         finally:
             os.killpg(app.pid, signal.SIGTERM)
+    unit = (folder / "vitedge-camera.service").read_text()
+    assert f"\nUser={getpass.getuser()}\nWorkingDirectory={folder.resolve()}\n" in unit
+    assert f'/venv/bin/python" app.py "{TFLITE.name}"' in unit
     changed = folder / "app.py"
     changed.write_text(changed.read_text() + "# mine\n")
     again = deploy(TFLITE, f"{HOST}:{folder}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from tests.support.bench_rows import compared_layers, everything, make_report
 from tests.support.chromium import CHROMIUM, Chromium
 from vitedge.report import render_html
+from vitedge.report.colours import contrast as contrast_by_wcag
 from vitedge.report.results import Pick
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
@@ -57,9 +60,9 @@ def hover(browser: Chromium, selector: str) -> str:
 def test_hovering_over_a_point_shows_its_row(browser: Chromium, page: Path, width: int) -> None:
     browser.open(page, width=width)
     words = hover(browser, LARGEST_POINT)
-    assert "model.int8.tflite, tflite-cpu" in words
-    assert "10.4 ms" in words
-    assert "86.4 % of 500" in words
+    assert "model.fp32.tflite, tflite-cpu" in words
+    assert "28.0 ms" in words
+    assert "86.8 % of 500" in words
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -94,6 +97,79 @@ def test_the_rows_stay_a_table_whose_names_stay_in_sight(
     assert browser.run(place) == before
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_labels_in_the_front_do_not_lie_on_one_another(
+    browser: Chromium, page: Path, width: int
+) -> None:
+    browser.open(page, width=width)
+    boxes = browser.wait(
+        "[...document.querySelectorAll('#front .mark-text.role-mark text')].map(text => "
+        "(box => [box.left, box.right, box.top, box.bottom])(text.getBoundingClientRect()))"
+    )
+    assert len(boxes) >= 2
+    for one, other in itertools.combinations(boxes, 2):
+        assert min(one[1], other[1]) <= max(one[0], other[0]) or (
+            min(one[3], other[3]) <= max(one[2], other[2])
+        )
+
+
+# Of every mark that is to be seen, its fill and its stroke, each with what makes it see-through;
+# the lines of the grid are background.
+MARKS = """
+[...document.querySelectorAll('.chart svg :is(path, line, text, circle, rect, polyline)')]
+  .filter(mark => !mark.closest('.role-axis-grid, .background'))
+  .filter(mark => mark.getBoundingClientRect().width + mark.getBoundingClientRect().height > 0)
+  .flatMap(mark => {
+    const style = getComputedStyle(mark);
+    let opacity = 1;
+    for (let each = mark; each.nodeName !== 'svg'; each = each.parentNode)
+      opacity *= getComputedStyle(each).opacity;
+    const paints = mark.closest('.mark-text, text') ? ['fill'] : ['fill', 'stroke'];
+    return paints.map(paint => [style[paint], opacity * style[paint + 'Opacity'], mark.outerHTML]);
+  })
+  .filter(([colour, opacity]) => colour !== 'none' && colour !== 'rgba(0, 0, 0, 0)' && opacity > 0)
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_mark_stands_out_in_light_and_in_dark(
+    browser: Chromium, page: Path, dark: bool
+) -> None:
+    browser.open(page, width=1280, dark=dark)
+    browser.wait(f"document.querySelector({json.dumps(LARGEST_POINT)}) !== null")
+    paper = browser.run("getComputedStyle(document.body).backgroundColor")
+    marks = browser.run(MARKS)
+    assert len(marks) > 100
+    for colour, opacity, element in marks:
+        seen = [
+            round(opacity * part + (1 - opacity) * behind)
+            for part, behind in zip(_numbers(colour), _numbers(paper), strict=True)
+        ]
+        assert contrast_of(seen, _numbers(paper)) >= 4.5, (colour, opacity, element[:200])
+
+
+def _numbers(colour: str) -> list[int]:
+    """Red, green and blue of ``rgb(...)``."""
+    return [int(part) for part in re.findall(r"[0-9]+", colour)[:3]]
+
+
+def contrast_of(one: list[int], other: list[int]) -> float:
+    """The contrast of two colours by our own rule, which a unit test holds to WCAG's numbers."""
+    return contrast_by_wcag(
+        *("#" + "".join(f"{part:02x}" for part in each) for each in (one, other))
+    )
+
+
+def test_a_command_has_a_button_that_copies_it(browser: Chromium, page: Path) -> None:
+    browser.open(page, width=1280)
+    assert browser.run("document.querySelector('pre code').textContent").startswith("vitedge bench")
+    assert browser.run("document.querySelector('pre button').textContent") == "Copy"
+    browser.run("document.querySelector('pre button').click()")
+    browser.wait(
+        "['Copied', 'Selected'].includes(document.querySelector('pre button').textContent)"
+    )
+
+
 def contrast(browser: Chromium, selector: str) -> float:
     """Of a text to the page's background, by WCAG 2.2: https://www.w3.org/TR/WCAG22/."""
     colours = browser.run(
@@ -101,15 +177,7 @@ def contrast(browser: Chromium, selector: str) -> float:
         "getComputedStyle(element)[index ? 'backgroundColor' : 'color'].match(/[0-9]+/g))"
     )
 
-    def luminance(colour: list[str]) -> float:
-        parts = [int(part) / 255 for part in colour[:3]]
-        linear = [
-            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
-        ]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    lighter, darker = sorted((luminance(colour) for colour in colours), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
+    return contrast_of(*([int(part) for part in colour[:3]] for colour in colours))
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -79,3 +79,17 @@ def test_the_check_of_words_finds_what_it_is_for() -> None:
     assert said == [" is no image"]
     assert list(words._of("place", said[0]))
     assert not list(words._of("place", "there is no image"))
+
+
+def test_programs_beside_the_package_import_modules_that_exist() -> None:
+    programs = [
+        path for folder in ("scripts", "benchmarks") for path in (ROOT / folder).glob("*.py")
+    ]
+    assert len(programs) > 5
+    for path in programs:
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = getattr(node, "module", None)
+            if module and module.split(".")[0] in ("vitedge", "tests"):
+                assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists() or (
+                    ROOT / module.replace(".", "/") / "__init__.py"
+                ).exists(), f"{path.name}: {module}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from vitedge.api.listening import Tell, python_warning
@@ -15,12 +15,13 @@ from vitedge.bench import request
 from vitedge.bench.run import BenchOptions
 from vitedge.errors import UsageError
 from vitedge.images.in_memory import Images
+from vitedge.remote.adb import PREFIX as ADB
 from vitedge.report.results import Report
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
 
 REMOTE_FOLDER = ".cache/vitedge"
-"""Where a host keeps the environment and the files."""
+"""Where a host keeps the environment and the files, unless told otherwise."""
 
 
 def bench(
@@ -37,7 +38,8 @@ def bench(
     layers: bool = False,
     resume: str | os.PathLike[str] | None = None,
     host: str | None = None,
-    remote_dir: str | os.PathLike[str] = REMOTE_FOLDER,
+    remote_dir: str | os.PathLike[str] | None = None,
+    benchmark_model: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
     warn: Tell = python_warning,
 ) -> Report:
@@ -61,8 +63,10 @@ def bench(
         throughput: Measure parallel requests as well.
         layers: Compare artefacts with the reference model layer by layer.
         resume: Folder that keeps logits, so that an interrupted bench goes on.
-        host: Measure on this machine, which ssh reaches.
-        remote_dir: Folder on the host for the environment and the files.
+        host: Measure on this machine, which ssh reaches; ``adb:SERIAL`` is an Android device.
+        remote_dir: Folder on the host for the environment and the files; None means
+            ``.cache/vitedge``, and ``/data/local/tmp`` over adb.
+        benchmark_model: LiteRT's program of that name, which an Android device runs.
         progress: Told how far things are.
         warn: Told what is odd; by default Python warns.
 
@@ -76,6 +80,9 @@ def bench(
     """
     if layers and (reference is None or host is not None):
         raise UsageError("--layers needs the model as --reference, and no --host")
+    there = None if host is None else _Host(host, remote_dir, benchmark_model)
+    if there is None and benchmark_model is not None:
+        raise UsageError("--benchmark-model is what --host adb:SERIAL runs on an Android device")
     asked = request.Request(
         artifacts=several_paths(artifacts),
         targets=targets_of(targets),
@@ -90,29 +97,55 @@ def bench(
         ),
     )
     if reference is None:
-        return _measured(asked, host, remote_dir, progress, warn)
+        return _measured(asked, there, progress, warn)
     with opened(reference) as model:
         asked = replace(asked, reference=model.path, importing=model.importing)
         if not layers:
-            return _measured(asked, host, remote_dir, progress, warn)
+            return _measured(asked, there, progress, warn)
         from vitedge.importers import read_model
         from vitedge.inspection.compare import compare_all
 
         network = read_model(model.path, model.importing).network
-        report = _measured(replace(asked, network=network), host, remote_dir, progress, warn)
+        report = _measured(replace(asked, network=network), there, progress, warn)
         compared = compare_all(model.path, network, report, asked.data, progress=progress)
         return replace(report, layers=compared)
 
 
+@dataclass(frozen=True)
+class _Host:
+    """Another machine that measures.
+
+    Attributes:
+        name: What ssh takes, or ``adb:SERIAL``.
+        folder: Where its files go, or None.
+        benchmark_model: What an Android device runs, or None.
+    """
+
+    name: str
+    folder: str | os.PathLike[str] | None
+    benchmark_model: str | os.PathLike[str] | None
+
+
 def _measured(
-    asked: request.Request,
-    host: str | None,
-    remote_dir: str | os.PathLike[str],
-    progress: Progress,
-    warn: Tell,
+    asked: request.Request, there: _Host | None, progress: Progress, warn: Tell
 ) -> Report:
-    if host is None:
+    if there is None:
         return request.measure(asked, progress=progress, warn=warn)
+    program = there.benchmark_model
+    if there.name.startswith(ADB):
+        from vitedge.remote.android import measure_on_android
+
+        return measure_on_android(
+            there.name,
+            None if there.folder is None else PurePosixPath(there.folder),
+            asked,
+            None if program is None else Path(program),
+            progress=progress,
+            say=warn,
+        )
+    if program is not None:
+        raise UsageError("--benchmark-model is what --host adb:SERIAL runs on an Android device")
     from vitedge.remote.bench import measure_on
 
-    return measure_on(host, PurePosixPath(remote_dir), asked, progress=progress, say=warn)
+    folder = PurePosixPath(REMOTE_FOLDER if there.folder is None else there.folder)
+    return measure_on(there.name, folder, asked, progress=progress, say=warn)

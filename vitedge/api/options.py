@@ -43,6 +43,7 @@ class SourceOptions(TypedDict, total=False):
         architecture: timm's name of the model, where its weights do not tell.
         base: The model that a LoRA adapter belongs to.
         logits: Names of the outputs that hold the logits; those of two are averaged.
+        beside: Names of further outputs to give beside the main one.
         task: What the outputs mean, where the file says otherwise.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of your own Keras layers.
@@ -63,6 +64,7 @@ class SourceOptions(TypedDict, total=False):
     architecture: str | None
     base: str | os.PathLike[str] | None
     logits: str | Sequence[str]
+    beside: str | Sequence[str]
     task: str | None
     trust: bool
     custom_objects: str | Sequence[str]
@@ -106,6 +108,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
         architecture=given.get("architecture"),
         base=None if base is None else Path(base),
         logits=several(given.get("logits", ())),
+        beside=tuple(dict.fromkeys(several(given.get("beside", ())))),
         task=_optional(Task, given.get("task"), "--task"),
         trust=given.get("trust", False),
         custom_objects=custom_objects,
@@ -132,7 +135,7 @@ def as_typed(options: SourceOptions) -> list[str]:
             typed += [flag, ",".join(f"{each:g}" for each in value)]
         elif name == "image_size" and not isinstance(value, int):
             typed += [flag, "x".join(map(str, value))]
-        elif name in ("logits", "custom_objects"):
+        elif name in ("logits", "beside", "custom_objects"):
             typed += [word for each in several(value) for word in (flag, each)]
         else:
             typed += [flag, str(value)]

@@ -56,14 +56,20 @@ _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
 @click.option(
     "--host",
     metavar="USER@HOST",
-    help="Measure on this machine: whatever ssh reaches, with Python 3.11 or newer.",
+    help="Measure on this machine: whatever ssh reaches, with Python 3.11 or newer; adb:SERIAL for "
+    "an Android device.",
 )
 @click.option(
     "--remote-dir",
     type=click.Path(path_type=PurePosixPath),
-    default=PurePosixPath(".cache/vitedge"),
-    show_default=True,
-    help="Folder on the host for the environment and the files.",
+    help="Folder on the host for the environment and the files.  [default: .cache/vitedge; over "
+    "adb /data/local/tmp]",
+)
+@click.option(
+    "--benchmark-model",
+    type=PATH,
+    metavar="FILE",
+    help="LiteRT's program of that name for the Android device that --host names.",
 )
 @force_option
 def bench(
@@ -83,7 +89,8 @@ def bench(
     layers: bool,
     resume: Path | None,
     host: str | None,
-    remote_dir: PurePosixPath,
+    remote_dir: PurePosixPath | None,
+    benchmark_model: Path | None,
     force: bool,
 ) -> None:
     """Measures ARTIFACTS (files or folders): latency, memory, accuracy, agreement, placement.
@@ -130,6 +137,7 @@ def bench(
             resume=resume,
             host=host,
             remote_dir=remote_dir,
+            benchmark_model=benchmark_model,
             progress=progress,
             warn=warn,
         )

@@ -145,6 +145,12 @@ import_options = option_group(
         help="Output to take, where there are several, such as logits; two are averaged.",
     ),
     click.option(
+        "--beside",
+        multiple=True,
+        metavar="NAME",
+        help="Output to give beside the main one, such as pred_boxes; may repeat.",
+    ),
+    click.option(
         "--task",
         type=click.Choice([str(each) for each in Task]),
         help="What the outputs mean, where SOURCE does not say it.",

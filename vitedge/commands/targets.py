@@ -8,6 +8,11 @@ from vitedge.commands.grouped import GroupedCommand
 from vitedge.commands.options import json_option
 from vitedge.terminal.output import echo, print_json
 
+_ANDROID = (
+    "Android over adb: `vitedge bench --host adb:SERIAL`, tried with adb's server and an emulated "
+    "device, not with a phone; a site of `vitedge deploy --web` shows a phone's milliseconds"
+)
+
 
 @click.command(cls=GroupedCommand)
 @json_option
@@ -26,7 +31,7 @@ def targets(as_json: bool) -> None:
     order = [str(each) for each in Readiness]  # the ready ones first
     for target, state in sorted(found.items(), key=lambda each: order.index(each[1].readiness)):
         echo(f"{target!s:{width}}  {state.readiness:8}  {state.remedy or state.detail}")
-    echo("Android phones over adb: not supported; open the site of `vitedge deploy --web` on them")
+    echo(_ANDROID)
 
 
 PLUGIN = targets

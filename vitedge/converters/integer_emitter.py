@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from vitedge.converters.emitter import Emitter
 from vitedge.errors import ConversionError
-from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import (
-    Convolution,
-    Count,
-    Linear,
-    Match,
-    Merge,
-    Norm,
-    Pool,
-    Resize,
-    Standardize,
-    Take,
-)
+from vitedge.network.operators import Convolution, Count, Linear, Match, Merge, Take
 from vitedge.network.steps import Tensor
 from vitedge.quantize import Range, Recipe
 from vitedge.quantize.widths import operand_names
@@ -67,13 +55,9 @@ class IntegerEmitter(Emitter[Tensor]):
 
     def _why_not(self, value: Value) -> str:
         match value.operator:
-            case Convolution() | Pool() | Resize() | Norm(kind=NormKind.L2):
-                return "its format has no integer form of it here"
             case Match() | Merge() | Count():
                 return "tokens cannot be merged there by what is in the picture"
-            case Standardize():
-                return "pixels enter as they are; do not leave out fold-input-normalization"
-            case Linear() if value.name not in self.recipe.weights:
+            case Linear() | Convolution() if value.name not in self.recipe.weights:
                 return "its weights are not integers"
             case Linear() if value.name not in self.recipe.inputs:
                 return "its input has no range"
@@ -93,9 +77,14 @@ class IntegerEmitter(Emitter[Tensor]):
         return a, b
 
     def entering(self, value: Value, x: Tensor) -> Tensor:
-        """What an activation reads, in the range that the recipe gives it there."""
+        """What an activation or convolution reads, in the range that the recipe gives it there."""
         name = f"{value.name}/input"
         return self.as_range(x, self.ranges.get(name), name)
+
+    def convolved(self, value: Value, x: Tensor) -> Tensor:
+        """What a convolution reads, in as many bits as it makes."""
+        name = f"{value.name}/input"
+        return self._in_bits(self.entering(value, x), self.ranges[value.name].bits, name)
 
     def _in_bits(self, x: Tensor, bits: int, name: str) -> Tensor:
         covered = self.range_of(x)

@@ -57,6 +57,7 @@ class ImportOptions:
         logits: Names of the outputs that hold the logits; those of two are averaged.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
+        beside: Names of further outputs of a traced model, to be read beside the main one.
         images: Images on which logits are compared with the source's, besides made-up ones.
         warn: Told what is odd about the weights.
     """
@@ -78,6 +79,7 @@ class ImportOptions:
     adapter: Adapter | None = None
     task: Task | None = None
     logits: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     trust: bool = False
     custom_objects: tuple[str, ...] = ()
     images: tuple[ImageLike, ...] = ()
@@ -193,6 +195,12 @@ def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:
     from vitedge.importers.soundness import refuse_broken, zero_parts
 
     refuse_broken(path, imported.network)
+    missing = [name for name in options.beside if name not in imported.network.outputs]
+    if missing:
+        raise ModelError(
+            f"'{path}' is read by the names of its weights, which give no output '{missing[0]}': "
+            "leave out --beside, or give an ONNX export of the model"
+        )
     refuse_single_class(f"'{path}'", imported.network.task, imported.network.classes)
     zeros = zero_parts(imported.network)
     if zeros:

@@ -28,6 +28,7 @@ class LiftedKerasImporter:
             trust=options.trust,
             image_size=options.image_size,
             logits=options.logits,
+            beside=options.beside,
         )
         lifted = lift(
             loaded.probe(),
@@ -35,6 +36,7 @@ class LiftedKerasImporter:
             std=options.std,
             images=options.images,
             task=options.task,
+            beside=options.beside,
         )
         network = with_options(lifted.network, options)
         return Imported(network, str(lifted), str(lifted.proof))

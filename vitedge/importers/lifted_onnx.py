@@ -22,9 +22,16 @@ class LiftedOnnxImporter:
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads and lifts."""
-        probe = OnnxProbe(path, image_size=options.image_size, logits=options.logits)
+        probe = OnnxProbe(
+            path, image_size=options.image_size, logits=options.logits, beside=options.beside
+        )
         lifted = lift(
-            probe, mean=options.mean, std=options.std, images=options.images, task=options.task
+            probe,
+            mean=options.mean,
+            std=options.std,
+            images=options.images,
+            task=options.task,
+            beside=options.beside,
         )
         network = with_options(lifted.network, options)
         return Imported(network, str(lifted), str(lifted.proof))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -79,6 +80,15 @@ def activate(x: Array, activation: Activation) -> Array:
         case Activation.TANH:
             result = np.tanh(x)
     return result
+
+
+def as_root_mean_square(norm: Norm) -> Norm:
+    """An L2 norm as the RMS norm that computes the same: a sum is a mean times its number."""
+    if norm.kind is not NormKind.L2:
+        return norm
+    count = len(norm.gamma)
+    gamma = (norm.gamma / np.sqrt(count)).astype(np.float32)
+    return replace(norm, gamma=gamma, eps=norm.eps / count, kind=NormKind.RMS)
 
 
 def activation_slope(x: Array, activation: Activation) -> Array:

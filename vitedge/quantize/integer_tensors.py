@@ -6,16 +6,17 @@ stream and its norms, whose operators cost little and whose error is nearly all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from vitedge.errors import ConversionError
+from vitedge.network.kinds import Activation
 from vitedge.network.network import Network, Value
 from vitedge.network.numerics import activate, softmax
-from vitedge.network.operators import Activate, Array, Linear, Softmax
+from vitedge.network.operators import Activate, Array, Convolution, Linear, Softmax
 from vitedge.network.structure import Readers, is_inner, is_move, readers
 from vitedge.quantize import Range
 from vitedge.quantize.attended import attended, right_factors
@@ -40,6 +41,9 @@ _SAMPLE = 1024
 
 # Shares of the negative side that the input of an activation, or of softmax, is tried to end at.
 _LOW_SHARES = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2)
+
+# Activations that see nothing of the negative side.
+_FLAT = frozenset((Activation.RELU, Activation.RELU6))
 
 
 def tensor_ranges(
@@ -217,11 +221,12 @@ def _searched(
         is_result = it.tensor.kind is Kind.RESULT
         reader = graph.sole_reader(value) if is_result else None
         match reader.operator if reader is not None else None:
-            case Activate(kind=kind) if is_inner(value):
+            case Activate(kind=kind) if is_inner(value) or isinstance(value.operator, Convolution):
                 read = partial(activate, activation=kind)
-                found[name] = _least_seen_behind(read, covered, it)
+                shares = _LOW_SHARES if kind not in _FLAT or covered.high <= 0 else (0.0,)
+                found[name] = _least_seen_behind(read, covered, it, shares)
             case Softmax():
-                found[name] = _least_seen_behind(softmax, covered, it)
+                found[name] = _least_seen_behind(softmax, covered, it, _LOW_SHARES)
             case _:
                 importance = graph.importance(seen, value) if is_result else 1.0
                 weights = it.counts[:, None] * importance
@@ -229,7 +234,9 @@ def _searched(
     return found
 
 
-def _least_seen_behind(read: Callable[[Array], Array], whole: Range, seen: _Seen) -> Range:
+def _least_seen_behind(
+    read: Callable[[Array], Array], whole: Range, seen: _Seen, shares: Sequence[float]
+) -> Range:
     """For a reader that flattens below: where the range may end there."""
     rows, counts = seen.rows, seen.counts
     exact = read(rows)
@@ -238,7 +245,7 @@ def _least_seen_behind(read: Callable[[Array], Array], whole: Range, seen: _Seen
         difference = read(fake_quantized(rows, covered)) - exact
         return float(counts @ np.square(difference).sum(axis=-1))
 
-    return min((Range(whole.low * share, whole.high) for share in _LOW_SHARES), key=error)
+    return min((Range(whole.low * share + 0.0, whole.high) for share in shares), key=error)
 
 
 def _made_for_their_reader(

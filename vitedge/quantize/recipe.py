@@ -11,6 +11,7 @@ import numpy.typing as npt
 from vitedge.errors import ConversionError, UsageError
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.convolutions import convolution_weights
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.layer_rounding import Rounding
@@ -127,6 +128,8 @@ def quantize(
     words = description_of(plan) | moved.description
     rounded, recipe = Rounding(moved.network, moved.statistics, plan, shared).result(words)
     if precision.all_integer and images is not None:
+        weights = {**recipe.weights, **convolution_weights(rounded)}
+        recipe = replace(recipe, weights=weights)
         recipe = _with_tensors(recipe, rounded, images(), plan.wide)
     return Quantized(rounded, recipe, moved.network, moved.changed)
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy.typing as npt
 
 from vitedge.network.evaluate import evaluate
-from vitedge.network.network import Network, map_linears
-from vitedge.network.operators import Array, Linear
+from vitedge.network.network import Network, Value, with_operators
+from vitedge.network.operators import Array, Convolution, Linear, Operator
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.ranges import (
     dynamically_quantized,
@@ -79,9 +79,11 @@ def _simulate_integers(
 
 def with_integer_weights(network: Network, recipe: Recipe) -> Network:
     """The network whose weights are what the recipe's integers stand for."""
-
-    def changed(name: str, layer: Linear) -> Linear:
-        weight = recipe.weights.get(name)
-        return layer if weight is None else replace(layer, weight=weight.dequantized())
-
-    return map_linears(network, changed)
+    changed: dict[Value, Operator] = {}
+    for value in network.values:
+        weight = recipe.weights.get(value.name)
+        match value.operator:
+            case Linear() | Convolution() as layer if weight is not None:
+                values = weight.dequantized().reshape(layer.weight.shape)
+                changed[value] = replace(layer, weight=values)
+    return with_operators(network, changed)

@@ -19,23 +19,32 @@ import numpy.typing as npt
 from vitedge.network.evaluate import computed
 from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Network, Value
-from vitedge.network.numerics import activate, scaled_by_norm, softmax
+from vitedge.network.numerics import activate, as_root_mean_square, softmax
 from vitedge.network.operators import (
     Activate,
     Array,
     Constant,
+    Convolution,
     Linear,
     Multiply,
     Norm,
     Pixels,
+    Pool,
     Product,
     Reshape,
+    Resize,
     Softmax,
     Take,
     Transpose,
 )
 from vitedge.network.structure import readers
-from vitedge.quantize.widths import is_narrow, mixes_shares, operand_names
+from vitedge.quantize.widths import (
+    ends,
+    is_narrow,
+    is_narrow_convolution,
+    mixes_shares,
+    operand_names,
+)
 
 
 class Kind(StrEnum):
@@ -59,6 +68,9 @@ class Kind(StrEnum):
 
 _BOUNDED = {Activation.TANH: Kind.SIGNED, Activation.SIGMOID: Kind.SHARES}
 """Activations whose results lie in a range of their own."""
+
+_AT_ENDS = frozenset((Activation.SIGMOID, Activation.TANH, Activation.RELU))
+"""Activations that every format has in 16 bits, for maps that end in one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +105,8 @@ def trace(
     Args:
         network: The model, already rewritten.
         images: Pixels ``(N, H, W, C)``.
-        made: Called with each tensor that an operator makes; those that only move numbers
-            (reshape, transpose, take) make none.
+        made: Called with each tensor that an operator makes; those that only move numbers, or
+            choose among them (reshape, transpose, take, pool, resize), make none.
         entering: Called with each linear layer's name and input.
     """
     steps = _Steps(network, made, entering)
@@ -131,14 +143,16 @@ class _Steps:
                 return computed(value, inputs, images)
             case Constant():
                 return computed(value, inputs, images)
-            case Reshape() | Transpose() | Take():
+            case Reshape() | Transpose() | Take() | Pool() | Resize():
                 self._note(value, value.inputs[0] in self._narrow)
                 return computed(value, inputs, images)
             case Linear(weight=weight, bias=bias):
                 made: Array = self._entering(value.name, inputs[0]) @ weight + bias
                 return self._result(value, made, narrow=is_narrow(value, self._readers))
+            case Convolution():
+                return self._convolution(value, inputs[0], images)
             case Norm() as norm:
-                return self._norm(value, norm, inputs[0])
+                return self._norm(value, as_root_mean_square(norm), inputs[0])
             case Activate(kind=activation):
                 return self._activate(value, activation, inputs[0])
             case Product() as product:
@@ -170,11 +184,14 @@ class _Steps:
     ) -> Array:
         return self._made(Tensor(f"{value.name}{part}", value, kind, narrow), x)
 
+    def _convolution(self, value: Value, x: Array, images: npt.NDArray[Any]) -> Array:
+        narrow = is_narrow_convolution(value, self._readers)
+        if narrow != (value.inputs[0] in self._narrow):
+            x = self._tensor(value, x, "/input", narrow=narrow)
+        return self._result(value, computed(value, [x], images), narrow=narrow)
+
     def _norm(self, value: Value, norm: Norm, x: Array) -> Array:
-        if norm.kind is NormKind.L2:
-            x = self._tensor(value, scaled_by_norm(x, norm))
-        else:
-            x = self._over_deviation(value, norm, x)
+        x = self._over_deviation(value, norm, x)
         if not np.all(norm.gamma == 1):
             x = self._tensor(value, x * norm.gamma, "/scaled")
         if np.any(norm.beta != 0):
@@ -193,10 +210,12 @@ class _Steps:
         return self._tensor(value, x * inverse)
 
     def _activate(self, value: Value, activation: Activation, x: Array) -> Array:
+        bounded = _BOUNDED.get(activation)
         if value.inputs[0] not in self._narrow:
+            if activation in _AT_ENDS and ends(value, self._readers):
+                return self._tensor(value, activate(x, activation), kind=bounded or Kind.RESULT)
             x = self._tensor(value, x, "/input", narrow=True)
         self._narrow.add(value)
-        bounded = _BOUNDED.get(activation)
         if bounded is not None:
             return self._tensor(value, activate(x, activation), kind=bounded, narrow=True)
         if activation not in (Activation.QUICK_GELU, Activation.SILU):

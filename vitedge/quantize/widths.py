@@ -5,24 +5,23 @@ from __future__ import annotations
 import math
 
 from vitedge.errors import ConversionError
-from vitedge.network.kinds import NormKind
 from vitedge.network.lowering import group_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
-    Convolution,
+    Activate,
+    Add,
     Linear,
     Match,
-    Norm,
-    Pool,
+    Multiply,
     Product,
     Resize,
     Softmax,
-    Standardize,
 )
 from vitedge.network.structure import (
     Readers,
     feeds_activation,
     feeds_product,
+    is_move,
     layers_on,
     reads_image,
     source_of,
@@ -31,6 +30,19 @@ from vitedge.network.structure import (
 # Linear layers that see one or two tokens cost no time, but the whole signal passes there: their
 # numbers are wide.
 FEW_TOKENS = 2
+
+
+def ends(value: Value, read: Readers) -> bool:
+    """Whether outputs are made of a value, and nothing but functions of its own numbers.
+
+    What makes a map's logits is such a value: like those of classes they are wide.
+    """
+    return all(
+        (is_move(each) or isinstance(each.operator, Resize | Activate | Add | Multiply))
+        and all(other is value or other.is_constant for other in each.inputs)
+        and ends(each, read)
+        for each in read[value]
+    )
 
 
 def is_always_narrow(layer: Value, read: Readers) -> bool:
@@ -47,9 +59,16 @@ def is_always_narrow(layer: Value, read: Readers) -> bool:
 
 def is_narrow(layer: Value, read: Readers) -> bool:
     """Whether a linear layer reads and makes 8 bits, unless somebody asks for 16."""
+    if ends(layer, read) and len(layers_on(layer.inputs[0], read)) == 1:
+        return False
     if is_always_narrow(layer, read):
         return True
     return math.prod(layer.shape[:-1]) > FEW_TOKENS and not reads_image(layer)
+
+
+def is_narrow_convolution(convolution: Value, read: Readers) -> bool:
+    """Whether a convolution reads and makes 8 bits; the first and the last are wide, as layers."""
+    return not reads_image(convolution) and not ends(convolution, read)
 
 
 def mixes_shares(product: Value) -> bool:
@@ -82,29 +101,12 @@ def require_integers(network: Network) -> None:
     """Refuses a network that no graph without float operators can hold.
 
     Raises:
-        ConversionError: A value is made by an operator that has no integer form.
+        ConversionError: Tokens are merged by what is in the picture.
     """
     if any(isinstance(value.operator, Match) for value in network.values):
         raise ConversionError(
             "an all-integer artefact cannot merge tokens by what is in the picture; choose int8 "
             "or leave out --tokens"
-        )
-    for value in network.values:
-        match value.operator:
-            case Standardize():
-                raise ConversionError(
-                    "an all-integer artefact takes the pixels' own integers; do not leave out "
-                    "fold-input-normalization"
-                )
-            case Convolution() | Pool() | Resize():
-                kind = type(value.operator).__name__.lower()
-            case Norm(kind=NormKind.L2):
-                kind = "L2 norm"
-            case _:
-                continue
-        raise ConversionError(
-            f"an all-integer artefact cannot hold '{value.name}' ({kind}); choose int8, which "
-            "keeps it in float"
         )
 
 

@@ -23,11 +23,12 @@ from vitedge.files.json_values import parse_object
 from vitedge.files.temporary import temporary_folder
 from vitedge.images.image_sets import ImageSet
 from vitedge.machine.environment import Environment
+from vitedge.remote.device import Device
 from vitedge.remote.errors import ConnectionLost, RemoteError
 from vitedge.remote.installation import Installation, install, upload
 from vitedge.remote.journal import State
 from vitedge.remote.shipment import pack
-from vitedge.remote.ssh import Device
+from vitedge.remote.ssh import SshDevice
 from vitedge.report.results import DataUsed, LeftOut, Report, Row
 from vitedge.targets.target import Target
 from vitedge.terminal.printable import one_line
@@ -49,7 +50,7 @@ def measure_on(
     """Runs the bench that was asked for on another machine; see ``RemoteBench.run``."""
     found = resolve(request)
     warn_of_overlaps(request, found, say)
-    bench = RemoteBench(Device(host, folder), progress, say)
+    bench = RemoteBench(SshDevice(host, folder), progress, say)
     return bench.run(
         found.artifacts,
         request.targets,

@@ -1,15 +1,19 @@
-"""What a device says over ssh, bounded: it may be another's, broken, or have a talkative shell."""
+"""What a device says, bounded: it may be another's, broken, or have a talkative shell."""
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import IO
 
 from vitedge.remote.errors import RemoteError
+from vitedge.terminal.printable import one_line
 
 BEGINNING = "vitedge-output-begins"
 """The line before a command's own output: a ``.bashrc`` may greet whoever comes."""
@@ -22,11 +26,75 @@ _MOST_ERRORS = 1 << 16
 _EMPTY_LINES, _EMPTY_LINES_A_SECOND = 100, 2
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a command on a device ended.
+
+    Attributes:
+        code: Exit code of the program that reached the device, which is the command's own where
+            that program did not fail.
+        output: All of the command's output; empty where somebody was told each line.
+        errors: The end of what it wrote to stderr.
+    """
+
+    code: int
+    output: str
+    errors: str
+
+
+def converse(
+    program: Sequence[str],
+    command: Sequence[str | PurePosixPath],
+    host: str,
+    *,
+    on_line: Callable[[str], None] | None,
+    text: str | None,
+) -> Ended:
+    """Runs a command on a device.
+
+    Args:
+        program: What reaches the device and hands its last argument to a shell there.
+        command: Program and arguments; quoted here.
+        host: The device, for messages.
+        on_line: Told each line of the output.
+        text: What the command reads on stdin.
+
+    Raises:
+        RemoteError: The device says more than any command of ours.
+    """
+    line = " ".join(shlex.quote(str(part)) for part in command)
+    process = subprocess.Popen(
+        [*program, f"echo {BEGINNING}; {line}"],
+        stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    )
+    with process:
+        try:
+            conversation, output = Conversation(process, host), ""
+            if on_line is None:
+                output, errors = conversation.collect(text)
+            else:
+                errors = conversation.follow(text, on_line)
+        except BaseException:
+            process.kill()
+            raise
+    return Ended(process.returncode, output, errors)
+
+
+def last_line(text: str) -> str:
+    """The last line that is not empty, printable; empty where there is none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return one_line(lines[-1]) if lines else ""
+
+
 class Conversation:
     """One command on a device.
 
     Args:
-        process: ssh, with pipes that are text.
+        process: What reaches the device, with pipes that are text.
         host: The device, for messages.
     """
 

@@ -9,30 +9,11 @@ from pathlib import Path, PurePosixPath
 from vitedge.artifacts.metadata import files_of, format_of, read_metadata, sha256_of
 from vitedge.errors import ModelError, UsageError
 from vitedge.remote.installation import install
-from vitedge.remote.ssh import Device
+from vitedge.remote.ssh import SshDevice
 from vitedge.remote.wheel import app_files
 from vitedge.terminal.progress import Progress, silent
 
-# Moves what has arrived into place. A file of the app that the maker has changed since it was left
-# there is the maker's: its digest is not the one that was noted.
-_PLACE = """\
-import hashlib, json, os, sys
-folder, arrived, artifacts = sys.argv[1], sys.argv[2], sys.argv[3:]
-noted = os.path.join(folder, '.vitedge-app.json')
-known = json.load(open(noted)) if os.path.exists(noted) else {}
-digest = lambda path: hashlib.sha256(open(path, 'rb').read()).hexdigest()
-for name in sorted(os.listdir(arrived)):
-    there, here = os.path.join(folder, name), os.path.join(arrived, name)
-    if name not in artifacts:
-        fresh = digest(here)
-        if os.path.exists(there) and digest(there) not in (known.get(name), fresh):
-            print(name)
-            continue
-        known[name] = fresh
-    os.replace(here, there)
-with open(noted, 'w') as stream:
-    json.dump(known, stream)
-"""
+_PLACING = Path(__file__).with_name("placing.py")
 
 
 @dataclass(frozen=True)
@@ -79,7 +60,7 @@ def deploy(artifact: Path, destination: str, *, progress: Progress = silent) -> 
             f"'{artifact}' gives {metadata.task.words}, and the app names what a camera sees: "
             "install vitedge there and call vitedge.load"
         )
-    device = Device(host, PurePosixPath(folder))
+    device = SshDevice(host, PurePosixPath(folder))
     # The app sees the system's packages: picamera2 comes with the device, not from an index.
     install(device, [format_of(artifact)], progress, sees_system=True)
     progress(f"{host}: copying {artifact.name} and the app", 0, 0)
@@ -88,7 +69,8 @@ def deploy(artifact: Path, destination: str, *, progress: Progress = silent) -> 
     device.run(["mkdir", "-p", arrived])
     device.copy(files, arrived)
     artifacts = [path.name for path in files_of(artifact)]
-    kept = device.run(["python3", "-", device.folder, arrived, *artifacts], text=_PLACE).split()
+    placing = _PLACING.read_text("utf-8")
+    kept = device.run(["python3", "-", device.folder, arrived, *artifacts], text=placing).split()
     device.run(["rm", "-rf", arrived])
     command = f"cd {shlex.quote(folder)} && venv/bin/python app.py {shlex.quote(artifact.name)}"
     return Deployed(host, folder, command, tuple(kept))

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from vitedge.artifacts.metadata import sha256_of
 from vitedge.errors import UnavailableError, UsageError
 from vitedge.files.temporary import temporary_folder
+from vitedge.remote.device import Device
 from vitedge.remote.errors import RemoteError
-from vitedge.remote.ssh import Device
 from vitedge.remote.wheel import write_wheel
 from vitedge.targets.formats import Format
 from vitedge.terminal.printable import one_line, printable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vitedge.errors import UnavailableError, UsageError, VitedgeError
-from vitedge.remote.conversation import BEGINNING, Conversation
+from vitedge.remote.conversation import converse, last_line
 from vitedge.remote.errors import ConnectionLost, RemoteError
 from vitedge.terminal.printable import one_line
 
@@ -35,8 +34,8 @@ _FOLDER = re.compile(r"[\w./][\w ./+,=-]*")
 
 
 @dataclass(frozen=True)
-class Device:
-    """A machine and the folder on it that is ours.
+class SshDevice:
+    """A machine that ssh reaches; see ``Device``.
 
     Attributes:
         host: What ``ssh`` takes: ``pi@raspberrypi.local``, or a name from its configuration.
@@ -49,9 +48,8 @@ class Device:
     def __post_init__(self) -> None:
         if self.host.startswith("adb:"):
             raise UsageError(
-                f"vitedge does not measure over adb, and '{one_line(self.host)}' is an Android "
-                "device; leave a site with vitedge deploy --web, open it there, and it shows its "
-                "milliseconds"
+                f"'{one_line(self.host)}' is an Android device, which ssh does not reach: vitedge "
+                "bench --host measures on it, and a site of vitedge deploy --web opens there"
             )
         if not _HOST.fullmatch(self.host):
             raise UsageError(
@@ -72,52 +70,15 @@ class Device:
         on_line: Callable[[str], None] | None = None,
         text: str | None = None,
     ) -> str:
-        """Runs a command in ``folder``'s parent, which is the home folder unless absolute.
-
-        Args:
-            command: Program and arguments; quoted here.
-            on_line: Told each line of its output as it comes.
-            text: What it reads on stdin.
-
-        Returns:
-            All of its output, empty with ``on_line``. What the device's shell says before it obeys
-            is left out.
-
-        Raises:
-            ConnectionLost: ssh failed.
-            RemoteError: The command failed, or says more than any command of ours.
-            UnavailableError: There is no ssh here.
-        """
-        line = " ".join(shlex.quote(str(part)) for part in command)
-        process = subprocess.Popen(
-            [_tool("ssh"), *_OPTIONS, self.host, "--", f"echo {BEGINNING}; {line}"],
-            stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-        )
-        with process:
-            try:
-                conversation, output = Conversation(process, self.host), ""
-                if on_line is None:
-                    output, errors = conversation.collect(text)
-                else:
-                    errors = conversation.follow(text, on_line)
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode:
-            raise self._failure(process.returncode, str(command[0]), errors)
-        return output
+        """See ``Device``; from the home folder on."""
+        program = [_tool("ssh"), *_OPTIONS, self.host, "--"]
+        ended = converse(program, command, self.host, on_line=on_line, text=text)
+        if ended.code:
+            raise self._failure(ended.code, str(command[0]), ended.errors)
+        return ended.output
 
     def copy(self, files: Iterable[Path], folder: PurePosixPath) -> None:
-        """Copies files into a folder of the device.
-
-        Raises:
-            ConnectionLost: scp failed: no connection, no space.
-            UnavailableError: There is no scp here.
-        """
+        """See ``Device``."""
         # From the root on: a name that begins with a dash would be an option, and one with a colon
         # a host.
         sources = [os.path.abspath(file) for file in files]
@@ -134,19 +95,14 @@ class Device:
         )
         if done.returncode:
             raise ConnectionLost(
-                f"copying to {self.host} failed: {_last_line(done.stderr) or 'scp gave no reason'}"
+                f"copying to {self.host} failed: {last_line(done.stderr) or 'scp gave no reason'}"
             )
 
     def _failure(self, code: int, program: str, errors: str) -> VitedgeError:
-        words = _last_line(errors)
+        words = last_line(errors)
         if code == _SSH_FAILED:
             return ConnectionLost(f"{self.host} cannot be reached: {words or 'ssh gave no reason'}")
         return RemoteError(f"'{program}' failed on {self.host}: {words or f'exit code {code}'}")
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return one_line(lines[-1]) if lines else ""
 
 
 def _tool(name: str) -> str:

@@ -13,7 +13,7 @@ from string import Template
 
 from vitedge.report.drawing import draw
 from vitedge.report.results import Report, Row
-from vitedge.report.sections import changes, picked
+from vitedge.report.sections import changes, making, picked
 from vitedge.report.shell import page
 from vitedge.report.summary import summary
 from vitedge.report.tables import about, environment, escape, messages, rows_tables
@@ -37,6 +37,7 @@ def render_html(report: Report, *, title: str = "vitedge bench") -> str:
         title=escape(title),
         summary=escape(summary(report)),
         picked=picked(report),
+        making=making(report),
         about=about(report),
         rows=rows_tables(report.rows),
         charts=drawn.markup,

@@ -9,13 +9,12 @@ from typing import Protocol
 
 from vitedge.report import plain_lines
 from vitedge.report.charts import CONFIG, INK, VEGALITE_VERSION, Spec
+from vitedge.report.colours import mark
 from vitedge.report.drawing import figure, library, place, script
-from vitedge.report.lines import Chart, Line
+from vitedge.report.lines import COLOURS, Chart, Line
 from vitedge.report.shell import page
 from vitedge.report.tables import escape, number
 
-# Okabe and Ito's, as those of formats.
-_COLOURS = ("#0072B2", "#D55E00")
 _SHOWN_AT_ONCE = 20
 
 
@@ -53,6 +52,10 @@ class EpochValues(Protocol):
     @property
     def seconds(self) -> float:
         """Since the start of the run."""
+
+    @property
+    def held_out_loss(self) -> float | None:
+        """Mean loss of held-out images; None when not measured."""
 
 
 def render_curve(
@@ -114,10 +117,19 @@ def _charts(history: Sequence[EpochValues]) -> Iterator[Chart]:
         if each.held_out_accuracy is not None
     )
     accuracies = (trained, Line("held out", held_out)) if held_out else (trained,)
-    loss = Line("loss", tuple((each.number, each.loss) for each in history))
+    loss = Line("training", tuple((each.number, each.loss) for each in history))
+    lost = tuple(
+        (each.number, each.held_out_loss) for each in history if each.held_out_loss is not None
+    )
+    losses = (loss, Line("held out", lost)) if lost else (loss,)
     rate = Line("learning rate", tuple((each.number, each.learning_rate) for each in history))
     yield Chart(
-        "loss", "Training loss", (loss,), "Mean loss of each epoch, label smoothing included"
+        "loss",
+        "Loss",
+        losses,
+        "Mean loss: training images as they were changed at random, with label smoothing and a "
+        "teacher where there are some; held-out images as they are, after the epoch, so the two "
+        "lines need not meet",
     )
     yield Chart(
         "accuracy",
@@ -168,7 +180,7 @@ def line_chart(chart: Chart) -> Spec:
             "color": {
                 "field": "line",
                 "type": "nominal",
-                "scale": {"domain": names, "range": list(_COLOURS[: len(names)])},
+                "scale": {"domain": names, "range": list(map(mark, COLOURS[: len(names)]))},
                 "legend": legend,
             },
         },
@@ -204,7 +216,10 @@ def line_chart(chart: Chart) -> Spec:
 
 def _table(history: Sequence[EpochValues]) -> str:
     """Every epoch in numbers, the best one marked by a word."""
-    titles = ("Epoch", "Loss", "Training, %", "Held out, %", "Learning rate", "Images/s", "Time")
+    titles = (
+        *("Epoch", "Loss", "Held-out loss", "Training, %", "Held out, %"),
+        *("Learning rate", "Images/s", "Time"),
+    )
     measured = [each for each in history if each.held_out_accuracy is not None]
     # The first of equals: that is the one whose weights were kept.
     best = max(measured, key=lambda each: each.held_out_accuracy or 0.0, default=None)
@@ -235,6 +250,7 @@ def _row(epoch: EpochValues, *, is_best: bool) -> str:
     cells = (
         str(epoch.number),
         f"{epoch.loss:.4f}",
+        "–" if epoch.held_out_loss is None else f"{epoch.held_out_loss:.4f}",
         f"{100 * epoch.accuracy:.1f}",
         held_out,
         f"{epoch.learning_rate:.3g}",

@@ -16,7 +16,7 @@ from vitedge.report.charts import (
     sustained,
 )
 from vitedge.report.layers import LAYERS_CAPTION, DrawnLayer, drawn_layers, layers_chart
-from vitedge.report.points import Point, quality_title, timed_points
+from vitedge.report.points import Point, quality_title, shows_loss, timed_points
 from vitedge.report.results import Report
 
 
@@ -64,9 +64,22 @@ def _plain(points: Sequence[Point]) -> str:
         )
     ]
     if title is not None:
-        caption = f"{title} against latency; the area of a point is the size of the file"
+        caption = (
+            f"{title} against latency{_interval_words(points)}; the area of a point is the size of "
+            "the file"
+        )
         figures.insert(0, figure(plain.front(points, title), caption))
     return "".join(figures)
+
+
+def _interval_words(points: Sequence[Point]) -> str:
+    """What the upright lines of the front mean, where it has some."""
+    if all(point.interval is None for point in points):
+        return ""
+    words = ", with its 95 % interval"
+    if shows_loss(points):
+        words += "; one that crosses the line at zero shows no sure difference from float32"
+    return words
 
 
 def _interactive(points: Sequence[Point]) -> tuple[dict[str, Spec], str]:
@@ -77,8 +90,8 @@ def _interactive(points: Sequence[Point]) -> tuple[dict[str, Spec], str]:
     title = quality_title(points)
     if title is not None:
         caption = (
-            f"{title} against latency; the area of a point is the size of the file, and along "
-            "the dashed line nothing is both faster and better"
+            f"{title} against latency{_interval_words(points)}; the area of a point is the size of "
+            "the file, and along the dashed line nothing is both faster and better"
         )
         if any(point.is_picked for point in points):
             caption += "; the ring is around the pick"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitedge.report.charts import CONFIG, INK, VEGALITE_VERSION, Spec
+from vitedge.report.charts import CONFIG, INK, VEGALITE_VERSION, Spec, format_colours
 from vitedge.report.points import file_name
 from vitedge.report.results import LayerErrors
 from vitedge.targets.formats import Format
@@ -56,7 +56,6 @@ def drawn_layers(compared: Sequence[LayerErrors]) -> list[DrawnLayer]:
 
 def layers_chart(errors: Sequence[DrawnLayer]) -> Spec:
     """A line for each artefact, from the first layer to the last."""
-    formats = sorted({error.format for error in errors})
     tooltip = [
         {"field": "layer", "type": "nominal", "title": "Layer"},
         {"field": "artifact", "type": "nominal", "title": "Artefact"},
@@ -83,12 +82,7 @@ def layers_chart(errors: Sequence[DrawnLayer]) -> Spec:
                 "title": "SQNR, dB",
                 "scale": {"zero": False},
             },
-            "color": {
-                "field": "format",
-                "type": "nominal",
-                "title": "Format",
-                "scale": {"domain": formats, "range": [each.record.colour for each in formats]},
-            },
+            "color": format_colours({error.format for error in errors}),
             "detail": {"field": "artifact", "type": "nominal"},
         },
         "layer": [

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Okabe and Ito's, as those of formats; one for each line of a chart.
+COLOURS = ("#0072B2", "#D55E00")
+
 
 @dataclass(frozen=True)
 class Line:

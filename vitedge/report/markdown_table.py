@@ -37,7 +37,8 @@ def _escape(text: str) -> str:
 def _machine(report: Report) -> str:
     environment = report.environment
     versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    python = f", Python {environment.python}" if environment.python else ""  # Android has none
     return (
         f"{environment.cpu}, {environment.threads} of {environment.physical_cores} cores, "
-        f"{environment.os}, Python {environment.python}; {versions}"
+        f"{environment.os}{python}; {versions}"
     )

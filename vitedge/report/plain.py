@@ -3,47 +3,60 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Sequence
 
-from vitedge.report.points import Point
+from vitedge.report.axes import Axis, Placed, latency_axis, placed, quality_axis
+from vitedge.report.colours import mark
+from vitedge.report.points import Point, shows_loss
 from vitedge.terminal.printable import printable
 
-WIDTH, HEIGHT, MARGIN = 720, 340, 48
+# The fewer units there are across, the larger are words on a phone.
+WIDTH = 480
+_WIDEST = 720  # in pixels, on a desk
+_TOP, _HEIGHT = 24, 260  # of the front between its axes
 _ROW = 34
-_LARGEST_RADIUS = 14.0
+_LARGEST_RADIUS = 12.0
 
 
 def front(points: Sequence[Point], title: str) -> str:
-    """Quality against latency."""
+    """Quality against latency, with its interval."""
     shown = [point for point in points if point.quality is not None]
-    qualities = [point.quality or 0.0 for point in shown]
-    right = 1.15 * max(point.median_ms for point in shown)
-    low, high = min(qualities), max(qualities)
-    spare = 0.1 * (high - low) or 0.5
-    low, high = low - spare, high + spare
-    largest = max(point.size_mb for point in shown)
+    across = latency_axis([point.median_ms for point in shown])
+    up = quality_axis(shown)
+    bottom = _TOP + _HEIGHT
     marks = [
-        text(MARGIN, 14, f"{title} (from {low:.1f} to {high:.1f})"),
-        text(WIDTH - 8, HEIGHT - 8, f"Median latency, ms (from 0 to {right:.3g})", "end"),
-        line(MARGIN, 24, MARGIN, HEIGHT - 28),
-        line(MARGIN, HEIGHT - 28, WIDTH, HEIGHT - 28),
+        text(4, 14, f"{title} (from {up.low:.1f} to {up.high:.1f})"),
+        text(WIDTH, bottom + 18, f"Median latency, ms (from {_ends(across)})", "end"),
+        line(1, _TOP, 1, bottom),
+        line(1, bottom, WIDTH, bottom),
     ]
-    for point, quality in zip(shown, qualities, strict=True):
-        x = MARGIN + (WIDTH - MARGIN) * point.median_ms / right
-        y = 24 + (HEIGHT - 52) * (high - quality) / (high - low)
-        radius = _LARGEST_RADIUS * math.sqrt(point.size_mb / largest)
-        marks.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{max(2.0, radius):.1f}" '
-            f'fill="{point.format.record.colour}" fill-opacity="0.85">{_title(point)}</circle>'
-        )
-        words = f"{point.precision} {point.target}"
-        # Words to the right of a point near the right edge would be cut off.
-        if x < 0.75 * WIDTH:
-            marks.append(text(x + radius + 4, y + 4, words))
-        else:
-            marks.append(text(x - radius - 4, y + 4, words, "end"))
-    return svg(marks, HEIGHT, f"{title} against latency")
+    if shows_loss(shown):
+        zero = bottom - _HEIGHT * up.share(0.0)
+        marks.append(line(1, zero, WIDTH, zero))
+    found = placed(shown, height=_HEIGHT, largest_radius=_LARGEST_RADIUS, widths=(WIDTH,))
+    marks += [_mark(each) for each in found]
+    return svg(marks, bottom + 26, f"{title} against latency")
+
+
+def _ends(axis: Axis) -> str:
+    return f"{axis.low:.3g} to {axis.high:.3g}" + (", logarithmic" if axis.is_log else "")
+
+
+def _mark(each: Placed) -> str:
+    """A point with its interval and its words."""
+    point, spot = each.point, each.spot
+    x, y, colour = spot.x * WIDTH, spot.y + _TOP, mark(point.format.record.colour)
+    top, bottom = (end + _TOP for end in spot.interval)
+    drawn = line(x, top, x, bottom, colour)
+    drawn += (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{max(2.0, spot.radius):.1f}" fill="{colour}">'
+        f"{_title(point)}</circle>"
+    )
+    if each.place is not None:
+        anchor = "start" if each.place.align == "left" else "end"
+        # Words stand on their line, 4 below their middle.
+        drawn += text(x + each.place.dx, y + each.place.dy + 4, spot.words, anchor)
+    return drawn
 
 
 def distributions(points: Sequence[Point]) -> str:
@@ -57,25 +70,24 @@ def distributions(points: Sequence[Point]) -> str:
         marks.append(text(0, y - 6, f"{point.short}: {point.details['latency']}"))
         marks.append(
             f'<rect x="{first:.1f}" y="{y:.1f}" width="{max(1.0, last - first):.1f}" height="8" '
-            f'fill="{point.format.record.colour}" fill-opacity="0.6">{_title(point)}</rect>'
+            f'fill="{mark(point.format.record.colour)}">{_title(point)}</rect>'
         )
         middle = point.median_ms * scale
         marks.append(line(middle, y - 2, middle, y + 10))
     return svg(marks, len(points) * _ROW + 16, "Distribution of latencies")
 
 
-def svg(marks: Sequence[str], height: int, description: str, width: int = WIDTH) -> str:
+def svg(marks: Sequence[str], height: int, description: str) -> str:
     """A drawing as wide as its place.
 
     Args:
         marks: SVG elements.
-        height: In units of which there are ``width`` across.
+        height: In units of which there are ``WIDTH`` across.
         description: For those who do not see it.
-        width: The fewer, the larger are words on a phone.
     """
     return (
         f'<div class="chart"><svg role="img" aria-label="{html.escape(description)}" '
-        f'viewBox="0 0 {width} {height}" style="max-width: {WIDTH}px" '
+        f'viewBox="0 0 {WIDTH} {height}" style="max-width: {_WIDEST}px" '
         'font-size="13" fill="currentColor" '
         f'stroke="none">{"".join(marks)}</svg></div>'
     )
@@ -87,11 +99,11 @@ def text(x: float, y: float, words: str, anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{shown}</text>'
 
 
-def line(x1: float, y1: float, x2: float, y2: float) -> str:
+def line(x1: float, y1: float, x2: float, y2: float, colour: str = "currentColor") -> str:
     """A straight line."""
     return (
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
-        'stroke="currentColor" stroke-width="1.5"/>'
+        f'stroke="{colour}" stroke-width="1.5"/>'
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from vitedge.report.lines import Chart
-from vitedge.report.plain import line, svg, text
+from vitedge.report.colours import mark
+from vitedge.report.lines import COLOURS, Chart
+from vitedge.report.plain import WIDTH, line, svg, text
 
-_COLOURS = ("#0072B2", "#D55E00")
 _DASHES = ("none", "6 3")
-_WIDTH, _HEIGHT = 480, 240
+_HEIGHT = 240
 _MARGIN, _TOP, _BOTTOM = 8, 40, 28
 
 
@@ -20,18 +20,18 @@ def draw(chart: Chart) -> str:
     height = _HEIGHT - _TOP - _BOTTOM
 
     def place(epoch: int, value: float) -> str:
-        x = _MARGIN + (_WIDTH - _MARGIN - 8) * (epoch - first) / across
+        x = _MARGIN + (WIDTH - _MARGIN - 8) * (epoch - first) / across
         return f"{x:.1f},{_TOP + height * (high - value) / up:.1f}"
 
     marks = [
         text(_MARGIN, 14, f"{chart.title} (from {low:.4g} to {high:.4g})"),
-        text(_WIDTH - 8, _HEIGHT - 8, f"Epoch (from {first} to {last})", "end"),
+        text(WIDTH - 8, _HEIGHT - 8, f"Epoch (from {first} to {last})", "end"),
         line(_MARGIN, _TOP, _MARGIN, _HEIGHT - _BOTTOM),
-        line(_MARGIN, _HEIGHT - _BOTTOM, _WIDTH, _HEIGHT - _BOTTOM),
+        line(_MARGIN, _HEIGHT - _BOTTOM, WIDTH, _HEIGHT - _BOTTOM),
     ]
     for index, each in enumerate(chart.lines):
         points = " ".join(place(*point) for point in each.points)
-        colour, dashes = _COLOURS[index], _DASHES[index]
+        colour, dashes = mark(COLOURS[index]), _DASHES[index]
         marks.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" '
             f'stroke-dasharray="{dashes}"><title>{each.name}</title></polyline>'
@@ -45,7 +45,7 @@ def draw(chart: Chart) -> str:
                 f'stroke-width="2" stroke-dasharray="{dashes}"/>'
             )
             marks.append(text(start + 30, 30, each.name))
-    return svg(marks, _HEIGHT, in_words(chart), _WIDTH)
+    return svg(marks, _HEIGHT, in_words(chart))
 
 
 def in_words(chart: Chart) -> str:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import ClassVar
 
 from vitedge.report.results import Pick, Row
 from vitedge.report.summary import latency_of
 from vitedge.targets.formats import Format
 
-# Room that a label takes, as a share of the chart's width and height on a phone.
-_LABEL_WIDTH, _LABEL_HEIGHT = 0.12, 0.08
+
+class Measure(StrEnum):
+    """What the vertical axis of the front shows."""
+
+    TASK_LOSS = "task loss"
+    """Points won or lost against float32 of a measure that the task has instead of top-1."""
+    TOP1_LOSS = "top-1 loss"
+    """Points of top-1 won or lost against float32 on the same images."""
+    TOP1 = "top-1"
+    """Percent of the images; what is known where nothing was compared with float32."""
+    AGREEMENT = "agreement"
+    """Percent of the images on which float32 says the same; what is known without labels."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +36,13 @@ class Point:
         target: Runtime and device.
         precision: Precision, or ``?``.
         median_ms: Its latency.
-        quality: Percent on the vertical axis, or None.
+        quality: Where it stands on the vertical axis, higher is better; None without images.
+        interval: The ends of the 95 % interval of ``quality``; None where there is none.
         size_mb: Size of the file.
         samples_ms: Its inferences, sorted.
         sustained: Minutes and median milliseconds of each window of a long run, in order.
         details: What a tooltip shows, by name.
+        measure: What ``quality`` is.
         is_picked: Whether it is the one to ship.
     """
 
@@ -44,10 +57,12 @@ class Point:
     precision: str
     median_ms: float
     quality: float | None
+    interval: tuple[float, float] | None
     size_mb: float
     samples_ms: tuple[float, ...]
     sustained: tuple[tuple[float, float], ...]
     details: Mapping[str, str]
+    measure: Measure
     is_picked: bool = False
 
     def quantiles_ms(self, number: int) -> list[float]:
@@ -60,13 +75,11 @@ class Point:
 
 
 def timed_points(rows: Sequence[Row], pick: Pick | None = None) -> list[Point]:
-    """A point for each row with times; quality is top-1 where all have it, else agreement."""
+    """A point for each row with times; all of them show the same measure of quality."""
     timed = [row for row in rows if latency_of(row) is not None]
-    has_accuracy = bool(timed) and all(row.accuracy is not None for row in timed)
+    measure = _measure_of(timed)
     stem = _shared_stem([file_name(row.artifact) for row in timed])
-    return [
-        replace(_point(row, has_accuracy, stem), is_picked=_is_picked(row, pick)) for row in timed
-    ]
+    return [replace(_point(row, measure, stem), is_picked=_is_picked(row, pick)) for row in timed]
 
 
 def front_of(points: Sequence[Point]) -> list[Point]:
@@ -79,41 +92,32 @@ def front_of(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def labelled(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
-    """Points whose label fits above them, and those whose label must go below.
-
-    A point close to another of the same precision needs none of its own.
-    """
-    shown = [point for point in points if point.quality is not None]
-    wide = max((point.median_ms for point in shown), default=0.0)
-    qualities = [point.quality or 0.0 for point in shown]
-    tall = max(qualities, default=0.0) - min(qualities, default=0.0)
-
-    def is_near(one: Point, other: Point) -> bool:
-        apart = abs((one.quality or 0.0) - (other.quality or 0.0))
-        return (
-            abs(one.median_ms - other.median_ms) < _LABEL_WIDTH * wide
-            and apart <= _LABEL_HEIGHT * tall
-        )
-
-    above: list[Point] = []
-    below: list[Point] = []
-    for point in shown:
-        near = [other for other in (*above, *below) if is_near(point, other)]
-        if any(other.precision == point.precision for other in near):
-            continue
-        (below if any(other in above for other in near) else above).append(point)
-    return above, below
-
-
 def quality_title(points: Sequence[Point]) -> str | None:
     """Name of the vertical axis; None when no point has a quality."""
-    if all(point.quality is None for point in points):
+    measured = [point for point in points if point.quality is not None]
+    if not measured:
         return None
-    own = {point.details.get("lost of", "") for point in points}
-    if own != {""}:
-        return f"100 less the points lost of {' and '.join(sorted(own - {''}))}"
-    return "Top-1, %" if all(point.details["accuracy"] for point in points) else "Agreement, %"
+    match measured[0].measure:
+        case Measure.TASK_LOSS:
+            names = sorted({point.details["lost of"] for point in measured})
+            return f"{' and '.join(names)} against float32, points"
+        case Measure.TOP1_LOSS:
+            return "Top-1 against float32, points"
+        case Measure.TOP1:
+            return "Top-1, %"
+        case Measure.AGREEMENT:
+            return "Agreement, %"
+
+
+def shows_loss(points: Sequence[Point]) -> bool:
+    """Whether the vertical axis has float32 at zero."""
+    return any(point.measure in (Measure.TASK_LOSS, Measure.TOP1_LOSS) for point in points)
+
+
+def label_of(point: Point, points: Sequence[Point]) -> str:
+    """What stands beside a point: its precision, and its target where its format has several."""
+    targets = {other.target for other in points if other.format == point.format}
+    return point.precision if len(targets) == 1 else f"{point.precision} {point.target}"
 
 
 def file_name(artifact: str) -> str:
@@ -134,15 +138,39 @@ def _shared_stem(names: Sequence[str]) -> str:
     return stems.pop() if is_shared else ""
 
 
-def _point(row: Row, has_accuracy: bool, stem: str) -> Point:
+def _measure_of(rows: Sequence[Row]) -> Measure:
+    """The most telling measure that every row has; rows without images have none."""
+    if any(row.task_quality is not None for row in rows):
+        return Measure.TASK_LOSS
+    if rows and all(row.vs_float is not None and row.vs_float.drop is not None for row in rows):
+        return Measure.TOP1_LOSS
+    if rows and all(row.accuracy is not None for row in rows):
+        return Measure.TOP1
+    return Measure.AGREEMENT
+
+
+def _quality(row: Row, measure: Measure) -> tuple[float | None, tuple[float, float] | None]:
+    """Where a row stands on the vertical axis, and between what."""
+    accuracy, vs_float, own = row.accuracy, row.vs_float, row.task_quality
+    drop = None
+    match measure:
+        case Measure.TASK_LOSS:
+            drop = None if own is None else own.drop
+        case Measure.TOP1_LOSS:
+            drop = None if vs_float is None else vs_float.drop
+        case Measure.TOP1 if accuracy is not None:
+            return accuracy.top1, (accuracy.top1_low, accuracy.top1_high)
+        case Measure.AGREEMENT if vs_float is not None:
+            return vs_float.agreement, None
+    if drop is None:
+        return None, None
+    # Adding zero makes -0.0 positive.
+    return 0.0 - drop.points, (0.0 - drop.high, 0.0 - drop.low)
+
+
+def _point(row: Row, measure: Measure, stem: str) -> Point:
     accuracy, vs_float = row.accuracy, row.vs_float
-    quality = None
-    if has_accuracy and accuracy is not None:
-        quality = accuracy.top1
-    elif vs_float is not None:
-        quality = vs_float.agreement
-    if row.task_quality is not None:
-        quality = 100 - row.task_quality.drop.points
+    quality, interval = _quality(row, measure)
     median = latency_of(row) or 0.0
     name = file_name(row.artifact)
     return Point(
@@ -153,6 +181,7 @@ def _point(row: Row, has_accuracy: bool, stem: str) -> Point:
         precision=str(row.precision or "?"),
         median_ms=median,
         quality=quality,
+        interval=interval,
         size_mb=row.size_mb,
         samples_ms=tuple(sorted(row.samples_ms)),
         sustained=tuple((window.minute, window.median_ms) for window in row.sustained),
@@ -165,4 +194,5 @@ def _point(row: Row, has_accuracy: bool, stem: str) -> Point:
             "verdict": str(row.status),
             **({"lost of": row.task_quality.drop_of} if row.task_quality else {}),
         },
+        measure=measure,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vitedge.report.points import file_name
 from vitedge.report.quality import Difference, VsFloat
 from vitedge.report.results import Report
 from vitedge.report.tables import escape
@@ -12,10 +13,21 @@ _MISSING = "–"
 
 
 def picked(report: Report) -> str:
+    """The artefact that was picked; the page's summary says why."""
+    pick = report.pick
+    if pick is None or pick.artifact is None:
+        return ""
+    kind = "Picked" if pick.meets_budget else "Nearest to the budget"
+    name = escape(file_name(pick.artifact))
+    return f'<p class="pick">{kind}: <b>{name}</b> on {escape(pick.target)}</p>'
+
+
+def making(report: Report) -> str:
     """The command that makes the artefact that was picked."""
     if report.pick is None or not report.pick.command:
         return ""
-    return f"<p>It is made by</p><pre><code>{escape(report.pick.command)}</code></pre>"
+    command = escape(report.pick.command)
+    return f"<p>This command makes it:</p><pre><code>{command}</code></pre>"
 
 
 def changes(report: Report) -> str:

@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,19 @@ if TYPE_CHECKING:
 
 # Keeps the draws of stochastic depth apart from the pipeline's, which have the same seed.
 _SALT = 104_729
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model is worth on labelled images.
+
+    Attributes:
+        accuracy: Share of images classified right, 0..1.
+        loss: Mean cross-entropy in nats: labels as they are, all images alike, no teacher.
+    """
+
+    accuracy: float
+    loss: float
 
 
 class Learner:
@@ -242,30 +256,34 @@ class Learner:
         for variable, value in zip(self._optimizer.variables, weights, strict=True):
             variable.assign(value)
 
-    def accuracy(self, batches: Iterable[Any]) -> float:
-        """Share of images classified right, 0..1, in float32, because that is what is saved.
+    def measured(self, batches: Iterable[Any]) -> Measured:
+        """What the model is worth on images, in float32, because that is what is saved.
 
         Args:
             batches: Inputs and targets; where a target is all zeros, there is no image.
         """
         right = count = 0
+        loss = 0.0
         for inputs, targets in batches:
-            counted = self._counted(inputs, targets)
-            right, count = right + int(counted[0]), count + int(counted[1])
-        return right / count
+            counts, losses = self._counted(inputs, targets)
+            right, count = right + int(counts[0]), count + int(counts[1])
+            loss += float(losses)
+        return Measured(right / count, loss / count)
 
     def _count(self, inputs: Any, targets: Any) -> Any:
         return self._replicas.run(self._count_share, (inputs, targets))
 
     def _count_share(self, inputs: Any, targets: Any) -> Any:
-        """How many are right, and how many there are."""
+        """How many are right and how many there are, and the sum of their losses."""
         import tensorflow as tf
 
         logits = self._forward(inputs, Products.FLOAT32)
         is_image = tf.reduce_any(targets > 0, -1)
         right = tf.equal(tf.argmax(logits, -1), tf.argmax(targets, -1)) & is_image
         counts = [tf.reduce_sum(tf.cast(each, tf.int64)) for each in (right, is_image)]
-        return self._replicas.sum(counts)
+        # Where there is no image, the target's zeros make the loss zero.
+        losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        return self._replicas.sum((counts, tf.reduce_sum(losses)))
 
     @property
     def learning_rate(self) -> float:

@@ -46,6 +46,8 @@ class Epoch:
         images_per_second: Training speed; the first step, which compiles, counts only where there
             is no other.
         seconds: Wall time since the start of the run, interruptions not counted.
+        held_out_loss: Mean cross-entropy of held-out images in nats, labels as they are; None when
+            not measured.
     """
 
     number: int
@@ -56,6 +58,7 @@ class Epoch:
     learning_rate: float
     images_per_second: float
     seconds: float
+    held_out_loss: float | None = None
 
 
 OnStep: TypeAlias = Callable[[Step], None]

@@ -36,7 +36,10 @@ LOG_FILE = "log.csv"
 PAGE_FILE = "report.html"
 EVENTS_FILE = "events.out.tfevents.vitedge"
 
-_TAGS = ("loss", "accuracy", "held_out_accuracy", "learning_rate", "images_per_second")
+_TAGS = (
+    *("loss", "held_out_loss", "accuracy", "held_out_accuracy"),
+    *("learning_rate", "images_per_second"),
+)
 _SHOWN, _LONGEST = 10, 80  # of differences, and of the words of each
 
 # Between what people read and a digest that tells apart what reads alike.

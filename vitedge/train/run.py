@@ -21,7 +21,7 @@ from vitedge.train.frozen import (
     kept_evaluation_batches,
 )
 from vitedge.train.integer_grid import IntegerGrid
-from vitedge.train.learner import Learner
+from vitedge.train.learner import Learner, Measured
 from vitedge.train.loss import Loss, balanced_weights
 from vitedge.train.pipeline import (
     Loader,
@@ -132,16 +132,18 @@ class Run:
             last = self._train(index, batches, on_step)
             with self._learner.averaged():
                 measured = self._measured()
-                standing = self._with_kept(standing, measured)
+                accuracy = None if measured is None else measured.accuracy
+                standing = self._with_kept(standing, accuracy)
             epoch = Epoch(
                 number=index + 1,
                 of=self._recipe.epochs,
                 loss=last.loss,
                 accuracy=last.accuracy,
-                held_out_accuracy=measured,
+                held_out_accuracy=accuracy,
                 learning_rate=self._learner.learning_rate,
                 images_per_second=last.images_per_second,
                 seconds=time.perf_counter() - started,
+                held_out_loss=None if measured is None else measured.loss,
             )
             standing = replace(standing, history=(*standing.history, epoch))
             if record is not None:
@@ -153,14 +155,14 @@ class Run:
         network = self._learner.network()
         return Trained(network, standing.history, standing.kept_accuracy, self._replicas.worker)
 
-    def _measured(self) -> float | None:
-        """The accuracy on held-out images, if there are any; and how long that took."""
+    def _measured(self) -> Measured | None:
+        """What the model is worth on held-out images, if there are any; and how long that took."""
         if self._held_out is None:
             return None
         started = time.perf_counter()
-        accuracy = self._learner.accuracy(self._watched(self._held_out()))
+        measured = self._learner.measured(self._watched(self._held_out()))
         self._evaluation_seconds = time.perf_counter() - started
-        return accuracy
+        return measured
 
     def _watched(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The held-out batches; the first of all builds a graph, too."""

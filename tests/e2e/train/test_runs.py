@@ -136,8 +136,16 @@ def test_the_best_epoch_is_kept(trained):
 
 def test_the_last_epoch_is_kept_on_request():
     recipe = replace(QUICK, keep_best=False, learning_rate=0.3)
-    result = train(small_network(), halves(), recipe, held_out=halves(30, seed=1))
+    images = halves(30, seed=1)
+    result = train(small_network(), halves(), recipe, held_out=images)
     assert result.held_out_accuracy == result.history[-1].held_out_accuracy
+    # Its held-out loss is the cross-entropy of the model that is returned.
+    pixels = result.network.preprocessing.batch([sample.image for sample in images.samples])
+    logits = forward(result.network, pixels).astype(np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    right = shares[np.arange(30), [sample.label for sample in images.samples]]
+    # Float32 sums in another order.
+    assert result.history[-1].held_out_loss == pytest.approx(-np.log(right).mean(), rel=1e-4)
 
 
 def test_the_start_is_left_unchanged():

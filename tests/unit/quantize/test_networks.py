@@ -18,11 +18,9 @@ from tests.support.networks import (
 from tests.support.random_attention import MIXERS
 from tests.support.random_networks import Plan, assembled_network
 from tests.support.random_operators import composed_network
-from vitedge.errors import ConversionError
 from vitedge.network.evaluate import evaluate
-from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network
-from vitedge.network.operators import Convolution, Linear, Norm, Pool, Product, Resize, Standardize
+from vitedge.network.operators import Convolution, Linear, Product
 from vitedge.network.structure import after_layers
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
@@ -48,14 +46,6 @@ LEAST_DB = {Precision.INT4: 12.0}
 
 MAKERS: list[Callable[[int], Network]] = [assembled_network, composed_network]
 NAMED = [rope_and_swiglu, windows_with_bias, convolutional_stages, pooled_by_attention]
-
-
-def has_no_integers(network: Network) -> bool:
-    return any(
-        isinstance(each.operator, Standardize | Convolution | Pool | Resize)
-        or (isinstance(each.operator, Norm) and each.operator.kind is NormKind.L2)
-        for each in network.values
-    )
 
 
 def sqnr_db(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -89,10 +79,6 @@ def check_every_precision(network: Network, n: int = 8) -> None:
             activations=activations,
             images=lambda: images,
         )
-        if precision.all_integer and has_no_integers(network):
-            with pytest.raises(ConversionError, match=r"'\S+'|fold-input-normalization"):
-                make()
-            continue
         made = make()
         if not precision.all_integer:
             check_floats(made)
@@ -114,16 +100,17 @@ def test_random_networks_compute_nearly_the_same_in_every_precision(
 
 @pytest.mark.parametrize("make", NAMED, ids=lambda make: make.__name__)
 def test_gates_windows_and_pools_compute_nearly_the_same(make: Callable[[], Network]) -> None:
-    check_every_precision(apply_rewrites(make())[0])
+    # A pooled vector is one row an image, so few images show too little of its range.
+    n = 64 if make is pooled_by_attention else 8
+    check_every_precision(apply_rewrites(make())[0], n)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("attention", sorted(MIXERS.keys() - {"cosine"}))
+@pytest.mark.parametrize("attention", sorted(MIXERS))
 def test_elements_that_integers_can_hold_are_not_refused(attention: str) -> None:
     prefix_tokens = 0 if attention == "windows" else 2
     plan = Plan(attention=attention, mlp="swiglu", pooling=None, prefix_tokens=prefix_tokens)
     network, _ = apply_rewrites(assembled_network(3, plan))
-    assert not has_no_integers(network)
     # A pooled vector is one row an image, so few images show too little of its range.
     check_every_precision(network, 32)
 
@@ -155,14 +142,18 @@ def test_a_layer_that_reads_a_constant_stays_float_and_is_named() -> None:
     assert "pool.q" in made.recipe.description["float layers"]
 
 
-def test_a_convolution_stays_float_in_int8_and_is_refused_by_name_without_floats() -> None:
+def test_a_convolution_stays_float_in_int8_and_is_an_integer_without_floats() -> None:
     network, _ = apply_rewrites(windows_with_bias())
     images = random_images(network, 4)
     statistics = calibrate(network, images)
     words = quantize(network, Precision.INT8, statistics).recipe.description["float layers"]
     assert words == "head, stem"
-    with pytest.raises(ConversionError, match=r"cannot hold 'stem' \(convolution\)"):
-        quantize(network, Precision.INT8_STATIC, statistics, images=lambda: images)
+    made = quantize(network, Precision.INT8_STATIC, statistics, images=lambda: images)
+    (stem,) = (each for each in network.values if isinstance(each.operator, Convolution))
+    exact = stem.operator.weight.reshape(-1, stem.shape[-1])
+    kept = made.recipe.weights["stem"]
+    assert np.abs(kept.dequantized() - exact).max() < kept.scale.max()
+    assert made.recipe.tensors["stem"].bits == 16  # it reads pixels, as first layers do
 
 
 def test_only_what_writes_a_residual_stream_can_be_lifted_in_int8_static() -> None:

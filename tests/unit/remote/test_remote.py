@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import subprocess
@@ -35,7 +36,7 @@ from vitedge.remote.errors import ConnectionLost, RemoteError
 from vitedge.remote.installation import upload
 from vitedge.remote.journal import Journal, State
 from vitedge.remote.shipment import open_shipment, pack
-from vitedge.remote.ssh import Device
+from vitedge.remote.ssh import SshDevice
 from vitedge.remote.wheel import app_files, write_wheel
 from vitedge.report.results import Row
 from vitedge.terminal.printable import printable
@@ -210,25 +211,25 @@ def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
 )
 def test_what_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(UsageError, match=r"write pi@raspberrypi\.local"):
-        Device(host, HERE)
+        SshDevice(host, HERE)
 
 
-def test_a_phone_over_adb_is_sent_to_the_site() -> None:
-    with pytest.raises(UsageError, match="deploy --web"):
-        Device("adb:R58M123ABC", HERE)
+def test_ssh_does_not_reach_a_phone() -> None:
+    with pytest.raises(UsageError, match="bench --host measures on it"):
+        SshDevice("adb:R58M123ABC", HERE)
 
 
 @pytest.mark.parametrize(
     "host", ["pi", "pi@raspberrypi.local", "10.0.0.7", "pi@fe80::1%eth0", "a_b-c"]
 )
 def test_what_is_a_host_is_taken(host: str) -> None:
-    assert Device(host, HERE).host == host
+    assert SshDevice(host, HERE).host == host
 
 
 @pytest.mark.parametrize("folder", ["-rf", "~/x", "a;b", "$(x)", "a\nb", "*"])
 def test_what_a_shell_would_change_is_no_folder(folder: str) -> None:
     with pytest.raises(UsageError, match="is not a folder that can be named on a device"):
-        Device("pi", PurePosixPath(folder))
+        SshDevice("pi", PurePosixPath(folder))
 
 
 @pytest.mark.parametrize("destination", ["pi@device", ":folder", "pi@device:"])
@@ -248,7 +249,7 @@ def test_ssh_is_quoted_in_one_line_when_it_fails(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     write_program(tmp_path, "ssh", "echo 'ssh: no route to host' >&2; exit 255")
     write_program(tmp_path, "scp", "echo 'scp: no space left on device' >&2; exit 1")
-    device = Device("pi@device", HERE)
+    device = SshDevice("pi@device", HERE)
     with pytest.raises(ConnectionLost, match="pi@device cannot be reached: ssh: no route to host"):
         device.run(["true"])
     with pytest.raises(ConnectionLost, match="no space left"):
@@ -265,7 +266,7 @@ def test_a_file_name_is_neither_an_option_nor_a_host(
     write_program(tmp_path, "scp", f'printf "%s\\n" "$@" > {tmp_path}/arguments')
     monkeypatch.chdir(tmp_path)
     names = ["-oProxyCommand=touch x #.onnx", "a:b.onnx"]
-    Device("pi@fe80::1", HERE).copy(map(Path, names), PurePosixPath("there"))
+    SshDevice("pi@fe80::1", HERE).copy(map(Path, names), PurePosixPath("there"))
     lines = (tmp_path / "arguments").read_text().splitlines()
     assert lines[lines.index("--") + 1 :] == [
         *(f"{tmp_path}/{name}" for name in names),
@@ -275,7 +276,7 @@ def test_a_file_name_is_neither_an_option_nor_a_host(
 
 def test_a_name_that_cannot_be_listed_is_refused_before_it_is_copied(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'a\\nb' cannot be copied by that name"):
-        upload(Device("pi", HERE), [tmp_path / "a\nb"], HERE)
+        upload(SshDevice("pi", HERE), [tmp_path / "a\nb"], HERE)
 
 
 def test_what_a_shell_says_before_it_obeys_is_left_out(
@@ -285,7 +286,7 @@ def test_what_a_shell_says_before_it_obeys_is_left_out(
     # As sshd does: a shell that greets runs the last argument.
     greets = 'echo "Welcome, \033[31mPi\033[0m"; echo; for last; do :; done; sh -c "$last"'
     write_program(tmp_path, "ssh", greets)
-    device = Device("pi", HERE)
+    device = SshDevice("pi", HERE)
     assert device.run(["echo", "one"]) == "one"
     assert device.run(["cat"], text="x\n" * 50_000) == "\n".join(["x"] * 50_000)
     lines: list[str] = []
@@ -312,7 +313,7 @@ def test_endless_words_of_a_device_are_one_line(
     monkeypatch.setattr(conversation, "_LONGEST_LINE", 1 << 20)
     write_program(tmp_path, "ssh", script)
     with pytest.raises(RemoteError, match=message) as caught:
-        Device("pi", HERE).run(["true"])
+        SshDevice("pi", HERE).run(["true"])
     assert printable(str(caught.value)) == str(caught.value)
     assert len(str(caught.value)) < 400
 
@@ -360,7 +361,7 @@ def test_whatever_a_device_answers_is_one_line(
     script = f'echo {BEGINNING}; case "$*" in *follow*) cat {tmp_path}/answers;; esac'
     write_program(tmp_path, "ssh", script)
     write_program(tmp_path, "scp", "exit 0")
-    bench = RemoteBench(Device("pi", HERE), lambda *_: None, lambda _: None)
+    bench = RemoteBench(SshDevice("pi", HERE), lambda *_: None, lambda _: None)
     with pytest.raises(VitedgeError) as caught:
         bench.run(
             builtin.artifacts()[:1], (), data=None, reference=None, options=BenchOptions(runs=1)
@@ -373,3 +374,16 @@ def test_an_artefact_that_names_nothing_is_not_deployed(tmp_path: Path) -> None:
     path = artifact_of(network_of_task(Task.MAP), tmp_path)
     with pytest.raises(UsageError, match="gives a map of the image, and the app names"):
         deploy(path, "pi@somewhere:camera")
+
+
+def test_the_service_on_a_device_has_its_user_its_folder_and_its_artefact(tmp_path: Path) -> None:
+    from vitedge.remote.placing import filled
+
+    unit = app_files()["vitedge-camera.service"].read_text()
+    found = filled(unit, tmp_path / "100 % cats", 'my "cats".tflite')
+    place = f"{tmp_path.resolve()}/100 %% cats"
+    assert f"\nUser={getpass.getuser()}\nWorkingDirectory={place}\n" in found
+    started = f'ExecStart="{place}/venv/bin/python" app.py "my \\"cats\\".tflite" --host 0.0.0.0'
+    assert f"\n{started}\n" in found
+    comments = [[x for x in text.split("\n") if x.startswith("#")] for text in (unit, found)]
+    assert comments[0] == comments[1]

@@ -30,6 +30,7 @@ def history(count: int = 12, *, held_out: bool = True) -> tuple[Epoch, ...]:
             learning_rate=1e-3 * (1 - number / 20),
             images_per_second=1234.5,
             seconds=60.0 * number,
+            held_out_loss=(1.5 / number + 0.1) if held_out else None,
         )
         for number in range(1, count + 1)
     )
@@ -47,7 +48,8 @@ def test_the_page_says_where_the_run_stands(interactive: bool) -> None:
     assert "Epoch 12 of 20: loss 0.167, 88.0% of the held-out images right" in text
     assert "the most, 90.0%, after epoch 10" in text
     assert "90.0 best" in text
-    for title in ("Training loss", "Right, %", "Learning rate"):
+    assert "0.2250" in text  # the held-out loss of the last epoch
+    for title in ("Loss", "Right, %", "Learning rate"):
         assert title in render_curve(history(), FACTS, interactive=interactive)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from dataclasses import replace
@@ -17,11 +18,25 @@ from tests.support.bench_rows import (
     make_row,
 )
 from vitedge.report import render_html
-from vitedge.report.points import front_of, labelled, timed_points
-from vitedge.report.quality import Confusion, VsFloat
+from vitedge.report.colours import (
+    DARK_PAPER,
+    LEAST_CONTRAST,
+    LIGHT_PAPER,
+    contrast,
+    mark,
+    readable,
+)
+from vitedge.report.label_places import WIDTHS, Spot, place_labels
+from vitedge.report.points import front_of, label_of, quality_title, timed_points
+from vitedge.report.quality import Confusion, Drop, VsFloat
 from vitedge.report.results import LayerError, Pick, Ratio, Report, Row, Status
 from vitedge.report.summary import summary
+from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
+from vitedge.targets.target import Target
+
+# Places of points in a chart: the share of its width, and pixels from its top.
+CROWD = [(0.3, 100.0), (0.33, 104.0), (0.36, 99.0), (0.8, 100.0), (0.97, 101.0), (0.5, 330.0)]
 
 
 def report_of(*rows: Row, **changes: Any) -> Report:
@@ -83,7 +98,7 @@ def test_what_comes_from_files_is_text_and_never_markup(library: str) -> None:
     page = render_html(report, title=evil)
     found = read(page)
     assert "img" not in found.tags
-    assert found.tags.count("script") == (2 if library == "vega" else 0)
+    assert found.tags.count("script") == (3 if library == "vega" else 1)
     assert found.text.count(evil) >= 5
     assert "<b>fish" not in page.replace("\\u003cb>fish", "")
 
@@ -139,14 +154,64 @@ def test_the_summary_claims_no_speed_that_it_is_not_sure_of() -> None:
     assert "2.00 x as fast as base (1.60 to 2.50)" in words
 
 
-def test_labels_of_neighbours_do_not_lie_on_one_another() -> None:
-    def row(median_ms: float, precision: Precision) -> Row:
-        return make_row(median_ms, precision=precision)
+def test_labels_lie_on_no_symbol_and_on_no_other_label() -> None:
+    spots = [Spot(x, y, 9.0, (y - 20, y + 20), "int8-static") for x, y in CROWD]
+    for width in WIDTHS:
+        drawn: list[tuple[float, float, float, float]] = []
+        for spot, place in zip(spots, place_labels(spots, 340.0), strict=True):
+            x = spot.x * width
+            drawn.append((x - 9, spot.y - 9, x + 9, spot.y + 9))
+            if place is not None:
+                left = x + place.dx - (0 if place.align == "left" else 75)
+                drawn.append((left, spot.y + place.dy - 7, left + 75, spot.y + place.dy + 7))
+        assert len(drawn) > len(spots)
+        for one, other in itertools.combinations(drawn, 2):
+            across = min(one[2], other[2]) - max(one[0], other[0])
+            down = min(one[3], other[3]) - max(one[1], other[1])
+            are_symbols = one[2] - one[0] == other[2] - other[0] == 18
+            assert are_symbols or across <= 0 or down <= 0
 
-    rows = [row(10, Precision.FP16), row(10.2, Precision.FP16), row(10.4, Precision.INT8)]
-    above, below = labelled(timed_points(report_of(*rows, row(40, Precision.FP16)).rows))
-    assert [point.precision for point in above] == ["fp16", "fp16"]
-    assert [point.precision for point in below] == ["int8"]
+
+def test_a_point_without_room_for_its_label_has_none_and_the_pick_comes_first() -> None:
+    spots = [Spot(0.5, 50.0, 9.0, (50.0, 50.0), "int8")] * 12
+    places = place_labels([*spots, replace(spots[0], is_kept=True)], 100.0)
+    assert places[-1] is not None
+    assert places.count(None) > 5
+
+
+def test_colours_stand_out_from_light_and_dark_paper_and_keep_their_hue() -> None:
+    for colour in ("#d55e00", "#ffff00", "#000000", "#ffffff", "#0072b2"):
+        for paper in (LIGHT_PAPER, DARK_PAPER):
+            assert contrast(readable(colour, paper), paper) >= LEAST_CONTRAST
+    assert readable("#0072b2", LIGHT_PAPER) == "#0072b2"
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    with pytest.raises(ValueError, match="'red' is not a colour"):
+        mark("red")
+
+
+def test_the_front_shows_what_is_lost_around_float32_with_its_interval() -> None:
+    drop = Drop(1.5, -0.5, 3.5, 60)
+    lost = make_row(vs_float=VsFloat(98.0, 20.0, 60, drop=drop))
+    (point,) = timed_points([lost])
+    assert (point.quality, point.interval) == (-1.5, (-3.5, 0.5))
+    assert quality_title([point]) == "Top-1 against float32, points"
+    (point,) = timed_points([make_row(vs_float=None)])
+    assert (point.quality, point.interval) == (86.4, (83.1, 89.1))
+    assert quality_title([point]) == "Top-1, %"
+    (point,) = timed_points([make_row(accuracy=None)])
+    assert (point.quality, point.interval) == (99.2, None)
+    # All points of a chart show the same measure.
+    assert quality_title(timed_points([lost, make_row()])) == "Top-1, %"
+
+
+def test_a_label_names_the_target_where_a_format_has_several() -> None:
+    rows = [make_row(), make_row(target=Target("tflite", "gpu")), make_row(format=Format.ONNX)]
+    points = timed_points(rows)
+    assert [label_of(point, points) for point in points] == [
+        "int8 tflite-cpu",
+        "int8 tflite-gpu",
+        "int8",
+    ]
 
 
 def test_the_front_holds_what_nothing_beats_in_both() -> None:
@@ -206,6 +271,10 @@ def test_a_pick_opens_the_page_with_its_words_and_its_command(library: str) -> N
     report = report_of(pick=pick)
     page = render_html(report)
     assert '<p class="summary">Ship &lt;it&gt;.</p>' in page
+    words = read(page).text
+    assert words.index("Picked: model.int8.tflite on tflite-cpu") < words.index("Ship <it>.")
+    near = replace(pick, meets_budget=False)
+    assert "Nearest to the budget: model.int8" in read(render_html(report_of(pick=near))).text
     assert command in read(page).text
     assert ("the ring is around the pick" in page) == (library == "vega")
     points = timed_points(report.rows, report.pick)

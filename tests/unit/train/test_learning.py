@@ -191,8 +191,8 @@ class TestLearner:
         learner, _ = self.learner(stochastic_depth=0.9, learning_rate=1e-12, weight_decay=0.0)
         losses = {float(learner.step(self.images, self.targets)[0]) for _ in range(4)}
         assert len(losses) == 4
-        accuracies = {learner.accuracy([(self.images, self.targets)]) for _ in range(3)}
-        assert len(accuracies) == 1
+        measured = {learner.measured([(self.images, self.targets)]) for _ in range(3)}
+        assert len(measured) == 1
 
     def test_restoring_needs_the_same_state(self):
         learner, _ = self.learner()

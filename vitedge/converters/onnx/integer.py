@@ -16,16 +16,27 @@ import numpy.typing as npt
 from vitedge.artifacts.metadata import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY
 from vitedge.converters.integer_emitter import IntegerEmitter, Ranges
 from vitedge.converters.onnx.emitter import OnnxEmitter
+from vitedge.converters.onnx.nodes import pads
 from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Activate, Array, Linear, Norm, Product
-from vitedge.quantize import Range, Recipe
+from vitedge.network.numerics import as_root_mean_square
+from vitedge.network.operators import (
+    Activate,
+    Array,
+    Convolution,
+    Linear,
+    Norm,
+    Product,
+    Standardize,
+)
+from vitedge.quantize import IntegerWeight, Range, Recipe
 
 # The first opset whose QuantizeLinear makes uint16, and its IR. ONNX Runtime 1.20 reads both.
 _OPSET, _IR_VERSION = 21, 10
 
-# Nodes that only move numbers: what they give has the range of what they take.
-_MOVING = ("Reshape", "Transpose", "Slice", "Split", "Gather")
+# Nodes that move numbers, choose among them or mix neighbours: what they give has the range of what
+# they take.
+_MOVING = ("Reshape", "Transpose", "Slice", "Split", "Gather", "MaxPool", "AveragePool", "Resize")
 
 _PIXELS = Range(0.0, 255.0)
 
@@ -68,16 +79,43 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
         ((name, layer),) = layers.items()
         x = self.as_range(x, self.recipe.range_read(name, self._range_of[x]), f"{name}/input")
         weight = self.recipe.weights[name]
-        scale, _ = self._range_of[x].scale_and_zero_point()
-        steps = np.float32(scale) * weight.scale
-        limits = np.iinfo(np.int32)
-        whole = np.rint(layer.bias / steps.astype(np.float64)).clip(limits.min, limits.max)
         inputs = [
             x,
             self._dequantized(f"{name}.weight", weight.values, weight.scale, axis=1),
-            self._dequantized(f"{name}.bias", whole.astype(np.int32), steps, axis=0),
+            self._integer_bias(name, x, weight, layer.bias),
         ]
         return self._node("Gemm", inputs, name)
+
+    def standardize(self, value: Value, operator: Standardize, image: str) -> str:
+        """See ``Steps``; where no layer takes it in, as padded ones cannot, in 16 bits."""
+        name = f"{value.inputs[0].name}/scaled"
+        self.ranges[name] = Range.symmetric(1 / min(operator.std), 16)
+        return super().standardize(value, operator, image)
+
+    def convolution(self, value: Value, layer: Convolution, x: str) -> str:
+        """See ``Steps``."""
+        name, weight = value.name, self.recipe.weights[value.name]
+        x = self._with_channels_first(self.convolved(value, x), name)
+        self.ranges[f"{name}/channels_first"] = self.ranges[name]
+        rows, columns, part, outputs = layer.weight.shape
+        stored = weight.values.reshape(rows, columns, part, outputs).transpose(3, 2, 0, 1)
+        inputs = [
+            x,
+            self._dequantized(f"{name}.weight", stored, weight.scale, axis=0),
+            self._integer_bias(name, x, weight, layer.bias),
+        ]
+        strides, padding = layer.strides, pads(layer.padding)
+        return self._of_image(
+            "Conv", inputs, name, group=layer.groups, pads=padding, strides=strides
+        )
+
+    def _integer_bias(self, name: str, x: str, weight: IntegerWeight, bias: Array) -> str:
+        """A bias in steps of both scales' product."""
+        scale, _ = self._range_of[x].scale_and_zero_point()
+        steps = np.float32(scale) * weight.scale
+        limits = np.iinfo(np.int32)
+        whole = np.rint(bias / steps.astype(np.float64)).clip(limits.min, limits.max)
+        return self._dequantized(f"{name}.bias", whole.astype(np.int32), steps, axis=0)
 
     def product(self, value: Value, product: Product, a: str, b: str) -> str:
         """See ``Steps``."""
@@ -89,7 +127,7 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
 
     def norm(self, value: Value, norm: Norm, x: str) -> str:
         """See ``Steps``."""
-        name = value.name
+        name, norm = value.name, as_root_mean_square(norm)
         if norm.kind is NormKind.LAYER:
             beta = self.ranges.get(f"{name}/shifted") or self.ranges.get(f"{name}/scaled")
             # One node makes what recipes call centred, scaled and shifted.

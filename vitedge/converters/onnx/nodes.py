@@ -81,10 +81,13 @@ class OnnxNodes(MergingEmitter[str]):
         )
 
     def _read_nodes(self) -> list[Any]:
-        """The nodes without those that put an image's channels where nobody reads them."""
-        read = {name for node in self._nodes for name in node.input} | set(self.network.outputs)
-        unread = set(self._channels_first) - read
-        return [node for node in self._nodes if not unread.intersection(node.output)]
+        """The nodes that outputs need: channels may have been put where nobody reads them."""
+        read, kept = set(self.network.outputs), []
+        for node in reversed(self._nodes):
+            if not read.isdisjoint(node.output):
+                kept.append(node)
+                read.update(node.input)
+        return kept[::-1]
 
     # --- steps of one node or two
 

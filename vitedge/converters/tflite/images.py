@@ -32,26 +32,41 @@ _NO_PADDING = ((0, 0), (0, 0))
 class TFLiteImages(TFLiteOperators):
     """Convolutions, pools and resizes of TFLite."""
 
+    version_of_convolution = 1
+    """The least that has its type of numbers; of pools likewise."""
+    version_of_pool = 1
+
     def convolution(self, value: Value, layer: Convolution, x: int) -> int:
         """See ``Steps``; where each channel is a group of its own, it is depthwise."""
-        name, (rows, columns, part, outputs) = value.name, layer.weight.shape
-        same = _is_same(value, (rows, columns), layer.strides, layer.padding)
+        return self.slid(value, layer, x, *self.convolution_arrays(value, layer))
+
+    def convolution_arrays(self, value: Value, layer: Convolution) -> tuple[int, int]:
+        """Weight and bias as the operator takes them."""
+        stored = layer.weight.transpose(2, 0, 1, 3)
+        if not is_depthwise(layer):
+            stored = layer.weight.transpose(3, 0, 1, 2)
+        return (
+            self.weight(stored, f"{value.name}.weight"),
+            self.constant(f"{value.name}.bias", layer.bias),
+        )
+
+    def slid(self, value: Value, layer: Convolution, x: int, weight: int, bias: int) -> int:
+        """The convolution itself, of arrays that lie in the file."""
+        same = _is_same(value, layer.weight.shape[:2], layer.strides, layer.padding)
         if not same:
-            x = self._padded(x, layer.padding, 0.0, name)
+            x = self._padded(x, layer.padding, 0.0, value.name)
         options = {"padding": _SAME if same else _VALID, **_strides(layer.strides)}
-        depthwise = layer.groups > 1 and part == 1
+        depthwise = is_depthwise(layer)
         if depthwise:
-            stored = self.weight(layer.weight.transpose(2, 0, 1, 3), f"{name}.weight")
-            options |= {"depthMultiplier": outputs // layer.groups}
-        else:
-            stored = self.weight(layer.weight.transpose(3, 0, 1, 2), f"{name}.weight")
+            options |= {"depthMultiplier": layer.weight.shape[-1] // layer.groups}
         kind = "Depthwise" if depthwise else ""
         return self.model.operator(
             "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
-            [x, stored, self.constant(f"{name}.bias", layer.bias)],
+            [x, weight, bias],
             (self.batch, *value.shape),
-            name=name,
+            name=value.name,
             options={"table": f"{kind}Conv2DOptions", **options},
+            version=self.version_of_convolution,
         )
 
     def pool(self, value: Value, pool: Pool, x: int) -> int:
@@ -59,7 +74,7 @@ class TFLiteImages(TFLiteOperators):
         same = _is_same(value, pool.window, pool.strides, pool.padding)
         largest = pool.kind is PoolKind.MAX
         if not same:
-            fill = float(np.finfo(np.float32).min) if largest else 0.0
+            fill = self.least(x) if largest else 0.0
             x = self._padded(x, pool.padding, fill, value.name)
         options = {
             "table": "Pool2DOptions",
@@ -74,6 +89,7 @@ class TFLiteImages(TFLiteOperators):
             (self.batch, *value.shape),
             name=value.name,
             options=options,
+            version=self.version_of_pool,
         )
         if same or largest or pool.padding == _NO_PADDING:
             return pooled
@@ -95,9 +111,17 @@ class TFLiteImages(TFLiteOperators):
         if fill == 0:
             options = {"table": "PadOptions"}
             return self.model.operator("PAD", [x, amounts], shape, name=label, options=options)
-        value = self.constant(f"{label}/value", np.asarray([fill], np.float32))
+        value = self.padding_value(x, fill, f"{label}/value")
         options = {"table": "PadV2Options"}
         return self.model.operator("PADV2", [x, amounts, value], shape, name=label, options=options)
+
+    def least(self, x: int) -> float:
+        """The smallest number that a tensor can hold."""
+        return float(np.finfo(np.float32).min)
+
+    def padding_value(self, x: int, fill: float, name: str) -> int:
+        """A number in the type of a tensor."""
+        return self.constant(name, np.asarray([fill], np.float32))
 
     def interpolated(self, value: Value, resize: Resize, x: int) -> int:
         """See ``Emitter``."""
@@ -129,6 +153,11 @@ class TFLiteImages(TFLiteOperators):
             options={"table": "DequantizeOptions"},
             version=_DEQUANTIZE_FLOAT16,
         )
+
+
+def is_depthwise(layer: Convolution) -> bool:
+    """Whether each channel is a group of its own, and there are several."""
+    return layer.groups > 1 and layer.weight.shape[2] == 1
 
 
 def _strides(strides: tuple[int, int]) -> dict[str, int]:

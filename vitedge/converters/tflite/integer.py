@@ -27,15 +27,26 @@ from vitedge.converters.emitter import beside
 from vitedge.converters.integer_emitter import InexpressibleError, IntegerEmitter, Ranges
 from vitedge.converters.tflite.emitter import TFLiteEmitter, layer_of
 from vitedge.converters.tflite.graph import MOST_AXES
+from vitedge.converters.tflite.images import is_depthwise
 from vitedge.converters.tflite.model import TFLiteModel
-from vitedge.errors import ConversionError
 from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Activate, Array, Concatenate, Linear, Norm, Product
+from vitedge.network.numerics import as_root_mean_square
+from vitedge.network.operators import (
+    Activate,
+    Array,
+    Concatenate,
+    Convolution,
+    Linear,
+    Norm,
+    Pool,
+    PoolKind,
+    Product,
+    Standardize,
+)
 from vitedge.network.patch_grid import PatchGrid
 from vitedge.quantize import IntegerWeight, Range, Recipe
 from vitedge.quantize.widths import mixes_shares
-from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
 
 # int8 shares have this scale whatever their model (TFLite's quantization specification).
@@ -55,6 +66,8 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
     """The steps as integer operators."""
 
     version_of_gather = 4
+    version_of_convolution = 5
+    version_of_pool = 3
 
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         super().__init__(network, recipe, batch)
@@ -134,6 +147,42 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
             version=12,
         )
 
+    def standardize(self, value: Value, operator: Standardize, image: int) -> int:
+        """See ``Steps``; where no layer takes it in, as padded ones cannot, in 16 bits."""
+        name = value.inputs[0].name
+        self.ranges[f"{name}/scaled"] = Range.symmetric(1 / min(operator.std), 16)
+        image = self.as_range(image, Range.symmetric(_PIXELS.high, 16), f"{name}/wide")
+        return super().standardize(value, operator, image)
+
+    def convolution(self, value: Value, layer: Convolution, x: int) -> int:
+        """See ``Steps``."""
+        name, integers = value.name, self.recipe.weights[value.name]
+        x = self.convolved(value, x)
+        rows, columns, part, outputs = layer.weight.shape
+        if is_depthwise(layer):
+            shape = (1, rows, columns, outputs)
+            weight = self.model.depthwise_weight(f"{name}.weight", integers, shape)
+        else:
+            shape = (outputs, rows, columns, part)
+            weight = self.model.weight(f"{name}.weight", integers, shape)
+        return self.slid(value, layer, x, weight, self._bias(name, x, integers, layer.bias))
+
+    def pool(self, value: Value, pool: Pool, x: int) -> int:
+        """See ``Steps``; a mean that leaves out padding is a product, in 16 bits."""
+        covered, name = self.range_of(x), value.name
+        if pool.kind is PoolKind.AVERAGE:
+            x = self._in_bits(x, 16, f"{name}/wide")
+        self.ranges[f"{name}/of_image"] = self.range_of(x)
+        return self.as_range(super().pool(value, pool, x), covered, f"{name}/pooled")
+
+    def least(self, x: int) -> float:
+        """See ``TFLiteImages``."""
+        return self.range_of(x).low
+
+    def padding_value(self, x: int, fill: float, name: str) -> int:
+        """See ``TFLiteImages``."""
+        return self.model.integer_constant(name, np.asarray([fill], np.float32), self.range_of(x))
+
     def _bias(self, name: str, x: int, weight: IntegerWeight, bias: Array) -> int:
         covered = self.range_of(x)
         scale, _ = covered.scale_and_zero_point()
@@ -176,18 +225,29 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
         return self.in_batches(value, a, b, options, name=name, version=3)
 
     def activate(self, value: Value, activation: Activate, x: int) -> int:
-        """See ``Steps``.
-
-        Raises:
-            ConversionError: TFLite's kernel of it takes no 16-bit integers.
-        """
-        if activation.kind is Activation.HARD_SWISH and self.recipe.precision is Precision.W8A16:
-            raise ConversionError(
-                f"TFLite cannot compute '{value.name}' (Hard Swish) in 16-bit integers; choose "
-                "int8 or int8-static"
-            )
+        """See ``Steps``."""
         x = self._widened(self.entering(value, x), self.ranges[value.name], value.name)
+        if activation.kind is Activation.HARD_SWISH and self.range_of(x).bits == 16:
+            return self._hard_swish(value.name, x)
         return super().activate(value, activation, x)
+
+    def _hard_swish(self, name: str, x: int) -> int:
+        """``x relu6(x + 3) / 6``, for TFLite's own operator takes no 16-bit integers."""
+        seen, x = self.shape(x), self.as_it_lies(x)
+        covered = self.range_of(x)
+        self.ranges |= {
+            f"{name}/moved": Range.symmetric(max(covered.high, -covered.low) + 3, 16),
+            f"{name}/gate": Range.symmetric(6, 16),
+            f"{name}/share": Range.symmetric(1, 16),
+        }
+        three, sixth = (
+            self.constant(f"{name}/{label}", np.asarray([number], np.float32))
+            for label, number in (("three", 3), ("sixth", 1 / 6))
+        )
+        moved = self.binary("ADD", x, three, f"{name}/moved")
+        gate = self.model.operator("RELU6", [moved], self.model.shape(x), name=f"{name}/gate")
+        share = self.binary("MUL", gate, sixth, f"{name}/share")
+        return self.seen_as(self.binary("MUL", x, share, name), seen)
 
     def softmax(self, value: Value, x: int, *, version: int = 3) -> int:
         """See ``Steps``."""
@@ -195,6 +255,7 @@ class TFLiteIntegerEmitter(IntegerEmitter[int], TFLiteEmitter):
 
     def norm(self, value: Value, norm: Norm, x: int) -> int:
         """See ``Steps``; int16 throughout."""
+        norm = as_root_mean_square(norm)
         name, seen = value.name, self.shape(x)
         x = self.by_last_axes(x, 1, name)
         if norm.kind is NormKind.LAYER:

@@ -30,8 +30,21 @@ _SCHEMA_VERSION = 3
 # Kernels read constants with vector instructions, and mapped files are read where they lie.
 _ALIGNMENT = 16
 
-# Operators that only move numbers, and which of their inputs it is that they move.
-_MOVED_INPUT = {"RESHAPE": 0, "TRANSPOSE": 0, "SLICE": 0, "SPLIT": 1, "GATHER": 0}
+# Operators whose results have the scale of an input, and of which: they move numbers, choose among
+# them or mix neighbours.
+_MOVED_INPUT = {
+    "RESHAPE": 0,
+    "TRANSPOSE": 0,
+    "SLICE": 0,
+    "SPLIT": 1,
+    "GATHER": 0,
+    "PAD": 0,
+    "PADV2": 0,
+    "MAX_POOL_2D": 0,
+    "AVERAGE_POOL_2D": 0,
+    "RESIZE_NEAREST_NEIGHBOR": 0,
+    "RESIZE_BILINEAR": 0,
+}
 
 
 # Operators that make integers of another width than they read.
@@ -153,6 +166,19 @@ class TFLiteModel:
         quantization.scale, quantization.zeroPoint = scale, zero
         quantization.quantizedDimension = axis
         self._tensors[tensor].quantization = quantization
+
+    def depthwise_weight(self, name: str, weight: IntegerWeight, shape: Sequence[int]) -> int:
+        """Adds an integer weight ``(window, outputs)`` with the outputs last, as TFLite wants it.
+
+        Args:
+            name: Name of the tensor.
+            weight: The integers and their scales.
+            shape: ``(1, rows, columns, outputs)``.
+        """
+        tensor = self.constant(name, weight.values.reshape(shape))
+        zeros = np.zeros(len(weight.scale), np.int64)
+        self._set_quantization(tensor, weight.scale, zeros, axis=len(shape) - 1)
+        return tensor
 
     def weight(self, name: str, weight: IntegerWeight, shape: Sequence[int] | None = None) -> int:
         """Adds an integer weight ``(inputs, outputs)`` as TFLite wants it: outputs first.

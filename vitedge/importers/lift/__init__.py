@@ -35,7 +35,7 @@ import numpy as np
 
 from vitedge.elements.plain_vit import PlainViT
 from vitedge.elements.vision_transformer import network_of
-from vitedge.errors import NotAViTError
+from vitedge.errors import ModelError, NotAViTError
 from vitedge.images.preprocess import ImageLike
 from vitedge.importers.lift.assembly import Assembler
 from vitedge.importers.lift.attention import find_attentions
@@ -43,6 +43,7 @@ from vitedge.importers.lift.embedding import channels_first
 from vitedge.importers.lift.ending import Ending, read_ending
 from vitedge.importers.lift.graph import Graph, Kind
 from vitedge.importers.lift.input_range import InputRange, input_range
+from vitedge.importers.lift.joined_outputs import joined_parts
 from vitedge.importers.lift.naming import named
 from vitedge.importers.lift.nature import KnownPiece, SoftmaxPiece
 from vitedge.importers.lift.network_form import read_network
@@ -103,6 +104,7 @@ def lift(
     std: tuple[float, ...] | None = None,
     images: Sequence[ImageLike] = (),
     task: Task | None = None,
+    beside: Sequence[str] = (),
 ) -> Lifted:
     """Lifts a model.
 
@@ -113,6 +115,7 @@ def lift(
         std: What they are then divided by.
         images: Images to compare the logits on, besides made-up ones.
         task: What the outputs mean, where the user says so.
+        beside: Names of further outputs, which the probe's graph joins with the main one.
 
     Raises:
         ModelError: The model does not say what its outputs mean, or contradicts the user.
@@ -121,6 +124,8 @@ def lift(
     with np.errstate(all="ignore"):  # damaged weights overflow; the proof rejects them
         try:
             source = _Source(probe, mean, std, images, task)
+            if beside:
+                return source.as_network(beside)
             return source.as_plain_vit() or source.as_network()
         except np.linalg.LinAlgError as error:
             raise NotAViTError(
@@ -158,8 +163,11 @@ class _Source:
         except NotAViTError:
             return None
 
-    def as_network(self) -> Lifted:
+    def as_network(self, beside: Sequence[str] = ()) -> Lifted:
         """As a network, node by node.
+
+        Args:
+            beside: Names of further outputs.
 
         Raises:
             ModelError: As above.
@@ -168,19 +176,31 @@ class _Source:
         batch = self._probe.batch
         if batch is not None and batch > 1:
             raise NotAViTError(f"it takes {batch} images at once, and no single one")
-        experiments = Experiments(self._probe, single=True)
-        ending = self._ending(experiments)
-        known, ending = _without_softmax(experiments, recognize_within(experiments), ending)
+        # Where there are several outputs, the main one ends a graph of its own.
+        experiments = main = Experiments(self._probe, single=True)
+        others: tuple[str, ...] = ()
+        if beside:
+            first, *rest = joined_parts(experiments.graph, beside)
+            main, others = Experiments(self._probe, single=True), tuple(rest)
+            main.end_at(first)
+        ending = self._ending(main)
+        known, ending = _without_softmax(main, recognize_within(experiments), ending)
         taken = input_range(experiments, *self._given)
-        outputs = {ending.task.output: experiments.graph.output}
+        if ending.task.output in beside:
+            raise ModelError(f"the main output is called '{ending.task.output}': see --logits")
+        outputs = {ending.task.output: main.graph.output, **dict(zip(beside, others, strict=True))}
         read = read_network(experiments, self._probe.rules(), known, taken, outputs)
         network = named(tidied(read))
         _refuse_without_attention(network)
-        proof = prove(experiments, network, taken, self._images)
-        shape = experiments.shape(experiments.graph.output).per_image
-        is_turned = channels_first(self._probe.image_shape) and len(shape) == 4
-        if ending.task is Task.MAP and is_turned:
-            network = _with_channels_last(network)
+        proof = prove(experiments, network, taken, self._images, outputs)
+        if channels_first(self._probe.image_shape):
+            maps = [
+                name
+                for name, tensor in outputs.items()
+                if len(experiments.shape(tensor).per_image) == 4
+                and (name in beside or ending.task is Task.MAP)
+            ]
+            network = _with_channels_last(network, maps)
         network = with_task(network, ending.task)
         return Lifted(network, None, proof, taken, "softmax" in ending.words, ending.words)
 
@@ -212,26 +232,31 @@ def _without_softmax(
     experiments: Experiments, known: list[KnownPiece], ending: Ending
 ) -> tuple[list[KnownPiece], Ending]:
     """The pieces without a softmax at the end that is spelled out in exponentials and sums."""
-    last = known[-1] if known else None
+    live = experiments.graph.position
+    last = next((each for each in reversed(known) if each.piece.sink in live), None)
     spelled = isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink)
     if last is None or not spelled or ending.task is not Task.CLASSES:
         return known, ending
     experiments.end_at(last.piece.source)
-    return known[:-1], replace(ending, words="softmax at the end removed")
+    others = [each for each in known if each is not last]
+    return others, replace(ending, words="softmax at the end removed")
 
 
-def _with_channels_last(network: Network) -> Network:
-    """The network whose main output, an image with channels first, has them last."""
-    made = network.main
-    if len(made.shape) != 3:
-        return network
-    match made.operator:
-        case Transpose(axes=(2, 0, 1)):
-            last = made.inputs[0]
-        case _:
-            last = Value(f"{made.name}/channels_last", Transpose((1, 2, 0)), (made,))
-    values = needed((*network.values, last), [last])
-    return replace(network, values=values, outputs={network.main_name: last})
+def _with_channels_last(network: Network, names: Sequence[str]) -> Network:
+    """The network whose outputs of these names, images with channels first, have them last."""
+    outputs = dict(network.outputs)
+    for name in names:
+        made = outputs[name]
+        if len(made.shape) != 3:
+            continue
+        match made.operator:
+            case Transpose(axes=(2, 0, 1)):
+                outputs[name] = made.inputs[0]
+            case _:
+                turned = Transpose((1, 2, 0))
+                outputs[name] = Value(f"{made.name}/channels_last", turned, (made,))
+    order = dict.fromkeys((*network.values, *outputs.values()))
+    return replace(network, values=needed(order, outputs.values()), outputs=outputs)
 
 
 def _refuse_without_attention(network: Network) -> None:

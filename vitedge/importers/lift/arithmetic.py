@@ -103,12 +103,19 @@ def _with_fixed(draft: Draft, how: Elementwise, a: View, b: Fixed, shape: Shape)
 
 
 def _laid(b: Fixed, a: View) -> Fixed | None:
-    """A constant as the value of a view lies; None where that repeats it within an axis."""
+    """A constant as the value of a view lies; None where that repeats it within an axis.
+
+    Along the last axis alone it is repeated: pixels that are shuffled out of channels have a factor
+    or a term for each of what several channels become, which a layer before takes in.
+    """
     sizes, shape = a.sizes, []
     for place, axis in enumerate(a.axes):
         whole = b.shape[place] > 1
         shape += [sizes[each] if whole else 1 for each in axis]
     turned = b.reshape(shape).transpose([a.order.index(each) for each in range(len(sizes))])
+    last = len(a.factors[-1]) if a.factors else 0
+    if last and math.prod(turned.shape) == math.prod(turned.shape[-last:]) > 1:
+        turned = np.broadcast_to(turned, (*turned.shape[:-last], *a.factors[-1]))
     found: list[int] = []
     start = 0
     for factors in a.factors:

@@ -39,6 +39,7 @@ from vitedge.importers.lift.keras_safety import custom_object_flags, load_custom
 from vitedge.importers.lift.probe import refuse_large_images
 from vitedge.importers.lift.quantized import refuse_quantized_layers
 from vitedge.importers.lift.saved_model_safety import checked_copy
+from vitedge.importers.lift.tensorflow_outputs import select_logits
 from vitedge.importers.lift.tensorflow_probe import TensorFlowProbe
 from vitedge.terminal.silence import quiet
 
@@ -144,6 +145,7 @@ def open_keras_model(
     trust: bool = False,
     image_size: tuple[int, int] | None = None,
     logits: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> LoadedModel:
     """Loads the folder of a SavedModel or of KerasHub, a ``.keras`` or an ``.h5`` file.
 
@@ -153,6 +155,7 @@ def open_keras_model(
         trust: Code inside the file may run.
         image_size: Height and width, where the model leaves them open.
         logits: Names of the outputs that hold the logits; several are averaged.
+        beside: Names of further outputs, which are joined with the logits.
 
     Raises:
         ModelError: It is damaged, needs code that was not given, or is no image model.
@@ -162,13 +165,16 @@ def open_keras_model(
     if (path / _PRESET).is_file():
         return open_preset(path, trust=trust)
     if path.is_dir():
-        return open_saved_model(path, trust=trust, image_size=image_size, wanted=logits)
+        return open_saved_model(
+            path, trust=trust, image_size=image_size, wanted=logits, beside=beside
+        )
     return open_keras(
         path,
         custom_objects=custom_objects,
         trust=trust,
         image_size=image_size,
         logits=logits,
+        beside=beside,
     )
 
 
@@ -179,6 +185,7 @@ def open_keras(
     trust: bool = False,
     image_size: tuple[int, int] | None = None,
     logits: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> LoadedModel:
     """Loads a ``.keras`` or ``.h5`` model.
 
@@ -188,6 +195,7 @@ def open_keras(
         trust: Code inside the file may run, and whatever it names may be made.
         image_size: Height and width, where the model leaves them open.
         logits: Names of the outputs that hold the logits; several are averaged.
+        beside: Names of further outputs, which are joined with the logits.
 
     Raises:
         ModelError: The file is damaged, needs code that was not given, or is no image model.
@@ -209,7 +217,7 @@ def open_keras(
         except Exception as error:  # a layer may raise anything
             failure = failure or error
         else:
-            return _loaded(model, image_size, logits)
+            return _loaded(model, image_size, logits, beside)
     if old and importlib.util.find_spec("tf_keras") is None:
         named = f" (its layer '{findings.keras_2[0]}')" if findings.keras_2 else ""
         raise ModelError(
@@ -324,7 +332,10 @@ def _tensorflow() -> Any:
 
 
 def _loaded(
-    model: Any, image_size: tuple[int, int] | None, wanted: Sequence[str] = ()
+    model: Any,
+    image_size: tuple[int, int] | None,
+    wanted: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> LoadedModel:
     """A Keras model, once it is sure that it maps one image to logits."""
     shape, dtype = _input(model)
@@ -334,7 +345,7 @@ def _loaded(
     names = [str(name) for name in getattr(model, "output_names", None) or ()]
 
     def logits(image: Any) -> Any:
-        return select_logits(model(image, training=False), wanted, names)
+        return select_logits(model(image, training=False), wanted, names, beside)
 
     return LoadedModel(logits, sizes, batch, dtype, _count(model.weights))
 
@@ -398,64 +409,13 @@ def _input(model: Any) -> tuple[Sequence[int | None], str]:
     return tuple(shape), str(getattr(dtype, "name", dtype))  # Keras 2 gives TensorFlow's object
 
 
-def select_logits(result: Any, wanted: Sequence[str] = (), names: Sequence[str] = ()) -> Any:
-    """The logits among a model's outputs: the one of that name, the only one, or the mean of two.
-
-    DeiT's class and distillation heads are averaged, as its paper does for inference
-    (arXiv:2012.12877, 5.2).
-
-    Args:
-        result: What the model returns: a tensor, or any nest of them.
-        wanted: Names that the user gave; several are averaged.
-        names: The model's own names of the tensors of a list.
-
-    Raises:
-        ModelError: None of these, or a name is unknown.
-    """
-    import tensorflow as tf
-
-    outputs = _named_outputs(tf.nest.flatten(result), result, names)
-    if wanted:
-        unknown = [name for name in wanted if name not in outputs]
-        if unknown:
-            raise ModelError(f"the model has no output '{unknown[0]}', but {_listed(outputs)}")
-        flat = [outputs[name] for name in wanted]
-    elif "logits" in outputs:
-        return outputs["logits"]
-    else:
-        every = list(outputs.values())
-        flat = [output for output in every if output.shape.rank == 2] or every
-    if len(flat) == 1:
-        return flat[0]
-    if len({tuple(output.shape[1:]) for output in flat}) == 1 and (wanted or len(flat) == 2):
-        return sum(flat[1:], flat[0]) / len(flat)
-    raise ModelError(
-        f"the model has the outputs {_listed(outputs)}; say with --logits NAME which one holds the "
-        "logits"
-    )
-
-
-def _named_outputs(tensors: Sequence[Any], result: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Tensors by their keys in a dictionary, by the model's names, or else by their numbers."""
-    keys: Sequence[str] = names
-    if isinstance(result, Mapping) and len(result) == len(tensors):
-        keys = sorted(map(str, result))  # in the order of `flatten`
-    if len(keys) != len(tensors) or len(set(keys)) != len(tensors):
-        keys = [str(index) for index in range(len(tensors))]
-    return dict(zip(keys, tensors, strict=True))
-
-
-def _listed(outputs: Mapping[str, Any]) -> str:
-    shapes = ((name, "x".join(map(str, each.shape[1:]))) for name, each in outputs.items())
-    return ", ".join(f"'{name}' ({shape})" for name, shape in shapes)
-
-
 def open_saved_model(
     path: Path,
     *,
     trust: bool = False,
     image_size: tuple[int, int] | None = None,
     wanted: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> LoadedModel:
     """Loads the graph of a SavedModel; its Python code, if any, is not part of it.
 
@@ -464,6 +424,7 @@ def open_saved_model(
         trust: Operators that do more than compute may run, and files outside of it may be read.
         image_size: Height and width, where the model leaves them open.
         wanted: Names of the outputs that hold the logits.
+        beside: Names of further outputs, which are joined with the logits.
 
     Raises:
         ModelError: The folder is damaged, needs trust, or its serving signature takes no image.
@@ -491,6 +452,6 @@ def open_saved_model(
 
     def logits(image: Any) -> Any:
         # By way of `loaded`, whose variables would go with it.
-        return select_logits(loaded.signatures[_SERVED](**{name: image}), wanted)
+        return select_logits(loaded.signatures[_SERVED](**{name: image}), wanted, (), beside)
 
     return LoadedModel(logits, sizes, batch, specification.dtype.name, parameters)

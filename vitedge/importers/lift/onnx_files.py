@@ -216,7 +216,9 @@ def _channels_read(model: onnx.ModelProto, image: str) -> int | None:
     return None
 
 
-def add_logits(path: Path, model: onnx.ModelProto, wanted: Sequence[str] = ()) -> str:
+def add_logits(
+    path: Path, model: onnx.ModelProto, wanted: Sequence[str] = (), beside: Sequence[str] = ()
+) -> str:
     """The name of the logits: the output of that name, the only one, or the mean of two.
 
     DeiT's class and distillation heads are averaged, as its paper does for inference
@@ -226,11 +228,12 @@ def add_logits(path: Path, model: onnx.ModelProto, wanted: Sequence[str] = ()) -
         path: The file, for messages.
         model: Its graph; a node for the mean is added where one is needed.
         wanted: Names that the user gave; several are averaged.
+        beside: Names of further outputs, which hold no logits.
 
     Raises:
         ModelError: An output is unknown, or nobody said which of several holds the logits.
     """
-    outputs = list(model.graph.output)
+    outputs = [item for item in model.graph.output if item.name not in beside]
     names = [item.name for item in outputs]
     if wanted:
         unknown = [name for name in wanted if name not in names]

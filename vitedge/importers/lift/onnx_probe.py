@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from vitedge.errors import ModelError
 from vitedge.importers.lift.graph import Graph, Kind, Node
+from vitedge.importers.lift.joined_outputs import join_onnx
 from vitedge.importers.lift.onnx_files import (
     add_logits,
     count_weights,
@@ -64,6 +65,7 @@ class OnnxProbe:
         path: The file.
         image_size: Height and width, where the model leaves them open.
         logits: Names of the outputs that hold the logits; several are averaged.
+        beside: Names of further outputs; with such, the graph's output holds all of them.
 
     Attributes:
         parameters: Number of weights.
@@ -79,11 +81,14 @@ class OnnxProbe:
         *,
         image_size: tuple[int, int] | None = None,
         logits: Sequence[str] = (),
+        beside: Sequence[str] = (),
     ) -> None:
         source = open_onnx(path)
         model, image = source.model, image_of(path, source.model)
         self.batch, self.image_shape = shape_of(path, model, image_size)
-        output = add_logits(path, model, logits)
+        output = add_logits(path, model, logits, beside)
+        if beside:
+            output = join_onnx(path, model, output, beside)
         self.parameters = count_weights(model)
         self._skeleton, self._weights = without_weights(model)
         self.takes_integers = source.takes_integers
@@ -98,7 +103,7 @@ class OnnxProbe:
         if self.batch is None and not self._runs_two():
             self.batch = 1
         if changed:
-            self._compare(path, logits)
+            self._compare(path, logits, beside)
 
     def rules(self) -> OnnxRules:
         """See ``Probe``."""
@@ -225,7 +230,7 @@ class OnnxProbe:
             raise ModelError(f"'{name}' has elements of an unknown type, {number}") from error
         return kind
 
-    def _compare(self, path: Path, logits: Sequence[str]) -> None:
+    def _compare(self, path: Path, logits: Sequence[str], beside: Sequence[str]) -> None:
         """Compares the logits with those of the file itself, at its own precision.
 
         Raises:
@@ -235,7 +240,9 @@ class OnnxProbe:
         import onnxruntime
 
         original = load_onnx(path)
-        output = add_logits(path, original, logits)
+        output = add_logits(path, original, logits, beside)
+        if beside:
+            output = join_onnx(path, original, output, beside)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         image = self.graph.image

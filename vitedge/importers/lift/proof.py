@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from vitedge.importers.lift.input_range import InputRange
 from vitedge.importers.lift.probe import Experiments
 from vitedge.network.network import Network
 from vitedge.network.operators import Array
-from vitedge.quantize.cores import forward_each
+from vitedge.quantize.cores import evaluate_each
 
 TOLERANCE = 1e-3
 """Largest difference of a logit over the range of the logits. Float32 models of 24 blocks reach
@@ -58,7 +58,11 @@ class Proof:
 
 
 def prove(
-    experiments: Experiments, network: Network, taken: InputRange, images: Sequence[ImageLike] = ()
+    experiments: Experiments,
+    network: Network,
+    taken: InputRange,
+    images: Sequence[ImageLike] = (),
+    outputs: Mapping[str, str] | None = None,
 ) -> Proof:
     """Compares a lifted network with its source; see ``compare_logits``.
 
@@ -66,7 +70,7 @@ def prove(
         NotAViTError: The logits differ by more than ``TOLERANCE``.
         DataError: An image cannot be read.
     """
-    proof = compare_logits(experiments, network, taken, images)
+    proof = compare_logits(experiments, network, taken, images, outputs)
     if not proof.holds:
         raise NotAViTError(
             f"lifted, but its logits differ from the source's by {proof.difference:.2g} "
@@ -76,7 +80,11 @@ def prove(
 
 
 def compare_logits(
-    experiments: Experiments, network: Network, taken: InputRange, images: Sequence[ImageLike] = ()
+    experiments: Experiments,
+    network: Network,
+    taken: InputRange,
+    images: Sequence[ImageLike] = (),
+    outputs: Mapping[str, str] | None = None,
 ) -> Proof:
     """Compares logits on noise, on smooth images and on the user's.
 
@@ -85,6 +93,8 @@ def compare_logits(
         network: What it is said to be.
         taken: What the source takes.
         images: The user's; they are prepared as the network says.
+        outputs: The source's tensor of each of the network's outputs; None is the source's output
+            and the main one. Of several the proof is that of the one that differs most.
 
     Raises:
         DataError: An image cannot be read.
@@ -92,23 +102,28 @@ def compare_logits(
     made_up = _images(network)
     pixels = np.concatenate([made_up, network.preprocessing.batch(images).astype(np.float32)])
     graph, shape = experiments.graph, experiments.probe.image_shape
-    run = experiments.between([graph.image], [graph.output])
+    outputs = {network.main_name: graph.output} if outputs is None else outputs
+    run = experiments.between([graph.image], list(outputs.values()))
     n = experiments.batch_for(len(made_up))
-    wanted = []
+    wanted: list[list[Array]] = []
     for start in range(0, len(pixels), n):
         part = pixels[start : start + n]
         padded = np.concatenate([part, np.repeat(part[-1:], n - len(part), axis=0)])
-        answers = run(as_model_input(taken.apply(padded), shape))[0]
-        wanted.append(answers.reshape(n, -1)[: len(part)])
-    source = np.concatenate(wanted)
-    ours = forward_each(network, pixels).reshape(source.shape)
-    return Proof(
-        random=len(made_up),
-        real=len(images),
-        difference=float(np.abs(ours - source).max()),
-        logit_range=float(np.ptp(source)),
-        largest=float(np.abs(source).max()),
-    )
+        answers = run(as_model_input(taken.apply(padded), shape))
+        wanted.append([each.reshape(n, -1)[: len(part)] for each in answers])
+    ours = evaluate_each(network, pixels)
+    proofs = []
+    for name, theirs in zip(outputs, zip(*wanted, strict=True), strict=True):
+        source = np.concatenate(theirs)
+        proof = Proof(
+            random=len(made_up),
+            real=len(images),
+            difference=float(np.abs(ours[name].reshape(source.shape) - source).max()),
+            logit_range=float(np.ptp(source)),
+            largest=float(np.abs(source).max()),
+        )
+        proofs.append(proof)
+    return max(proofs, key=lambda each: (not each.holds, each.relative))
 
 
 def _images(network: Network) -> Array:

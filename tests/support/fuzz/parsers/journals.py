@@ -18,7 +18,7 @@ from vitedge.bench.run import Step
 from vitedge.errors import VitedgeError
 from vitedge.remote.bench import RemoteBench, _Followed, _report, understanding
 from vitedge.remote.journal import Journal
-from vitedge.remote.ssh import Device
+from vitedge.remote.ssh import SshDevice
 from vitedge.report import render_html
 from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
@@ -64,7 +64,7 @@ def _make(rng: Random, folder: Path) -> Path:
 
 def _follow(path: Path) -> None:
     """Takes the lines as they come from a device, then renders what they add up to."""
-    device = Device("pi@device", PurePosixPath("vitedge"))
+    device = SshDevice("pi@device", PurePosixPath("vitedge"))
     installation: Any = SimpleNamespace(device=device, python="python", digest="")
     followed = _Followed(RemoteBench(device, _silence, _silence), installation, device.folder)
     for line in path.read_text("utf-8", "replace").split("\n"):

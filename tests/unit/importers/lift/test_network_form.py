@@ -18,8 +18,7 @@ from vitedge.network.operators import Convolution, Linear, Norm, Product, Resize
 from vitedge.network.structure import attentions
 from vitedge.network.tasks import Task
 from vitedge.pipeline.convert import ConvertOptions, convert
-from vitedge.targets.formats import all_formats
-from vitedge.targets.precisions import Precision, all_precisions
+from vitedge.targets.precisions import all_precisions
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "lift_networks"
 
@@ -69,7 +68,7 @@ def test_batch_norm_of_a_stem_is_inside_of_its_convolutions() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [each for each in ATTENTIONS if each != "convolutional_stem"])
+@pytest.mark.parametrize("name", ATTENTIONS)
 def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) -> None:
     refused: list[str] = []
     written = convert(
@@ -79,14 +78,6 @@ def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) 
     )
     assert sorted(refused) == [f"{name}.int8-static.xml", f"{name}.w8a16.xml"]
     assert len(written) == 16
-
-
-@pytest.mark.slow
-def test_a_convolutional_stem_converts_in_all_formats(tmp_path: Path) -> None:
-    precisions = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
-    options = ConvertOptions(precisions=precisions, output=tmp_path)
-    written = convert(GOLDEN / "convolutional_stem.onnx", options)
-    assert len(written) == len(precisions) * len(all_formats())
 
 
 @pytest.mark.parametrize("file", ["model.keras", "model.h5", "saved_model"])

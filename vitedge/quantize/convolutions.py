@@ -1,0 +1,31 @@
+"""The integers of convolutions in a graph without any float operator."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vitedge.network.network import Network
+from vitedge.network.operators import Convolution
+from vitedge.quantize import IntegerWeight
+from vitedge.quantize.weights import searched_scale
+from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
+
+_BITS = 8
+
+
+def convolution_weights(network: Network) -> dict[str, IntegerWeight]:
+    """Integers for every convolution, by its name.
+
+    Rows and columns of the window and the channels of a group are the inputs of each output, in
+    the order in which ``Convolution.weight`` has them.
+    """
+    low, high = INTEGER_LIMITS[_BITS]
+    found = {}
+    for value in network.values:
+        if isinstance(value.operator, Convolution):
+            weight = value.operator.weight
+            matrix = weight.reshape(-1, weight.shape[-1])
+            scale = searched_scale(matrix, high)
+            integers = np.rint(matrix / scale).clip(low, high).astype(np.int8)
+            found[value.name] = IntegerWeight(integers, scale)
+    return found
