@@ -63,10 +63,16 @@ def convert(
         BudgetError: An artefact cannot keep the budget.
     """
     with in_turn(options.output, progress):
-        if opened is None:
-            images = images_in_use(options, calibration)
-            opened = OpenModel(source, options.importing, images=images, progress=progress)
-        return _convert(opened, options, progress, on_refusal)
+        if opened is not None:
+            return _convert(opened, options, progress, on_refusal)
+        images = images_in_use(options, calibration)
+        # Without a name here, so that `_convert` can let go of the model as it was read.
+        return _convert(
+            OpenModel(source, options.importing, images=images, progress=progress),
+            options,
+            progress,
+            on_refusal,
+        )
 
 
 def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
