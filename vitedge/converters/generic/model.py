@@ -1,4 +1,4 @@
-"""A model that is no Vision Transformer, opened: its images, its labels, its own answers."""
+"""A model that is not a Vision Transformer, opened: its images, its labels, its own answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class GenericModel:
 
     @property
     def task(self) -> Task:
-        """What its outputs mean."""
+        """The meaning of its outputs."""
         return self.ending.task
 
     @property
@@ -63,7 +63,7 @@ class GenericModel:
 
     @property
     def words(self) -> str:
-        """What was assumed or changed, for reports."""
+        """The assumptions and changes, for reports."""
         return ", ".join(filter(None, (f"input {self.taken.words}", self.ending.words)))
 
     def outputs(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

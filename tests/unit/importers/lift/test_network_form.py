@@ -18,7 +18,8 @@ from vitedge.network.operators import Convolution, Linear, Norm, Product, Resize
 from vitedge.network.structure import attentions
 from vitedge.network.tasks import Task
 from vitedge.pipeline.convert import ConvertOptions, convert
-from vitedge.targets.precisions import all_precisions
+from vitedge.targets.formats import all_formats
+from vitedge.targets.precisions import Precision, all_precisions
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "lift_networks"
 
@@ -29,6 +30,8 @@ ATTENTIONS = {
     "attention_pooling": 2,
     "convolutional_stem": 3,
     "cosine_windows": 2,
+    "gated_positions": 1,
+    "linear_attention": 0,
     "rope_and_swiglu": 2,
     "windows": 3,
 }
@@ -67,8 +70,12 @@ def test_batch_norm_of_a_stem_is_inside_of_its_convolutions() -> None:
     assert all(each.operator.bias.any() for each in layers)
 
 
+QUOTIENTS = ("gated_positions", "linear_attention")
+"""Models that divide a value by another, which has no integer form."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ATTENTIONS)
+@pytest.mark.parametrize("name", [each for each in ATTENTIONS if each not in QUOTIENTS])
 def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) -> None:
     refused: list[str] = []
     written = convert(
@@ -78,6 +85,14 @@ def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) 
     )
     assert sorted(refused) == [f"{name}.int8-static.xml", f"{name}.w8a16.xml"]
     assert len(written) == 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUOTIENTS)
+def test_a_quotient_converts_to_every_format_with_float_units(name: str, tmp_path: Path) -> None:
+    precisions = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
+    options = ConvertOptions(precisions=precisions, output=tmp_path)
+    assert len(convert(GOLDEN / f"{name}.onnx", options)) == len(precisions) * len(all_formats())
 
 
 @pytest.mark.parametrize("file", ["model.keras", "model.h5", "saved_model"])
