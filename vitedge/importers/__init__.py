@@ -33,7 +33,7 @@ _COMPARED_IMAGES = 8
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a person may say about a source that the file itself does not.
+    """Facts about a source that a person adds to those in the file.
 
     None means: what the file says, else the published default of its kind.
 
@@ -151,7 +151,7 @@ def importers() -> tuple[Importer, ...]:
 
 
 def _refuse_artifacts(path: Path) -> None:
-    """What was converted already has lost what converting needs, and perhaps its weights."""
+    """Refuses a converted file, which has lost what converting needs, and perhaps its weights."""
     if path.suffix != Format.ONNX.suffix:
         return
     try:

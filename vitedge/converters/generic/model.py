@@ -1,4 +1,4 @@
-"""A model that is no Vision Transformer, opened: its images, its labels, its own answers."""
+"""A model that is not a Vision Transformer, opened: its images, its labels, its own answers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class GenericModel:
 
     @property
     def task(self) -> Task:
-        """What its outputs mean."""
+        """The meaning of its outputs."""
         return self.ending.task
 
     @property
@@ -66,7 +66,7 @@ class GenericModel:
 
     @property
     def words(self) -> str:
-        """What was assumed or changed, for reports."""
+        """The assumptions and changes, for reports."""
         parts = (f"input {self.taken.words}", self.ending.words, self.left_out)
         return ", ".join(filter(None, parts))
 
