@@ -117,6 +117,7 @@ def convert(
     without: str | Iterable[str] = (),
     features: bool = False,
     also: str | Iterable[str] = (),
+    tail: bool = False,
     probabilities: bool = False,
     strict: bool = False,
     force: bool = False,
@@ -158,6 +159,8 @@ def convert(
         features: Give what the head reads as a second output, for embeddings.
         also: Further outputs: ``embedding`` (what the head reads), ``tokens``, ``map`` (the
             patches' tokens at their places), or ``block.0`` and so on.
+        tail: Put the source's own nodes behind the outputs of ONNX artefacts, in float: what
+            cannot be read, such as non-maximum suppression.
         probabilities: Give the softmax of the logits in their place, or the sigmoid of each label.
         strict: An image that cannot be read is an error, not left out.
         force: Overwrite what exists.
@@ -190,6 +193,7 @@ def convert(
         tokens=_read_tokens(tokens, merge, asked),
         features=features,
         also=several(also),
+        tail=tail,
         probabilities=probabilities,
         layout=asked.layout,
         force=force,

@@ -30,6 +30,7 @@ class ConvertOptions:
         tokens: How many tokens to merge, and how; None merges none.
         features: Give the artefacts what the head reads as a second output.
         also: Further outputs by name; see ``rewrite.further_outputs``.
+        tail: Put the source's own nodes behind the outputs of ONNX artefacts.
         probabilities: Let the artefacts give the softmax of their logits.
         layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
             format and precision.
@@ -50,6 +51,7 @@ class ConvertOptions:
     tokens: TokenOptions | None = None
     features: bool = False
     also: tuple[str, ...] = ()
+    tail: bool = False
     probabilities: bool = False
     layout: Layout | None = None
     force: bool = False
