@@ -301,3 +301,23 @@ def test_numbers_put_anywhere_else_are_refused(tmp_path: Path) -> None:
     path = changed("attention_pooling", tmp_path / "model.onnx", with_scattered)
     with pytest.raises(NotAViTError, match="not those of a slice"):
         read_model(path)
+
+
+@pytest.mark.parametrize("operator", ["Conv", "AveragePool", "MaxPool"])
+def test_heads_in_the_place_of_a_batch_are_convolved_each_by_itself(
+    operator: str, tmp_path: Path
+) -> None:
+    def with_convolved_heads(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        kernel = np.random.default_rng(0).normal(size=(1, 1, 3, 3)).astype(np.float32)
+        graph.initializer.append(onnx.numpy_helper.from_array(kernel, "kernel"))
+        inputs = ["heads", "kernel"] if operator == "Conv" else ["heads"]
+        window = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+        nodes = [
+            make("Transpose", [""], ["heads"], perm=[1, 0, 2, 3]),
+            make(operator, inputs, ["slid"], **window),
+            make("Transpose", ["slid"], ["back"], perm=[1, 0, 2, 3]),
+        ]
+        insert_before_softmax(graph, nodes, "back")
+
+    runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_convolved_heads))
