@@ -19,6 +19,7 @@ from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.options import ConvertOptions
+from vitedge.pipeline.searching_maker import SearchingMaker
 from vitedge.pipeline.verified_write import (
     OnRefusal,
     OnWritten,
@@ -71,14 +72,21 @@ def convert(
         BudgetError: An artefact cannot keep the budget.
     """
     with in_turn(options.output, progress):
-        if opened is None:
-            images = images_in_use(options, calibration)
-            opened = OpenModel(source, options.importing, images=images, progress=progress)
-        return _convert(opened, options, progress, on_refusal, on_written)
+        if opened is not None:
+            return _convert(opened, options, progress, on_refusal, on_written)
+        images = images_in_use(options, calibration)
+        # Without a name here, so that `_convert` can let go of the model as it was read.
+        return _convert(
+            OpenModel(source, options.importing, images=images, progress=progress),
+            options,
+            progress,
+            on_refusal,
+            on_written,
+        )
 
 
 def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
-    """What is calibrated on and what is compared on."""
+    """The images to calibrate on, and those to compare on."""
     others = options.compared or (None if options.budget is None else options.budget.images)
     return divide(calibration, others)
 
@@ -108,7 +116,8 @@ def _convert(
         return made
     if options.layout is not None:
         demand_classes(options.layout, imported.network.task)
-    maker = ArtifactMaker(opened, options, progress)
+    make = ArtifactMaker if options.search is None else SearchingMaker
+    maker = make(opened, options, progress)
     del opened, imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
@@ -123,7 +132,7 @@ def _convert(
 
 
 def _jobs(source: Path, options: ConvertOptions, on_refusal: OnRefusal | None) -> _Jobs:
-    """What to make; what a format cannot is refused before any work is done."""
+    """The artefacts to make; those that a format lacks are refused before any work is done."""
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
         for target in options.formats:
@@ -160,7 +169,7 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
             f"'{source}' is not a Vision Transformer, and --probabilities works for those only: "
             f"{why}; leave out --probabilities"
         ) from why
-    if options.tokens is not None:
+    if options.tokens is not None or options.search is not None:
         raise NotAViTError(
             f"'{source}' is not a Vision Transformer, so it has no tokens to merge: {why}; leave "
             "out --tokens"
@@ -173,13 +182,13 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
 
 
 def _path(source: Path, options: ConvertOptions, precision: Precision, target: Format) -> Path:
-    """Where an artefact goes.
+    """The path of an artefact.
 
     Raises:
         UsageError: The layout has no place for it.
     """
     if options.layout is None:
-        return artifact_path(options.output, source, precision, target)
+        return artifact_path(options.output, source, precision, target, options.name)
     laid = LAYOUTS[options.layout]
     if target is not laid.format:
         raise UsageError(f"--layout {options.layout} holds {laid.format} files, not {target}")

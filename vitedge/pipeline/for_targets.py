@@ -114,7 +114,7 @@ def _convert_for(
     on_written: OnWritten,
 ) -> tuple[Written, ...]:
     jobs = [
-        _Job(target, precision, _path(options.output, opened.source, target, precision))
+        _Job(target, precision, _path(options, opened.source, target, precision))
         for target in dict.fromkeys(targets)
         for precision in precisions_for(target, options.precisions)
     ]
@@ -219,8 +219,9 @@ def _published(made: Sequence[Written], folder: Path) -> Iterator[Written]:
         yield replace(each, path=folder / each.path.name)
 
 
-def _path(folder: Path, source: Path, target: Target, precision: Precision) -> Path:
-    plain = artifact_path(folder, source, precision, runtime_for(target).format)
+def _path(options: ConvertOptions, source: Path, target: Target, precision: Precision) -> Path:
+    own = runtime_for(target).format
+    plain = artifact_path(options.output, source, precision, own, options.name)
     return plain.with_name(f"{plain.stem}.{target}{plain.suffix}")
 
 
@@ -240,7 +241,7 @@ def precisions_for(target: Target, asked: Sequence[Precision]) -> tuple[Precisio
 
 
 def _fit(target: Target) -> Fit:
-    """What a target takes; see ``precisions_for`` for the errors."""
+    """The precisions that a target takes; see ``precisions_for`` for the errors."""
     fit = fit_of(target)
     if fit is None:
         raise UsageError(f"what {target} takes is not known; give --format and a precision")

@@ -1,4 +1,4 @@
-"""Which tensors of an all-integer graph have 8 bits and which 16, asked of the network."""
+"""Chooses the tensors of an all-integer graph that have 8 bits and those that have 16."""
 
 from __future__ import annotations
 

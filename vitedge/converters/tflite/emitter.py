@@ -217,7 +217,7 @@ class TFLiteEmitter(TFLiteMerging):
         return self.reduced(code, x, len(shape) - 1, (*leading, 1), name)
 
     def with_gamma_and_beta(self, x: int, norm: Norm, name: str) -> int:
-        """What is left of a norm; ones and zeros cost nothing."""
+        """The rest of a norm; ones and zeros cost nothing."""
         if not np.all(norm.gamma == 1):
             gamma = self.constant(f"{name}.gamma", norm.gamma)
             x = self.binary("MUL", x, gamma, f"{name}/scaled")

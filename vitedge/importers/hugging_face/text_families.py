@@ -1,4 +1,4 @@
-"""What is particular to the text towers of each family of transformers' models."""
+"""The particulars of the text towers of each family of transformers' models."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ Pair: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class Sliding:
-    """How a window slides over rows and columns.
+    """The way in which a window slides over rows and columns.
 
     Attributes:
         strides: From one place to the next.
@@ -228,7 +228,7 @@ def pooled(
 
 
 def _inside(x: View, axes: Sequence[int], window: Pair, sliding: Sliding) -> Array:
-    """How many pixels of each window lie inside the image, ``(rows, columns)``."""
+    """The number of pixels of each window that lie inside the image, ``(rows, columns)``."""
     counts = []
     for axis, size, stride, (before, after) in zip(
         axes, window, sliding.strides, sliding.padding, strict=False
