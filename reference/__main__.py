@@ -9,7 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from reference import lift_keras_2, lift_networks, lift_onnx, make_pixels, make_timm
+from reference import (
+    lift_keras_2,
+    lift_networks,
+    lift_onnx,
+    make_pixels,
+    make_text_towers,
+    make_timm,
+)
 from reference.golden import SMALL
 from reference.makers import MAKERS
 from reference.renewal import renew
@@ -33,9 +40,12 @@ def main() -> None:
         lift_keras_2.main(lifts)
         networks = Path(name) / "networks"
         lift_networks.main(networks)
-        made = [*fresh.iterdir(), *lifts.iterdir(), *networks.iterdir()]
+        towers = Path(name) / "text_towers"
+        make_text_towers.main(towers)
+        made = [*fresh.iterdir(), *lifts.iterdir(), *networks.iterdir(), *towers.iterdir()]
         renewed = renew(fresh, golden) + renew(lifts, golden / "lift")
         renewed += renew(networks, golden / "lift_networks")
+        renewed += renew(towers, golden / "text_towers")
     print(f"{len(made)} golden files and folders made, of which {len(renewed)} say something new")
     for changed in renewed:
         print(f"  {changed}")

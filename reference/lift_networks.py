@@ -2,8 +2,9 @@
 
 They are timm's own classes with random weights: rotary positions with gated MLPs (EVA-02), windows
 with relative positions and shifts (Swin), attention pooling (SigLIP), a convolutional stem with
-attention biases and hard activations (LeViT), cosine attention in windows (Swin V2). Each is
-exported by one of torch's exporters. Beside each model lie an input and what torch computed of it.
+attention biases and hard activations (LeViT), cosine attention in windows (Swin V2), linear
+attention (EfficientViT), gated positions (ConViT). Each is exported by one of torch's exporters.
+Beside each model lie an input and what torch computed of it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from reference.lift_onnx import strip
-from reference.lift_zoo import liven
 from reference.torchvision_operators import name_missing_operators
 
 CLASSES = 7
@@ -74,12 +75,34 @@ def convolutional_stem() -> torch.nn.Module:
     )  # fmt: skip
 
 
+def linear_attention() -> torch.nn.Module:
+    """EfficientViT: keys and values first, and a quotient by the sum of the shares."""
+    from timm.models.efficientvit_mit import EfficientVit
+
+    return EfficientVit(
+        widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), head_dim=8, head_widths=(24, 24),
+        num_classes=CLASSES,
+    )  # fmt: skip
+
+
+def gated_positions() -> torch.nn.Module:
+    """ConViT: two softmaxes in shares that are brought to a sum of 1."""
+    from timm.models.convit import ConVit
+
+    return ConVit(
+        img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=3, local_up_to_layer=1,
+        num_classes=CLASSES, mlp_ratio=2,
+    )  # fmt: skip
+
+
 MODELS: dict[str, tuple[Callable[[], torch.nn.Module], int, bool]] = {
     "rope_and_swiglu": (rope_and_swiglu, 32, True),
     "windows": (windows, 32, False),
     "cosine_windows": (cosine_windows, 32, True),
     "attention_pooling": (attention_pooling, 32, False),
     "convolutional_stem": (convolutional_stem, 64, False),
+    "linear_attention": (linear_attention, 64, False),
+    "gated_positions": (gated_positions, 32, False),
 }
 """Model, size of its images, and whether the exporter is the newer one."""
 
@@ -103,6 +126,35 @@ def main(folder: Path) -> None:
         )  # fmt: skip
         strip(folder / f"{name}.onnx")
         np.savez(folder / f"{name}.npz", images=images.numpy(), logits=logits.numpy())
+
+
+def liven(model: Any) -> None:
+    """Random weights that make every layer matter: biases, scales and tables are not zero."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+
+    def normal(parameter: Any, deviation: float, mean: float = 0.0) -> None:
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * deviation + mean)
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            last = name.rpartition(".")[2]
+            if parameter.ndim >= 2 and last == "weight":
+                normal(parameter, (1.0 / parameter[0].numel()) ** 0.5)
+            elif last == "weight":
+                normal(parameter, 0.15, 1.0)
+            elif last == "bias":
+                normal(parameter, 0.1)
+            elif "gamma" in name or "lambda" in name or "ls" in name.split("."):
+                normal(parameter, 0.1, 0.5)
+            elif "temperature" not in name and "logit_scale" not in name:
+                normal(parameter, 0.3)
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                normal(buffer, 0.1)
+            elif name.endswith("running_var"):
+                buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,35 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 # Pages whose blocks run, in this order and in one folder: later ones go on where the first ended.
-PAGES = (*("index", "own-classes", "own-model", "reports", "embeddings", "ci", "files", "plugins"),)
+COMMAND_PAGES = tuple(
+    f"commands/{name}"
+    for name in (
+        *("targets", "completion", "train", "import", "convert", "inspect", "predict", "bench"),
+        *("check", "compare", "pick", "labels", "deploy", "demo"),
+    )
+)
+PAGES = (
+    *("index", "own-classes", "own-model", "reports", "embeddings", "ci", "files", "plugins"),
+    *("languages", *COMMAND_PAGES),
+)
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
     """The kind and the text of each block that runs: commands behind ``$``, and programs."""
     return BLOCK.findall((DOCS / f"{page}.md").read_text())
+
+
+def all_pages() -> list[Path]:
+    """Every page but the decisions, which one page lists."""
+    return [path for path in DOCS.rglob("*.md") if path.parent.name != "decisions"]
 
 
 def commands_of(kind: str, text: str) -> list[list[str]]:
@@ -31,15 +47,26 @@ def commands_of(kind: str, text: str) -> list[list[str]]:
 
 
 def test_every_page_with_something_to_run_is_run() -> None:
-    others = {"clients", "decisions"}  # clients have tests of their own
-    for page in DOCS.glob("*.md"):
-        assert page.stem in PAGES or not blocks(page.stem), page.name
-    assert sum(len(blocks(page)) for page in PAGES) > 15
-    assert others <= {each.name for each in DOCS.iterdir()}
+    # Pages of clients have tests of their own.
+    for path in [*DOCS.glob("*.md"), *DOCS.glob("commands/*.md")]:
+        page = path.relative_to(DOCS).with_suffix("").as_posix()
+        assert page in PAGES or not blocks(page), page
+
+
+def test_every_command_has_a_page() -> None:
+    from vitedge.cli import main
+
+    assert {f"commands/{name}" for name in main.list_commands(click.Context(main))} == set(
+        COMMAND_PAGES
+    )
+
+
+def test_enough_of_the_documentation_runs() -> None:
+    assert sum(len(blocks(page)) for page in PAGES) > 25
 
 
 def test_links_lead_to_files() -> None:
-    pages = [*DOCS.glob("*.md"), *DOCS.glob("clients/*.md"), ROOT / "README.md"]
+    pages = [*all_pages(), ROOT / "README.md"]
     for page in [*pages, ROOT / "CONTRIBUTING.md"]:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
@@ -47,7 +74,7 @@ def test_links_lead_to_files() -> None:
 
 def test_every_page_has_its_place_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text()
-    for page in [*DOCS.glob("*.md"), *DOCS.glob("clients/*.md")]:
+    for page in all_pages():
         assert f": {page.relative_to(DOCS)}\n" in menu, page.name
 
 

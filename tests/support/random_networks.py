@@ -14,7 +14,7 @@ from vitedge.elements.mlp import mlp
 from vitedge.elements.patches import patches
 from vitedge.elements.pooling import pooled
 from vitedge.elements.swiglu import swiglu
-from vitedge.network.kinds import Activation, NormKind
+from vitedge.network.kinds import MLP_ACTIVATIONS, Activation, NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     Activate,
@@ -215,7 +215,7 @@ class _Assembly(Parts):
                 if self.shared is None:
                     self.shared = net("shared", weights.linear(DIM, DIM), x)
                 return net(f"{name}/multiplied", Multiply(), self.shared, x)
-        y = mlp(net, x, up, down, name, activation=weights.one_of(tuple(Activation)))
+        y = mlp(net, x, up, down, name, activation=weights.one_of(MLP_ACTIVATIONS))
         if self.plan.mlp == "scaled":
             scale = net(f"{name}.scale", Constant(weights.array(DIM, scale=0.3, shift=1.0)))
             y = net(f"{name}/layer_scale", Multiply(), y, scale)

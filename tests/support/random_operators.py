@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.support.random_weights import PREPROCESSING, SIDE, Weights, random_pixels
 from vitedge.network.evaluate import computed
-from vitedge.network.kinds import Activation, NormKind
+from vitedge.network.kinds import MLP_ACTIVATIONS, NormKind
 from vitedge.network.network import Builder, Network, Value
 from vitedge.network.operators import (
     Activate,
@@ -202,7 +202,7 @@ class Composer:
         return self.make(operator, scores, constant)
 
     def activated(self, x: Value) -> Value | None:
-        return self.make(Activate(self.weights.one_of(tuple(Activation))), x)
+        return self.make(Activate(self.weights.one_of(MLP_ACTIVATIONS)), x)
 
     def combined(self, x: Value) -> Value | None:
         operator = Add() if self.weights.chance() else Multiply()

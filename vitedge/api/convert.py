@@ -13,6 +13,7 @@ from vitedge.api.listening import Tell, python_warning
 from vitedge.api.models import Model, opened
 from vitedge.api.options import SourceOptions, each_of, import_options, one_of, several, targets_of
 from vitedge.api.photos import photos_of
+from vitedge.api.tokens import AUTO, MERGES, read_tokens
 from vitedge.artifacts.metadata import size_of
 from vitedge.artifacts.written import Written
 from vitedge.errors import ConversionError, PrecisionError, UsageError
@@ -26,6 +27,8 @@ from vitedge.pipeline.budget import DropBudget
 from vitedge.pipeline.for_targets import convert_for, precisions_for
 from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.token_merging import TokenOptions
+from vitedge.pipeline.token_search import TokenSearch
+from vitedge.pipeline.verified_write import OnWritten, unheard
 from vitedge.report.shown import Block, Shown, Table
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
@@ -36,15 +39,13 @@ from vitedge.terminal.progress import Progress, silent
 if TYPE_CHECKING:
     from typing import Unpack
 
-MERGES = ("alike", "constant")
-
 USUAL_PRECISION = Precision.INT8
 """What is written where neither a precision, a target nor a layout is named."""
 
 
 @dataclass(frozen=True, repr=False)
 class Conversion(Shown):
-    """What ``convert`` wrote.
+    """The artefacts that ``convert`` wrote, and what was decided about them.
 
     Attributes:
         source: The model's path, or the name of one in memory.
@@ -68,28 +69,38 @@ class Conversion(Shown):
         return tuple(each.path for each in self.artifacts)
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """How the model was read, the artefacts, and what was decided about each."""
+        """The way the model was read, the artefacts, and the decisions about each."""
         rows = tuple(
             (str(each.path), f"{size_of(each.path) / 1e6:#.3g} MB", parity_words(each))
             for each in self.artifacts
         )
         words = [f"{each.path.name}: {each.lost}" for each in self.artifacts if each.lost]
-        merging = self.artifacts[0].metadata.merging
         return [
             f"read {self.source}: {_calmly(self.read)}",
-            *([] if merging is None else [merging.words]),
+            *self._merging(),
             Table(rows, ("", "", ""), numbers=frozenset([1]), folds=False),
             *words,
         ]
 
+    def _merging(self) -> list[str]:
+        """Where tokens are merged: once, where that is the same in all artefacts."""
+        found = {
+            each.path.name: each.metadata.merging.words
+            for each in self.artifacts
+            if each.metadata.merging is not None
+        }
+        if len(set(found.values())) == 1:
+            return [next(iter(found.values()))]
+        return [f"{name}: {words}" for name, words in found.items()]
+
 
 def _calmly(read: str) -> str:
-    """How a model was read, without what its import has said already."""
+    """Describes how a model was read, without repeating its import."""
     return re.sub(r", logits not compared: .*(?=\)$)", "", read) if read.endswith(")") else read
 
 
 def parity_words(written: Written) -> str:
-    """How near an artefact is to its model, and on what that was measured."""
+    """Says how near an artefact is to its model, and on which images that was measured."""
     parity, is_calibrated = written.metadata.parity, written.metadata.calibration is not None
     if parity is None:
         return ""
@@ -109,9 +120,11 @@ def convert(
     data: Images | None = None,
     max_drop: float | None = None,
     tune: bool = False,
-    tokens: float | None = None,
+    tokens: float | str | None = None,
     merge: str | None = None,
+    minutes: float | None = None,
     layout: str | None = None,
+    name: str | None = None,
     output: str | os.PathLike[str] = ".",
     batch: int = 1,
     without: str | Iterable[str] = (),
@@ -122,6 +135,7 @@ def convert(
     strict: bool = False,
     force: bool = False,
     progress: Progress = silent,
+    on_written: OnWritten = unheard,
     warn: Tell = python_warning,
     **source: Unpack[SourceOptions],
 ) -> Conversion:
@@ -147,12 +161,16 @@ def convert(
         max_drop: Points of top-1 (of agreement without labels) that an integer artefact may lose.
         tune: Time several graphs of each artefact here, and keep the fastest.
         tokens: Merge tokens that are alike until this share of the multiplications is left, such
-            as 0.7.
+            as 0.7; or by a schedule such as ``4:53,8:45``, 53 after block 4 and 45 after block 8;
+            or ``auto``: the fastest schedule here, for each artefact, that keeps ``max_drop``
+            against float32 without merging, measured on ``data``.
         merge: ``alike``: what is alike in each picture; ``constant``: the same tokens in every
             picture, those that are alike on average, for devices that cannot sort. None means
             ``alike``, but ``constant`` where a target or a precision needs that.
+        minutes: How long ``tokens="auto"`` may search for each artefact.
         layout: ``huggingface`` or ``litert-community``: write a folder for other clients, with a
             model card.
+        name: What file names begin with; None means the model's name.
         output: Folder for the artefacts.
         batch: Static batch size.
         without: Names of exact rewrites to leave out.
@@ -165,6 +183,7 @@ def convert(
         strict: An image that cannot be read is an error, not left out.
         force: Overwrite what exists.
         progress: Told how far things are.
+        on_written: Told of each artefact as soon as it is there.
         warn: Told what is odd; by default Python warns.
         **source: See ``SourceOptions``.
 
@@ -180,7 +199,15 @@ def convert(
     importing = import_options(source, warn)
     asked = _Asked.of(precisions, formats, targets, chips, layout)
     photos = _open_calibration(calibration, asked.each_made, warn, strict=strict)
-    measured = _open_data(max_drop, data, asked.each_made, photos, warn, strict=strict)
+    merged = _read_tokens(tokens, merge, minutes, asked)
+    searches = isinstance(merged, TokenSearch)
+    if searches and (data is None or max_drop is None):
+        raise UsageError(
+            "--tokens auto measures what merging loses: give --data, images to measure on, and "
+            "--max-drop, the points that may be lost"
+        )
+    can_lose = searches or any(not each.is_float for each in asked.each_made)
+    measured = _open_data(max_drop, data, asked.each_made, photos, warn, strict, can_lose)
     options = pipeline.ConvertOptions(
         formats=asked.formats or all_formats(),
         precisions=asked.precisions,
@@ -190,18 +217,20 @@ def convert(
         budget=None if max_drop is None or measured is None else DropBudget(max_drop, measured),
         compared=measured,
         tune=tune,
-        tokens=_read_tokens(tokens, merge, asked),
+        tokens=merged if isinstance(merged, TokenOptions) else None,
+        search=merged if isinstance(merged, TokenSearch) else None,
         features=features,
         also=several(also),
         tail=tail,
         probabilities=probabilities,
         layout=asked.layout,
+        name=_read_name(name, asked),
         force=force,
     )
     refused: dict[Path, ConversionError] = {}
     with opened(model, importing) as found:
         options = replace(options, importing=found.importing)
-        written = _write(found.path, options, asked, photos, refused, progress, warn)
+        written = _write(found.path, options, asked, photos, refused, progress, warn, on_written)
     if not written:
         raise next(iter(refused.values()))
     return Conversion(
@@ -216,7 +245,7 @@ def convert(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What to write, and for whom.
+    """The files to write, and their targets.
 
     Attributes:
         precisions: Those asked for or usual; empty where the targets decide.
@@ -276,20 +305,36 @@ class _Asked:
         )
 
 
-def _read_tokens(tokens: float | None, merge: str | None, asked: _Asked) -> TokenOptions | None:
-    if tokens is None:
-        if merge is not None:
-            raise UsageError("--merge says how --tokens merges; give --tokens as well")
+def _read_name(name: str | None, asked: _Asked) -> str | None:
+    if name is None:
         return None
-    if not 0 < tokens < 1:
-        raise UsageError(f"--tokens is the share of the work that is left, 0 to 1, not {tokens:g}")
+    if asked.layout is not None:
+        raise UsageError(f"--layout {asked.layout} names its files itself; leave out --name")
+    if not name or Path(name).name != name or name.startswith((".", "-")) or "\\" in name:
+        raise UsageError(f"--name is what file names begin with, not a path: '{name}'")
+    return name
+
+
+def _read_tokens(
+    tokens: float | str | None, merge: str | None, minutes: float | None, asked: _Asked
+) -> TokenOptions | TokenSearch | None:
+    if tokens is None:
+        for name, value in (("--merge", merge), ("--minutes", minutes)):
+            if value is not None:
+                raise UsageError(f"{name} says how --tokens merges; give --tokens as well")
+        return None
     if merge not in (None, *MERGES):
         raise UsageError(f"--merge is {' or '.join(MERGES)}, not '{merge}'")
+    elsewhere = [each for each in asked.targets if each.device != "cpu"]
+    if tokens == AUTO and elsewhere:
+        raise UsageError(
+            f"--tokens auto times artefacts on this machine's processor, not for {elsewhere[0]}; "
+            "give --tokens SHARE"
+        )
     # Only processors have a fast TopK; integers alone have none.
-    needs_constant = any(each.device != "cpu" for each in asked.targets) or any(
-        each.all_integer for each in asked.each_made
-    )
-    return TokenOptions(tokens, constant=needs_constant if merge is None else merge == "constant")
+    needs_constant = bool(elsewhere) or any(each.all_integer for each in asked.each_made)
+    constant = needs_constant if merge is None else merge == "constant"
+    return read_tokens(tokens, constant=constant, minutes=minutes)
 
 
 def _open_calibration(
@@ -314,13 +359,13 @@ def _open_data(
     precisions: Sequence[Precision],
     calibration: ImageSet | None,
     warn: Tell,
-    *,
     strict: bool,
+    can_lose: bool,
 ) -> ImageSet | None:
     photos = photos_of(data)
     if max_drop is not None and photos is None:
         raise UsageError("--max-drop needs --data: images to measure on what is lost")
-    if max_drop is not None and all(each.is_float for each in precisions):
+    if max_drop is not None and not can_lose:
         names = " and ".join(precisions)
         raise UsageError(f"--max-drop lifts layers out of integers, of which {names} has none")
     if photos is None:
@@ -340,6 +385,7 @@ def _write(
     refused: dict[Path, ConversionError],
     progress: Progress,
     warn: Tell,
+    on_written: OnWritten,
 ) -> tuple[Written, ...]:
     if asked.targets:
         return convert_for(
@@ -350,6 +396,7 @@ def _write(
             calibration=calibration,
             progress=progress,
             warn=warn,
+            on_written=on_written,
         )
     return pipeline.convert(
         source,
@@ -358,6 +405,7 @@ def _write(
         progress=progress,
         # Asked for by name, a format that cannot is an error.
         on_refusal=None if asked.formats else refused.__setitem__,
+        on_written=on_written,
     )
 
 

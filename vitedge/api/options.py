@@ -1,4 +1,4 @@
-"""What may be said about a model's file, in the plain values that people write."""
+"""Facts about a model's file, in the plain values that people write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeVar, cast
 from vitedge.errors import UsageError
 from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions
-from vitedge.network.kinds import Activation
+from vitedge.network.kinds import MLP_ACTIVATIONS, Activation
 from vitedge.network.tasks import Task
 from vitedge.targets.open_names import OpenName
 from vitedge.targets.target import Target
@@ -21,7 +21,7 @@ Choice = TypeVar("Choice", bound=StrEnum | OpenName)
 
 
 class SourceOptions(TypedDict, total=False):
-    """What a person may say about a model's file that the file itself does not.
+    """Facts about a model's file that a person adds to the file's own.
 
     Each is the option of that name of ``vitedge convert`` and ``vitedge import``. What is left out,
     or None, is what the file says, else the published default of its kind.
@@ -95,7 +95,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
     return ImportOptions(
         heads=given.get("heads"),
         image_size=(size, size) if isinstance(size, int) else size,
-        activation=_optional(Activation, given.get("activation"), "--activation"),
+        activation=_activation(given.get("activation"), "--activation"),
         norm_eps=given.get("norm_eps"),
         mean=_numbers(given.get("mean")),
         std=_numbers(given.get("std")),
@@ -104,7 +104,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
         labels=None if labels is None else label_names(labels),
         weights=given.get("weights"),
         head=given.get("head"),
-        head_activation=_optional(Activation, given.get("head_activation"), "--head-activation"),
+        head_activation=_activation(given.get("head_activation"), "--head-activation"),
         architecture=given.get("architecture"),
         base=None if base is None else Path(base),
         logits=several(given.get("logits", ())),
@@ -120,7 +120,7 @@ def as_typed(options: SourceOptions) -> list[str]:
     """The options as they are typed on a command line, in their own order.
 
     Raises:
-        ValueError: One has no such form: labels that are no file.
+        ValueError: One has no such form: labels that are not a file.
     """
     typed: list[str] = []
     for name, value in cast(dict[str, Any], options).items():
@@ -204,6 +204,13 @@ def command_of(words: Sequence[str]) -> str:
 
 def _optional(kind: type[Choice], value: str | None, option: str) -> Choice | None:
     return None if value is None else one_of(kind, value, option)
+
+
+def _activation(value: str | None, option: str) -> Activation | None:
+    found = _optional(Activation, value, option)
+    if found is not None and found not in MLP_ACTIVATIONS:
+        raise UsageError(f"{option} is one of {', '.join(MLP_ACTIVATIONS)}, not '{value}'")
+    return found
 
 
 def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:

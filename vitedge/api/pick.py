@@ -16,9 +16,8 @@ from vitedge.images.image_sets import ImageSet
 from vitedge.images.in_memory import Images
 from vitedge.pick import run
 from vitedge.pick.choice import Budget
+from vitedge.pick.made import Variety
 from vitedge.pick.run import Picked, PickRequest
-from vitedge.targets.formats import Format
-from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
 
@@ -38,6 +37,7 @@ def pick(
     max_drop: float = MAX_DROP,
     max_latency: float | None = None,
     max_size: float | None = None,
+    minutes: float | None = None,
     output: str | os.PathLike[str] = ".",
     threads: int | None = None,
     resume: str | os.PathLike[str] | None = None,
@@ -49,8 +49,9 @@ def pick(
 ) -> Picked:
     """Names the artefact of a model to ship: made, measured and chosen within a budget.
 
-    Every precision that the targets' formats have is converted and measured in turns. Of those
-    within the budget the fastest is named, with how sure that is::
+    Every precision that the targets' formats have is converted and measured in turns; with
+    ``minutes`` those with fewer tokens, too, as long as one promises to be faster. Of those within
+    the budget the fastest is named, with how sure that is::
 
         picked = vitedge.pick(model, (images, labels), max_drop=0.5)
         picked.choice.meets_budget, picked.choice.best
@@ -64,9 +65,11 @@ def pick(
         max_drop: Points of top-1 that may be lost against float32.
         max_latency: Most milliseconds of an inference, the median.
         max_size: Most MB (10^6 bytes) of the artefact.
+        minutes: Try fewer tokens as well, as ``convert(tokens=...)`` makes them, and begin no other
+            such artefact after so long. None means that all tokens stay.
         output: Folder for the artefacts.
         threads: CPU threads; None means the physical cores.
-        resume: Folder that keeps logits, so that an interrupted run goes on.
+        resume: Folder that keeps logits and what was made, so that an interrupted run goes on.
         strict: An image that cannot be read is an error, not left out.
         force: Overwrite what exists.
         progress: Told how far things are.
@@ -101,16 +104,24 @@ def pick(
             output=folder,
             force=force,
             strict=strict,
+            minutes=minutes,
             importing=found.importing,
             bench=BenchOptions(threads=threads, resume=None if resume is None else Path(resume)),
         )
 
-        def reproduce(precision: Precision, written: Format) -> str:
-            if again is None:
-                return ""
-            return command_of([*again, f"--{precision}", "--format", str(written)])
+        def reproduce(variety: Variety) -> str:
+            return "" if again is None else command_of([*again, *_typed(variety)])
 
         return run.pick(request, reproduce=reproduce, progress=progress, warn=warn)
+
+
+def _typed(variety: Variety) -> list[str]:
+    """The options that say which artefact ``convert`` makes."""
+    words = [f"--{variety.precision}", "--format", str(variety.format)]
+    if variety.tokens is not None:
+        words += ["--tokens", f"{variety.tokens.share:g}", "--name", str(variety.name)]
+        words += ["--merge", "constant" if variety.tokens.constant else "alike"]
+    return words
 
 
 def _again(

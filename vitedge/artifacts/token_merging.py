@@ -1,4 +1,4 @@
-"""What an artefact says of tokens that are merged in it."""
+"""An artefact's description of the tokens that are merged in it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,51 @@ from vitedge.files import json_values
 
 
 @dataclass(frozen=True)
+class Lost:
+    """What is lost, image by image, with the interval that holds 95 % of such sets of images.
+
+    Attributes:
+        points: Percentage points: of accuracy with labels, else of agreement.
+        low: Lower end of the interval.
+        high: Upper end.
+        n: Images.
+    """
+
+    points: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        low, high = self.low + 0.0, self.high + 0.0  # adding zero makes -0.0 positive
+        return f"{self.points + 0.0:.2f} points (95 %: {low:.1f} to {high:.1f}, {self.n} images)"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> Lost | None:
+        """Reads it from JSON, where it may be null; raises ``ValueError``."""
+        if values is None:
+            return None
+        values = json_values.mapping({"lost": values}, "lost")
+        points, low, high = (json_values.number(values, key) for key in ("points", "low", "high"))
+        return cls(points, low, high, json_values.whole(values, "n"))
+
+
+@dataclass(frozen=True)
 class TokenMerging:
-    """Where tokens are merged, and what that alone changes; int8 is measured apart from it.
+    """The places where tokens are merged, and the change from merging alone, apart from int8's.
 
     Attributes:
         blocks: Behind the attention of which blocks, from 0.
         tokens: How many tokens disappear behind each.
         share: Multiply-accumulates over those without merging, 0..1.
         agreement: How often the float model answers the same with and without merging, 0..1; None
-            where nobody measured it, or the outputs are no answers.
+            where nobody measured it, or the outputs are not answers.
         n: Images that was measured on.
         groups: Which new token each old one goes into, behind each block, where that is the same
             for every picture; empty where it is found in each.
+        lost: What merging alone loses of float32, on images that no schedule was chosen by; None
+            where nobody measured it.
+        search: How the schedule was found, in words; empty where it was given.
     """
 
     blocks: tuple[int, ...]
@@ -30,16 +63,27 @@ class TokenMerging:
     agreement: float | None = None
     n: int = 0
     groups: tuple[tuple[int, ...], ...] = ()
+    lost: Lost | None = None
+    search: str = ""
 
     @property
-    def words(self) -> str:
-        """For people."""
+    def where(self) -> str:
+        """Where, for people, such as ``53 after block 4``."""
         places = ", ".join(
             f"{tokens} after block {block + 1}"
             for block, tokens in zip(self.blocks, self.tokens, strict=True)
         )
-        where = " in every picture alike" if self.groups else ""
-        said = f"tokens merged{where}: {places}; {self.share:.2f} of the multiplications"
+        return f"in every picture alike: {places}" if self.groups else places
+
+    @property
+    def words(self) -> str:
+        """For people, with what it changes."""
+        said = "tokens merged " if self.groups else "tokens merged: "
+        said += f"{self.where}; {self.share:.2f} of the multiplications"
+        if self.search:
+            said += f"; {self.search}"
+        if self.lost is not None:
+            return f"{said}; by itself loses {self.lost}"
         if self.agreement is None:
             return said
         return f"{said}; by itself keeps {self.agreement:.1%} of {self.n} answers"
@@ -63,4 +107,6 @@ class TokenMerging:
             agreement=None if agreement is None else json_values.number(values, "agreement"),
             n=json_values.whole(values, "n"),
             groups=tuple(json_values.wholes({"groups": each}, "groups") for each in groups),
+            lost=Lost.from_dict(values.get("lost")),
+            search=json_values.text(values, "search") if values.get("search") else "",
         )

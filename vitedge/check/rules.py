@@ -1,4 +1,4 @@
-"""What passes and what fails; each rule in a function of its own.
+"""Decides what passes and what fails; each rule is a function of its own.
 
 A rule decides by the numbers as they were measured, not by their intervals: on the same images an
 artefact's accuracy is the same at every run, so a build does not fail by chance. The interval is
@@ -27,7 +27,7 @@ _BROKEN = (Status.CRASHED, Status.TIMEOUT, Status.ERROR)
 
 
 class Kind(StrEnum):
-    """What a check is about; when several fail, the exit code is that of the first."""
+    """The subject of a check; when several fail, the exit code is that of the first."""
 
     RUN = "run"
     ACCURACY = "accuracy"
@@ -41,7 +41,7 @@ class Kind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a check ended."""
+    """The result of a check."""
 
     PASSED = "passed"
     FAILED = "FAILED"
@@ -69,7 +69,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a report may be.
+    """The limits that a report must keep.
 
     Attributes:
         max_drop: Top-1 that may be lost, in percentage points: against the baseline, without one
@@ -233,7 +233,7 @@ def _points(lost: float) -> str:
 
 
 def _drop_since(row: ReportRow, before: ReportRow, same_images: bool) -> Drop | None:
-    """Points lost since the baseline; of what is no top-1, by what both lost against float32."""
+    """Points lost since the baseline; of what is not top-1, by what both lost against float32."""
     if row.drop_of == before.drop_of == "top-1":
         return _drop(row.top1, before.top1, same_images)
     now, then = row.drop, before.drop

@@ -71,10 +71,15 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--tokens",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    metavar="SHARE",
-    help="Merge tokens that are alike until this share of the work is left, such as 0.7. What that "
-    "costs is said apart from what integers cost.",
+    metavar="SHARE|auto",
+    help="Merge tokens that are alike until this share of the work is left, such as 0.7; or where "
+    "a schedule says, such as 4:53,8:45; or, auto, as is fastest here within --max-drop on --data. "
+    "What that costs is said apart from what integers cost.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="How long --tokens auto may search for each artefact.",
 )
 @click.option(
     "--merge",
@@ -86,6 +91,9 @@ if TYPE_CHECKING:
     "--layout",
     type=click.Choice([str(each) for each in Layout]),
     help="Write a folder for transformers.js and Optimum, or for LiteRT's hub, with a model card.",
+)
+@click.option(
+    "--name", help="What file names begin with.  [default: the name of SOURCE]", metavar="NAME"
 )
 @click.option("-o", "--output", type=PATH, default=Path(), help="Folder.  [default: .]")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
@@ -128,9 +136,11 @@ def convert(
     max_drop: float | None,
     data: Path | None,
     tune: bool,
-    tokens: float | None,
+    tokens: str | None,
+    minutes: float | None,
     merge: str | None,
     layout: str | None,
+    name: str | None,
     output: Path,
     batch: int,
     without: tuple[str, ...],
@@ -166,8 +176,10 @@ def convert(
             max_drop=max_drop,
             tune=tune,
             tokens=tokens,
+            minutes=minutes,
             merge=merge,
             layout=layout,
+            name=name,
             output=output,
             batch=batch,
             without=without,
@@ -179,13 +191,14 @@ def convert(
             force=force,
             progress=progress,
             warn=warn,
+            on_written=_say_finished,
             **read_source_options(options),
         )
     if made.assumed is not None:
         flags = ", ".join(f"--{each}" for each in all_precisions())
         echo(f"no precision was named, so {made.assumed} was written ({flags})", err=True)
-    for name, why in {**made.skipped, **made.missing}.items():
-        echo(f"skipped {name}: {why}", err=True)
+    for skipped, why in {**made.skipped, **made.missing}.items():
+        echo(f"skipped {skipped}: {why}", err=True)
     if as_json:
         print_json(
             [
@@ -203,8 +216,15 @@ def convert(
         click.get_current_context().exit(1)
 
 
+def _say_finished(written: Written) -> None:
+    """A line for each artefact as soon as it is there; the results follow when all are."""
+    from vitedge.artifacts.metadata import size_of
+
+    echo(f"finished {written.path.name}: {size_of(written.path) / 1e6:#.3g} MB", err=True)
+
+
 def _note_calibration(written: Written) -> None:
-    """Says which integers no image was measured for: what is no ViT may be better off without."""
+    """Says which integers no image was measured for: other models may do better without them."""
     metadata = written.metadata
     integers = not metadata.precision.is_float
     if integers and metadata.quantization and metadata.calibration is None:

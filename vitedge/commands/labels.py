@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,21 @@ from vitedge.terminal.output import print_json, warn
 @click.option(
     "--text-embeddings",
     type=PATH,
-    required=True,
     metavar="FILE.npz",
     help="Holds `embeddings`, a row a text, and perhaps `scale` and `bias`.",
 )
+@click.option("--names", help="Of the texts: with commas between, or a file of a name a line.")
 @click.option(
-    "--names", required=True, help="Of the texts: with commas between, or a file of a name a line."
+    "--classes",
+    help="Texts that MODEL's own text tower embeds, where MODEL is a folder of CLIP or SigLIP: "
+    "with commas between, or a file of a text a line.",
+)
+@click.option(
+    "--template",
+    "templates",
+    multiple=True,
+    metavar="TEXT",
+    help="Says each class, as in 'a photo of a {}'; may be given several times.",
 )
 @click.option("--scale", type=float, help="What cosines are multiplied with; CLIP's is about 100.")
 @click.option("--bias", type=float, help="What is added then: SigLIP's logit_bias.")
@@ -41,8 +51,10 @@ from vitedge.terminal.output import print_json, warn
 @json_option
 def labels_command(
     model: Path,
-    text_embeddings: Path,
-    names: str,
+    text_embeddings: Path | None,
+    names: str | None,
+    classes: str | None,
+    templates: tuple[str, ...],
     scale: float | None,
     bias: float | None,
     as_labels: bool,
@@ -53,8 +65,9 @@ def labels_command(
 ) -> None:
     """Lets MODEL, which embeds images, name them by texts: zero-shot labels.
 
-    The texts' embeddings are those of MODEL's own text model, which the device does not need. What
-    is written is a Keras model with the texts as its classes; `convert` takes it.
+    The texts' embeddings are those of MODEL's own text model, which the device does not need: it
+    makes them now (--classes), or made them elsewhere (--text-embeddings and --names). What is
+    written is a Keras model with the texts as its classes; `convert` takes it.
     """
     from vitedge.api.labels import label_by_text
     from vitedge.report.shown import print_shown
@@ -64,8 +77,10 @@ def labels_command(
         made = label_by_text(
             model,
             text_embeddings,
-            Path(names) if Path(names).is_file() else names.split(","),
+            _listed(names),
             output,
+            classes=_listed(classes),
+            templates=templates,
             scale=scale,
             bias=bias,
             as_labels=as_labels,
@@ -78,6 +93,14 @@ def labels_command(
         print_json({"output": str(output), "path": made.read, "classes": made.classes})
     else:
         print_shown(made)
+
+
+def _listed(texts: str | None) -> Path | list[str] | None:
+    """The names with commas between them, or in a file."""
+    if texts is None:
+        return None
+    # Not Path.is_file, which raises for texts that are too long for a name.
+    return Path(texts) if os.path.isfile(texts) else texts.split(",")
 
 
 PLUGIN = labels_command

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from vitedge.commands.grouped import option_group
 from vitedge.errors import UsageError
 from vitedge.images.interpolation import Interpolation
-from vitedge.network.kinds import Activation
+from vitedge.network.kinds import MLP_ACTIVATIONS
 from vitedge.network.tasks import Task
 from vitedge.targets.precisions import all_precisions
 
@@ -104,7 +104,7 @@ import_options = option_group(
         metavar="SIZE",
         help="Input in pixels, 224 or HEIGHTxWIDTH; positions are interpolated when it differs.",
     ),
-    click.option("--activation", type=click.Choice([str(each) for each in Activation])),
+    click.option("--activation", type=click.Choice([str(each) for each in MLP_ACTIVATIONS])),
     click.option(
         "--norm-eps", type=click.FloatRange(0, 1, min_open=True), help="Epsilon of every norm."
     ),
@@ -129,7 +129,7 @@ import_options = option_group(
     ),
     click.option(
         "--head-activation",
-        type=click.Choice([str(each) for each in Activation]),
+        type=click.Choice([str(each) for each in MLP_ACTIVATIONS]),
         help="Between the layers of a head that has several.",
     ),
     click.option(
@@ -161,7 +161,7 @@ import_options = option_group(
 
 
 def read_source_options(values: dict[str, Any]) -> SourceOptions:
-    """What ``import_options`` collected, in the form that the API takes.
+    """Converts the options that ``import_options`` collected to those of the API.
 
     Raises:
         UsageError: A number is none.

@@ -64,9 +64,18 @@ _NONE_MEETS_THE_BUDGET = 3
     default=Path(),
     help="Folder for the artefacts.  [default: .]",
 )
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Try fewer tokens as well, as `vitedge convert --tokens` makes them, while one promises "
+    "to be faster, and begin none after so long.  [default: all tokens stay]",
+)
 @click.option("--threads", type=click.IntRange(1))
 @click.option(
-    "--resume", type=PATH, metavar="FOLDER", help="As for `vitedge bench`; conversion is repeated."
+    "--resume",
+    type=PATH,
+    metavar="FOLDER",
+    help="As for `vitedge bench`; artefacts that were made are not made again.",
 )
 @click.option("--json", "json_file", type=PATH, help="Write the report here; - is stdout.")
 @click.option("--html", "html_file", type=PATH, help="Write the report page here.")
@@ -81,6 +90,7 @@ def pick(
     max_drop: float,
     max_latency: float | None,
     max_size: float | None,
+    minutes: float | None,
     output: Path,
     threads: int | None,
     resume: Path | None,
@@ -92,8 +102,9 @@ def pick(
 ) -> None:
     """Names the artefact of MODEL to ship: made, measured and chosen within a budget.
 
-    Every precision that the targets' formats have is converted and measured in turns. Of those
-    within the budget the fastest is named, with how sure that is, and the command that makes it.
+    Every precision that the targets' formats have is converted and measured in turns; with
+    --minutes those with fewer tokens, too, as long as one promises to be faster. Of those within
+    the budget the fastest is named, with how sure that is, and the command that makes it.
     Exit code 3: none is within the budget; the nearest is named.
     """
     from dataclasses import replace
@@ -120,6 +131,7 @@ def pick(
             max_drop=max_drop,
             max_latency=max_latency,
             max_size=max_size,
+            minutes=minutes,
             output=output,
             threads=threads,
             resume=resume,

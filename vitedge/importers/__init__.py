@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vitedge.artifacts.metadata import read_metadata
-from vitedge.errors import ModelError, first_line
+from vitedge.errors import ModelError, NotAViTError, first_line
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import ImageLike
@@ -33,7 +33,7 @@ _COMPARED_IMAGES = 8
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a person may say about a source that the file itself does not.
+    """Facts about a source that a person adds to those in the file.
 
     None means: what the file says, else the published default of its kind.
 
@@ -151,7 +151,7 @@ def importers() -> tuple[Importer, ...]:
 
 
 def _refuse_artifacts(path: Path) -> None:
-    """What was converted already has lost what converting needs, and perhaps its weights."""
+    """Refuses a converted file, which has lost what converting needs, and perhaps its weights."""
     if path.suffix != Format.ONNX.suffix:
         return
     try:
@@ -169,6 +169,7 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
     """Reads a ViT from any source that some importer recognises.
 
     Raises:
+        NotAViTError: No importer can read it, but it holds a graph, which its own engine runs.
         ModelError: The source is missing, no importer can read it, or its weights are not finite.
     """
     if not path.exists():
@@ -179,15 +180,34 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
         if importer.recognizes(path):
             try:
                 imported = importer.read(path, options)
+            except NotAViTError as error:
+                if _holds_graph(path):
+                    raise
+                raise ModelError(str(error)) from error
             except ValueError as error:  # as of an epsilon below zero, which no network takes
                 raise ModelError(
                     f"the values in '{path}' do not make a network: {first_line(error)}"
                 ) from error
-            return _sound(path, imported, options)
+            return _told(path, _sound(path, imported, options))
     # Only now, because it reads headers through the packages of all formats.
     from vitedge.importers.unrecognized import why_unrecognized
 
     raise ModelError(f"'{path}' is not a model that vitedge can read: {why_unrecognized(path)}")
+
+
+def _holds_graph(path: Path) -> bool:
+    """Whether a source says how its weights are computed with, so that it can be run."""
+    from vitedge.importers.lift.keras_files import is_keras_network
+
+    return path.suffix.lower() == ".onnx" or is_keras_network(path)
+
+
+def _told(path: Path, imported: Imported) -> Imported:
+    """The model, and in its path what of the source takes no part."""
+    from vitedge.importers.lift.augmentation import augmentation_words
+
+    words = augmentation_words(path)
+    return replace(imported, path=f"{imported.path}, {words}") if words else imported
 
 
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:

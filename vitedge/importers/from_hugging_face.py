@@ -12,8 +12,7 @@ and labels named ``LABEL_0``, ``LABEL_1``, ... count as none.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,25 +26,21 @@ from vitedge.importers.hugging_face import depth_anything, segformer, swin
 from vitedge.importers.hugging_face.endings import outputs_of
 from vitedge.importers.hugging_face.families import FAMILIES, Family
 from vitedge.importers.hugging_face.trunk import pair, read_trunk
+from vitedge.importers.hugging_face.weights import has_weights, open_weights
 from vitedge.importers.layers import usual_statistics
 from vitedge.importers.lift.ending import unknown_task
 from vitedge.importers.overrides import with_options
 from vitedge.importers.processor import DEFAULT_PROCESSORS, read_processor
 from vitedge.importers.reading.json_file import peek_json, read_json
-from vitedge.importers.reading.safetensors_file import open_sharded
-from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.network.network import Builder, Network, with_task
 from vitedge.network.tasks import Task
 
 _CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
-_WEIGHTS, _INDEX, _OLD_WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-)
 _PROCESSORS = "processor_config.json"
 """Where newer versions of transformers keep the image processor of a model of images and text."""
+
+_HEAD = "classifier"
 
 _PROBLEMS = {
     "single_label_classification": Task.CLASSES,
@@ -65,7 +60,7 @@ class HuggingFaceImporter:
         folder = _folder_of(path)
         kind = peek_json(folder / _CONFIG).get("model_type")
         known = isinstance(kind, str) and kind in FAMILIES
-        return known and any((folder / name).is_file() for name in (_WEIGHTS, _INDEX, _OLD_WEIGHTS))
+        return known and has_weights(folder)
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the folder; every one of its weights must find its place."""
@@ -74,10 +69,10 @@ class HuggingFaceImporter:
         _refuse_quantized(folder, config)
         told = options.task or _task(f"'{folder / _CONFIG}'", config.get("problem_type"))
         try:
-            with _open_weights(folder, config, options) as (stored, words):
+            with open_weights(folder, _marks(config), options, head=_HEAD) as (stored, words):
                 tensors = _as_named(stored, text(config, "model_type"))
                 network = _network(tensors, folder, config, options)
-                tensors.refuse_leftovers()
+                tensors.refuse_leftovers(_HEAD)
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"'{folder / _CONFIG}' and the weights do not fit: {error}") from error
         if network.task is Task.CLASSES:
@@ -90,7 +85,7 @@ def _folder_of(path: Path) -> Path:
 
 
 def _task(what: str, problem: object) -> Task:
-    """What ``problem_type`` says of the outputs."""
+    """The task that ``problem_type`` names."""
     if problem is None:
         return Task.CLASSES
     if not isinstance(problem, str) or problem not in _PROBLEMS:
@@ -110,21 +105,10 @@ def _refuse_quantized(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-@contextmanager
-def _open_weights(
-    folder: Path, config: Mapping[str, Any], options: ImportOptions
-) -> Iterator[tuple[Tensors, str]]:
-    """The weights, and what of them was chosen, in words."""
-    if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
-        with open_sharded(folder / _INDEX) as tensors:
-            yield (tensors if options.adapter is None else options.adapter.merged(tensors)), ""
-        return
-    path = folder / (_WEIGHTS if (folder / _WEIGHTS).is_file() else _OLD_WEIGHTS)
+def _marks(config: Mapping[str, Any]) -> list[str]:
+    """Names of weights that tell a model of its kind."""
     family = FAMILIES[text(config, "model_type")]
-    marks = [f"{prefix}{family.names.patch}.weight" for prefix in (*family.prefixes, "")]
-    mark = next((each for each in marks if in_checkpoint(path, [each])), marks[-1])
-    with open_checkpoint(path, [mark], options) as opened:
-        yield opened.tensors, opened.words
+    return [f"{prefix}{family.names.patch}.weight" for prefix in (*family.prefixes, "")]
 
 
 def _preprocessing(
@@ -218,7 +202,7 @@ def _vision_values(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _prefix_of(family: Family, names: Collection[str]) -> str:
-    """What stands before the names of the body."""
+    """The prefix of the body's names."""
     wanted = f"{family.names.patch}.weight"
     found = (prefix for prefix in (*family.prefixes, "") if f"{prefix}{wanted}" in names)
     return next(found, family.prefixes[0])
@@ -286,8 +270,9 @@ def _labels(values: Mapping[str, Any], classes: int, options: ImportOptions) -> 
     names = mapping({"id2label": {}, **values}, "id2label")
     labels = tuple(text(names, key) for key in sorted(names, key=int))
     unnamed = tuple(f"LABEL_{index}" for index in range(len(labels)))
-    # An adapter brings a classifier of its own, and the base's names are not of its classes.
-    of_base = options.adapter is not None and len(labels) != classes
+    # An adapter, or a head that the user names, has classes of its own, unlike the config's.
+    is_replaced = options.adapter is not None or options.head is not None
+    of_base = is_replaced and len(labels) != classes
     return () if labels == unnamed or of_base else labels
 
 

@@ -41,6 +41,7 @@ from vitedge.network.network import Network
 from vitedge.network.tasks import Task
 
 _MARKS = {f"{PATCH}.weight", "blocks.0.norm1.weight"}
+_HEAD = "head"
 
 
 class TimmImporter:
@@ -56,12 +57,12 @@ class TimmImporter:
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
         weights = weights_of(path)
-        with open_checkpoint(weights, _MARKS, options, head="head") as opened:
+        with open_checkpoint(weights, _MARKS, options, head=_HEAD) as opened:
             try:
                 network = _network(opened.tensors, options, published_beside(weights))
             except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
-            opened.tensors.refuse_leftovers()
+            opened.tensors.refuse_leftovers(_HEAD)
         return Imported(with_options(network, options), opened.read("timm"))
 
 

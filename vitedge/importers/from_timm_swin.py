@@ -36,6 +36,7 @@ from vitedge.network.network import Builder, Network
 from vitedge.network.tasks import Task
 
 _MARKS = {f"{PATCH}.weight", "layers.0.blocks.0.norm1.weight"}
+_HEAD = "head.fc"
 _BUFFERS = re.compile(
     r"layers\.\d+\.blocks\.\d+\."
     r"(attn_mask|attn\.(relative_position_index|relative_coords_table|k_bias))"
@@ -55,13 +56,13 @@ class TimmSwinImporter:
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
         weights = weights_of(path)
-        with open_checkpoint(weights, _MARKS, options) as opened:
+        with open_checkpoint(weights, _MARKS, options, head=_HEAD) as opened:
             try:
                 tensors = _of_today(opened.tensors)
                 network = _network(tensors, options, published_beside(weights))
             except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
-            tensors.refuse_leftovers()
+            tensors.refuse_leftovers(_HEAD)
         return Imported(with_options(network, options), opened.read("timm-swin"))
 
 
@@ -104,7 +105,7 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
 
 
 def _facts(options: ImportOptions, published: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the table says of the architecture; empty where nobody names one."""
+    """The table's facts about the architecture; empty where nobody names one."""
     named = options.architecture or published.get("architecture")
     found = _table().get(str(named).partition(".")[0], {})
     if options.architecture is not None and not found:

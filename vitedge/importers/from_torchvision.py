@@ -38,6 +38,7 @@ _BLOCK = "encoder.layers.encoder_layer_{}."
 _MARKS = {"conv_proj.weight", "class_token", f"{_BLOCK.format(0)}self_attention.in_proj_weight"}
 _EPS = 1e-6
 _CROP, _RESIZE = 224, 256
+_HEAD = "heads.head"
 
 
 class TorchvisionImporter:
@@ -52,12 +53,12 @@ class TorchvisionImporter:
 
     def read(self, path: Path, options: ImportOptions) -> Imported:
         """Reads the weights; every one of them must find its place."""
-        with open_checkpoint(path, _MARKS, options, head="heads.head") as opened:
+        with open_checkpoint(path, _MARKS, options, head=_HEAD) as opened:
             try:
                 vit = _vit(opened.tensors, options)
             except (ValueError, IndexError) as error:
                 raise ModelError(f"the weights of '{path}' do not fit: {error}") from error
-            opened.tensors.refuse_leftovers()
+            opened.tensors.refuse_leftovers(_HEAD)
         return Imported(with_options(network_of(vit), options), opened.read("torchvision"))
 
 

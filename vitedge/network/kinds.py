@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Activation(StrEnum):
-    """The non-linearity of the MLP."""
+    """A function of every element, as the non-linearity of an MLP."""
 
     GELU = "gelu"
     """Exact: x Φ(x) (Hendrycks & Gimpel, arXiv:1606.08415)."""
@@ -22,6 +22,12 @@ class Activation(StrEnum):
     SIGMOID = "sigmoid"
     SILU = "silu"
     TANH = "tanh"
+    RECIPROCAL = "reciprocal"
+    """1 / x: what a quotient of two values is multiplied with. No MLP has it."""
+
+
+MLP_ACTIVATIONS = tuple(each for each in Activation if each is not Activation.RECIPROCAL)
+"""What a layer of a model may be followed by."""
 
 
 class NormKind(StrEnum):

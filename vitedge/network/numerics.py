@@ -23,14 +23,14 @@ def normalize(x: Array, norm: Norm) -> Array:
 
 
 def scaled_by_norm(x: Array, norm: Norm) -> Array:
-    """What a norm makes before gamma and beta."""
+    """The values that a norm makes before gamma and beta."""
     if norm.kind is NormKind.LAYER:
         x = x - mean(x, -1, keep=True)
     return x * inverse_deviation(x, norm)
 
 
 def inverse_deviation(x: Array, norm: Norm) -> Array:
-    """What a norm multiplies the numbers of a token with, ``(..., 1)``.
+    """The factor of a norm for the numbers of a token, ``(..., 1)``.
 
     Args:
         x: ``(..., channels)``; of a LayerNorm, its mean is taken out already.
@@ -79,6 +79,8 @@ def activate(x: Array, activation: Activation) -> Array:
             result = x * expit(x)
         case Activation.TANH:
             result = np.tanh(x)
+        case Activation.RECIPROCAL:
+            result = one / x
     return result
 
 
@@ -92,7 +94,10 @@ def as_root_mean_square(norm: Norm) -> Norm:
 
 
 def activation_slope(x: Array, activation: Activation) -> Array:
-    """The derivative of an activation, by central differences."""
+    """The derivative of an activation, by central differences where it has no pole."""
+    if activation is Activation.RECIPROCAL:
+        at_pole: Array = np.float32(-1) / (x * x)
+        return at_pole
     difference = activate(x + _STEP, activation) - activate(x - _STEP, activation)
     slope: Array = difference / (2 * _STEP)
     return slope

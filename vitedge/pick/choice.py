@@ -24,7 +24,7 @@ _LEAST_DROP_SCALE = 1.0
 
 @dataclass(frozen=True)
 class Budget:
-    """What an artefact may cost.
+    """The costs that an artefact may have.
 
     Attributes:
         max_drop: Top-1 that may be lost against float32, in percentage points.
@@ -98,7 +98,7 @@ class Choice:
 
 def choose(rows: Sequence[Row], budget: Budget) -> Choice:
     """Names one artefact."""
-    measured = [found for row in rows if (found := _measured(row)) is not None]
+    measured = [(row, *found) for row in rows if (found := costs_of(row)) is not None]
     contenders = sorted(
         (
             Contender(
@@ -132,11 +132,12 @@ def drop_of(row: Row) -> Drop | None:
     return found.drop or paired_drop(found.flipped, 0, found.n)
 
 
-def _measured(row: Row) -> tuple[Row, float, Drop] | None:
+def costs_of(row: Row) -> tuple[float, Drop] | None:
+    """Median milliseconds and points lost; None of a row that did not go as it should."""
     spread, drop = row.latency_ms, drop_of(row)
     if row.status not in (Status.OK, Status.SLOWER) or spread is None or drop is None:
         return None
-    return row, spread.mean if spread.p50 is None else spread.p50, drop
+    return spread.mean if spread.p50 is None else spread.p50, drop
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,24 +15,25 @@ from vitedge.bench.request import (
 )
 from vitedge.bench.run import BenchOptions, run_bench
 from vitedge.converters.tools import converters, precisions_of
-from vitedge.errors import ConversionError, UnavailableError
+from vitedge.errors import UnavailableError
+from vitedge.files.temporary import temporary_folder
 from vitedge.images.cifar import Part
 from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.images.readable_images import readable, warn_of_images
 from vitedge.importers import ImportOptions
 from vitedge.pick.choice import Budget, Choice, choose
+from vitedge.pick.made import Made, Variety
+from vitedge.pick.merged import merged_within
 from vitedge.pick.overlap import refuse_overlap
 from vitedge.pick.table import contenders_table
 from vitedge.pick.words import in_words
 from vitedge.pipeline.compared_images import divide
-from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.folder_turn import in_turn
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.report.results import Pick, Report
 from vitedge.report.shown import Block, Shown
 from vitedge.report.text_table import notes
 from vitedge.runtimes import Readiness, runtime_for
-from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision, all_precisions
 from vitedge.targets.target import Target
 from vitedge.terminal.progress import Progress, silent
@@ -41,7 +44,7 @@ _FLOAT_DEVICES = ("cpu", "gpu", "cuda", "webgpu", "web", "web-gpu")
 
 @dataclass(frozen=True)
 class PickRequest:
-    """What a person wants to ship.
+    """A person's request for an artefact to ship.
 
     Attributes:
         model: Any model that an importer reads.
@@ -52,6 +55,8 @@ class PickRequest:
         output: Folder for the artefacts.
         force: Existing artefacts may be overwritten.
         strict: An image that cannot be read is an error; else it is left out.
+        minutes: After how long no other artefact with fewer tokens is begun; None means that all
+            tokens stay.
         importing: How to read the model.
         bench: How to measure; always in turns.
     """
@@ -64,13 +69,14 @@ class PickRequest:
     output: Path = field(default_factory=Path)
     force: bool = False
     strict: bool = False
+    minutes: float | None = None
     importing: ImportOptions = field(default_factory=ImportOptions)
     bench: BenchOptions = field(default_factory=BenchOptions)
 
 
 @dataclass(frozen=True, repr=False)
 class Picked(Shown):
-    """What came of it.
+    """The result of a pick.
 
     Attributes:
         report: The bench of all artefacts, with the pick in it.
@@ -83,7 +89,7 @@ class Picked(Shown):
     refused: dict[str, str]
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """What could be shipped, what could not, and the choice in words with its command."""
+        """The candidates, the refusals, and the choice in words with its command."""
         summary = self.report.pick
         return [
             *contenders_table(self.choice),
@@ -97,13 +103,15 @@ class Picked(Shown):
 def pick(
     request: PickRequest,
     *,
-    reproduce: Callable[[Precision, Format], str],
+    reproduce: Callable[[Variety], str],
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda words: None,
 ) -> Picked:
     """Converts a model in every precision that the targets' formats have, measures, chooses.
 
-    An artefact that cannot be made, or does not run, is no contender; the others still are.
+    Where there is time for it, artefacts with fewer tokens are made and measured then, as long as
+    one promises to be faster within the budget. An artefact that cannot be made, or does not run,
+    is not a contender; the others still are.
 
     Args:
         request: What is wanted.
@@ -118,8 +126,8 @@ def pick(
         ConversionError: None of the artefacts can be made.
         UnavailableError: No target is ready here.
     """
+    started = time.monotonic()
     targets = request.targets or _ready_targets()
-    formats = tuple(dict.fromkeys(runtime_for(target).format for target in targets))
     progress("reading the model", 0, 1)
     calibration = _open_calibration(request, warn)
     opened = OpenModel(
@@ -132,40 +140,44 @@ def pick(
         refuse_named_classes(data)
     if calibration is not None:
         refuse_overlap(calibration, data)
-    refused: dict[str, str] = {}
-
-    def refuse(path: Path, error: ConversionError) -> None:
-        refused[path.name] = str(error)
-
     # Nobody replaces an artefact between its making and its measuring.
-    with in_turn(request.output, progress):
-        written = convert(
-            request.model,
-            ConvertOptions(
-                formats=formats,
-                precisions=_plausible(targets),
-                output=request.output,
-                force=request.force,
-                importing=request.importing,
-            ),
-            calibration=calibration,
-            progress=progress,
-            on_refusal=refuse,
-            opened=opened,
+    with in_turn(request.output, progress), _kept_logits(request.bench) as bench:
+        made = Made(request.model, request.output, opened, calibration, progress)
+        made.resume(request.bench.resume, request.importing, force=request.force)
+        artifacts = made.all_tokens(
+            tuple(dict.fromkeys(runtime_for(target).format for target in targets)),
+            _plausible(targets),
         )
-        if not written:
-            raise ConversionError("; ".join(refused.values()))
-        report = run_bench(
-            [each.path for each in written],
-            targets,
-            data=data,
-            reference=model,
-            options=replace(request.bench, interleave=True),
-            on_step=step_shower(progress),
-        )
+
+        def measure(paths: Sequence[Path], wanted: Sequence[Target]) -> Report:
+            return run_bench(
+                paths,
+                wanted,
+                data=data,
+                reference=model,
+                options=replace(bench, interleave=True),
+                on_step=step_shower(progress),
+            )
+
+        report = measure(artifacts, targets)
+        if request.minutes is not None:
+            deadline = started + 60 * request.minutes
+            fewer = merged_within(request.budget, report, made, measure, deadline)
+            if fewer:
+                report = measure([*artifacts, *fewer], targets)
     choice = choose(report.rows, request.budget)
-    summary = _summary(choice, reproduce)
-    return Picked(replace(report, pick=summary), choice, refused)
+    summary = _summary(choice, made, reproduce)
+    return Picked(replace(report, pick=summary), choice, made.refused)
+
+
+@contextmanager
+def _kept_logits(bench: BenchOptions) -> Iterator[BenchOptions]:
+    """Keeps logits for as long as artefacts are measured, so that none runs the images twice."""
+    if bench.resume is not None:
+        yield bench
+        return
+    with temporary_folder("vitedge-pick-") as folder:
+        yield replace(bench, resume=folder)
 
 
 def _ready_targets() -> tuple[Target, ...]:
@@ -178,7 +190,7 @@ def _ready_targets() -> tuple[Target, ...]:
 
 
 def _plausible(targets: tuple[Target, ...]) -> tuple[Precision, ...]:
-    """What the targets' formats have, but all-integer forms where every target has float units.
+    """All precisions of the targets' formats, without all-integer ones if every target has floats.
 
     Those are made for NPUs: on a CPU they are several times slower than float.
     """
@@ -201,11 +213,9 @@ def _open_calibration(request: PickRequest, warn: Callable[[str], None]) -> Imag
     return calibration
 
 
-def _summary(choice: Choice, reproduce: Callable[[Precision, Format], str]) -> Pick:
+def _summary(choice: Choice, made: Made, reproduce: Callable[[Variety], str]) -> Pick:
     best = choice.best
-    command = ""
-    if best is not None and best.row.precision is not None:
-        command = reproduce(best.row.precision, best.row.format)
+    command = "" if best is None else reproduce(made.variety(Path(best.row.artifact)))
     return Pick(
         artifact=None if best is None else best.row.artifact,
         target=None if best is None else str(best.row.target),

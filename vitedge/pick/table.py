@@ -41,6 +41,7 @@ def _columns(choice: Choice) -> list[_Column]:
         _Column("", lambda each: "*" if each.on_front else "", is_number=False),
         _Column("artefact", lambda each: Path(each.row.artifact).name, is_number=False),
         _Column("target", lambda each: "" if is_usual else str(each.row.target), is_number=False),
+        _Column("tokens merged", lambda each: each.row.merging, is_number=False),
         _Column("p50 ms", lambda each: f"{each.latency_ms:#.3g}"),
         _Column("MB", lambda each: f"{each.row.size_mb:#.3g}"),
         _Column("top-1 %", _top1),

@@ -47,6 +47,8 @@ def how_sure(drop: Drop, limit: float) -> str:
 def _numbers(contender: Contender) -> str:
     row, drop = contender.row, contender.drop
     words = [f"{contender.latency_ms:#.3g} ms", f"{row.size_mb:#.3g} MB"]
+    if row.merging:
+        words.insert(0, f"tokens merged: {row.merging}")
     interval = f"95 %: {drop.low:+.1f} to {drop.high:+.1f} points lost"
     if row.task_quality is not None:
         own = row.task_quality

@@ -20,6 +20,7 @@ from vitedge.pipeline.options import ConvertOptions
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
 from vitedge.pipeline.tail import tail_of
 from vitedge.pipeline.token_merging import finds_alike
+from vitedge.pipeline.token_search import Proved
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
 from vitedge.pipeline.verified_write import Reference, versions_of, write_checked
 from vitedge.quantize.recipe import Quantized
@@ -40,21 +41,21 @@ class ArtifactMaker:
         progress: Told how far things are.
 
     Raises:
-        NotAViTError: It is no ViT.
+        NotAViTError: It is not a ViT.
         UsageError: The model gives nothing that there are probabilities of.
     """
 
     def __init__(self, opened: OpenModel, options: ConvertOptions, progress: Progress) -> None:
         imported, images = opened.imported, opened.images
         self._options, self._progress = options, progress
-        self._preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
+        self.preprocessing, self._labels = imported.network.preprocessing, imported.network.labels
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
-        network, self._merging, also = imported.network, None, options.also
+        network, self.merging, also = imported.network, None, options.also
         if options.tokens is not None:
             progress("merging tokens", 0, 1)
             merged = opened.merged(options.tokens, also)
-            network, self._merging, also = merged.network, merged.described, ()
+            network, self.merging, also = merged.network, merged.described, ()
         rewriting = Rewriting(options.without, options.extra, options.features, also)
         self._prepared: dict[tuple[str, ...], Prepared] = {(): opened.prepared(network, rewriting)}
         self._tail = None
@@ -63,20 +64,29 @@ class ArtifactMaker:
         self._source = Source(opened.source.name, opened.sha256, imported.path)
         compared = images.compared or self._prepare().quantizations.images
         samples = compared.samples[:COMPARED_IMAGES]
-        pixels = self._preprocessing.batch([sample.image for sample in samples])
+        pixels = self.preprocessing.batch([sample.image for sample in samples])
         outputs = opened.outputs(network, pixels)
-        self._task, self._scores = imported.network.task, Scores.LOGITS
+        self.task, self.scores = imported.network.task, Scores.LOGITS
         if options.probabilities:
-            demand_logits(self._task)
-            outputs, self._scores = probabilities(self._task, outputs), Scores.PROBABILITIES
+            demand_logits(self.task)
+            outputs, self.scores = probabilities(self.task, outputs), Scores.PROBABILITIES
         self._reference = Reference(pixels, outputs, images.words, chooses=finds_alike(network))
 
-    def write(self, path: Path, target: Format, precision: Precision) -> Written:
-        """Emits one artefact, checks it and publishes it."""
+    def write(
+        self, path: Path, target: Format, precision: Precision, proved: Proved | None = None
+    ) -> Written:
+        """Emits one artefact, checks it and publishes it.
+
+        Args:
+            path: Where it goes.
+            target: Its format.
+            precision: Its precision.
+            proved: What it loses of its budget, where that was measured already.
+        """
         lifted: tuple[str, ...] = ()
-        words: dict[str, str] = {}
+        words = {} if proved is None else {"budget": proved.budget}
         budget = self._options.budget
-        if budget is not None and not precision.is_float:
+        if budget is not None and not precision.is_float and proved is None:
             lifted, lost = self._lifted(budget, path.name, target, precision)
             words["budget"] = (
                 f"{lost:.2f} points lost of {budget.max_drop:g}, on {len(budget.images.samples)} "
@@ -86,10 +96,12 @@ class ArtifactMaker:
         if self._options.tune:
             tuned = self._tuned(path.name, target, precision, lifted)
         variant = USUAL if tuned is None else tuned.variant
-        draft, metadata = self._draft(target, precision, lifted, variant)
+        draft, metadata = self.draft(target, precision, lifted, variant)
         if tuned is not None:
             words["tuned"] = tuned.words
         metadata = replace(metadata, quantization={**metadata.quantization, **words})
+        if proved is not None:
+            metadata = replace(metadata, merging=proved.merging)
         written = write_checked(draft, path, metadata, self._reference)
         return replace(written, lost=words.get("budget", ""))
 
@@ -113,16 +125,24 @@ class ArtifactMaker:
         drafts = []
         for number, variant in enumerate(candidates):
             self._progress(f"timing {name}: {variant.name}", number, len(candidates))
-            drafts.append((variant, *self._draft(target, precision, lifted, variant)))
+            drafts.append((variant, *self.draft(target, precision, lifted, variant)))
         return fastest(drafts, self._reference)
 
-    def _draft(
+    def draft(
         self,
         target: Format,
         precision: Precision,
         lifted: Sequence[str] = (),
         variant: Variant = USUAL,
     ) -> tuple[Draft, Metadata]:
+        """An artefact before it is written, and what it will say of itself.
+
+        Args:
+            target: Its format.
+            precision: Its precision.
+            lifted: Layers that stay out of integers.
+            variant: Which graph it has.
+        """
         converter = converter_for(target, precision)
         extra = variant.extra
         if extra is None:
@@ -145,14 +165,14 @@ class ArtifactMaker:
         self, budget: DropBudget, name: str, target: Format, precision: Precision
     ) -> KeptInFloat:
         """The layers that have to stay out of integers, as measured."""
-        measured = Outputs(budget, self._preprocessing, target)
+        measured = Outputs(budget, self.preprocessing, target)
         self._progress(f"measuring {name}", 0, 1)
-        floats = measured.of(*self._draft(target, Precision.FP32))
+        floats = measured.of(*self.draft(target, Precision.FP32))
 
         def drop(layers: Sequence[str]) -> float:
             self._progress(f"measuring {name} with {len(layers)} layers lifted", 0, 1)
-            found = measured.of(*self._draft(target, precision, layers))
-            return measured.drop(floats, found, self._task, self._scores.middle)
+            found = measured.of(*self.draft(target, precision, layers))
+            return measured.drop(floats, found, self.task, self.scores.middle)
 
         def rank() -> list[str]:
             self._progress(f"ranking the layers of {name}", 0, 1)
@@ -171,7 +191,7 @@ class ArtifactMaker:
             format=target,
             precision=precision,
             labels=self._labels,
-            preprocessing=self._preprocessing,
+            preprocessing=self.preprocessing,
             source=self._source,
             rewrites=tuple(dict.fromkeys((*prepared.rewrites, *made.moves))),
             quantization=dict(made.recipe.description),
@@ -179,7 +199,7 @@ class ArtifactMaker:
             versions=versions_of([tools_of(target).package]),
             parameters=self._parameters,
             macs=prepared.network.macs,
-            scores=self._scores,
-            merging=self._merging,
-            task=self._task,
+            scores=self.scores,
+            merging=self.merging,
+            task=self.task,
         )

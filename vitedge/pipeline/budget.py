@@ -12,12 +12,14 @@ import numpy.typing as npt
 from vitedge.artifacts.metadata import Metadata
 from vitedge.bench.accuracy import Truth
 from vitedge.bench.by_task import quality_of
+from vitedge.bench.spread import paired_drop
 from vitedge.converters.converter import Draft
 from vitedge.errors import BudgetError
 from vitedge.files.temporary import temporary_folder
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.tasks import Task
+from vitedge.report.quality import Drop
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
 
@@ -27,7 +29,7 @@ _CHUNK = 16
 
 @dataclass(frozen=True)
 class DropBudget:
-    """What an artefact may lose.
+    """The loss that an artefact may have.
 
     Attributes:
         max_drop: Points of top-1 accuracy against the float32 artefact of the same format, or,
@@ -40,7 +42,7 @@ class DropBudget:
 
 
 class Outputs:
-    """What drafts of artefacts give for each image, in the format's own runtime."""
+    """The outputs of drafts for each image, in the format's own runtime."""
 
     def __init__(self, budget: DropBudget, preprocessing: Preprocessing, target: Format) -> None:
         self._samples = budget.images.samples
@@ -74,6 +76,16 @@ class Outputs:
         task: Task,
         middle: float,
     ) -> float:
+        """Points lost from one to the other; see ``paired``."""
+        return self.paired(floats, found, task, middle).points
+
+    def paired(
+        self,
+        floats: npt.NDArray[np.float32],
+        found: npt.NDArray[np.float32],
+        task: Task,
+        middle: float,
+    ) -> Drop:
         """Points lost from one to the other: of accuracy with labels, else of agreement.
 
         Of other tasks they are those of the bench's measure.
@@ -91,11 +103,13 @@ class Outputs:
             known = Truth(names, truth, (), np.ones(len(truth), np.bool_))
             quality = quality_of(task, found, floats, known, middle=middle)
             assert quality is not None
-            return quality.drop.points
+            return quality.drop
         before, now = (_answers(each, task, middle) for each in (floats, found))
         if (truth < 0).any():
-            return float(100 * (before != now).mean())
-        return float(100 * ((before == truth).mean() - (now == truth).mean()))
+            return paired_drop(int((before != now).sum()), 0, len(truth))
+        was_right, is_right = before == truth, now == truth
+        wrong, right = (was_right & ~is_right).sum(), (is_right & ~was_right).sum()
+        return paired_drop(int(wrong), int(right), len(truth))
 
 
 def _answers(scores: npt.NDArray[np.float32], task: Task, middle: float) -> npt.NDArray[np.intp]:

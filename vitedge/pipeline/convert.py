@@ -19,7 +19,14 @@ from vitedge.pipeline.generic import GenericJob, convert_generically
 from vitedge.pipeline.layouts import LAYOUTS, demand_classes
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.options import ConvertOptions
-from vitedge.pipeline.verified_write import OnRefusal, artifact_path, refusals_to
+from vitedge.pipeline.searching_maker import SearchingMaker
+from vitedge.pipeline.verified_write import (
+    OnRefusal,
+    OnWritten,
+    artifact_path,
+    refusals_to,
+    unheard,
+)
 from vitedge.rewrite.further_outputs import check_names
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -38,6 +45,7 @@ def convert(
     calibration: ImageSet | None = None,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
+    on_written: OnWritten = unheard,
     opened: OpenModel | None = None,
 ) -> tuple[Written, ...]:
     """Converts a model to every format and precision asked for.
@@ -52,6 +60,7 @@ def convert(
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made all the same.
             Without it such an artefact is an error.
+        on_written: Told of each artefact as soon as it is there.
         opened: The source with the same calibration images, where it is open already.
 
     Raises:
@@ -63,14 +72,21 @@ def convert(
         BudgetError: An artefact cannot keep the budget.
     """
     with in_turn(options.output, progress):
-        if opened is None:
-            images = images_in_use(options, calibration)
-            opened = OpenModel(source, options.importing, images=images, progress=progress)
-        return _convert(opened, options, progress, on_refusal)
+        if opened is not None:
+            return _convert(opened, options, progress, on_refusal, on_written)
+        images = images_in_use(options, calibration)
+        # Without a name here, so that `_convert` can let go of the model as it was read.
+        return _convert(
+            OpenModel(source, options.importing, images=images, progress=progress),
+            options,
+            progress,
+            on_refusal,
+            on_written,
+        )
 
 
 def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
-    """What is calibrated on and what is compared on."""
+    """The images to calibrate on, and those to compare on."""
     others = options.compared or (None if options.budget is None else options.budget.images)
     return divide(calibration, others)
 
@@ -80,6 +96,7 @@ def _convert(
     options: ConvertOptions,
     progress: Progress,
     on_refusal: OnRefusal | None,
+    on_written: OnWritten,
 ) -> tuple[Written, ...]:
     jobs = _jobs(opened.source, options, on_refusal)
     check_names(options.also)
@@ -91,19 +108,23 @@ def _convert(
         _demand_nothing_of_a_vit(opened.source, options, why)
         layout = None if options.layout is None else LAYOUTS[options.layout]
         job = GenericJob(opened, why, jobs, layout, options.batch, options.without)
-        made = convert_generically(job, progress=progress, on_refusal=on_refusal)
+        made = convert_generically(
+            job, progress=progress, on_refusal=on_refusal, on_written=on_written
+        )
         if layout is not None and made:
             layout.describe(options.output, made, None)
         return made
     if options.layout is not None:
         demand_classes(options.layout, imported.network.task)
-    maker = ArtifactMaker(opened, options, progress)
+    make = ArtifactMaker if options.search is None else SearchingMaker
+    maker = make(opened, options, progress)
     del opened, imported  # gigabytes, now that there is a rewritten model
     written = []
     for number, (path, (target, precision)) in enumerate(jobs.items()):
         progress(f"writing {path.name}", number, len(jobs))
         with refusals_to(on_refusal, path):
             written.append(maker.write(path, target, precision))
+            on_written(written[-1])
     if options.layout is not None and written:
         LAYOUTS[options.layout].describe(options.output, written, maker.model)
     progress("done", len(jobs), len(jobs))
@@ -111,7 +132,7 @@ def _convert(
 
 
 def _jobs(source: Path, options: ConvertOptions, on_refusal: OnRefusal | None) -> _Jobs:
-    """What to make; what a format cannot is refused before any work is done."""
+    """The artefacts to make; those that a format lacks are refused before any work is done."""
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
         for target in options.formats:
@@ -154,7 +175,7 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
             f"'{source}' is not a Vision Transformer, and --probabilities works for those only: "
             f"{why}; leave out --probabilities"
         ) from why
-    if options.tokens is not None:
+    if options.tokens is not None or options.search is not None:
         raise NotAViTError(
             f"'{source}' is not a Vision Transformer, so it has no tokens to merge: {why}; leave "
             "out --tokens"
@@ -167,13 +188,13 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
 
 
 def _path(source: Path, options: ConvertOptions, precision: Precision, target: Format) -> Path:
-    """Where an artefact goes.
+    """The path of an artefact.
 
     Raises:
         UsageError: The layout has no place for it.
     """
     if options.layout is None:
-        return artifact_path(options.output, source, precision, target)
+        return artifact_path(options.output, source, precision, target, options.name)
     laid = LAYOUTS[options.layout]
     if target is not laid.format:
         raise UsageError(f"--layout {options.layout} holds {laid.format} files, not {target}")

@@ -29,7 +29,7 @@ from vitedge.pipeline.convert import ConvertOptions, convert, images_in_use
 from vitedge.pipeline.device_limits import refusals
 from vitedge.pipeline.folder_turn import in_turn
 from vitedge.pipeline.open_model import OpenModel
-from vitedge.pipeline.verified_write import artifact_path, publish_artifact
+from vitedge.pipeline.verified_write import OnWritten, artifact_path, publish_artifact, unheard
 from vitedge.runtimes import AheadOfTime, Readiness, fit_of, runtime_for
 from vitedge.targets.fits import Fit
 from vitedge.targets.precisions import Precision
@@ -71,6 +71,7 @@ def convert_for(
     calibration: ImageSet | None = None,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda _: None,
+    on_written: OnWritten = unheard,
 ) -> tuple[Written, ...]:
     """Converts a model to the precision and form that each target takes.
 
@@ -84,6 +85,7 @@ def convert_for(
         calibration: Images to measure activation ranges on; None means synthetic ones.
         progress: Told how far things are.
         warn: Told of targets that are not here to be asked, and of chips that refuse.
+        on_written: Told of each artefact as soon as it is there.
 
     Returns:
         For each target and precision the artefact, and behind it its compiled forms.
@@ -99,7 +101,7 @@ def convert_for(
     with in_turn(options.output, progress):
         images = images_in_use(options, calibration)
         opened = OpenModel(source, options.importing, images=images, progress=progress)
-        return _convert_for(opened, targets, options, chips, progress, warn)
+        return _convert_for(opened, targets, options, chips, progress, warn, on_written)
 
 
 def _convert_for(
@@ -109,9 +111,10 @@ def _convert_for(
     chips: Sequence[str],
     progress: Progress,
     warn: Callable[[str], None],
+    on_written: OnWritten,
 ) -> tuple[Written, ...]:
     jobs = [
-        _Job(target, precision, _path(options.output, opened.source, target, precision))
+        _Job(target, precision, _path(options, opened.source, target, precision))
         for target in dict.fromkeys(targets)
         for precision in precisions_for(target, options.precisions)
     ]
@@ -136,7 +139,10 @@ def _convert_for(
                         raise
                     refused[chip] = error
             _prove(order, made, refused, warn)
-            written += _published(made, options.output)
+            published = _published(made, options.output)
+            for each in published:
+                on_written(each)
+            written += published
         for chip in refused:  # an earlier run's would be of another artefact
             for part in files_of(order.job.compiled(chip)):
                 part.unlink(missing_ok=True)
@@ -213,8 +219,9 @@ def _published(made: Sequence[Written], folder: Path) -> Iterator[Written]:
         yield replace(each, path=folder / each.path.name)
 
 
-def _path(folder: Path, source: Path, target: Target, precision: Precision) -> Path:
-    plain = artifact_path(folder, source, precision, runtime_for(target).format)
+def _path(options: ConvertOptions, source: Path, target: Target, precision: Precision) -> Path:
+    own = runtime_for(target).format
+    plain = artifact_path(options.output, source, precision, own, options.name)
     return plain.with_name(f"{plain.stem}.{target}{plain.suffix}")
 
 
@@ -234,7 +241,7 @@ def precisions_for(target: Target, asked: Sequence[Precision]) -> tuple[Precisio
 
 
 def _fit(target: Target) -> Fit:
-    """What a target takes; see ``precisions_for`` for the errors."""
+    """The precisions that a target takes; see ``precisions_for`` for the errors."""
     fit = fit_of(target)
     if fit is None:
         raise UsageError(f"what {target} takes is not known; give --format and a precision")

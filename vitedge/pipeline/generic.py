@@ -1,4 +1,4 @@
-"""From a model that is no Vision Transformer to artefacts: draft, check, publish."""
+"""From a model that is not a Vision Transformer to artefacts: draft, check, publish."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from vitedge.pipeline.layouts import FolderLayout, demand_classes
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import (
     OnRefusal,
+    OnWritten,
     Reference,
     refusals_to,
+    unheard,
     versions_of,
     write_checked,
 )
@@ -31,7 +33,7 @@ _SYNTHETIC_IMAGES = 64
 
 @dataclass(frozen=True)
 class GenericJob:
-    """What to make of a model that is no Vision Transformer.
+    """The artefacts to make of a model that is not a Vision Transformer.
 
     Attributes:
         opened: The model.
@@ -55,13 +57,15 @@ def convert_generically(
     *,
     progress: Progress = silent,
     on_refusal: OnRefusal | None = None,
+    on_written: OnWritten = unheard,
 ) -> tuple[Written, ...]:
     """Converts a model with each format's own converter and quantizer.
 
     Args:
         job: What to make.
         progress: Told how far things are.
-        on_refusal: Told of each artefact that cannot be made; the others are made all the same.
+        on_refusal: Told of each artefact that cannot be made; the others are made nevertheless.
+        on_written: Told of each artefact as soon as it is there.
 
     Raises:
         UsageError: Options speak of what only a Vision Transformer has.
@@ -95,6 +99,7 @@ def convert_generically(
         with refusals_to(on_refusal, path):
             try:
                 written.append(work.write(path, target, precision))
+                on_written(written[-1])
             except ParityError:
                 raise
             except ConversionError as error:
@@ -104,7 +109,7 @@ def convert_generically(
 
 
 class _Work:
-    """What all artefacts of one model share."""
+    """The state that all artefacts of one model share."""
 
     def __init__(self, job: GenericJob, progress: Progress) -> None:
         self._job, opened, in_use = job, job.opened, job.opened.images

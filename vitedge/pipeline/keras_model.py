@@ -38,7 +38,7 @@ def import_model(
         progress: Told how far things are.
 
     Raises:
-        UsageError: The output exists, or is no ``.keras`` file.
+        UsageError: The output exists, or is not a ``.keras`` file.
         ModelError: The source cannot be read.
         ParityError: What was read, or the Keras model made of it, computes something else.
         UnavailableError: Keras is not installed.
@@ -51,8 +51,9 @@ def import_model(
     try:
         imported = read_compared(source, options)
     except NotAViTError as error:
-        way = "" if source.suffix == ".safetensors" else "; `vitedge convert` takes it as it is"
-        raise NotAViTError(f"'{source}' is not a Vision Transformer: {error}{way}") from error
+        raise NotAViTError(
+            f"'{source}' is not a Vision Transformer: {error}; `vitedge convert` takes it as it is"
+        ) from error
     if output is not None:
         progress(f"writing {output.name}", 1, 2)
         origin = imported.path if imported.origin is None else imported.origin

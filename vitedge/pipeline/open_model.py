@@ -22,7 +22,7 @@ from vitedge.network.operators import Array
 from vitedge.pipeline.compared_images import ImagesInUse
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
-from vitedge.pipeline.token_merging import Merged, TokenOptions, merged_to_share
+from vitedge.pipeline.token_merging import Merged, TokenOptions, merged_as
 from vitedge.quantize.cores import forward_each
 from vitedge.rewrite import apply_rewrites
 from vitedge.rewrite.features import with_features
@@ -35,7 +35,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Rewriting:
-    """Which rewrites a network goes through before it is quantized.
+    """The rewrites that a network goes through before it is quantized.
 
     Attributes:
         without: Names of those to leave out.
@@ -87,7 +87,7 @@ class OpenModel:
         """The model, compared with its source wherever that can be run.
 
         Raises:
-            NotAViTError: It is no ViT; ``generic`` may have it.
+            NotAViTError: It is not a ViT; ``generic`` may have it.
             ModelError: The source cannot be read.
             ParityError: The source computes something else.
         """
@@ -98,7 +98,7 @@ class OpenModel:
 
     @cached_property
     def _read(self) -> Imported | str:
-        """The model, or why it is no ViT."""
+        """The model, or why it is not a ViT."""
         try:
             return read_compared(self.source, self.importing.compared_on(self.images.calibration))
         except NotAViTError as error:
@@ -139,7 +139,7 @@ class OpenModel:
         return _kept(self._prepared, (network, rewriting), make)
 
     def merged(self, options: TokenOptions, also: tuple[str, ...] = ()) -> Merged:
-        """The imported network with as many tokens merged as leave a share of its work.
+        """The imported network with tokens merged.
 
         Args:
             options: How many, and how.
@@ -148,12 +148,18 @@ class OpenModel:
 
         def make() -> Merged:
             network = with_outputs(self.imported.network, also)
-            return merged_to_share(network, options, self.images.calibration)
+            return merged_as(network, options, self.images.calibration)
 
         return _kept(self._merged, (options, also), make)
 
+    def with_images(self, images: ImagesInUse) -> OpenModel:
+        """The same model, which is not read again, with other images and nothing made of it yet."""
+        made = OpenModel(self.source, self.importing, images=images)
+        vars(made).update({"_read": self._read, "sha256": self.sha256})
+        return made
+
     def outputs(self, network: Network, pixels: npt.NDArray[np.uint8]) -> Array:
-        """What a network computes of the images that artefacts are compared on."""
+        """The network's outputs for the images that artefacts are compared on."""
         return _kept(self._outputs, network, lambda: forward_each(network, pixels))
 
     def reference(self) -> ModelReference:

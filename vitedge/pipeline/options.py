@@ -1,4 +1,4 @@
-"""What may be asked of a conversion."""
+"""Options of a conversion."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from vitedge.images.image_sets import ImageSet
 from vitedge.importers import ImportOptions
 from vitedge.pipeline.budget import DropBudget
 from vitedge.pipeline.token_merging import TokenOptions
+from vitedge.pipeline.token_search import TokenSearch
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
@@ -16,7 +17,7 @@ from vitedge.targets.precisions import Precision
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What to make of a model.
+    """The artefacts to make of a model, and how.
 
     Attributes:
         formats: Formats to write.
@@ -28,6 +29,8 @@ class ConvertOptions:
         budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
         tokens: How many tokens to merge, and how; None merges none.
+        search: How to search, for each artefact, which tokens to merge within the budget; None
+            does not.
         features: Give the artefacts what the head reads as a second output.
         also: Further outputs by name; see ``rewrite.further_outputs``.
         tail: Put the source's own nodes behind the outputs of ONNX artefacts.
@@ -35,6 +38,7 @@ class ConvertOptions:
         layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
             format and precision.
         force: Existing artefacts may be overwritten.
+        name: What file names begin with; None means the source's name.
         importing: How to read the model.
         compared: Images to compare the artefacts with the model on, other than those calibrated
             on. None means those of the budget, or some that are kept out of the calibration.
@@ -49,11 +53,13 @@ class ConvertOptions:
     budget: DropBudget | None = None
     tune: bool = False
     tokens: TokenOptions | None = None
+    search: TokenSearch | None = None
     features: bool = False
     also: tuple[str, ...] = ()
     tail: bool = False
     probabilities: bool = False
     layout: Layout | None = None
     force: bool = False
+    name: str | None = None
     importing: ImportOptions = field(default_factory=ImportOptions)
     compared: ImageSet | None = None

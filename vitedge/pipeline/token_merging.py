@@ -39,20 +39,23 @@ class Merged:
 
 @dataclass(frozen=True)
 class TokenOptions:
-    """How many tokens to merge, and how.
+    """The number of tokens to merge, and the way.
 
     Attributes:
-        share: Of the multiply-accumulates that are left, between 0 and 1.
+        share: Of the multiply-accumulates that are left, between 0 and 1; None where the schedule
+            says it.
         constant: Merge what is alike on average, the same tokens in every picture, for devices that
             cannot sort; else what is alike in each picture, which loses less.
+        schedule: Where to merge, and how many; empty where that follows from the share.
     """
 
-    share: float
+    share: float | None = None
     constant: bool = False
+    schedule: tuple[Merging, ...] = ()
 
 
-def merged_to_share(network: Network, options: TokenOptions, images: ImageSet | None) -> Merged:
-    """The model with as many tokens merged as leave a share of its work.
+def merged_as(network: Network, options: TokenOptions, images: ImageSet | None) -> Merged:
+    """The model with tokens merged as its options say.
 
     Args:
         network: Left unchanged.
@@ -63,7 +66,7 @@ def merged_to_share(network: Network, options: TokenOptions, images: ImageSet | 
     Raises:
         ConversionError: Tokens cannot be merged, or not so many.
     """
-    found = scheduled(network, options.share)
+    found = _scheduled(network, options)
     if options.constant:
         typical = images or synthetic_images(network.preprocessing, _IMAGES, seed=0)
 
@@ -77,6 +80,12 @@ def merged_to_share(network: Network, options: TokenOptions, images: ImageSet | 
         pixels = network.preprocessing.batch([sample.image for sample in samples])
         same, n = _agreement(network, found.network, pixels), len(samples)
     return Merged(found.network, _described(found, same, n))
+
+
+def _scheduled(network: Network, options: TokenOptions) -> Scheduled:
+    if options.share is None:
+        return with_schedule(network, options.schedule)
+    return scheduled(network, options.share)
 
 
 def merged_again(network: Network, described: TokenMerging) -> Network:

@@ -38,7 +38,7 @@ USUAL = Variant("usual")
 
 
 def variants(target: Format, precision: Precision) -> tuple[Variant, ...]:
-    """What could be faster somewhere, the usual one first."""
+    """The variants that could be faster somewhere, the usual one first."""
     if precision.all_integer:
         return (USUAL,)  # NPUs take one form
     return (USUAL, *tools_of(target).variants(precision))
@@ -74,7 +74,7 @@ def fastest(drafts: Sequence[tuple[Variant, Draft, Metadata]], reference: Refere
                 draft.save(path, metadata)
                 sessions.append(runtime_for(chosen).open(path, chosen.device))
             qualities = [_sqnr_db(session, reference) for session in sessions]
-            ratios = _ratios(sessions, reference.pixels[: sessions[0].input_shape[0]])
+            ratios = in_turns(sessions, reference.pixels[: sessions[0].input_shape[0]])
         finally:
             for session in sessions:
                 session.close()
@@ -98,7 +98,7 @@ def _sqnr_db(session: Any, reference: Reference) -> float:
     return float("inf") if parity.sqnr_db is None else parity.sqnr_db
 
 
-def _ratios(sessions: Sequence[Any], pixels: npt.NDArray[np.uint8]) -> list[list[float]]:
+def in_turns(sessions: Sequence[Any], pixels: npt.NDArray[np.uint8]) -> list[list[float]]:
     """The time of each session over that of the first, round by round."""
     found: list[list[float]] = [[] for _ in sessions]
     for number in range(_WARM_UP + _ROUNDS):

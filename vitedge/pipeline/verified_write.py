@@ -34,6 +34,13 @@ from vitedge.targets.precisions import Precision
 OnRefusal: TypeAlias = Callable[[Path, ConversionError], None]
 """Told of an artefact that cannot be made, and why."""
 
+OnWritten: TypeAlias = Callable[[Written], None]
+"""Told of an artefact as soon as it is published."""
+
+
+def unheard(written: Written) -> None:
+    """The callback of those who wait for all artefacts."""
+
 
 @contextmanager
 def refusals_to(told: OnRefusal | None, path: Path) -> Iterator[None]:
@@ -53,7 +60,7 @@ another order, which changes float32 by 1e-6."""
 
 @dataclass(frozen=True)
 class Reference:
-    """What an artefact is compared with.
+    """The reference that an artefact is compared with.
 
     Attributes:
         pixels: uint8 ``(N, H, W, C)``.
@@ -81,9 +88,11 @@ class Reference:
         return np.argsort(apart.reshape(count, -1).sum(axis=1))[: -(-count // 2)]
 
 
-def artifact_path(folder: Path, source: Path, precision: Precision, target: Format) -> Path:
-    """Where an artefact goes: ``model.keras`` becomes ``model.int8.tflite``."""
-    return folder / f"{source.stem}.{precision}{target.suffix}"
+def artifact_path(
+    folder: Path, source: Path, precision: Precision, target: Format, name: str | None = None
+) -> Path:
+    """The path of an artefact: ``model.keras`` gives ``model.int8.tflite``, or another name."""
+    return folder / f"{name or source.stem}.{precision}{target.suffix}"
 
 
 def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Reference) -> Written:
@@ -201,7 +210,7 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
 
 
 def _outputs(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """What an artefact gives; its first batch is run twice.
+    """The outputs of an artefact; its first batch is run twice.
 
     OpenVINO 2026.4 computed SigLIP's pooling in half precision wrong from the second time on.
 

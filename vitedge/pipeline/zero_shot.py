@@ -15,6 +15,8 @@ import numpy as np
 
 from vitedge.errors import DataError, ModelError, UsageError
 from vitedge.files.npz_arrays import read_arrays
+from vitedge.importers import ImportOptions
+from vitedge.importers.hugging_face.text_tower import embed_texts
 from vitedge.network.kinds import NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Array, Linear, Norm
@@ -22,6 +24,8 @@ from vitedge.network.tasks import Task
 
 _EMBEDDINGS, _SCALE, _BIAS = "embeddings", "scale", "bias"
 _LENGTH_EPS = 1e-12
+_NAME = "{}"
+"""Where a template has the name of a class."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,62 @@ def read_text_labels(
     if bias is None:
         bias = _number(path, arrays.get(_BIAS), _BIAS)
     return TextLabels(tuple(names), embeddings, scale, bias or 0.0)
+
+
+def text_labels_of(
+    path: Path,
+    names: Sequence[str],
+    options: ImportOptions,
+    *,
+    templates: Sequence[str] = (),
+    scale: float | None = None,
+    bias: float | None = None,
+) -> tuple[TextLabels, Task]:
+    """Texts as labels by the model's own text tower, and what they are to images.
+
+    Args:
+        path: A folder of Hugging Face's CLIP, SigLIP or SigLIP 2, with both towers.
+        names: What the labels are called.
+        options: What the user says of the model.
+        templates: Sentences that say a name where they have ``{}``; of several, the mean of their
+            directions counts (CLIP, section 3.1.4). None says the names as they are.
+        scale: Instead of the model's.
+        bias: Instead of the model's.
+
+    Raises:
+        ModelError: There is no such text tower, or it is damaged.
+        UsageError: A name is empty or there twice, a template has no place for a name, or a text is
+            too long for the model.
+        UnavailableError: The package for tokenizers is not installed.
+    """
+    _demand_names(names)
+    said = tuple(templates) or (_NAME,)
+    for template in said:
+        if template.count(_NAME) != 1:
+            raise UsageError(
+                f"the template '{template}' needs one {_NAME} where the name of a class goes, as "
+                "in 'a photo of a {}'"
+            )
+    texts = [template.replace(_NAME, name) for name in names for template in said]
+    found = embed_texts(path, texts, options)
+    lengths = np.linalg.norm(found.embeddings, axis=1, keepdims=True)
+    directions = (found.embeddings / lengths).reshape(len(names), len(said), -1)
+    labels = TextLabels(
+        tuple(names),
+        directions.mean(axis=1),
+        found.scale if scale is None else scale,
+        found.bias if bias is None else bias,
+    )
+    return labels, found.task
+
+
+def _demand_names(names: Sequence[str]) -> None:
+    """Refuses names that nobody could tell apart."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if not names or not all(names):
+        raise UsageError('a class has no name: give --classes "a cat,a dog"')
+    if twice is not None:
+        raise UsageError(f"the class '{twice}' is there twice")
 
 
 def _number(path: Path, array: object, name: str) -> float | None:

@@ -1,10 +1,11 @@
-"""Which tensors of an all-integer graph have 8 bits and which 16, asked of the network."""
+"""Chooses the tensors of an all-integer graph that have 8 bits and those that have 16."""
 
 from __future__ import annotations
 
 import math
 
 from vitedge.errors import ConversionError
+from vitedge.network.kinds import Activation
 from vitedge.network.lowering import group_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
@@ -101,13 +102,20 @@ def require_integers(network: Network) -> None:
     """Refuses a network that no graph without float operators can hold.
 
     Raises:
-        ConversionError: Tokens are merged by what is in the picture.
+        ConversionError: Tokens are merged by what is in the picture, or one value is divided by
+            another.
     """
     if any(isinstance(value.operator, Match) for value in network.values):
         raise ConversionError(
             "an all-integer artefact cannot merge tokens by what is in the picture; choose int8 "
             "or leave out --tokens"
         )
+    for value in network.values:
+        if value.operator == Activate(Activation.RECIPROCAL):
+            raise ConversionError(
+                f"an all-integer artefact cannot hold '{value.name}' (a quotient of two values); "
+                "choose int8, which keeps it in float"
+            )
 
 
 def linear(value: Value) -> Linear:

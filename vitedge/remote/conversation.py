@@ -1,4 +1,4 @@
-"""What a device says, bounded: it may be another's, broken, or have a talkative shell."""
+"""A device's answers, bounded: it may be another's, broken, or have a talkative shell."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EMPTY_LINES, _EMPTY_LINES_A_SECOND = 100, 2
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command on a device ended.
+    """The end of a command on a device.
 
     Attributes:
         code: Exit code of the program that reached the device, which is the command's own where

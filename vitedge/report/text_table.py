@@ -108,7 +108,7 @@ def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
 
 
 def notes(report: Report) -> tuple[str, ...]:
-    """What the table has no room for: messages, unstable times, unreadable images."""
+    """The facts that the table has no room for: messages, unstable times, unreadable images."""
     found = list(report.environment.warnings)
     found += [
         f"{row.artifact} on {row.target}: {row.status}: {row.message}"
@@ -129,7 +129,7 @@ def notes(report: Report) -> tuple[str, ...]:
 
 
 def _unstable(rows: tuple[Row, ...]) -> list[str]:
-    """Why times are unstable: in one line where all rows share the cause."""
+    """The reasons for unstable times: in one line where all rows share the cause."""
     causes = [row.unstable for row in rows]
     shared = {_NUMBER.sub("#", cause) for cause in causes}
     if len(rows) > 1 and len(shared) == 1 and all(causes):
@@ -232,16 +232,16 @@ def _agreement(row: Row) -> str:
     return "" if row.vs_float is None else _percent(row.vs_float.agreement)
 
 
+def _preparation(row: Row) -> str:
+    return "" if row.preparation is None else _percent(row.preparation.agreement)
+
+
 def _ratio(row: Row) -> str:
     return "" if row.ratio is None else f"{row.ratio.median:.2f}"
 
 
 def _throughput(row: Row) -> str:
     return _number(max((found.images_per_second for found in row.throughput), default=None))
-
-
-def _placement(row: Row) -> str:
-    return "" if row.placement is None else f"{row.placement.on_device}/{row.placement.total}"
 
 
 def _sqnr(row: Row) -> str:
@@ -291,6 +291,7 @@ _COLUMNS = (
     Column("lost %", _lost, 12),
     Column("agree %", _agreement, 2),
     Column("SQNR dB", _sqnr, 1),
-    Column("on device", _placement, 7),
+    Column("own pixels agree %", _preparation, 4),
+    Column("on device", lambda row: row.placed, 7),
     Column("status", lambda row: str(row.status), 0, is_number=False),
 )

@@ -83,7 +83,7 @@ def _fold(layer: Operator, pixels: Standardize) -> Operator:
 
 
 def _channels_seen(layer: Convolution) -> npt.NDArray[np.int64]:
-    """Which input channel each weight of a place is for, ``(channels / groups, outputs)``."""
+    """The input channel of each weight of a place, ``(channels / groups, outputs)``."""
     _, _, part, outputs = layer.weight.shape
     group = np.arange(outputs) // (outputs // layer.groups)
     channels: npt.NDArray[np.int64] = group * part + np.arange(part)[:, None]

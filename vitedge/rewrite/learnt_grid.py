@@ -33,7 +33,7 @@ _EMPTY_BITS = np.uint32(0x3F)
 
 @dataclass(frozen=True)
 class Groups:
-    """How the 4-bit weights of one output share scales.
+    """The sharing of scales among the 4-bit weights of one output.
 
     Attributes:
         size: How many neighbouring inputs share one.
@@ -54,7 +54,7 @@ COMMON_GROUPS = Groups(32)
 
 
 def group_size(inputs: int, bits: int) -> int:
-    """How many inputs of a column share a scale: all at 8 bits, groups at 4 where they fit."""
+    """The number of inputs that share a scale: all at 8 bits, groups at 4 where they fit."""
     return COMMON_GROUPS.size_of(inputs) if bits == 4 else inputs
 
 

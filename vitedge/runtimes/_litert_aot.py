@@ -144,7 +144,7 @@ def _vendor_libraries() -> Iterator[str]:
 
 
 def _vendor_folder() -> tuple[Path | None, str]:
-    """Where Qualcomm's libraries are, and in words what brought them or failed to."""
+    """The folder of Qualcomm's libraries, and words about the package that brings them."""
     sdk = sdk_package("qualcomm")
     libraries = package_folder(sdk.replace("-", "_")) / "data" / "lib" / "x86_64-linux-clang"
     if (libraries / _BACKEND).is_file():

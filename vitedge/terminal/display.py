@@ -1,11 +1,12 @@
-"""What people see while they wait: progress on stderr, and nothing where nobody watches."""
+"""The display for people who wait: progress on stderr, or lines in a log file."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -17,21 +18,21 @@ _SECONDS_A_LINE = 30.0
 
 @contextmanager
 def progress_on_stderr(*, tells_time: bool = False) -> Iterator[Progress]:
-    """A bar with the time left; where stderr is no terminal, a line now and then.
+    """A bar with the time passed and the time left; in a file or a pipe, a line now and then.
 
     Args:
-        tells_time: The words say how much time is left; the bar says how long they have been the
-            same.
+        tells_time: The words say how much time is left, so the bar does not.
     """
     if not sys.stderr.isatty():
-        yield lines_now_and_then(sys.stderr)
+        with lines_now_and_then(sys.stderr) as show_line:
+            yield show_line
         return
     from rich import progress as rich_progress
     from rich.console import Console
     from rich.text import Text
 
     class Seconds(rich_progress.ProgressColumn):
-        """How long the words have been the same, once that is long."""
+        """The seconds for which the words have been the same, from the first one on."""
 
         def render(self, task: rich_progress.Task) -> Text:
             seconds = task.elapsed or 0.0
@@ -42,7 +43,9 @@ def progress_on_stderr(*, tells_time: bool = False) -> Iterator[Progress]:
         rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(bar_width=30),
         rich_progress.TextColumn("{task.completed:g}/{task.total:g}"),
-        Seconds() if tells_time else rich_progress.TimeRemainingColumn(),
+        # It ticks while a library computes and says nothing.
+        Seconds(),
+        *(() if tells_time else (rich_progress.TimeRemainingColumn(),)),
     )
     with (
         _own_stderr() as stream,
@@ -63,28 +66,36 @@ def progress_on_stderr(*, tells_time: bool = False) -> Iterator[Progress]:
         yield show
 
 
-def lines_now_and_then(
-    stream: TextIO, now: Callable[[], float] = time.monotonic, seconds: float = _SECONDS_A_LINE
-) -> Progress:
+@contextmanager
+def lines_now_and_then(stream: TextIO, seconds: float = _SECONDS_A_LINE) -> Iterator[Progress]:
     """Progress for a log file: the first line after a while, and one in each such while.
+
+    A thread writes them, so that there are lines while a library computes and says nothing.
 
     Args:
         stream: Where lines go.
-        now: The time in seconds.
-        seconds: How long nothing is written after the start, and after each line.
+        seconds: The while.
     """
-    last = now()
+    last, ended = "", threading.Event()
 
     def show(what: str, done: int, total: int) -> None:
         nonlocal last
-        if now() - last < seconds:
-            return
-        last = now()
         how_far = f": {done:g} of {total:g}" if total > 1 else ""
-        stream.write(f"{printable(what)}{how_far}\n")
-        stream.flush()
+        last = f"{printable(what)}{how_far}"
 
-    return show
+    def write() -> None:
+        started = time.monotonic()
+        while not ended.wait(seconds):
+            stream.write(f"{last or 'working'} ({time.monotonic() - started:.0f} s)\n")
+            stream.flush()
+
+    thread = threading.Thread(target=write, name="vitedge-progress", daemon=True)
+    thread.start()
+    try:
+        yield show
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager

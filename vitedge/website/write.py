@@ -21,6 +21,7 @@ from vitedge.artifacts.metadata import (
 from vitedge.browser.packages import (
     LITERT_JS,
     ONNX_RUNTIME_WEB,
+    PIXELS,
     WebEngine,
     engine_files,
     install,
@@ -39,7 +40,7 @@ _DIGEST = b"%DIGEST%"
 
 @dataclass(frozen=True)
 class Site:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         folder: Where to.
@@ -80,7 +81,7 @@ def write_site(
         for place, found in engine_files(engine).items()
         if ".asyncify." not in place and "webgpu" not in place
     }
-    for page in sorted(_PAGE.iterdir()):
+    for page in (*sorted(_PAGE.iterdir()), PIXELS):
         contents[page.name] = page
     contents[artifact.name] = artifact
     contents["model.json"] = _json(_facts(artifact, metadata, engine))
@@ -122,7 +123,7 @@ def _described(artifact: Path) -> Metadata:
 
 
 def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, Any]:
-    """What the page needs to know."""
+    """The facts that the page needs."""
     scale, zero_point = read_logits_grid(artifact)
     return {
         "name": Path(metadata.source.name).stem,
@@ -138,7 +139,7 @@ def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, A
 
 
 def _manifest(metadata: Metadata) -> dict[str, Any]:
-    """What makes a phone offer to keep the page as an app: https://www.w3.org/TR/appmanifest."""
+    """The manifest that lets a phone keep the page as an app: https://www.w3.org/TR/appmanifest."""
     name = Path(metadata.source.name).stem
     return {
         "name": name,

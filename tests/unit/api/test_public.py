@@ -102,7 +102,7 @@ def plain(value: object) -> str | None:
 
 
 def test_every_option_of_a_function_has_a_flag() -> None:
-    quiet = {"progress", "warn", "say", "on_epoch"}
+    quiet = {"progress", "on_written", "warn", "say", "on_epoch"}
     # What lies in memory has no flag.
     only_in_python = {"validation"}
     for command, (function, _) in COMMANDS.items():

@@ -46,6 +46,10 @@ def something_beside(folder: Path) -> Path:
     return save_torch(folder / "model.ckpt", {"state_dict": state})
 
 
+def another_head(folder: Path) -> Path:
+    return save_torch(folder / "model.pth", timm_weights(head=("fc",)))
+
+
 def two_models(folder: Path) -> Path:
     return save_torch(folder / "two.pth", {"student": timm_weights(), "teacher": below("net.")})
 
@@ -107,6 +111,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], list[str], str, str]] = {
     "size of no square": (wide, ["--heads", "2"], "--image-size", "32x64"),
     "layers of a head": (perceptron, ["--heads", "2"], "--head-activation", "relu"),
     "weights beside a model": (something_beside, ["--heads", "2"], "--weights", ""),
+    "a head of another name": (another_head, ["--heads", "2"], "--head", ""),
     "several models": (two_models, ["--heads", "2"], "--weights", ""),
     "base of an adapter": (adapter, ["--heads", "2"], "--base", "model.pth"),
     "size of a processor": (another_processor, [], "--image-size", "24"),

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tests.support.golden_cases import GOLDEN
 from tests.support.plain import plain
 from vitedge.elements.kinds import Pooling
-from vitedge.errors import ModelError, NotAViTError, SizeError
+from vitedge.errors import ModelError, SizeError
 from vitedge.files.limits import VARIABLE
 from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions, read_model
@@ -61,7 +62,7 @@ def test_an_activation_is_read_or_refused(tmp_path: Path) -> None:
     folder = edited(tmp_path, "config.json", hidden_act="quick_gelu")
     assert plain(read_model(folder).network).activation is Activation.QUICK_GELU
     folder = edited(tmp_path / "other", "config.json", hidden_act="selu")
-    with pytest.raises(NotAViTError, match="the activation 'selu' is not one that vitedge has"):
+    with pytest.raises(ModelError, match="the activation 'selu' is not one that vitedge has"):
         read_model(folder)
 
 
@@ -130,7 +131,7 @@ def test_another_depth_than_the_weights_have_is_an_error(tmp_path: Path) -> None
     with pytest.raises(ModelError, match=r"lacks the weights 'vit\.encoder\.layer\.2"):
         read_model(folder)
     folder = edited(tmp_path / "fewer", "config.json", num_hidden_layers=1)
-    with pytest.raises(NotAViTError, match="no place in a ViT"):
+    with pytest.raises(ModelError, match="no place in a ViT"):
         read_model(folder)
 
 
@@ -252,7 +253,7 @@ def test_an_unknown_kind_of_depth_is_refused(tmp_path: Path) -> None:
         "hugging_face_depth_anything",
         depth_estimation_type="ordinal",
     )
-    with pytest.raises(NotAViTError, match="depth_estimation_type 'ordinal'"):
+    with pytest.raises(ModelError, match="depth_estimation_type 'ordinal'"):
         read_model(folder)
 
 
@@ -340,3 +341,38 @@ def test_segformer_gives_a_map_of_classes_of_the_size_that_is_wanted(tmp_path: P
     network = read_model(folder, ImportOptions(image_size=(32, 64))).network
     assert (network.task, network.main.shape) == (Task.MAP, (8, 16, 5))
     assert network.labels == tuple(names.values())
+
+
+@pytest.mark.parametrize(("prefix", "is_sharded"), [("", False), ("backbone.", False), ("", True)])
+def test_a_head_of_another_name_is_taken_when_the_user_names_it(
+    prefix: str, is_sharded: bool, tmp_path: Path
+) -> None:
+    folder = edited(tmp_path, "config.json", id2label={"0": "a", "1": "b", "2": "c"})
+    arrays = load_file(folder / "model.safetensors")
+    renamed = {}
+    for name, array in arrays.items():
+        is_head = name.startswith("classifier.")
+        renamed[name.replace("classifier.", "fc.") if is_head else prefix + name] = array
+    if is_sharded:
+        (folder / "model.safetensors").unlink()
+        save_file(renamed, folder / "model-1.safetensors")
+        index = {"weight_map": dict.fromkeys(renamed, "model-1.safetensors")}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    else:
+        save_file(renamed, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"if 'fc' is its head, --head fc"):
+        read_model(folder)
+    read = read_model(folder, ImportOptions(head="fc"))
+    assert "with the head 'fc'" in read.path
+    assert read.network.labels == ()  # those of the config are of another head
+    images = np.random.default_rng(0).integers(0, 256, (2, *read.network.image_shape), np.uint8)
+    expected = forward(read_model(VIT).network, images)
+    np.testing.assert_allclose(forward(read.network, images), expected, atol=1e-6)
+    with pytest.raises(ModelError, match="no layer 'top' for --head"):
+        read_model(folder, ImportOptions(head="top"))
+
+
+def test_a_folder_with_a_classifier_takes_no_other() -> None:
+    for case in ("hugging_face_vit", "hugging_face_sharded"):
+        with pytest.raises(ModelError, match="has the head 'classifier' already: leave out --head"):
+            read_model(GOLDEN / case, ImportOptions(head="fc"))

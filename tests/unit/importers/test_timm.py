@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from tests.support.golden_cases import GOLDEN
 from tests.support.plain import plain
 from vitedge.elements.kinds import Pooling
-from vitedge.errors import ModelError, NotAViTError
+from vitedge.errors import ModelError
 from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.evaluate import forward
@@ -57,7 +57,7 @@ def test_tokens_and_pooling_are_inferred(case: str, prefix_tokens: int, pooling:
 
 def test_weights_that_have_no_place_are_no_vit(tmp_path: Path) -> None:
     path = changed(tmp_path, blocks__0__attn__relative_position=np.ones((3, 3), np.float32))
-    with pytest.raises(NotAViTError, match=r"no place in a ViT of its kind: blocks\.0\.attn\.rel"):
+    with pytest.raises(ModelError, match=r"no place in a ViT of its kind: blocks\.0\.attn\.rel"):
         read_model(path, HEADS)
 
 
@@ -155,6 +155,24 @@ def test_a_head_outside_the_backbone_is_taken_when_the_user_names_it(tmp_path: P
         read_model(path, HEADS)
     read = read_model(path, replace(HEADS, head="classifier"))
     assert "with the head 'classifier'" in read.path
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    expected = forward(read_model(VIT, HEADS).network, images)
+    np.testing.assert_allclose(forward(read.network, images), expected, atol=1e-6)
+
+
+def renamed_head(folder: Path) -> Path:
+    """A backbone whose head was replaced by a layer of another name."""
+    arrays = {name.replace("head.", "fc."): array for name, array in load_file(VIT).items()}
+    save_file(arrays, folder / "renamed.safetensors")
+    return folder / "renamed.safetensors"
+
+
+def test_a_head_of_another_name_is_taken_when_the_user_names_it(tmp_path: Path) -> None:
+    path = renamed_head(tmp_path)
+    with pytest.raises(ModelError, match=r"fc.bias, fc.weight; if 'fc' is its head, --head"):
+        read_model(path, HEADS)
+    read = read_model(path, replace(HEADS, head="fc"))
+    assert "with the head 'fc'" in read.path
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     expected = forward(read_model(VIT, HEADS).network, images)
     np.testing.assert_allclose(forward(read.network, images), expected, atol=1e-6)

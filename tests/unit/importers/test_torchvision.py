@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from tests.support.golden_cases import GOLDEN
 from tests.support.plain import plain
-from vitedge.errors import ModelError, NotAViTError
+from vitedge.errors import ModelError
 from vitedge.images.interpolation import Interpolation
 from vitedge.importers import ImportOptions, read_model
 from vitedge.importers.reading.torch_file import open_torch
@@ -57,7 +57,7 @@ def test_preprocessing_is_that_of_the_models_published_at_the_size(
 
 def test_a_convolutional_stem_is_no_vit(tmp_path: Path) -> None:
     stem = {"conv_proj.conv_bn_relu_0.0.weight": np.ones((8, 3, 3, 3), np.float32)}
-    with pytest.raises(NotAViTError, match="no place in a ViT of its kind"):
+    with pytest.raises(ModelError, match="no place in a ViT of its kind"):
         read_model(saved(tmp_path, arrays() | stem), HEADS)
 
 

@@ -19,7 +19,7 @@ from vitedge.images.preprocess import Preprocessing
 from vitedge.in_keras.model import from_keras, to_keras
 from vitedge.network.blocks import blocks, head_of
 from vitedge.network.evaluate import evaluate, forward
-from vitedge.network.kinds import Activation, NormKind
+from vitedge.network.kinds import MLP_ACTIVATIONS, Activation, NormKind
 from vitedge.network.network import Builder, Network, Value, rebuilt
 from vitedge.network.operators import (
     Activate,
@@ -69,7 +69,7 @@ KINDS = [
     Kind("hidden layers in the head", {"head_hidden": (12, 7)}),
     Kind("grey, not square", {"channels": 1, "image_size": (16, 24), "patch_size": (4, 8)}),
     Kind("narrow heads", {"heads": 2, "head_dim": 5}),
-    *(Kind(f"{activation}", {"activation": activation}) for activation in Activation),
+    *(Kind(f"{activation}", {"activation": activation}) for activation in MLP_ACTIVATIONS),
 ]
 
 

@@ -76,8 +76,8 @@ def test_the_command_says_where_tokens_are_merged(model: Path, tmp_path: Path) -
     assert "tokens merged: 12 after block 2, 2 after block 3; 0.81 of the mul" in result.output
     for wrong, words in (
         ("0.1", "or more"),
-        ("1", "is not in the range"),
-        ("0", "not in the range"),
+        ("1", "0 to 1, not 1"),
+        ("0", "0 to 1, not 0"),
     ):
         result = CliRunner().invoke(main, [*arguments, "--force", "--tokens", wrong])
         assert result.exit_code != 0

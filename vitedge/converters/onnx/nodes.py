@@ -56,6 +56,7 @@ class OnnxNodes(MergingEmitter[str]):
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         super().__init__(network, recipe, batch)
         self._nodes: list[Any] = []
+        self._node_names: set[str] = set()
         self._initializers: dict[str, Any] = {}
         self._names = {"pixels", *network.outputs}
         self._channels_first: dict[str, str] = {}
@@ -122,6 +123,8 @@ class OnnxNodes(MergingEmitter[str]):
                 return self._node("Sigmoid", [x], label)
             case Activation.TANH:
                 return self._node("Tanh", [x], label)
+            case Activation.RECIPROCAL:
+                return self._node("Reciprocal", [x], label)
             case Activation.QUICK_GELU | Activation.SILU:
                 inner = x
                 if activation.kind is Activation.QUICK_GELU:
@@ -186,7 +189,7 @@ class OnnxNodes(MergingEmitter[str]):
         return self._node_many("Split", [x, sizes], names, label, axis=axis)
 
     def _size_of_parts(self, parts: Sequence[Value]) -> tuple[str, str]:
-        """What a cut is called, and how wide its parts are."""
+        """The name of a cut, and the widths of its parts."""
         label = group_of(parts[0].name)[0] or parts[0].name
         return label, self._integers(f"{label}/sizes", tuple(part.shape[-1] for part in parts))
 
@@ -259,6 +262,11 @@ class OnnxNodes(MergingEmitter[str]):
     ) -> None:
         from onnx import helper
 
+        if (
+            name in self._node_names
+        ):  # of another piece that is cut up, whose parts are called alike
+            name = f"{outputs[0]}/{operator}"
+        self._node_names.add(name)
         self._nodes.append(helper.make_node(operator, inputs, outputs, name=name, **attributes))
 
     def _free(self, name: str) -> str:

@@ -73,6 +73,8 @@ class OpenVINONodes(MergingEmitter[Any]):
                 return self._swish(x, 1.0, label)
             case Activation.TANH:
                 return self._ops.tanh(x, name=label)
+            case Activation.RECIPROCAL:
+                return self._ops.divide(self._scalar(f"{label}/one", 1.0), x, name=label)
 
     def _swish(self, x: Any, beta: float, name: str) -> Any:
         """``x * sigmoid(beta * x)``."""

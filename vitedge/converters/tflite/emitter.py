@@ -217,7 +217,7 @@ class TFLiteEmitter(TFLiteMerging):
         return self.reduced(code, x, len(shape) - 1, (*leading, 1), name)
 
     def with_gamma_and_beta(self, x: int, norm: Norm, name: str) -> int:
-        """What is left of a norm; ones and zeros cost nothing."""
+        """The rest of a norm; ones and zeros cost nothing."""
         if not np.all(norm.gamma == 1):
             gamma = self.constant(f"{name}.gamma", norm.gamma)
             x = self.binary("MUL", x, gamma, f"{name}/scaled")
@@ -242,6 +242,9 @@ class TFLiteEmitter(TFLiteMerging):
                     inner = self.scaled(x, 1.702, f"{label}/scaled")
                 gate = self.model.operator("LOGISTIC", [inner], shape, name=f"{label}/gate")
                 made = self.binary("MUL", x, gate, label)
+            case Activation.RECIPROCAL:
+                one = self.constant(f"{label}/one", np.ones(1, np.float32))
+                made = self.binary("DIV", one, x, label)
             case _:
                 code = _CODES[activation.kind]
                 made = self.model.operator(code, [x], shape, name=label)

@@ -23,6 +23,7 @@ windows, attention pooling, convolutional stages.
     arithmetic, contraction, moving, images_read    sums, einsums, moves and convolutions of views
     network_form    the network, node by node
     tidying, naming packed layers apart, constants inside of layers, names as in reports
+    ending          what the outputs mean; spelled_ending finds the sigmoid or softmax at the end
     proof           its outputs against the source's
 """
 
@@ -41,7 +42,6 @@ from vitedge.importers.lift.assembly import Assembler
 from vitedge.importers.lift.attention import find_attentions
 from vitedge.importers.lift.embedding import channels_first
 from vitedge.importers.lift.ending import Ending, read_ending
-from vitedge.importers.lift.graph import Graph, Kind
 from vitedge.importers.lift.input_range import InputRange, input_range
 from vitedge.importers.lift.joined_outputs import joined_parts
 from vitedge.importers.lift.naming import named
@@ -82,7 +82,7 @@ class Lifted:
 
     @property
     def task(self) -> Task:
-        """What the outputs mean."""
+        """The meaning of the outputs."""
         return self.network.task
 
     def __str__(self) -> str:
@@ -158,8 +158,7 @@ class _Source:
         if sum(size > 1 for size in experiments.shape(experiments.graph.output).per_image) > 1:
             return None  # tokens or a map, no vector
         try:
-            known, ending = _without_softmax(experiments, recognize_all(experiments), ending)
-            return self._assembled(experiments, known, ending)
+            return self._assembled(experiments, recognize_all(experiments), ending)
         except NotAViTError:
             return None
 
@@ -184,7 +183,7 @@ class _Source:
             main, others = Experiments(self._probe, single=True), tuple(rest)
             main.end_at(first)
         ending = self._ending(main)
-        known, ending = _without_softmax(main, recognize_within(experiments), ending)
+        known = recognize_within(experiments)
         taken = input_range(experiments, *self._given)
         if ending.task.output in beside:
             raise ModelError(f"the main output is called '{ending.task.output}': see --logits")
@@ -228,20 +227,6 @@ class _Source:
         return Lifted(network, vit, proof, taken, "softmax" in ending.words, ending.words)
 
 
-def _without_softmax(
-    experiments: Experiments, known: list[KnownPiece], ending: Ending
-) -> tuple[list[KnownPiece], Ending]:
-    """The pieces without a softmax at the end that is spelled out in exponentials and sums."""
-    live = experiments.graph.position
-    last = next((each for each in reversed(known) if each.piece.sink in live), None)
-    spelled = isinstance(last, SoftmaxPiece) and _ends(experiments.graph, last.piece.sink)
-    if last is None or not spelled or ending.task is not Task.CLASSES:
-        return known, ending
-    experiments.end_at(last.piece.source)
-    others = [each for each in known if each is not last]
-    return others, replace(ending, words="softmax at the end removed")
-
-
 def _with_channels_last(network: Network, names: Sequence[str]) -> Network:
     """The network whose outputs of these names, images with channels first, have them last."""
     outputs = dict(network.outputs)
@@ -267,15 +252,3 @@ def _refuse_without_attention(network: Network) -> None:
     """
     if not any(isinstance(value.operator, Product | Softmax) for value in network.values):
         raise NotAViTError("it has no softmax attention, nor any other product of two values")
-
-
-def _ends(graph: Graph, sink: str) -> bool:
-    """Whether nothing but moves, sums and products with constants follow a tensor."""
-    while sink != graph.output:
-        nodes = graph.consumers(sink)
-        if len(nodes) != 1 or len(graph.live_inputs(nodes[0])) != 1:
-            return False
-        if nodes[0].kind not in (Kind.MOVE, Kind.SUM, Kind.PRODUCT):
-            return False
-        sink = nodes[0].outputs[0]
-    return True

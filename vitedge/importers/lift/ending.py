@@ -1,4 +1,4 @@
-"""What stands at a model's end: what it says of the outputs, and where the logits are."""
+"""The end of a model: the meaning of the outputs, and the place of the logits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from vitedge.errors import ModelError
 from vitedge.importers.lift.graph import Graph, Kind, Node
 from vitedge.importers.lift.probe import Experiments
+from vitedge.importers.lift.spelled_ending import Squash, spelled_ending
 from vitedge.network.tasks import Task
 
 _SQUASHED = {Task.CLASSES: ("Softmax", "Sigmoid"), Task.BINARY: ("Sigmoid",)}
@@ -26,13 +27,10 @@ _EMBEDDINGS = frozenset(
 )
 """Names that exporters give to outputs of models without a head."""
 
-_NEAR = 4
-"""How many nodes before a quotient or product the exponentials of a softmax are found."""
-
 
 @dataclass(frozen=True)
 class Ending:
-    """How a model ends.
+    """The way in which a model ends.
 
     Attributes:
         task: What its outputs mean.
@@ -47,7 +45,7 @@ class Ending:
 
 
 def read_ending(experiments: Experiments, task: Task | None = None) -> Ending:
-    """What the outputs of a model mean, and where its logits are.
+    """The meaning of a model's outputs, and the place of its logits.
 
     An artefact gives logits; whoever shows them takes the softmax or the sigmoid, and taking it
     twice would make every answer look unsure.
@@ -63,21 +61,22 @@ def read_ending(experiments: Experiments, task: Task | None = None) -> Ending:
     graph = experiments.graph
     shape = experiments.shape(graph.output).per_image
     last = _last(graph)
-    told = task or _told(graph, shape, last)
+    squash = _squash(experiments, last, shape)
+    told = task or _told(graph, shape, last, squash)
     misfit = told.misfit(shape)
     if misfit:
         size = " x ".join(map(str, shape)) or "1"
         raise ModelError(f"the model gives {size} numbers for each image, but {misfit}")
-    if last is not None and last.op == "Softmax" and told in (Task.BINARY, Task.LABELS):
+    if squash is not None and "Softmax" in squash.op and told in (Task.BINARY, Task.LABELS):
         raise ModelError(
-            f"the model ends in a softmax ('{last.name}'), so one of several classes is right: "
+            f"the model ends in a softmax ('{squash.name}'), so one of several classes is right: "
             f"give --task classes, not {told}"
         )
-    if last is None or last.op not in _SQUASHED.get(told, ()):
+    if squash is None or squash.op not in _SQUASHED.get(told, ()):
         return Ending(told, None, "" if told is Task.CLASSES else f"outputs are {told}")
-    removed = f"{last.op.lower()} at the end removed"
+    removed = f"{squash.op.lower()} at the end removed"
     words = removed if told is Task.CLASSES else f"outputs are {told}, {removed}"
-    return Ending(told, graph.live_inputs(last)[0], words)
+    return Ending(told, squash.source, words)
 
 
 def unknown_task(what: str, why: str, *tasks: Task) -> ModelError:
@@ -116,15 +115,24 @@ def _last(graph: Graph) -> Node | None:
     return None
 
 
-def _told(graph: Graph, shape: Sequence[int], last: Node | None) -> Task:
-    """What the model's end says that the outputs mean."""
+def _squash(experiments: Experiments, last: Node | None, shape: Sequence[int]) -> Squash | None:
+    """The sigmoid or softmax at the end, as one node or spelled out; of maps only as one node."""
+    if last is not None and last.op in ("Sigmoid", "Softmax", "LogSoftmax"):
+        return Squash(last.op, last.name, experiments.graph.live_inputs(last)[0])
+    if sum(length > 1 for length in shape) > 1:
+        return None
+    return spelled_ending(experiments)
+
+
+def _told(graph: Graph, shape: Sequence[int], last: Node | None, squash: Squash | None) -> Task:
+    """The meaning of the outputs, as the model's end tells it."""
     axes, size = sum(length > 1 for length in shape), math.prod(shape)
     what = "the model"
     if axes > 1:
         numbers = " x ".join(map(str, shape))
         why = f"gives {numbers} numbers for each image"
         raise unknown_task(what, why, Task.EMBEDDING, Task.MAP)
-    if last is not None and last.op == "Sigmoid":
+    if squash is not None and squash.op == "Sigmoid":
         return Task.BINARY if size == 1 else Task.LABELS
     why = "" if last is None else f"ends in {last.op} ('{last.name}')"
     if last is not None and last.op == "HardSigmoid":
@@ -133,8 +141,13 @@ def _told(graph: Graph, shape: Sequence[int], last: Node | None) -> Task:
         raise unknown_task(what, "gives one number for each image", Task.BINARY, Task.NUMBERS)
     if graph.output in _EMBEDDINGS:
         return Task.EMBEDDING
+    if squash is not None:
+        return Task.CLASSES
     if last is not None and last.op in _ACTIVATIONS:
         raise unknown_task(what, why, Task.NUMBERS, Task.EMBEDDING)
+    within = _squashed_within(graph)
+    if within is not None:
+        raise unknown_task(what, f"computes on after {within}", Task.NUMBERS, Task.EMBEDDING)
     if not _is_of_classes(graph, graph.output):
         raise unknown_task(
             what, "does not end in a classifier's linear layer", Task.EMBEDDING, Task.CLASSES
@@ -143,28 +156,31 @@ def _told(graph: Graph, shape: Sequence[int], last: Node | None) -> Task:
 
 
 def _is_of_classes(graph: Graph, tensor: str) -> bool:
-    """Whether a vector comes from a linear layer or a softmax, as that of a classifier does."""
+    """Whether a vector comes from a linear layer, as that of a classifier does."""
     while tensor != graph.image:
         node = graph.producer(tensor)
         live = graph.live_inputs(node)
-        if "Softmax" in node.op:
-            return True
         if len(live) == 1 and (node.kind is Kind.CONTRACTION or "Conv" in node.op):
             return True
         if node.kind is Kind.SUM and len(live) > 1:  # such as the mean of two heads
             return all(_is_of_classes(graph, each) for each in live)
         if not graph.is_affine(node) or len(live) != 1:
-            return _exponentiates(graph, node)
+            return False
         tensor = live[0]
     return False
 
 
-def _exponentiates(graph: Graph, node: Node) -> bool:
-    """Whether a softmax may be spelled out here: exponentials over their sum."""
-    near = [node]
-    for _ in range(_NEAR):
-        if any(each.op == "Exp" for each in near):
-            return True
-        tensors = (tensor for each in near for tensor in graph.live_inputs(each))
-        near = [graph.producer(tensor) for tensor in tensors if tensor != graph.image]
-    return False
+def _squashed_within(graph: Graph) -> Node | None:
+    """A softmax or sigmoid that sums and products follow, such as a mean of two models' answers."""
+    seen, stack = set(), [graph.output]
+    while stack:
+        tensor = stack.pop()
+        if tensor in seen or tensor == graph.image:
+            continue
+        seen.add(tensor)
+        node = graph.producer(tensor)
+        if node.op in ("Softmax", "Sigmoid"):
+            return node
+        if graph.is_affine(node) and node.kind is not Kind.CONTRACTION and "Conv" not in node.op:
+            stack.extend(graph.live_inputs(node))
+    return None

@@ -1,4 +1,4 @@
-"""What Keras gets to see of a file: the config that was checked, and the weights beside it.
+"""Files that Keras gets to see: the config that was checked, and the weights beside it.
 
 Keras decides by a file's name what it is, and reads it anew. Here it gets a folder or a file of
 our own making, so that it can load nothing but what was checked.

@@ -1,4 +1,4 @@
-"""What a non-linear piece computes, found out by feeding it and looking at what comes out."""
+"""Finds out what a non-linear piece computes, by feeding it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from vitedge.importers.lift.layout import Indices, Layout, Shape
 from vitedge.importers.lift.pieces import Piece
 from vitedge.importers.lift.probe import Experiment, Experiments
-from vitedge.network.kinds import Activation, NormKind
+from vitedge.network.kinds import MLP_ACTIVATIONS, Activation, NormKind
 from vitedge.network.numerics import activate
 from vitedge.network.operators import Array, Norm
 
@@ -102,7 +102,7 @@ def _changed_coordinates(run: Experiment, source: Shape, sink: Shape, n: int) ->
 
 
 def _channel_axes(source: Shape, sink: Shape, axes: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Which axes of the source may be the channels, when those of the sink are known."""
+    """The axes of the source that may be the channels, when those of the sink are known."""
     if source.per_image == sink.per_image:
         return [axes]
     width = np.prod([sink.per_image[axis] for axis in axes])
@@ -114,7 +114,7 @@ def _activation(piece: Piece, run: Experiment, shape: Shape, n: int) -> Activati
     x = np.random.default_rng(0).permutation(x).reshape(n, *shape.per_image)
     y = shape.split(run(shape.join(x))[0])
     errors = {
-        kind: float(np.abs(activate(x.ravel(), kind) - y.ravel()).max()) for kind in Activation
+        kind: float(np.abs(activate(x.ravel(), kind) - y.ravel()).max()) for kind in MLP_ACTIVATIONS
     }
     best = min(errors, key=errors.__getitem__)
     return ActivationPiece(piece, best) if errors[best] < _AGREEMENT else None
@@ -138,6 +138,8 @@ def _norm(run: Experiment, source: Layout, sink: Layout, n: int) -> tuple[Norm, 
         return sink.read(run(source.write(x))[0]).reshape(-1, width)
 
     beta = apply(np.zeros((n, rows, width), np.float32))
+    if not np.isfinite(beta).all():  # 0 / 0: numbers over their sum are not a norm
+        return None
     if np.abs(beta - beta[0]).max() > _AGREEMENT * max(1.0, float(np.abs(beta).max())):
         return None
     rng = np.random.default_rng(0)

@@ -48,8 +48,10 @@ def _mul(call: Call) -> Tensor:
 
 
 def _div(call: Call) -> Tensor:
-    x, by = call.any(0), call.fixed(1)
-    assert by is not None
+    x, by = call.any(0), call.any(1)
+    if isinstance(by, View):
+        inverse = activated(call.draft, Activation.RECIPROCAL, by)
+        return combined(call.draft, Elementwise.PRODUCT, x, inverse)
     if not isinstance(x, View) and x.dtype.kind == "i":
         return x // by
     return combined(call.draft, Elementwise.PRODUCT, x, 1 / by.astype(np.float64))
@@ -192,5 +194,6 @@ ARITHMETIC: dict[str, Rule] = {
     "Relu": _activation(Activation.RELU),
     "Sigmoid": _activation(Activation.SIGMOID),
     "Tanh": _activation(Activation.TANH),
+    "Reciprocal": _activation(Activation.RECIPROCAL),
     "HardSwish": _activation(Activation.HARD_SWISH),
 }

@@ -1,6 +1,6 @@
 """Experiments on ONNX graphs, run by ONNX Runtime.
 
-Every experiment is a model of its own, cut out of the graph. Weights are no part of these models:
+Every experiment is a model of its own, cut out of the graph. Weights are not part of these models:
 they are fed, from the one copy that is kept, so cutting is cheap and nothing is held twice.
 """
 
@@ -48,7 +48,7 @@ _KINDS: dict[Kind, frozenset[str]] = {
     Kind.AFFINE: frozenset(
         "Conv AveragePool GlobalAveragePool BatchNormalization ReduceMean ReduceSum Transpose "
         "Concat Split Slice Gather GatherND GatherElements Expand Tile Pad SpaceToDepth "
-        "DepthToSpace Resize Upsample ReorderInput ReorderOutput".split()
+        "ScatterND DepthToSpace Resize Upsample ReorderInput ReorderOutput".split()
     ),
 }
 _SPELLING = 0.05
@@ -288,7 +288,7 @@ def _failure(error: Exception) -> ModelError:
 
 
 def _read_by(node: onnx.NodeProto) -> list[str]:
-    """What a node reads, and what the branches inside of it read from outside."""
+    """The inputs of a node, with those that the branches inside of it read from outside."""
     names = list(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

@@ -55,8 +55,11 @@ def _square(call: Call) -> Tensor:
 
 
 def _div(call: Call) -> Tensor:
-    by = call.fixed(1)
-    return combined(call.draft, Elementwise.PRODUCT, call.inputs[0], 1 / by.astype(np.float64))
+    x, by = call.inputs[0], call.inputs[1]
+    if isinstance(by, View):
+        inverse = activated(call.draft, Activation.RECIPROCAL, by)
+        return combined(call.draft, Elementwise.PRODUCT, x, inverse)
+    return combined(call.draft, Elementwise.PRODUCT, x, 1 / by.astype(np.float64))
 
 
 def _select(call: Call) -> Tensor:
@@ -132,5 +135,6 @@ ARITHMETIC: dict[str, Rule] = {
     "Relu6": _activation(Activation.RELU6),
     "Sigmoid": _activation(Activation.SIGMOID),
     "Tanh": _activation(Activation.TANH),
+    **dict.fromkeys(("Reciprocal", "Inv"), _activation(Activation.RECIPROCAL)),
     "Softmax": _softmax,
 }

@@ -82,7 +82,7 @@ class View:
         """In another shape.
 
         Raises:
-            ValueError: An axis of the shape is no product of factors; see ``View.whole``.
+            ValueError: An axis of the shape is not a product of factors; see ``View.whole``.
         """
         if math.prod(shape) != math.prod(self.shape):
             raise ValueError(f"{self.shape} is no {shape}")

@@ -18,7 +18,7 @@ from typing import Any
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions
 from vitedge.importers.reading.safetensors_file import open_safetensors, safetensors_names
-from vitedge.importers.reading.tensors import Tensors
+from vitedge.importers.reading.tensors import Tensors, as_head, linear_layers
 from vitedge.importers.reading.torch_file import State, open_torch, torch_states
 
 RAW, AVERAGED = "raw", "ema"
@@ -60,7 +60,7 @@ class _Model:
 
     @property
     def label(self) -> str:
-        """What ``--weights`` calls it, if it has to be told from others."""
+        """Its name for ``--weights``, if it has to be told from others."""
         inner = "" if self.prefix == "module." else self.prefix.rstrip(".").replace(".", "/")
         return "/".join(part for part in (self.keys, inner) if part) or RAW
 
@@ -78,7 +78,7 @@ class Opened:
     words: str
 
     def read(self, importer: str) -> str:
-        """How the model was read, in words."""
+        """Describes how the model was read."""
         return f"by name: {importer}{self.words}"
 
 
@@ -214,7 +214,8 @@ def _layers(
     beside = sorted(_names_in(state) - of_models)
     unknown = [name for name in beside if not _is_no_layer(_WRAPPERS.sub("", name))]
     if unknown and wanted != model.label:
-        heads = _linear_layers(unknown) if takes_head else []
+        bare = {_WRAPPERS.sub("", name) for name in unknown}
+        heads = linear_layers(bare) if takes_head else []
         is_head = f", if '{heads[0]}' is its head, --head {heads[0]}" if heads else ""
         raise ModelError(
             f"beside the model '{model.label}' of '{path}' lie weights that may be a part of it "
@@ -230,17 +231,10 @@ def _layers(
     return names, [*left, *beside]
 
 
-def _linear_layers(names: list[str]) -> list[str]:
-    """The layers among names that have a weight and a bias."""
-    bare = {_WRAPPERS.sub("", name) for name in names}
-    layers = sorted(name.removesuffix(".weight") for name in bare if name.endswith(".weight"))
-    return [layer for layer in layers if f"{layer}.bias" in bare]
-
-
 def _with_head(
     path: Path, model: _Model, state: State | frozenset[str], wanted: str, head: str
 ) -> tuple[_Model, str]:
-    """The model with a layer beside it as its head, which the user says that it is.
+    """The model with another layer as its head, beside the model or among its own names.
 
     Raises:
         ModelError: There is no such layer, the model has a head, or its kind takes none.
@@ -248,19 +242,16 @@ def _with_head(
     beside = sorted(_names_in(state) - set(model.names.values()))
     bare = {_WRAPPERS.sub("", name): name for name in beside}
     layer = wanted.rstrip(".")
-    found = {
-        head + name.removeprefix(layer): old
-        for name, old in bare.items()
-        if name.startswith(f"{layer}.")
-    }
     if not head or any(name.startswith(f"{head}.") for name in model.names):
         why = f"has the head '{head}' already" if head else "is of a kind that takes none"
         raise ModelError(f"'{path}' {why}: leave out --head")
-    if not found:
-        layers = _linear_layers(beside)
+    outside = {name: old for name, old in bare.items() if name.startswith(f"{layer}.")}
+    names = as_head({**model.names, **outside}, layer, head)
+    if not any(name.startswith(f"{head}.") for name in names):
+        layers = linear_layers(bare)
         has = ", ".join(f"'{each}'" for each in layers[:_SHOWN]) or "no layer beside the model"
         raise ModelError(f"'{path}' has no layer '{layer}' for --head, but {has}")
-    return replace(model, names={**model.names, **found}), f", with the head '{layer}'"
+    return replace(model, names=names), f", with the head '{layer}'"
 
 
 def _is_no_layer(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from typing import Any
 
@@ -115,22 +115,50 @@ class Tensors:
         """Counts arrays as taken that play no part in the logits; absent ones do not matter."""
         self._taken.update(self._prefix + name for name in names)
 
-    def refuse_leftovers(self) -> None:
+    def refuse_leftovers(self, head: str = "") -> None:
         """Checks that every array was taken.
+
+        Args:
+            head: What models of this kind call their head, where ``--head`` can name another one.
 
         Raises:
             NotAViTError: Some were not, so the model computes something that was not read.
         """
         left = sorted(self._shapes.keys() - self._taken)
-        if left:
-            shown = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
-            raise NotAViTError(
-                f"'{self.source}' has weights with no place in a ViT of its kind: {shown}"
-            )
+        if not left:
+            return
+        shown = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+        has_head = any(name.startswith(f"{head}.") for name in self._shapes)
+        layers = linear_layers(left) if head and not has_head else []
+        advice = f"; if '{layers[0]}' is its head, --head {layers[0]}" if layers else ""
+        raise NotAViTError(
+            f"'{self.source}' has weights with no place in a ViT of its kind: {shown}{advice}"
+        )
+
+
+def linear_layers(names: Collection[str]) -> list[str]:
+    """The layers among names of arrays that have a weight and a bias."""
+    layers = sorted(name.removesuffix(".weight") for name in names if name.endswith(".weight"))
+    return [layer for layer in layers if f"{layer}.bias" in names]
+
+
+def as_head(places: Mapping[str, str], layer: str, head: str) -> dict[str, str]:
+    """Places of arrays by name, with those of one layer by the name of a head.
+
+    Args:
+        places: Any values by the arrays' names.
+        layer: Which layer, by its name; where there is none, nothing changes.
+        head: What it is to be called.
+    """
+    below = f"{layer}."
+    return {
+        f"{head}.{name.removeprefix(below)}" if name.startswith(below) else name: place
+        for name, place in places.items()
+    }
 
 
 def count(tensors: Tensors, pattern: str) -> int:
-    """How many of ``pattern.format(0)``, ``pattern.format(1)``, ... are there without a gap."""
+    """The number of ``pattern.format(0)``, ``pattern.format(1)``, ... are there without a gap."""
     index = 0
     while pattern.format(index) in tensors:
         index += 1

@@ -1,5 +1,5 @@
 // The page: a photo or the camera in, classes and milliseconds out.
-import { prepare } from "./pixels.mjs";
+import { DECODING, prepare } from "./pixels.mjs";
 
 const MOST_PIXELS = 16_777_216; // of a canvas on iOS
 const SHOWN = 5;
@@ -84,10 +84,7 @@ function draw(source, width, height) {
 async function photo(file, model, engine) {
   let picture;
   try {
-    picture = await createImageBitmap(file, {
-      imageOrientation: "from-image",
-      colorSpaceConversion: "none",
-    });
+    picture = await createImageBitmap(file, DECODING);
   } catch {
     $("state").textContent = `'${file.name}' is not a picture that this browser reads.`;
     return;

@@ -18,7 +18,8 @@ from vitedge.network.operators import Convolution, Linear, Norm, Product, Resize
 from vitedge.network.structure import attentions
 from vitedge.network.tasks import Task
 from vitedge.pipeline.convert import ConvertOptions, convert
-from vitedge.targets.precisions import all_precisions
+from vitedge.targets.formats import all_formats
+from vitedge.targets.precisions import Precision, all_precisions
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "lift_networks"
 
@@ -29,6 +30,8 @@ ATTENTIONS = {
     "attention_pooling": 2,
     "convolutional_stem": 3,
     "cosine_windows": 2,
+    "gated_positions": 1,
+    "linear_attention": 0,
     "rope_and_swiglu": 2,
     "windows": 3,
 }
@@ -67,8 +70,12 @@ def test_batch_norm_of_a_stem_is_inside_of_its_convolutions() -> None:
     assert all(each.operator.bias.any() for each in layers)
 
 
+QUOTIENTS = ("gated_positions", "linear_attention")
+"""Models that divide a value by another, which has no integer form."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ATTENTIONS)
+@pytest.mark.parametrize("name", [each for each in ATTENTIONS if each not in QUOTIENTS])
 def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) -> None:
     refused: list[str] = []
     written = convert(
@@ -78,6 +85,14 @@ def test_a_golden_network_converts_in_all_precisions(name: str, tmp_path: Path) 
     )
     assert sorted(refused) == [f"{name}.int8-static.xml", f"{name}.w8a16.xml"]
     assert len(written) == 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUOTIENTS)
+def test_a_quotient_converts_to_every_format_with_float_units(name: str, tmp_path: Path) -> None:
+    precisions = (Precision.FP32, Precision.FP16, Precision.INT8, Precision.INT4)
+    options = ConvertOptions(precisions=precisions, output=tmp_path)
+    assert len(convert(GOLDEN / f"{name}.onnx", options)) == len(precisions) * len(all_formats())
 
 
 @pytest.mark.parametrize("file", ["model.keras", "model.h5", "saved_model"])
@@ -239,3 +254,70 @@ def test_a_constant_that_a_branch_makes_of_outer_constants_is_read(tmp_path: Pat
             graph.node.insert(place, node)
 
     runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_branch))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [(slice(1, None), slice(1, None)), (slice(0, 2), slice(3, 9)), (slice(None), slice(4, 5))],
+    ids=["as MViTv2", "corner", "column"],
+)
+def test_numbers_put_into_a_slice_are_read(rows: slice, columns: slice, tmp_path: Path) -> None:
+    def with_placed(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        every = np.indices((1, 3, 16, 16)).transpose(1, 2, 3, 4, 0)
+        (top, bottom, _), (left, right, _) = rows.indices(16), columns.indices(16)
+        constants = {
+            "places": np.ascontiguousarray(every[:, :, rows, columns]),
+            "starts": np.array([top, left]),
+            "ends": np.array([bottom, right]),
+            "axes": np.array([2, 3]),
+            "half": np.array(0.5, np.float32),
+        }
+        for name, values in constants.items():
+            graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        nodes = [
+            make("Identity", [""], ["scores"]),
+            make("Slice", ["scores", "starts", "ends", "axes"], ["part"]),
+            make("Mul", ["part", "half"], ["smaller"]),
+            make("ScatterND", ["scores", "places", "smaller"], ["placed"]),
+        ]
+        insert_before_softmax(graph, nodes, "placed")
+
+    runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_placed))
+
+
+def test_numbers_put_anywhere_else_are_refused(tmp_path: Path) -> None:
+    def with_scattered(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        constants = {
+            "places": np.array([[0, 0, 3, 2], [0, 1, 4, 5]]),
+            "numbers": np.float32([1, 2]),
+        }
+        for name, values in constants.items():
+            graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        nodes = [make("ScatterND", ["", "places", "numbers"], ["placed"])]
+        insert_before_softmax(graph, nodes, "placed")
+
+    path = changed("attention_pooling", tmp_path / "model.onnx", with_scattered)
+    with pytest.raises(NotAViTError, match="not those of a slice"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("operator", ["Conv", "AveragePool", "MaxPool"])
+def test_heads_in_the_place_of_a_batch_are_convolved_each_by_itself(
+    operator: str, tmp_path: Path
+) -> None:
+    def with_convolved_heads(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        kernel = np.random.default_rng(0).normal(size=(1, 1, 3, 3)).astype(np.float32)
+        graph.initializer.append(onnx.numpy_helper.from_array(kernel, "kernel"))
+        inputs = ["heads", "kernel"] if operator == "Conv" else ["heads"]
+        window = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+        nodes = [
+            make("Transpose", [""], ["heads"], perm=[1, 0, 2, 3]),
+            make(operator, inputs, ["slid"], **window),
+            make("Transpose", ["slid"], ["back"], perm=[1, 0, 2, 3]),
+        ]
+        insert_before_softmax(graph, nodes, "back")
+
+    runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_convolved_heads))

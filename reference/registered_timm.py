@@ -1,4 +1,4 @@
-"""``python -m reference.zoo``: reads every registered timm transformer over patches, in small.
+"""``python -m reference.registered_timm``: reads timm's registered transformers over patches.
 
 Each is made with random weights at 16 channels and two blocks, written, read by its architecture
 and, where that is possible, without it; what its logits differ by is printed, a line each.

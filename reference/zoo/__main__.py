@@ -1,0 +1,47 @@
+"""Reads the command line of ``python -m reference.zoo``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+_FORMATS = ("tflite", "onnx", "openvino")
+
+
+def main() -> None:
+    """Makes, measures, or writes the table."""
+    parser = argparse.ArgumentParser(prog="python -m reference.zoo", description=__doc__)
+    parser.add_argument("what", choices=("make", "measure", "table"))
+    parser.add_argument("folder", type=Path, help="of the models and of what was measured")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="WORD", help="families whose names hold it"
+    )
+    parser.add_argument("--formats", default=",".join(_FORMATS), help="with commas between")
+    parser.add_argument("--no-latency", action="store_true", help="time nothing")
+    parser.add_argument("--again", action="store_true", help="measure what was measured before")
+    parser.add_argument(
+        "--page", type=Path, default=Path("docs/models.md"), help="the page that has the table"
+    )
+    told = parser.parse_args()
+    if told.what == "make":
+        from reference.zoo.making import make
+
+        make(told.folder, told.only)
+    elif told.what == "measure":
+        from reference.zoo.measuring import measure
+
+        measure(
+            told.folder,
+            told.only,
+            told.formats.split(","),
+            latency=not told.no_latency,
+            again=told.again,
+        )
+    else:
+        from reference.zoo.table import write_table
+
+        write_table(told.folder, told.page)
+
+
+if __name__ == "__main__":
+    main()

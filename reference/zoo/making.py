@@ -1,0 +1,47 @@
+"""Makes the models that a folder lacks, each in a process's turn."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from reference.zoo.family import SOURCE_FILE, Family, first_line
+
+_LIBRARIES = {
+    "timm": "timm_families",
+    "transformers": "hugging_face_families",
+    "torchvision": "torchvision_families",
+    "keras_hub": "keras_families",
+}
+"""The module that lists a library's families, by the library's name."""
+
+
+def families(words: Sequence[str]) -> list[Family]:
+    """All families, or those whose names hold one of the words."""
+    modules = (importlib.import_module(f"reference.zoo.{each}") for each in _LIBRARIES.values())
+    found: list[Family] = [each for module in modules for each in module.FAMILIES]
+    return [each for each in found if not words or any(word in each.name for word in words)]
+
+
+def make(folder: Path, words: Sequence[str]) -> None:
+    """Makes what is not there; what a library cannot make is said, and tried again next time."""
+    warnings.filterwarnings("ignore")
+    absent = {name for name in _LIBRARIES if importlib.util.find_spec(name) is None}
+    for name in sorted(absent):
+        print(f"{name} is not installed here: its families are left out", flush=True)
+    for family in families(words):
+        place = folder / family.name
+        if family.name.partition(".")[0] in absent or (place / SOURCE_FILE).exists():
+            continue
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        try:
+            family.make(family, place).write(place)
+            print(f"{family.name}: made", flush=True)
+        except Exception as error:  # whatever the libraries raise is one line
+            shutil.rmtree(place)
+            print(f"{family.name}: {type(error).__name__}: {first_line(error)}", flush=True)

@@ -1,0 +1,120 @@
+"""Writes what was measured into the marked region of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from reference.zoo.measuring import InFormat, Result, read_results, shown_number
+from vitedge.files.staging import write_whole
+
+BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
+
+_FORMATS = ("tflite", "onnx", "openvino")
+_GAIN_DB, _RATIO = 3.0, 0.95
+"""The goals of int8: above the format's stock quantizer, and the share of its time."""
+
+
+def write_table(folder: Path, page: Path) -> None:
+    """Replaces what stands between the marks of the page.
+
+    Raises:
+        ValueError: The page lacks the marks.
+    """
+    text = page.read_text("utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"'{page}' lacks the marks {BEGIN} and {END}")
+    lines = "\n".join(_lines(read_results(folder)))
+    write_whole(page, f"{before}{BEGIN}\n{lines}\n{END}{after}")
+
+
+def _lines(results: Sequence[Result]) -> Iterator[str]:
+    own = [each for each in results if each.road in ("by name", "lifted")]
+    whole = [each for each in own if len(_written(each)) == len(_FORMATS)]
+    pairs = [(each, name) for each in own for name in _written(each)]
+    gains = [(each, name) for each, name in pairs if _gain(each.formats[name]) is not None]
+    above = [pair for pair in gains if (_gain(pair[0].formats[pair[1]]) or 0) >= _GAIN_DB]
+    timed = [(each, name) for each, name in pairs if each.formats[name].ratio is not None]
+    quick = [pair for pair in timed if (pair[0].formats[pair[1]].ratio or 1) <= _RATIO]
+    yield f"* {len(results)} families; {len(own)} are read, {len(whole)} of them reach all formats"
+    yield f"  at float32 and int8. {_count(results, 'generic')} take the generic path, "
+    yield f"  {_count(results, 'refused')} are refused."
+    yield f"* int8 is at least {_GAIN_DB:.0f} dB above the best stock quantizer in {len(above)} of"
+    yield f"  {len(gains)} artefacts, and takes at most {_RATIO} of its time in {len(quick)} of"
+    yield f"  {len(timed)}."
+    yield ""
+    yield "| family | model | read | float32 dB | TFLite int8 | ONNX int8 | OpenVINO int8 |"
+    yield "|---|---|---|--:|--:|--:|--:|"
+    for each in results:
+        yield _row(each)
+    yield ""
+    yield from _shortfalls(results)
+
+
+def _count(results: Sequence[Result], road: str) -> int:
+    return sum(each.road == road for each in results)
+
+
+def _written(result: Result) -> list[str]:
+    """The formats that have both artefacts."""
+    return [
+        name
+        for name, each in result.formats.items()
+        if each.fp32_db is not None and each.int8_db is not None
+    ]
+
+
+def _gain(found: InFormat) -> float | None:
+    if found.int8_db is None or found.stock_db is None:
+        return None
+    return found.int8_db - found.stock_db
+
+
+def _row(result: Result) -> str:
+    parities = [each.fp32_db for each in result.formats.values() if each.fp32_db is not None]
+    parity = shown_number(min(parities, default=None), 0)
+    cells = [_cell(result.formats.get(name, InFormat())) for name in _FORMATS]
+    words = [result.name, result.architecture, result.road, parity, *cells]
+    return f"| {' | '.join(words)} |"
+
+
+def _cell(found: InFormat) -> str:
+    """Ours / stock in decibel, and the ratio of latencies."""
+    if found.int8_db is None:
+        return "-"
+    return (
+        f"{shown_number(found.int8_db, 1)} / {shown_number(found.stock_db, 1)}, "
+        f"{shown_number(found.ratio, 2)}"
+    )
+
+
+def _shortfalls(results: Sequence[Result]) -> Iterator[str]:
+    """What is not read, lacks an artefact, or misses a goal."""
+    yield "What falls short:"
+    yield ""
+    for each in results:
+        said = list(_said(each))
+        if said:
+            yield f"* **{each.name}** {'; '.join(said)}"
+
+
+def _said(result: Result) -> Iterator[str]:
+    if result.road in ("generic", "refused"):
+        yield f"{result.road}: {_plain(result.why)}"
+        return
+    for name, each in result.formats.items():
+        if each.refused:
+            yield f"{name}: {_plain(each.refused)}"
+            continue
+        gain = _gain(each)
+        if gain is not None and gain < _GAIN_DB:
+            yield f"{name}: int8 {gain:+.1f} dB against stock"
+        if each.ratio is not None and each.ratio > _RATIO:
+            yield f"{name}: {each.ratio:.2f} of stock's time"
+
+
+def _plain(words: str) -> str:
+    """Words that Markdown leaves as they are."""
+    return words.replace("|", "/").replace("<", "&lt;").replace("_", "\\_").replace("*", "\\*")

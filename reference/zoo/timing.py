@@ -1,0 +1,33 @@
+"""How much longer one artefact takes than another, measured in pairs."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+
+from vitedge.runtimes import Session
+
+_WARM_UP, _PAIRS, _SECONDS = 10, 200, 4.0
+
+
+def latency_ratio(ours: Session, theirs: Session, pixels: np.ndarray) -> float:
+    """Median over pairs of inferences that follow each other, whoever else runs meanwhile."""
+    try:
+        for _ in range(_WARM_UP):
+            ours.run(pixels), theirs.run(pixels)
+        ratios: list[float] = []
+        until = time.perf_counter() + _SECONDS
+        while len(ratios) < _PAIRS and (time.perf_counter() < until or len(ratios) < _WARM_UP):
+            ratios.append(_seconds(ours, pixels) / _seconds(theirs, pixels))
+        return statistics.median(ratios)
+    finally:
+        ours.close()
+        theirs.close()
+
+
+def _seconds(session: Session, pixels: np.ndarray) -> float:
+    started = time.perf_counter()
+    session.run(pixels)
+    return time.perf_counter() - started
