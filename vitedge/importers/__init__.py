@@ -188,7 +188,7 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
                 raise ModelError(
                     f"the values in '{path}' do not make a network: {first_line(error)}"
                 ) from error
-            return _sound(path, imported, options)
+            return _told(path, _sound(path, imported, options))
     # Only now, because it reads headers through the packages of all formats.
     from vitedge.importers.unrecognized import why_unrecognized
 
@@ -200,6 +200,14 @@ def _holds_graph(path: Path) -> bool:
     from vitedge.importers.lift.keras_files import is_keras_network
 
     return path.suffix.lower() == ".onnx" or is_keras_network(path)
+
+
+def _told(path: Path, imported: Imported) -> Imported:
+    """The model, and in its path what of the source takes no part."""
+    from vitedge.importers.lift.augmentation import augmentation_words
+
+    words = augmentation_words(path)
+    return replace(imported, path=f"{imported.path}, {words}") if words else imported
 
 
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:

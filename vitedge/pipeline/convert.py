@@ -72,10 +72,17 @@ def convert(
         BudgetError: An artefact cannot keep the budget.
     """
     with in_turn(options.output, progress):
-        if opened is None:
-            images = images_in_use(options, calibration)
-            opened = OpenModel(source, options.importing, images=images, progress=progress)
-        return _convert(opened, options, progress, on_refusal, on_written)
+        if opened is not None:
+            return _convert(opened, options, progress, on_refusal, on_written)
+        images = images_in_use(options, calibration)
+        # Without a name here, so that `_convert` can let go of the model as it was read.
+        return _convert(
+            OpenModel(source, options.importing, images=images, progress=progress),
+            options,
+            progress,
+            on_refusal,
+            on_written,
+        )
 
 
 def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
@@ -139,6 +146,8 @@ def _jobs(source: Path, options: ConvertOptions, on_refusal: OnRefusal | None) -
 def _refuse_outputs(jobs: _Jobs, options: ConvertOptions) -> None:
     """Refuses options that the layout cannot do with, and files that exist."""
     planned = [part for path in jobs for part in files_of(path)]
+    if options.layout is not None and options.tail:
+        raise UsageError("no client of a --layout reads another model's tail; leave out --tail")
     if options.layout is not None:
         laid = LAYOUTS[options.layout]
         laid.demand_fit(probabilities=options.probabilities, batch=options.batch)
@@ -156,6 +165,10 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
         raise NotAViTError(
             f"'{source}' is not a Vision Transformer, so its features are unknown: {why}; leave "
             "out --features and --also"
+        ) from why
+    if options.tail:
+        raise NotAViTError(
+            f"'{source}' cannot be read whole, and where its trunk ends was not said: {why}"
         ) from why
     if options.probabilities:
         raise NotAViTError(

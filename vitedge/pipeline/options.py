@@ -33,6 +33,7 @@ class ConvertOptions:
             does not.
         features: Give the artefacts what the head reads as a second output.
         also: Further outputs by name; see ``rewrite.further_outputs``.
+        tail: Put the source's own nodes behind the outputs of ONNX artefacts.
         probabilities: Let the artefacts give the softmax of their logits.
         layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
             format and precision.
@@ -55,6 +56,7 @@ class ConvertOptions:
     search: TokenSearch | None = None
     features: bool = False
     also: tuple[str, ...] = ()
+    tail: bool = False
     probabilities: bool = False
     layout: Layout | None = None
     force: bool = False
