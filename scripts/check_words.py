@@ -39,8 +39,8 @@ SUMMARIES = {
     r"^(?:Of|For|By|In|With|As) (?:[\w`']+ ){1,5}[\w`']+\.$": "a noun or a verb first",
 }
 
-# Rooms that several people are working in, whose docstrings are not held to these rules yet; all are
-# clean, so take a room out of here as soon as it is quiet.
+# Rooms that several people are working in, whose docstrings are not held to these rules yet. Take a
+# room out of here as soon as it is quiet.
 _NOT_YET = {
     *("bench", "browser", "converters", "elements", "importers", "network", "pick", "pipeline"),
     *("quantize", "remote", "rewrite", "runtimes"),
