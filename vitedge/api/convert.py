@@ -83,7 +83,7 @@ class Conversion(Shown):
         ]
 
     def _merging(self) -> list[str]:
-        """Where tokens are merged: once, where that is the same in all artefacts."""
+        """Says where tokens are merged: once, where that is the same in all artefacts."""
         found = {
             each.path.name: each.metadata.merging.words
             for each in self.artifacts
@@ -130,6 +130,7 @@ def convert(
     without: str | Iterable[str] = (),
     features: bool = False,
     also: str | Iterable[str] = (),
+    tail: bool = False,
     probabilities: bool = False,
     strict: bool = False,
     force: bool = False,
@@ -176,6 +177,8 @@ def convert(
         features: Give what the head reads as a second output, for embeddings.
         also: Further outputs: ``embedding`` (what the head reads), ``tokens``, ``map`` (the
             patches' tokens at their places), or ``block.0`` and so on.
+        tail: Put the source's own nodes behind the outputs of ONNX artefacts, in float: what
+            cannot be read, such as non-maximum suppression.
         probabilities: Give the softmax of the logits in their place, or the sigmoid of each label.
         strict: An image that cannot be read is an error, not left out.
         force: Overwrite what exists.
@@ -218,6 +221,7 @@ def convert(
         search=merged if isinstance(merged, TokenSearch) else None,
         features=features,
         also=several(also),
+        tail=tail,
         probabilities=probabilities,
         layout=asked.layout,
         name=_read_name(name, asked),

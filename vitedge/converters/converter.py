@@ -88,7 +88,7 @@ def refuse_further_outputs(network: Network, recipe: Recipe) -> None:
     """
     if recipe.tensors and len(network.outputs) > 1:
         others = [name for name in network.outputs if name != network.main_name]
-        remedy = "leave out --features and --also, or "
+        remedy = "leave out --features, --also and --beside, or "
         raise ConversionError(
             f"{recipe.precision} computes in integers alone, so its {', '.join(others)} would be "
             f"as coarse as its logits; {remedy}take fp32, fp16 or int8"

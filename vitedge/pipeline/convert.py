@@ -58,7 +58,7 @@ def convert(
         options: What to make of it.
         calibration: Images to measure activation ranges on; None means synthetic ones.
         progress: Told how far things are.
-        on_refusal: Told of each artefact that cannot be made; the others are made all the same.
+        on_refusal: Told of each artefact that cannot be made; the others are made nevertheless.
             Without it such an artefact is an error.
         on_written: Told of each artefact as soon as it is there.
         opened: The source with the same calibration images, where it is open already.
@@ -146,6 +146,8 @@ def _jobs(source: Path, options: ConvertOptions, on_refusal: OnRefusal | None) -
 def _refuse_outputs(jobs: _Jobs, options: ConvertOptions) -> None:
     """Refuses options that the layout cannot do with, and files that exist."""
     planned = [part for path in jobs for part in files_of(path)]
+    if options.layout is not None and options.tail:
+        raise UsageError("no client of a --layout reads another model's tail; leave out --tail")
     if options.layout is not None:
         laid = LAYOUTS[options.layout]
         laid.demand_fit(probabilities=options.probabilities, batch=options.batch)
@@ -163,6 +165,10 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
         raise NotAViTError(
             f"'{source}' is not a Vision Transformer, so its features are unknown: {why}; leave "
             "out --features and --also"
+        ) from why
+    if options.tail:
+        raise NotAViTError(
+            f"'{source}' cannot be read whole, and where its trunk ends was not said: {why}"
         ) from why
     if options.probabilities:
         raise NotAViTError(
