@@ -15,7 +15,7 @@ from vitedge.runtimes import Placement
 
 
 def row_of(trial: Trial, ratio: Ratio | None) -> Row:
-    """What was found, judged so far only as failed or not."""
+    """The findings, judged so far only as failed or not."""
     candidate, opened, failure = trial.candidate, trial.opened, trial.failure
     metadata = candidate.metadata
     timed = None if candidate.is_emulated else opened

@@ -46,7 +46,7 @@ def render_csv(report: Report) -> str:
 
 
 def _own_columns(rows: Sequence[Row]) -> list[str]:
-    """Columns of outputs that are no classes: ``task_quality.recall@1``; none in other reports."""
+    """Columns of outputs that are not classes: ``task_quality.recall@1``; none in other reports."""
     found = [row.task_quality for row in rows if row.task_quality]
     names = dict.fromkeys(each.name for quality in found for each in quality.measures)
     fixed = ("task", "n", "sqnr_db", "drop.points", "drop_of") if found else ()

@@ -1,4 +1,4 @@
-"""What a row's logits are worth: against labels, and against the reference's.
+"""The quality of a row's logits: against labels, and against the reference's.
 
 Every share is in percent, 0..100.
 """
@@ -138,7 +138,7 @@ class VsFloat:
 
 @dataclass(frozen=True)
 class TaskMeasure:
-    """One measure of outputs that are no classes.
+    """One measure of outputs that are not classes.
 
     Attributes:
         name: As tables have it: ``mAP``, ``recall@1``.
@@ -160,7 +160,7 @@ class TaskMeasure:
 
 @dataclass(frozen=True)
 class TaskQuality:
-    """What the outputs of a model that names no classes are worth.
+    """The quality of the outputs of a model that names no classes.
 
     Attributes:
         task: What they mean.

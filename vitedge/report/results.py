@@ -1,4 +1,4 @@
-"""What a bench found, and its JSON.
+"""The findings of a bench, and their JSON.
 
 Milliseconds are wall time, MB are 10^6 bytes, and every share is in percent, 0..100.
 """
@@ -92,7 +92,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Throughput:
-    """What sessions in parallel get done.
+    """The throughput of sessions in parallel.
 
     Attributes:
         parallel: Sessions at once.
@@ -224,7 +224,7 @@ class DataUsed:
 
 @dataclass(frozen=True)
 class LayerError:
-    """How much of the signal is left behind one layer.
+    """The part of the signal that is left behind one layer.
 
     Attributes:
         name: The layer.
@@ -255,7 +255,7 @@ class LayerErrors:
 
 @dataclass(frozen=True)
 class Pick:
-    """Which artefact of the report to ship.
+    """The artefact of the report to ship.
 
     Attributes:
         artifact: Its path, or None when none ran as it should.

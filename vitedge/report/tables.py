@@ -68,7 +68,7 @@ def _row_cell(title: str, text: str) -> str:
 
 
 def about(report: Report) -> str:
-    """What was compared with what, and the command."""
+    """The things that were compared, and the command."""
     lines = []
     if report.data is not None:
         lines.append(f"Images: {escape(report.data.name)}, {report.data.n}.")
@@ -80,7 +80,7 @@ def about(report: Report) -> str:
 
 
 def messages(report: Report) -> str:
-    """What the numbers alone do not say."""
+    """The facts that the numbers alone do not tell."""
     items = []
     for row in report.rows:
         name = f"<b>{escape(row.artifact)}</b> on {escape(row.target)}"
@@ -164,7 +164,7 @@ def _top1(row: Row) -> str:
 
 
 def _own_measures(rows: Sequence[Row]) -> list[Column]:
-    """A column for each measure of outputs that are no classes."""
+    """A column for each measure of outputs that are not classes."""
     found = (row.task_quality.measures for row in rows if row.task_quality)
     titles = dict.fromkeys(each.title for measures in found for each in measures)
     return [(title, _measure(title)) for title in titles]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from vitedge.report.measured_over import measured_over
 from vitedge.report.results import Report, Row, Spread, Status
 from vitedge.report.shown import Block, Table
 from vitedge.targets.precisions import all_precisions
@@ -108,13 +109,14 @@ def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
 
 
 def notes(report: Report) -> tuple[str, ...]:
-    """What the table has no room for: messages, unstable times, unreadable images."""
+    """The facts that the table has no room for: messages, unstable times, unreadable images."""
     found = list(report.environment.warnings)
     found += [
         f"{row.artifact} on {row.target}: {row.status}: {row.message}"
         for row in report.rows
         if row.message
     ]
+    found += measured_over(report.rows)
     found += _unstable(report.rows)
     if report.data is not None and report.data.unreadable:
         listed = report.data.unreadable
@@ -129,7 +131,7 @@ def notes(report: Report) -> tuple[str, ...]:
 
 
 def _unstable(rows: tuple[Row, ...]) -> list[str]:
-    """Why times are unstable: in one line where all rows share the cause."""
+    """The reasons for unstable times: in one line where all rows share the cause."""
     causes = [row.unstable for row in rows]
     shared = {_NUMBER.sub("#", cause) for cause in causes}
     if len(rows) > 1 and len(shared) == 1 and all(causes):

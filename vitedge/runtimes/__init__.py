@@ -52,7 +52,7 @@ class Availability:
 
 @dataclass(frozen=True)
 class Placement:
-    """How many nodes of the graph the asked-for device executes, of how many."""
+    """The number of nodes that the device asked for executes, of all."""
 
     on_device: int
     total: int
@@ -81,7 +81,7 @@ class Session(Protocol):
         ...
 
     def placement(self) -> Placement | None:
-        """Where the nodes run, from the runtime's own assignment; None when it tells nothing."""
+        """The placement of nodes, from the runtime's own assignment; None when it tells nothing."""
         ...
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class SaysWhatFits(Protocol):
     """A runtime that knows what its devices take."""
 
     def fit(self, device: str) -> Fit | None:
-        """What a device takes; None where nobody knows."""
+        """The fit of a device; None where it is not known."""
         ...
 
 
@@ -279,7 +279,7 @@ def runtime_for(target: Target) -> Runtime:
 
 
 def fit_of(target: Target) -> Fit | None:
-    """What a target takes; None where its runtime does not know.
+    """The fit of a target; None where its runtime does not know it.
 
     Raises:
         UsageError: No runtime knows the target.

@@ -140,7 +140,7 @@ def _is_software(adapter: dict[str, Any]) -> bool:
 
 
 def _adapter() -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """What WebGPU calls its GPU, and the flags that bring it: hardware, or else software."""
+    """WebGPU's name for its GPU, and the flags that bring it: hardware, or else software."""
     for flags in (_HARDWARE, _SOFTWARE):
         with ExitStack() as held:
             chromium = _start(held, flags, dict(_MEASURING))
@@ -203,7 +203,7 @@ def open_in_browser(
 
 
 def _refusal(engine: WebEngine, path: Path, chromium: Chromium, error: Exception) -> ModelError:
-    """What the engine threw, and what it wrote to the console before."""
+    """The error of the engine, and its words on the console before."""
     words = first_line(error)
     if found := _OFF_THE_GPU.search(words):
         _, colon, names = found[0].partition(": ")

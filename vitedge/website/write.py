@@ -42,7 +42,7 @@ _DIGEST = b"%DIGEST%"
 
 @dataclass(frozen=True)
 class Site:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         folder: Where to.
@@ -125,7 +125,7 @@ def _described(artifact: Path) -> Metadata:
 
 
 def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, Any]:
-    """What the page needs to know."""
+    """The facts that the page needs."""
     scale, zero_point = read_logits_grid(artifact)
     return {
         "name": Path(metadata.source.name).stem,
@@ -144,7 +144,7 @@ def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, A
 def _gpu(metadata: Metadata) -> dict[str, Any] | None:
     """How WebGPU has to compute, and how exactly; None where it is not offered.
 
-    LiteRT.js computes on both with the same files. ONNX Runtime Web has 24 MB more for it.
+    LiteRT.js computes on both with the same files. ONNX Runtime Web has 27 MB more for it.
     """
     precision = metadata.precision
     if metadata.format is not Format.TFLITE or precision not in FLOATS:
@@ -153,7 +153,7 @@ def _gpu(metadata: Metadata) -> dict[str, Any] | None:
 
 
 def _manifest(metadata: Metadata) -> dict[str, Any]:
-    """What makes a phone offer to keep the page as an app: https://www.w3.org/TR/appmanifest."""
+    """The manifest that lets a phone keep the page as an app: https://www.w3.org/TR/appmanifest."""
     name = Path(metadata.source.name).stem
     return {
         "name": name,

@@ -192,7 +192,7 @@ def _classify(session: Session, pixels: npt.NDArray[Any], times: _Times) -> npt.
 
 
 def _top_classes(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """What an app does with logits: softmax, and the best classes in order."""
+    """Does with logits what an app does: softmax, and the best classes in order."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return np.argsort(-probabilities, axis=-1)[:, :_SHOWN_CLASSES]

@@ -1,4 +1,4 @@
-"""What the bench and its worker processes say to each other: one JSON object a line.
+"""Messages between the bench and its worker processes: one JSON object a line.
 
 The bench sends a command and reads answers until one that is not ``Progress``. A worker that
 cannot obey answers ``Failed``; one that dies answers nothing.
@@ -133,7 +133,7 @@ class Saturate:
 
 @dataclass(frozen=True)
 class Saturated:
-    """How many images went through in how many seconds."""
+    """The number of images that went through, and the seconds."""
 
     images: int
     seconds: float
@@ -146,7 +146,7 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What the process needed so far and where the nodes ran.
+    """The memory that the process needed so far, and the placement of the nodes.
 
     Attributes:
         peak_rss_mb: Peak resident memory in 10^6 bytes; None where the system does not tell.
