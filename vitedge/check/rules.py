@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vitedge.bench.spread import paired_drop, unpaired_drop
+from vitedge.check.measure_limits import MeasureLimit, held
 from vitedge.check.report_file import ReportFile, ReportRow, TopOne
 from vitedge.errors import UsageError
 from vitedge.report.quality import Drop
@@ -76,11 +77,13 @@ class Limits:
             against float32 in the same report. None does not check.
         max_slowdown: Latency over the baseline's. None does not check.
         require_device: Whether every node must have run on the device that was asked for.
+        measures: Limits of single measures, in every row.
     """
 
     max_drop: float | None = None
     max_slowdown: float | None = None
     require_device: bool = False
+    measures: tuple[MeasureLimit, ...] = ()
 
     def for_baseline(self) -> Limits:
         """The default limits where a baseline is to be held and nobody gave a limit."""
@@ -114,6 +117,7 @@ def check(report: ReportFile, baseline: ReportFile | None, limits: Limits) -> tu
             continue
         findings += _device(row, limits)
         if row.status is not Status.UNAVAILABLE:
+            findings += _measured(row, limits)
             findings += _accuracy(row, report, before, baseline, limits.max_drop, incomparable)
             findings += _latency(row, report, before, baseline, limits.max_slowdown, incomparable)
     for key, gone in (baseline.rows if baseline else {}).items():
@@ -141,7 +145,7 @@ def _how_to_check(kind: Kind, skipped: list[Finding]) -> str:
     if skipped and kind is not Kind.DEVICE:
         return " (nothing to compare)"
     flags = {
-        Kind.ACCURACY: "give --max-drop",
+        Kind.ACCURACY: "give --max-drop or --limit",
         Kind.LATENCY: "give --baseline and --max-slowdown",
         Kind.DEVICE: "give --require-device",
     }
@@ -224,6 +228,11 @@ def _accuracy(
     )
     outcome = Outcome.FAILED if drop.points > limit else Outcome.PASSED
     yield _finding(row, Kind.ACCURACY, outcome, words)
+
+
+def _measured(row: ReportRow, limits: Limits) -> Iterator[Finding]:
+    for passes, words in held(row.measures, limits.measures):
+        yield _finding(row, Kind.ACCURACY, Outcome.PASSED if passes else Outcome.FAILED, words)
 
 
 def _points(lost: float) -> str:

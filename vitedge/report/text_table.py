@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from vitedge.report.measured_over import measured_over
 from vitedge.report.results import Report, Row, Spread, Status
 from vitedge.report.shown import Block, Table
 from vitedge.targets.precisions import all_precisions
@@ -115,6 +116,7 @@ def notes(report: Report) -> tuple[str, ...]:
         for row in report.rows
         if row.message
     ]
+    found += measured_over(report.rows)
     found += _unstable(report.rows)
     if report.data is not None and report.data.unreadable:
         listed = report.data.unreadable
