@@ -83,7 +83,7 @@ class Conversion(Shown):
         ]
 
     def _merging(self) -> list[str]:
-        """Where tokens are merged: once, where that is the same in all artefacts."""
+        """Says where tokens are merged: once, where that is the same in all artefacts."""
         found = {
             each.path.name: each.metadata.merging.words
             for each in self.artifacts

@@ -11,7 +11,7 @@ from vitedge.files import json_values
 
 @dataclass(frozen=True)
 class Lost:
-    """What is lost, image by image, with the interval that holds 95 % of such sets of images.
+    """The loss, image by image, with the interval that holds 95 % of such sets of images.
 
     Attributes:
         points: Percentage points: of accuracy with labels, else of agreement.
@@ -68,7 +68,7 @@ class TokenMerging:
 
     @property
     def where(self) -> str:
-        """Where, for people, such as ``53 after block 4``."""
+        """The places, for people, such as ``53 after block 4``."""
         places = ", ".join(
             f"{tokens} after block {block + 1}"
             for block, tokens in zip(self.blocks, self.tokens, strict=True)

@@ -47,7 +47,7 @@ def refuse_broken(path: Path, network: Network) -> None:
 
 
 def zero_parts(network: Network) -> tuple[str, ...]:
-    """The head and the blocks whose linear layers hold nothing but zeros, in words.
+    """The head and the blocks whose linear layers hold only zeros, in words.
 
     A checkpoint that was cut short, or a head that was never trained, is so; it can be converted,
     but answers the same for every image or skips the block.

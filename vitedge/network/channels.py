@@ -37,7 +37,7 @@ class Uses:
 
     @classmethod
     def of(cls, network: Network) -> Uses:
-        """Of all values of a network."""
+        """The routes of all values of a network."""
         return cls(readers(network), frozenset(network.outputs.values()))
 
     def sole_reader(self, value: Value) -> Value | None:

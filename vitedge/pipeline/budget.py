@@ -120,7 +120,7 @@ def _answers(scores: npt.NDArray[np.float32], task: Task, middle: float) -> npt.
 
 
 class KeptInFloat(NamedTuple):
-    """Layers that stay out of 8 or 4 bits, and what is lost all the same, in points."""
+    """Layers that stay out of 8 or 4 bits, and what is lost nevertheless, in points."""
 
     layers: tuple[str, ...]
     lost: float

@@ -58,7 +58,7 @@ def convert(
         options: What to make of it.
         calibration: Images to measure activation ranges on; None means synthetic ones.
         progress: Told how far things are.
-        on_refusal: Told of each artefact that cannot be made; the others are made all the same.
+        on_refusal: Told of each artefact that cannot be made; the others are made nevertheless.
             Without it such an artefact is an error.
         on_written: Told of each artefact as soon as it is there.
         opened: The source with the same calibration images, where it is open already.

@@ -26,7 +26,7 @@ class ConvertOptions:
         batch: Static batch size.
         without: Names of rewrites to leave out.
         extra: Names of rewrites to apply although they are not default.
-        budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
+        budget: What integer artefacts may lose; layers are kept in float until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
         tokens: How many tokens to merge, and how; None merges none.
         search: How to search, for each artefact, which tokens to merge within the budget; None

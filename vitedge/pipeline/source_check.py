@@ -31,7 +31,8 @@ def read_compared(source: Path, options: ImportOptions) -> Imported:
     What was lifted was compared already. Our own format was compared when it was written.
 
     Returns:
-        The model; its ``path`` says how far its logits are from the source's, or why nobody knows.
+        The model; its ``path`` says how far its logits are from the source's, or why that is
+        unknown.
 
     Raises:
         NotAViTError: It is not a ViT.

@@ -61,7 +61,7 @@ def tensor_ranges(
         inputs: Ranges of the inputs of linear layers, chosen before.
         images: Pixels uint8 ``(H, W, C)``; the first few are looked at.
         narrow_bits: Bits of what products read and make; all else has 16.
-        wide: Linear layers whose output has 16 bits all the same.
+        wide: Linear layers whose output has 16 bits nevertheless.
 
     Raises:
         ConversionError: A tensor is not finite.

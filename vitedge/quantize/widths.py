@@ -34,7 +34,7 @@ FEW_TOKENS = 2
 
 
 def ends(value: Value, read: Readers) -> bool:
-    """Whether outputs are made of a value, and nothing but functions of its own numbers.
+    """Whether outputs are made of a value, and of functions of its own numbers only.
 
     What makes a map's logits is such a value: like those of classes they are wide.
     """

@@ -172,7 +172,7 @@ class Conversation:
                 empty += 1
                 allowed = _EMPTY_LINES + _EMPTY_LINES_A_SECOND * (time.monotonic() - since)
                 if empty > allowed:
-                    raise RemoteError(f"{self._host} sends nothing but empty lines")
+                    raise RemoteError(f"{self._host} sends only empty lines")
             yield line.rstrip("\r\n")
 
     def _listen(self) -> None:

@@ -116,7 +116,7 @@ def apply_more(
     Args:
         network: Left unchanged; arrays that do not change are shared.
         names: Of the rewrites.
-        without: Names to leave out all the same.
+        without: Names to leave out nevertheless.
 
     Returns:
         The rewritten network, and the names of the rewrites that changed it, in order.

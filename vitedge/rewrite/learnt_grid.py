@@ -102,7 +102,7 @@ def learnt_bits(network: Network) -> int | None:
 
 
 def keeps_grid(before: Network, after: Network, bits: int) -> bool:
-    """Whether a rewrite left inner layers' weights on their grid: untouched, or on it all the same.
+    """Whether a rewrite left inner layers' weights on their grid: untouched, or on it nevertheless.
 
     A power of two in place of the attention scale does, for example, and beta in a bias.
     """

@@ -1,7 +1,7 @@
 """LiteRT's compiled models: one accelerator alone, no CPU behind it.
 
 LiteRT is told of the accelerator only. A set that holds the CPU too falls back to it in silence,
-and says that it is fully accelerated all the same. What the accelerator cannot run, LiteRT
+and says that it is fully accelerated. What the accelerator cannot run, LiteRT
 writes to stderr; its exception says nothing.
 """
 

@@ -1,6 +1,6 @@
 """The outputs of frozen layers for each image: computed once and kept on disk.
 
-Where the last two of twelve blocks learn, the other ten then cost nothing but in the beginning.
+Where the last two of twelve blocks learn, the other ten then cost only in the beginning.
 """
 
 from __future__ import annotations

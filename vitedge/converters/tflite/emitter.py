@@ -143,7 +143,7 @@ class TFLiteEmitter(TFLiteMerging):
         name: str,
         version: int = 1,
     ) -> int:
-        """A matrix product; of more than four axes, all but the last two are one."""
+        """A matrix product; of more than four axes, all except the last two are one."""
         shape = made = (self.batch, *value.shape)
         if len(made) > MOST_AXES:
             a, b = (self.by_last_axes(x, 2, f"{name}/{at}") for x, at in ((a, "a"), (b, "b")))

@@ -205,7 +205,7 @@ class TFLiteOperators(MergingEmitter[int]):
         return self.seen_as(x, made)
 
     def binary(self, code: str, a: int, b: int, name: str) -> int:
-        """Of two tensors as they lie."""
+        """Multiplies two tensors as they lie."""
         table = f"{code.capitalize()}Options"
         shape = np.broadcast_shapes(self.model.shape(a), self.model.shape(b))
         return self.model.operator(code, [a, b], shape, name=name, options={"table": table})

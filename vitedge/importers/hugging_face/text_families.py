@@ -36,7 +36,7 @@ class TextFamily:
 
 
 def _canonical(text: str) -> str:
-    """As SigLIP's ``canonicalize_text``."""
+    """Does the same as SigLIP's ``canonicalize_text``."""
     bare = text.lower().translate(str.maketrans("", "", string.punctuation))
     return " ".join(bare.split())
 
