@@ -37,6 +37,10 @@ from vitedge.website.write import write_site
 pytestmark = IN_A_BROWSER
 
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+SOFTWARE_GPU = (
+    *("--enable-unsafe-webgpu", "--enable-features=Vulkan"),
+    *("--use-webgpu-adapter=swiftshader", "--use-vulkan=swiftshader"),
+)
 READY = "document.documentElement?.dataset.ready"
 CLASSES = "[...document.querySelectorAll('#classes li span:first-of-type')].map(e => e.innerText)"
 WIDTHS = [360, 800, 1280]
@@ -316,6 +320,47 @@ def test_a_site_says_so_when_a_file_is_no_picture(page: Chromium, tmp_path: Path
     (tmp_path / "note.png").write_text("no picture")
     choose(page, tmp_path / "note.png")
     assert "is not a picture" in page.run("document.querySelector('#state').innerText")
+
+
+def test_a_site_offers_the_gpu_and_checks_what_it_computes(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    write_site(small_artifact(tmp_path, Format.TFLITE, Precision.FP32), folder)
+    photos = [tmp_path / "one.png", tmp_path / "other.png"]
+    for number, photo in enumerate(photos):
+        noise = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(noise).save(photo)
+    files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*")}
+    contents: dict[str, bytes | Path] = {
+        name: each for name, each in files.items() if each.is_file()
+    }
+    state, check = "document.querySelector('#state').innerText", "document.querySelector('#gpu')"
+    with Chromium(tmp_path / "profile", SOFTWARE_GPU, has_gpu=True) as browser:
+        with FileServer(contents) as server:
+            browser.open(server.address, width=WIDTHS[0])
+            browser.wait(READY)
+            if browser.run("document.querySelector('#choice').hidden"):
+                pytest.skip("this Chromium has no WebGPU in software")
+            choose(browser, photos[0])
+            expected = browser.run(CLASSES)
+            browser.run(f"{check}.click()")
+            browser.wait(f"!{check}.disabled && {state} !== 'Preparing …'")
+            assert browser.run(state) == "Ready."
+            assert "WebGPU" in browser.run("document.querySelector('#facts').innerText")
+            browser.run("document.querySelector('#classes').replaceChildren()")
+            choose(browser, photos[1])
+            choose(browser, photos[0])
+            assert browser.run(CLASSES) == expected
+        described = json.loads((folder / "model.json").read_text())
+        described["gpu"]["leastDb"] = 1e9  # more than any driver reaches
+        contents["model.json"] = json.dumps(described).encode()
+        with FileServer(contents) as server:
+            browser.open(server.address, width=WIDTHS[0])
+            browser.wait(READY)
+            browser.run(f"{check}.click()")
+            words = browser.wait(f"!{check}.disabled && {state} !== 'Preparing …' && {state}")
+            assert words.startswith("The GPU is not used: its results are wrong")
+            assert not browser.run(f"{check}.checked")
+            assert "threads" in browser.run("document.querySelector('#facts').innerText")
 
 
 def test_a_site_forbids_code_and_connections_of_others(page: Chromium) -> None:

@@ -14,7 +14,7 @@ _FORM = re.compile(r"\s*(.+?)\s*(>=|<=)\s*([-+.\deE]+)\s*")
 
 @dataclass(frozen=True)
 class MeasureLimit:
-    """How large a measure has to be, or may be.
+    """The bound that a measure has to keep.
 
     Attributes:
         name: Of the measure, as reports have it.

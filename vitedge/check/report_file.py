@@ -158,7 +158,7 @@ def _row(values: Mapping[str, Any], folder: str) -> ReportRow:
 def _measures(
     accuracy: Mapping[str, Any], vs_float: Mapping[str, Any], own: Mapping[str, Any]
 ) -> Mapping[str, float]:
-    """What a row was measured by; classes have accuracy, other outputs measures of their own."""
+    """The measures of a row: accuracy for classes, measures of their own for other outputs."""
     places = (
         (accuracy, "top1", "top-1"),
         (accuracy, "top5", "top-5"),

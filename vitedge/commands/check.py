@@ -19,7 +19,7 @@ from vitedge.terminal.output import echo, print_json
     type=click.FloatRange(0),
     metavar="POINTS",
     help="Top-1 that may be lost against the baseline; without one, against float32. Of outputs "
-    "that are no classes, points of what `bench` says is lost.  [default with a baseline: 0.5]",
+    "other than classes, points of what `bench` says is lost.  [default with a baseline: 0.5]",
 )
 @click.option(
     "--limit",

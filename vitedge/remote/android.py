@@ -168,6 +168,7 @@ def _row(
         unstable="" if found is None else found.unstable,
         samples_ms=(),
         merges_tokens=metadata is not None and metadata.merging is not None,
+        merging="" if metadata is None or metadata.merging is None else metadata.merging.where,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a measure is computed over, where its name does not tell."""
+"""The values that a measure is computed over, where its name does not tell."""
 
 from __future__ import annotations
 

@@ -6,11 +6,14 @@
 //   (N, H, W, C).
 import { loadAndCompile, loadLiteRt, Tensor } from "./litert/index.js";
 
+let loading = null; // once for a page, whatever it computes on
+
 export async function open(model, { accelerator, threads, halfPrecision }) {
   // Threads share memory, which pages may only that no other site can look into.
   const several = accelerator === "wasm" && threads > 1 && globalThis.crossOriginIsolated;
   const folder = new URL("litert/wasm/", import.meta.url).href;
-  await loadLiteRt(folder, { threads: several });
+  loading ??= loadLiteRt(folder, { threads: several });
+  await loading;
   const compiled = await loadAndCompile(model, {
     accelerator,
     cpuOptions: { numThreads: several ? threads : 1 },

@@ -95,7 +95,8 @@ class HuggingFace:
             )
         if batch != 1:
             raise UsageError(
-                f"transformers.js gives one image at a time, not {batch}; leave out --batch"
+                "transformers.js and Optimum send as many images as they are given, one as a rule, "
+                f"and a file of batch {batch} takes no other number; leave out --batch"
             )
 
     def adapted(self, draft: Draft) -> Draft:
