@@ -10,10 +10,20 @@ from reference.zoo.table import BEGIN, END, write_table
 
 GOOD = InFormat(fp32_db=110.0, int8_db=30.0, stock_db=25.0, stock="stock", ratio=0.5)
 SLOW = InFormat(fp32_db=111.0, int8_db=26.0, stock_db=25.0, stock="stock", ratio=1.2)
+FORMATS = ("onnx", "tflite", "openvino")
 RESULTS = (
-    Result("timm.good", "good", 1, "by name", "", {"onnx": GOOD, "tflite": GOOD, "openvino": GOOD}),
-    Result("timm.slow", "slow", 1, "lifted", "", {"onnx": SLOW, "tflite": InFormat(refused="why")}),
-    Result("timm.other", "other", 1, "generic", "node 'a|b' computes nothing", {}),
+    Result("timm.good", "good", 1, "by name", "", 120.0, dict.fromkeys(FORMATS, GOOD)),
+    Result(
+        "timm.slow",
+        "slow",
+        1,
+        "lifted",
+        "",
+        120.0,
+        {"onnx": SLOW, "tflite": InFormat(refused="why")},
+    ),
+    Result("timm.read", "read", 1, "lifted", "", 115.0),
+    Result("timm.other", "other", 1, "generic", "node 'a|b' computes nothing"),
 )
 
 
@@ -40,8 +50,9 @@ def test_the_region_is_replaced_and_nothing_else(page):
 def test_families_and_goals_are_counted(page):
     write_table(page.parent, page)
     words = " ".join(page.read_text("utf-8").split())
-    assert "3 families; 2 are read, 1 of them reach all formats" in words
-    assert "1 take the generic path, 0 are refused" in words
+    assert "4 families; 3 are read (1 by name); 1 take the generic path, 0 are refused." in words
+    assert "2 were converted here, of which 1 reach all formats" in words
+    assert "| timm.read | read | lifted | 115 | - | - | - |" in words
     assert "at least 3 dB above the best stock quantizer in 3 of 4 artefacts" in words
     assert "at most 0.95 of its time in 3 of 4" in words
 

@@ -37,7 +37,7 @@ Ranking: TypeAlias = list[tuple[str, float]]
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What ``Classifier.stream`` says of one frame.
+    """A frame with the classes that ``Classifier.stream`` found in it.
 
     Attributes:
         image: The frame, as its source gave it: a camera gives RGB pixels ``(H, W, 3)``.
@@ -174,7 +174,7 @@ class Classifier(LoadedModel):
         return self._outputs(images)
 
     def embed(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
-        """What the head reads of several images: features to compare, search or train with.
+        """The features of several images that the head reads: to compare, search or train with.
 
         Returns:
             float32 ``(len(images), width)``.

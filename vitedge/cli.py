@@ -77,7 +77,7 @@ def main() -> None:
     vitedge predict model.int8.tflite cat.jpg             use one
     """  # noqa: D301  # click's mark for "do not wrap" is the character itself
     for stream in (sys.stdout, sys.stderr):
-        # A label in Chinese is no reason to fail on a console that has no Chinese.
+        # A label in Chinese is not a reason to fail on a console that has no Chinese.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     # Pillow warns of photos of over 89 million pixels; vitedge bounds them itself.

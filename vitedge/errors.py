@@ -5,7 +5,7 @@
     VitedgeError                exit 1: what happened, the value, what to do
     ├── UsageError              exit 2: the request itself makes no sense
     ├── ModelError              a model file or network that cannot be read as asked
-    │   ├── NotAViTError        it was read, but it is no Vision Transformer
+    │   ├── NotAViTError        it was read, but it is not a Vision Transformer
     │   ├── SizeError           it would take more memory than allowed
     │   └── PlacementError      the device asked for cannot run all of it
     ├── DataError               images or labels that cannot be used
@@ -124,7 +124,7 @@ def missing_package(package: str, extra: str) -> UnavailableError:
 
 
 def load_remedy(words: str, otherwise: str) -> str:
-    """What helps a library that could not be loaded.
+    """The remedy for a library that could not be loaded.
 
     Args:
         words: What the system said.

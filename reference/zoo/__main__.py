@@ -18,6 +18,7 @@ def main() -> None:
     )
     parser.add_argument("--formats", default=",".join(_FORMATS), help="with commas between")
     parser.add_argument("--no-latency", action="store_true", help="time nothing")
+    parser.add_argument("--only-read", action="store_true", help="convert nothing")
     parser.add_argument("--again", action="store_true", help="measure what was measured before")
     parser.add_argument(
         "--page", type=Path, default=Path("docs/models.md"), help="the page that has the table"
@@ -36,6 +37,7 @@ def main() -> None:
             told.formats.split(","),
             latency=not told.no_latency,
             again=told.again,
+            only_read=told.only_read,
         )
     else:
         from reference.zoo.table import write_table

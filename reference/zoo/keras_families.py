@@ -140,6 +140,7 @@ def _make(family: Family, folder: Path) -> Source:
     if isinstance(outputs, dict):
         outputs = next(iter(outputs.values()))
     model.save(folder / "model.keras")
+    model.export(folder / "saved_model", verbose=False)  # which needs no KerasHub to be read
     np.savez_compressed(folder / EXPECTED_FILE, images=pixels, outputs=np.asarray(outputs))
     statistics = {"mean": MEAN, "std": STD}
     return Source(
@@ -147,7 +148,7 @@ def _make(family: Family, folder: Path) -> Source:
         family.size,
         by_name="model.keras",
         options={**statistics, **told},
-        traced="model.keras",
+        traced="saved_model",
         told={**statistics, **told},
         parameters=model.count_params(),
     )

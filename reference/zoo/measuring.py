@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ class Result:
         parameters: How many weights it has.
         road: ``by name``, ``lifted``, ``generic`` or ``refused``.
         why: What was not read, and why.
+        read_db: Of the network that was read against the library, in float32.
         formats: By format.
     """
 
@@ -72,11 +73,12 @@ class Result:
     parameters: int
     road: str = "refused"
     why: str = "the measuring process died"
+    read_db: float | None = None
     formats: dict[str, InFormat] = field(default_factory=dict)
 
     def line(self) -> str:
         """The result on one line."""
-        parts = [f"{self.name:38} {self.road:9}"]
+        parts = [f"{self.name:38} {self.road:9} {shown_number(self.read_db, 0)} dB"]
         for name, each in self.formats.items():
             parts.append(
                 f"{name} {shown_number(each.fp32_db, 0)} dB, int8 {shown_number(each.int8_db, 1)} "
@@ -107,6 +109,7 @@ def measure(
     *,
     latency: bool,
     again: bool,
+    only_read: bool,
 ) -> None:
     """Measures what has no result yet, one line each.
 
@@ -116,24 +119,39 @@ def measure(
         formats: Names of formats.
         latency: Time int8 beside the stock quantizer's.
         again: Measure what has a result, too.
+        only_read: Convert nothing; what was only read is measured by a later call without.
     """
     logging.disable(logging.WARNING)  # of ONNX Runtime's quantizer, for every vector
     for source in sorted(folder.glob(f"*/{SOURCE_FILE}")):
         place = source.parent
         if words and not any(word in place.name for word in words):
             continue
-        if (place / RESULT_FILE).exists() and not again:
+        if not again and _is_done(place / RESULT_FILE, only_read=only_read):
             continue
         told = Source.read(place)
-        result = Result(place.name, told.architecture, told.parameters)
-        _write(place, result)  # an engine that takes the process with it is not tried again
+        result = _begun(place, told)
         started = time.perf_counter()
         try:
-            _measure(place, told, result, [Format(each) for each in formats], latency=latency)
+            wanted = [] if only_read else [Format(each) for each in formats]
+            _measure(place, told, result, wanted, latency=latency)
         finally:
             shutil.rmtree(place / _MADE, ignore_errors=True)
         _write(place, result)
         print(f"{result.line()} ({time.perf_counter() - started:.0f} s)", flush=True)
+
+
+def _begun(place: Path, told: Source) -> Result:
+    """A result that says, while it is measured, that the process died, and what was read before."""
+    result = Result(place.name, told.architecture, told.parameters)
+    path = place / RESULT_FILE
+    before = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    shown = replace(result, **{key: before[key] for key in ("road", "read_db") if key in before})
+    _write(place, shown)
+    return result
+
+
+def _is_done(path: Path, *, only_read: bool) -> bool:
+    return path.exists() and (only_read or bool(json.loads(path.read_text("utf-8"))["formats"]))
 
 
 def _write(place: Path, result: Result) -> None:
@@ -153,13 +171,15 @@ def _measure(
     with np.load(place / EXPECTED_FILE) as arrays:
         pixels, wanted = arrays["images"], arrays["outputs"]
     reasons: list[str] = []
-    read = _read(place, told, pixels, wanted, reasons)
+    read = _read(place, told, pixels, wanted, result, reasons)
     if read is None:
         path, options = _traced(place, told)
         result.road, result.why = "generic", "; ".join(reasons)
     else:
         path, options, result.road = read
         result.why = "; ".join(reasons)
+    if not formats:
+        return
     try:
         made = _converted(place, path, options, formats, result)
     except VitedgeError as error:
@@ -181,7 +201,12 @@ def _traced(place: Path, told: Source) -> tuple[Path, ImportOptions]:
 
 
 def _read(
-    place: Path, told: Source, pixels: np.ndarray, wanted: np.ndarray, reasons: list[str]
+    place: Path,
+    told: Source,
+    pixels: np.ndarray,
+    wanted: np.ndarray,
+    result: Result,
+    reasons: list[str],
 ) -> tuple[Path, ImportOptions, str] | None:
     """The source that can be read, and how; its outputs are those of the library."""
     sources = [_traced(place, told)]
@@ -196,6 +221,7 @@ def _read(
         road = "by name" if imported.path.startswith("by name") else "lifted"
         found = _sqnr(wanted, forward_each(imported.network, pixels))
         if found >= _AS_THE_LIBRARY_DB:
+            result.read_db = found
             return path, options, road
         reasons.append(f"{road}, it computes something else than its library: {found:.0f} dB")
     return None

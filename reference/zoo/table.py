@@ -32,15 +32,17 @@ def write_table(folder: Path, page: Path) -> None:
 
 def _lines(results: Sequence[Result]) -> Iterator[str]:
     own = [each for each in results if each.road in ("by name", "lifted")]
+    converted = [each for each in own if each.formats]
     whole = [each for each in own if len(_written(each)) == len(_FORMATS)]
     pairs = [(each, name) for each in own for name in _written(each)]
     gains = [(each, name) for each, name in pairs if _gain(each.formats[name]) is not None]
     above = [pair for pair in gains if (_gain(pair[0].formats[pair[1]]) or 0) >= _GAIN_DB]
     timed = [(each, name) for each, name in pairs if each.formats[name].ratio is not None]
     quick = [pair for pair in timed if (pair[0].formats[pair[1]].ratio or 1) <= _RATIO]
-    yield f"* {len(results)} families; {len(own)} are read, {len(whole)} of them reach all formats"
-    yield f"  at float32 and int8. {_count(results, 'generic')} take the generic path, "
-    yield f"  {_count(results, 'refused')} are refused."
+    yield f"* {len(results)} families; {len(own)} are read ({_count(results, 'by name')} by name);"
+    yield f"  {_count(results, 'generic')} take the generic path, {_count(results, 'refused')} are"
+    yield f"  refused. {len(converted)} were converted here, of which {len(whole)} reach all"
+    yield "  formats at float32 and int8."
     yield f"* int8 is at least {_GAIN_DB:.0f} dB above the best stock quantizer in {len(above)} of"
     yield f"  {len(gains)} artefacts, and takes at most {_RATIO} of its time in {len(quick)} of"
     yield f"  {len(timed)}."
@@ -74,7 +76,7 @@ def _gain(found: InFormat) -> float | None:
 
 def _row(result: Result) -> str:
     parities = [each.fp32_db for each in result.formats.values() if each.fp32_db is not None]
-    parity = shown_number(min(parities, default=None), 0)
+    parity = shown_number(min(parities, default=result.read_db), 0)
     cells = [_cell(result.formats.get(name, InFormat())) for name in _FORMATS]
     words = [result.name, result.architecture, result.road, parity, *cells]
     return f"| {' | '.join(words)} |"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import vitedge
 from tests.support.browsers import IN_A_BROWSER, NPM
@@ -19,13 +21,14 @@ from tests.support.target_artifacts import bench_small, small_artifact, small_im
 from vitedge.bench.run import BenchOptions
 from vitedge.browser.server import FileServer
 from vitedge.errors import ModelError, UsageError
+from vitedge.images.preprocess import Preprocessing
 from vitedge.pick.choice import Budget
 from vitedge.pick.run import PickRequest, pick
 from vitedge.pipeline.convert import ConvertOptions
 from vitedge.pipeline.for_targets import convert_for
 from vitedge.pipeline.keras_model import write_keras
 from vitedge.report.results import Status
-from vitedge.runtimes import Readiness, runtime_for
+from vitedge.runtimes import PreparingSession, Readiness, runtime_for
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
@@ -34,6 +37,10 @@ from vitedge.website.write import write_site
 pytestmark = IN_A_BROWSER
 
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+SOFTWARE_GPU = (
+    *("--enable-unsafe-webgpu", "--enable-features=Vulkan"),
+    *("--use-webgpu-adapter=swiftshader", "--use-vulkan=swiftshader"),
+)
 READY = "document.documentElement?.dataset.ready"
 CLASSES = "[...document.querySelectorAll('#classes li span:first-of-type')].map(e => e.innerText)"
 WIDTHS = [360, 800, 1280]
@@ -73,6 +80,15 @@ def test_the_bench_measures_in_a_page(
     assert row.peak_rss_mb is not None
     assert row.peak_rss_mb > 30  # the page's, whose engine alone takes ten
     assert not list(tmp_path.glob("vitedge-*")), "the browser's profile was left"
+    assert row.preparation is not None
+    assert row.preparation.n == len(small_images().samples)
+    assert row.preparation.agreement == 100
+    assert row.preparation.largest_difference == 0  # they come without loss
+    if target == "onnx-web":
+        assert row.placement is not None
+        assert row.placement.on_device == row.placement.total > 20
+    else:
+        assert row.placed == "not told"
 
 
 @pytest.mark.parametrize("target", ["tflite-web-gpu", "onnx-web-gpu"])
@@ -87,13 +103,37 @@ def test_software_in_place_of_a_gpu_shows_accuracy_and_no_time(target: str, tmp_
     assert row.vs_float is not None
     assert row.vs_float.agreement == 100
     assert row.latency_ms is None
+    if target == "onnx-web-gpu":
+        assert row.placement is not None
+        assert row.placement.on_device == row.placement.total > 20
 
 
 def test_what_the_gpu_cannot_run_whole_is_a_fallback_and_never_silent(tmp_path: Path) -> None:
     path = small_artifact(tmp_path, Format.ONNX, Precision.INT8)
     row = bench_small(path, "onnx-web-gpu")
     assert row.status is Status.FALLBACK
-    assert "off the GPU" in row.message
+    assert "off the GPU: " in row.message
+    assert "MatMulInteger" in row.message
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "turned"])
+def test_a_page_has_the_pixels_that_pillow_has(form: str, made: ForClients, tmp_path: Path) -> None:
+    preprocessing = Preprocessing((224, 224), resize=256)
+    blocks = np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8)
+    picture = Image.fromarray(blocks).resize((400, 300), Image.Resampling.BICUBIC)
+    exif = picture.getexif()
+    exif[0x0112] = 6 if form == "turned" else 1  # lying on its side
+    picture.save(tmp_path / "picture", "PNG" if form == "PNG" else "JPEG", quality=90, exif=exif)
+    opened = runtime_for(Target("tflite", "web")).open(made.folder / "model.fp32.tflite", "web")
+    with closing(opened) as session:
+        assert isinstance(session, PreparingSession)
+        found = session.prepare((tmp_path / "picture").read_bytes(), preprocessing)
+        assert session.prepare(b"no picture", preprocessing) is None
+    assert found is not None
+    difference = np.abs(found.astype(int) - preprocessing(tmp_path / "picture"))
+    # Decoders of JPEG round as they like; one that spread colours otherwise would differ more.
+    assert difference.max() <= (0 if form == "PNG" else 4)
+    assert difference.mean() < 0.5
 
 
 def test_an_engine_refuses_in_one_line(tmp_path: Path) -> None:
@@ -280,6 +320,47 @@ def test_a_site_says_so_when_a_file_is_no_picture(page: Chromium, tmp_path: Path
     (tmp_path / "note.png").write_text("no picture")
     choose(page, tmp_path / "note.png")
     assert "is not a picture" in page.run("document.querySelector('#state').innerText")
+
+
+def test_a_site_offers_the_gpu_and_checks_what_it_computes(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    write_site(small_artifact(tmp_path, Format.TFLITE, Precision.FP32), folder)
+    photos = [tmp_path / "one.png", tmp_path / "other.png"]
+    for number, photo in enumerate(photos):
+        noise = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(noise).save(photo)
+    files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*")}
+    contents: dict[str, bytes | Path] = {
+        name: each for name, each in files.items() if each.is_file()
+    }
+    state, check = "document.querySelector('#state').innerText", "document.querySelector('#gpu')"
+    with Chromium(tmp_path / "profile", SOFTWARE_GPU, has_gpu=True) as browser:
+        with FileServer(contents) as server:
+            browser.open(server.address, width=WIDTHS[0])
+            browser.wait(READY)
+            if browser.run("document.querySelector('#choice').hidden"):
+                pytest.skip("this Chromium has no WebGPU in software")
+            choose(browser, photos[0])
+            expected = browser.run(CLASSES)
+            browser.run(f"{check}.click()")
+            browser.wait(f"!{check}.disabled && {state} !== 'Preparing …'")
+            assert browser.run(state) == "Ready."
+            assert "WebGPU" in browser.run("document.querySelector('#facts').innerText")
+            browser.run("document.querySelector('#classes').replaceChildren()")
+            choose(browser, photos[1])
+            choose(browser, photos[0])
+            assert browser.run(CLASSES) == expected
+        described = json.loads((folder / "model.json").read_text())
+        described["gpu"]["leastDb"] = 1e9  # more than any driver reaches
+        contents["model.json"] = json.dumps(described).encode()
+        with FileServer(contents) as server:
+            browser.open(server.address, width=WIDTHS[0])
+            browser.wait(READY)
+            browser.run(f"{check}.click()")
+            words = browser.wait(f"!{check}.disabled && {state} !== 'Preparing …' && {state}")
+            assert words.startswith("The GPU is not used: its results are wrong")
+            assert not browser.run(f"{check}.checked")
+            assert "threads" in browser.run("document.querySelector('#facts').innerText")
 
 
 def test_a_site_forbids_code_and_connections_of_others(page: Chromium) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vitedge.bench.spread import summarize
 from vitedge.machine.environment import Environment
-from vitedge.report.quality import Accuracy, Difference, VsFloat
+from vitedge.report.quality import Accuracy, Difference, Preparation, VsFloat
 from vitedge.report.results import (
     DataUsed,
     LayerError,
@@ -86,6 +86,7 @@ def everything() -> Row:
         sustained=windows,
         throughput=(Throughput(1, 2, 90.0), Throughput(2, 1, 120.0)),
         energy_mj=55.0,
+        preparation=Preparation(99.0, 3, 0.05, 50),
     )
 
 

@@ -21,10 +21,13 @@ class Chromium(chromium.Chromium):
     Args:
         profile: Folder for what the browser stores.
         flags: More of its options.
+        has_gpu: Whether pages may compute on one, be it software.
     """
 
-    def __init__(self, profile: Path, flags: tuple[str, ...] = ()) -> None:
-        super().__init__(profile, flags=("--disable-gpu", *flags))
+    def __init__(
+        self, profile: Path, flags: tuple[str, ...] = (), *, has_gpu: bool = False
+    ) -> None:
+        super().__init__(profile, flags=flags if has_gpu else ("--disable-gpu", *flags))
 
     def open(self, page: Path | str, *, width: int, dark: bool = False, height: int = 900) -> None:
         """Loads a file or an address in a window of so many pixels, and waits until it is drawn."""

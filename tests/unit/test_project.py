@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -68,12 +69,17 @@ def test_the_words_that_people_read_are_those_of_the_glossary() -> None:
     assert done.returncode == 0
 
 
-def test_the_check_of_words_finds_what_it_is_for() -> None:
+def words_program() -> ModuleType:
     spec = importlib.util.spec_from_file_location("words", ROOT / "scripts" / "check_words.py")
     assert spec is not None
     assert spec.loader is not None
     words = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(words)
+    return words
+
+
+def test_the_check_of_words_finds_what_it_is_for() -> None:
+    words = words_program()
     tree = ast.parse('raise ValueError(f"{x} is no image")\nthere = "is no image"')
     said = [text.value for node in ast.walk(tree) for text in words._said(node)]
     assert said == [" is no image"]
@@ -93,3 +99,13 @@ def test_programs_beside_the_package_import_modules_that_exist() -> None:
                 assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists() or (
                     ROOT / module.replace(".", "/") / "__init__.py"
                 ).exists(), f"{path.name}: {module}"
+
+
+def test_the_check_of_words_finds_noun_clauses_and_pronouns_without_a_noun() -> None:
+    words = words_program()
+    for summary in ("What a report may be.", "How it ended.", "It.", "Of all values.", "The same."):
+        assert list(words._of("place", summary, words.SUMMARIES)), summary
+    for summary in ("The limits of a report.", "Of the two, the first is taken.", "Its content."):
+        assert not list(words._of("place", summary, words.SUMMARIES)), summary
+    for text in ("It loads nothing but weights.", "all but one", "Kept for nothing.", "is no ViT"):
+        assert list(words._of("place", text)), text

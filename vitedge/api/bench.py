@@ -71,10 +71,10 @@ def bench(
         warn: Told what is odd; by default Python warns.
 
     Returns:
-        The report. A row that failed says so in its ``status``; it is no error.
+        The report. A row that failed says so in its ``status``; it is not an error.
 
     Raises:
-        UsageError: A file is no artefact, no target reads any, or options contradict each other.
+        UsageError: A file is not an artefact, no target reads any, or options contradict.
         ModelError: A file is missing or cannot be read.
         DataError: The images cannot be used, or their classes are not the model's.
     """

@@ -45,7 +45,7 @@ USUAL_PRECISION = Precision.INT8
 
 @dataclass(frozen=True, repr=False)
 class Conversion(Shown):
-    """What ``convert`` wrote.
+    """The artefacts that ``convert`` wrote, and what was decided about them.
 
     Attributes:
         source: The model's path, or the name of one in memory.
@@ -69,7 +69,7 @@ class Conversion(Shown):
         return tuple(each.path for each in self.artifacts)
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """How the model was read, the artefacts, and what was decided about each."""
+        """The way the model was read, the artefacts, and the decisions about each."""
         rows = tuple(
             (str(each.path), f"{size_of(each.path) / 1e6:#.3g} MB", parity_words(each))
             for each in self.artifacts
@@ -83,7 +83,7 @@ class Conversion(Shown):
         ]
 
     def _merging(self) -> list[str]:
-        """Where tokens are merged: once, where that is the same in all artefacts."""
+        """Says where tokens are merged: once, where that is the same in all artefacts."""
         found = {
             each.path.name: each.metadata.merging.words
             for each in self.artifacts
@@ -95,12 +95,12 @@ class Conversion(Shown):
 
 
 def _calmly(read: str) -> str:
-    """How a model was read, without what its import has said already."""
+    """Describes how a model was read, without repeating its import."""
     return re.sub(r", logits not compared: .*(?=\)$)", "", read) if read.endswith(")") else read
 
 
 def parity_words(written: Written) -> str:
-    """How near an artefact is to its model, and on what that was measured."""
+    """Says how near an artefact is to its model, and on which images that was measured."""
     parity, is_calibrated = written.metadata.parity, written.metadata.calibration is not None
     if parity is None:
         return ""
@@ -130,6 +130,7 @@ def convert(
     without: str | Iterable[str] = (),
     features: bool = False,
     also: str | Iterable[str] = (),
+    tail: bool = False,
     probabilities: bool = False,
     strict: bool = False,
     force: bool = False,
@@ -176,6 +177,8 @@ def convert(
         features: Give what the head reads as a second output, for embeddings.
         also: Further outputs: ``embedding`` (what the head reads), ``tokens``, ``map`` (the
             patches' tokens at their places), or ``block.0`` and so on.
+        tail: Put the source's own nodes behind the outputs of ONNX artefacts, in float: what
+            cannot be read, such as non-maximum suppression.
         probabilities: Give the softmax of the logits in their place, or the sigmoid of each label.
         strict: An image that cannot be read is an error, not left out.
         force: Overwrite what exists.
@@ -218,6 +221,7 @@ def convert(
         search=merged if isinstance(merged, TokenSearch) else None,
         features=features,
         also=several(also),
+        tail=tail,
         probabilities=probabilities,
         layout=asked.layout,
         name=_read_name(name, asked),
@@ -241,7 +245,7 @@ def convert(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What to write, and for whom.
+    """The files to write, and their targets.
 
     Attributes:
         precisions: Those asked for or usual; empty where the targets decide.

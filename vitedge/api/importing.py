@@ -48,7 +48,7 @@ class ImportedModel(Shown):
     task: Task = Task.CLASSES
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """How it was read, its sizes, what was checked and what was written."""
+        """The way the model was read, its sizes, the checks and the files."""
         return [
             self.read,
             f"{self.architecture}, {self.parameters:,} parameters, {self._gives}",
@@ -90,7 +90,7 @@ def import_model(
         **source: See ``SourceOptions``.
 
     Raises:
-        UsageError: The output exists, or is no ``.keras`` file.
+        UsageError: The output exists, or is not a ``.keras`` file.
         ModelError: The model cannot be read.
         ParityError: What was read computes something else than the source.
         UnavailableError: Keras is not installed.

@@ -1,4 +1,4 @@
-"""Who is told what happens while a function works."""
+"""Callbacks that hear what happens while a function works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be said about a model's file, in the plain values that people write."""
+"""Facts about a model's file, in the plain values that people write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Choice = TypeVar("Choice", bound=StrEnum | OpenName)
 
 
 class SourceOptions(TypedDict, total=False):
-    """What a person may say about a model's file that the file itself does not.
+    """Facts about a model's file that a person adds to the file's own.
 
     Each is the option of that name of ``vitedge convert`` and ``vitedge import``. What is left out,
     or None, is what the file says, else the published default of its kind.
@@ -120,7 +120,7 @@ def as_typed(options: SourceOptions) -> list[str]:
     """The options as they are typed on a command line, in their own order.
 
     Raises:
-        ValueError: One has no such form: labels that are no file.
+        ValueError: One has no such form: labels that are not a file.
     """
     typed: list[str] = []
     for name, value in cast(dict[str, Any], options).items():

@@ -10,7 +10,7 @@ from vitedge.images.in_memory import Images, images_in_memory
 
 
 def photos_of(images: Images | None) -> Path | ImageSet | None:
-    """What the rest of vitedge takes where a command takes a folder.
+    """Turns images in memory into the set that the rest of vitedge takes.
 
     Raises:
         DataError: Images in memory cannot be used.

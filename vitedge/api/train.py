@@ -150,7 +150,7 @@ class TrainedModel(Shown):
     outcome: Outcome
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """How well the model does, how much that says, and what was written."""
+        """The model's accuracy with its uncertainty, and the files that were written."""
         return [*_how_well(self.outcome), *([f"wrote {self.path}"] if self.path else [])]
 
 
@@ -289,7 +289,7 @@ def _request(request: TrainRequest, options: TrainOptions) -> TrainRequest:
 
 
 def _how_well(outcome: Outcome) -> Iterator[str]:
-    """What was measured, on how many images, and how much that says."""
+    """Yields the measurements, the number of images, and their uncertainty."""
     trained, n = outcome.trained, outcome.held_out
     if outcome.folds is not None:
         right, n, count = outcome.folds.right, outcome.folds.images, outcome.folds.count

@@ -1,4 +1,4 @@
-"""What an artefact is made of, whoever wrote it: its operators, its inputs and outputs."""
+"""The parts of an artefact, whoever wrote it: its operators, its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Port:
         layout: What the axes are, such as ``NHWC``; empty where the file does not say.
         low: The smallest number that goes in or comes out, or None where nothing bounds it.
         high: The largest one.
-        scale: What one step of an integer is worth, or None where it is no quantized integer.
+        scale: What one step of an integer is worth, or None where it is not a quantized integer.
         zero_point: The integer that means 0.
         meaning: What the numbers are; empty where the file does not say.
     """

@@ -1,4 +1,4 @@
-"""What graphs with integer inputs and outputs take and give."""
+"""Inputs and outputs of graphs that take and give integers."""
 
 from __future__ import annotations
 

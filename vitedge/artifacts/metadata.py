@@ -1,4 +1,4 @@
-"""What an artefact says about itself, and how to read it without any engine.
+"""The description inside an artefact, and how to read it without any engine.
 
 The same JSON travels in each format's own metadata: a ``Metadata`` entry of the TFLite
 flatbuffer, a ``metadata_props`` entry of the ONNX protobuf, ``rt_info`` of the OpenVINO XML.
@@ -51,7 +51,7 @@ CHANNELS_FIRST_PIXELS = "pixel_values"
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights came from.
+    """The origin of the weights.
 
     Attributes:
         name: File name of the source model.
@@ -71,7 +71,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Which images the activation ranges were measured on.
+    """The images that the activation ranges were measured on.
 
     Attributes:
         kind: ``images`` or ``synthetic``.
@@ -204,7 +204,7 @@ class Metadata:
         """Reads what ``to_json`` wrote.
 
         Raises:
-            ValueError: The text is no JSON, or of another schema.
+            ValueError: The text is not JSON, or of another schema.
         """
         values = json_values.parse_object(text)
         if values.get("schema") not in (1, SCHEMA_VERSION):
@@ -324,7 +324,7 @@ def read_logits_grid(path: Path) -> tuple[float, int]:
     """Scale and zero point of an ONNX artefact's integer logits; 1 and 0 where they are floats.
 
     Raises:
-        ModelError: The file is missing or unreadable, or one of them is no number.
+        ModelError: The file is missing or unreadable, or one of them is not a number.
     """
     texts = read_texts(path)
     try:

@@ -1,4 +1,4 @@
-"""What an artefact says of tokens that are merged in it."""
+"""An artefact's description of the tokens that are merged in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vitedge.files import json_values
 
 @dataclass(frozen=True)
 class Lost:
-    """What is lost, image by image, with the interval that holds 95 % of such sets of images.
+    """The loss, image by image, with the interval that holds 95 % of such sets of images.
 
     Attributes:
         points: Percentage points: of accuracy with labels, else of agreement.
@@ -41,14 +41,14 @@ class Lost:
 
 @dataclass(frozen=True)
 class TokenMerging:
-    """Where tokens are merged, and what that alone changes; int8 is measured apart from it.
+    """The places where tokens are merged, and the change from merging alone, apart from int8's.
 
     Attributes:
         blocks: Behind the attention of which blocks, from 0.
         tokens: How many tokens disappear behind each.
         share: Multiply-accumulates over those without merging, 0..1.
         agreement: How often the float model answers the same with and without merging, 0..1; None
-            where nobody measured it, or the outputs are no answers.
+            where nobody measured it, or the outputs are not answers.
         n: Images that was measured on.
         groups: Which new token each old one goes into, behind each block, where that is the same
             for every picture; empty where it is found in each.
@@ -68,7 +68,7 @@ class TokenMerging:
 
     @property
     def where(self) -> str:
-        """Where, for people, such as ``53 after block 4``."""
+        """The places, for people, such as ``53 after block 4``."""
         places = ", ".join(
             f"{tokens} after block {block + 1}"
             for block, tokens in zip(self.blocks, self.tokens, strict=True)

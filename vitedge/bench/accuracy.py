@@ -25,7 +25,7 @@ _MOST_CONFUSIONS, _IMAGES_OF_A_CONFUSION = 12, 4
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known of each image of a set.
+    """The known facts about each image of a set.
 
     Attributes:
         names: What to call each image.
@@ -56,7 +56,7 @@ def accuracy(logits: Logits, truth: Truth) -> Accuracy | None:
     lower, as ``argmax`` ranks them.
 
     Raises:
-        DataError: A label is no class of the model.
+        DataError: A label is not a class of the model.
     """
     counted = np.flatnonzero(truth.usable & (truth.labels >= 0))
     if not len(counted):
@@ -81,7 +81,7 @@ def right_bits(encoded: str) -> npt.NDArray[np.bool_]:
     """``Accuracy.right`` as bool, up to seven more than the set has images; those are False.
 
     Raises:
-        ValueError: It is no base64.
+        ValueError: It is not base64.
     """
     packed = np.frombuffer(base64.b64decode(encoded, validate=True), np.uint8)
     return np.unpackbits(packed).astype(np.bool_)
@@ -179,7 +179,7 @@ def _decibel(signal: float, noise: float) -> float | None:
 def _ranks_of(
     logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """How many classes are ranked before the label, int64 ``(n,)``."""
+    """The number of classes ranked before the label, int64 ``(n,)``."""
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]
     return np.asarray(((logits > own) | ((logits == own) & earlier)).sum(axis=1), np.int64)

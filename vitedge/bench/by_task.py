@@ -1,4 +1,4 @@
-"""What outputs are worth that are no classes: labels, numbers, embeddings and maps."""
+"""Measures outputs other than classes: labels, numbers, embeddings and maps."""
 
 from __future__ import annotations
 

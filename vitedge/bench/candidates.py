@@ -1,4 +1,4 @@
-"""Which artefacts run on which targets."""
+"""Decides which artefacts run on which targets."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def find_candidates(
             is not ready.
 
     Raises:
-        UsageError: A target is unknown, a file is no artefact, or none of the targets reads any
+        UsageError: A target is unknown, a file is not an artefact, or none of the targets reads any
             of the files.
         ModelError: A file is missing.
     """

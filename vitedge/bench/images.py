@@ -58,7 +58,7 @@ class Images:
 
     @property
     def n(self) -> int:
-        """How many there are."""
+        """The number of images."""
         return len(self.truth.names)
 
     def assess(self, trial: Trial, on_image: Callable[[int], None]) -> None:

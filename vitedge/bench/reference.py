@@ -1,4 +1,4 @@
-"""What logits are compared with: a float32 model, run once over the images."""
+"""The reference for logits: a float32 model, run once over the images."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _PROBE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked the bench for.
+    """A person's request to the bench.
 
     Attributes:
         artifacts: Files and folders; empty means the current folder's artefacts, else the
@@ -77,7 +77,7 @@ def measure(
         warn: Told what is left out of the images.
 
     Raises:
-        UsageError: A file is no artefact, or no target reads any.
+        UsageError: A file is not an artefact, or no target reads any.
         ModelError: A file is missing or cannot be read.
         DataError: The images cannot be used, or their classes are not the model's.
     """
@@ -161,7 +161,7 @@ def find_artifacts(given: tuple[Path, ...]) -> tuple[Path, ...]:
     """The artefacts that files and folders stand for; none given means the current folder.
 
     Raises:
-        UsageError: A file is no artefact.
+        UsageError: A file is not an artefact.
         ModelError: A path is missing, or a folder holds no artefact.
     """
     found: list[Path] = []

@@ -8,12 +8,14 @@ from pathlib import Path
 from vitedge.artifacts.metadata import Metadata, size_of
 from vitedge.bench.spread import instability, slowing, summarize
 from vitedge.bench.trial import Trial
+from vitedge.network.tasks import Task
+from vitedge.report.quality import Preparation
 from vitedge.report.results import Ratio, Row, Status
 from vitedge.runtimes import Placement
 
 
 def row_of(trial: Trial, ratio: Ratio | None) -> Row:
-    """What was found, judged so far only as failed or not."""
+    """The findings, judged so far only as failed or not."""
     candidate, opened, failure = trial.candidate, trial.opened, trial.failure
     metadata = candidate.metadata
     timed = None if candidate.is_emulated else opened
@@ -53,6 +55,7 @@ def row_of(trial: Trial, ratio: Ratio | None) -> Row:
         task_quality=trial.task_quality,
         merges_tokens=metadata is not None and metadata.merging is not None,
         merging=_merging(metadata),
+        preparation=_preparation(trial),
     )
 
 
@@ -64,6 +67,19 @@ def _battery_mj(trial: Trial) -> float | None:
     if not trial.battery_watts or not trial.samples_ms:
         return None
     return statistics.mean(trial.battery_watts) * statistics.mean(trial.samples_ms)
+
+
+def _preparation(trial: Trial) -> Preparation | None:
+    found = trial.inferred
+    # A top class is what classes have; whatever else a model gives, it has its own measures.
+    if found is None or not found.prepared or trial.task is not Task.CLASSES:
+        return None
+    return Preparation(
+        100 * found.prepared_alike / found.prepared,
+        found.prepared_largest,
+        found.prepared_mean,
+        found.prepared,
+    )
 
 
 def _instability(trial: Trial) -> str:

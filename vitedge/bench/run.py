@@ -30,7 +30,7 @@ _PROCESS_MB, _COPIES_OF_WEIGHTS = 180.0, 3
 
 @dataclass(frozen=True)
 class Step:
-    """Where the bench is.
+    """The stage that a bench is in.
 
     Attributes:
         row: Rows begun, from 1; 0 while the reference is computed.
@@ -52,7 +52,7 @@ OnStep = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """How to measure.
+    """Options of a measurement.
 
     Attributes:
         threads: CPU threads; None means the physical cores that this process may use.
@@ -109,7 +109,7 @@ def run_bench(
         UsageError: No target reads any artefact, there is a reference but no data, or another
             bench keeps its logits in the same folder meanwhile.
         ModelError: An artefact is missing, or the reference cannot be run.
-        DataError: No image is readable, or a label is no class of an artefact.
+        DataError: No image is readable, or a label is not a class of an artefact.
     """
     options = options or BenchOptions()
     if reference is not None and data is None:
@@ -169,7 +169,7 @@ class _Teller:
 
 @dataclass(frozen=True, eq=False)
 class _Bench:
-    """What all trials of one bench share."""
+    """The state that all trials of one bench share."""
 
     options: BenchOptions
     threads: int

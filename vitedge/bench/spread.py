@@ -47,7 +47,7 @@ def instability(
     others_percent: float | None,
     throttled: bool = False,
 ) -> str:
-    """Why these times are not to be trusted much, in words; empty when they are.
+    """The reason not to trust these times much, in words; empty when there is none.
 
     Args:
         samples_ms: Warm runs, in order.

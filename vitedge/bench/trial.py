@@ -109,7 +109,7 @@ class Trial:
 
     @property
     def task(self) -> Task:
-        """What the artefact's outputs mean; classes where it does not say."""
+        """The meaning of the artefact's outputs; classes where it does not say."""
         metadata = self.candidate.metadata
         return Task.CLASSES if metadata is None else metadata.task
 

@@ -34,7 +34,7 @@ def _judged(row: Row, rows: tuple[Row, ...]) -> Row:
 
 
 def drift(row: Row) -> str:
-    """Why the logits cannot be right on this target; empty when they can."""
+    """The reason why the logits cannot be right on this target; empty when they can."""
     compared = row.task_quality or row.vs_float
     if compared is None or compared.sqnr_db is None:
         return ""

@@ -1,4 +1,4 @@
-"""What computes in a browser, as npm brings it: which packages, where they lie, their files."""
+"""The engines for browsers, as npm brings them: packages, folders, files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from vitedge.errors import UnavailableError
 FOLDER_VARIABLE = "VITEDGE_NPM"
 """The environment's variable that names the folder of npm's packages."""
 
+PIXELS = Path(__file__).with_name("pixels.mjs")
+"""How a page prepares pictures."""
+
 _SECONDS_TO_INSTALL = 600.0
 
 
 @dataclass(frozen=True)
 class WebEngine:
-    """What computes artefacts of one format in a browser.
+    """The package that computes artefacts of one format in a browser.
 
     Attributes:
         name: As its makers write it.
@@ -40,7 +43,7 @@ class WebEngine:
 
     @property
     def pin(self) -> str:
-        """What npm is asked for."""
+        """The packages that npm is asked for."""
         return f"{self.package}@{self.version}"
 
 
@@ -86,20 +89,20 @@ _BARE, _BESIDE = b'"@litertjs/wasm-utils"', b'"./wasm-utils.js"'
 
 
 def packages_folder() -> Path:
-    """Where npm's packages lie, unless the environment names another folder."""
+    """The folder of npm's packages, unless the environment names another one."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else Path.home() / ".cache" / "vitedge" / "npm"
 
 
 def install_command(engine: WebEngine) -> list[str]:
-    """What npm has to be told; nothing of the packages is run."""
+    """The options of npm; it runs nothing of the packages."""
     folder = str(packages_folder())
     quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
     return ["npm", "install", "--ignore-scripts", *quiet, "--prefix", folder, engine.pin]
 
 
 def remedy(engine: WebEngine) -> str:
-    """How to get an engine, in words."""
+    """Says how to get an engine."""
     return f"Run: {shlex.join(install_command(engine))}"
 
 

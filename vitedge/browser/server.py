@@ -60,7 +60,7 @@ class FileServer:
                 self.wfile.write(content)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                """Says nothing: requests are no news."""
+                """Says nothing about requests."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class ReportRow:
         drop: Points lost against float32, or None.
         drop_of: What the points are of.
         placement: Nodes on the device, or None where the runtime does not tell.
+        measures: All that its outputs were measured by, by name; of percentages in percent.
     """
 
     artifact: str
@@ -72,6 +74,7 @@ class ReportRow:
     drop: Drop | None
     drop_of: str
     placement: Placement | None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,26 @@ def _row(values: Mapping[str, Any], folder: str) -> ReportRow:
         drop=None if drop is None else _drop(drop),
         drop_of="top-1" if own is None else text(own, "drop_of"),
         placement=None if placement is None else _placement(placement),
+        measures=_measures(accuracy or {}, vs_float, own or {}),
     )
+
+
+def _measures(
+    accuracy: Mapping[str, Any], vs_float: Mapping[str, Any], own: Mapping[str, Any]
+) -> Mapping[str, float]:
+    """The measures of a row: accuracy for classes, measures of their own for other outputs."""
+    places = (
+        (accuracy, "top1", "top-1"),
+        (accuracy, "top5", "top-5"),
+        (vs_float, "agreement", "agreement"),
+    )
+    found = {name: number(each, key) for each, key, name in places if each.get(key) is not None}
+    for each in (vs_float, own):
+        if "sqnr_db" in each:  # null where nothing differs
+            found["SQNR"] = math.inf if each["sqnr_db"] is None else number(each, "sqnr_db")
+    for each in objects({"measures": [], **own}, "measures"):
+        found[text(each, "name")] = number(each, "value")
+    return found
 
 
 def _top_one(accuracy: Mapping[str, Any]) -> TopOne:

@@ -1,4 +1,4 @@
-"""What passes and what fails; each rule in a function of its own.
+"""Decides what passes and what fails; each rule is a function of its own.
 
 A rule decides by the numbers as they were measured, not by their intervals: on the same images an
 artefact's accuracy is the same at every run, so a build does not fail by chance. The interval is
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vitedge.bench.spread import paired_drop, unpaired_drop
+from vitedge.check.measure_limits import MeasureLimit, held
 from vitedge.check.report_file import ReportFile, ReportRow, TopOne
 from vitedge.errors import UsageError
 from vitedge.report.quality import Drop
@@ -27,7 +28,7 @@ _BROKEN = (Status.CRASHED, Status.TIMEOUT, Status.ERROR)
 
 
 class Kind(StrEnum):
-    """What a check is about; when several fail, the exit code is that of the first."""
+    """The subject of a check; when several fail, the exit code is that of the first."""
 
     RUN = "run"
     ACCURACY = "accuracy"
@@ -41,7 +42,7 @@ class Kind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a check ended."""
+    """The result of a check."""
 
     PASSED = "passed"
     FAILED = "FAILED"
@@ -69,18 +70,20 @@ class Finding:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a report may be.
+    """The limits that a report must keep.
 
     Attributes:
         max_drop: Top-1 that may be lost, in percentage points: against the baseline, without one
             against float32 in the same report. None does not check.
         max_slowdown: Latency over the baseline's. None does not check.
         require_device: Whether every node must have run on the device that was asked for.
+        measures: Limits of single measures, in every row.
     """
 
     max_drop: float | None = None
     max_slowdown: float | None = None
     require_device: bool = False
+    measures: tuple[MeasureLimit, ...] = ()
 
     def for_baseline(self) -> Limits:
         """The default limits where a baseline is to be held and nobody gave a limit."""
@@ -114,6 +117,7 @@ def check(report: ReportFile, baseline: ReportFile | None, limits: Limits) -> tu
             continue
         findings += _device(row, limits)
         if row.status is not Status.UNAVAILABLE:
+            findings += _measured(row, limits)
             findings += _accuracy(row, report, before, baseline, limits.max_drop, incomparable)
             findings += _latency(row, report, before, baseline, limits.max_slowdown, incomparable)
     for key, gone in (baseline.rows if baseline else {}).items():
@@ -141,7 +145,7 @@ def _how_to_check(kind: Kind, skipped: list[Finding]) -> str:
     if skipped and kind is not Kind.DEVICE:
         return " (nothing to compare)"
     flags = {
-        Kind.ACCURACY: "give --max-drop",
+        Kind.ACCURACY: "give --max-drop or --limit",
         Kind.LATENCY: "give --baseline and --max-slowdown",
         Kind.DEVICE: "give --require-device",
     }
@@ -226,6 +230,11 @@ def _accuracy(
     yield _finding(row, Kind.ACCURACY, outcome, words)
 
 
+def _measured(row: ReportRow, limits: Limits) -> Iterator[Finding]:
+    for passes, words in held(row.measures, limits.measures):
+        yield _finding(row, Kind.ACCURACY, Outcome.PASSED if passes else Outcome.FAILED, words)
+
+
 def _points(lost: float) -> str:
     if lost == 0:
         return "no less"
@@ -233,7 +242,7 @@ def _points(lost: float) -> str:
 
 
 def _drop_since(row: ReportRow, before: ReportRow, same_images: bool) -> Drop | None:
-    """Points lost since the baseline; of what is no top-1, by what both lost against float32."""
+    """Points lost since the baseline; of what is not top-1, by what both lost against float32."""
     if row.drop_of == before.drop_of == "top-1":
         return _drop(row.top1, before.top1, same_images)
     now, then = row.drop, before.drop

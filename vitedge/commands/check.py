@@ -18,8 +18,15 @@ from vitedge.terminal.output import echo, print_json
     "--max-drop",
     type=click.FloatRange(0),
     metavar="POINTS",
-    help="Top-1 that may be lost against the baseline; without one, against float32.  [default "
-    "with a baseline: 0.5]",
+    help="Top-1 that may be lost against the baseline; without one, against float32. Of outputs "
+    "other than classes, points of what `bench` says is lost.  [default with a baseline: 0.5]",
+)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="MEASURE>=N",
+    help="What a measure of the report must be in each row: 'cosine>=0.99', 'relative error<=5'.",
 )
 @click.option(
     "--max-slowdown",
@@ -39,6 +46,7 @@ def check(
     max_drop: float | None,
     max_slowdown: float | None,
     require_device: bool,
+    limits: tuple[str, ...],
     junit_file: Path | None,
     force: bool,
     as_json: bool,
@@ -54,6 +62,7 @@ def check(
     from dataclasses import asdict
 
     from vitedge.check.junit import render_junit
+    from vitedge.check.measure_limits import MeasureLimit
     from vitedge.check.report_file import read_report
     from vitedge.check.rules import Limits, Outcome, check, exit_code, what_was_checked
     from vitedge.files.staging import refuse_existing, write_whole
@@ -63,7 +72,7 @@ def check(
     findings = check(
         read_report(report),
         None if baseline is None else read_report(baseline),
-        Limits(max_drop, max_slowdown, require_device),
+        Limits(max_drop, max_slowdown, require_device, tuple(map(MeasureLimit.parse, limits))),
     )
     if junit_file is not None:
         write_whole(junit_file, render_junit(findings))

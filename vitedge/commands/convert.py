@@ -114,6 +114,11 @@ if TYPE_CHECKING:
     help="Give this as well: embedding, tokens, map, or block.0 and so on; may repeat.",
 )
 @click.option(
+    "--tail",
+    is_flag=True,
+    help="Put SOURCE's own nodes behind the outputs of --logits and --beside again (ONNX).",
+)
+@click.option(
     "--probabilities",
     is_flag=True,
     help="Give the softmax of the logits in their place, or the sigmoid of each label.",
@@ -141,6 +146,7 @@ def convert(
     without: tuple[str, ...],
     features: bool,
     also: tuple[str, ...],
+    tail: bool,
     probabilities: bool,
     strict: bool,
     force: bool,
@@ -179,6 +185,7 @@ def convert(
             without=without,
             features=features,
             also=also,
+            tail=tail,
             probabilities=probabilities,
             strict=strict,
             force=force,
@@ -217,7 +224,7 @@ def _say_finished(written: Written) -> None:
 
 
 def _note_calibration(written: Written) -> None:
-    """Says which integers no image was measured for: what is no ViT may be better off without."""
+    """Says which integers no image was measured for: other models may do better without them."""
     metadata = written.metadata
     integers = not metadata.precision.is_float
     if integers and metadata.quantization and metadata.calibration is None:

@@ -25,7 +25,7 @@ def deploy(artifact: Path, destination: str, web: bool, force: bool, as_json: bo
     \b
     vitedge deploy model.int8.tflite pi@raspberrypi.local:vitedge-camera
 
-    HOST is what ssh takes; nothing but Python 3.11 or newer need be installed there. Files of the
+    HOST is what ssh takes; only Python 3.11 or newer need be installed there. Files of the
     app that were changed there are left as they are.
 
     \b

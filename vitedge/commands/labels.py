@@ -96,7 +96,7 @@ def labels_command(
 
 
 def _listed(texts: str | None) -> Path | list[str] | None:
-    """What is there with commas between, or in a file."""
+    """The names with commas between them, or in a file."""
     if texts is None:
         return None
     # Not Path.is_file, which raises for texts that are too long for a name.

@@ -161,7 +161,7 @@ import_options = option_group(
 
 
 def read_source_options(values: dict[str, Any]) -> SourceOptions:
-    """What ``import_options`` collected, in the form that the API takes.
+    """Converts the options that ``import_options`` collected to those of the API.
 
     Raises:
         UsageError: A number is none.

@@ -1,4 +1,4 @@
-"""What every converter promises."""
+"""The promises of every converter."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ class Converter(Protocol):
 
     @property
     def arithmetics(self) -> frozenset[Arithmetic]:
-        """Where the format's runtime computes with integers: it has all precisions of these."""
+        """The integers of the format's runtime, which has all precisions of these."""
         ...
 
     @property
     def refusals(self) -> Mapping[Precision, str]:
-        """Why it lacks other precisions, and what to take in their place."""
+        """The reason why it lacks other precisions, and which to take instead."""
         ...
 
     @property
     def activations(self) -> Activations:
-        """How its runtime quantizes the inputs of int8 layers best."""
+        """The best way for its runtime to quantize the inputs of int8 layers."""
         ...
 
     @property
     def groups(self) -> Groups:
-        """How 4-bit weights share scales: as finely as its runtime still multiplies fast."""
+        """The size of groups of 4-bit weights: as small as its runtime still multiplies fast."""
         ...
 
     @property
@@ -88,7 +88,7 @@ def refuse_further_outputs(network: Network, recipe: Recipe) -> None:
     """
     if recipe.tensors and len(network.outputs) > 1:
         others = [name for name in network.outputs if name != network.main_name]
-        remedy = "leave out --features and --also, or "
+        remedy = "leave out --features, --also and --beside, or "
         raise ConversionError(
             f"{recipe.precision} computes in integers alone, so its {', '.join(others)} would be "
             f"as coarse as its logits; {remedy}take fp32, fp16 or int8"

@@ -1,4 +1,4 @@
-"""What the emitters of all formats share."""
+"""Code that the emitters of all formats share."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def neighbours(places: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def part_name(name: str) -> str:
-    """What a part of a joined product is called: ``blocks.3/q`` for ``blocks.3.q``."""
+    """The name of a part of a joined product: ``blocks.3/q`` for ``blocks.3.q``."""
     group, part = group_of(name)
     return f"{group}/{part}" if group else f"{part}/part"
 

@@ -1,4 +1,4 @@
-"""What the emitters of graphs without any float operator share: what they refuse, and how."""
+"""Refusals that the emitters of graphs without any float operator share."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class IntegerEmitter(Emitter[Tensor]):
         return a, b
 
     def entering(self, value: Value, x: Tensor) -> Tensor:
-        """What an activation or convolution reads, in the range that the recipe gives it there."""
+        """The input of an activation or convolution, in the recipe's range for it."""
         name = f"{value.name}/input"
         return self.as_range(x, self.ranges.get(name), name)
 
     def convolved(self, value: Value, x: Tensor) -> Tensor:
-        """What a convolution reads, in as many bits as it makes."""
+        """The input of a convolution, in as many bits as its output has."""
         name = f"{value.name}/input"
         return self._in_bits(self.entering(value, x), self.ranges[value.name].bits, name)
 

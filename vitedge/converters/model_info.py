@@ -1,4 +1,4 @@
-"""What OpenVINO's Model API wants to know of a file: https://github.com/open-edge-platform/model_api.
+"""Facts for OpenVINO's Model API: https://github.com/open-edge-platform/model_api.
 
 The same keys stand in OpenVINO's ``rt_info`` under ``model_info``, and in ONNX's
 ``metadata_props`` with ``model_info`` and a space before them.
@@ -68,7 +68,7 @@ def _word(label: str) -> str:
 
 
 def model_api_needs(found: Interface, metadata: Metadata | None) -> dict[str, str]:
-    """What a file needs so that the Model API takes it, as ``FormatTools.client_needs`` has it."""
+    """The gaps between a file and the Model API, as ``FormatTools.client_needs`` has them."""
     return {"OpenVINO Model API": _need(found, metadata)}
 
 

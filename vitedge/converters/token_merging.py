@@ -23,7 +23,7 @@ from vitedge.quantize import Recipe
 
 @dataclass(frozen=True, eq=False)
 class _Found(Generic[Tensor]):
-    """What was found in one place.
+    """The matches of one place.
 
     Attributes:
         name: Of the value.
@@ -165,7 +165,7 @@ class MergingEmitter(Emitter[Tensor]):
     def _shares(
         self, value: Value, found: _Found[Tensor], counts: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """How many tokens each new one is, and what of it the kept and the merged ones are."""
+        """The number of tokens in each new one, and the parts of kept and merged tokens."""
         source = value.inputs[-1]
         if source not in found.shares:
             found.shares[source] = self._new_shares(found, counts)

@@ -1,4 +1,4 @@
-"""What writes and dissects the files of a format, with packages that devices lack."""
+"""Tools that write and dissect the files of a format, with packages that devices lack."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def digits_vit(*, seed: int = 0) -> Network:
 
 
 def digits_recipe(*, seed: int = 0) -> TrainingRecipe:
-    """How the demo's model is trained on the first set of ``vitedge.images.image_sets``."""
+    """The training of the demo's model on the first set of ``vitedge.images.image_sets``."""
     return TrainingRecipe(
         epochs=90,
         batch_size=128,

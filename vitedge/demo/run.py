@@ -29,7 +29,7 @@ _PRECISIONS = (Precision.FP32, Precision.FP16, Precision.INT8)
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo came to.
+    """The result of the demo.
 
     Attributes:
         accuracy: Share of held-out digits that the float32 Keras model names right, 0..1.

@@ -12,7 +12,7 @@ from vitedge.network.operators import Add, Norm
 
 @dataclass(frozen=True, eq=False)
 class BlockParts:
-    """What a block consists of.
+    """The parts of a block.
 
     Attributes:
         norm1: Of the attention.

@@ -1,4 +1,4 @@
-"""What SwinV2 does to scores: a factor for each head, and a bias out of an MLP (arXiv:2111.09883).
+"""Scores as SwinV2 has them: a factor for each head, and a bias out of an MLP (arXiv:2111.09883).
 
 Queries and keys of length one make cosines of the scores.
 """

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Pooling(StrEnum):
-    """Which tokens the head reads, and how they become one vector."""
+    """The tokens that the head reads, and how they become one vector."""
 
     CLASS = "class"
     """The first token."""
@@ -21,7 +21,7 @@ class Pooling(StrEnum):
 
 
 class NormPosition(StrEnum):
-    """Where a block normalises."""
+    """The place of the norms in a block."""
 
     PRE = "pre"
     """What its sublayers read (ViT)."""

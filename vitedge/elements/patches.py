@@ -26,7 +26,7 @@ def patches(net: Builder, pixels: Value, patch_size: tuple[int, int], name: str)
 
 
 def patchify(pixels: Array, patch_size: tuple[int, int]) -> Array:
-    """What ``patches`` makes of images: ``(N, H, W, C)`` to ``(N, patches, inputs)``."""
+    """The patches of images: ``(N, H, W, C)`` to ``(N, patches, inputs)``."""
     n, height, width, channels = pixels.shape
     rows, columns = height // patch_size[0], width // patch_size[1]
     grid = pixels.reshape(n, rows, patch_size[0], columns, patch_size[1], channels)

@@ -105,7 +105,7 @@ class ViTConfig:
 
     @property
     def pooled_prefix(self) -> int:
-        """How many leading tokens the head reads one by one."""
+        """The number of leading tokens that the head reads one by one."""
         return {Pooling.CLASS: 1, Pooling.DISTILLED: 2, Pooling.CLASS_AND_MEAN: 1}.get(
             self.pooling, 0
         )

@@ -37,7 +37,7 @@ def bias_of_table(table: Array, distances: npt.NDArray[np.integer[Any]]) -> Arra
 
 
 def distances(grid: tuple[int, int], *, class_token: bool) -> npt.NDArray[np.int64]:
-    """Which row of a table is for a query and a key, ``(tokens, tokens)``: BEiT's numbering.
+    """The row of the table for each query and key, ``(tokens, tokens)``: BEiT's numbering.
 
     The last three rows are for the class token: to a patch, from a patch, and to itself.
 
@@ -58,5 +58,5 @@ def distances(grid: tuple[int, int], *, class_token: bool) -> npt.NDArray[np.int
 
 
 def table_rows(grid: tuple[int, int], *, class_token: bool) -> int:
-    """How many rows the table of such a grid has."""
+    """The number of rows in the table of such a grid."""
     return (2 * grid[0] - 1) * (2 * grid[1] - 1) + (3 if class_token else 0)

@@ -15,7 +15,7 @@ from vitedge.network.operators import Add, Array, Concatenate, Constant, Multipl
 
 
 class Pairing(StrEnum):
-    """Which two channels of a head are turned together."""
+    """The pairing of channels of a head that are turned together."""
 
     HALVES = "halves"
     """One of the first half and one of the second: DINOv3."""
@@ -25,7 +25,7 @@ class Pairing(StrEnum):
 
 @dataclass(frozen=True)
 class AxialPositions:
-    """How the angles of a patch follow from its row and its column.
+    """The way in which the angles of a patch follow from its row and its column.
 
     Attributes:
         temperature: The slowest of the frequencies is near its inverse.
@@ -54,7 +54,7 @@ def axial_angles(
         positions: How angles follow from places.
 
     Raises:
-        ValueError: The width is no multiple of four.
+        ValueError: The width is not a multiple of four.
     """
     if width % 4:
         raise ValueError(f"axial rotary positions need heads of a multiple of 4, not {width}")
@@ -79,7 +79,7 @@ def mixed_angles(
 def _places(
     grid: tuple[int, int], positions: AxialPositions
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Where rows and columns lie."""
+    """The coordinates of rows and columns."""
     if positions.centred:
         rows, columns = (2 * np.pi * (2 * (np.arange(n) + 0.5) / n - 1) for n in grid)
         return rows, columns

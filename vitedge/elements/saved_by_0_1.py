@@ -57,7 +57,7 @@ def _pair(values: Mapping[str, Any], key: str) -> tuple[int, int]:
 
 
 def array_places(model_config: Mapping[str, Any]) -> dict[str, str]:
-    """Where each array lies in the HDF5 of a ``VisionTransformer`` that 0.1 saved.
+    """The place of each array in the HDF5 of a ``VisionTransformer`` that 0.1 saved.
 
     Keras files weights under the attributes of the model's class.
 

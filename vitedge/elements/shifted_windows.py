@@ -28,7 +28,7 @@ def in_windows(
 
 
 def shift_mask(grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Array:
-    """What keeps tokens apart that are no neighbours, ``(windows, 1, queries, keys)``.
+    """The mask between tokens that are not neighbours, ``(windows, 1, queries, keys)``.
 
     Args:
         grid: Rows and columns of tokens.

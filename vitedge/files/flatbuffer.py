@@ -81,7 +81,7 @@ class Table:
         return default if at is None else int(struct.unpack_from("<" + form, self._data, at)[0])
 
     def _span(self, index: int) -> tuple[int, int]:
-        """Where a vector's elements begin, and how many they are."""
+        """The start of a vector's elements, and their number."""
         at = self._field(index)
         if at is None:
             return 0, 0
@@ -164,7 +164,7 @@ class _Walk:
             self._table(kind, at)
 
     def target(self, at: int) -> int:
-        """Where an offset leads to: behind it, and into the file."""
+        """The place that an offset leads to: behind it, and within the file."""
         self._demand(at, 4, 4)
         offset = struct.unpack_from("<I", self._data, at)[0]
         if not 0 < offset <= self._size - at - 4:

@@ -44,7 +44,7 @@ def refuse_endless_heaps(source: str, stream: BinaryIO) -> None:
 
 
 def _found(stream: BinaryIO) -> list[int]:
-    """Where the signature stands; numbers may look like it by chance."""
+    """The places of the signature; numbers may look like it by chance."""
     places, start, kept = [], 0, b""
     stream.seek(0)
     while chunk := stream.read(_CHUNK):

@@ -88,7 +88,7 @@ def refuse_elsewhere(path: Path, source: str | None = None) -> None:
 
 
 def why_elsewhere(path: Path) -> str:
-    """What a file keeps outside of itself, in a clause; empty when it is whole or no HDF5."""
+    """The things that a file keeps outside of itself, in a clause; empty when there are none."""
     if not is_hdf5(path):
         return ""
     try:

@@ -24,7 +24,7 @@ def parse_json(content: str | bytes) -> Any:
         content: The text, or its UTF-8.
 
     Raises:
-        ValueError: It is no such JSON, or nested too deeply to parse.
+        ValueError: It is not such JSON, or nested too deeply to parse.
     """
     text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
     try:

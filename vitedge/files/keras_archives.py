@@ -23,7 +23,7 @@ _CONFIG = "config.json"
 
 
 class Container(StrEnum):
-    """What a file of Keras is, whatever it is called."""
+    """The kind of a file of Keras, whatever its name is."""
 
     ARCHIVE = "ZIP"
     HDF5 = "HDF5"
@@ -45,7 +45,7 @@ def unpacked(path: Path) -> Iterator[Path]:
     """A folder with an archive's members, which Keras loads as it does the archive.
 
     Yields:
-        The folder; the path itself where it is no archive that Keras wrote. Keras does not
+        The folder; the path itself where it is not an archive that Keras wrote. Keras does not
         compress, so members grow by nothing: those of a file that does are left to Keras.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How much a file may make of itself: bounds that are checked before memory is taken.
+"""Bounds on what a file may make of itself, checked before memory is taken.
 
 What lies in a file as it is takes no more memory than the file is long, and is never refused. What
 a file inflates to, or only claims, is bounded: an archive of a megabyte may hold terabytes of

@@ -24,7 +24,7 @@ NPZ_DAMAGE = (*ZIP_DAMAGE, TypeError, MemoryError)
 
 @dataclass(frozen=True)
 class ArrayHeader:
-    """What a ``.npy`` file says of its array.
+    """The description of its array in a ``.npy`` file.
 
     Attributes:
         shape: Its shape.

@@ -158,7 +158,7 @@ class _Helper:
         self._lock = threading.Lock()
 
     def ask(self, work: str, argument: str, content: bytes) -> tuple[bytes, bytes]:
-        """What became of a graph: ``0`` and the result, ``1`` and why not, ``2`` and a signal."""
+        """The outcome of a graph: ``0`` and the result, ``1`` and a reason, ``2`` and a signal."""
         sink, source = self._process.stdin, self._process.stdout
         assert sink is not None
         assert source is not None

@@ -96,7 +96,7 @@ def publish(staged: Iterable[Path], destination: Path) -> None:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes one file so that it appears whole or not at all, over whatever was there.
 
-    What is no regular file (a pipe, a terminal, ``/dev/stdout``) is written to, not replaced.
+    What is not a regular file (a pipe, a terminal, ``/dev/stdout``) is written to, not replaced.
 
     Raises:
         VitedgeError: The disk refuses.
@@ -136,7 +136,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 def _mode(path: Path) -> int | None:
-    """What kind of thing a path leads to; None when it leads to nothing."""
+    """The kind of thing that a path leads to; None when it leads to nothing."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:
@@ -158,7 +158,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _own_stream(path: Path) -> int | None:
-    """Which of our outputs a path is, such as ``/dev/stdout``, whatever that was redirected to.
+    """The output of ours that a path is, such as ``/dev/stdout``, wherever that was redirected to.
 
     Named by its own name, a file that stdout was redirected to is an ordinary file.
     """

@@ -30,7 +30,7 @@ def temporary_folder(prefix: str = "vitedge-") -> Iterator[Path]:
 
 
 def machine_fault(error: OSError) -> str | None:
-    """What to say of a fault of the machine, not of a file; None when it is none."""
+    """The words for a fault of the machine, not of a file; None when there is none."""
     where = f"'{error.filename}'" if error.filename else "a file"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:

@@ -1,4 +1,4 @@
-"""What the operators of a TFLite file need, where LiteRT's kernels do not look.
+"""The needs of TFLite's operators that LiteRT's kernels do not check.
 
 Each rule was found by a file that ended the process: an operator without its inputs, options of
 another operator, a stride of zero. Operators that are not listed are left to LiteRT.
@@ -18,7 +18,7 @@ CUSTOM, _DEQUANTIZE = 32, 6
 
 @dataclass(frozen=True)
 class Rule:
-    """What one kind of operator needs.
+    """The needs of one kind of operator.
 
     Attributes:
         inputs: The least number of inputs, none of which may be left out.

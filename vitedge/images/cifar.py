@@ -84,7 +84,7 @@ class Batch:
 
 
 def batches_in(folder: Path, part: Part) -> list[Path]:
-    """The files of one part; none when the folder is no CIFAR.
+    """The files of one part; none when the folder is not CIFAR.
 
     Raises:
         DataError: Batches are missing, or they are pickles.

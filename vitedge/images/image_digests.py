@@ -25,7 +25,7 @@ _HEX_DIGITS = 12  # of 48 bits: a million images meet another's digest once in 5
 
 @dataclass(frozen=True)
 class Shared:
-    """How much of a set is in another one.
+    """Measures how much of a set is in another one.
 
     Attributes:
         names: Images that are in both, as far as is known.
@@ -58,7 +58,7 @@ def smallest_digests(images: ImageSet) -> tuple[str, ...]:
 
 
 def shared_with(images: ImageSet, others: Sequence[str]) -> Shared:
-    """Which images of a set are in another.
+    """Finds the images of a set that are in another.
 
     Args:
         images: The set.

@@ -74,7 +74,7 @@ def open_images(
       memory-mapped; what it compressed is read whole;
     * the folder of CIFAR-10 or CIFAR-100 in binary form, or one of its ``.bin`` files.
 
-    In a folder, files that are no images by their extension are left out, which the set says.
+    In a folder, files that are not images by their extension are left out, which the set says.
     No image is decoded.
 
     Args:

@@ -29,7 +29,7 @@ Pixels are uint8, or floats that are proved to run from 0 to 255 because some ar
 
 
 def images_in_memory(images: Any, class_names: Sequence[str] = ()) -> ImageSet:
-    """A set of images that are no files.
+    """A set of images that are not files.
 
     Args:
         images: What ``Images`` names, paths excepted.

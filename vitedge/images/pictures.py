@@ -60,7 +60,7 @@ def open_image(image: ImageLike) -> Image.Image:
     """Decodes an image of any accepted form, upright.
 
     Raises:
-        DataError: The file or bytes are no image that Pillow reads, or an array has another
+        DataError: The file or bytes are not an image that Pillow reads, or an array has another
             dtype or shape than ``ImageLike`` names.
     """
     from PIL import Image
@@ -103,7 +103,7 @@ def open_image(image: ImageLike) -> Image.Image:
 
 
 def _read(file: Any) -> bytes:
-    """What an open file holds from here on.
+    """The content of an open file from here on.
 
     Raises:
         DataError: It was opened as text, or cannot be read.
@@ -140,7 +140,7 @@ def check_image(image: ImageLike) -> None:
 
 
 def _identified(source: BinaryIO) -> Image.Image:
-    """What Pillow's ``Image.open`` returns, of those formats alone that decode pixels.
+    """The image as Pillow's ``Image.open`` returns it, of formats that only decode pixels.
 
     Pillow also knows formats that are programs (it hands PostScript to Ghostscript, whatever the
     file is called) or that other programs read.

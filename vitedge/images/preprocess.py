@@ -52,7 +52,7 @@ def demand_channels(channels: int) -> None:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes a model's input.
+    """Turns an image into a model's input.
 
     Attributes:
         size: Height and width of the input in pixels.
@@ -131,7 +131,7 @@ class Preprocessing:
         return np.asarray(picture, np.uint8)
 
     def seen(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Which part of an image the model sees, in the image's whole pixels.
+        """The part of an image that the model sees, in the image's whole pixels.
 
         Args:
             size: Height and width of the image.
@@ -152,7 +152,7 @@ class Preprocessing:
 
     @property
     def words(self) -> str:
-        """How an image becomes pixels, for people."""
+        """Describes for people how an image becomes pixels."""
         height, width = self.size
         pixels = f"{width} x {height} {_COLOURS[self.channels]}"
         if self.resize is None:

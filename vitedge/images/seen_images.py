@@ -1,4 +1,4 @@
-"""Which images a model learnt from and was chosen by: a file in its run's folder."""
+"""The images that a model learnt from and was chosen by: a file in its run's folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_IMAGES = 200_000
 
 @dataclass(frozen=True)
 class Seen:
-    """What a model has seen.
+    """The images that a model has seen.
 
     Attributes:
         model_sha256: Digest of the model's file, in hex.
@@ -50,7 +50,7 @@ def record_seen(
 
 
 def seen_by(model_sha256: str, folders: Iterable[Path]) -> Seen | None:
-    """What a model has seen, if one of the folders holds the folder of its run."""
+    """The images that a model has seen, if one of the folders holds the folder of its run."""
     for seen in _read_all(folders):
         if seen.model_sha256 == model_sha256:
             return seen

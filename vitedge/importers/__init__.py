@@ -33,7 +33,7 @@ _COMPARED_IMAGES = 8
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a person may say about a source that the file itself does not.
+    """Facts about a source that a person adds to those in the file.
 
     None means: what the file says, else the published default of its kind.
 
@@ -151,7 +151,7 @@ def importers() -> tuple[Importer, ...]:
 
 
 def _refuse_artifacts(path: Path) -> None:
-    """What was converted already has lost what converting needs, and perhaps its weights."""
+    """Refuses a converted file, which has lost what converting needs, and perhaps its weights."""
     if path.suffix != Format.ONNX.suffix:
         return
     try:
@@ -188,7 +188,7 @@ def read_model(path: Path, options: ImportOptions | None = None) -> Imported:
                 raise ModelError(
                     f"the values in '{path}' do not make a network: {first_line(error)}"
                 ) from error
-            return _sound(path, imported, options)
+            return _told(path, _sound(path, imported, options))
     # Only now, because it reads headers through the packages of all formats.
     from vitedge.importers.unrecognized import why_unrecognized
 
@@ -200,6 +200,14 @@ def _holds_graph(path: Path) -> bool:
     from vitedge.importers.lift.keras_files import is_keras_network
 
     return path.suffix.lower() == ".onnx" or is_keras_network(path)
+
+
+def _told(path: Path, imported: Imported) -> Imported:
+    """The model, and in its path what of the source takes no part."""
+    from vitedge.importers.lift.augmentation import augmentation_words
+
+    words = augmentation_words(path)
+    return replace(imported, path=f"{imported.path}, {words}") if words else imported
 
 
 def _sound(path: Path, imported: Imported, options: ImportOptions) -> Imported:

@@ -40,7 +40,7 @@ _EPS = 1e-6
 
 @dataclass(frozen=True)
 class Published:
-    """What the weights do not tell.
+    """The facts that the weights do not tell.
 
     Attributes:
         activation: Non-linearity of the MLPs.

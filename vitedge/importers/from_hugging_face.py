@@ -85,7 +85,7 @@ def _folder_of(path: Path) -> Path:
 
 
 def _task(what: str, problem: object) -> Task:
-    """What ``problem_type`` says of the outputs."""
+    """The task that ``problem_type`` names."""
     if problem is None:
         return Task.CLASSES
     if not isinstance(problem, str) or problem not in _PROBLEMS:
@@ -202,7 +202,7 @@ def _vision_values(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _prefix_of(family: Family, names: Collection[str]) -> str:
-    """What stands before the names of the body."""
+    """The prefix of the body's names."""
     wanted = f"{family.names.patch}.weight"
     found = (prefix for prefix in (*family.prefixes, "") if f"{prefix}{wanted}" in names)
     return next(found, family.prefixes[0])

@@ -41,7 +41,7 @@ _HALF = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True)
 class _Family:
-    """What one of the two classifiers calls its parts, and its published mean and deviation."""
+    """The names that one of the two classifiers has for its parts, and its mean and deviation."""
 
     prefix: str
     embedding: str

@@ -105,7 +105,7 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
 
 
 def _facts(options: ImportOptions, published: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the table says of the architecture; empty where nobody names one."""
+    """The table's facts about the architecture; empty where nobody names one."""
     named = options.architecture or published.get("architecture")
     found = _table().get(str(named).partition(".")[0], {})
     if options.architecture is not None and not found:

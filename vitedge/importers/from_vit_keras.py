@@ -110,7 +110,7 @@ def _open(path: Path) -> AbstractContextManager[Tensors]:
 
 
 def _places(names: frozenset[str]) -> dict[str, str]:
-    """Where each part lies, by the names of ``classic_keras``; what is no part keeps its name."""
+    """The place of each part, by the names of ``classic_keras``; other names stay as they are."""
     whole = any(name.startswith("model_weights/") for name in names)
     places = {}
     for name in names:
@@ -169,7 +169,7 @@ def _classes(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _layers(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The layers of a functional model's config, empty when it is no such config."""
+    """The layers of a functional model's config, empty when it is not such a config."""
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else None
     if not isinstance(layers, list):

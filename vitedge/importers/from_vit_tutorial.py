@@ -160,7 +160,7 @@ def _is_tutorial(layers: tuple[Keras2Layer, ...]) -> bool:
 
 
 def _ordered(layers: tuple[Keras2Layer, ...]) -> dict[str, str]:
-    """Where each part lies in a file of Keras 2."""
+    """The place of each part in a file of Keras 2."""
     conv, _, class_token, positions, sequential, norm, _, head = (layer.weights for layer in layers)
     size = len(_BLOCK_ORDER)
     if len(sequential) % size:
@@ -183,7 +183,7 @@ def _ordered(layers: tuple[Keras2Layer, ...]) -> dict[str, str]:
 
 
 def _attributed(names: frozenset[str]) -> dict[str, str]:
-    """Where each part lies, by attribute; what is no part keeps its name."""
+    """The place of each part, by attribute; other names stay as they are."""
     return {
         _attributed_part(name) or name: name
         for name in names

@@ -119,7 +119,7 @@ def rows(tensors: Tensors, name: str) -> Array:
 
 @dataclass(frozen=True)
 class Head:
-    """What follows the pooling.
+    """The layers behind the pooling.
 
     Attributes:
         last: The layer that gives the logits.
@@ -175,7 +175,7 @@ def usual_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...
 
 @dataclass(frozen=True)
 class LearnedTokens:
-    """What is learned of tokens besides the patch projection.
+    """The learned tensors of tokens besides the patch projection.
 
     Attributes:
         prefix: The tokens before the patches, with their positions added.
@@ -196,7 +196,7 @@ def class_token_and_patches(
     """A class token, whose position comes first, and a square of patches.
 
     Raises:
-        ModelError: The patches are no square, and the options do not say what else.
+        ModelError: The patches are not square, and the options do not say what else.
     """
     grid = square_grid(len(positions) - 1, patch_size, options)
     if grid is None:
@@ -260,7 +260,7 @@ def square_grid(
 
 
 def size_advice(patches: int, patch_size: tuple[int, int], options: ImportOptions) -> str:
-    """What to give for patches that are no square, in words."""
+    """Says what to give for patches that are not square."""
     sides = [rows for rows in range(math.isqrt(patches), 0, -1) if patches % rows == 0]
     high, wide = patch_size
     # The nearest to a square, lying and standing.

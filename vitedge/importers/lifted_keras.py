@@ -30,8 +30,9 @@ class LiftedKerasImporter:
             logits=options.logits,
             beside=options.beside,
         )
+        probe = loaded.probe()
         lifted = lift(
-            loaded.probe(),
+            probe,
             mean=options.mean,
             std=options.std,
             images=options.images,
@@ -39,7 +40,8 @@ class LiftedKerasImporter:
             beside=options.beside,
         )
         network = with_options(lifted.network, options)
-        return Imported(network, str(lifted), str(lifted.proof))
+        words = ", ".join(filter(None, (str(lifted), probe.left_out)))
+        return Imported(network, words, str(lifted.proof))
 
 
 PLUGIN = LiftedKerasImporter()

@@ -1,4 +1,4 @@
-"""What a person says about a source, laid over the network that was read from it."""
+"""A person's facts about a source, laid over the network that was read from it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from vitedge.network.operators import Array
 
 
 class Resampling(StrEnum):
-    """How torch's ``interpolate(mode="bicubic")`` was called; the two differ in the kernel, too."""
+    """The call of torch's ``interpolate(mode="bicubic")``; the two differ in the kernel, too."""
 
     ANTIALIASED = "antialiased"
     """With antialiasing: timm's ``resample_abs_pos_embed``, and Pillow's images."""

@@ -1,4 +1,4 @@
-"""What is visibly wrong with the weights of a model, whatever it was read from."""
+"""Visible faults of a model's weights, whatever they were read from."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def refuse_broken(path: Path, network: Network) -> None:
 
 
 def zero_parts(network: Network) -> tuple[str, ...]:
-    """The head and the blocks whose linear layers hold nothing but zeros, in words.
+    """The head and the blocks whose linear layers hold only zeros, in words.
 
     A checkpoint that was cut short, or a head that was never trained, is so; it can be converted,
     but answers the same for every image or skips the block.
@@ -65,7 +65,7 @@ def _is_zero(values: Iterable[Value]) -> bool:
 
 
 def task_of_activation(what: str, activation: object, classes: int, task: Task | None) -> Task:
-    """What the outputs of a Keras classifier mean, as the activation in its config has it.
+    """The meaning of a Keras classifier's outputs, as the activation in its config has it.
 
     Args:
         what: The model, for messages.

@@ -40,7 +40,7 @@ _LENGTH_EPS = 1e-24  # of a sum of squares; torch's normalize bounds the length 
 
 @dataclass(frozen=True)
 class Windows:
-    """What the weights do not tell.
+    """The facts that the weights do not tell.
 
     Attributes:
         size: Rows and columns of a window, where no table tells it; None where one does.

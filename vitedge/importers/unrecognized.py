@@ -1,4 +1,4 @@
-"""Why no importer recognises a source, so that the error says what to do about it."""
+"""Explains why no importer recognises a source, so that the error says what to do about it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NAMES_SHOWN = 3
 
 
 def why_unrecognized(source: Path) -> str:
-    """What a source that exists holds instead of a model, and what to do, in a clause."""
+    """Says what a source holds instead of a model, and what to do, in a clause."""
     if source.is_dir():
         return _why_folder(source)
     if source.stat().st_size == 0:

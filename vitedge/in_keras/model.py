@@ -170,7 +170,7 @@ class NetworkModel(keras.Model):  # type: ignore[misc]  # keras is untyped
 def _readings(
     form: Network, wanted: Sequence[Value], given: Mapping[Value, Any]
 ) -> dict[Value, int]:
-    """How often each value that is needed will be read; what is wanted once more than that."""
+    """The number of reads to come of each value that is needed; one more of what is wanted."""
     unread: dict[Value, int] = {}
     for value in wanted:
         unread[value] = unread.get(value, 0) + 1

@@ -1,4 +1,4 @@
-"""What each operator of a network computes in Keras: one rule an operator, as ``evaluate`` has.
+"""The computation of each operator in Keras: one rule an operator, as ``evaluate`` has.
 
 A constant is held as it is, without a batch axis, which sums and products need not have; wherever
 else it is read, it is a batch of one, and is repeated where it stands beside images.
@@ -53,7 +53,7 @@ FULL = "float32"
 
 @dataclass(frozen=True)
 class Manner:
-    """How values are computed.
+    """The options of computing values.
 
     Attributes:
         arrays: The tensor of each array of an operator, by the names of the value and of the part.
@@ -70,7 +70,7 @@ class Manner:
 
 
 def computed(value: Value, inputs: Sequence[Any], pixels: Any, manner: Manner) -> Any:
-    """What a value's operator makes of its inputs.
+    """The result of a value's operator on its inputs.
 
     Args:
         value: The value.

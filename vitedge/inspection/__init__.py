@@ -1,1 +1,1 @@
-"""What is inside a model's file or an artefact, and where the two part."""
+"""Looks inside a model's file or an artefact, and finds where the two part."""

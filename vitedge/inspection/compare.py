@@ -265,7 +265,7 @@ def _scored(network: Network) -> list[tuple[str, str]]:
 def _in_its_basis(
     network: Network, found: Mapping[str, Array], expected: Sequence[Mapping[str, Array]]
 ) -> dict[str, Array]:
-    """What is expected, of the queries and keys of each attention in the basis that they are in.
+    """The expected values, of queries and keys in the basis of their attention.
 
     The quantizer changes it where what it measures says so, together for both, and a change alters
     no score.
@@ -311,7 +311,7 @@ def _separated(
 def _noise(found: Array, expected: Array, *, without_mean: bool) -> float:
     """The energy of the difference, over that of what is expected."""
     if without_mean:
-        # A constant added to all keys is not seen by softmax, so it is no error.
+        # A constant added to all keys is not seen by softmax, so it is not an error.
         found = found - found.mean(axis=(0, 1))
         expected = expected - expected.mean(axis=(0, 1))
     error = float(np.square((found - expected).astype(np.float64)).sum())

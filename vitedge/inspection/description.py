@@ -1,4 +1,4 @@
-"""What ``vitedge inspect`` tells of a file: a model's config, or an artefact's insides."""
+"""The description that ``vitedge inspect`` shows: a model's config, or an artefact's insides."""
 
 from __future__ import annotations
 

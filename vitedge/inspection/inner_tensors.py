@@ -1,4 +1,4 @@
-"""What an artefact computes on its way: its tensors by name, in its own runtime.
+"""The inner tensors of an artefact by name, computed in its own runtime.
 
 A copy of the file gets the wanted tensors as further outputs, so that what runs is what always
 runs, fusions and all, but for those that the new outputs forbid.

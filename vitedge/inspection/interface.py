@@ -1,7 +1,7 @@
-"""What goes into an artefact and comes out of it, and which other clients can use it so.
+"""The inputs and outputs of an artefact, and the other clients that can use it so.
 
 Read from the file itself, whoever wrote it. What numbers mean is known of our own files only: there
-are no guesses.
+are not guesses.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _layout(port: Port, task: Task | None) -> str:
 
 
 def _meaning(metadata: Metadata) -> str:
-    """What the main output is."""
+    """Describes the main output."""
     task = metadata.task
     what = {Task.CLASSES: "each class", Task.BINARY: "yes", Task.LABELS: "each label"}.get(task)
     if what is None:
@@ -86,7 +86,7 @@ def _meaning(metadata: Metadata) -> str:
 
 
 def client_needs(format_: Format, found: Interface, metadata: Metadata | None) -> dict[str, str]:
-    """What a file needs so that each other client of its format can use it.
+    """The gaps between a file and the needs of each other client of its format.
 
     Returns:
         For each client in words what to do; empty where it takes the file as it is.

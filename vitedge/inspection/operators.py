@@ -1,4 +1,4 @@
-"""Which operators an artefact consists of, and what numbers they compute with.
+"""The operators that an artefact consists of, and the numbers that they compute with.
 
 Read from the file itself, so that "int8" is what the graph says and not what a name promises.
 """

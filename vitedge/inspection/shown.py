@@ -1,4 +1,4 @@
-"""What ``vitedge inspect`` shows of a file."""
+"""The text and tables of ``vitedge inspect``."""
 
 from __future__ import annotations
 

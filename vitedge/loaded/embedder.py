@@ -16,7 +16,7 @@ class Embedder(LoadedModel):
     """A loaded artefact that gives embeddings; see ``LoadedModel``."""
 
     def embed(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
-        """What the model makes of several images, as it is: not brought to unit length.
+        """The embeddings of several images, as they are: not brought to unit length.
 
         Returns:
             float32 ``(len(images), width)``, or ``(len(images), tokens, width)`` where the model

@@ -1,4 +1,4 @@
-"""What every loaded artefact has: a session, its preprocessing, and a lock around both."""
+"""The parts of every loaded artefact: a session, its preprocessing, and a lock around both."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class WrongTaskError(UsageError, AttributeError):
 
 @dataclass(frozen=True)
 class Info:
-    """What a loaded model is and where it runs.
+    """A description of a loaded model and its place.
 
     Attributes:
         file: The artefact.
@@ -67,7 +67,7 @@ class Info:
         format: Format of the file.
         precision: What the file says of itself; None when vitedge did not write it.
         input_shape: Shape of the pixels of one run, ``(N, H, W, C)``.
-        classes: How many logits there are; 0 where the outputs are no logits.
+        classes: How many logits there are; 0 where the outputs are not logits.
         task: What the outputs mean.
         output_shape: Shape of the output of one image.
     """
@@ -147,7 +147,7 @@ class LoadedModel:
                 self._session = None
 
     def placement(self) -> Placement | None:
-        """How many nodes run on the target's device; None where the engine does not tell.
+        """The number of nodes on the target's device; None where the engine does not tell.
 
         Raises:
             ModelError: The model is closed.
@@ -219,7 +219,7 @@ class LoadedModel:
             return in_batches(partial(session.output, name), session.input_shape[0], pixels)
 
     def _features(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
-        """What the head reads of several images."""
+        """The features of several images that the head reads."""
         if EMBEDDING in self.outputs[1:]:
             return self.output(EMBEDDING, images)
         pixels = self.preprocessing.batch(images)

@@ -1,4 +1,4 @@
-"""How much of the processors other programs had while this process was measured."""
+"""Measures how much of the processors other programs had while this process was measured."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def used_mj(before: Counters, after: Counters) -> float | None:
 
 
 def battery_watts(folder: Path = _POWER_SUPPLY) -> float | None:
-    """What the batteries give now, in watt; None where there is none, or none is discharging."""
+    """The power that the batteries give now, in watt; None where none is discharging."""
     found = [_watts(supply) for supply in sorted(folder.glob("*"))]
     known = [watts for watts in found if watts is not None]
     return sum(known) if known else None

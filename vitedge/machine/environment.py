@@ -34,7 +34,7 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a bench ran; None or an empty string where the system does not tell.
+    """The machine of a bench; None or an empty string where the system does not tell.
 
     Attributes:
         cpu: Model name.
@@ -101,7 +101,7 @@ def read_environment(threads: int) -> Environment:
 def unsteadiness(
     governor: str, load: float | None, cores: int, slowed: str = ""
 ) -> tuple[str, ...]:
-    """Why times on such a machine may not repeat, in words.
+    """The reasons why times on such a machine may not repeat, in words.
 
     Args:
         governor: Frequency governors in use, or empty.
@@ -188,7 +188,7 @@ def temperature_c() -> float | None:
 
 
 def throttling(flags: Path = _THROTTLED) -> str:
-    """What slows a Raspberry Pi's processor down, now or since it started; empty elsewhere."""
+    """The cause that slows a Raspberry Pi's processor, now or since it started; empty elsewhere."""
     try:
         value = int(_read(flags), 16)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How much memory a process has needed."""
+"""The memory that a process has needed."""
 
 from __future__ import annotations
 

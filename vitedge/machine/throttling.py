@@ -1,4 +1,4 @@
-"""How often the processor has slowed itself down because of heat or too little power."""
+"""Counts how often heat or too little power has slowed the processor down."""
 
 from __future__ import annotations
 

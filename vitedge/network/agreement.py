@@ -1,4 +1,4 @@
-"""How often two models answer the same."""
+"""Measures how often two models answer the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vitedge.network.tasks import Task
 def agreement(
     task: Task, made: npt.NDArray[np.float32], reference: npt.NDArray[np.float32], middle: float
 ) -> float | None:
-    """How often two models answer the same, 0..1; None where their outputs are no answers.
+    """The share of images on which two models answer the same, 0..1; None for other outputs.
 
     Args:
         task: What the outputs mean.

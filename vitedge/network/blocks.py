@@ -47,7 +47,7 @@ class Block:
 
 
 class Ancestry:
-    """What each value of a network is made of, directly or not."""
+    """The values that each value of a network is made of, directly or not."""
 
     def __init__(self, network: Network) -> None:
         self._place = {value: place for place, value in enumerate(network.values)}
@@ -63,7 +63,7 @@ class Ancestry:
         return bool(self._before[last] >> self._place[first] & 1)
 
     def between(self, start: Value | None, end: Value) -> tuple[Value, ...]:
-        """What ``end`` is made of and ``start`` is not, in the order of computation."""
+        """The values that ``end`` is made of and ``start`` is not, in the order of computation."""
         bits = self._before[end] & ~(0 if start is None else self._before[start])
         return tuple(value for value, place in self._place.items() if bits >> place & 1)
 
@@ -146,7 +146,7 @@ def _only_block(network: Network, ancestry: Ancestry) -> Block:
 
 
 def head_of(network: Network, parts: Collection[Block]) -> tuple[Value, ...]:
-    """What makes the logits of one vector: linear layers and non-linearities between them.
+    """The values that make the logits of one vector: linear layers and non-linearities.
 
     Args:
         network: The network.

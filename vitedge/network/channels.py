@@ -1,4 +1,4 @@
-"""Where the channels of a value go: who uses a value, and who reads its vectors unmixed."""
+"""The routes of a value's channels: who uses a value, and who reads its vectors unmixed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vitedge.network.structure import Readers, readers
 
 @dataclass(frozen=True, eq=False)
 class Uses:
-    """Who uses each value of a network.
+    """The users of each value of a network.
 
     Attributes:
         readers: The values that read each value.
@@ -37,7 +37,7 @@ class Uses:
 
     @classmethod
     def of(cls, network: Network) -> Uses:
-        """Of all values of a network."""
+        """The routes of all values of a network."""
         return cls(readers(network), frozenset(network.outputs.values()))
 
     def sole_reader(self, value: Value) -> Value | None:
@@ -86,7 +86,7 @@ def passes_vectors(value: Value, width: int) -> bool:
 
 
 def readers_of_vectors(value: Value, uses: Uses) -> tuple[Value, ...] | None:
-    """What reads the vectors of a value's channels, seen through all that passes them on whole.
+    """The readers of the vectors of a value's channels, behind all that passes them on whole.
 
     A concatenation passes them on where every part of it is such vectors.
 

@@ -1,4 +1,4 @@
-"""How much an error at the input of a linear layer moves the outputs; a rule an operator.
+"""The effect of an error at the input of a linear layer on the outputs; a rule an operator.
 
 Squared error of a layer's input or output is a poor guide in a transformer: a clipped outlier of a
 few tokens can cost more than rounding everywhere. What counts is the error of the outputs, which is

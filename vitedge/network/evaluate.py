@@ -85,7 +85,7 @@ def forward(network: Network, images: npt.NDArray[Any], observe: Observer | None
 
 
 def computed(value: Value, inputs: list[Array], images: npt.NDArray[Any]) -> Array:
-    """What a value's operator makes of its inputs.
+    """The result of a value's operator on its inputs.
 
     Args:
         value: The value.
@@ -213,7 +213,7 @@ def _resized(x: Array, resize: Resize) -> Array:
 
 
 def resize_matrix(old: int, new: int, kind: ResizeKind) -> Array:
-    """What each of the ``new`` places has of each of the ``old``, ``(old, new)``."""
+    """The share that each of the ``new`` places has of each of the ``old``, ``(old, new)``."""
     places = np.arange(new)
     if kind is ResizeKind.BILINEAR_CORNERS:
         where = places * ((old - 1) / max(new - 1, 1))

@@ -1,4 +1,4 @@
-"""What is computed from constants alone becomes a constant."""
+"""Folds values that are computed from constants alone into constants."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Forms(Steps[Tensor]):
         return known[name]
 
     def operand(self, reader: Value, value: Value) -> Tensor:
-        """What a step reads that takes whole tensors."""
+        """The input of a step that takes whole tensors."""
         of_pool = reader.name.startswith("pooled/")  # one name for all that a pooling reads
         return self.whole(value, "pooled/tokens" if of_pool else f"{reader.name}/tokens")
 

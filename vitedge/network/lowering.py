@@ -142,7 +142,7 @@ class Lowering(Forms[Tensor]):
         return self.merge(value, self.operand(value, value.inputs[1]), counts)
 
     def _counts(self, value: Value) -> Tensor | None:
-        """What says how many tokens each stands for; None where each is one."""
+        """The value that counts the tokens in each token; None where each is one."""
         counts = value.inputs[-1]
         if counts.is_constant and bool((constant_of(counts) == 1).all()):
             return None

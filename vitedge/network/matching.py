@@ -8,7 +8,7 @@ from vitedge.network.operators import Array, Match
 
 
 def matched(x: Array, match: Match) -> Array:
-    """Which tokens each new one is made of, ``(N, tokens - merged, tokens)``, of unit vectors.
+    """The tokens in each new one, ``(N, tokens - merged, tokens)``, of unit vectors.
 
     Args:
         x: ``(N, tokens, width)``.
@@ -31,14 +31,14 @@ def matched(x: Array, match: Match) -> Array:
 
 
 def shares_of(matrix: Array, counts: Array) -> Array:
-    """What share each token has of the new ones, ``(N, new, old)``; rows sum to one."""
+    """The share that each token has of the new ones, ``(N, new, old)``; rows sum to one."""
     weighted = matrix * counts.swapaxes(1, 2)
     total: Array = weighted.sum(axis=2, keepdims=True)
     return weighted / total
 
 
 def counted(matrix: Array, counts: Array) -> Array:
-    """How many tokens each new one is made of, ``(N, new, 1)``; see ``operators.Count``."""
+    """The number of tokens in each new one, ``(N, new, 1)``; see ``operators.Count``."""
     found: Array = matrix @ counts
     return found
 

@@ -121,6 +121,10 @@ class Network:
             counts = " or ".join(map(str, self.task.label_counts(shape)))
             raise ValueError(f"{len(self.labels)} labels for {counts} {self.task}")
 
+    def __repr__(self) -> str:
+        outputs = ", ".join(f"{name} {each.shape}" for name, each in self.outputs.items())
+        return f"<network: pixels {self.image_shape} to {outputs}, {self.parameters:,} parameters>"
+
     @property
     def pixels(self) -> Value:
         """The input."""

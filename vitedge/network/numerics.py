@@ -23,14 +23,14 @@ def normalize(x: Array, norm: Norm) -> Array:
 
 
 def scaled_by_norm(x: Array, norm: Norm) -> Array:
-    """What a norm makes before gamma and beta."""
+    """The values that a norm makes before gamma and beta."""
     if norm.kind is NormKind.LAYER:
         x = x - mean(x, -1, keep=True)
     return x * inverse_deviation(x, norm)
 
 
 def inverse_deviation(x: Array, norm: Norm) -> Array:
-    """What a norm multiplies the numbers of a token with, ``(..., 1)``.
+    """The factor of a norm for the numbers of a token, ``(..., 1)``.
 
     Args:
         x: ``(..., channels)``; of a LayerNorm, its mean is taken out already.

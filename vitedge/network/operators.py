@@ -286,7 +286,7 @@ class Mean:
 
 
 class PoolKind(StrEnum):
-    """What a pool makes of the numbers in its window."""
+    """The function of a pool over the numbers in its window."""
 
     MAX = "max"
     AVERAGE = "average"
@@ -319,7 +319,7 @@ class Pool:
 
 
 class ResizeKind(StrEnum):
-    """How a resize finds the numbers between pixels, whose centres are at a half."""
+    """The way in which a resize finds the numbers between pixels, whose centres are at a half."""
 
     NEAREST = "nearest"
     """The pixel whose square holds the place."""
@@ -345,7 +345,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class Match:
-    """Which tokens become one: bipartite soft matching (Bolya et al., arXiv:2210.09461).
+    """Finds the tokens that become one: bipartite soft matching (Bolya et al., arXiv:2210.09461).
 
     It reads a unit vector of each token, ``(tokens, width)``. Behind the ``fixed`` first tokens,
     every second one, from the first on, finds the most similar of those in between, and those that
@@ -396,7 +396,7 @@ class Merge:
 
 @dataclass(frozen=True)
 class Count:
-    """How many tokens each stands for once some are merged, ``(tokens, 1)``.
+    """Counts the tokens in each token once some are merged, ``(tokens, 1)``.
 
     It reads what ``Match`` makes, and how many each stood for before.
     """

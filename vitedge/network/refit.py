@@ -86,7 +86,7 @@ def _following(
 
 
 def _reshaped(value: Value, to: Shape, new: Shape, grids: Mapping[Shape, Shape]) -> Shape:
-    """What ``to`` becomes where the input is ``new``.
+    """The shape in place of ``to`` where the input is ``new``.
 
     Of a run of axes that changes, the first takes the change; a grid becomes the new grid.
     """
@@ -118,7 +118,7 @@ def _runs(old: Shape, to: Shape) -> Iterator[tuple[slice, slice]]:
 
 
 def _leading(value: Value, inputs: Sequence[Value], leading: Mapping[Value, int]) -> int:
-    """How many of the first tokens no other size moves: those put before what changes."""
+    """The number of first tokens that no other size moves: those put before what changes."""
     match value.operator:
         case Concatenate(axis=0):
             count = 0

@@ -1,4 +1,4 @@
-"""Which channel of a layer comes to stand where, behind moves and products of two values.
+"""The channels of a layer in their new places, behind moves and products of two values.
 
 A route is found by moving numbers: each output of a linear layer carries its own number through
 the moves, and what arrives is read off. So heads, windows and repeated keys need no rule of their

@@ -75,7 +75,7 @@ def _tuple_of(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 _wholes, _numbers = _tuple_of(_whole), _tuple_of(_number)
 
-# Every operator with its parts that are no arrays, and how each part is read from JSON.
+# Every operator with its parts that are not arrays, and how each part is read from JSON.
 _PARTS: Mapping[type[Operator], Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
     {
         Pixels: {"height": _whole, "width": _whole, "channels": _whole},

@@ -1,4 +1,4 @@
-"""What a runtime's own operators have to say of a network: a step for each of its operators."""
+"""The steps of a runtime's own operators for a network: one for each of its operators."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Steps(ABC, Generic[Tensor]):
         raise NotImplementedError
 
     def layer_on_constant(self, name: str, layer: Linear) -> Linear:
-        """What a linear layer on a constant computes with; it becomes no step."""
+        """The numbers of a linear layer on a constant; it becomes no step."""
         return layer
 
     def are_alike(self, layer: Value, other: Value) -> bool:
@@ -114,7 +114,7 @@ class Steps(ABC, Generic[Tensor]):
 
     @abstractmethod
     def match_matrix(self, value: Value) -> Tensor:
-        """What was found as a matrix of ones and zeros, ``(batch, new, old)``."""
+        """The match as a matrix of ones and zeros, ``(batch, new, old)``."""
 
     @abstractmethod
     def merge(self, value: Value, x: Tensor, counts: Tensor | None) -> Tensor:
@@ -122,7 +122,7 @@ class Steps(ABC, Generic[Tensor]):
 
     @abstractmethod
     def count(self, value: Value, counts: Tensor | None) -> Tensor:
-        """How many tokens each stands for afterwards, ``(batch, new, 1)``."""
+        """The number of tokens in each token afterwards, ``(batch, new, 1)``."""
 
     @abstractmethod
     def take(self, value: Value, take: Take, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the arrays of a saved network lie: what a file says of each."""
+"""The places of a saved network's arrays: a file's description of each."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Stored:
 
 
 def stored_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Stored, ...]:
-    """What is said of the arrays that ``described`` gave, in its order."""
+    """The description of the arrays that ``described`` gave, in its order."""
     said = (Stored(name, each.shape, str(each.dtype)) for name, each in arrays.items())
     return tuple(
         each if each.is_apart else replace(each, numbers=arrays[each.name].tolist())

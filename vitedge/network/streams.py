@@ -18,7 +18,7 @@ class Stream:
         width: Channels of the basis. A value may hold several vectors of it one behind the other.
         values: All of them, in the order of computation.
         writers: Those that come from elsewhere: no sums and no moves of others.
-        readers: What reads one of them and is no sum or move of theirs; each once.
+        readers: What reads one of them and is not a sum or move of theirs; each once.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""What rewrites, the quantizer and training ask a network: who reads what, and through what."""
+"""Questions of rewrites, the quantizer and training: who reads what, and through what."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Readers: TypeAlias = Mapping[Value, tuple[Value, ...]]
 
 
 def readers(network: Network) -> Readers:
-    """Who reads each value of the network."""
+    """The readers of each value of the network."""
     found: dict[Value, list[Value]] = {value: [] for value in network.values}
     for value in network.values:
         for each in value.inputs:
@@ -41,7 +41,7 @@ def is_move(value: Value) -> bool:
 
 
 def source_of(value: Value) -> Value:
-    """What a value is, but for moves that have one input: the first that is none."""
+    """The value behind moves that have one input: the first that is not such a move."""
     while is_move(value) and len(value.inputs) == 1:
         value = value.inputs[0]
     return value

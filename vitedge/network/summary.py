@@ -1,4 +1,4 @@
-"""What a network is like in a few words: for ``inspect`` and ``import``."""
+"""Describes a network in a few words: for ``inspect`` and ``import``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is for: what its outputs mean."""
+"""The tasks of models: the meanings of their outputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Task(StrEnum):
-    """What a model's main output means."""
+    """The meaning of a model's main output."""
 
     CLASSES = "classes"
     """One of several classes is right; a softmax over the logits gives their probabilities."""
@@ -24,7 +24,7 @@ class Task(StrEnum):
 
     @property
     def output(self) -> str:
-        """What the main output is called, in networks and in artefacts."""
+        """The name of the main output, in networks and in artefacts."""
         return "logits" if self.has_logits else str(self)
 
     @property
@@ -34,11 +34,11 @@ class Task(StrEnum):
 
     @property
     def words(self) -> str:
-        """What the outputs are, for messages."""
+        """The name of the outputs, for messages."""
         return _WORDS[self]
 
     def misfit(self, shape: Sequence[int]) -> str:
-        """Why an output of this shape cannot mean this; empty where it can."""
+        """The reason why an output of this shape cannot mean this; empty where it can."""
         axes = [size for size in shape if size > 1]
         match self:
             case Task.CLASSES if len(axes) != 1:
@@ -55,7 +55,7 @@ class Task(StrEnum):
                 return ""
 
     def label_counts(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """How many names an output of this shape may have; binary: of yes, or of no and yes."""
+        """The numbers of names for an output of this shape; binary: of yes, or of no and yes."""
         match self:
             case Task.BINARY:
                 return (1, 2)

@@ -24,7 +24,7 @@ _LEAST_DROP_SCALE = 1.0
 
 @dataclass(frozen=True)
 class Budget:
-    """What an artefact may cost.
+    """The costs that an artefact may have.
 
     Attributes:
         max_drop: Top-1 that may be lost against float32, in percentage points.

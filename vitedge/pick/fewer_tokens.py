@@ -1,4 +1,4 @@
-"""How far tokens are worth merging: which artefact to measure next, by what was measured so far.
+"""Finds how far tokens are worth merging: the artefact to measure next, by the results so far.
 
 Nothing is measured on a grid. The time of an artefact over that with all its tokens is nearly a
 straight line in the work that is left; what merging loses grows about with the square of the work
@@ -64,7 +64,7 @@ class Measured:
 
 @dataclass(eq=False)
 class Course:
-    """What is known of a line.
+    """The known facts about a line.
 
     Attributes:
         line: It.
@@ -112,7 +112,7 @@ class Promise:
 
 
 def most_promising(courses: Sequence[Course], max_drop: float) -> Promise | None:
-    """What to measure next; None where nothing promises to be faster than what there is.
+    """The artefact to measure next; None where none promises to be faster.
 
     Args:
         courses: What is known.

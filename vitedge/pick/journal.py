@@ -1,4 +1,4 @@
-"""What an interrupted pick has made already, so that it is not made again."""
+"""The artefacts that an interrupted pick has made already, so that it is not made again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_CONTENT = ("images", "warn")  # of import options: they change nothing that 
 
 
 class Journal:
-    """Which artefacts were made of which model, by the digests of their files.
+    """The artefacts that were made of each model, by the digests of their files.
 
     Args:
         folder: Where it is kept, beside the logits; None keeps nothing.
@@ -76,7 +76,7 @@ def about(model_sha256: str, importing: ImportOptions, calibration: ImageSet | N
 
 
 def _read(path: Path, about: str) -> dict[str, str]:
-    """What it says; nothing where it is of something else or garbled, so that all is made anew."""
+    """Its content; nothing where it is of something else or garbled, so that all is made anew."""
     try:
         values: Mapping[str, Any] = parse_object(path.read_bytes())
     except (OSError, ValueError):

@@ -23,7 +23,7 @@ from vitedge.terminal.progress import Progress
 
 @dataclass(frozen=True)
 class Variety:
-    """What makes an artefact of a model.
+    """The function that makes an artefact of a model.
 
     Attributes:
         precision: Its precision.
@@ -120,7 +120,7 @@ class Made:
         return path
 
     def variety(self, path: Path) -> Variety:
-        """What an artefact was made by."""
+        """The choices that an artefact was made by."""
         return self._varieties[path]
 
     def _convert(
@@ -166,7 +166,7 @@ class Made:
 
 
 def named(model: Path, tokens: TokenOptions) -> str:
-    """What the names of artefacts with fewer tokens begin with."""
+    """The beginning of the names of artefacts with fewer tokens."""
     how = "-constant" if tokens.constant else ""
     return f"{model.stem}.tokens-{tokens.share:g}{how}"
 

@@ -92,7 +92,7 @@ def _made(promise: Promise, made: Made) -> Path | None:
 
 
 def _measured(promise: Promise, report: Report) -> Measured | None:
-    """What came of it; None where it did not run as it should."""
+    """The result; None where it did not run as it should."""
     if len(report.rows) != 2:
         return None
     before, now = (costs_of(row) for row in report.rows)

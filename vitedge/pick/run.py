@@ -44,7 +44,7 @@ _FLOAT_DEVICES = ("cpu", "gpu", "cuda", "webgpu", "web", "web-gpu")
 
 @dataclass(frozen=True)
 class PickRequest:
-    """What a person wants to ship.
+    """A person's request for an artefact to ship.
 
     Attributes:
         model: Any model that an importer reads.
@@ -76,7 +76,7 @@ class PickRequest:
 
 @dataclass(frozen=True, repr=False)
 class Picked(Shown):
-    """What came of it.
+    """The result of a pick.
 
     Attributes:
         report: The bench of all artefacts, with the pick in it.
@@ -89,7 +89,7 @@ class Picked(Shown):
     refused: dict[str, str]
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """What could be shipped, what could not, and the choice in words with its command."""
+        """The candidates, the refusals, and the choice in words with its command."""
         summary = self.report.pick
         return [
             *contenders_table(self.choice),
@@ -111,7 +111,7 @@ def pick(
 
     Where there is time for it, artefacts with fewer tokens are made and measured then, as long as
     one promises to be faster within the budget. An artefact that cannot be made, or does not run,
-    is no contender; the others still are.
+    is not a contender; the others still are.
 
     Args:
         request: What is wanted.
@@ -190,7 +190,7 @@ def _ready_targets() -> tuple[Target, ...]:
 
 
 def _plausible(targets: tuple[Target, ...]) -> tuple[Precision, ...]:
-    """What the targets' formats have, but all-integer forms where every target has float units.
+    """All precisions of the targets' formats, without all-integer ones if every target has floats.
 
     Those are made for NPUs: on a CPU they are several times slower than float.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
+from vitedge.converters.onnx.tail import with_tail
 from vitedge.converters.tools import Variant, converter_for, tools_of
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
@@ -17,6 +18,7 @@ from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.open_model import OpenModel, Prepared, Rewriting
 from vitedge.pipeline.options import ConvertOptions
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
+from vitedge.pipeline.tail import tail_of
 from vitedge.pipeline.token_merging import finds_alike
 from vitedge.pipeline.token_search import Proved
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
@@ -39,7 +41,7 @@ class ArtifactMaker:
         progress: Told how far things are.
 
     Raises:
-        NotAViTError: It is no ViT.
+        NotAViTError: It is not a ViT.
         UsageError: The model gives nothing that there are probabilities of.
     """
 
@@ -56,6 +58,9 @@ class ArtifactMaker:
             network, self.merging, also = merged.network, merged.described, ()
         rewriting = Rewriting(options.without, options.extra, options.features, also)
         self._prepared: dict[tuple[str, ...], Prepared] = {(): opened.prepared(network, rewriting)}
+        self._tail = None
+        if options.tail:
+            self._tail = tail_of(opened.source, opened.importing, imported.network)
         self._source = Source(opened.source.name, opened.sha256, imported.path)
         compared = images.compared or self._prepare().quantizations.images
         samples = compared.samples[:COMPARED_IMAGES]
@@ -150,6 +155,8 @@ class ArtifactMaker:
         if self._options.probabilities:
             network, recipe = with_probabilities(network, recipe)
         draft = converter.convert(network, recipe, batch=self._options.batch)
+        if self._tail is not None:
+            draft = with_tail(draft, self._tail)
         if self._options.layout is not None:
             draft = LAYOUTS[self._options.layout].adapted(draft)
         return draft, self._metadata(target, precision, made, prepared)

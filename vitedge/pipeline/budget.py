@@ -29,7 +29,7 @@ _CHUNK = 16
 
 @dataclass(frozen=True)
 class DropBudget:
-    """What an artefact may lose.
+    """The loss that an artefact may have.
 
     Attributes:
         max_drop: Points of top-1 accuracy against the float32 artefact of the same format, or,
@@ -42,7 +42,7 @@ class DropBudget:
 
 
 class Outputs:
-    """What drafts of artefacts give for each image, in the format's own runtime."""
+    """The outputs of drafts for each image, in the format's own runtime."""
 
     def __init__(self, budget: DropBudget, preprocessing: Preprocessing, target: Format) -> None:
         self._samples = budget.images.samples
@@ -120,7 +120,7 @@ def _answers(scores: npt.NDArray[np.float32], task: Task, middle: float) -> npt.
 
 
 class KeptInFloat(NamedTuple):
-    """Layers that stay out of 8 or 4 bits, and what is lost all the same, in points."""
+    """Layers that stay out of 8 or 4 bits, and what is lost nevertheless, in points."""
 
     layers: tuple[str, ...]
     lost: float

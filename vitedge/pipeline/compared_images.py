@@ -22,7 +22,7 @@ _ENOUGH = 64
 
 @dataclass(frozen=True)
 class ImagesInUse:
-    """What is calibrated on, and what is compared on.
+    """The images to calibrate on, and those to compare on.
 
     Attributes:
         calibration: Images to calibrate on; None means synthetic ones.

@@ -58,7 +58,7 @@ def convert(
         options: What to make of it.
         calibration: Images to measure activation ranges on; None means synthetic ones.
         progress: Told how far things are.
-        on_refusal: Told of each artefact that cannot be made; the others are made all the same.
+        on_refusal: Told of each artefact that cannot be made; the others are made nevertheless.
             Without it such an artefact is an error.
         on_written: Told of each artefact as soon as it is there.
         opened: The source with the same calibration images, where it is open already.
@@ -72,14 +72,21 @@ def convert(
         BudgetError: An artefact cannot keep the budget.
     """
     with in_turn(options.output, progress):
-        if opened is None:
-            images = images_in_use(options, calibration)
-            opened = OpenModel(source, options.importing, images=images, progress=progress)
-        return _convert(opened, options, progress, on_refusal, on_written)
+        if opened is not None:
+            return _convert(opened, options, progress, on_refusal, on_written)
+        images = images_in_use(options, calibration)
+        # Without a name here, so that `_convert` can let go of the model as it was read.
+        return _convert(
+            OpenModel(source, options.importing, images=images, progress=progress),
+            options,
+            progress,
+            on_refusal,
+            on_written,
+        )
 
 
 def images_in_use(options: ConvertOptions, calibration: ImageSet | None) -> ImagesInUse:
-    """What is calibrated on and what is compared on."""
+    """The images to calibrate on, and those to compare on."""
     others = options.compared or (None if options.budget is None else options.budget.images)
     return divide(calibration, others)
 
@@ -125,7 +132,7 @@ def _convert(
 
 
 def _jobs(source: Path, options: ConvertOptions, on_refusal: OnRefusal | None) -> _Jobs:
-    """What to make; what a format cannot is refused before any work is done."""
+    """The artefacts to make; those that a format lacks are refused before any work is done."""
     jobs: dict[Path, tuple[Format, Precision]] = {}
     for precision in options.precisions:
         for target in options.formats:
@@ -139,6 +146,8 @@ def _jobs(source: Path, options: ConvertOptions, on_refusal: OnRefusal | None) -
 def _refuse_outputs(jobs: _Jobs, options: ConvertOptions) -> None:
     """Refuses options that the layout cannot do with, and files that exist."""
     planned = [part for path in jobs for part in files_of(path)]
+    if options.layout is not None and options.tail:
+        raise UsageError("no client of a --layout reads another model's tail; leave out --tail")
     if options.layout is not None:
         laid = LAYOUTS[options.layout]
         laid.demand_fit(probabilities=options.probabilities, batch=options.batch)
@@ -156,6 +165,10 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
         raise NotAViTError(
             f"'{source}' is not a Vision Transformer, so its features are unknown: {why}; leave "
             "out --features and --also"
+        ) from why
+    if options.tail:
+        raise NotAViTError(
+            f"'{source}' cannot be read whole, and where its trunk ends was not said: {why}"
         ) from why
     if options.probabilities:
         raise NotAViTError(
@@ -175,7 +188,7 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
 
 
 def _path(source: Path, options: ConvertOptions, precision: Precision, target: Format) -> Path:
-    """Where an artefact goes.
+    """The path of an artefact.
 
     Raises:
         UsageError: The layout has no place for it.

@@ -1,4 +1,4 @@
-"""What a kind of device cannot run, found in the file: for devices that are not here."""
+"""Limits of a kind of device, found in the file: for devices that are not here."""
 
 from __future__ import annotations
 

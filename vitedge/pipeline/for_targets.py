@@ -241,7 +241,7 @@ def precisions_for(target: Target, asked: Sequence[Precision]) -> tuple[Precisio
 
 
 def _fit(target: Target) -> Fit:
-    """What a target takes; see ``precisions_for`` for the errors."""
+    """The precisions that a target takes; see ``precisions_for`` for the errors."""
     fit = fit_of(target)
     if fit is None:
         raise UsageError(f"what {target} takes is not known; give --format and a precision")

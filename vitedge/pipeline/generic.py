@@ -1,4 +1,4 @@
-"""From a model that is no Vision Transformer to artefacts: draft, check, publish."""
+"""From a model that is not a Vision Transformer to artefacts: draft, check, publish."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SYNTHETIC_IMAGES = 64
 
 @dataclass(frozen=True)
 class GenericJob:
-    """What to make of a model that is no Vision Transformer.
+    """The artefacts to make of a model that is not a Vision Transformer.
 
     Attributes:
         opened: The model.
@@ -109,7 +109,7 @@ def convert_generically(
 
 
 class _Work:
-    """What all artefacts of one model share."""
+    """The state that all artefacts of one model share."""
 
     def __init__(self, job: GenericJob, progress: Progress) -> None:
         self._job, opened, in_use = job, job.opened, job.opened.images

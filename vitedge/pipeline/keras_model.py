@@ -38,7 +38,7 @@ def import_model(
         progress: Told how far things are.
 
     Raises:
-        UsageError: The output exists, or is no ``.keras`` file.
+        UsageError: The output exists, or is not a ``.keras`` file.
         ModelError: The source cannot be read.
         ParityError: What was read, or the Keras model made of it, computes something else.
         UnavailableError: Keras is not installed.

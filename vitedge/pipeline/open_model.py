@@ -35,7 +35,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Rewriting:
-    """Which rewrites a network goes through before it is quantized.
+    """The rewrites that a network goes through before it is quantized.
 
     Attributes:
         without: Names of those to leave out.
@@ -87,7 +87,7 @@ class OpenModel:
         """The model, compared with its source wherever that can be run.
 
         Raises:
-            NotAViTError: It is no ViT; ``generic`` may have it.
+            NotAViTError: It is not a ViT; ``generic`` may have it.
             ModelError: The source cannot be read.
             ParityError: The source computes something else.
         """
@@ -98,7 +98,7 @@ class OpenModel:
 
     @cached_property
     def _read(self) -> Imported | str:
-        """The model, or why it is no ViT."""
+        """The model, or why it is not a ViT."""
         try:
             return read_compared(self.source, self.importing.compared_on(self.images.calibration))
         except NotAViTError as error:
@@ -159,7 +159,7 @@ class OpenModel:
         return made
 
     def outputs(self, network: Network, pixels: npt.NDArray[np.uint8]) -> Array:
-        """What a network computes of the images that artefacts are compared on."""
+        """The network's outputs for the images that artefacts are compared on."""
         return _kept(self._outputs, network, lambda: forward_each(network, pixels))
 
     def reference(self) -> ModelReference:

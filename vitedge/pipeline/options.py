@@ -1,4 +1,4 @@
-"""What may be asked of a conversion."""
+"""Options of a conversion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vitedge.targets.precisions import Precision
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What to make of a model.
+    """The artefacts to make of a model, and how.
 
     Attributes:
         formats: Formats to write.
@@ -26,13 +26,14 @@ class ConvertOptions:
         batch: Static batch size.
         without: Names of rewrites to leave out.
         extra: Names of rewrites to apply although they are not default.
-        budget: What integer artefacts may lose; layers are lifted out of 8 bits until they keep it.
+        budget: What integer artefacts may lose; layers are kept in float until they keep it.
         tune: Time several graphs of each artefact here, and keep the fastest.
         tokens: How many tokens to merge, and how; None merges none.
         search: How to search, for each artefact, which tokens to merge within the budget; None
             does not.
         features: Give the artefacts what the head reads as a second output.
         also: Further outputs by name; see ``rewrite.further_outputs``.
+        tail: Put the source's own nodes behind the outputs of ONNX artefacts.
         probabilities: Let the artefacts give the softmax of their logits.
         layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
             format and precision.
@@ -55,6 +56,7 @@ class ConvertOptions:
     search: TokenSearch | None = None
     features: bool = False
     also: tuple[str, ...] = ()
+    tail: bool = False
     probabilities: bool = False
     layout: Layout | None = None
     force: bool = False

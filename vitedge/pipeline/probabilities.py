@@ -20,7 +20,7 @@ _SHARES = Range.symmetric(32767 / 32768, 16)
 
 
 def demand_logits(task: Task) -> None:
-    """Refuses probabilities of what are no logits.
+    """Refuses probabilities of what are not logits.
 
     Raises:
         UsageError: The task has none.

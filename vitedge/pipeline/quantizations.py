@@ -105,7 +105,7 @@ class Quantizations:
         return self._made[key]
 
     def activations(self, target: Format, precision: Precision) -> Activations:
-        """How inputs of integer layers are quantized."""
+        """Ways to quantize the inputs of integer layers."""
         if precision.all_integer:
             return Activations.STATIC
         if precision.rounds_inputs:
@@ -125,7 +125,7 @@ class Quantizations:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What the recipes rest on; None before the first that needs images."""
+        """The statistics that the recipes rest on; None before the first that needs images."""
         if self._statistics is None:
             return None
         return Calibration(self._kind, self._statistics.n, self._statistics.sha256, self._digests)

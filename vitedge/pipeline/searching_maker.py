@@ -178,7 +178,7 @@ class SearchingMaker:
 
 
 class _Judge:
-    """What drafts of one format lose on some images against float32 without merging."""
+    """The loss of drafts of one format on some images against float32 without merging."""
 
     def __init__(
         self,
@@ -194,15 +194,15 @@ class _Judge:
         self.floats = self.outputs(plain.draft(target, Precision.FP32))
 
     def outputs(self, emitted: _Emitted) -> npt.NDArray[np.float32]:
-        """What a draft gives for each image."""
+        """The outputs of a draft for each image."""
         return self._measured.of(*emitted)
 
     def lost(self, emitted: _Emitted) -> Drop:
-        """What a draft loses."""
+        """The loss of a draft."""
         return self.paired(self.floats, self.outputs(emitted))
 
     def paired(self, before: npt.NDArray[np.float32], now: npt.NDArray[np.float32]) -> Drop:
-        """What outputs lose against others."""
+        """The loss of outputs against others."""
         return self._measured.paired(before, now, self._plain.task, self._plain.scores.middle)
 
 

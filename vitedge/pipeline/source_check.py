@@ -31,10 +31,11 @@ def read_compared(source: Path, options: ImportOptions) -> Imported:
     What was lifted was compared already. Our own format was compared when it was written.
 
     Returns:
-        The model; its ``path`` says how far its logits are from the source's, or why nobody knows.
+        The model; its ``path`` says how far its logits are from the source's, or why that is
+        unknown.
 
     Raises:
-        NotAViTError: It is no ViT.
+        NotAViTError: It is not a ViT.
         ModelError: The source cannot be read.
         ParityError: The source computes something else.
     """
@@ -127,7 +128,7 @@ def _against_source(source: Path, network: Network, options: ImportOptions) -> P
 
 
 def _taken(experiments: Experiments, preprocessing: Preprocessing) -> InputRange:
-    """What the source takes: what its own arithmetic says, else what its kind is known to take."""
+    """The source's input: by its own arithmetic, else as its kind is known to take it."""
     found = input_range(experiments)
     if not found.assumed:
         return found

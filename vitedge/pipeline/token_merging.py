@@ -39,7 +39,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class TokenOptions:
-    """How many tokens to merge, and how.
+    """The number of tokens to merge, and the way.
 
     Attributes:
         share: Of the multiply-accumulates that are left, between 0 and 1; None where the schedule

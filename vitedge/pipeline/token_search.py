@@ -1,4 +1,4 @@
-"""Which tokens to merge: schedules are measured from coarse to fine, and the fastest is kept.
+"""Chooses the tokens to merge: schedules are measured from coarse to fine, and the fastest is kept.
 
 Fewer tokens are faster but for what the selection costs, and lose more but for chance. So a few
 shares of the work come first; what is kept of them is then changed step by step as long as that is
@@ -23,7 +23,7 @@ _FAILED = 2
 
 @dataclass(frozen=True)
 class TokenSearch:
-    """How to search for a schedule.
+    """Options of the search for a schedule.
 
     Attributes:
         minutes: How long the search may take for each artefact; a measurement that was begun is
@@ -52,7 +52,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Proved:
-    """What an artefact with merged tokens loses, measured before it is written.
+    """The loss of an artefact with merged tokens, measured before it is written.
 
     Attributes:
         merging: What its metadata say of merging.

@@ -38,7 +38,7 @@ USUAL = Variant("usual")
 
 
 def variants(target: Format, precision: Precision) -> tuple[Variant, ...]:
-    """What could be faster somewhere, the usual one first."""
+    """The variants that could be faster somewhere, the usual one first."""
     if precision.all_integer:
         return (USUAL,)  # NPUs take one form
     return (USUAL, *tools_of(target).variants(precision))

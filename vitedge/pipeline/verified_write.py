@@ -60,7 +60,7 @@ another order, which changes float32 by 1e-6."""
 
 @dataclass(frozen=True)
 class Reference:
-    """What an artefact is compared with.
+    """The reference that an artefact is compared with.
 
     Attributes:
         pixels: uint8 ``(N, H, W, C)``.
@@ -91,7 +91,7 @@ class Reference:
 def artifact_path(
     folder: Path, source: Path, precision: Precision, target: Format, name: str | None = None
 ) -> Path:
-    """Where an artefact goes: ``model.keras`` becomes ``model.int8.tflite``, or by another name."""
+    """The path of an artefact: ``model.keras`` gives ``model.int8.tflite``, or another name."""
     return folder / f"{name or source.stem}.{precision}{target.suffix}"
 
 
@@ -210,7 +210,7 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
 
 
 def _outputs(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """What an artefact gives; its first batch is run twice.
+    """The outputs of an artefact; its first batch is run twice.
 
     OpenVINO 2026.4 computed SigLIP's pooling in half precision wrong from the second time on.
 

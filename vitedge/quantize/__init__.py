@@ -1,4 +1,4 @@
-"""Which numbers of an artefact become integers, and which integers.
+"""Chooses the numbers of an artefact that become integers, and the integers.
 
 A ``Recipe`` is what quantization hands to a converter: for each linear layer its integer weights,
 and the range of its input where activations are static. A converter writes these numbers down; it
@@ -19,7 +19,7 @@ from vitedge.targets.precisions import Precision
 
 
 class Activations(StrEnum):
-    """How the inputs of integer linear layers become integers."""
+    """The way in which the inputs of integer linear layers become integers."""
 
     PER_TOKEN = "per-token"
     """When it runs, with one scale per token: LiteRT's XNNPACK."""
@@ -33,7 +33,7 @@ class Activations(StrEnum):
 
 
 def of_each_weight(shared: npt.NDArray[Any], inputs: int) -> npt.NDArray[Any]:
-    """What groups of neighbouring inputs share, for each weight.
+    """The scales that groups of neighbouring inputs share, for each weight.
 
     Args:
         shared: ``(groups, outputs)``; what all inputs share, ``(outputs,)``, stays as it is.
@@ -69,7 +69,7 @@ class IntegerWeight:
 
     @property
     def group(self) -> int:
-        """How many inputs share a scale."""
+        """The number of inputs that share a scale."""
         groups = 1 if self.scale.ndim == 1 else len(self.scale)
         return len(self.values) // groups
 
@@ -81,7 +81,7 @@ class IntegerWeight:
         return weight
 
     def steps(self) -> npt.NDArray[np.float32]:
-        """How many times its scale each weight is."""
+        """Each weight as a multiple of its scale."""
         steps = self.values.astype(np.float32)
         if self.zero is not None:
             steps -= of_each_weight(self.zero, len(steps))
@@ -108,7 +108,7 @@ class Range:
 
     @property
     def levels(self) -> int:
-        """How many integers there are."""
+        """The number of integers."""
         return 1 << self.bits
 
     def scale_and_zero_point(self) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""How much an error of a query, a key or a value counts, asked of the attention that it is of."""
+"""Weighs the errors of queries, keys and values by the attention that they belong to."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def cut_layer(value: Value, *, past_norms: bool = False) -> Value | None:
 
 
 def right_factors(network: Network) -> frozenset[Value]:
-    """What is the second factor of a product, but for moves and norms."""
+    """The second factors of products, seen through moves and norms."""
 
     def behind(value: Value) -> Iterator[Value]:
         yield value

@@ -204,7 +204,7 @@ class _Watcher:
         self._counts.append(counts)
 
     def result(self) -> InputStatistics:
-        """What was seen; to be asked for once."""
+        """The statistics; to be asked for once."""
         width = len(self._low)
         lengths = [len(rows) for rows in self._rows]
         none = np.zeros((0, width), np.float32)

@@ -1,4 +1,4 @@
-"""Keys and values around zero, for nothing.
+"""Moves keys and values to lie around zero, at no cost.
 
 Softmax does not see a constant added to all keys (it shifts each row of scores), and shares sum to
 one, so a constant added to all values is added to what they mix. So both may be moved to where

@@ -1,4 +1,4 @@
-"""What flows into each linear layer, and how much an error there costs."""
+"""Measures the inputs of each linear layer, and the cost of an error there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEAST_ERROR = 1e-30
 
 @dataclass(frozen=True, eq=False)
 class InputStatistics:
-    """What flows into one linear layer.
+    """The input of one linear layer.
 
     Attributes:
         low: Smallest value of each channel over all tokens of all images, ``(inputs,)``.
@@ -107,7 +107,7 @@ class InputStatistics:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """What was measured, and on what.
+    """The statistics, and the images that they are of.
 
     Attributes:
         inputs: By the name of the linear layer; layers that read the same value share one object.

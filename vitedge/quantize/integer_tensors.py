@@ -61,7 +61,7 @@ def tensor_ranges(
         inputs: Ranges of the inputs of linear layers, chosen before.
         images: Pixels uint8 ``(H, W, C)``; the first few are looked at.
         narrow_bits: Bits of what products read and make; all else has 16.
-        wide: Linear layers whose output has 16 bits all the same.
+        wide: Linear layers whose output has 16 bits nevertheless.
 
     Raises:
         ConversionError: A tensor is not finite.
@@ -93,7 +93,7 @@ def tensor_ranges(
 
 
 class _Graph:
-    """What is asked of the network for each tensor."""
+    """The facts about each tensor that the network tells."""
 
     def __init__(self, network: Network) -> None:
         self._readers: Readers = readers(network)
@@ -113,7 +113,7 @@ class _Graph:
         return is_layer and tensor.value in self._right
 
     def sole_reader(self, value: Value) -> Value | None:
-        """What alone reads a value."""
+        """The only reader of a value."""
         read = self._readers[value]
         return read[0] if len(read) == 1 and value not in self._shown else None
 
@@ -126,7 +126,7 @@ class _Graph:
         return reader if is_layer else None
 
     def importance(self, seen: Mapping[str, _Seen], value: Value) -> Array | float:
-        """How much a squared error counts in each channel, in some unit.
+        """The weight of a squared error in each channel, in some unit.
 
         An error of a query is multiplied by keys, one of a key by queries, and one of a value by
         the weights of the layer that mixes the heads.
@@ -143,7 +143,7 @@ class _Graph:
 
 
 class _Seen:
-    """What was seen of one tensor.
+    """The statistics of one tensor.
 
     Attributes:
         tensor: Which.
@@ -175,7 +175,7 @@ class _Seen:
         self._counts.append(np.array([1.0, *[each] * few], np.float32))
 
     def weigh(self, weights: Array) -> None:
-        """How much each row of what was added last matters, ``(rows,)``."""
+        """Weighs each row that was added last, ``(rows,)``."""
         if self.bits == 8:
             self._counts[-1] = self._counts[-1] * weights[self._chosen]
 

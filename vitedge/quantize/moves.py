@@ -2,7 +2,7 @@
 
 They are rewrites, too: they ask the network, and abstain. But what they do depends on images that
 an artefact does not hold, so they cannot be made again from its metadata; ``bases`` has what it
-takes to compare an artefact's tensors all the same.
+takes to compare an artefact's tensors nevertheless.
 """
 
 from __future__ import annotations

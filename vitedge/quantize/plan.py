@@ -1,4 +1,4 @@
-"""Which layers become integers, and how wide their inputs are, asked of the network."""
+"""Chooses the layers that become integers, and the widths of their inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vitedge.targets.precisions import Arithmetic, Precision
 
 @dataclass(frozen=True)
 class Plan:
-    """Which layers get which integers.
+    """The integers of each layer.
 
     Attributes:
         precision: The artefact's.
@@ -98,7 +98,7 @@ def has_narrow_products(precision: Precision) -> bool:
 
 
 def description_of(plan: Plan) -> dict[str, str]:
-    """What is done, in words per kind of layer, for people."""
+    """Describes the plan for people, in words per kind of layer."""
     integers = f"int{plan.precision.row.weight_bits}"
     words = {
         "weights": f"{integers} per output channel, scale by squared error, rounded with error "

@@ -43,7 +43,7 @@ class BalanceWorthwhileQueries:
 
 
 def _noise(meeting: Meeting, layers: Mapping[Value, Operator], statistics: Statistics) -> float:
-    """What rounding queries and keys adds to the scores, in some unit."""
+    """The error that rounding queries and keys adds to the scores, in some unit."""
     queries, keys = (
         _made(layers[each], statistics.inputs[each.name].rows)
         for each in (meeting.queries, meeting.keys)

@@ -25,7 +25,7 @@ _NEGATIVE_SHARES = (1.0, 0.5, 0.25, 0.125)
 
 
 def fake_quantized(x: Array, covered: Range) -> Array:
-    """What is left of ``x`` after quantization and back."""
+    """The values ``x`` after quantization and back."""
     scale, zero = covered.scale_and_zero_point()
     integers = np.rint(x * np.float32(1 / scale)) + np.float32(zero)
     kept: Array = (np.clip(integers, 0, covered.levels - 1) - np.float32(zero)) * np.float32(scale)
@@ -113,7 +113,7 @@ def token_scaled_range(statistics: InputStatistics) -> tuple[Range, float, float
 
     def candidate(share: float) -> tuple[Range, float, float]:
         covered = Range(-share, 1.0)
-        # A token below a sixteenth of all that was seen is no token; it must not divide by zero.
+        # A token below a sixteenth of all that was seen is not a token; it must not divide by zero.
         floor = lowest / (16 if share == 1 else share)
         step, _ = covered.scale_and_zero_point()
         divisors = np.maximum(largest, np.float32(floor))
@@ -123,7 +123,7 @@ def token_scaled_range(statistics: InputStatistics) -> tuple[Range, float, float
 
 
 def input_error(statistics: InputStatistics, activations: Activations) -> float:
-    """What quantizing this input costs: the squared error of one image's logits.
+    """The cost of quantizing this input: the squared error of one image's logits.
 
     The extremes of a tensor are taken for those of its sampled rows, which hold its largest
     tokens.

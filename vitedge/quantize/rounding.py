@@ -41,7 +41,7 @@ _BLOCK = 64
 
 
 def output_hessian(statistics: InputStatistics) -> Array:
-    """How errors in a layer's weight rows add up, ``(inputs, inputs)``.
+    """The way in which errors in a layer's weight rows add up, ``(inputs, inputs)``.
 
     The covariance of the inputs: the mean is left to the bias. Half of it counts all tokens
     alike, half those that matter to the logits; with few tokens the diagonal is believed more.
@@ -69,7 +69,7 @@ def output_hessian(statistics: InputStatistics) -> Array:
 
 
 class Feedback(NamedTuple):
-    """How errors in a layer's rows add up, and what later rows can make up for.
+    """The way in which errors in a layer's rows add up, and later rows make up for them.
 
     Attributes:
         hessian: ``H``, ``(inputs, inputs)``.
@@ -107,7 +107,7 @@ def feedback(hessian: Array) -> Feedback:
 
 
 def importance_of_inputs(known: Feedback) -> Array:
-    """What an error in each input's weights costs when later ones make up for it, ``(inputs,)``."""
+    """The cost of an error in each input's weights if later ones make up for it, ``(inputs,)``."""
     importance = np.empty(len(known.order), np.float32)
     importance[known.order] = 1 / np.square(np.diag(known.upper))
     return importance

@@ -1,4 +1,4 @@
-"""What quantizing each layer alone does to the outputs."""
+"""Measures how quantizing each layer alone changes the outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST_ERROR = 1e-30
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What a layer costs.
+    """The cost of a layer.
 
     Attributes:
         layer: Its name.

@@ -1,4 +1,4 @@
-"""What the recipes of one model for several runtimes have in common.
+"""Parts that the recipes of one model for several runtimes share.
 
 Runtimes differ in how they quantize inputs. Where that moves no scale between an input and its
 weight, their recipes round the very same weight by the same statistics, and rounding is what
@@ -47,7 +47,7 @@ class Shared:
     def moves(
         self, network: Network, statistics: Statistics, without: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """Which moves ``centred_and_balanced`` made."""
+        """The moves that ``centred_and_balanced`` made."""
         return self._moved(network, statistics, frozenset(without))[2]
 
     def _moved(

@@ -1,4 +1,4 @@
-"""What a recipe does to the logits, computed in NumPy before there is an artefact.
+"""Computes a recipe's effect on the logits in NumPy, before there is an artefact.
 
 Integers times integers are exact in every runtime, so a float product of fake-quantized numbers
 is what the artefact computes, to float32 rounding; all other operators stay in float.

@@ -149,7 +149,7 @@ class ScaleChannels:
 
 
 class _Scaling:
-    """What is scaled so far."""
+    """The scales so far."""
 
     def __init__(self, statistics: Statistics, activations: Activations) -> None:
         self.inputs = dict(statistics.inputs)
@@ -196,7 +196,7 @@ class _Scaling:
 
 
 def _factors(watched: InputStatistics, activations: Activations) -> tuple[Array | None, float]:
-    """What to multiply each channel with, or None for nothing, and the exponent that gives it.
+    """The factor of each channel, or None for no change, and the exponent that gives it.
 
     What is not scaled stays the very same array: a large model's weights and moments are
     gigabytes, and other recipes share them.

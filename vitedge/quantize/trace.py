@@ -48,7 +48,7 @@ from vitedge.quantize.widths import (
 
 
 class Kind(StrEnum):
-    """What a tensor is to the value that it belongs to."""
+    """The role of a tensor for the value that it belongs to."""
 
     RESULT = "result"
     """What the value's operator makes."""

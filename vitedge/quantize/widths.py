@@ -1,4 +1,4 @@
-"""Which tensors of an all-integer graph have 8 bits and which 16, asked of the network."""
+"""Chooses the tensors of an all-integer graph that have 8 bits and those that have 16."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FEW_TOKENS = 2
 
 
 def ends(value: Value, read: Readers) -> bool:
-    """Whether outputs are made of a value, and nothing but functions of its own numbers.
+    """Whether outputs are made of a value, and of functions of its own numbers only.
 
     What makes a map's logits is such a value: like those of classes they are wide.
     """

@@ -64,7 +64,7 @@ class AdbDevice:
 
     @property
     def serial(self) -> str:
-        """What adb calls it."""
+        """The name that adb gives it."""
         return self.host.removeprefix(PREFIX)
 
     def check(self) -> None:
@@ -178,14 +178,14 @@ def _asked(
 
 
 def _first_error(errors: str) -> str:
-    """What adb complains of: advice follows it, and news of its server comes before it."""
+    """The complaint of adb: advice follows it, and news of its server comes before it."""
     lines = [line.strip() for line in errors.splitlines()]
     found = (line for line in lines if line.startswith(("error:", "adb:")))
     return one_line(next(found, "").removeprefix("adb:").strip().removeprefix("error:").strip())
 
 
 def _listed() -> str:
-    """Which devices adb knows, in words."""
+    """The devices that adb knows, in words."""
     _, output, _ = _asked([_adb(), "devices"])
     known = [line.split()[0] for line in output.splitlines() if "\t" in line]
     if known:

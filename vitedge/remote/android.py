@@ -111,7 +111,7 @@ class _Bench:
     runs: int | None
 
     def row(self, artifact: Path) -> Row:
-        """What was found of one; a failure is a row, unless the device is out of reach."""
+        """The row of one artefact; a failure is a row, unless the device is out of reach."""
         try:
             opened = _opened(artifact)
             return _row(artifact, self.threads, opened.input_shape[0], self._timings(artifact))
@@ -168,6 +168,7 @@ def _row(
         unstable="" if found is None else found.unstable,
         samples_ms=(),
         merges_tokens=metadata is not None and metadata.merging is not None,
+        merging="" if metadata is None or metadata.merging is None else metadata.merging.where,
     )
 
 

@@ -155,7 +155,7 @@ class RemoteBench:
 
     @contextmanager
     def patience(self) -> Iterator[Callable[[ConnectionLost], None]]:
-        """What to call when the connection breaks: waits a little, or gives up."""
+        """Yields the function to call when the connection breaks: it waits, or gives up."""
         lost_at: float | None = None
 
         def wait(error: ConnectionLost) -> None:

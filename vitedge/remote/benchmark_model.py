@@ -43,7 +43,7 @@ _PEAK = (
 
 @dataclass(frozen=True)
 class Timings:
-    """What it found.
+    """The result of a benchmark.
 
     Attributes:
         load_ms: Loading the file and preparing the engine; None where it does not tell.
@@ -63,7 +63,7 @@ class Timings:
 def command(
     program: PurePosixPath, artifact: PurePosixPath, *, threads: int, runs: int | None
 ) -> list[str]:
-    """How to run it.
+    """The options of a run.
 
     Args:
         program: Where it is on the device.

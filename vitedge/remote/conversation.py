@@ -1,4 +1,4 @@
-"""What a device says, bounded: it may be another's, broken, or have a talkative shell."""
+"""A device's answers, bounded: it may be another's, broken, or have a talkative shell."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EMPTY_LINES, _EMPTY_LINES_A_SECOND = 100, 2
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command on a device ended.
+    """The end of a command on a device.
 
     Attributes:
         code: Exit code of the program that reached the device, which is the command's own where
@@ -172,7 +172,7 @@ class Conversation:
                 empty += 1
                 allowed = _EMPTY_LINES + _EMPTY_LINES_A_SECOND * (time.monotonic() - since)
                 if empty > allowed:
-                    raise RemoteError(f"{self._host} sends nothing but empty lines")
+                    raise RemoteError(f"{self._host} sends only empty lines")
             yield line.rstrip("\r\n")
 
     def _listen(self) -> None:

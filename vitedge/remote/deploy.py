@@ -18,7 +18,7 @@ _PLACING = Path(__file__).with_name("placing.py")
 
 @dataclass(frozen=True)
 class Deployed:
-    """What was left where.
+    """The files that were left, and where.
 
     Attributes:
         host: The device.
@@ -42,7 +42,7 @@ def deploy(artifact: Path, destination: str, *, progress: Progress = silent) -> 
         progress: Told what is being done.
 
     Raises:
-        UsageError: The destination is no ``host:folder``, or the artefact names nothing.
+        UsageError: The destination is not a ``host:folder``, or the artefact names nothing.
         ModelError: The artefact is missing, or says nothing of its preprocessing.
         ConnectionLost: The device cannot be reached.
         UnavailableError: vitedge cannot be installed there.

@@ -1,4 +1,4 @@
-"""What is asked of a device, however it is reached."""
+"""The operations on a device, however it is reached."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Device(Protocol):
 
     @property
     def host(self) -> str:
-        """What a person calls it, for messages."""
+        """A person's name for it, for messages."""
 
     @property
     def folder(self) -> PurePosixPath:
-        """Where everything goes."""
+        """The folder of everything."""
 
     def run(
         self,

@@ -1,4 +1,4 @@
-"""What goes wrong between this machine and a device."""
+"""Failures between this machine and a device."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _MOST_BEGINNINGS = 2
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What the host asks for.
+    """The host's request.
 
     Attributes:
         artifacts: Files on the device.
@@ -145,7 +145,7 @@ def _run(values: dict[str, Any], journal: Journal) -> None:
 def _parts(
     request: JobRequest, on_left_out: Callable[[LeftOut], None]
 ) -> list[tuple[tuple[Path, ...], tuple[Target, ...]]]:
-    """What can be measured apart, so that an interruption loses no more than one of them."""
+    """The parts measured apart, so that an interruption loses no more than one of them."""
     artifacts = tuple(Path(each) for each in request.artifacts)
     targets = tuple(Target.parse(each) for each in request.targets)
     if request.options.interleave:
@@ -187,7 +187,7 @@ def _measure(
 
 
 def boot_id() -> str:
-    """Which start of the system this is; empty where it does not tell."""
+    """The identity of this start of the system; empty where it does not tell."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:

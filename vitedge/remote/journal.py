@@ -1,4 +1,4 @@
-"""What a bench on a device has done so far: one JSON object a line, in a file that outlives it.
+"""The journal of a bench on a device: one JSON object a line, in a file that outlives it.
 
 The device writes, the host reads, over a connection that may break; whoever starts the bench again
 skips what stands there as done.
@@ -63,7 +63,7 @@ class Journal:
 
 @dataclass
 class State:
-    """What a journal's events add up to.
+    """The sum of a journal's events.
 
     Attributes:
         reports: Finished reports, by the number of their part of the bench.

@@ -30,7 +30,7 @@ _FACTS, _INDEX, _BYTES, _LOGITS = "facts.json", "images.jsonl", "images.bin", "r
 
 @dataclass(frozen=True)
 class Shipment:
-    """What arrived.
+    """The files that arrived.
 
     Attributes:
         data: The images.

@@ -1,4 +1,4 @@
-"""Where everything stands in the front, decided before a browser draws it, for labels need room."""
+"""The places in the front, decided before a browser draws it, since labels need room."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Axis:
     is_log: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value stands, 0 at the low end and 1 at the high end."""
+        """The place of a value, 0 at the low end and 1 at the high end."""
         if self.is_log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)

@@ -201,7 +201,7 @@ def distributions(points: Sequence[Point]) -> Spec:
 
 
 def sustained(points: Sequence[Point]) -> Spec:
-    """How latency goes on over minutes."""
+    """The course of latency over minutes."""
     windows = [
         {**_fields(point), "minute": minute, "ms": value}
         for point in points

@@ -22,6 +22,7 @@ _NESTED = {
     "accuracy": ("top1", "top5", "n", "top1_low", "top1_high"),
     "vs_float": ("agreement", "sqnr_db", "n", "flipped", "newly_wrong", "newly_right"),
     "vs_float.drop": ("points", "low", "high", "n"),
+    "preparation": ("agreement", "largest_difference", "mean_difference", "n"),
     "placement": ("on_device", "total"),
     "ratio": ("baseline", "median", "low", "high", "n"),
 }
@@ -45,7 +46,7 @@ def render_csv(report: Report) -> str:
 
 
 def _own_columns(rows: Sequence[Row]) -> list[str]:
-    """Columns of outputs that are no classes: ``task_quality.recall@1``; none in other reports."""
+    """Columns of outputs that are not classes: ``task_quality.recall@1``; none in other reports."""
     found = [row.task_quality for row in rows if row.task_quality]
     names = dict.fromkeys(each.name for quality in found for each in quality.measures)
     fixed = ("task", "n", "sqnr_db", "drop.points", "drop_of") if found else ()

@@ -19,7 +19,7 @@ _SHOWN_AT_ONCE = 20
 
 
 class EpochValues(Protocol):
-    """What one pass over the training images came to; see ``vitedge.train.Epoch``."""
+    """The results of one pass over the training images; see ``vitedge.train.Epoch``."""
 
     @property
     def number(self) -> int:
@@ -96,7 +96,7 @@ def render_curve(
 
 
 def curve_summary(history: Sequence[EpochValues]) -> str:
-    """Where the run stands, and which epoch was the best."""
+    """Says where the run stands, and which epoch was the best."""
     last = history[-1]
     stands = f"Epoch {last.number} of {last.of}: loss {last.loss:.3f}"
     measured = [epoch for epoch in history if epoch.held_out_accuracy is not None]
@@ -203,7 +203,7 @@ def line_chart(chart: Chart) -> Spec:
                 "encoding": {
                     "opacity": {
                         "condition": {"param": "nearest", "empty": False, "value": 1},
-                        # A single epoch is no line: its point is shown.
+                        # A single epoch is not a line: its point is shown.
                         "value": 0 if len(values) > len(names) else 1,
                     },
                     "tooltip": tooltip,

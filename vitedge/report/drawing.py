@@ -73,7 +73,7 @@ def _plain(points: Sequence[Point]) -> str:
 
 
 def _interval_words(points: Sequence[Point]) -> str:
-    """What the upright lines of the front mean, where it has some."""
+    """Explains the upright lines of the front, where it has some."""
     if all(point.interval is None for point in points):
         return ""
     words = ", with its 95 % interval"
@@ -106,7 +106,7 @@ def _interactive(points: Sequence[Point]) -> tuple[dict[str, Spec], str]:
 
 
 def place(name: str) -> str:
-    """Where the script draws the chart of this name."""
+    """The element in which the script draws the chart of this name."""
     return f'<div class="chart" id="{name}"></div>'
 
 

@@ -1,4 +1,4 @@
-"""Where the words beside the points of a chart stand, so that none lie on one another.
+"""Places the words beside the points of a chart so that none lie on one another.
 
 Charts are as wide as the window, which is not known here: a place counts only where it is free in a
 narrow chart, in a middling one and in a wide one.
@@ -38,7 +38,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Place:
-    """Where words stand, relative to the middle of their point, in pixels.
+    """The place of words, relative to the middle of their point, in pixels.
 
     Attributes:
         dx: Of the end that ``align`` names, to the right.

@@ -1,4 +1,4 @@
-"""Where in the model an artefact's error comes from."""
+"""Shows where in the model an artefact's error comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chart of lines over epochs shows, however it is drawn."""
+"""The content of a chart of lines over epochs, however it is drawn."""
 
 from __future__ import annotations
 

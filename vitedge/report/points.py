@@ -13,7 +13,7 @@ from vitedge.targets.formats import Format
 
 
 class Measure(StrEnum):
-    """What the vertical axis of the front shows."""
+    """The measure on the vertical axis of the front."""
 
     TASK_LOSS = "task loss"
     """Points won or lost against float32 of a measure that the task has instead of top-1."""
@@ -115,7 +115,7 @@ def shows_loss(points: Sequence[Point]) -> bool:
 
 
 def label_of(point: Point, points: Sequence[Point]) -> str:
-    """What stands beside a point: its precision, and its target where its format has several."""
+    """The label of a point: its precision, and its target where its format has several."""
     targets = {other.target for other in points if other.format == point.format}
     return point.precision if len(targets) == 1 else f"{point.precision} {point.target}"
 
@@ -132,7 +132,7 @@ def _is_picked(row: Row, pick: Pick | None) -> bool:
 
 
 def _shared_stem(names: Sequence[str]) -> str:
-    """What all of several names begin with, before precision and format: ``model.``."""
+    """The common beginning of several names, before precision and format: ``model.``."""
     stems = {name.rsplit(".", 2)[0] + "." for name in names if name.count(".") >= 2}
     is_shared = len(stems) == 1 and len(set(names)) > 1
     return stems.pop() if is_shared else ""
@@ -150,7 +150,7 @@ def _measure_of(rows: Sequence[Row]) -> Measure:
 
 
 def _quality(row: Row, measure: Measure) -> tuple[float | None, tuple[float, float] | None]:
-    """Where a row stands on the vertical axis, and between what."""
+    """The place of a row on the vertical axis, and its interval."""
     accuracy, vs_float, own = row.accuracy, row.vs_float, row.task_quality
     drop = None
     match measure:

@@ -1,4 +1,4 @@
-"""What a row's logits are worth: against labels, and against the reference's.
+"""The quality of a row's logits: against labels, and against the reference's.
 
 Every share is in percent, 0..100.
 """
@@ -29,6 +29,25 @@ class Accuracy:
     top1_low: float
     top1_high: float
     right: str = ""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Images prepared as apps on the target do it, against the same images prepared by Pillow.
+
+    In a browser, a canvas decodes and JavaScript resizes and crops.
+
+    Attributes:
+        agreement: Percent of images with the same top class.
+        largest_difference: Of any pixel, in steps of 255.
+        mean_difference: Of all pixels, in steps of 255.
+        n: Images compared.
+    """
+
+    agreement: float
+    largest_difference: int
+    mean_difference: float
+    n: int
 
 
 @dataclass(frozen=True)
@@ -119,7 +138,7 @@ class VsFloat:
 
 @dataclass(frozen=True)
 class TaskMeasure:
-    """One measure of outputs that are no classes.
+    """One measure of outputs that are not classes.
 
     Attributes:
         name: As tables have it: ``mAP``, ``recall@1``.
@@ -141,7 +160,7 @@ class TaskMeasure:
 
 @dataclass(frozen=True)
 class TaskQuality:
-    """What the outputs of a model that names no classes are worth.
+    """The quality of the outputs of a model that names no classes.
 
     Attributes:
         task: What they mean.

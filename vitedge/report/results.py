@@ -1,4 +1,4 @@
-"""What a bench found, and its JSON.
+"""The findings of a bench, and their JSON.
 
 Milliseconds are wall time, MB are 10^6 bytes, and every share is in percent, 0..100.
 """
@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from vitedge.machine.environment import Environment
-from vitedge.report.quality import Accuracy, TaskQuality, VsFloat
+from vitedge.report.quality import Accuracy, Preparation, TaskQuality, VsFloat
 from vitedge.report.shown import Block, Shown
 from vitedge.runtimes import Placement
 from vitedge.targets.formats import Format
@@ -92,7 +92,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Throughput:
-    """What sessions in parallel get done.
+    """The throughput of sessions in parallel.
 
     Attributes:
         parallel: Sessions at once.
@@ -145,6 +145,8 @@ class Row:
         merges_tokens: Whether it merges tokens, so that it computes something else than its source
             on purpose.
         merging: Where, in words; empty where it merges none.
+        preparation: What the target's own way to prepare images changes; None where apps there
+            prepare them as the bench does.
     """
 
     artifact: str
@@ -180,6 +182,15 @@ class Row:
     task_quality: TaskQuality | None = None
     merges_tokens: bool = False
     merging: str = ""
+    preparation: Preparation | None = None
+
+    @property
+    def placed(self) -> str:
+        """Nodes on the device, of all, in words; empty where nobody could ask."""
+        if self.placement is not None:
+            return f"{self.placement.on_device}/{self.placement.total}"
+        # In a page there is an engine that was asked, and does not tell.
+        return "not told" if self.was_loaded and self.target.device.startswith("web") else ""
 
     @property
     def was_loaded(self) -> bool:
@@ -213,7 +224,7 @@ class DataUsed:
 
 @dataclass(frozen=True)
 class LayerError:
-    """How much of the signal is left behind one layer.
+    """The part of the signal that is left behind one layer.
 
     Attributes:
         name: The layer.
@@ -244,7 +255,7 @@ class LayerErrors:
 
 @dataclass(frozen=True)
 class Pick:
-    """Which artefact of the report to ship.
+    """The artefact of the report to ship.
 
     Attributes:
         artifact: Its path, or None when none ran as it should.

@@ -1,4 +1,4 @@
-"""What every page is made of: one HTML file that loads nothing and is forbidden to."""
+"""The frame of every page: one HTML file that loads nothing and is forbidden to."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Shown:
     """A result that prints well: ``print(result)``, and by itself in a notebook's cell."""
 
     def blocks(self, width: int | None) -> Sequence[Block]:
-        """What is shown, from top to bottom.
+        """The content, from top to bottom.
 
         Args:
             width: Characters of a line; None leaves out nothing for want of space.

@@ -93,7 +93,7 @@ def _condition(row: Row) -> str:
 
 
 def _speed(best: Row, rows: Sequence[Row]) -> str:
-    """How it compares with float32, as far as that is sure."""
+    """Compares it with float32, as far as that is sure."""
     ratio = best.ratio
     if ratio is not None:
         return (
@@ -117,7 +117,7 @@ def _float32_of(row: Row, rows: Sequence[Row]) -> Row | None:
 
 
 def _kin(row: Row) -> tuple[object, ...]:
-    """What two artefacts of one model share where they run alike."""
+    """A key that two artefacts of one model share where they run alike."""
     return row.source_sha256, row.format, row.target, row.batch
 
 

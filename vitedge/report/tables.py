@@ -68,7 +68,7 @@ def _row_cell(title: str, text: str) -> str:
 
 
 def about(report: Report) -> str:
-    """What was compared with what, and the command."""
+    """The things that were compared, and the command."""
     lines = []
     if report.data is not None:
         lines.append(f"Images: {escape(report.data.name)}, {report.data.n}.")
@@ -80,7 +80,7 @@ def about(report: Report) -> str:
 
 
 def messages(report: Report) -> str:
-    """What the numbers alone do not say."""
+    """The facts that the numbers alone do not tell."""
     items = []
     for row in report.rows:
         name = f"<b>{escape(row.artifact)}</b> on {escape(row.target)}"
@@ -164,7 +164,7 @@ def _top1(row: Row) -> str:
 
 
 def _own_measures(rows: Sequence[Row]) -> list[Column]:
-    """A column for each measure of outputs that are no classes."""
+    """A column for each measure of outputs that are not classes."""
     found = (row.task_quality.measures for row in rows if row.task_quality)
     titles = dict.fromkeys(each.title for measures in found for each in measures)
     return [(title, _measure(title)) for title in titles]
@@ -214,11 +214,6 @@ def _throughput(row: Row) -> str:
     return number(max((found.images_per_second for found in row.throughput), default=None))
 
 
-def _placement(row: Row) -> str:
-    found = row.placement
-    return _MISSING if found is None else f"{found.on_device}/{found.total}"
-
-
 _NAMES: tuple[Column, ...] = (
     ("Artefact", lambda row: row.artifact),
     ("Target", lambda row: str(row.target)),
@@ -238,7 +233,7 @@ _SPEED: tuple[Column, ...] = (
     ("Peak memory MB", lambda row: number(row.peak_rss_mb)),
     ("Processor mJ", lambda row: number(row.energy_mj)),
     ("Battery mJ", lambda row: number(row.battery_mj)),
-    ("Nodes on device", _placement),
+    ("Nodes on device", lambda row: row.placed or _MISSING),
 )
 _ACCURACY: tuple[Column, ...] = (
     ("Top-1 % (95 % interval)", _top1),
@@ -246,5 +241,6 @@ _ACCURACY: tuple[Column, ...] = (
     ("Top-5 %", _percent("accuracy", "top5")),
     ("Agreement %", _percent("vs_float", "agreement")),
     ("SQNR dB", _sqnr),
+    ("Agreement on own pixels %", _percent("preparation", "agreement")),
     ("Points lost (95 % interval)", _points_lost),
 )

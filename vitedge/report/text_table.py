@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from vitedge.report.measured_over import measured_over
 from vitedge.report.results import Report, Row, Spread, Status
 from vitedge.report.shown import Block, Table
 from vitedge.targets.precisions import all_precisions
@@ -108,13 +109,14 @@ def filled(report: Report) -> tuple[tuple[Row, ...], list[Column]]:
 
 
 def notes(report: Report) -> tuple[str, ...]:
-    """What the table has no room for: messages, unstable times, unreadable images."""
+    """The facts that the table has no room for: messages, unstable times, unreadable images."""
     found = list(report.environment.warnings)
     found += [
         f"{row.artifact} on {row.target}: {row.status}: {row.message}"
         for row in report.rows
         if row.message
     ]
+    found += measured_over(report.rows)
     found += _unstable(report.rows)
     if report.data is not None and report.data.unreadable:
         listed = report.data.unreadable
@@ -129,7 +131,7 @@ def notes(report: Report) -> tuple[str, ...]:
 
 
 def _unstable(rows: tuple[Row, ...]) -> list[str]:
-    """Why times are unstable: in one line where all rows share the cause."""
+    """The reasons for unstable times: in one line where all rows share the cause."""
     causes = [row.unstable for row in rows]
     shared = {_NUMBER.sub("#", cause) for cause in causes}
     if len(rows) > 1 and len(shared) == 1 and all(causes):
@@ -232,16 +234,16 @@ def _agreement(row: Row) -> str:
     return "" if row.vs_float is None else _percent(row.vs_float.agreement)
 
 
+def _preparation(row: Row) -> str:
+    return "" if row.preparation is None else _percent(row.preparation.agreement)
+
+
 def _ratio(row: Row) -> str:
     return "" if row.ratio is None else f"{row.ratio.median:.2f}"
 
 
 def _throughput(row: Row) -> str:
     return _number(max((found.images_per_second for found in row.throughput), default=None))
-
-
-def _placement(row: Row) -> str:
-    return "" if row.placement is None else f"{row.placement.on_device}/{row.placement.total}"
 
 
 def _sqnr(row: Row) -> str:
@@ -274,7 +276,7 @@ _BEHIND_ACCURACY = 14
 """Where a task's own measures come to stand: behind top-1 and top-5."""
 
 _COLUMNS = (
-    Column("artifact", _artifact, 0, is_number=False),
+    Column("artefact", _artifact, 0, is_number=False),
     Column("target", lambda row: str(row.target), 0, is_number=False),
     Column("MB", lambda row: _number(row.size_mb), 1),
     Column("load ms", lambda row: _number(row.load_ms), 8),
@@ -291,6 +293,7 @@ _COLUMNS = (
     Column("lost %", _lost, 12),
     Column("agree %", _agreement, 2),
     Column("SQNR dB", _sqnr, 1),
-    Column("on device", _placement, 7),
+    Column("own pixels agree %", _preparation, 4),
+    Column("on device", lambda row: row.placed, 7),
     Column("status", lambda row: str(row.status), 0, is_number=False),
 )

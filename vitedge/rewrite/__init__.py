@@ -41,7 +41,7 @@ class Rewrite(Protocol):
 
     @property
     def order(self) -> int:
-        """When it is applied: smaller first. A rewrite may rely on all smaller ones."""
+        """Its place in the order: smaller first. A rewrite may rely on all smaller ones."""
         ...
 
     @property
@@ -85,7 +85,7 @@ def apply_rewrites(
         The rewritten network, and the names of the rewrites that changed it, in order.
 
     Raises:
-        UsageError: A name in ``without`` or ``extra`` is no rewrite's.
+        UsageError: A name in ``without`` or ``extra`` is not a rewrite's.
     """
     _check_names((*without, *extra))
     applied = []
@@ -116,13 +116,13 @@ def apply_more(
     Args:
         network: Left unchanged; arrays that do not change are shared.
         names: Of the rewrites.
-        without: Names to leave out all the same.
+        without: Names to leave out nevertheless.
 
     Returns:
         The rewritten network, and the names of the rewrites that changed it, in order.
 
     Raises:
-        UsageError: A name is no rewrite's.
+        UsageError: A name is not a rewrite's.
     """
     if learnt_bits(network) is not None:
         return network, ()

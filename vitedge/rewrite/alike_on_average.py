@@ -1,4 +1,4 @@
-"""Which tokens are alike on average: pairs that are the same for every picture.
+"""Finds tokens that are alike on average: pairs that are the same for every picture.
 
 Devices without TopK cannot choose in each picture. Neighbouring patches are alike in most of them,
 so a constant matrix, a linear layer along the tokens, merges those. Pairs are taken greedily, then

@@ -47,7 +47,7 @@ class FoldAttentionScale:
 def fold(network: Network, *, kept: Callable[[float], float]) -> Network:
     """The network whose factors on scores are what ``kept`` makes of them; q takes the rest.
 
-    A factor of 1 is no operator any more.
+    A factor of 1 is no longer an operator.
     """
     uses = Uses.of(network)
     changed: dict[Value, Operator] = {}

@@ -5,7 +5,7 @@ With pixel ``p`` of channel ``c``, mean ``m_c`` and standard deviation ``s_c``::
     ((p / 255 - m_c) / s_c) w  =  p (w / (255 s_c))  -  (m_c / s_c) w
 
 so each row of the projection is scaled and the second term goes to the bias. The artefact then
-takes raw pixels 0..255, which uint8 holds without any error. It holds where nothing but linear
+takes raw pixels 0..255, which uint8 holds without any error. It holds where only linear
 layers and convolutions read the pixels; not where those are padded, because zeros stand for black
 before the normalisation and for the mean behind it.
 """
@@ -83,7 +83,7 @@ def _fold(layer: Operator, pixels: Standardize) -> Operator:
 
 
 def _channels_seen(layer: Convolution) -> npt.NDArray[np.int64]:
-    """Which input channel each weight of a place is for, ``(channels / groups, outputs)``."""
+    """The input channel of each weight of a place, ``(channels / groups, outputs)``."""
     _, _, part, outputs = layer.weight.shape
     group = np.arange(outputs) // (outputs // layer.groups)
     channels: npt.NDArray[np.int64] = group * part + np.arange(part)[:, None]

@@ -59,7 +59,7 @@ class Tokens:
 
     @property
     def number(self) -> int:
-        """How many there are."""
+        """The number of tokens."""
         return self.counts.shape[0] - self.skipped
 
     @property
@@ -78,7 +78,7 @@ class Tokens:
 
 
 class Followed:
-    """What became of each value of the old network.
+    """The successor of each value of the old network.
 
     Attributes:
         merged: The tokens of those values of the old network that have merged ones in the new.
@@ -91,7 +91,7 @@ class Followed:
         self._whole: dict[Value, Value] = {}
 
     def step(self, value: Value, inputs: tuple[Value, ...]) -> Value:
-        """What stands in the place of a value.
+        """The successor of a value.
 
         Args:
             value: Of the old network.
@@ -157,7 +157,7 @@ class Followed:
     def _carried(
         self, value: Value, inputs: tuple[Value, ...], found: list[Tokens | None]
     ) -> _Carried | None:
-        """What is made of merged tokens, and where they are in it; None where all are needed."""
+        """The successor made of merged tokens, and their places; None where all are needed."""
         match value.operator:
             case Product(transposed=transposed):
                 return _multiplied(value, found, transposed=transposed)
@@ -209,7 +209,7 @@ def _are_same(tokens: Tokens | None, other: Tokens) -> bool:
 
 
 def _multiplied(value: Value, found: list[Tokens | None], *, transposed: bool) -> _Carried | None:
-    """A product of scores, of shares and tokens, or of tokens and what is no token."""
+    """A product of scores, of shares and tokens, or of tokens and what is not a token."""
     left, right = found
     rows, last = len(value.shape) - 2, len(value.shape) - 1
     if transposed:
@@ -261,7 +261,7 @@ def _shared(value: Value, scores: Value, tokens: Tokens) -> _Carried:
 
 
 def _reshaped(value: Value, x: Value, to: Shape, tokens: Tokens) -> _Carried | None:
-    """Where each axis of tokens is one of the new shape as well."""
+    """The carried value, if each axis of tokens is one of the new shape as well."""
     read, shape, places = value.inputs[0].shape, list(to), dict[int, int]()
     for axis in tokens.axes:
         for place, size in enumerate(to):
@@ -309,7 +309,7 @@ def _averaged(value: Value, x: Value, axis: int, tokens: Tokens) -> _Carried | N
 
 
 def _made_since(value: Value, known: set[Value]) -> Iterator[Value]:
-    """What a value is made of and nobody knows yet, in the order of computation."""
+    """The values behind a value that are not known yet, in the order of computation."""
     if value not in known:
         known.add(value)
         for each in value.inputs:

@@ -120,7 +120,7 @@ def _tokens(network: Network) -> Value:
 
 
 def _patches(network: Network, tokens: Value) -> tuple[int, tuple[int, int]]:
-    """Which token is the first patch, and the rows and columns of all patches.
+    """The place of the first patch among the tokens, and the rows and columns of all patches.
 
     Raises:
         UsageError: The tokens are not the patches of a grid with others before or behind them.

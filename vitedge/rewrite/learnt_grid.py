@@ -33,7 +33,7 @@ _EMPTY_BITS = np.uint32(0x3F)
 
 @dataclass(frozen=True)
 class Groups:
-    """How the 4-bit weights of one output share scales.
+    """The sharing of scales among the 4-bit weights of one output.
 
     Attributes:
         size: How many neighbouring inputs share one.
@@ -54,7 +54,7 @@ COMMON_GROUPS = Groups(32)
 
 
 def group_size(inputs: int, bits: int) -> int:
-    """How many inputs of a column share a scale: all at 8 bits, groups at 4 where they fit."""
+    """The number of inputs that share a scale: all at 8 bits, groups at 4 where they fit."""
     return COMMON_GROUPS.size_of(inputs) if bits == 4 else inputs
 
 
@@ -102,7 +102,7 @@ def learnt_bits(network: Network) -> int | None:
 
 
 def keeps_grid(before: Network, after: Network, bits: int) -> bool:
-    """Whether a rewrite left inner layers' weights on their grid: untouched, or on it all the same.
+    """Whether a rewrite left inner layers' weights on their grid: untouched, or on it nevertheless.
 
     A power of two in place of the attention scale does, for example, and beta in a bias.
     """

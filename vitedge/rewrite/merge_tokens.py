@@ -1,9 +1,9 @@
 """Merges tokens on their way through a network: less work, other outputs.
 
-This is no exact rewrite, so it is not among those that ``apply_rewrites`` makes: whoever asks for
-it spends accuracy on speed. Behind the attention of some blocks, tokens whose keys are alike become
-one, their mean (Bolya et al., arXiv:2210.09461; see ``operators.Match``). What stands behind sees
-fewer tokens, each of which counts in softmax and means as often as there are tokens in it.
+This is not an exact rewrite, so it is not among those that ``apply_rewrites`` makes: whoever asks
+for it spends accuracy on speed. Behind the attention of some blocks, tokens whose keys are alike
+become one, their mean (Bolya et al., arXiv:2210.09461; see ``operators.Match``). What stands behind
+sees fewer tokens, each of which counts in softmax and means as often as there are tokens in it.
 ``followed_tokens`` says how that is carried through the network, and what stays as it was.
 
 A few large merges cost fewer selections than many small ones, and lose less.
@@ -55,7 +55,7 @@ class Merging:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where tokens can be merged.
+    """The places where tokens can be merged.
 
     Attributes:
         sum: The residual sum behind the attention: tokens ``(tokens, channels)``.
@@ -69,7 +69,7 @@ class Place:
 
     @property
     def loose(self) -> int:
-        """How many tokens may be merged."""
+        """The number of tokens that may be merged."""
         return self.sum.shape[0] - self.fixed
 
 
@@ -111,7 +111,7 @@ def _place_at(residual: ResidualSum, attention: Attention) -> Place | None:
 
 
 def _prefix(stream: Value) -> int | None:
-    """How many learned tokens stand before those of patches; None where that cannot be told."""
+    """The number of learned tokens before those of patches; None where that cannot be told."""
     unseen, seen = [stream], {stream}
     found = set[int | None]()
     tokens = stream.shape[0]
@@ -165,7 +165,7 @@ def merge_tokens(network: Network, schedule: Sequence[Merging]) -> Network:
 
 
 def _merged(value: Value, x: Value, place: Place, step: Merging, followed: Followed) -> Value:
-    """What stands in the place of a sum behind an attention: fewer tokens."""
+    """The successor of a sum behind an attention: fewer tokens."""
     before = followed.merged.get(value)
     counts = before.counts if before is not None else _ones(value, x.shape[0])
     if step.groups is None:

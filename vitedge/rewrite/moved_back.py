@@ -1,4 +1,4 @@
-"""What an operator must read so that a part of its result comes out: one rule an operator."""
+"""The part of its input that an operator needs for a part of its result: a rule an operator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """How a part of a value is made.
+    """The making of a part of a value.
 
     Attributes:
         operator: By this operator; None where the part is the one input itself.
@@ -49,7 +49,7 @@ class Work:
 
 
 def of_part(value: Value, part: Part) -> Work | None:
-    """How a part of a value is made of parts; None where all of the value is needed."""
+    """The making of a part of a value out of parts; None where all of the value is needed."""
     axis, rank = part.axis, len(value.shape)
     operator = value.operator
     match operator:
@@ -97,7 +97,7 @@ def _aligned(value: Value, read: Value, part: Part) -> Part | None:
 
 
 def _of_reshaped(value: Value, to: Shape, part: Part) -> Work | None:
-    """Where the axis is one of what is reshaped as well."""
+    """The work, if the axis is one of the reshaped value as well."""
     read = value.inputs[0].shape
     for axis, size in enumerate(read):
         if size == to[part.axis] and math.prod(read[:axis]) == math.prod(to[: part.axis]):

@@ -36,7 +36,7 @@ class PooledQueriesOnly:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """How taking moves back.
+    """The plan of moving a choice of tokens back.
 
     Attributes:
         takes: Those that are gone: all take the same of one value.
@@ -62,7 +62,7 @@ def _plans(network: Network) -> Iterator[_Plan | None]:
 
 
 def _part(value: Value) -> Part | None:
-    """What is taken, where it is at most half of the tokens; of more, little would be saved."""
+    """The tokens that are taken, if at most half of them; of more, little would be saved."""
     match value.operator:
         case Take(axis=axis, places=places):
             read = value.inputs[0].shape

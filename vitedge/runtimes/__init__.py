@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from vitedge.targets.fits import Fit
 from vitedge.targets.formats import Format
 from vitedge.targets.plugins import discover
 from vitedge.targets.target import Target
+
+if TYPE_CHECKING:
+    from vitedge.images.preprocess import Preprocessing
 
 
 class Readiness(StrEnum):
@@ -49,7 +52,7 @@ class Availability:
 
 @dataclass(frozen=True)
 class Placement:
-    """How many nodes of the graph the asked-for device executes, of how many."""
+    """The number of nodes that the device asked for executes, of all."""
 
     on_device: int
     total: int
@@ -78,7 +81,7 @@ class Session(Protocol):
         ...
 
     def placement(self) -> Placement | None:
-        """Where the nodes run, from the runtime's own assignment; None when it tells nothing."""
+        """The placement of nodes, from the runtime's own assignment; None when it tells nothing."""
         ...
 
     def close(self) -> None:
@@ -105,6 +108,23 @@ class OutOfProcessSession(Protocol):
 
     def peak_rss_mb(self) -> float | None:
         """Peak resident set of the engine's process in 10^6 bytes; None where nothing tells it."""
+        ...
+
+
+@runtime_checkable
+class PreparingSession(Protocol):
+    """A session in whose place apps prepare images with other code than ours."""
+
+    def prepare(self, image: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8] | None:
+        """Prepares an image as an app there does.
+
+        Args:
+            image: An encoded picture.
+            preprocessing: How.
+
+        Returns:
+            Pixels, shape ``(H, W, C)``; None where the picture is not read there.
+        """
         ...
 
 
@@ -151,7 +171,7 @@ class SaysWhatFits(Protocol):
     """A runtime that knows what its devices take."""
 
     def fit(self, device: str) -> Fit | None:
-        """What a device takes; None where nobody knows."""
+        """The fit of a device; None where it is not known."""
         ...
 
 
@@ -259,7 +279,7 @@ def runtime_for(target: Target) -> Runtime:
 
 
 def fit_of(target: Target) -> Fit | None:
-    """What a target takes; None where its runtime does not know.
+    """The fit of a target; None where its runtime does not know it.
 
     Raises:
         UsageError: No runtime knows the target.

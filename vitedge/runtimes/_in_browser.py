@@ -23,7 +23,14 @@ import numpy.typing as npt
 from vitedge.artifacts.integer_values import dequantize_output
 from vitedge.artifacts.metadata import files_of, read_logits_grid, read_metadata
 from vitedge.browser.chromium import EXECUTABLE_VARIABLE, Chromium, PageError, find_chromium
-from vitedge.browser.packages import LITERT_JS, WebEngine, engine_files, installed_version, remedy
+from vitedge.browser.packages import (
+    LITERT_JS,
+    PIXELS,
+    WebEngine,
+    engine_files,
+    installed_version,
+    remedy,
+)
 from vitedge.browser.server import FileServer
 from vitedge.errors import (
     ModelError,
@@ -33,6 +40,7 @@ from vitedge.errors import (
     first_line,
 )
 from vitedge.files.temporary import temporary_folder
+from vitedge.images.preprocess import Preprocessing
 from vitedge.machine.memory import peak_rss_mb
 from vitedge.runtimes import Availability, Placement, Readiness, no_features
 from vitedge.targets.fits import Fit
@@ -45,13 +53,21 @@ DEVICES = (WASM, GPU)
 
 _PAGE = b'<!doctype html><meta charset="utf-8"><script type="module" src="measure.mjs"></script>'
 _MEASURE = Path(__file__).parents[1] / "browser" / "engines" / "measure.mjs"
+_MEASURING: dict[str, bytes | Path] = {
+    "index.html": _PAGE,
+    "measure.mjs": _MEASURE,
+    "pixels.mjs": PIXELS,
+}
 
 # Chromium on Linux offers WebGPU only when told to; without a GPU, Chromium's own software is one.
 _HARDWARE = ("--enable-unsafe-webgpu", "--enable-features=Vulkan")
 _SOFTWARE = (*_HARDWARE, "--use-webgpu-adapter=swiftshader", "--use-vulkan=swiftshader")
 
 # As LiteRT.js's adapter and ONNX Runtime say it.
-_OFF_THE_GPU = re.compile("left operators of it off the GPU|fallback to CPU EP has been explicitly")
+_OFF_THE_GPU = re.compile(
+    r"left operators of it off the GPU|fallback to CPU EP has been explicitly|"
+    r"\d+ nodes are left off the GPU: [\w, ]*"
+)
 
 
 @dataclass(frozen=True)
@@ -124,10 +140,10 @@ def _is_software(adapter: dict[str, Any]) -> bool:
 
 
 def _adapter() -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """What WebGPU calls its GPU, and the flags that bring it: hardware, or else software."""
+    """WebGPU's name for its GPU, and the flags that bring it: hardware, or else software."""
     for flags in (_HARDWARE, _SOFTWARE):
         with ExitStack() as held:
-            chromium = _start(held, flags, {"index.html": _PAGE, "measure.mjs": _MEASURE})
+            chromium = _start(held, flags, dict(_MEASURING))
             found = chromium.run("globalThis.vitedge.adapter()")
         if found is not None:
             return found, flags
@@ -166,8 +182,7 @@ def open_in_browser(
     metadata = read_metadata(path)
     if len(files_of(path)) > 1:
         raise ModelError(f"'{path}' has weights in a file of their own: too large for a browser")
-    pixels: dict[str, bytes | Path] = {"index.html": _PAGE, "measure.mjs": _MEASURE}
-    files = pixels | engine_files(engine) | {"artefact": path}
+    files = _MEASURING | engine_files(engine) | {"artefact": path}
     options = {
         "accelerator": "wasm" if target.device == WASM else "webgpu",
         "threads": threads or os.cpu_count() or 1,
@@ -188,17 +203,19 @@ def open_in_browser(
 
 
 def _refusal(engine: WebEngine, path: Path, chromium: Chromium, error: Exception) -> ModelError:
-    """What the engine threw, and what it wrote to the console before."""
+    """The error of the engine, and its words on the console before."""
     words = first_line(error)
-    if _OFF_THE_GPU.search(words):
-        return PlacementError(f"{engine.name} leaves nodes of '{path}' off the GPU")
+    if found := _OFF_THE_GPU.search(words):
+        _, colon, names = found[0].partition(": ")
+        which = f"{colon}{names}" if names else ""
+        return PlacementError(f"{engine.name} leaves nodes of '{path}' off the GPU{which}")
     told = [line for line in chromium.said if "rror" in line and line not in words]
     reason = f"{words}; it said: {told[-1][:300]}" if told else words
     return ModelError(f"{engine.name} cannot run '{path}': {reason}")
 
 
 class BrowserSession:
-    """A model in a page; see ``Session``, ``FeatureSession`` and ``OutOfProcessSession``."""
+    """A model in a page; see ``Session``, ``FeatureSession``, ``PreparingSession``."""
 
     def __init__(
         self,
@@ -250,8 +267,28 @@ class BrowserSession:
         return [_array(each) for each in found["outputs"]]
 
     def placement(self) -> Placement | None:
-        """See ``Session``: a GPU takes the whole graph or is refused; nothing counts its nodes."""
-        return None
+        """See ``Session``: a GPU takes the whole graph or is refused.
+
+        ONNX Runtime is asked for the count in a session more; LiteRT.js has none to tell.
+        """
+        try:
+            found = self._chromium.run("globalThis.vitedge.placement()")
+        except PageError:
+            return None
+        return None if found is None else Placement(*(int(each) for each in found))
+
+    def prepare(self, image: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8] | None:
+        """See ``PreparingSession``: a canvas decodes, and the page's own code does the rest."""
+        if preprocessing.channels not in (1, 3):
+            return None
+        self._files["picture"] = image
+        how = json.dumps(preprocessing.to_dict())
+        try:
+            found = self._chromium.run(f"globalThis.vitedge.prepare(0, {how})")
+        except PageError:
+            return None  # Pillow reads formats that browsers do not
+        shape = (*preprocessing.size, preprocessing.channels)
+        return np.frombuffer(base64.b64decode(found), np.uint8).reshape(shape)
 
     def clock(self) -> float:
         """See ``OutOfProcessSession``."""

@@ -2,8 +2,8 @@
 
 LiteRT's wheel has the compiler as a plug-in, linked with Qualcomm's libraries. Those come with
 ``ai-edge-litert-sdk-qualcomm``, which downloads them while it is installed and is installed without
-them when it cannot, or, all but one, with ``onnxruntime-qnn``. The result runs on the chip alone:
-LiteRT has no dispatcher for Qualcomm on any other machine.
+them when it cannot, or, all except one, with ``onnxruntime-qnn``. The result runs on the chip
+alone: LiteRT has no dispatcher for Qualcomm on any other machine.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _vendor_libraries() -> Iterator[str]:
 
 
 def _vendor_folder() -> tuple[Path | None, str]:
-    """Where Qualcomm's libraries are, and in words what brought them or failed to."""
+    """The folder of Qualcomm's libraries, and words about the package that brings them."""
     sdk = sdk_package("qualcomm")
     libraries = package_folder(sdk.replace("-", "_")) / "data" / "lib" / "x86_64-linux-clang"
     if (libraries / _BACKEND).is_file():

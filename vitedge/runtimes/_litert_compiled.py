@@ -1,7 +1,7 @@
 """LiteRT's compiled models: one accelerator alone, no CPU behind it.
 
 LiteRT is told of the accelerator only. A set that holds the CPU too falls back to it in silence,
-and says that it is fully accelerated all the same. What the accelerator cannot run, LiteRT
+and says that it is fully accelerated. What the accelerator cannot run, LiteRT
 writes to stderr; its exception says nothing.
 """
 
@@ -103,7 +103,7 @@ class CompiledSession:
         return dequantize_output(np.array(raw, dtype).reshape(shape), *wanted["quantization"])
 
     def placement(self) -> Placement | None:
-        """What the NPU's compiler took of the graph; a GPU takes all of it or is refused."""
+        """The part of the graph that the NPU's compiler took; a GPU takes all or is refused."""
         if self._share is not None:
             return Placement(int(self._share[1]), int(self._share[2]))
         total = _operators_in(self._path)
@@ -155,7 +155,7 @@ def npu_options(*, emulated: bool) -> Any:
 
 
 def _refusal(path: Path, device: str, said: Sequence[str], error: Exception) -> Exception:
-    """Why LiteRT did not compile a file: its exception is the same whatever the reason."""
+    """The reason why LiteRT did not compile a file: its exception is the same for every reason."""
     lines = [_LOG_PREFIX.sub("", line).strip() for line in said]
     missing = next((match for line in lines if (match := _NO_DEVICE.search(line))), None)
     if missing is not None:

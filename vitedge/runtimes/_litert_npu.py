@@ -1,4 +1,4 @@
-"""What LiteRT needs for an NPU, and what of it is here.
+"""LiteRT's needs for an NPU, and the parts of them that are here.
 
 Its wheel has compilers for five vendors and one dispatcher, Intel's, which loads the libraries of
 one exact release of OpenVINO. The other vendors' dispatchers come with their devices.
@@ -49,7 +49,7 @@ def _on_intel(found: str) -> Availability:
 
 
 def _compiling_words() -> str:
-    """What can be compiled ahead of time, and which vendor's package is not what it seems."""
+    """The vendors to compile for ahead of time, and the packages that are not what they seem."""
     compiling = compiler_availability("it")
     words = [compiling.detail]
     if compiling.remedy:

@@ -13,7 +13,7 @@ def sdk_package(vendor: str) -> str:
 
 
 def sdk_fault(vendor: str) -> str:
-    """What is wrong with a vendor's package for compiling ahead of time; empty when nothing is.
+    """The fault of a vendor's package for compiling ahead of time; empty when there is none.
 
     Those packages are installed "successfully" and empty when their own download fails.
     """
@@ -38,6 +38,6 @@ def release_of(package: str) -> str:
 
 
 def package_folder(name: str) -> Path:
-    """Where a module's files are; a path to nothing when it is not installed."""
+    """The folder of a module's files; a path to nothing when it is not installed."""
     spec = find_spec(name)
     return Path(spec.origin).parent if spec is not None and spec.origin else Path(f"no {name}")

@@ -1,4 +1,4 @@
-"""Which nodes ONNX Runtime gave to which provider, from its own records."""
+"""The assignment of nodes to ONNX Runtime's providers, from its own records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vitedge.runtimes import Placement
 def assigned_nodes(session: Any) -> list[tuple[str, Any]]:
     """Name of the provider and node, for every node that the session's record has.
 
-    Providers that take nodes one by one and are no CPU are not in it (onnxruntime 1.27).
+    Providers that take nodes one by one and are not the CPU are not in it (onnxruntime 1.27).
     Nothing is before onnxruntime 1.24.
     """
     try:
@@ -31,7 +31,7 @@ def placement_on(
     start: Callable[..., Any],
     run: Callable[[Any], object],
 ) -> Placement | None:
-    """How many nodes a provider has: by the session's record, else by a trace of one run.
+    """The number of a provider's nodes: by the session's record, else by a trace of one run.
 
     Args:
         provider: Its name.

@@ -19,7 +19,7 @@ _REFUSED = re.compile(r"operator: (\w+), ofm: '([^']*)'\s*\n\s*Reason: ([^\n]*)"
 
 @dataclass(frozen=True)
 class Compiled:
-    """What Vela made of a file for one chip.
+    """The result of Vela for one chip.
 
     Attributes:
         chip: Such as ``u55-128``.

@@ -1,4 +1,4 @@
-"""Which devices Vulkan offers, and whether they are real: a software driver calls itself a CPU."""
+"""The devices of Vulkan, and whether they are real: a software driver calls itself a CPU."""
 
 from __future__ import annotations
 

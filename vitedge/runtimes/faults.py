@@ -1,4 +1,4 @@
-"""What is visibly wrong with the answers of a device that reports no error."""
+"""Visible faults in the answers of a device that reports no error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def probe_pixels(shape: tuple[int, int, int, int]) -> list[npt.NDArray[np.uint8]
 
 
 def fault_of(logits: list[npt.NDArray[np.float32]]) -> str:
-    """What is visibly wrong with the logits of different images; empty when nothing is.
+    """The visible fault of logits of different images; empty when there is none.
 
     Accelerators have been seen to return each of these without an error.
     """

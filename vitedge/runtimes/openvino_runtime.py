@@ -64,7 +64,7 @@ class OpenVINORuntime:
             return Availability(Readiness.MISSING, first_line(error), remedy)
         release = f"openvino {openvino.__version__.split('-')[0]}"
         core, name = openvino.Core(), device.upper()
-        # GPU.0, GPU.1 where there are several; a plug-in that loads is no device yet.
+        # GPU.0, GPU.1 where there are several; a plug-in that loads is not a device yet.
         present = core.available_devices
         if not any(found.split(".")[0] == name for found in present):
             listed = ", ".join(present) or "no device at all"
@@ -163,7 +163,7 @@ class OpenVINOSession:
 
 
 def _drivers_words(core: Any, name: str) -> str:
-    """Why a device cannot be used: only asking it to compile something brings it out."""
+    """The reason why a device cannot be used: only asking it to compile something brings it out."""
     import openvino
     from openvino import opset13
 

@@ -1,4 +1,4 @@
-"""Where frames come from: a camera by its number, a folder, or any iterable."""
+"""Sources of frames: a camera by its number, a folder, or any iterable."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What an artefact is made for: its format, its precision, the runtime and device that run it."""
+"""The purpose of an artefact: its format, its precision, the runtime and device that run it."""

@@ -1,4 +1,4 @@
-"""What a target takes: the precisions that run on it, and what its device needs and refuses."""
+"""Fits of targets: the precisions that run on one, and what its device needs and refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DeviceLimits(StrEnum):
 
 @dataclass(frozen=True)
 class Fit:
-    """What a target takes.
+    """The precisions and forms that a target takes.
 
     Attributes:
         precisions: Those that run on it, the best first.

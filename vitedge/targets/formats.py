@@ -46,7 +46,7 @@ class FormatRecord:
         tools: Imports what writes and dissects its files, a ``converters.tools.FormatTools``.
         beside: The files that belong to a main file.
         name_weights: Makes the content of a main file name the SHA-256 of the weights beside it;
-            raises ``ModelError`` for what is no such file.
+            raises ``ModelError`` for what is not such a file.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Format(OpenName):
 
     @property
     def record(self) -> FormatRecord:
-        """What is to be said of it."""
+        """The record of this name."""
         return format_records()[self]
 
     @property
@@ -88,7 +88,7 @@ class Format(OpenName):
 
     @property
     def default_target(self) -> Target:
-        """Where its artefacts run unless somebody says otherwise."""
+        """The target that runs its artefacts unless somebody names another."""
         return self.record.default_target
 
 

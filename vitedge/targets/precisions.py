@@ -12,7 +12,7 @@ from vitedge.targets.tolerances import Tolerance
 
 
 class Arithmetic(StrEnum):
-    """Where integers stand in a graph."""
+    """The places of integers in a graph."""
 
     FLOAT = "float"
     """Nowhere."""
@@ -112,7 +112,7 @@ ROWS: dict[str, PrecisionRow] = {
 
 
 class Precision(OpenName):
-    """Which numbers of an artefact are stored and computed how: the name of a row.
+    """The numbers of an artefact and their computation: the name of a row.
 
     The constants are for whoever means one row and no other.
     """
@@ -131,7 +131,7 @@ class Precision(OpenName):
 
     @property
     def row(self) -> PrecisionRow:
-        """What is to be said of it."""
+        """The row of this name."""
         return ROWS[self]
 
     @property

@@ -1,4 +1,4 @@
-"""What an artefact gives for each class."""
+"""The scores that an artefact gives for each class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Scores(StrEnum):
-    """What an artefact gives for each class; the output has the same name."""
+    """The kind of score that an artefact gives for each class; the output has the same name."""
 
     LOGITS = "logits"
     """The head's numbers as they are: their softmax is what is probable."""

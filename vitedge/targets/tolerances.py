@@ -1,4 +1,4 @@
-"""How far the logits of an artefact may be from its reference's."""
+"""Bounds on the distance of an artefact's logits from its reference's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What an artefact must keep of its reference's logits.
+    """The quality of logits that an artefact must keep.
 
     Attributes:
         relative_difference: Largest difference of any logit over the range of all logits, where

@@ -1,1 +1,1 @@
-"""What a person sees: text made printable, progress, and silence of other libraries."""
+"""Text for people: made printable, progress, and silence of other libraries."""

@@ -1,4 +1,4 @@
-"""What people see while they wait: progress on stderr, and nothing where nobody watches."""
+"""The display for people who wait: progress on stderr, or lines in a log file."""
 
 from __future__ import annotations
 

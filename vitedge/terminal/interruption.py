@@ -72,7 +72,7 @@ class _Watch:
         self._hears.close()
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
-        """What Python calls in the main thread, once that runs Python again."""
+        """The handler that Python calls in the main thread, once that runs Python again."""
         if not self.was_interrupted:
             self.was_interrupted = True
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What several commands print."""
+"""Output that several commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEPT = "vitedge.kept"
 
 
 def command_line() -> str:
-    """What was typed, ready to be typed again."""
+    """The command as it was typed, ready to be typed again."""
     return shlex.join(["vitedge", *sys.argv[1:]])
 
 
@@ -39,7 +39,7 @@ def when_interrupted(words: str) -> None:
 
 
 def interruption_words(ctx: click.Context) -> str:
-    """What Ctrl-C left of the command; empty when it makes nothing that could be kept."""
+    """The files that Ctrl-C left of the command; empty when it makes none that could be kept."""
     words: str = ctx.meta.get(_KEPT, "")
     return words
 

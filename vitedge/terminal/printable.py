@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 # Controls, invisible format characters (among them those that reverse text), lone surrogates (bytes
-# of file names that are no UTF-8), and separators that end a line.
+# of file names that are not UTF-8), and separators that end a line.
 _UNFIT = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Join letters of Indic and Arabic script, and the parts of an emoji; they move nothing.
 _JOINERS = "\u200c\u200d"
@@ -31,7 +31,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """What someone else said, in one bounded line: white space is single, the rest is cut."""
+    """Somebody's words in one bounded line: white space is single, the rest is cut."""
     # Cut before it is looked at, for it may be gigabytes.
     line = printable(" ".join(text[: 4 * most].split()))
     return line if len(line) <= most else f"{line[: most - 3]}..."
@@ -56,7 +56,7 @@ def _replaced(text: str, spell: Callable[[str], str]) -> str:
 def _is_unfit(character: str) -> bool:
     if character.isprintable() or character in _JOINERS:
         return False
-    # The last two of each plane, and 32 more, are no characters (Unicode 23.7); XML forbids some.
+    # The last two of each plane, and 32 more, are not characters (Unicode 23.7); XML forbids some.
     code = ord(character)
     is_none = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
     return is_none or unicodedata.category(character) in _UNFIT

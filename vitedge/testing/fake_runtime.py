@@ -55,11 +55,11 @@ class FakeRuntime:
     placed: Placement | None = None
 
     def availability(self, device: str) -> Availability:
-        """As ``states`` says."""
+        """Answers with ``states``."""
         return self.states.get(device, _READY)
 
     def fit(self, device: str) -> Fit | None:
-        """As ``fits`` says."""
+        """Answers with ``fits``."""
         return self.fits.get(device)
 
     def open(self, path: Path, device: str, *, threads: int | None = None) -> FakeSession:

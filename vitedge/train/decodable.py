@@ -1,4 +1,4 @@
-"""Which files of a training set decode, found before hours of work rest on them."""
+"""Finds the files of a training set that decode, before hours of work rest on them."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def adapt(
 
 
 def _free_name(network: Network) -> str:
-    """What a layer that is added may be called."""
+    """The possible names of a layer that is added."""
     taken = {each.name for each in network.values}
     names = itertools.chain(("head",), (f"head.{number}" for number in itertools.count()))
     return next(name for name in names if name not in taken)

@@ -126,7 +126,7 @@ def _facts(
     *,
     is_taught: bool,
 ) -> dict[str, str]:
-    """How the run trains, in words: what applies to it, and nothing else."""
+    """Describes how the run trains: what applies to it, and nothing else."""
     about = summary(network)
     size, depth = "{} x {} px".format(*about.image_size), len(blocks(network))
     sets = [images] if held_out is None else [images, held_out]

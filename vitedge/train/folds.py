@@ -1,4 +1,4 @@
-"""How well a recipe does on a small set: each image is held out once, by a model of its own."""
+"""Measures a recipe on a small set: each image is held out once, by a model of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Folds:
-    """What models of all folds came to, each on the images that it had not seen.
+    """The results of the models of all folds, each on the images that it had not seen.
 
     Attributes:
         count: How many models.

@@ -1,6 +1,6 @@
-"""What frozen layers make of each image: computed once and kept on disk, not in every epoch.
+"""The outputs of frozen layers for each image: computed once and kept on disk.
 
-Where the last two of twelve blocks learn, the other ten then cost nothing but in the beginning.
+Where the last two of twelve blocks learn, the other ten then cost only in the beginning.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class FrozenPart:
         return flat[0] if len(flat) == 1 else tf.concat(flat, axis=1)
 
     def unpacked(self, rows: Any) -> dict[Value, Any]:
-        """What ``packed`` packed."""
+        """The arrays that ``packed`` packed."""
         import tensorflow as tf
 
         sizes = [math.prod(value.shape) for value in self.values]

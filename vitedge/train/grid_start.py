@@ -1,4 +1,4 @@
-"""Where quantization-aware training starts: from what the quantizer itself would write to TFLite.
+"""The start of quantization-aware training: the quantizer's own weights for TFLite.
 
 Which layers become integers, which weights share a scale, and how far integers reach is asked of
 ``vitedge.quantize``, so that what learns is what converts.

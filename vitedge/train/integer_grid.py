@@ -75,7 +75,7 @@ class IntegerGrid:
         ]
 
     def entering(self, name: str, x: Any) -> Any:
-        """What the input of a linear layer passes, given by its name."""
+        """The values that enter a linear layer, given by its name."""
         return rounded_tokens(x) if name in self._rounded_inputs else x
 
 

@@ -36,7 +36,7 @@ _SALT = 104_729
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model is worth on labelled images.
+    """The quality of a model on labelled images.
 
     Attributes:
         accuracy: Share of images classified right, 0..1.
@@ -96,7 +96,7 @@ class Learner:
         )
 
     def _frozen(self, pixels: Any, products: Products) -> Any:
-        """What the layers that do not learn make of pixels."""
+        """The outputs of the layers that do not learn."""
         from vitedge.in_keras.model import compute_products_in
 
         assert self._kept is not None
@@ -185,7 +185,7 @@ class Learner:
         self._scale.learn(is_finite)
 
     def _answers(self, inputs: Any, share: Share | None, outputs: list[Any]) -> tuple[Any, Any]:
-        """What labels teach, and what a teacher does: DeiT has a token for each."""
+        """The logits for labels and for a teacher: DeiT has a token for each."""
         each = self._loss.separate and reads_two_tokens(self._model.form)
         logits = self._forward(
             inputs, self._recipe.products, self._thinning(share), each=each, outputs=outputs
@@ -257,7 +257,7 @@ class Learner:
             variable.assign(value)
 
     def measured(self, batches: Iterable[Any]) -> Measured:
-        """What the model is worth on images, in float32, because that is what is saved.
+        """Measures the model on images, in float32, because that is what is saved.
 
         Args:
             batches: Inputs and targets; where a target is all zeros, there is no image.
@@ -274,7 +274,7 @@ class Learner:
         return self._replicas.run(self._count_share, (inputs, targets))
 
     def _count_share(self, inputs: Any, targets: Any) -> Any:
-        """How many are right and how many there are, and the sum of their losses."""
+        """Counts the right ones and all of them, and sums up their losses."""
         import tensorflow as tf
 
         logits = self._forward(inputs, Products.FLOAT32)

@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy with smoothed labels, class weights and a teacher.
+"""The loss of training: cross-entropy with smoothed labels, class weights and a teacher.
 
 Behind rounded weights each block also imitates the float model's: two hundred photos have few
 labels or probabilities to teach, but a hundred million numbers between the blocks
@@ -98,7 +98,7 @@ class Loss:
         return answers, [tf.stop_gradient(each) for each in outputs]
 
     def _distance(self, answers: Any, logits: Any) -> Any:
-        """How far the student's logits lie from the teacher's, ``(N,)``."""
+        """The distance of the student's logits from the teacher's, ``(N,)``."""
         import tensorflow as tf
 
         if self._recipe.distillation.hard:

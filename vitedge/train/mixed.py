@@ -25,7 +25,7 @@ _STEPS_TO_DOUBLE = 2000
 
 @dataclass(frozen=True)
 class Chosen:
-    """What matrix products compute in, and why, in words."""
+    """The type that matrix products compute in, and the reason, in words."""
 
     products: Products
     reason: str

@@ -1,4 +1,4 @@
-"""Which weights learn, and how fast: AdamW with warm-up, cosine decay and layer-wise rates."""
+"""Learning rates of each weight: AdamW with warm-up, cosine decay and layer-wise rates."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def evaluation_batches(loader: Loader, classes: int, replica: int = 0, of: int =
     """A ``tf.data.Dataset`` of a set in its own order, preprocessed as on the device.
 
     Of several replicas each has every so-manieth image, and as many batches as the others: where
-    it has no image left, the last one stands in with a target of zeros, which counts for nothing.
+    it has no image left, the last one stands in with a target of zeros, which adds nothing.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""What a training run reports on its way."""
+"""The reports of a training run on its way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class Step:
-    """Where a run stands within it.
+    """The state of a run within an epoch.
 
     Attributes:
         done: Steps taken, in all epochs.
@@ -33,7 +33,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training set came to.
+    """The results of one pass over the training set.
 
     Attributes:
         number: 1 for the first.
@@ -66,7 +66,7 @@ OnEpoch: TypeAlias = Callable[[Epoch], None]
 
 
 def progress_line(step: Step, held_out_accuracy: float | None) -> str:
-    """Where a run stands, such as ``loss 0.412, accuracy 88.3 %, 950 images/s, 3:20 left``."""
+    """Says where a run stands, such as ``loss 0.412, accuracy 88.3 %, 950 images/s, 3:20 left``."""
     parts = [f"loss {step.loss:.3f}", f"accuracy {step.accuracy:.1%}"]
     if held_out_accuracy is not None:
         parts.append(f"held out {held_out_accuracy:.1%}")

@@ -1,4 +1,4 @@
-"""How a model is trained: every choice that changes the result, in one place."""
+"""The recipe of a training: every choice that changes the result, in one place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RATES_ARE_FOR = 128
 
 
 class Products(StrEnum):
-    """What matrix products compute in; weights, norms, softmax and loss are float32 in each."""
+    """The type of matrix products; weights, norms, softmax and loss are float32 in each."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -169,7 +169,7 @@ class TrainingRecipe:
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast which weights learn; see ``TrainingRecipe``."""
+    """The learning rates; see ``TrainingRecipe``."""
 
     learning_rate: float
     layer_decay: float

@@ -62,13 +62,13 @@ _NO_FACTS: Mapping[str, str] = MappingProxyType({})
 
 
 def run_folder_of(output: Path) -> Path:
-    """Where the run of a model is recorded, so that it can be resumed: beside the model."""
+    """The folder that records the run of a model, so that it can be resumed: beside the model."""
     return output.with_suffix(".run")
 
 
 @dataclass(frozen=True, eq=False)
 class Standing:
-    """Where a run stands after an epoch.
+    """The state of a run after an epoch.
 
     Attributes:
         history: Its epochs so far.
@@ -157,7 +157,7 @@ class Record:
         return render_curve(history, self._facts, interactive=is_over)
 
     def read(self) -> Standing:
-        """Where the run stood.
+        """The state that the run stopped in.
 
         Raises:
             UsageError: There is nothing to resume, or it is another run.
@@ -233,7 +233,7 @@ def _numbered(arrays: Any, name: str) -> list[Any]:
 def run_parts(
     network: Network, teacher: Network | None, recipe: TrainingRecipe, labels: npt.NDArray[np.int64]
 ) -> dict[str, str]:
-    """What decides a run's result, in words by name, so that two runs can be told apart.
+    """The causes of a run's result, in words by name, so that two runs can be told apart.
 
     Each value of the recipe, the models, and the images' labels in order.
     """
@@ -281,7 +281,7 @@ def _model_in_words(network: Network) -> str:
 def _differences(
     before: Mapping[str, str], now: Mapping[str, str], chosen: Collection[str] | None = None
 ) -> list[str]:
-    """What differs between two runs, such as ``learning rate 0.001, now 0.003``.
+    """The differences between two runs, such as ``learning rate 0.001, now 0.003``.
 
     Args:
         before: What ``run_parts`` said of the one.

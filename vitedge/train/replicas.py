@@ -26,7 +26,7 @@ _EXAMPLE = (
 
 
 class Strategy(StrEnum):
-    """How work is shared: by the devices of this machine, or by several machines."""
+    """Shares work: among the devices of this machine, or among several machines."""
 
     MIRRORED = "mirrored"
     MULTIWORKER = "multiworker"
@@ -92,7 +92,7 @@ class Replicas:
         )
 
     def streams(self, make: Callable[[int], Any]) -> Iterator[Any]:
-        """What each replica's dataset yields, step by step, until one of them ends."""
+        """The elements of each replica's dataset, step by step, until one of them ends."""
         if self._strategy is None:
             return iter(make(0))
         started: dict[int, Iterator[Any]] = {}
@@ -175,7 +175,7 @@ class Replicas:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What TF_CONFIG says.
+    """The content of TF_CONFIG.
 
     Attributes:
         workers: Addresses, the chief's first.

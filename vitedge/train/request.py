@@ -44,7 +44,7 @@ from vitedge.train.usual import in_words, settled
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What a person asked the training for.
+    """A person's request for a training.
 
     Attributes:
         data: A folder, file or ``digits``, or images; see ``open_parts``.
@@ -85,7 +85,7 @@ class TrainRequest:
 
     @property
     def run_folder(self) -> Path:
-        """Where the run is recorded, so that it can be resumed: beside the output."""
+        """The folder that records the run, so that it can be resumed: beside the output."""
         return run_folder_of(self.output)
 
 
@@ -222,7 +222,7 @@ def _settled(request: TrainRequest, images: int) -> TrainRequest:
 
 
 def _learnt_from(request: TrainRequest, parts: Parts) -> ImageSet:
-    """What the model that is written learns from: everything, where folds have measured."""
+    """The images that the model that is written learns from: all, where folds have measured."""
     if request.folds is None:
         return parts.training
     if parts.whole is None:

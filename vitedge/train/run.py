@@ -156,7 +156,7 @@ class Run:
         return Trained(network, standing.history, standing.kept_accuracy, self._replicas.worker)
 
     def _measured(self) -> Measured | None:
-        """What the model is worth on held-out images, if there are any; and how long that took."""
+        """Measures the model on held-out images, if there are any, and notes how long that took."""
         if self._held_out is None:
             return None
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Which part of each batch one replica has, when several share the work."""
+"""The part of each batch that one replica has, when several share the work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Share:
     of: int
 
     def take(self, drawn: Any, axis: int = 0) -> Any:
-        """What belongs to these positions, of a tensor with an entry for each of the batch."""
+        """The entries of these positions, of a tensor with an entry for each of the batch."""
         import tensorflow as tf
 
         return tf.gather(drawn, tf.constant(self.positions), axis=axis)

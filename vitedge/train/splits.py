@@ -1,4 +1,4 @@
-"""Which images are trained on, and which are held out to measure on."""
+"""Divides images into those to train on and those to measure on."""
 
 from __future__ import annotations
 

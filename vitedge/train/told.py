@@ -1,4 +1,4 @@
-"""What a training run tells about its images and about how well it measured, in words."""
+"""Words of a training run about its images and its accuracy."""
 
 from __future__ import annotations
 

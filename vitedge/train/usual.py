@@ -98,7 +98,7 @@ def settled(
 
 
 def in_words(recipe: TrainingRecipe, named: Collection[str], images: int) -> str:
-    """What was chosen for so many images, in one line; what was named is said to be.
+    """The choices for so many images, in one line; it marks those that were named.
 
     Such as ``for 216 images: batches of 16, 14 steps an epoch, 22 epochs (as given), ...``.
     """

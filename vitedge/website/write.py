@@ -21,6 +21,7 @@ from vitedge.artifacts.metadata import (
 from vitedge.browser.packages import (
     LITERT_JS,
     ONNX_RUNTIME_WEB,
+    PIXELS,
     WebEngine,
     engine_files,
     install,
@@ -29,7 +30,9 @@ from vitedge.errors import ModelError, UsageError
 from vitedge.files.staging import refuse_existing, staging
 from vitedge.images.label_names import names_for_people
 from vitedge.network.tasks import Task
+from vitedge.targets.fits import FLOATS
 from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import Progress, silent
 
 _PAGE = Path(__file__).with_name("page")
@@ -39,7 +42,7 @@ _DIGEST = b"%DIGEST%"
 
 @dataclass(frozen=True)
 class Site:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         folder: Where to.
@@ -75,12 +78,12 @@ def write_site(
     progress(f"fetching {engine.name} {engine.version}", 0, 0)
     install(engine)
     contents = {
-        # Of the two forms that compute on a GPU, neither is faster than int8 on a CPU.
+        # ONNX Runtime's forms for a GPU are large, and not faster than int8 on a CPU.
         place: found
         for place, found in engine_files(engine).items()
         if ".asyncify." not in place and "webgpu" not in place
     }
-    for page in sorted(_PAGE.iterdir()):
+    for page in (*sorted(_PAGE.iterdir()), PIXELS):
         contents[page.name] = page
     contents[artifact.name] = artifact
     contents["model.json"] = _json(_facts(artifact, metadata, engine))
@@ -122,7 +125,7 @@ def _described(artifact: Path) -> Metadata:
 
 
 def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, Any]:
-    """What the page needs to know."""
+    """The facts that the page needs."""
     scale, zero_point = read_logits_grid(artifact)
     return {
         "name": Path(metadata.source.name).stem,
@@ -131,14 +134,26 @@ def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, A
         "engine": f"{engine.name} {engine.version}",
         "labels": list(names_for_people(metadata.labels)),
         "scores": str(metadata.scores),
+        "gpu": _gpu(metadata),
         "scale": scale,
         "zeroPoint": zero_point,
         "preprocessing": metadata.preprocessing.to_dict(),
     }
 
 
+def _gpu(metadata: Metadata) -> dict[str, Any] | None:
+    """The way in which WebGPU has to compute, and how exactly; None where it is not offered.
+
+    LiteRT.js computes on both with the same files. ONNX Runtime Web has 27 MB more for it.
+    """
+    precision = metadata.precision
+    if metadata.format is not Format.TFLITE or precision not in FLOATS:
+        return None
+    return {"half": precision is not Precision.FP32, "leastDb": precision.row.tolerance.drift_db}
+
+
 def _manifest(metadata: Metadata) -> dict[str, Any]:
-    """What makes a phone offer to keep the page as an app: https://www.w3.org/TR/appmanifest."""
+    """The manifest that lets a phone keep the page as an app: https://www.w3.org/TR/appmanifest."""
     name = Path(metadata.source.name).stem
     return {
         "name": name,

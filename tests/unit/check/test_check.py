@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from tests.support.bench_rows import ENVIRONMENT, failed_row, make_row
 from vitedge.bench.spread import unpaired_drop, wilson_interval
 from vitedge.cli import main
-from vitedge.report.quality import Accuracy, Drop
+from vitedge.report.quality import Accuracy, Drop, TaskMeasure, TaskQuality
 from vitedge.report.results import DataUsed, Ratio, Report, Row, Status
 from vitedge.runtimes import Placement
 from vitedge.targets.precisions import Precision
@@ -226,7 +226,10 @@ def test_what_default_limits_cannot_compare_is_skipped_not_failed(tmp_path: Path
 def test_a_report_alone_says_that_only_its_runs_were_checked(tmp_path: Path) -> None:
     result = run(write(tmp_path / "new.json", GOOD))
     assert result.exit_code == 0
-    assert "checked: run (1 of 1 rows); not checked: accuracy (give --max-drop)" in result.output
+    assert (
+        "checked: run (1 of 1 rows); not checked: accuracy (give --max-drop or --limit)"
+        in result.output
+    )
 
 
 def test_a_device_other_than_the_processor_must_tell_where_nodes_ran(tmp_path: Path) -> None:
@@ -345,3 +348,74 @@ def test_a_report_of_as_many_images_in_another_set_is_not_paired(tmp_path: Path)
     result = run(report, "--baseline", baseline, "--max-drop", "1")
     assert result.exit_code == 3
     assert "has no accuracy" in result.output
+
+
+EMBEDDING = make_row(
+    accuracy=None,
+    vs_float=None,
+    task_quality=TaskQuality(
+        "embedding",
+        100,
+        31.5,
+        (
+            TaskMeasure("cosine", 0.993, "", "float32"),
+            TaskMeasure("recall@1", 96.0, "%", "float32"),
+            TaskMeasure("R²", 0.97, "", "float32"),
+        ),
+        Drop(4.0, 1.0, 7.0, 100),
+        "recall@1",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("limit", "passes"),
+    [
+        ("cosine>=0.99", True),
+        ("cosine >= 0.995", False),
+        ("Recall@1>=95", True),
+        ("R2>=0.98", False),
+        ("SQNR>=30", True),
+        ("SQNR<=30", False),
+        ("cosine<=1e0", True),
+    ],
+)
+def test_any_measure_of_a_report_can_be_limited(limit: str, passes: bool, tmp_path: Path) -> None:
+    result = run(write(tmp_path / "now.json", EMBEDDING), "--limit", limit)
+    assert result.exit_code == (0 if passes else 3), result.output
+    assert "checked: run (1 of 1 rows), accuracy (1 of 1 rows)" in result.output
+
+
+def test_top_one_can_be_limited_and_every_limit_counts(tmp_path: Path) -> None:
+    report = write(tmp_path / "now.json", GOOD)
+    assert run(report, "--limit", "top-1>=86").exit_code == 0
+    both = run(report, "--limit", "top-1>=86", "--limit", "top-5>=99.5")
+    assert both.exit_code == 3
+    assert "top-5 is 99, at least 99.5 is asked for" in both.output
+
+
+def test_outputs_that_are_equal_to_the_bit_have_any_ratio_of_signal_to_noise(
+    tmp_path: Path,
+) -> None:
+    row = replace(EMBEDDING, task_quality=replace(EMBEDDING.task_quality, sqnr_db=None))
+    assert run(write(tmp_path / "now.json", row), "--limit", "SQNR>=90").exit_code == 0
+
+
+def test_a_measure_that_the_report_does_not_have_fails(tmp_path: Path) -> None:
+    result = run(write(tmp_path / "now.json", EMBEDDING), "--limit", "mAP>=40")
+    assert result.exit_code == 3
+    assert "no 'mAP' of it; its measures are SQNR, cosine, recall@1, R²" in result.output
+    bare = run(
+        write(tmp_path / "bare.json", make_row(accuracy=None, vs_float=None)),
+        "--limit",
+        "cosine>=0.9",
+    )
+    assert bare.exit_code == 3
+    assert "its measures are none: bench with --data and --reference" in bare.output
+
+
+@pytest.mark.parametrize("limit", ["cosine", "cosine>0.9", "cosine>=much", ">=1", "cosine>=1.2.3"])
+def test_a_limit_of_another_form_is_refused(limit: str, tmp_path: Path) -> None:
+    result = run(write(tmp_path / "now.json", EMBEDDING), "--limit", limit)
+    assert result.exit_code == 2
+    assert "as 'cosine>=0.99', not" in result.output

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from tests.support.models import random_network
 from tests.support.random_networks import assembled_network
 from tests.support.random_weights import PREPROCESSING, SIDE, Weights, random_pixels
 from vitedge.network.evaluate import computed, evaluate
@@ -220,3 +221,11 @@ def test_an_observer_sees_each_layer_in_order_and_may_replace_its_input() -> Non
     assert seen == [name for name, _ in network.named_linears()]
     head = dict(network.named_linears())["head"]
     np.testing.assert_array_equal(logits, np.tile(head.bias, (2, 1)))
+
+
+def test_a_network_prints_as_what_it_takes_and_gives() -> None:
+    network = random_network(image_size=(16, 16), patch_size=(4, 4), channels=3, classes=5)
+    shown = repr(network)
+    assert shown.startswith("<network: pixels (16, 16, 3) to logits (5,), ")
+    assert f"{network.parameters:,} parameters" in shown
+    assert len(shown) < 100

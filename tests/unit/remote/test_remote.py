@@ -299,7 +299,7 @@ def test_what_a_shell_says_before_it_obeys_is_left_out(
     ("script", "message"),
     [
         ("yes hello", "talks without end before it obeys"),
-        (f"echo {BEGINNING}; yes ''", "nothing but empty lines"),
+        (f"echo {BEGINNING}; yes ''", "only empty lines"),
         (f"echo {BEGINNING}; yes x", "talks without end"),
         (f"echo {BEGINNING}; cat /dev/zero", "a line without end"),
         ("yes no >&2 & sleep 1; kill $!; printf '\033[2Jwhy' >&2; exit 3", r"pi: \\x1b\[2Jwhy$"),

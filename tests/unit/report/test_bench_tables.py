@@ -10,6 +10,7 @@ import pytest
 from tests.support.bench_rows import make_report, make_row
 from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
+from vitedge.report.quality import Drop, TaskMeasure, TaskQuality
 from vitedge.report.results import LeftOut, Ratio, Report, Status, Throughput
 from vitedge.report.shown import text_of
 from vitedge.report.text_table import notes, render_table, without_room
@@ -35,7 +36,7 @@ def test_the_table_shows_every_row_with_its_numbers_and_status() -> None:
 def test_a_narrow_terminal_loses_columns_but_no_line_breaks(width: int) -> None:
     text = printed(make_report(), width)
     assert max(len(line) for line in text.splitlines()) <= width
-    for needed in ("artifact", "target", "p50 ms", "status"):
+    for needed in ("artefact", "target", "p50 ms", "status"):
         assert needed in text
     rows = [line for line in text.splitlines() if "cpu" in line or "gpu" in line or "qnn" in line]
     assert len(rows) == 5
@@ -139,3 +140,19 @@ def test_a_cause_that_all_rows_share_is_one_line() -> None:
 
 def test_the_last_line_is_the_conclusion_of_the_page() -> None:
     assert str(usual()).splitlines()[-1].startswith("Fastest of those that agree with float32")
+
+
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        ("labels", "mAP is over 40 images of one label each: every other label"),
+        ("float32", "mAP is over 40 images, whose right labels are those that float32 gives"),
+    ],
+)
+def test_a_report_says_once_what_mean_average_precision_is_over(of: str, words: str) -> None:
+    drop = Drop(0.5, 0.1, 0.9, 40)
+    quality = TaskQuality("labels", 40, 30.0, (TaskMeasure("mAP", 51.0, "%", of),), drop, "mAP")
+    row = make_row(accuracy=None, vs_float=None, task_quality=quality)
+    report = replace(make_report(), rows=(row, replace(row, artifact="out/model.int4.tflite")))
+    assert sum(words in note for note in notes(report)) == 1
+    assert not any("mAP" in note for note in notes(make_report()))

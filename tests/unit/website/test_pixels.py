@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import vitedge.website
+from vitedge.browser.packages import PIXELS
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import Preprocessing
-
-MODULE = Path(vitedge.website.__file__).with_name("page") / "pixels.mjs"
 
 PROGRAM = """
 import fs from "node:fs";
@@ -69,7 +67,7 @@ def test_the_pixels_are_pillows(interpolation: Interpolation, tmp_path: Path) ->
         expected[name] = how(Image.fromarray(pixels))
     (tmp_path / "cases.json").write_text(json.dumps(told))
     (tmp_path / "program.mjs").write_text(PROGRAM)
-    command = ["node", str(tmp_path / "program.mjs"), str(MODULE), str(tmp_path)]
+    command = ["node", str(tmp_path / "program.mjs"), str(PIXELS), str(tmp_path)]
     subprocess.run(command, check=True, timeout=120)
     for name, pixels in expected.items():
         found = np.fromfile(tmp_path / f"{name}.found", np.uint8).reshape(pixels.shape)

@@ -1,4 +1,4 @@
-"""What runs in the measuring process, and what it and the bench say to each other.
+"""Code of the measuring process, and its messages to and from the bench.
 
 Nothing here imports the rest of the bench: a measuring process loads an engine and little else.
 """

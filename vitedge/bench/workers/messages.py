@@ -1,4 +1,4 @@
-"""What the bench and its worker processes say to each other: one JSON object a line.
+"""Messages between the bench and its worker processes: one JSON object a line.
 
 The bench sends a command and reads answers until one that is not ``Progress``. A worker that
 cannot obey answers ``Failed``; one that dies answers nothing.
@@ -133,7 +133,7 @@ class Saturate:
 
 @dataclass(frozen=True)
 class Saturated:
-    """How many images went through in how many seconds."""
+    """The number of images that went through, and the seconds."""
 
     images: int
     seconds: float
@@ -146,7 +146,7 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What the process needed so far and where the nodes ran.
+    """The memory that the process needed so far, and the placement of the nodes.
 
     Attributes:
         peak_rss_mb: Peak resident memory in 10^6 bytes; None where the system does not tell.
@@ -188,6 +188,10 @@ class Inferred:
         preprocess_ms: Time of each image, of the first thousand.
         inference_ms: Time of each run, of the first thousand.
         postprocess_ms: Time of each run's softmax and ranking, of the first thousand.
+        prepared: Images that were prepared as an app there does it, too; 0 where apps use our code.
+        prepared_alike: Those of them with the same top class as with our pixels.
+        prepared_largest: Largest difference of a pixel, of 255.
+        prepared_mean: Mean absolute difference of the pixels.
     """
 
     n: int
@@ -195,6 +199,10 @@ class Inferred:
     preprocess_ms: list[float]
     inference_ms: list[float]
     postprocess_ms: list[float]
+    prepared: int = 0
+    prepared_alike: int = 0
+    prepared_largest: int = 0
+    prepared_mean: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How much several sessions at once get done."""
+"""Measures the throughput of several sessions at once."""
 
 from __future__ import annotations
 

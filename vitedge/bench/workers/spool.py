@@ -78,7 +78,7 @@ def read_spool(index: Path, start: int = 0) -> Iterator[ImageLike]:
 
 
 def count_spool(index: Path) -> int:
-    """How many images an index lists."""
+    """The number of images that an index lists."""
     with index.open(encoding="utf-8") as lines:
         return sum(1 for _ in lines)
 

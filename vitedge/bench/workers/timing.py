@@ -16,7 +16,7 @@ _STILL_FALLING = 0.98
 
 @dataclass(frozen=True)
 class RunBudget:
-    """When to stop timing; see ``messages.Measure`` for the fields."""
+    """Limits of timing; see ``messages.Measure`` for the fields."""
 
     runs: int | None
     settling_runs: int

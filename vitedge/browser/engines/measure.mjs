@@ -1,5 +1,6 @@
 // The page of one measurement: opens an artefact, and runs it on pixels that it is told to fetch.
 import { open } from "./engine.mjs";
+import { DECODING, prepare } from "./pixels.mjs";
 
 let engine;
 
@@ -17,7 +18,7 @@ globalThis.vitedge = {
     const model = new Uint8Array(await (await fetch("artefact")).arrayBuffer());
     const started = performance.now();
     engine = await open(model, options);
-    const { run, ...facts } = engine;
+    const { run, placement, ...facts } = engine;
     return { ...facts, ms: performance.now() - started };
   },
   async run(number, isFloat) {
@@ -34,6 +35,16 @@ globalThis.vitedge = {
         shape,
       })),
     };
+  },
+  placement: () => engine.placement(),
+  async prepare(number, how) {
+    const file = await (await fetch(`picture?${number}`)).blob();
+    const picture = await createImageBitmap(file, DECODING);
+    const { width, height } = picture;
+    const drawn = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    drawn.drawImage(picture, 0, 0);
+    picture.close();
+    return base64(prepare(drawn.getImageData(0, 0, width, height).data, width, height, how));
   },
   async adapter() {
     const adapter = await navigator.gpu?.requestAdapter();

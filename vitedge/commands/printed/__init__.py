@@ -1,1 +1,1 @@
-"""What the commands print for people."""
+"""The commands' output for people."""

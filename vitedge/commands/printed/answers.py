@@ -1,4 +1,4 @@
-"""What a loaded model says of images, for `vitedge predict`."""
+"""The answers of a loaded model, for `vitedge predict`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the drafts of all formats share: the calibration images, and the choice among recipes."""
+"""Calibration images and the choice among recipes, which the drafts of all formats share."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class CalibrationImages:
                 batch = []
 
     def record(self) -> Calibration | None:
-        """What was used, once all images were read."""
+        """The record of the images in use, once all of them were read."""
         if self._sha256 is None:
             return None
         files = smallest_digests(self._images) if self._kind == "images" else ()

@@ -1,4 +1,4 @@
-"""A model that is no Vision Transformer, opened: its images, its labels, its own answers."""
+"""A model that is not a Vision Transformer, opened: its images, its labels, its own answers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vitedge.converters.generic.tensorflow_network import TensorFlowNetwork
 from vitedge.errors import ModelError, UsageError
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions
+from vitedge.importers.lift.augmentation import augmentation_words
 from vitedge.importers.lift.embedding import as_model_input, channels_first
 from vitedge.importers.lift.ending import Ending, read_ending
 from vitedge.importers.lift.input_range import InputRange, input_range
@@ -37,6 +38,7 @@ class GenericModel:
         preprocessing: How an image becomes pixels.
         labels: One name per class, or empty.
         ending: What its outputs mean, and what is removed at its end.
+        left_out: What of the source takes no part, in words.
     """
 
     network: Network
@@ -45,10 +47,11 @@ class GenericModel:
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     ending: Ending
+    left_out: str = ""
 
     @property
     def task(self) -> Task:
-        """What its outputs mean."""
+        """The meaning of its outputs."""
         return self.ending.task
 
     @property
@@ -63,8 +66,9 @@ class GenericModel:
 
     @property
     def words(self) -> str:
-        """What was assumed or changed, for reports."""
-        return ", ".join(filter(None, (f"input {self.taken.words}", self.ending.words)))
+        """The assumptions and changes, for reports."""
+        parts = (f"input {self.taken.words}", self.ending.words, self.left_out)
+        return ", ".join(filter(None, parts))
 
     def outputs(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The source's own answers, by its own engine.
@@ -116,7 +120,8 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
     if labels and len(labels) not in counts:
         wanted = " or ".join(map(str, counts))
         raise ModelError(f"there are {len(labels)} labels for {wanted} {ending.task} of '{path}'")
-    return GenericModel(network, experiments, taken, preprocessing, labels, ending)
+    left_out = augmentation_words(path)
+    return GenericModel(network, experiments, taken, preprocessing, labels, ending, left_out)
 
 
 def _open_network(path: Path, options: ImportOptions) -> Network:

@@ -1,4 +1,4 @@
-"""What the generic path needs of a source: graphs that take raw pixels and give logits."""
+"""Graphs that take raw pixels and give logits, which the generic path needs of a source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIXELS = "pixels"
 
 @dataclass(frozen=True)
 class Answer:
-    """What becomes of a source's output.
+    """The output of an artefact in place of the source's.
 
     Attributes:
         name: What artefacts call it.
@@ -55,7 +55,7 @@ class Answer:
         return cls(ending.task.output, kept, axes, ending.before is not None)
 
     def of(self, made: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """What artefacts give where the source gave this, ``(N, ...)``."""
+        """An artefact's values in place of these of the source, ``(N, ...)``."""
         shaped = made.reshape(-1, *self.shape)
         return shaped.transpose(self.order) if self.axes else shaped
 
@@ -119,7 +119,7 @@ def has_attention(graph: Graph) -> bool:
 
 
 def read_into_openvino(read: Callable[[Any], Any], answer: Answer) -> Any:
-    """What one of OpenVINO's frontends makes of a model, with our names.
+    """The model as one of OpenVINO's frontends reads it, with our names.
 
     Args:
         read: Given the module ``openvino``, returns an ``openvino.Model``.

@@ -1,4 +1,4 @@
-"""Where the weights of a model lie that one protobuf message cannot hold: over 2 GiB."""
+"""The file beside a model for weights that one protobuf message cannot hold: over 2 GiB."""
 
 from __future__ import annotations
 

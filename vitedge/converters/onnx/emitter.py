@@ -179,7 +179,7 @@ class OnnxEmitter(OnnxMerging):
         return self._node("Add", [product, self.constant(f"{name}.bias", bias)], name)
 
     def _dynamic_product(self, x: str, weight: IntegerWeight, bias: Array, name: str) -> str:
-        """One uint8 scale per tensor, when it runs; ONNX Runtime fuses all but the first node."""
+        """One uint8 scale per tensor, when it runs; ONNX Runtime fuses all others."""
         quantized, x_scale, x_zero = self._node_many(
             "DynamicQuantizeLinear",
             [x],

@@ -1,4 +1,4 @@
-"""What devices cannot run of an ONNX file.
+"""Limits of devices that run ONNX files.
 
 Each rule was seen in the vendor's own compiler or driver; where that is here, it has the last word.
 """

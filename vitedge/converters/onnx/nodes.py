@@ -189,7 +189,7 @@ class OnnxNodes(MergingEmitter[str]):
         return self._node_many("Split", [x, sizes], names, label, axis=axis)
 
     def _size_of_parts(self, parts: Sequence[Value]) -> tuple[str, str]:
-        """What a cut is called, and how wide its parts are."""
+        """The name of a cut, and the widths of its parts."""
         label = group_of(parts[0].name)[0] or parts[0].name
         return label, self._integers(f"{label}/sizes", tuple(part.shape[-1] for part in parts))
 

@@ -49,5 +49,5 @@ def read_operators(path: Path) -> Iterator[Operator]:
 
 
 def _text(value: str | bytes) -> str:
-    """A string of protobuf, which is bytes where it is no UTF-8."""
+    """A string of protobuf, which is bytes where it is not UTF-8."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value

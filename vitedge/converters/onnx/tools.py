@@ -1,4 +1,4 @@
-"""What writes and dissects ONNX files."""
+"""Tools that write and dissect ONNX files."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def _parameters(network: ElementTree.Element) -> Iterator[Port]:
 
 
 def _results(network: ElementTree.Element) -> Iterator[Port]:
-    """What each result reads: tensors are named where they are made."""
+    """The input of each result: tensors are named where they are made."""
     ports: Mapping[tuple[str | None, str | None], ElementTree.Element] = {
         (layer.get("id"), port.get("id")): port
         for layer in network.iterfind("layers/layer")

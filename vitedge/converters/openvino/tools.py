@@ -1,4 +1,4 @@
-"""What writes and dissects OpenVINO files."""
+"""Tools that write and dissect OpenVINO files."""
 
 from __future__ import annotations
 

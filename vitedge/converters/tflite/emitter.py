@@ -143,7 +143,7 @@ class TFLiteEmitter(TFLiteMerging):
         name: str,
         version: int = 1,
     ) -> int:
-        """A matrix product; of more than four axes, all but the last two are one."""
+        """A matrix product; of more than four axes, all except the last two are one."""
         shape = made = (self.batch, *value.shape)
         if len(made) > MOST_AXES:
             a, b = (self.by_last_axes(x, 2, f"{name}/{at}") for x, at in ((a, "a"), (b, "b")))
@@ -217,7 +217,7 @@ class TFLiteEmitter(TFLiteMerging):
         return self.reduced(code, x, len(shape) - 1, (*leading, 1), name)
 
     def with_gamma_and_beta(self, x: int, norm: Norm, name: str) -> int:
-        """What is left of a norm; ones and zeros cost nothing."""
+        """The rest of a norm; ones and zeros cost nothing."""
         if not np.all(norm.gamma == 1):
             gamma = self.constant(f"{name}.gamma", norm.gamma)
             x = self.binary("MUL", x, gamma, f"{name}/scaled")

@@ -44,7 +44,7 @@ class TFLiteOperators(MergingEmitter[int]):
     # --- shapes
 
     def shape(self, x: int) -> Axes:
-        """What shape a tensor has for the network, with the batch."""
+        """The shape that a tensor has for the network, with the batch."""
         return self._seen[x][0] if x in self._seen else self.model.shape(x)
 
     def as_it_lies(self, x: int) -> int:
@@ -52,7 +52,7 @@ class TFLiteOperators(MergingEmitter[int]):
         return self._seen[x][1] if x in self._seen else x
 
     def seen_as(self, x: int, shape: Sequence[int]) -> int:
-        """What stands for the tensor where the network sees it in this shape; no operator."""
+        """The tensor in the shape in which the network sees it; no operator."""
         x = self.as_it_lies(x)
         if tuple(shape) == self.model.shape(x):
             return x
@@ -205,7 +205,7 @@ class TFLiteOperators(MergingEmitter[int]):
         return self.seen_as(x, made)
 
     def binary(self, code: str, a: int, b: int, name: str) -> int:
-        """Of two tensors as they lie."""
+        """Multiplies two tensors as they lie."""
         table = f"{code.capitalize()}Options"
         shape = np.broadcast_shapes(self.model.shape(a), self.model.shape(b))
         return self.model.operator(code, [a, b], shape, name=name, options={"table": table})

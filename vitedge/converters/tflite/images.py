@@ -1,4 +1,4 @@
-"""What slides over images, and what resizes them, in TFLite."""
+"""Operators that slide over images or resize them, in TFLite."""
 
 from __future__ import annotations
 

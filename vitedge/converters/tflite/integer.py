@@ -12,7 +12,7 @@
   as the range of the small ones ends early, and the table for the large ones errs upwards.
 * Pixels come as uint8, which clients have, and are made int8 by one operator; outputs of 8 bits
   leave as uint8 in the same way, without a loss. Those of 16 bits stay as they are.
-* int16 sums have scales that are no powers of two (``pot_scale_int16`` false).
+* int16 sums have scales that are not powers of two (``pot_scale_int16`` false).
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def read_interface(path: Path) -> Interface:
 
 
 def _signature_names(root: Table) -> dict[int, str]:
-    """What the signatures of the first graph call its tensors, where there are signatures."""
+    """The names of tensors in the signatures of the first graph, where there are signatures."""
     return {
         entry.number(_ENTRY_TENSOR, "I"): entry.content(_ENTRY_NAME).decode(errors="replace")
         for signature in root.tables(_MODEL_SIGNATURES)

@@ -1,4 +1,4 @@
-"""What devices cannot run of a TFLite file.
+"""Limits of devices that run TFLite files.
 
 Each rule was seen in the vendor's own compiler or driver; where that is here, it has the last word.
 """

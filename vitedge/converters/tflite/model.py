@@ -86,6 +86,7 @@ class TFLiteModel:
         self._schema = load_schema()
         self._buffers: list[Any] = [self._schema.BufferT()]  # the first is empty by definition
         self._tensors: list[Any] = []
+        self._names: set[str] = set()
         self._operators: list[Any] = []
         self._codes: dict[tuple[int, int], int] = {}
         self._inputs: list[int] = []
@@ -351,8 +352,13 @@ class TFLiteModel:
         return signature
 
     def _tensor(self, name: str, shape: Sequence[int], dtype: str, buffer: int = 0) -> int:
+        number, free = 1, name
+        while free in self._names:  # tools that quantize TFLite files take each name once
+            number += 1
+            free = f"{name}/{number}"
+        self._names.add(free)
         tensor = self._schema.TensorT()
-        tensor.name = name.encode()
+        tensor.name = free.encode()
         tensor.shape = np.asarray(shape, np.int32)
         tensor.type = getattr(self._schema.TensorType, dtype)
         tensor.buffer = buffer

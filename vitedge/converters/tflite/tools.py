@@ -1,4 +1,4 @@
-"""What writes and dissects TFLite files."""
+"""Tools that write and dissect TFLite files."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from vitedge.importers.positions import Resampling
 
 @dataclass(frozen=True)
 class Names:
-    """What the parts of a model are called; those of a block are below its name.
+    """The names of a model's parts; those of a block are below its name.
 
     Attributes:
         patch: The patch projection.
@@ -57,7 +57,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Family:
-    """What is particular to models of one ``model_type``.
+    """The particulars of models of one ``model_type``.
 
     Attributes:
         names: Of their parts.

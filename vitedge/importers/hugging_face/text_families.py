@@ -1,4 +1,4 @@
-"""What is particular to the text towers of each family of transformers' models."""
+"""The particulars of the text towers of each family of transformers' models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TextFamily:
 
 
 def _canonical(text: str) -> str:
-    """As SigLIP's ``canonicalize_text``."""
+    """Does the same as SigLIP's ``canonicalize_text``."""
     bare = text.lower().translate(str.maketrans("", "", string.punctuation))
     return " ".join(bare.split())
 

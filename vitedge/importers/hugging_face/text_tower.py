@@ -30,7 +30,7 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True)
 class EmbeddedTexts:
-    """What a model of images and texts makes of texts.
+    """The embeddings that a model of images and texts makes of texts.
 
     Attributes:
         embeddings: ``(texts, width)``, of any length.

@@ -85,7 +85,7 @@ def read_trunk(
 
 
 def activation_of(values: Mapping[str, Any]) -> Activation:
-    """What ``hidden_act`` says.
+    """The activation that ``hidden_act`` names.
 
     Raises:
         NotAViTError: vitedge lacks it.

@@ -82,7 +82,7 @@ class Lifted:
 
     @property
     def task(self) -> Task:
-        """What the outputs mean."""
+        """The meaning of the outputs."""
         return self.network.task
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from vitedge.network.operators import Activate, Add, Linear, Multiply, Norm, Sha
 
 
 class Elementwise(Enum):
-    """What is done with two tensors."""
+    """Arithmetic of two tensors."""
 
     SUM = Add()
     PRODUCT = Multiply()
@@ -54,7 +54,7 @@ def activated(draft: Draft, kind: Activation, x: View) -> View:
 
 
 def along(draft: Draft, x: View, axis: int, operator: Linear | Norm | Softmax) -> View:
-    """What works on one axis of the source, which it may leave with another size."""
+    """Operators on one axis of the source, which they may leave with another size."""
     last = len(x.factors) - 1
     if last < 0 or x.axis_of(x.axes[axis]) != last:
         rest = [each for place, each in enumerate(x.axes) if place != axis and each]

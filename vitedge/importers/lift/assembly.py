@@ -48,7 +48,7 @@ class Assembler:
         """Probes all layers.
 
         Raises:
-            NotAViTError: Something between the pieces is no layer of a Vision Transformer.
+            NotAViTError: Something between the pieces is not a layer of a Vision Transformer.
         """
         structure = self._structure
         streams = self._streams()

@@ -68,7 +68,7 @@ def find_attentions(
         stops: The sinks of all non-linear pieces and the results of all bilinear nodes.
 
     Raises:
-        NotAViTError: A softmax or a bilinear node is no part of an attention.
+        NotAViTError: A softmax or a bilinear node is not a part of an attention.
     """
     graph = experiments.graph
     bilinear = {node.outputs[0]: node for node in graph.live_nodes if graph.is_bilinear(node)}

@@ -46,7 +46,7 @@ class Draft:
         return value
 
     def age(self, value: Value) -> int:
-        """When it was made: the first one at 0."""
+        """Its place in the order of making: the first one has 0."""
         return self._age[value]
 
     def constant(self, values: Fixed) -> Value:

@@ -22,7 +22,7 @@ CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class Embedding:
-    """How a model makes tokens.
+    """The way in which a model makes tokens.
 
     Attributes:
         image_size: Height and width.
@@ -106,7 +106,7 @@ class _Embedder:
         return self._target.layout.read(self._run(fed)[0])
 
     def _responding(self, pixels: Array) -> npt.NDArray[np.bool_]:
-        """Which tokens each image changes, bool ``(N, tokens)``."""
+        """The tokens that each image changes, bool ``(N, tokens)``."""
         n = self._experiments.batch_for(len(pixels))
         answers = []
         for start in range(0, len(pixels), n):

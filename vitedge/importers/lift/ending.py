@@ -1,4 +1,4 @@
-"""What stands at a model's end: what it says of the outputs, and where the logits are."""
+"""The end of a model: the meaning of the outputs, and the place of the logits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EMBEDDINGS = frozenset(
 
 @dataclass(frozen=True)
 class Ending:
-    """How a model ends.
+    """The way in which a model ends.
 
     Attributes:
         task: What its outputs mean.
@@ -45,7 +45,7 @@ class Ending:
 
 
 def read_ending(experiments: Experiments, task: Task | None = None) -> Ending:
-    """What the outputs of a model mean, and where its logits are.
+    """The meaning of a model's outputs, and the place of its logits.
 
     An artefact gives logits; whoever shows them takes the softmax or the sigmoid, and taking it
     twice would make every answer look unsure.
@@ -125,7 +125,7 @@ def _squash(experiments: Experiments, last: Node | None, shape: Sequence[int]) -
 
 
 def _told(graph: Graph, shape: Sequence[int], last: Node | None, squash: Squash | None) -> Task:
-    """What the model's end says that the outputs mean."""
+    """The meaning of the outputs, as the model's end tells it."""
     axes, size = sum(length > 1 for length in shape), math.prod(shape)
     what = "the model"
     if axes > 1:

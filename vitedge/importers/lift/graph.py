@@ -20,7 +20,7 @@ _DRAWS = ("Random", "Bernoulli", "Multinomial", "TruncatedNormal")
 
 
 class Kind(StrEnum):
-    """What a node does to the values that flow through it."""
+    """The effect of a node on the values that flow through it."""
 
     SHAPE = "shape"
     """The output depends on the inputs' shapes only."""
@@ -221,7 +221,7 @@ class Graph:
         return frozenset(found)
 
     def sources(self, tensor: str, stops: Collection[str]) -> frozenset[str]:
-        """Which stops (or the image) a tensor is an affine function of.
+        """The stops (or the image) that a tensor is an affine function of.
 
         Raises:
             NotAViTError: Between them lies a node that is not affine.

@@ -19,7 +19,7 @@ from vitedge.network.operators import Array, Linear, Norm
 
 @dataclass(frozen=True)
 class Head:
-    """How a model makes logits.
+    """The way in which a model makes logits.
 
     Attributes:
         pooling: What it reads.
@@ -48,12 +48,12 @@ def read_head(
     Args:
         experiments: Access to the model.
         tokens: What the head reads.
-        prefix_rows: The rows of ``tokens`` that are no patches.
+        prefix_rows: The rows of ``tokens`` that are not patches.
         patch_rows: The rows of the patches.
         tail: The pieces between ``tokens`` and the logits.
 
     Raises:
-        NotAViTError: It is no pooling followed by linear layers.
+        NotAViTError: It is not a pooling followed by linear layers.
     """
     norm, activations = _split(experiments, tail)
     kind = activations[0].activation if activations else Activation.TANH
@@ -101,7 +101,7 @@ def _flat(experiments: Experiments, tensor: str) -> Place:
 
 
 def _responses(experiments: Experiments, tokens: Place, target: Place) -> Array:
-    """What each token alone does to the target, ``(tokens, target)``."""
+    """The effect of each token alone on the target, ``(tokens, target)``."""
     n = experiments.batch_for(min(32, tokens.tokens))
     run = experiments.between([tokens.tensor], [target.tensor])
 

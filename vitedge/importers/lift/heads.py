@@ -65,7 +65,7 @@ def project(
         head_dim: Width of every head of the result.
 
     Raises:
-        NotAViTError: A projection is no linear layer, or its norm no LayerNorm of each head.
+        NotAViTError: A projection is not a linear layer, or its norm no LayerNorm of each head.
     """
     linears, own_norms = [], []
     for operand, piece in zip((attention.q, attention.k, attention.v), (*norms, None), strict=True):
@@ -93,7 +93,7 @@ def _scaled(q: Linear, norm: Norm | None, factor: np.float32) -> tuple[Linear, N
 def _before_norm(
     experiments: Experiments, operand: Operand, piece: NormPiece, head_dim: int
 ) -> tuple[Place, Norm]:
-    """Where a normed operand can be read before its norm, and the norm with later factors in it."""
+    """The normed operand as it is before its norm, and the norm with later factors in it."""
     where = experiments.graph.describe(piece.piece.sink)
     heads, tokens, width = operand.layout.sizes
     if piece.kind is not NormKind.LAYER or piece.source.sizes[1] != width or width != head_dim:

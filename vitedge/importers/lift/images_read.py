@@ -30,7 +30,7 @@ Pair: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class Sliding:
-    """How a window slides over rows and columns.
+    """The way in which a window slides over rows and columns.
 
     Attributes:
         strides: From one place to the next.
@@ -60,6 +60,47 @@ def image_of(draft: Draft, x: View, axes: Sequence[int]) -> Value:
 def seen_as(made: Value, axes: Sequence[int], rank: int) -> View:
     """An image as the source has it: the inverse of ``image_of``."""
     return laid_out(View.whole(made, made.shape), axes, rank)
+
+
+def _others(x: View, axes: Sequence[int]) -> list[int]:
+    """Axes that number images, such as heads in the place of a batch."""
+    return [axis for axis, size in enumerate(x.shape) if axis not in axes and size > 1]
+
+
+def images_among_channels(draft: Draft, x: View, axes: Sequence[int]) -> tuple[View, int]:
+    """Several images as one that has the channels of all, and how many they are.
+
+    Args:
+        draft: Where values are made.
+        x: The tensor.
+        axes: Which of its axes are rows, columns and channels; all others number images.
+    """
+    others = _others(x, axes)
+    count = math.prod(x.shape[axis] for axis in others)
+    rows, columns, channels = axes
+    ones = [axis for axis in range(len(x.axes)) if axis not in (*axes, *others)]
+    seen = x.transposed([rows, columns, *others, channels, *ones])
+    shape = (x.shape[rows], x.shape[columns], count * x.shape[channels])
+    joined = draft.reshaped(seen, shape)
+    assert isinstance(joined, View)
+    return joined, count
+
+
+def images_apart(draft: Draft, made: Value, x: View, axes: Sequence[int]) -> View:
+    """The inverse of ``images_among_channels``, of what was made of them."""
+    others = _others(x, axes)
+    if not others:
+        return seen_as(made, axes, len(x.axes))
+    rows, columns, channels = axes
+    counts = [x.shape[axis] for axis in others]
+    ones = [axis for axis in range(len(x.axes)) if axis not in (*axes, *others)]
+    wide = made.shape[2] // math.prod(counts)
+    cut = draft.reshaped(
+        View.whole(made, made.shape), (*made.shape[:2], *counts, wide, *(1 for _ in ones))
+    )
+    assert isinstance(cut, View)
+    order = [rows, columns, *others, channels, *ones]
+    return cut.transposed([order.index(axis) for axis in range(len(order))])
 
 
 def image_seen(x: View, axes: Sequence[int]) -> View:
@@ -102,14 +143,18 @@ def convolved(
     bias = np.zeros(outputs, np.float32) if bias is None else float_array(bias)
     kernel = weight.shape[0], weight.shape[1]
     is_tight = sliding.padding == ((0, 0), (0, 0)) and groups == 1
+    is_one = not _others(x, axes)
     if is_tight and kernel == (1, 1) == sliding.strides:
         return along(draft, x, axes[CHANNELS], Linear(weight[0, 0], bias))
     height, width = (x.shape[axis] for axis in axes[:2])
-    if is_tight and kernel == sliding.strides and not height % kernel[0] and not width % kernel[1]:
+    fits = not height % kernel[0] and not width % kernel[1]
+    if is_tight and is_one and kernel == sliding.strides and fits:
         return _on_patches(draft, x, axes, weight, bias)
-    layer = Convolution(weight, bias, sliding.strides, sliding.padding, groups)
-    made = seen_as(draft(layer, image_of(draft, x, axes)), axes, len(x.axes))
-    return draft.without_ones(made)
+    joined, count = images_among_channels(draft, x, axes)
+    several = np.tile(weight, count), np.tile(bias, count)
+    layer = Convolution(*several, sliding.strides, sliding.padding, groups * count)
+    made = draft(layer, image_of(draft, joined, (ROWS, COLUMNS, CHANNELS)))
+    return draft.without_ones(images_apart(draft, made, x, axes))
 
 
 def _dilated(weight: Array, dilations: Pair) -> Array:
@@ -174,15 +219,16 @@ def pooled(
     if sliding.dilations != (1, 1):
         raise ValueError("its window has gaps")
     pool = Pool(kind, window, sliding.strides, sliding.padding)
-    made = draft(pool, image_of(draft, x, axes))
+    joined, _ = images_among_channels(draft, x, axes)
+    made = draft(pool, image_of(draft, joined, (ROWS, COLUMNS, CHANNELS)))
     if counts_padding and kind is PoolKind.AVERAGE and sliding.padding != ((0, 0), (0, 0)):
         shares = _inside(x, axes, window, sliding) / math.prod(window)
         made = draft(Multiply(), made, draft.constant(shares[:, :, None]))
-    return seen_as(made, axes, len(x.axes))
+    return images_apart(draft, made, x, axes)
 
 
 def _inside(x: View, axes: Sequence[int], window: Pair, sliding: Sliding) -> Array:
-    """How many pixels of each window lie inside the image, ``(rows, columns)``."""
+    """The number of pixels of each window that lie inside the image, ``(rows, columns)``."""
     counts = []
     for axis, size, stride, (before, after) in zip(
         axes, window, sliding.strides, sliding.padding, strict=False

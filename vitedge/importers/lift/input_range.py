@@ -1,4 +1,4 @@
-"""What values a model takes: raw pixels, or pixels that the caller has normalised.
+"""The values that a model takes: raw pixels, or pixels that the caller has normalised.
 
 No file says so. Where the model starts with arithmetic of its own on the image (``Rescaling``,
 ``Normalization``), the numbers tell whether 0..255 or 0..1 goes in. Where it does not, we can only
@@ -25,7 +25,7 @@ more."""
 
 @dataclass(frozen=True)
 class InputRange:
-    """What a model takes: ``(pixels / 255 - mean) / std``, or raw pixels.
+    """The input of a model: ``(pixels / 255 - mean) / std``, or raw pixels.
 
     Attributes:
         raw: The model takes 0..255; then mean and std are what it does inside.

@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 _ALL = "all outputs"
 
 
+def show_inner(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Makes outputs of tensors inside of a graph: what stands before a tail that nobody can read.
+
+    Names that no node makes are left for whoever looks for them among the outputs.
+    """
+    import onnx
+
+    shown = {item.name for item in model.graph.output}
+    made = {name for node in model.graph.node for name in node.output if name}
+    for name in dict.fromkeys(names):
+        if name in made - shown:
+            kind, inferred = onnx.TensorProto.FLOAT, None
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, inferred))
+
+
 def join_onnx(path: Path, model: onnx.ModelProto, main: str, beside: Sequence[str]) -> str:
     """The tensor with the main output and those beside it, ``(N, numbers)``.
 
@@ -38,7 +53,8 @@ def join_onnx(path: Path, model: onnx.ModelProto, main: str, beside: Sequence[st
     for name in beside:
         if name not in kinds:
             raise ModelError(f"'{path}' has no output '{name}', but {known}")
-        if kinds[name] != onnx.TensorProto.FLOAT:
+    for name in (main, *beside):
+        if kinds.get(name, onnx.TensorProto.FLOAT) != onnx.TensorProto.FLOAT:
             raise ModelError(
                 f"the output '{name}' of '{path}' holds no float numbers; leave it out"
             )

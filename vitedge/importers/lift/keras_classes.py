@@ -115,7 +115,7 @@ VALUES = frozenset(
     "__bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__ __tuple__ "
     "TensorShape".split()
 )
-"""Serialized values that are no objects of a class."""
+"""Serialized values that are not objects of a class."""
 
 ACTIVATIONS = frozenset(
     """

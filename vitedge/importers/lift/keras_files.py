@@ -52,7 +52,7 @@ _SERVED = "serving_default"
 
 @dataclass(frozen=True)
 class KerasConfig:
-    """What a Keras file says about its model, without its weights.
+    """A Keras file's description of its model, without its weights.
 
     Attributes:
         container: What the file is.
@@ -158,7 +158,7 @@ def open_keras_model(
         beside: Names of further outputs, which are joined with the logits.
 
     Raises:
-        ModelError: It is damaged, needs code that was not given, or is no image model.
+        ModelError: It is damaged, needs code that was not given, or is not an image model.
         UsageError: A custom object cannot be imported.
         UnavailableError: Keras is missing, or runs on another backend than TensorFlow.
     """
@@ -198,7 +198,7 @@ def open_keras(
         beside: Names of further outputs, which are joined with the logits.
 
     Raises:
-        ModelError: The file is damaged, needs code that was not given, or is no image model.
+        ModelError: The file is damaged, needs code that was not given, or is not an image model.
         UsageError: A custom object cannot be imported.
         UnavailableError: Keras is missing, or runs on another backend than TensorFlow.
     """
@@ -372,7 +372,7 @@ def _sizes(
     """The batch size, or None, and the shape of one image.
 
     Raises:
-        ModelError: Sizes are open, or it is no image.
+        ModelError: Sizes are open, or it is not an image.
         SizeError: It is too large an image.
     """
     if len(shape) != 4:

@@ -1,7 +1,7 @@
-"""What Keras gets to see of a file: the config that was checked, and the weights beside it.
+"""Files that Keras gets to see: the config that was checked, and the weights beside it.
 
 Keras decides by a file's name what it is, and reads it anew. Here it gets a folder or a file of
-our own making, so that it can load nothing but what was checked.
+our own making, so that it can load only what was checked.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def without_compiling(config: Any) -> Any:
 def handed_over(
     path: Path, container: Container, config: Mapping[str, Any], *, zipped: bool
 ) -> Iterator[Path]:
-    """A copy of a file with nothing but config and weights, under a name by which Keras knows it.
+    """A copy of a file with config and weights only, under a name by which Keras knows it.
 
     Args:
         path: A ``.keras`` or ``.h5`` file.
@@ -98,7 +98,7 @@ def _unpack(path: Path, folder: Path) -> None:
 
 @contextmanager
 def checked_preset(folder: Path) -> Iterator[Path]:
-    """A copy of a KerasHub preset with nothing but checked configs and weights.
+    """A copy of a KerasHub preset with checked configs and weights only.
 
     Args:
         folder: The preset.

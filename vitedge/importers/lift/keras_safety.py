@@ -1,4 +1,4 @@
-"""What a Keras file would make when loaded, told from its config before anything is loaded."""
+"""The objects that loading a Keras file would make, told from its config beforehand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SHOWN, _LONGEST = 12, 100
 
 @dataclass
 class Findings:
-    """What a config asks for that is not on the list of what only computes.
+    """The objects of a config that are not on the list of those that only compute.
 
     Attributes:
         custom: Registered names of classes of nobody's public package, by class name.

@@ -1,4 +1,4 @@
-"""Where batch, tokens and channels lie in a tensor of somebody else's model."""
+"""The places of batch, tokens and channels in a tensor of somebody else's model."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Shape:
 
     @classmethod
     def of_one_batch(cls, shape: tuple[int, ...], batch: int, axis: int) -> Shape:
-        """Where only one batch size is possible, and the axis is known."""
+        """The layout where only one batch size is possible, and the axis is known."""
         return cls((*shape[:axis], shape[axis] // batch, *shape[axis + 1 :]), axis)
 
     @classmethod

@@ -137,7 +137,7 @@ def place_by_response(experiments: Experiments, source: Place, tensor: str) -> P
     """Finds out which axes of a tensor are channels: those along which one token's answer lies.
 
     Raises:
-        NotAViTError: A token's answer is no row of the tensor.
+        NotAViTError: A token's answer is not a row of the tensor.
     """
     shape = experiments.shape(tensor)
     n = experiments.batch_for(1)

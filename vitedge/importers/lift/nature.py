@@ -1,4 +1,4 @@
-"""What a non-linear piece computes, found out by feeding it and looking at what comes out."""
+"""Finds out what a non-linear piece computes, by feeding it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _changed_coordinates(run: Experiment, source: Shape, sink: Shape, n: int) ->
 
 
 def _channel_axes(source: Shape, sink: Shape, axes: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Which axes of the source may be the channels, when those of the sink are known."""
+    """The axes of the source that may be the channels, when those of the sink are known."""
     if source.per_image == sink.per_image:
         return [axes]
     width = np.prod([sink.per_image[axis] for axis in axes])

@@ -156,7 +156,7 @@ def _refuse_nan(path: Path, model: onnx.ModelProto) -> None:
 
 
 def image_of(path: Path, model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """The only input that is no weight.
+    """The only input that is not a weight.
 
     Raises:
         ModelError: There are several.
@@ -175,7 +175,7 @@ def shape_of(
     """The fixed batch size, or None, and the shape of one image.
 
     Raises:
-        ModelError: Height and width are open and nobody gave them, or it is no image.
+        ModelError: Height and width are open and nobody gave them, or it is not an image.
         SizeError: It is too large an image.
     """
     image = image_of(path, model)

@@ -12,6 +12,7 @@ import numpy as np
 from vitedge.importers.lift.draft import Tensor
 from vitedge.importers.lift.joining import concatenated, padded
 from vitedge.importers.lift.moving import expanded, taken
+from vitedge.importers.lift.placing import placed
 from vitedge.importers.lift.views import View
 
 if TYPE_CHECKING:
@@ -153,6 +154,14 @@ def _depth_to_space(call: Call) -> Tensor:
     return call.draft.reshaped(turned, (n, c // size**2, h * size, w * size))
 
 
+def _scatter(call: Call) -> Tensor:
+    places = call.fixed(1)
+    assert places is not None
+    if call.attributes.get("reduction", "none") != "none":
+        raise ValueError(f"it reduces by {call.attributes['reduction']}")
+    return placed(call.draft, call.any(0), places, call.any(2))
+
+
 MOVES: dict[str, Rule] = {
     **dict.fromkeys(("Identity", "Cast", "CastLike", "Dropout"), _same),
     "Reshape": _reshape,
@@ -167,5 +176,6 @@ MOVES: dict[str, Rule] = {
     "Expand": _expand,
     "Tile": _tile,
     "Pad": _pad,
+    "ScatterND": _scatter,
     "DepthToSpace": _depth_to_space,
 }

@@ -1,4 +1,4 @@
-"""What each ONNX operator makes of tensors whose values lie anywhere."""
+"""Rules for each ONNX operator on tensors whose values lie anywhere."""
 
 from __future__ import annotations
 

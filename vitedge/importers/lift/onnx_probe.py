@@ -1,6 +1,6 @@
 """Experiments on ONNX graphs, run by ONNX Runtime.
 
-Every experiment is a model of its own, cut out of the graph. Weights are no part of these models:
+Every experiment is a model of its own, cut out of the graph. Weights are not part of these models:
 they are fed, from the one copy that is kept, so cutting is cheap and nothing is held twice.
 """
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from vitedge.errors import ModelError
 from vitedge.importers.lift.graph import Graph, Kind, Node
-from vitedge.importers.lift.joined_outputs import join_onnx
+from vitedge.importers.lift.joined_outputs import join_onnx, show_inner
 from vitedge.importers.lift.onnx_files import (
     add_logits,
     count_weights,
@@ -48,7 +48,7 @@ _KINDS: dict[Kind, frozenset[str]] = {
     Kind.AFFINE: frozenset(
         "Conv AveragePool GlobalAveragePool BatchNormalization ReduceMean ReduceSum Transpose "
         "Concat Split Slice Gather GatherND GatherElements Expand Tile Pad SpaceToDepth "
-        "DepthToSpace Resize Upsample ReorderInput ReorderOutput".split()
+        "ScatterND DepthToSpace Resize Upsample ReorderInput ReorderOutput".split()
     ),
 }
 _SPELLING = 0.05
@@ -64,7 +64,8 @@ class OnnxProbe:
     Args:
         path: The file.
         image_size: Height and width, where the model leaves them open.
-        logits: Names of the outputs that hold the logits; several are averaged.
+        logits: Names of the outputs that hold the logits; several are averaged. A tensor inside
+            of the graph is an output, too, where it is named.
         beside: Names of further outputs; with such, the graph's output holds all of them.
 
     Attributes:
@@ -86,6 +87,7 @@ class OnnxProbe:
         source = open_onnx(path)
         model, image = source.model, image_of(path, source.model)
         self.batch, self.image_shape = shape_of(path, model, image_size)
+        show_inner(model, (*logits, *beside))
         output = add_logits(path, model, logits, beside)
         if beside:
             output = join_onnx(path, model, output, beside)
@@ -240,6 +242,7 @@ class OnnxProbe:
         import onnxruntime
 
         original = load_onnx(path)
+        show_inner(original, (*logits, *beside))
         output = add_logits(path, original, logits, beside)
         if beside:
             output = join_onnx(path, original, output, beside)
@@ -285,7 +288,7 @@ def _failure(error: Exception) -> ModelError:
 
 
 def _read_by(node: onnx.NodeProto) -> list[str]:
-    """What a node reads, and what the branches inside of it read from outside."""
+    """The inputs of a node, with those that the branches inside of it read from outside."""
     names = list(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

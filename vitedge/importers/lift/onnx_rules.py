@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from vitedge.errors import NotAViTError
 from vitedge.importers.lift.draft import Draft, Fixed, Tensor
 from vitedge.importers.lift.graph import Node
 from vitedge.importers.lift.onnx_nodes import translated
+from vitedge.importers.lift.views import View
 
 if TYPE_CHECKING:
     import onnx
@@ -38,4 +40,12 @@ class OnnxRules:
         """See ``Rules``."""
         source = self._nodes[node.outputs[0]]
         inputs = [known[name] if name else None for name in source.input]
-        return translated(draft, source, inputs, self._opset)
+        try:
+            return translated(draft, source, inputs, self._opset)
+        except NotAViTError as error:
+            live = [name for name in source.input if isinstance(known.get(name), View)]
+            before = " and ".join(f"'{name}'" for name in live)
+            raise NotAViTError(
+                f"{error}; --logits and --beside take what stands before it ({before}), and "
+                "convert --tail puts the rest behind that again"
+            ) from error

@@ -36,7 +36,7 @@ def find_pieces(graph: Graph, opened: Collection[str] = ()) -> list[Piece]:
 
     Args:
         graph: The model.
-        opened: Results of nodes that are no part of a region, such as the products of gates.
+        opened: Results of nodes that are not part of a region, such as the products of gates.
     """
     regions = [_region(graph, tensor) for tensor in curved(graph) if tensor not in opened]
     merged = _merge_overlapping(graph, regions)

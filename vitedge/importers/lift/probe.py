@@ -39,7 +39,7 @@ def refuse_large_images(what: str, batch: int | None, shape: tuple[int, int, int
 
 
 class Probe(Protocol):
-    """What the lifting needs of an engine; one implementation per engine.
+    """The engine that lifting needs; each engine implements it once.
 
     The graph and its weights stay inside the engine: nothing is copied out but what is fetched.
     """
@@ -65,7 +65,7 @@ class Probe(Protocol):
         ...
 
     def rules(self) -> Rules:
-        """What each of the engine's operators computes."""
+        """The computation of each of the engine's operators."""
         ...
 
     def shapes(self, images: int, tensors: Sequence[str]) -> list[tuple[int, ...]]:
@@ -103,7 +103,7 @@ class Experiments:
         self.graph = self.graph.ending_at(output)
 
     def batch_for(self, wanted: int) -> int:
-        """How many images to run at once, when so many would be best."""
+        """The number of images to run at once, when so many would be best."""
         return 1 if self._single else self.probe.batch or max(1, wanted)
 
     def measure(self, tensors: Iterable[str]) -> None:

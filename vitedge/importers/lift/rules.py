@@ -1,4 +1,4 @@
-"""What reading a model node by node needs of an engine."""
+"""The engine that reading a model node by node needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Rules(Protocol):
         ...
 
     def translate(self, draft: Draft, node: Node, known: Mapping[str, Tensor]) -> list[Tensor]:
-        """What a node makes, one tensor for each of its outputs.
+        """The outputs of a node, one tensor for each.
 
         Raises:
             NotAViTError: Nobody has its operator.

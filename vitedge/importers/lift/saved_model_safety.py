@@ -225,7 +225,7 @@ class _Graph:
         return [node for node in self._nodes if node.name not in gone]
 
     def _needed(self) -> Iterator[str]:
-        """What TensorFlow runs when it loads or serves a graph of version 1."""
+        """The parts of a graph of version 1 that TensorFlow runs when it loads or serves it."""
         yield self._meta.saver_def.restore_op_name
         for signature in self._meta.signature_def.values():
             for tensor in (*signature.inputs.values(), *signature.outputs.values()):

@@ -30,7 +30,7 @@ _LOUDNESS = 3.0
 
 @dataclass(frozen=True)
 class Squash:
-    """What makes answers of logits at a model's end.
+    """The function that makes answers of logits at a model's end.
 
     Attributes:
         op: ``Sigmoid``, ``Softmax`` or ``LogSoftmax``.
@@ -65,7 +65,7 @@ def spelled_ending(experiments: Experiments) -> Squash | None:
 
 
 def _computed(experiments: Experiments, source: str) -> str | None:
-    """Which function of the vector in a tensor the output is."""
+    """The function of the vector in a tensor that the output is."""
     graph: Graph = experiments.graph
     shape, made = (experiments.shape(each) for each in (source, graph.output))
     if shape.elements != made.elements:

@@ -1,4 +1,4 @@
-"""How the pieces hang together: which norm belongs to which attention, block by block.
+"""Fits the pieces together: which norm belongs to which attention, block by block.
 
 Each piece reads an affine function of the results of earlier pieces. In a pre-norm ViT the norms
 read ever more of them, the residual stream; in a post-norm ViT each norm starts the stream anew. So

@@ -13,7 +13,7 @@ _WARPS = ("ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
 _CHOICES = ("Select", "SelectV2")
 
 
-def remove_augmentation(definition: Any) -> None:
+def remove_augmentation(definition: Any) -> bool:
     """Lets tensors pass, in place, where what is done to them is drawn at random.
 
     A warp by random numbers passes its picture; a random choice between a tensor and something that
@@ -21,9 +21,13 @@ def remove_augmentation(definition: Any) -> None:
 
     Args:
         definition: A flat ``GraphDef`` in any order.
+
+    Returns:
+        Whether there was any.
     """
     nodes = {node.name: node for node in definition.node}
     drawn: set[str] = set()
+    found = False
     for name in _in_order(nodes):
         node = nodes[name]
         inputs = [_node_of(each) for each in node.input]
@@ -34,8 +38,10 @@ def remove_augmentation(definition: Any) -> None:
             passed = _unchanged(node, inputs, nodes)
         if passed is not None:
             _pass_on(node, passed)
+            found = True
         elif "Random" in node.op or not drawn.isdisjoint(inputs):
             drawn.add(name)
+    return found
 
 
 def _unchanged(node: Any, inputs: list[str], nodes: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Which of the outputs of a traced model are taken."""
+"""Chooses among the outputs of a traced model."""
 
 from __future__ import annotations
 

@@ -57,6 +57,9 @@ class TensorFlowProbe:
         batch: The only batch size it takes, or None.
         dtype: TensorFlow's name of the input's type.
 
+    Attributes:
+        left_out: What was taken out of the model, in words; empty where nothing was.
+
     Raises:
         ModelError: TensorFlow cannot trace the model.
     """
@@ -77,6 +80,8 @@ class TensorFlowProbe:
             batch = traced.batch
             traced = trace(model, tf.TensorSpec((batch, *image_shape), dtype, name="image"))
         self.batch = batch
+        changed = "augmentation or dropout left out, which was switched on"
+        self.left_out = changed if traced.is_changed else ""
         refuse_large_tensors(
             (tensor.name, tensor.shape.as_list())
             for operation in traced.operations.get_operations()

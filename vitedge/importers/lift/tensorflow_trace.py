@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vitedge.errors import ModelError
@@ -35,6 +35,7 @@ class Traced:
         output: The tensor of the logits.
         batch: The number of images that the logits are for, or None when it is free.
         variables: Values from outside the graph, by the tensors that read them.
+        is_changed: Augmentation or dropout that was switched on was taken out of it.
     """
 
     operations: Any
@@ -42,6 +43,7 @@ class Traced:
     output: str
     batch: int | None
     variables: Mapping[str, Any]
+    is_changed: bool = False
 
 
 def trace(model: Callable[[Any], Any], specification: Any) -> Traced:
@@ -53,9 +55,9 @@ def trace(model: Callable[[Any], Any], specification: Any) -> Traced:
         raise ModelError(f"the model has {len(traced.outputs)} outputs; one, the logits, is needed")
     if _is_flat(traced.graph):
         return _as_traced(traced, traced.graph)
-    inlined = _inlined(traced)
+    inlined, is_changed = _inlined(traced)
     if _is_flat(inlined):
-        return _as_traced(traced, inlined)
+        return replace(_as_traced(traced, inlined), is_changed=is_changed)
     frozen = _frozen(traced, specification)
     return _as_traced(frozen, frozen.graph)
 
@@ -73,8 +75,12 @@ def _takes_resources(operation: Any) -> bool:
     return any(tensor.dtype.name == "resource" for tensor in operation.inputs)
 
 
-def _inlined(traced: Any) -> Any:
-    """A graph of the same tensors without calls; its variables stay outside of it."""
+def _inlined(traced: Any) -> tuple[Any, bool]:
+    """A graph of the same tensors without calls; its variables stay outside of it.
+
+    Returns:
+        The graph, and whether something that is drawn at random was taken out of it.
+    """
     import tensorflow as tf
 
     # TensorFlow's own first step of freezing variables, which has no public name.
@@ -86,14 +92,14 @@ def _inlined(traced: Any) -> Any:
     for node in definition.node:
         # A call waits for all that its function reads, which a part of the graph is not fed.
         node.input[:] = [name for name in node.input if not name.startswith("^")]
-    remove_augmentation(definition)
+    is_changed = remove_augmentation(definition)
     # What only keeps state, as the seeds of augmentation do, makes none of the outputs.
     outputs = [tensor.op.name for tensor in traced.outputs]
     definition = _needed(definition, outputs)
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(definition, name="")
-    return graph
+    return graph, is_changed
 
 
 def _needed(definition: Any, outputs: Sequence[str]) -> Any:

@@ -1,4 +1,4 @@
-"""What was read node by node in the form that rewrites and the quantizer know."""
+"""Brings values that were read node by node into the form that rewrites and the quantizer know."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _absorbed(network: Network) -> Network:
 def _fixed_operand(
     value: Value, inputs: tuple[Value, ...]
 ) -> tuple[int, npt.NDArray[np.float64]] | None:
-    """Which operand of a sum or product is constant, and its numbers."""
+    """The constant operand of a sum or product, and its numbers."""
     if not isinstance(value.operator, Add | Multiply):
         return None
     for place, each in enumerate(inputs):

@@ -28,7 +28,7 @@ from vitedge.network.operators import Array
 
 @dataclass(frozen=True)
 class Phases:
-    """What one axis of a transposed convolution is as a convolution.
+    """One axis of a transposed convolution as a convolution.
 
     Attributes:
         taps: For each phase, the tap of the kernel at each place of the window; -1 for none.

@@ -1,4 +1,4 @@
-"""What to do about a file that needs more than to be read, in words."""
+"""Says what to do about a file that has to be trusted."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class View:
 
     @property
     def shape(self) -> Shape:
-        """Of the source's tensor."""
+        """The view of the source's tensor."""
         sizes = self.sizes
         return tuple(math.prod(sizes[each] for each in axis) for axis in self.axes)
 
@@ -75,14 +75,14 @@ class View:
         return next((each for each in places if factors and self.of_axis(each) == factors), None)
 
     def transposed(self, order: Sequence[int]) -> View:
-        """With the axes in another order."""
+        """The view with the axes in another order."""
         return replace(self, axes=tuple(self.axes[axis] for axis in order))
 
     def reshaped(self, shape: Shape) -> View:
-        """In another shape.
+        """The view in another shape.
 
         Raises:
-            ValueError: An axis of the shape is no product of factors; see ``View.whole``.
+            ValueError: An axis of the shape is not a product of factors; see ``View.whole``.
         """
         if math.prod(shape) != math.prod(self.shape):
             raise ValueError(f"{self.shape} is no {shape}")

@@ -79,7 +79,7 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
 
 
 def hdf5_names(path: Path) -> frozenset[str]:
-    """Paths of all datasets; empty when it is no readable HDF5 file.
+    """Paths of all datasets; empty when it is not a readable HDF5 file.
 
     Raises:
         SizeError: It would take more memory than the bound on sources.

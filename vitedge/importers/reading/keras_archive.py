@@ -20,7 +20,7 @@ _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 
 
 def archived_config(path: Path) -> Mapping[str, Any]:
-    """The model's config as JSON, empty when the file is no readable ``.keras`` file."""
+    """The model's config as JSON, empty when the file is not a readable ``.keras`` file."""
     if container_of(path) is not Container.ARCHIVE:
         return {}
     try:

@@ -17,7 +17,7 @@ from vitedge.importers.reading.tensors import Tensors
 
 
 def npz_names(path: Path) -> frozenset[str]:
-    """Names of the arrays, without reading any; empty when it is no such file."""
+    """Names of the arrays, without reading any; empty when it is not such a file."""
     if not is_zip(path):
         return frozenset()
     try:

@@ -35,7 +35,7 @@ _WIDENED: Mapping[str, tuple[str, Callable[[npt.NDArray[Any]], npt.NDArray[np.fl
 
 
 def safetensors_names(path: Path) -> frozenset[str]:
-    """Names of the arrays from the header alone; empty when it is no such file."""
+    """Names of the arrays from the header alone; empty when it is not such a file."""
     if path.suffix != ".safetensors" or not path.is_file():
         return frozenset()
     try:
@@ -45,10 +45,10 @@ def safetensors_names(path: Path) -> frozenset[str]:
 
 
 def _header(path: Path) -> tuple[Mapping[str, Any], int]:
-    """What the file says of its arrays, and where the first of them begins.
+    """The file's description of its arrays, and the start of the first of them.
 
     Raises:
-        ValueError: It is no such file.
+        ValueError: It is not such a file.
     """
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")

@@ -60,7 +60,7 @@ class _Model:
 
     @property
     def label(self) -> str:
-        """What ``--weights`` calls it, if it has to be told from others."""
+        """Its name for ``--weights``, if it has to be told from others."""
         inner = "" if self.prefix == "module." else self.prefix.rstrip(".").replace(".", "/")
         return "/".join(part for part in (self.keys, inner) if part) or RAW
 
@@ -78,7 +78,7 @@ class Opened:
     words: str
 
     def read(self, importer: str) -> str:
-        """How the model was read, in words."""
+        """Describes how the model was read."""
         return f"by name: {importer}{self.words}"
 
 

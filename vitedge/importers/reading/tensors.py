@@ -158,7 +158,7 @@ def as_head(places: Mapping[str, str], layer: str, head: str) -> dict[str, str]:
 
 
 def count(tensors: Tensors, pattern: str) -> int:
-    """How many of ``pattern.format(0)``, ``pattern.format(1)``, ... are there without a gap."""
+    """The number of ``pattern.format(0)``, ``pattern.format(1)``, ... are there without a gap."""
     index = 0
     while pattern.format(index) in tensors:
         index += 1

@@ -48,7 +48,7 @@ _LONGEST_KEY = 10_000
 
 
 class _Mark(Enum):
-    """What stands for a name that a dictionary of tensors needs."""
+    """The stand-in for a name that a dictionary of tensors needs."""
 
     DICTIONARY = "collections.OrderedDict"
     TENSOR = "torch._utils._rebuild_tensor_v2"
@@ -61,7 +61,7 @@ class _Mark(Enum):
 
 @dataclass(frozen=True)
 class Foreign:
-    """What stands for an object of any other class: nothing but the name of what would make it."""
+    """The stand-in for an object of any other class: the name of its maker, and nothing else."""
 
     name: str
 
@@ -90,7 +90,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where a tensor lies in the archive; offset and strides in elements."""
+    """The place of a tensor in the archive; offset and strides in elements."""
 
     record: str
     dtype: str
@@ -100,7 +100,7 @@ class TensorPlace:
 
 
 def read_weights_pickle(content: bytes) -> object:
-    """What a pickle of plain values, dictionaries and tensors holds; of tensors, their places.
+    """The plain values, dictionaries and tensors of a pickle; of tensors, their places.
 
     Whatever else it holds is a ``Foreign``.
 
@@ -138,7 +138,7 @@ class _Machine:
             raise pickle.UnpicklingError(f"the opcode {name}, which no dictionary of tensors needs")
 
     def pop(self) -> Any:
-        """Takes the topmost value; a mark is no value."""
+        """Takes the topmost value; a mark is not a value."""
         if self._marks and self._marks[-1] >= len(self._stack):
             raise pickle.UnpicklingError("a mark in place of a value")
         return self._stack.pop()
@@ -331,7 +331,7 @@ def _named(module: str, name: str) -> _Mark | _StorageClass | _DType | Foreign:
 
 
 def _result(called: object, arguments: object) -> Any:
-    """What torch's functions would make; gradients, hooks and requirements are dropped."""
+    """The results of torch's functions; gradients, hooks and requirements are dropped."""
     if not isinstance(arguments, tuple):
         raise pickle.UnpicklingError("arguments that are not a tuple")
     if isinstance(called, Foreign):

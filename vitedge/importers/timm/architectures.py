@@ -1,4 +1,4 @@
-"""What names and shapes of timm's weights do not tell: looked up by architecture, or asked for.
+"""Facts that timm's weights do not tell: looked up by architecture, or asked for.
 
 ``architectures.json`` lists timm's registered models by the names of their weights, made by
 ``reference/make_timm_architectures.py``. Where a ``config.json`` or the user says no architecture,
@@ -58,7 +58,7 @@ class Rotary:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a model computes that neither names nor shapes of its weights say.
+    """The computation that neither names nor shapes of a model's weights tell.
 
     Attributes:
         activation: Of the MLPs; of gated ones the names of the weights tell more.
@@ -85,7 +85,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Weights:
-    """What the weights themselves say.
+    """The facts that the weights themselves tell.
 
     Attributes:
         source: Name of the file, for messages.

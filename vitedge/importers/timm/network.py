@@ -99,7 +99,7 @@ def _trunk(tensors: Tensors, tokens: Tokens, facts: Facts, heads: int, head_dim:
 
 
 def _heads(block: Tensors, facts: Facts, options: ImportOptions) -> tuple[int, int]:
-    """How many heads there are, and how wide they are together."""
+    """The number of heads, and their width together."""
     fused = "attn.qkv.weight" in block
     width = block.shape(f"attn.{'qkv' if fused else 'q_proj'}.weight")[0] // (3 if fused else 1)
     of_norm = block.shape("attn.q_norm.weight")[0] if "attn.q_norm.weight" in block else 0

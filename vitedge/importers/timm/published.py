@@ -1,4 +1,4 @@
-"""What a hub folder of timm says beside the weights."""
+"""The facts in a hub folder of timm beside the weights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def image_size_of(published: Mapping[str, Any]) -> tuple[int, int] | None:
 def preprocessing_of(
     published: Mapping[str, Any], size: tuple[int, int], channels: int
 ) -> Preprocessing:
-    """What it says of preprocessing, else what DeiT's is, at a size."""
+    """The preprocessing that it names, else DeiT's, at a size."""
     crop = float(published.get("crop_pct", _DEIT_CROP))
     usual_mean, usual_std = usual_statistics(channels)
     squashed = published.get("crop_mode") == "squash"

@@ -26,7 +26,7 @@ _PREFIX = ("cls_token", "dist_token", "reg_token")
 
 @dataclass(frozen=True)
 class Tokens:
-    """What is known of tokens besides the patch projection.
+    """The known facts about tokens besides the patch projection.
 
     Attributes:
         prefix: The tokens before the patches, with their positions added, ``(tokens, dim)``.

@@ -27,7 +27,7 @@ class FolderLayout(Protocol):
 
     @property
     def name(self) -> Layout:
-        """What the command line calls it."""
+        """Its name on the command line."""
         ...
 
     @property

@@ -95,7 +95,8 @@ class HuggingFace:
             )
         if batch != 1:
             raise UsageError(
-                f"transformers.js gives one image at a time, not {batch}; leave out --batch"
+                "transformers.js and Optimum send as many images as they are given, one as a rule, "
+                f"and a file of batch {batch} takes no other number; leave out --batch"
             )
 
     def adapted(self, draft: Draft) -> Draft:
@@ -150,7 +151,7 @@ def with_client_names(model: Any) -> Any:
 
 
 def _classes(path: Path) -> int:
-    """How many logits an artefact gives."""
+    """The number of logits that an artefact gives."""
     import onnx
 
     logits = onnx.load(path, load_external_data=False).graph.output[0]
@@ -158,7 +159,7 @@ def _classes(path: Path) -> int:
 
 
 def config_of(metadata: Metadata, classes: int, model: Summary | None) -> dict[str, Any]:
-    """What ``config.json`` says.
+    """The content of ``config.json``.
 
     ``model_type`` is the class of these clients that runs the file. All of their classes for image
     classification run an ONNX file alike, and ``vit`` is the one whose sizes a transformer has.
@@ -196,7 +197,7 @@ def _sizes(model: Summary) -> dict[str, Any]:
 
 
 def preprocessor_config(preprocessing: Preprocessing) -> dict[str, Any]:
-    """What ``preprocessor_config.json`` says: resize and crop as ours, and raw pixels."""
+    """The content of ``preprocessor_config.json``: resize and crop as ours, and raw pixels."""
     height, width = preprocessing.size
     size = {"height": height, "width": width}
     found: dict[str, Any] = {

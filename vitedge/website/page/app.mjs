@@ -1,5 +1,6 @@
 // The page: a photo or the camera in, classes and milliseconds out.
-import { prepare } from "./pixels.mjs";
+import { isOffered, onGpu } from "./gpu.mjs";
+import { DECODING, prepare } from "./pixels.mjs";
 
 const MOST_PIXELS = 16_777_216; // of a canvas on iOS
 const SHOWN = 5;
@@ -56,7 +57,8 @@ function show(found, model, milliseconds) {
   $("times").textContent = `${inferring} ms for the model, ${preparing} ms to prepare the picture`;
 }
 
-async function classify(model, engine) {
+async function classify(model, running) {
+  const { engine } = running;
   const canvas = $("canvas");
   const started = performance.now();
   const { width, height } = canvas;
@@ -81,13 +83,10 @@ function draw(source, width, height) {
   context.drawImage(source, 0, 0, canvas.width, canvas.height);
 }
 
-async function photo(file, model, engine) {
+async function photo(file, model, running) {
   let picture;
   try {
-    picture = await createImageBitmap(file, {
-      imageOrientation: "from-image",
-      colorSpaceConversion: "none",
-    });
+    picture = await createImageBitmap(file, DECODING);
   } catch {
     $("state").textContent = `'${file.name}' is not a picture that this browser reads.`;
     return;
@@ -95,11 +94,11 @@ async function photo(file, model, engine) {
   draw(picture, picture.width, picture.height);
   picture.close();
   $("canvas").hidden = false;
-  await classify(model, engine);
+  await classify(model, running);
   $("state").textContent = `The classes of ${file.name}:`;
 }
 
-function camera(model, engine) {
+function camera(model, running) {
   const video = $("video");
   const button = $("camera");
   let stream = null;
@@ -128,7 +127,7 @@ function camera(model, engine) {
     $("state").textContent = "The classes of what the camera sees:";
     while (stream) {
       draw(video, video.videoWidth, video.videoHeight);
-      await classify(model, engine);
+      await classify(model, running);
       await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
     }
   }
@@ -141,6 +140,34 @@ function failed(error) {
   console.error(error);
 }
 
+function tell(model, running) {
+  const where = running.isGpu ? "WebGPU" : `threads: ${running.engine.threads}`;
+  $("facts").textContent = `${model.words}; ${model.engine}, ${where}`;
+}
+
+async function offerGpu(open, bytes, model, running) {
+  if (!(await isOffered(model))) return;
+  const cpu = running.engine;
+  let gpu = null;
+  $("gpu").addEventListener("change", async ({ target }) => {
+    target.disabled = true;
+    $("state").textContent = "Preparing …";
+    let words = "Ready.";
+    try {
+      if (target.checked) gpu ??= await onGpu(open, bytes, model, cpu);
+    } catch (error) {
+      target.checked = false;
+      words = `The GPU is not used: ${error.message}.`;
+    }
+    running.engine = target.checked ? gpu : cpu;
+    running.isGpu = target.checked;
+    tell(model, running);
+    target.disabled = false;
+    $("state").textContent = words;
+  });
+  $("choice").hidden = false;
+}
+
 async function main() {
   await underServiceWorker();
   const model = await (await fetch("model.json")).json();
@@ -149,14 +176,16 @@ async function main() {
   const { open } = await import("./engine.mjs");
   const threads = Math.min(navigator.hardwareConcurrency || 1, 4);
   const engine = await open(bytes, { accelerator: "wasm", threads });
-  $("facts").textContent = `${model.words}; ${model.engine}, threads: ${engine.threads}`;
-  const stop = camera(model, engine);
+  const running = { engine, isGpu: false };
+  tell(model, running);
+  const stop = camera(model, running);
   $("file").addEventListener("change", ({ target }) => {
     const [file] = target.files;
     if (!file) return;
     stop();
-    photo(file, model, engine).catch(failed);
+    photo(file, model, running).catch(failed);
   });
+  await offerGpu(open, bytes, model, running);
   $("file").disabled = $("camera").disabled = false;
   $("state").textContent = "Ready.";
   document.documentElement.dataset.ready = "yes";

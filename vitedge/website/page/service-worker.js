@@ -1,6 +1,6 @@
 // Keeps the site for when there is no network, and allows it threads (see app.mjs).
 const DIGEST = "%DIGEST%";
-const FIRST = ["./", "index.html", "style.css", "app.mjs", "pixels.mjs", "site.webmanifest", "icon.svg"];
+const FIRST = ["./", "index.html", "style.css", "app.mjs", "gpu.mjs", "pixels.mjs", "site.webmanifest", "icon.svg"];
 const HEADERS = {
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",

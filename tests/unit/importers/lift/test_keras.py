@@ -15,11 +15,12 @@ from tests.support.models import random_images, random_network
 from tests.support.plain import plain
 from vitedge.elements.kinds import Pooling
 from vitedge.errors import ModelError, NotAViTError, UsageError
-from vitedge.importers import Imported, ImportOptions
+from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.importers.lift.keras_safety import inspect_config
 from vitedge.importers.lifted_keras import PLUGIN
 from vitedge.in_keras.model import to_keras
 from vitedge.network.evaluate import forward
+from vitedge.terminal.silence import quiet
 
 # Keras sums in another order than NumPy; through two blocks 1e-6 of the range.
 TOLERANCE = 1e-5
@@ -304,6 +305,33 @@ def test_what_has_another_structure_lifts_all_the_same(build, tmp_path: Path) ->
     model.save(tmp_path / "model.keras")
     imported = read(tmp_path / "model.keras")
     assert "assumed: pixels / 255" in imported.path
+    pixels = random_images(imported.network, 2)
+    expected = np.asarray(model(pixels.astype(np.float32) / 255, training=False))
+    assert np.abs(forward(imported.network, pixels) - expected).max() < TOLERANCE
+
+
+def test_augmentation_in_front_is_left_out_and_told(tmp_path: Path) -> None:
+    model = with_overlap()
+    image = keras.Input(model.input_shape[1:])
+    x = keras.Sequential([layers.RandomFlip("horizontal"), layers.RandomRotation(0.1)])(image)
+    keras.Model(image, model(x)).save(tmp_path / "model.keras")
+    imported = read_model(tmp_path / "model.keras")
+    assert imported.path.endswith(", augmentation left out (RandomFlip, RandomRotation)")
+    pixels = random_images(imported.network, 2)
+    expected = np.asarray(model(pixels.astype(np.float32) / 255, training=False))
+    assert np.abs(forward(imported.network, pixels) - expected).max() < TOLERANCE
+    model.save(tmp_path / "bare.keras")
+    assert "left out" not in read_model(tmp_path / "bare.keras").path
+
+
+def test_dropout_that_stayed_on_is_left_out_and_told(tmp_path: Path) -> None:
+    model = with_overlap()
+    image = keras.Input(model.input_shape[1:])
+    x = layers.Dropout(0.5)(image, training=True)
+    with quiet():
+        keras.Model(image, model(x)).export(tmp_path / "saved", verbose=False)
+    imported = read_model(tmp_path / "saved")
+    assert imported.path.endswith("augmentation or dropout left out, which was switched on")
     pixels = random_images(imported.network, 2)
     expected = np.asarray(model(pixels.astype(np.float32) / 255, training=False))
     assert np.abs(forward(imported.network, pixels) - expected).max() < TOLERANCE

@@ -254,3 +254,70 @@ def test_a_constant_that_a_branch_makes_of_outer_constants_is_read(tmp_path: Pat
             graph.node.insert(place, node)
 
     runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_branch))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [(slice(1, None), slice(1, None)), (slice(0, 2), slice(3, 9)), (slice(None), slice(4, 5))],
+    ids=["as MViTv2", "corner", "column"],
+)
+def test_numbers_put_into_a_slice_are_read(rows: slice, columns: slice, tmp_path: Path) -> None:
+    def with_placed(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        every = np.indices((1, 3, 16, 16)).transpose(1, 2, 3, 4, 0)
+        (top, bottom, _), (left, right, _) = rows.indices(16), columns.indices(16)
+        constants = {
+            "places": np.ascontiguousarray(every[:, :, rows, columns]),
+            "starts": np.array([top, left]),
+            "ends": np.array([bottom, right]),
+            "axes": np.array([2, 3]),
+            "half": np.array(0.5, np.float32),
+        }
+        for name, values in constants.items():
+            graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        nodes = [
+            make("Identity", [""], ["scores"]),
+            make("Slice", ["scores", "starts", "ends", "axes"], ["part"]),
+            make("Mul", ["part", "half"], ["smaller"]),
+            make("ScatterND", ["scores", "places", "smaller"], ["placed"]),
+        ]
+        insert_before_softmax(graph, nodes, "placed")
+
+    runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_placed))
+
+
+def test_numbers_put_anywhere_else_are_refused(tmp_path: Path) -> None:
+    def with_scattered(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        constants = {
+            "places": np.array([[0, 0, 3, 2], [0, 1, 4, 5]]),
+            "numbers": np.float32([1, 2]),
+        }
+        for name, values in constants.items():
+            graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        nodes = [make("ScatterND", ["", "places", "numbers"], ["placed"])]
+        insert_before_softmax(graph, nodes, "placed")
+
+    path = changed("attention_pooling", tmp_path / "model.onnx", with_scattered)
+    with pytest.raises(NotAViTError, match="not those of a slice"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("operator", ["Conv", "AveragePool", "MaxPool"])
+def test_heads_in_the_place_of_a_batch_are_convolved_each_by_itself(
+    operator: str, tmp_path: Path
+) -> None:
+    def with_convolved_heads(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        kernel = np.random.default_rng(0).normal(size=(1, 1, 3, 3)).astype(np.float32)
+        graph.initializer.append(onnx.numpy_helper.from_array(kernel, "kernel"))
+        inputs = ["heads", "kernel"] if operator == "Conv" else ["heads"]
+        window = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+        nodes = [
+            make("Transpose", [""], ["heads"], perm=[1, 0, 2, 3]),
+            make(operator, inputs, ["slid"], **window),
+            make("Transpose", ["slid"], ["back"], perm=[1, 0, 2, 3]),
+        ]
+        insert_before_softmax(graph, nodes, "back")
+
+    runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_convolved_heads))

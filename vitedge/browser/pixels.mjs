@@ -1,5 +1,9 @@
-// From a picture to the raw pixels that a model takes, equal to Pillow's to the bit.
+// From a picture to the raw pixels that a model takes; once it is decoded, equal to Pillow's to the
+// bit.
 // Pillow computes in integers: https://github.com/python-pillow/Pillow, src/libImaging/Resample.c.
+
+// What createImageBitmap is told: pictures upright, and their numbers as the file has them.
+export const DECODING = { imageOrientation: "from-image", colorSpaceConversion: "none" };
 
 const PRECISION_BITS = 22;
 const ONE = 2 ** PRECISION_BITS;

@@ -1,0 +1,42 @@
+"""What stands behind a trunk in its source, where the user asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitedge.converters.onnx.tail import Tail
+from vitedge.errors import UsageError
+from vitedge.importers import ImportOptions
+from vitedge.network.network import Network
+from vitedge.network.tasks import Task
+from vitedge.targets.formats import Format
+
+
+def tail_of(source: Path, importing: ImportOptions, network: Network) -> Tail:
+    """The nodes that read the trunk's outputs.
+
+    Args:
+        source: The file of trunk and tail.
+        importing: Which tensors of it are the trunk's outputs.
+        network: The trunk.
+
+    Raises:
+        UsageError: The source is no ONNX file, nobody said where the trunk ends, or what it gives
+            are logits, from which a softmax may have been taken off.
+    """
+    if source.suffix.lower() != Format.ONNX.suffix:
+        raise UsageError(f"--tail takes an ONNX file's nodes; '{source}' is none")
+    if len(importing.logits) != 1:
+        raise UsageError("--tail needs --logits NAME: the tensor of the source that the tail reads")
+    if network.task.has_logits:
+        raise UsageError(
+            "--tail reads the trunk's outputs as they are, and classes lose their softmax: give "
+            "--task embedding or --task map"
+        )
+    maps = {*importing.beside, *({network.main_name} if network.task is Task.MAP else ())}
+    return Tail(
+        source=source,
+        joints={network.main_name: importing.logits[0]} | {name: name for name in importing.beside},
+        maps=frozenset(maps),
+        image_size=importing.image_size,
+    )
