@@ -10,9 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.browsers import NPM
+from tests.unit.importers.lift.test_outputs_beside import detector
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -42,6 +46,16 @@ def link_photos(source: Path, destination: Path) -> None:
         csv.writer(stream).writerows(rows)
 
 
+def write_map_model(path: Path) -> None:
+    """A small model of a map, for the reader's DINOv2-S of 97 MB."""
+    model, _ = detector(path)
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray([1]), "channels"))
+    model.graph.node.append(helper.make_node("ReduceMean", ["heat", "channels"], ["focus"]))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("focus", TensorProto.FLOAT, None))
+    onnx.save(model, path)
+
+
 @pytest.fixture
 def reader(shared_data: Path, tmp_path: Path) -> Path:
     """A folder that holds what the README's reader has."""
@@ -52,6 +66,7 @@ def reader(shared_data: Path, tmp_path: Path) -> Path:
     (tmp_path / name).symlink_to(shared_data / "deit_tiny" / name)
     synsets = (photos / "synset_words.txt").read_text().splitlines()
     (tmp_path / "labels.txt").write_text("\n".join(line.split(" ", 1)[1] for line in synsets))
+    write_map_model(tmp_path / "vit_s_focus.onnx")
     first = next((tmp_path / "photos" / "validation").glob("*.jpg"))
     (tmp_path / "photo.jpg").symlink_to(first)
     return tmp_path
