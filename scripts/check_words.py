@@ -44,6 +44,7 @@ SUMMARIES = {
 _NOT_YET = {
     *("bench", "browser", "converters", "elements", "importers", "network", "pick", "pipeline"),
     *("quantize", "remote", "rewrite", "runtimes", "api", "check", "commands", "report"),
+    "website",
 }
 
 # Functions of the command line that say something to people, beside `raise`.

@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +129,7 @@ def measure(
         if not again and _is_done(place / RESULT_FILE, only_read=only_read):
             continue
         told = Source.read(place)
-        result = Result(place.name, told.architecture, told.parameters)
-        _write(place, result)  # an engine that takes the process with it is not tried again
+        result = _begun(place, told)
         started = time.perf_counter()
         try:
             wanted = [] if only_read else [Format(each) for each in formats]
@@ -139,6 +138,16 @@ def measure(
             shutil.rmtree(place / _MADE, ignore_errors=True)
         _write(place, result)
         print(f"{result.line()} ({time.perf_counter() - started:.0f} s)", flush=True)
+
+
+def _begun(place: Path, told: Source) -> Result:
+    """A result that says, while it is measured, that the process died, and what was read before."""
+    result = Result(place.name, told.architecture, told.parameters)
+    path = place / RESULT_FILE
+    before = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    shown = replace(result, **{key: before[key] for key in ("road", "read_db") if key in before})
+    _write(place, shown)
+    return result
 
 
 def _is_done(path: Path, *, only_read: bool) -> bool:

@@ -63,7 +63,7 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
         {"window_size": 3, "global_attn_indexes": (1,), **_AT_96},
     ),
     "swin": ("swin_tiny_patch4_window7_224", 64, {"window_size": 4, **_STAGES}),
-    "swinv2": ("swinv2_tiny_window8_256", 64, {"window_size": 4, **_STAGES}),
+    "swinv2": ("swinv2_tiny_window8_256", 64, {"window_size": 8, **_STAGES}),
     "swinv2_cr": ("swinv2_cr_tiny_ns_224", 64, {"window_size": 4, **_STAGES}),
     "swin_s3": ("swin_s3_tiny_224", 64, {"window_size": (4, 4, 4, 2), **_STAGES}),
     "levit": ("levit_128s", 224, {}),

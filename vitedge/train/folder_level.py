@@ -10,6 +10,7 @@ from vitedge.images.image_sets import LABELS_FILE, ImageSet, is_image
 
 HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
 _SHOWN = 4
+_DEEPEST = 4  # levels below which nobody unpacks an archive by mistake
 
 
 def refuse_wrong_level(images: ImageSet, path: Path) -> None:
@@ -33,12 +34,17 @@ def refuse_wrong_level(images: ImageSet, path: Path) -> None:
         )
     if len(images.class_names) == 1:
         inside = path / images.class_names[0]
-        classes = folders_of_images(inside)
-        if len(classes) > 1:
-            raise DataError(
-                f"'{path}' holds one folder, '{inside.name}', and that holds the classes: give "
-                f"'{inside}' ({_named(classes)})"
-            )
+        for _ in range(_DEEPEST):
+            classes = folders_of_images(inside)
+            if len(classes) > 1:
+                raise DataError(
+                    f"'{path}' holds one folder of images, '{inside.relative_to(path)}', and that "
+                    f"holds the classes: give '{inside}' ({_named(classes)})"
+                )
+            folders = _folders(inside)
+            if len(folders) != 1:
+                return
+            inside = folders[0]
 
 
 def refuse_other_part_names(path: Path) -> None:
@@ -75,13 +81,21 @@ def folders_of_images(folder: Path) -> list[str]:
     """Names of the folders within one that hold images; a deep look might take minutes."""
     try:
         return sorted(
-            each.name
-            for each in folder.iterdir()
-            if each.is_dir()
-            and not each.name.startswith((".", "__"))
-            and any(is_image(file) for file in each.iterdir())
+            each.name for each in _folders(folder) if any(is_image(file) for file in each.iterdir())
         )
     except OSError:  # not ours to read, and then none of it was meant
+        return []
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders within one, without those that programs make for themselves."""
+    try:
+        return [
+            each
+            for each in folder.iterdir()
+            if each.is_dir() and not each.name.startswith((".", "__"))
+        ]
+    except OSError:
         return []
 
 

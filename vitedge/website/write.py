@@ -142,7 +142,7 @@ def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, A
 
 
 def _gpu(metadata: Metadata) -> dict[str, Any] | None:
-    """How WebGPU has to compute, and how exactly; None where it is not offered.
+    """The way in which WebGPU has to compute, and how exactly; None where it is not offered.
 
     LiteRT.js computes on both with the same files. ONNX Runtime Web has 27 MB more for it.
     """

@@ -142,6 +142,14 @@ class TestFolders:
         with pytest.raises(DataError, match=r"that holds the classes: give '.*photos' \(2 folders"):
             open_parts(photos.parent)
 
+    def test_several_levels_too_high_are_told_the_folder_of_the_classes(self, photos: Path):
+        above = photos.parent / "archive" / "data"
+        above.mkdir(parents=True)
+        photos.rename(above / "photos")
+        (above / "__MACOSX").mkdir()
+        with pytest.raises(DataError, match=r"'data.photos', and that holds .*give '.*photos' \(2"):
+            open_parts(above.parent)
+
     def test_a_part_by_another_name_is_not_a_class(self, photos: Path):
         photos.rename(photos.parent / "train")
         open_parts(photos.parent / "train")

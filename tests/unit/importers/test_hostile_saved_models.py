@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
 
 from vitedge.cli import main
 from vitedge.errors import ModelError
@@ -342,7 +343,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_the_list_has_operators_and_none_that_touches_files() -> None:
     for name in ALLOWED | SAVING | RESTORING:
-        assert hasattr(tf.raw_ops, name), name
+        assert op_def_registry.get(name) is not None, name  # some are not among tf.raw_ops
     words = ("File", "Dataset", "Reader", "PyFunc", "Print", "Summary", "Save", "Restore", "Decode")
     remote = ("Send", "Recv", "Remote", "Collective", "TPU", "Queue", "Iterator", "Stage", "Debug")
     suspicious = {name for name in ALLOWED for word in (*words, *remote) if word in name}

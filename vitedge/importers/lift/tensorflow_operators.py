@@ -44,6 +44,7 @@ SpaceToDepth Split SplitV Squeeze StopGradient StridedSlice TensorScatterAdd Ten
 TensorScatterMin TensorScatterSub TensorScatterUpdate TensorStridedSliceUpdate Tile Transpose
 ConjugateTranspose Unique UniqueV2 UniqueWithCounts UniqueWithCountsV2 Unpack UnravelIndex
 UpperBound Where ZerosLike
+XlaDynamicUpdateSlice
 """
 
 _NETWORKS = """
