@@ -11,7 +11,7 @@ CLIENTS := .clients
 DEMO_OUTPUT ?= vitedge-demo
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
-.PHONY: demo test test-fast check slow fuzz reference clients clean
+.PHONY: demo test test-fast check slow fuzz reference clients engines clean
 
 demo: $(VENV)/.installed-all
 	$(BIN)/vitedge demo --output $(DEMO_OUTPUT) --force
@@ -74,6 +74,11 @@ $(CLIENTS)/.optimum: $(PROGRAMS)/optimum.txt | $(VENV)/.installed-dev
 	$(PIP_CLIENTS) $(CLIENTS)/optimum torch==2.13.0
 	$(PIP_CLIENTS) $(CLIENTS)/optimum --no-deps -r $<
 	touch $@
+
+# Other engines beside ours, in an environment of their own, which torch makes large:
+#   make engines VENV=.venv-engines WEIGHTS=deit_tiny_patch16_224.safetensors PHOTOS=photos
+engines: $(VENV)/.installed-engines
+	$(BIN)/python benchmarks/engines.py $(if $(WEIGHTS),--weights $(WEIGHTS) --photos $(PHOTOS))
 
 clean:
 	rm -rf $(VENV) $(CLIENTS) vitedge-demo .targets fuzz-findings

@@ -186,3 +186,30 @@ def test_the_front_has_a_point_for_each_share_of_the_work() -> None:
     assert points[0]["lost"] == 0
     assert all(each["n"] == 8 and each["interval"] >= 0 for each in points)
     assert "every picture alike" in points[2]["merged"]
+
+
+@pytest.mark.usefixtures("on_path")
+def test_the_graph_that_other_engines_take_computes_what_the_vit_computes(tmp_path: Path) -> None:
+    import onnxruntime
+    from engine_graph import INPUT, planes, write_graph
+
+    network = random_network()
+    pixels = random_images(network, 1)
+    write_graph(network, tmp_path / "planes.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "planes.onnx"))
+    (found,) = session.run(None, {INPUT: planes(network, pixels)})
+    np.testing.assert_allclose(found, forward(network, pixels), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_engines_that_are_not_here_are_named_and_ours_are_measured(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    command = [sys.executable, "engines.py", "--rounds", "2", "--json", str(path)]
+    found = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    rows = {each["name"]: each for each in json.loads(path.read_text())}
+    ours = {f"ours, {target} {each}" for target in all_formats() for each in ("fp32", "int8")}
+    assert ours <= set(rows)
+    assert rows["ours, tflite fp32"]["ratio"] == 1
+    assert rows["ours, onnx fp32"]["agreement"] == 100
+    for name in ("MNN fp32", "ncnn fp32", "tract fp32", "ExecuTorch fp32"):
+        assert name in rows or f"{name}: not measured: " in found.stderr

@@ -276,7 +276,7 @@ _BEHIND_ACCURACY = 14
 """Where a task's own measures come to stand: behind top-1 and top-5."""
 
 _COLUMNS = (
-    Column("artifact", _artifact, 0, is_number=False),
+    Column("artefact", _artifact, 0, is_number=False),
     Column("target", lambda row: str(row.target), 0, is_number=False),
     Column("MB", lambda row: _number(row.size_mb), 1),
     Column("load ms", lambda row: _number(row.load_ms), 8),

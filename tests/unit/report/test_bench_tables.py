@@ -36,7 +36,7 @@ def test_the_table_shows_every_row_with_its_numbers_and_status() -> None:
 def test_a_narrow_terminal_loses_columns_but_no_line_breaks(width: int) -> None:
     text = printed(make_report(), width)
     assert max(len(line) for line in text.splitlines()) <= width
-    for needed in ("artifact", "target", "p50 ms", "status"):
+    for needed in ("artefact", "target", "p50 ms", "status"):
         assert needed in text
     rows = [line for line in text.splitlines() if "cpu" in line or "gpu" in line or "qnn" in line]
     assert len(rows) == 5

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_report_browser import contrast, hover
+from tests.e2e.test_report_browser import assert_marks_stand_out, contrast, hover
 from tests.support.chromium import CHROMIUM, Chromium
 from tests.unit.report.test_page import read
 from vitedge.report.curve import curve_summary, render_curve
@@ -153,3 +153,10 @@ def test_one_epoch_is_the_best_and_times_differ_in_short_runs() -> None:
         assert seconds in text
     longer = read(render_curve((replace(epochs[0], seconds=3725.0),), FACTS, interactive=False))
     assert "1:02:05" in longer.text
+
+
+@in_a_browser
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_line_stands_out_in_light_and_in_dark(browser, tmp_path, dark) -> None:
+    browser.open(written(tmp_path, interactive=False), width=1280, dark=dark)
+    assert_marks_stand_out(browser, at_least=15)

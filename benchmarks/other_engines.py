@@ -1,0 +1,151 @@
+"""Other engines, one thread each: what makes them run an ONNX graph of float32 planes.
+
+Each function takes the graph and a folder for what the engine's own converter writes, and gives a
+function from planes ``(1, 3, H, W)`` to logits ``(1, classes)``. Engines are imported inside.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from engine_graph import INPUT, OUTPUT
+
+Floats = npt.NDArray[np.float32]
+Run = Callable[[Floats], Floats]
+
+
+def _mnn(graph: Path, folder: Path, *, bits: int | None = None) -> Run:
+    """MNN's converter and its module API; 8-bit weights compute in int8 with `memory: low`."""
+    from MNN import expr, nn
+
+    path = folder / f"mnn{bits or ''}.mnn"
+    if not path.exists():
+        words = ["-f", "ONNX", "--modelFile", str(graph), "--MNNModel", str(path), "--bizCode", "x"]
+        words += [] if bits is None else ["--weightQuantBits", str(bits)]
+        _call(str(Path(sys.executable).with_name("mnnconvert")), *words)
+    config: dict[str, Any] = {"precision": "high", "backend": "CPU", "numThread": 1}
+    if bits is not None:
+        config["memory"] = "low"
+    manager = nn.create_runtime_manager((config,))
+    module = nn.load_module_from_file(str(path), [INPUT], [OUTPUT], runtime_manager=manager)
+
+    def run(planes: Floats) -> Floats:
+        given = expr.const(planes, list(planes.shape), expr.NCHW)
+        return np.array(module.forward([given])[0].read())
+
+    return run
+
+
+def _ncnn(graph: Path, folder: Path) -> Run:
+    """pnnx, ncnn's converter, then ncnn without half precision."""
+    import ncnn
+
+    made = folder / "ncnn"
+    if not (made / "planes.ncnn.param").exists():
+        made.mkdir(exist_ok=True)
+        own = made / "planes.onnx"
+        own.write_bytes(graph.read_bytes())
+        side = _side(graph)
+        _call(str(_pnnx()), str(own), "fp16=0", f"inputshape=[1,3,{side},{side}]")
+    net = ncnn.Net()
+    net.opt.num_threads = 1
+    net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_bf16_storage = False
+    net.load_param(str(made / "planes.ncnn.param"))
+    net.load_model(str(made / "planes.ncnn.bin"))
+
+    def run(planes: Floats) -> Floats:
+        with net.create_extractor() as extractor:
+            extractor.input("in0", ncnn.Mat(planes[0]))
+            code, found = extractor.extract("out0")
+            if code:
+                raise RuntimeError(f"ncnn's extractor gives {code}")
+            return np.array(found, np.float32).reshape(1, -1)
+
+    return run
+
+
+def _pnnx() -> Path:
+    """The program inside pnnx's package, whose Python half wants torch."""
+    from importlib.util import find_spec
+
+    spec = find_spec("pnnx")
+    if spec is None or spec.origin is None:
+        raise ImportError("pnnx is not installed")
+    return Path(spec.origin).with_name("pnnx")
+
+
+def _tract(graph: Path, folder: Path) -> Run:
+    """ONNX is what tract reads; it computes in one thread."""
+    import tract
+
+    model = tract.onnx().load(graph)
+    side = _side(graph)
+    model.set_input_fact(0, f"1,3,{side},{side},f32")
+    runnable = model.into_model().into_runnable()
+    return lambda planes: runnable.run([planes])[0].to_numpy()
+
+
+def _executorch(graph: Path, folder: Path, *, dynamic: bool = False) -> Run:
+    """The graph in torch, exported and given to XNNPACK; int8 by ExecuTorch's own quantizer."""
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+    from torch_graph import module_of
+
+    path = folder / f"executorch{'-int8' if dynamic else ''}.pte"
+    if not path.exists():
+        side = _side(graph)
+        example = (torch.zeros(1, 3, side, side),)
+        exported = torch.export.export(module_of(graph), example)
+        if dynamic:
+            exported = torch.export.export(_quantized(exported.module(), example), example)
+        partitioner = XnnpackPartitioner()
+        edge = to_edge_transform_and_lower(exported, partitioner=[partitioner])
+        path.write_bytes(edge.to_executorch().buffer)
+    method = Runtime.get().load_program(str(path)).load_method("forward")
+    return lambda planes: method.execute([torch.from_numpy(planes)])[0].numpy()
+
+
+def _quantized(module: Any, example: tuple[Any, ...]) -> Any:
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
+    prepared = prepare_pt2e(module, XNNPACKQuantizer().set_global(config))
+    prepared(*example)
+    return convert_pt2e(prepared)
+
+
+def _side(graph: Path) -> int:
+    import onnx
+
+    model = onnx.load(graph, load_external_data=False)
+    return model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+
+
+def _call(program: str, *words: str) -> None:
+    """Runs a converter, whose own words say why it refused."""
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError((done.stderr or done.stdout).strip().splitlines()[-1])
+
+
+ENGINES: dict[str, Callable[[Path, Path], Run]] = {
+    "MNN fp32": _mnn,
+    "MNN int8 weights, dynamic": lambda graph, folder: _mnn(graph, folder, bits=8),
+    "ncnn fp32": _ncnn,
+    "tract fp32": _tract,
+    "ExecuTorch fp32": _executorch,
+    "ExecuTorch int8, dynamic": lambda graph, folder: _executorch(graph, folder, dynamic=True),
+}
+"""How to open each engine."""
