@@ -29,8 +29,9 @@ from vitedge.targets.target import Target
 
 RESULT_FILE, _MADE = "result.json", "artefacts"
 _PRECISIONS = (Precision.FP32, Precision.INT8)
-_AS_THE_LIBRARY_DB = 80.0
-"""float32 against float32 of another library reaches 100 dB and more; a misreading seldom 50."""
+_AS_THE_LIBRARY_DB = 70.0
+"""float32 against float32 of another library reaches 100 dB and more, but 83 dB where ONNX Runtime
+runs what torch exported of transformers' LeViT with these weights; a misreading has 50 at most."""
 
 
 @dataclass

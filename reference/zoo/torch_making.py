@@ -109,6 +109,8 @@ def write_expected(model: nn.Module, size: tuple[int, int], folder: Path) -> Non
         outputs = outputs.transpose(0, 2, 3, 1)
     if not np.isfinite(outputs).all():
         raise ValueError("the model computes numbers that are not finite")
+    if not np.ptp(outputs, axis=0).any():
+        raise ValueError("the model computes the same of every picture")
     np.savez_compressed(folder / EXPECTED_FILE, images=pixels, outputs=outputs)
 
 

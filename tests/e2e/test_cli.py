@@ -206,7 +206,7 @@ def test_targets_lists_every_target_with_a_remedy_where_one_is_missing(run: Run)
         assert each["readiness"] != "missing" or each["remedy"]
     said = run("targets").stdout
     assert "tflite-gpu" in said
-    assert "over adb: not supported" in said
+    assert "Android over adb: `vitedge bench --host adb:SERIAL`" in said
 
 
 def test_import_writes_a_model_and_says_how_it_was_read(run: Run, model: Path) -> None:
@@ -524,8 +524,12 @@ def test_help_answers_without_loading_numpy_or_any_engine() -> None:
     assert not {"numpy", "PIL", "rich", "tensorflow", "keras", "onnx", "openvino"} & set(loaded)
 
 
-def test_nothing_but_results_is_printed_where_nobody_watches(model: Path, tmp_path: Path) -> None:
+def test_each_artefact_is_named_once_where_nobody_watches(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vitedge", "convert", "--fp32", "model.keras"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stderr == ""
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [
+        "finished model.fp32.tflite",
+        "finished model.fp32.onnx",
+        "finished model.fp32.xml",
+    ]
     assert len(done.stdout.splitlines()) == 4

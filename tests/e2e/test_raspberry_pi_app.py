@@ -299,10 +299,20 @@ def test_the_window_shows_the_label_and_its_closing_ends_the_app(tmp_path: Path)
     )
 
 
-def test_without_a_screen_the_window_says_so() -> None:
+def test_without_a_screen_the_window_says_so(tmp_path: Path) -> None:
     pytest.importorskip("tkinter", reason="this Python has no Tk")
+    write_digits(tmp_path / "sevens", 7, 1)
     process = subprocess.run(
-        [sys.executable, APP / "app.py", ARTIFACT, "--source", APP, "--port", "0", "--window"],
+        [
+            sys.executable,
+            APP / "app.py",
+            ARTIFACT,
+            "--source",
+            tmp_path / "sevens",
+            "--port",
+            "0",
+            "--window",
+        ],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

@@ -35,9 +35,20 @@ def published(name: str) -> Any:
     return json.loads((ROOT / "docs" / "schemas" / name).read_text("utf-8"))
 
 
+def undescribed(schema: Any) -> Any:
+    """A schema without its words, which change more often than what they describe."""
+    if isinstance(schema, dict):
+        return {
+            key: undescribed(value)
+            for key, value in schema.items()
+            if key != "description" or not isinstance(value, str)
+        }
+    return [undescribed(each) for each in schema] if isinstance(schema, list) else schema
+
+
 def test_the_published_schemas_are_those_of_the_code(program: ModuleType) -> None:
     for name, text in program.schemas().items():
-        assert (ROOT / "docs" / "schemas" / name).read_text("utf-8") == text, (
+        assert undescribed(published(name)) == undescribed(json.loads(text)), (
             "run: python scripts/json_schemas.py"
         )
         jsonschema.Draft202012Validator.check_schema(published(name))

@@ -6,7 +6,7 @@ of ``device_limits`` are all there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -213,10 +213,10 @@ def _prove(
         _ask_the_device(made[0].path, order.job.target)
 
 
-def _published(made: Sequence[Written], folder: Path) -> Iterator[Written]:
+def _published(made: Sequence[Written], folder: Path) -> list[Written]:
     for each in made:
         publish_artifact(each.path, folder)
-        yield replace(each, path=folder / each.path.name)
+    return [replace(each, path=folder / each.path.name) for each in made]
 
 
 def _path(options: ConvertOptions, source: Path, target: Target, precision: Precision) -> Path:

@@ -283,7 +283,7 @@ class Learner:
         counts = [tf.reduce_sum(tf.cast(each, tf.int64)) for each in (right, is_image)]
         # Where there is no image, the target's zeros make the loss zero.
         losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-        return self._replicas.sum((counts, tf.reduce_sum(losses)))
+        return self._replicas.sum(counts), self._replicas.sum(tf.reduce_sum(losses))
 
     @property
     def learning_rate(self) -> float:

@@ -76,7 +76,7 @@ class Replicas:
         )
 
     def sum(self, values: Any) -> Any:
-        """Within ``run``: the sum over all replicas, of tensors in any structure."""
+        """Within ``run``: the sum over all replicas, of tensors of one dtype in any structure."""
         import tensorflow as tf
 
         if self._strategy is None:

@@ -109,7 +109,7 @@ def test_pick_measures_against_the_model_that_it_converted(
         importing=IMPORTING,
         bench=BenchOptions(threads=1, runs=3),
     )
-    picked = pick(wanted, reproduce=lambda precision, written: "")
+    picked = pick(wanted, reproduce=lambda variety: "")
     assert len(picked.report.rows) > 2
     assert (calls["read_model"], calls["calibrate"]) == (1, 1)
 

@@ -154,10 +154,11 @@ def test_a_lift_that_is_wrong_on_the_users_images_alone_is_refused(
 
     def wrong_on_white(network, pixels):  # type: ignore[no-untyped-def]
         white = pixels.min(axis=(1, 2, 3)) == 255
-        return right(network, pixels) + white[:, None]
+        outputs = right(network, pixels)
+        return {name: made + white[:, None] for name, made in outputs.items()}
 
-    right = proof.forward_each
-    monkeypatch.setattr(proof, "forward_each", wrong_on_white)
+    right = proof.evaluate_each
+    monkeypatch.setattr(proof, "evaluate_each", wrong_on_white)
     lift(OnnxProbe(LIFTED))
     with pytest.raises(NotAViTError, match="logits differ from the source's"):
         lift(OnnxProbe(LIFTED), images=images)
