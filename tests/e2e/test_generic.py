@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ from tests.support.generic_models import (
     pixels,
     write_nchw_onnx,
 )
+from tests.support.golden_cases import GOLDEN
 from vitedge.artifacts.metadata import read_metadata
 from vitedge.artifacts.written import Written
 from vitedge.classifier import load
@@ -29,6 +31,7 @@ from vitedge.images.samples import Sample
 from vitedge.importers import ImportOptions
 from vitedge.inspection.description import inspect
 from vitedge.network.kinds import Activation
+from vitedge.network.tasks import Task
 from vitedge.pipeline.budget import DropBudget
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.keras_model import import_model
@@ -192,6 +195,27 @@ def test_an_onnx_file_becomes_onnx_and_openvino(tmp_path: Path) -> None:
         assert_computes(each, logits)
         assert "input normalised as given" in each.metadata.source.path
         assert each.metadata.parameters == 16 * 27 + 17 * CLASSES
+
+
+def test_of_a_model_with_attention_the_nearer_of_both_quantizers_is_kept(tmp_path: Path) -> None:
+    model = onnx.load(GOLDEN / "lift" / "timm_script_one.onnx")
+    (output,) = model.graph.output
+    last = next(node for node in model.graph.node if output.name in node.output)
+    last.output[list(last.output).index(output.name)] = "before"
+    model.graph.node.append(onnx.helper.make_node("Sin", ["before"], [output.name]))
+    onnx.save(model, tmp_path / "model.onnx")
+    options = ConvertOptions(
+        (Format.ONNX,),
+        (Precision.INT8,),
+        tmp_path / "artefacts",
+        importing=ImportOptions(task=Task.CLASSES),
+    )
+    (written,) = convert(tmp_path / "model.onnx", options)
+    assert written.metadata.source.path.startswith("generic: ")
+    assert written.metadata.quantization == {
+        "dense layers": "8-bit per channel, inputs quantized as they come"
+    }
+    assert [each.name for each in options.output.iterdir()] == ["model.int8.onnx"]
 
 
 def test_an_onnx_file_does_not_become_tflite_and_the_way_out_is_named(tmp_path: Path) -> None:

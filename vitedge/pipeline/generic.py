@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitedge.artifacts.metadata import Metadata, Source
@@ -11,6 +12,7 @@ from vitedge.artifacts.written import Written
 from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.tools import tools_of
 from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError, UsageError
+from vitedge.files.staging import staging
 from vitedge.images.synthetic import synthetic_images
 from vitedge.pipeline.compared_images import COMPARED_IMAGES
 from vitedge.pipeline.layouts import FolderLayout, demand_classes
@@ -19,6 +21,7 @@ from vitedge.pipeline.verified_write import (
     OnRefusal,
     OnWritten,
     Reference,
+    publish_artifact,
     refusals_to,
     unheard,
     versions_of,
@@ -130,20 +133,36 @@ class _Work:
         self._source = Source(opened.source.name, opened.sha256, path)
 
     def write(self, path: Path, target: Format, precision: Precision) -> Written:
-        """Writes the first candidate that computes what the source does."""
+        """Writes the best candidate that computes what the source does.
+
+        Of a model with attention that is the nearest to the source. Of others it is the first:
+        convolutions that stay in float would be nearer, and slow.
+        """
+        drafts = tools_of(target).generic
+        assert drafts is not None
+        best: Written | None = None
         failure: ParityError | None = None
-        draft = tools_of(target).generic
-        assert draft is not None
-        for candidate in draft(self._model, precision, self._job.batch, self._images):
-            metadata = self._metadata(target, precision, candidate)
-            try:
+        with staging(path.parent) as folder:
+            candidates = drafts(self._model, precision, self._job.batch, self._images)
+            for number, candidate in enumerate(candidates):
+                metadata = self._metadata(target, precision, candidate)
                 layout = self._job.layout
-                made = candidate.draft if layout is None else layout.adapted(candidate.draft)
-                return write_checked(made, path, metadata, self._reference)
-            except ParityError as error:
-                failure = failure or error
-        assert failure is not None
-        raise failure
+                draft = candidate.draft if layout is None else layout.adapted(candidate.draft)
+                place = folder / str(number)
+                place.mkdir()
+                try:
+                    made = write_checked(draft, place / path.name, metadata, self._reference)
+                except ParityError as error:
+                    failure = failure or error
+                    continue
+                best = made if best is None or _sqnr(made) > _sqnr(best) else best
+                if not self._model.attends:
+                    break
+            if best is None:
+                assert failure is not None
+                raise failure
+            publish_artifact(best.path, path.parent)
+        return replace(best, path=path)
 
     def _metadata(self, target: Format, precision: Precision, candidate: Alternative) -> Metadata:
         return Metadata(
@@ -158,3 +177,8 @@ class _Work:
             parameters=self._model.network.parameters,
             task=self._model.task,
         )
+
+
+def _sqnr(written: Written) -> float:
+    parity = written.metadata.parity
+    return math.inf if parity is None or parity.sqnr_db is None else parity.sqnr_db
