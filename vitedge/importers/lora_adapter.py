@@ -29,7 +29,7 @@ class LoraImporter:
         if base is None:
             named = peek_json(folder / CONFIG).get("base_model_name_or_path")
             raise ModelError(
-                f"'{path}' is an adapter, which changes a model ({shown(named)}) and is none: give "
+                f"'{path}' is an adapter, which changes a model ({shown(named)}): give "
                 "that model's folder or file with --base"
             )
         if not base.exists():
