@@ -191,7 +191,7 @@ def test_pick_chooses_among_what_it_measured_in_a_page(tmp_path: Path) -> None:
         output=tmp_path / "picked",
         bench=BenchOptions(threads=1, runs=3),
     )
-    picked = pick(request, reproduce=lambda precision, format_: "")
+    picked = pick(request, reproduce=lambda variety: "")
     assert picked.choice.best is not None
     assert str(picked.choice.best.row.target) == "tflite-web"
     made = {row.precision for row in picked.report.rows}
