@@ -261,6 +261,7 @@ def test_train_writes_a_model_of_the_datas_classes_and_keeps_the_run(run: Run) -
     assert finished.stdout == result.stdout
 
 
+@pytest.mark.slow
 def test_train_repairs_a_quantized_model_with_unlabelled_images(run: Run) -> None:
     assert run(*SMALL_DIGITS, "--epochs", "2").exit_code == 0
     training, _ = digits()

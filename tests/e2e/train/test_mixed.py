@@ -95,7 +95,9 @@ def test_the_gradients_are_those_of_float32_but_for_rounding(products):
     assert np.linalg.norm(mixed) == pytest.approx(np.linalg.norm(plain), rel=0.02)
 
 
-@pytest.mark.parametrize("products", SHORTER)
+@pytest.mark.parametrize(
+    "products", [Products.BFLOAT16, pytest.param(Products.FLOAT16, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, products):
     recipe = replace(QUICK, products=products, average=0.9)
     whole = train(small_network(), halves(), recipe)

@@ -176,7 +176,13 @@ def tensorboard_losses(folder: Path) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("recipe", [QUICK, EVERYTHING], ids=["plain", "everything on"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(QUICK, id="plain"),
+        pytest.param(EVERYTHING, id="everything on", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, recipe):
     held_out = halves(30, seed=1)
     whole = train(small_network(), halves(), recipe, held_out=held_out)

@@ -125,7 +125,7 @@ def test_a_hub_folder_brings_preprocessing_and_labels(tmp_path: Path) -> None:
     assert network.preprocessing.interpolation is Interpolation.BILINEAR
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_deit_tiny_is_right_about_real_photos(shared_data: Path) -> None:
     network = read_model(shared_data / "deit_tiny" / "deit_tiny_patch16_224.safetensors").network
     assert plain(network).heads == 3

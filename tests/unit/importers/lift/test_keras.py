@@ -101,7 +101,9 @@ def test_a_fixed_batch_lifts(tmp_path: Path) -> None:
     ("policy", "rounding"),
     [("mixed_float16", 0.01), ("mixed_bfloat16", 0.1), ("float16", 0.01), ("bfloat16", 0.1)],
 )
-@pytest.mark.parametrize("kind", ["model.keras", "saved_model"])
+@pytest.mark.parametrize(
+    "kind", ["model.keras", pytest.param("saved_model", marks=pytest.mark.slow)]
+)
 def test_a_model_in_half_precision_lifts_in_float32(
     policy: str, rounding: float, kind: str, tmp_path: Path
 ) -> None:
