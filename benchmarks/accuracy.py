@@ -20,15 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from contenders import RUNTIMES, open_model, say
+from contenders import RUNTIMES, open_model, photo_sets, say
 from stock_routes import ROUTES, Workbench
 
 from vitedge.artifacts.metadata import files_of
 from vitedge.bench.reference import ArtifactReference
 from vitedge.bench.run import BenchOptions, Step, run_bench
-from vitedge.images.image_sets import ImageSet, open_images
-from vitedge.images.preprocess import Preprocessing
-from vitedge.images.synthetic import synthetic_images
+from vitedge.images.image_sets import ImageSet
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.report.results import Row
@@ -107,7 +105,9 @@ def main() -> None:
     arguments = _arguments()
     name = "miniature" if arguments.weights is None else "deit-tiny"
     network, source = open_model(name, arguments.folder, arguments.weights)
-    calibration, validation = _photos(network.preprocessing, arguments.photos)
+    calibration, validation = photo_sets(
+        network.preprocessing, arguments.photos, made_up=_SYNTHETIC_PHOTOS
+    )
     ours = _ours(source, calibration, arguments.folder / name)
     pixels = [network.preprocessing(sample.image) for sample in calibration.samples]
     reference = ours[Format.ONNX, Precision.FP32]
@@ -237,14 +237,6 @@ def _best_rival(goal: Goal, found: Mapping[str, Measured]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
-
-
-def _photos(preprocessing: Preprocessing, folder: Path | None) -> tuple[ImageSet, ImageSet]:
-    """What is calibrated on, and what is measured on."""
-    if folder is not None:
-        return open_images(folder / "calibration"), open_images(folder / "validation")
-    first, second = (synthetic_images(preprocessing, _SYNTHETIC_PHOTOS, seed=n) for n in (0, 1))
-    return first, second
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,8 +13,9 @@ from stock_routes import ROUTES, Workbench
 
 from vitedge.artifacts.metadata import files_of
 from vitedge.elements.presets import initialize, preset
-from vitedge.images.image_sets import ImageSet
+from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.synthetic import synthetic_images
 from vitedge.importers import read_model
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert
@@ -137,6 +138,16 @@ def open_model(name: str, folder: Path, weights: Path | None) -> tuple[Network, 
     if not path.exists():
         to_keras(network).save(path)
     return network, path
+
+
+def photo_sets(
+    preprocessing: Preprocessing, folder: Path | None, *, made_up: int
+) -> tuple[ImageSet, ImageSet]:
+    """Images to calibrate and to measure on: a folder's two parts, or so many synthetic ones."""
+    if folder is not None:
+        return open_images(folder / "calibration"), open_images(folder / "validation")
+    first, second = (synthetic_images(preprocessing, made_up, seed=seed) for seed in (0, 1))
+    return first, second
 
 
 def say(words: str) -> None:

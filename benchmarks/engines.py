@@ -26,12 +26,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from contenders import open_model, say
+from contenders import open_model, photo_sets, say
 from engine_graph import planes, write_graph
 from other_engines import ENGINES
 
-from vitedge.images.image_sets import ImageSet, open_images
-from vitedge.images.synthetic import synthetic_images
+from vitedge.images.image_sets import ImageSet
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.runtimes import run_batches, runtime_for
@@ -81,7 +80,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         name = "miniature" if options.weights is None else "deit-tiny"
         network, source = open_model(name, folder, options.weights)
-        calibration, photos = _photos(network, options.photos)
+        calibration, photos = photo_sets(network.preprocessing, options.photos, made_up=8)
         runs = {**_ours(source, folder, calibration), **_others(network, folder)}
         rows = _measured(runs, network, photos, options.limit, options.rounds)
     if options.json is not None:
@@ -94,12 +93,6 @@ def main() -> None:
             f"| {each.name} | {each.ratio:.2f} | {each.latency_ms:.1f} | {each.agreement:.1f} "
             f"| {top1} |"
         )
-
-
-def _photos(network: Network, folder: Path | None) -> tuple[ImageSet, ImageSet]:
-    if folder is not None:
-        return open_images(folder / "calibration"), open_images(folder / "validation")
-    return tuple(synthetic_images(network.preprocessing, 8, seed=seed) for seed in (0, 1))
 
 
 @dataclass(frozen=True)

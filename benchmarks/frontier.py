@@ -26,12 +26,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from contenders import MODELS, RUNTIMES, open_model, say
+from contenders import MODELS, RUNTIMES, open_model, photo_sets, say
 
 from vitedge.artifacts.metadata import read_metadata
-from vitedge.images.image_sets import ImageSet, open_images
-from vitedge.images.synthetic import synthetic_images
-from vitedge.network.network import Network
+from vitedge.images.image_sets import ImageSet
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.token_merging import TokenOptions
 from vitedge.runtimes import run_batches, runtime_for
@@ -95,7 +93,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         name = options.model or ("miniature" if options.weights is None else "deit-tiny")
         network, source = open_model(name, folder, options.weights)
-        calibration, photos = _photos(network, options.photos)
+        calibration, photos = photo_sets(network.preprocessing, options.photos, made_up=8)
         points = []
         for target in formats:
             paths = [
@@ -113,12 +111,6 @@ def main() -> None:
             f"| {each.format} | {each.tokens} | {each.latency_ratio:.3f} | {each.latency_ms:.2f} "
             f"| {top1} | {each.lost:+.1f} +-{each.interval:.1f} | {each.merged} |"
         )
-
-
-def _photos(network: Network, folder: Path | None) -> tuple[ImageSet, ImageSet]:
-    if folder is not None:
-        return open_images(folder / "calibration"), open_images(folder / "validation")
-    return tuple(synthetic_images(network.preprocessing, 8, seed=seed) for seed in (0, 1))
 
 
 def _words(tokens: TokenOptions | None) -> str:
