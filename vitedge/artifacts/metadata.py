@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.artifacts.narrowing import Narrowing
 from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.errors import ModelError, UsageError
 from vitedge.files import json_values
@@ -173,6 +174,8 @@ class Metadata:
         macs: Multiply-accumulates of one image, or 0 when unknown.
         parity: What was measured after writing; None only while that is being done.
         merging: Where tokens are merged, if they are. Parity is against the model that merges them.
+        narrowing: The heads and hidden channels that were removed, if any were. Parity is against
+            the narrower model.
         scores: What the first output gives for each class; logits in files that do not say.
         task: What the first output means; classes in files that do not say.
     """
@@ -191,6 +194,7 @@ class Metadata:
     parity: Parity | None = None
     scores: Scores = Scores.LOGITS
     merging: TokenMerging | None = None
+    narrowing: Narrowing | None = None
     task: Task = Task.CLASSES
 
     def to_json(self) -> str:
@@ -225,6 +229,7 @@ class Metadata:
                 parity=Parity.from_dict(values["parity"]),
                 scores=_scores(values),
                 merging=TokenMerging.from_dict(values.get("merging")),
+                narrowing=Narrowing.from_dict(values.get("narrowing")),
                 task=_task(values),
             )
         except (KeyError, ValueError) as error:

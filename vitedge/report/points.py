@@ -192,6 +192,7 @@ def _point(row: Row, measure: Measure, stem: str) -> Point:
             "accuracy": f"{accuracy.top1:.1f} % of {accuracy.n}" if accuracy else "",
             "agreement": f"{vs_float.agreement:.1f} % of {vs_float.n}" if vs_float else "",
             "tokens merged": row.merging,
+            "removed": row.narrowing,
             "verdict": str(row.status),
             **({"lost of": row.task_quality.drop_of} if row.task_quality else {}),
         },

@@ -145,6 +145,8 @@ class Row:
         merges_tokens: Whether it merges tokens, so that it computes something else than its source
             on purpose.
         merging: Where, in words; empty where it merges none.
+        narrowing: The heads and hidden channels that were removed from its source, in words; empty
+            where none were.
         preparation: What the target's own way to prepare images changes; None where apps there
             prepare them as the bench does.
     """
@@ -182,6 +184,7 @@ class Row:
     task_quality: TaskQuality | None = None
     merges_tokens: bool = False
     merging: str = ""
+    narrowing: str = ""
     preparation: Preparation | None = None
 
     @property
