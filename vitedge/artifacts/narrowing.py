@@ -62,7 +62,7 @@ class Narrowing:
 
     @property
     def where(self) -> str:
-        """What is gone, for people, such as ``2 of 36 heads, 2304 of 9216 hidden channels``."""
+        """The parts that are gone, for people, such as ``2 of 36 heads, 2304 of 9216 hidden channels``."""
         parts = []
         for heads, name in ((True, "heads"), (False, "hidden channels")):
             found = [each for each in self.removed if each.heads is heads]
