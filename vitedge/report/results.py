@@ -254,6 +254,21 @@ class LayerErrors:
 
 
 @dataclass(frozen=True)
+class MadeBy:
+    """What made an artefact of a pick.
+
+    Attributes:
+        artifact: Its path.
+        savings: The work that it leaves out, such as ``tokens 0.7``; empty where it does all.
+        command: What makes it again; empty when there is none.
+    """
+
+    artifact: str
+    savings: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Pick:
     """The artefact of the report to ship.
 
@@ -267,6 +282,7 @@ class Pick:
         max_latency_ms: Budget: median latency, or None.
         max_size_mb: Budget: size, or None.
         front: Artefacts, with their targets, that no other beats in accuracy, latency and size.
+        made_by: What made each artefact that could be shipped.
     """
 
     artifact: str | None
@@ -278,6 +294,7 @@ class Pick:
     max_latency_ms: float | None
     max_size_mb: float | None
     front: tuple[str, ...]
+    made_by: tuple[MadeBy, ...] = ()
 
 
 @dataclass(frozen=True)
