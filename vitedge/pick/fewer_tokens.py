@@ -35,7 +35,7 @@ class Line:
     """One precision on one target, with any number of tokens.
 
     Attributes:
-        target: Where it runs.
+        target: The target that it runs on.
         format: Its format.
         precision: Its precision.
         constant: Merge the same tokens in every picture: the device cannot sort.
@@ -52,7 +52,7 @@ class Measured:
     """An artefact with fewer tokens.
 
     Attributes:
-        share: Of the work, as it was asked for.
+        share: The share of the work, as it was asked for.
         ratio: Its latency over that with all tokens, measured in turns.
         lost: Points lost in all, against float32.
     """
@@ -67,10 +67,10 @@ class Course:
     """The known facts about a line.
 
     Attributes:
-        line: It.
-        latency_ms: With all tokens.
+        line: The line.
+        latency_ms: The latency with all tokens.
         lost: Points lost with all tokens.
-        measured: With fewer, in the order of measuring.
+        measured: The measurements with fewer tokens, in the order of measuring.
         refused: The largest share that cannot be made, or 0.
     """
 
@@ -100,9 +100,9 @@ class Promise:
 
     Attributes:
         course: Its line.
-        share: Of the work.
-        latency_ms: What it should take.
-        lost: What it should lose.
+        share: The share of the work.
+        latency_ms: The latency that the course predicts.
+        lost: The loss that the course predicts.
     """
 
     course: Course
@@ -115,7 +115,7 @@ def most_promising(courses: Sequence[Course], max_drop: float) -> Promise | None
     """The artefact to measure next; None where none promises to be faster.
 
     Args:
-        courses: What is known.
+        courses: The known courses.
         max_drop: Points that may be lost in all.
     """
     best = min((each.best_ms(max_drop) for each in courses), default=float("inf"))

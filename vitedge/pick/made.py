@@ -28,8 +28,8 @@ class Variety:
     Attributes:
         precision: Its precision.
         format: Its format.
-        tokens: How it merges tokens; None where it has all.
-        name: What its file name begins with; None where that is the model's.
+        tokens: The way in which it merges tokens; None if it has all tokens.
+        name: The beginning of its file name; None for the model's name.
     """
 
     precision: Precision
@@ -43,8 +43,8 @@ class Made:
 
     Args:
         model: The model.
-        folder: Where artefacts go.
-        opened: The same, open.
+        folder: The folder for artefacts.
+        opened: The model, open.
         calibration: Images to calibrate on.
         progress: Told how far things are.
     """
@@ -72,8 +72,8 @@ class Made:
         """Takes up what an interrupted pick made, and refuses to overwrite anything else.
 
         Args:
-            folder: Where it is written down; None resumes nothing.
-            importing: How the model is read.
+            folder: The folder of the journal; None resumes nothing.
+            importing: The options for reading the model.
             force: Other files may be overwritten.
 
         Raises:
@@ -172,5 +172,5 @@ def named(model: Path, tokens: TokenOptions) -> str:
 
 
 def _escaped(text: str) -> str:
-    """For ``glob``."""
+    """The text with the characters escaped that ``glob`` would interpret."""
     return "".join(f"[{each}]" if each in "*?[" else each for each in text)

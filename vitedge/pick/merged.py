@@ -29,11 +29,11 @@ def merged_within(
     """Artefacts with fewer tokens that were worth measuring.
 
     Args:
-        budget: What the artefact may cost.
+        budget: The budget of the artefact.
         report: Artefacts with all tokens, measured.
         made: Makes the artefacts.
         measure: Measures artefacts in turns.
-        deadline: When no other is begun, by ``time.monotonic``.
+        deadline: The time by ``time.monotonic`` after which no other is begun.
     """
     if not _has_tokens_to_merge(made):
         return ()

@@ -30,7 +30,7 @@ class Tail:
 
     Attributes:
         source: The ONNX file that trunk and tail come from.
-        joints: For each output of the trunk, by name, the tensor of the source that it equals.
+        joints: The tensor of the source that each output of the trunk equals, by the output's name.
         maps: Outputs whose channels come last, though they may come first in the source.
         image_size: Height and width in pixels, if the source leaves them open.
     """
