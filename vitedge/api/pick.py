@@ -61,7 +61,7 @@ def pick(
         data: Labelled images to measure accuracy on.
         calibration: Other images, labelled or not, to measure the ranges of integers on. None means
             synthetic ones, and a warning.
-        targets: Where it shall run. None means every target that is ready here.
+        targets: The places where it shall run. None means every target that is ready here.
         max_drop: Points of top-1 that may be lost against float32.
         max_latency: Most milliseconds of an inference, the median.
         max_size: Most MB (10^6 bytes) of the artefact.

@@ -26,9 +26,9 @@ class Journal:
     """The artefacts that were made of each model, by the digests of their files.
 
     Args:
-        folder: Where it is kept, beside the logits; None keeps nothing.
-        about: What all artefacts of this pick follow from; what was made of something else counts
-            as not made.
+        folder: The folder of the journal, beside the logits; None keeps nothing.
+        about: The facts that all artefacts of this pick follow from; an artefact that followed from
+            others counts as not made.
     """
 
     def __init__(self, folder: Path | None, about: str) -> None:
@@ -52,7 +52,7 @@ class Journal:
             self._write()
 
     def why_refused(self, artifact: Path) -> str | None:
-        """Why an artefact could not be made, so that nobody tries again; None where that is new."""
+        """The reason why an artefact could not be made; None if that was not tried."""
         return self._refused.get(str(artifact.resolve()))
 
     def refuse(self, artifact: Path, why: str) -> None:
@@ -107,7 +107,7 @@ def _texts(values: object) -> dict[str, str]:
 
 
 def _digest(artifact: Path) -> str | None:
-    """Of all files of an artefact; None where one is missing."""
+    """The digest of all files of an artefact; None if one is missing."""
     found = hashlib.sha256()
     try:
         for part in files_of(artifact):

@@ -26,8 +26,8 @@ class Choosing:
     """A saving as an artefact has it.
 
     Attributes:
-        saving: Which.
-        value: How large, as `convert` takes it.
+        saving: The saving.
+        value: Its size, as `convert` takes it.
     """
 
     saving: Saving
@@ -42,7 +42,7 @@ class Variety:
         precision: Its precision.
         format: Its format.
         savings: The work that it leaves out; empty where it does all.
-        constant: It merges the same tokens in every picture, where it merges any.
+        constant: Whether it merges the same tokens in every picture, where it merges any.
     """
 
     precision: Precision
@@ -51,7 +51,7 @@ class Variety:
     constant: bool = False
 
     def name(self, model: Path) -> str | None:
-        """What its file name begins with, so that those of one precision lie side by side."""
+        """The beginning of its file name, so that those of one precision lie side by side."""
         if not self.savings:
             return None
         parts = [f"{each.saving.name}-{each.value:g}" for each in self.savings]
@@ -75,7 +75,7 @@ class Variety:
         return found
 
     def typed(self, model: Path) -> list[str]:
-        """The same as words of the command line."""
+        """The options as words of the command line."""
         words = [f"--{self.precision}", "--format", str(self.format)]
         for each in self.savings:
             words += each.saving.typed(each.value, self.constant)
@@ -88,8 +88,8 @@ class Made:
 
     Args:
         model: The model.
-        folder: Where artefacts go.
-        opened: The same, open.
+        folder: The folder for artefacts.
+        opened: The model, open.
         calibration: Images to calibrate on.
         progress: Told how far things are.
     """
@@ -117,8 +117,8 @@ class Made:
         """Takes up what an interrupted pick made, and refuses to overwrite anything else.
 
         Args:
-            folder: Where it is written down; None resumes nothing.
-            importing: How the model is read.
+            folder: The folder of the journal; None resumes nothing.
+            importing: The options for reading the model.
             force: Other files may be overwritten.
 
         Raises:
@@ -223,5 +223,5 @@ class Made:
 
 
 def _escaped(text: str) -> str:
-    """For ``glob``."""
+    """The text with the characters escaped that ``glob`` would interpret."""
     return "".join(f"[{each}]" if each in "*?[" else each for each in text)

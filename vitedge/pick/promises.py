@@ -42,7 +42,7 @@ class Line:
     """One precision on one target, with any savings.
 
     Attributes:
-        target: Where it runs.
+        target: The target that it runs on.
         format: Its format.
         precision: Its precision.
         constant: Merge the same tokens in every picture: the device cannot sort.
@@ -72,7 +72,7 @@ class Measured:
     """An artefact with savings.
 
     Attributes:
-        works: What they leave.
+        works: The work that they leave.
         ratio: Its latency over that without savings, measured in turns.
         lost: Points lost in all, against float32.
     """
@@ -87,12 +87,12 @@ class Course:
     """The known facts about a line.
 
     Attributes:
-        line: It.
-        latency_ms: Without savings.
+        line: The line.
+        latency_ms: The latency without savings.
         lost: Points lost without savings.
         kinds: The savings that may be made.
-        measured: With savings, in the order of measuring.
-        refused: What cannot be made.
+        measured: The measurements with savings, in the order of measuring.
+        refused: The combinations that cannot be made.
     """
 
     line: Line
@@ -131,9 +131,9 @@ class Promise:
 
     Attributes:
         course: Its line.
-        works: What its savings leave.
-        latency_ms: What it should take.
-        lost: What it should lose.
+        works: The work that its savings leave.
+        latency_ms: The latency that the course predicts.
+        lost: The loss that the course predicts.
     """
 
     course: Course
@@ -146,7 +146,7 @@ def most_promising(courses: Sequence[Course], max_drop: float) -> Promise | None
     """The artefact to measure next; None where none promises to be faster.
 
     Args:
-        courses: What is known.
+        courses: The known courses.
         max_drop: Points that may be lost in all.
     """
     best = min((each.best_ms(max_drop) for each in courses), default=float("inf"))
@@ -198,7 +198,7 @@ def _time(points: Sequence[Measured]) -> tuple[float, float]:
 
 
 def _losses(course: Course) -> npt.NDArray[np.float64]:
-    """What each saving loses, over the square of the work that is gone.
+    """The loss of each saving, over the square of the work that is gone.
 
     Least squares through what a line lost beyond its artefact without savings, drawn towards what
     is usual, which stays where a saving was not measured.

@@ -49,16 +49,16 @@ class PickRequest:
     Attributes:
         model: Any model that an importer reads.
         data: Images to measure accuracy on, or where they are.
-        budget: What the artefact may cost.
-        targets: Where it shall run; empty means every target that is ready here.
+        budget: The budget of the artefact.
+        targets: The targets where it shall run; empty means every target that is ready here.
         calibration: Other images to measure activation ranges on; None means synthetic ones.
         output: Folder for the artefacts.
         force: Existing artefacts may be overwritten.
         strict: An image that cannot be read is an error; else it is left out.
-        minutes: After how long no other artefact that does less is begun; None means that all do
-            all the work.
-        importing: How to read the model.
-        bench: How to measure; always in turns.
+        minutes: The time after which no other artefact that does less is begun; None means that all
+            do all the work.
+        importing: The options for reading the model.
+        bench: The options of the measurement, which is always in turns.
     """
 
     model: Path
@@ -81,7 +81,7 @@ class Picked(Shown):
     Attributes:
         report: The bench of all artefacts, with the pick in it.
         choice: The artefact, and the others.
-        refused: Why an artefact could not be made, by its file name.
+        refused: The reason why an artefact could not be made, by its file name.
     """
 
     report: Report
@@ -114,7 +114,7 @@ def pick(
     be made, or does not run, is not a contender; the others still are.
 
     Args:
-        request: What is wanted.
+        request: The request.
         reproduce: The command that makes one artefact of the model again.
         progress: Told how far things are.
         warn: Told what is left out of the images.

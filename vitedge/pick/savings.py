@@ -30,13 +30,13 @@ class Saving:
     """One way to do less.
 
     Attributes:
-        name: What file names call it.
+        name: Its name in file names.
         usual_loss: Points lost in all, over the square of the work that is gone, where nothing was
             measured yet; DeiT-tiny's.
-        levels: From the most work that is left to the least, as `convert` takes them, each with the
-            share of the work that it leaves, about; none where the model does not allow it.
+        levels: Its sizes, from the most work that is left to the least, each with the share of the
+            work that it leaves, about; none where the model does not allow it.
         applied: The options of `convert` with a level. Told whether the device cannot sort.
-        typed: The same as words of the command line.
+        typed: Words of the command line for the same options.
     """
 
     name: str

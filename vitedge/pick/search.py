@@ -24,11 +24,11 @@ def cheaper_within(
     """Artefacts with savings that were worth measuring.
 
     Args:
-        budget: What the artefact may cost.
+        budget: The budget of the artefact.
         report: Artefacts without savings, measured.
         made: Makes the artefacts.
         measure: Measures artefacts in turns.
-        deadline: When no other is begun, by ``time.monotonic``.
+        deadline: The time by ``time.monotonic`` after which no other is begun.
     """
     levels = _levels(made)
     if not any(levels):
@@ -66,7 +66,7 @@ def cheaper_within(
 
 
 def _levels(made: Made) -> list[Sequence[Level]]:
-    """Of each saving what the model allows; nothing of what is no ViT."""
+    """The sizes of each saving that the model allows; nothing of a model that is not a ViT."""
     try:
         network = made.opened.imported.network
     except NotAViTError:

@@ -31,18 +31,18 @@ class Point:
 
     Attributes:
         label: Artefact and target.
-        short: The same without what the names of all artefacts begin with.
+        short: The name without the part that the names of all artefacts begin with.
         format: Format of the file.
         target: Runtime and device.
         precision: Precision, or ``?``.
         median_ms: Its latency.
-        quality: Where it stands on the vertical axis, higher is better; None without images.
+        quality: The place on the vertical axis, higher is better; None without images.
         interval: The ends of the 95 % interval of ``quality``; None where there is none.
         size_mb: Size of the file.
         samples_ms: Its inferences, sorted.
         sustained: Minutes and median milliseconds of each window of a long run, in order.
-        details: What a tooltip shows, by name.
-        measure: What ``quality`` is.
+        details: The texts of the tooltip, by name.
+        measure: The measure of ``quality``.
         is_picked: Whether it is the one to ship.
         savings: The work that it leaves out, in words; empty where it does all.
     """

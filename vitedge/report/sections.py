@@ -45,7 +45,7 @@ def _code(command: str) -> str:
 
 
 def changes(report: Report) -> str:
-    """For each row the images whose top class is not the reference's, and which became which."""
+    """The images of each row whose top class is not the reference's, and both classes."""
     parts = []
     for row in report.rows:
         found = row.vs_float
