@@ -16,7 +16,7 @@ class Removed:
     Attributes:
         read: Name of the value whose channels they are: the one that linear layers read.
         units: Their numbers, from 0, in ascending order.
-        of: How many there were.
+        of: Their number before the removal.
         heads: Whether these are heads, not hidden channels.
     """
 
@@ -45,11 +45,11 @@ class Narrowing:
         share: Multiply-accumulates over those of the model as it was, 0..1.
         images: ``synthetic``, or ``images`` where they were a person's: what channels were chosen
             by, and what those that remain were fitted to.
-        n: How many.
+        n: The number of these images.
         sha256: Digest in hex of their pixels in order.
-        agreement: How often the float model answers the same before and after, 0..1; None where the
+        agreement: The share of images that the float model answers as before, 0..1; None where the
             outputs are not answers.
-        compared: Images that this was measured on.
+        compared: Number of images that the agreement was measured on.
     """
 
     removed: tuple[Removed, ...]
@@ -62,7 +62,7 @@ class Narrowing:
 
     @property
     def where(self) -> str:
-        """The parts that are gone, for people, such as ``2 of 36 heads, 2304 of 9216 hidden channels``."""
+        """The parts that are gone, for people, such as ``2 of 36 heads in 2 blocks``."""
         parts = []
         for heads, name in ((True, "heads"), (False, "hidden channels")):
             found = [each for each in self.removed if each.heads is heads]

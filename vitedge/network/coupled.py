@@ -45,9 +45,9 @@ class Coupled:
 
     Attributes:
         layers: The linear layers that make the channels.
-        values: What is between, in the order of computation; the last is what is read.
+        values: The values between, in the order of computation; the last is the one that is read.
         readers: The linear layers that read it.
-        units: For each value and each layer: the axis of its channels, and the unit of each.
+        units: The axis of the channels of each value and each layer, and the unit of each channel.
     """
 
     layers: tuple[Value, ...]
@@ -57,7 +57,7 @@ class Coupled:
 
     @property
     def read(self) -> Value:
-        """What the readers read, ``(..., channels)``."""
+        """The value that the readers read, ``(..., channels)``."""
         return self.readers[0].inputs[0]
 
     @property
@@ -102,9 +102,9 @@ def without_units(
     say.
 
     Args:
-        place: Where.
+        place: The layers and the values between.
         gone: Numbers of units.
-        operators: Those that other changes have made already, by value.
+        operators: The operators that other changes have made already, by value.
     """
     changed: dict[Value, Operator] = {}
     for value in (*place.layers, *place.values):
@@ -142,7 +142,7 @@ class _Region:
 
     Attributes:
         layers: The linear layers that make them.
-        values: What is between.
+        values: The values between.
         readers: The linear layers that read some of them.
         is_open: Whether something stands there that is not understood.
     """
@@ -281,7 +281,7 @@ class _Joined:
         """The numbers of what a value makes; those that meet are joined.
 
         Args:
-            value: What makes it.
+            value: The value that makes them.
             inputs: The numbers of its inputs; None for constants.
         """
         live = [each for each in inputs if each is not None]

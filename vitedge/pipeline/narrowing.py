@@ -35,8 +35,8 @@ class Narrowed:
     """A narrower model.
 
     Attributes:
-        network: It.
-        described: What is gone, and what that changes.
+        network: The model.
+        described: The parts that are gone, and the change of the answers.
     """
 
     network: Network
@@ -51,8 +51,8 @@ def narrowed_as(
     Args:
         network: Left unchanged.
         share: Multiply-accumulates that may be left, over those that there are; 1 removes nothing.
-        images: What is missed is measured on those of the calibration, and answers are counted on
-            those to compare on; where there are none, on synthetic ones and on the same.
+        images: The images of the calibration measure which parts are missed, and the images to
+            compare on count answers; synthetic ones stand in for the former, these for the latter.
         progress: Told how far the measuring is.
 
     Raises:
@@ -88,12 +88,11 @@ def narrowed_again(network: Network, described: Narrowing, calibration: ImageSet
 
     Args:
         network: The model that the artefact was made of.
-        described: What is gone.
-        calibration: The images that the artefact was calibrated on; None where these were
-            synthetic.
+        described: The parts that are gone.
+        calibration: The images that the artefact was calibrated on; None if they were synthetic.
 
     Raises:
-        UsageError: These are other images, or none where there were some.
+        UsageError: The artefact was fitted to other images, or no images are given.
     """
     if described.images == "synthetic":
         tried: tuple[ImageSet | None, ...] = (None,)

@@ -45,7 +45,7 @@ def chosen(
 
     Args:
         network: The model.
-        statistics: Of this very network, with gradients.
+        statistics: The statistics of this very network, with gradients.
         share: Multiply-accumulates that may be left, over those that there are; 1 removes nothing.
         working: The network that does the work in its place, with the same names: what is not in it
             takes no time. None is the network itself.
@@ -94,8 +94,8 @@ def removed(
 
     Args:
         network: Left unchanged.
-        statistics: Of this very network.
-        removals: Where, and which.
+        statistics: The statistics of this very network.
+        removals: The channels to remove, place by place.
         refit: Let the layers that read the rest make up for what is gone by least squares; without,
             the mean of what is gone moves into their bias, and that is all.
 
@@ -140,8 +140,8 @@ class _Removal:
     """The channels of one place on their way out, the cheapest first.
 
     Args:
-        place: Where.
-        watched: Of what is read there.
+        place: The layers and the values between.
+        watched: The statistics of the value that is read there.
         macs: Multiply-accumulates of all of them; above 0.
     """
 
@@ -163,7 +163,7 @@ class _Removal:
 
     @property
     def price(self) -> float:
-        """What the outputs lose for each multiplication that the next bundle saves."""
+        """The loss of the outputs for each multiplication that the next bundle saves."""
         return np.inf if self._next is None else self._next[0] / self._saved(self._next[1])
 
     def go(self) -> float:
@@ -180,7 +180,7 @@ class _Removal:
         return float(self._macs * np.isin(self._place.rows, units).mean())
 
     def _remove(self, out: npt.NDArray[np.bool_]) -> None:
-        """What is left is the inverse without these, and slopes of weights that stand in."""
+        """Leaves the inverse without some channels, and the slopes of weights that stand in."""
         residual = np.linalg.inv(self._inverse[np.ix_(out, out)])
         across = self._inverse[np.ix_(~out, out)]
         stands_in = -across @ residual
