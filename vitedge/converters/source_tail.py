@@ -1,8 +1,8 @@
-"""The part of an ONNX source that stands behind a trunk which was read from it.
+"""The part of an ONNX source that follows a trunk.
 
-Where nobody can read what stands at a model's end, such as a detector's non-maximum suppression,
-what stands before it is read, rewritten and quantized by itself. Formats that can hold the source's
-own nodes put them behind the trunk's outputs, as they are and in float.
+Some models end in operators that no network can hold, such as a detector's non-maximum suppression.
+The part before them, the trunk, is read, rewritten and quantized by itself. Formats that can hold
+the source's own nodes append them to its outputs, unchanged and in float.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from vitedge.importers.lift.onnx_probe import OnnxProbe
 
 @dataclass(frozen=True)
 class Tail:
-    """What stands behind a trunk.
+    """The nodes of a source that follow a trunk.
 
     Attributes:
-        source: The ONNX file that both are of.
-        joints: The tensor of the source that each output of the trunk is, by the output's name.
-        maps: Outputs that have channels last where the source may have them first.
-        image_size: Height and width, where the source leaves them open.
+        source: The ONNX file that trunk and tail come from.
+        joints: The tensor of the source that each output of the trunk equals, by the output's name.
+        maps: Outputs whose channels come last, though they may come first in the source.
+        image_size: Height and width in pixels, if the source leaves them open.
     """
 
     source: Path
@@ -68,14 +68,14 @@ def tail_behind(tail: Tail, batch: int) -> tuple[Any, tuple[Joint, ...]]:
     """The nodes of the source that read the trunk's outputs, as an ONNX model of their own.
 
     Args:
-        tail: What stands behind which tensors.
+        tail: The file, and the tensors that the nodes read.
         batch: The trunk's batch size.
 
     Returns:
         The model, whose inputs are the joints' tensors, and the joints.
 
     Raises:
-        ConversionError: There are none, or they read the image by another way, too.
+        ConversionError: There are none, or they also read the image directly.
     """
     probe = OnnxProbe(tail.source, image_size=tail.image_size)
     shapes = probe.shapes(batch, list(tail.joints.values()))
@@ -110,8 +110,8 @@ def _behind(tail: Tail, shapes: Mapping[str, tuple[int, ...]]) -> Any:
         elif name and name not in stored:
             words = " and ".join(f"'{each}'" for each in joints)
             raise ConversionError(
-                f"what stands behind {words} reads the image ('{name}') by another way, too: name "
-                "what it reads with --beside"
+                f"the nodes behind {words} also read the image ('{name}') by another way: name "
+                "the tensor that they read with --beside"
             )
     if not wanted:
         raise ConversionError("nothing stands behind the trunk; leave out --tail")
@@ -129,7 +129,7 @@ def _behind(tail: Tail, shapes: Mapping[str, tuple[int, ...]]) -> Any:
 
 
 def _read_by(node: Any) -> Iterable[str]:
-    """What a node reads, and what the graphs inside of it read from outside."""
+    """The tensors that a node reads, and those that graphs inside of it read from outside."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

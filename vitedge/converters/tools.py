@@ -41,10 +41,10 @@ class Variant:
     """One way to emit an artefact.
 
     Attributes:
-        name: For people.
+        name: The name for people.
         extra: Rewrites beyond the default ones; None is what the converter says. As the
             converter's, they leave the inputs of linear layers as they are.
-        activations: How inputs of integer layers are quantized; None is the format's usual way.
+        activations: The quantization of inputs of integer layers; None is the format's usual way.
     """
 
     name: str

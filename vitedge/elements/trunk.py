@@ -35,9 +35,9 @@ class Trunk:
         prefix: The tokens before the patches with their positions added, ``(tokens, dim)``.
         positions: Added to the projected patches, ``(patches, dim)``, or None.
         blocks: The blocks in order.
-        norm: Of the tokens after the last block, or None.
-        input_norm: Of all tokens before the first block (CLIP), or None.
-        patch_norm: Of the projected patches alone (AIM), or None.
+        norm: The norm of the tokens after the last block, or None.
+        input_norm: The norm of all tokens before the first block (CLIP), or None.
+        patch_norm: The norm of the projected patches alone (AIM), or None.
     """
 
     patch: Linear
@@ -64,7 +64,7 @@ def states_of(
     """All tokens before the first block and behind each, without the last norm.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         trunk: The parts.
         preprocessing: Says the size of an image, and how its pixels are normalised.
         raw_pixels: The normalisation is folded into ``patch`` already.

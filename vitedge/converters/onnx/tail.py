@@ -1,6 +1,6 @@
-"""A trunk of ours with its source's own tail behind it, in one ONNX file.
+"""Puts the source's own last nodes behind a converted trunk, in one ONNX file.
 
-The trunk's outputs stay outputs of the file.
+The trunk's outputs remain outputs of the file.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ _PREFIX = "tail/"
 
 
 def with_tail(draft: Draft, tail: Tail) -> OnnxDraft:
-    """An artefact with the source's nodes behind its outputs.
+    """Appends the source's nodes to an artefact's outputs.
 
     Args:
-        draft: Of the trunk; left unchanged.
-        tail: What comes behind.
+        draft: The artefact of the trunk; it is left unchanged.
+        tail: The nodes to append.
 
     Raises:
-        ConversionError: The tail reads the image by another way, or the two cannot be one graph.
+        ConversionError: The tail also reads the image directly, or trunk and tail cannot form one
+            graph.
     """
     import onnx
 
@@ -38,7 +39,9 @@ def with_tail(draft: Draft, tail: Tail) -> OnnxDraft:
     taken = {name for node in model.graph.node for name in node.output}
     clash = sorted(taken & {each.name for each in behind.graph.output})
     if clash:
-        raise ConversionError(f"the tail's output '{clash[0]}' is called like one of the trunk's")
+        raise ConversionError(
+            f"the tail's output '{clash[0]}' is also the name of a trunk's tensor"
+        )
     for joint in joints:
         _join(model, joint)
     model.graph.node.extend(behind.graph.node)
@@ -68,14 +71,14 @@ def _of_opset(behind: Any, trunk: Any) -> Any:
 
 
 def _prefixed(behind: Any) -> Any:
-    """Under names that no tensor of a trunk has; outputs keep theirs."""
+    """The tail under names that no tensor of a trunk has; its outputs keep their names."""
     from onnx import compose
 
     return compose.add_prefix(behind, _PREFIX, rename_outputs=False)
 
 
 def _join(model: Any, joint: Joint) -> None:
-    """Makes a tensor of the source of an output of the trunk."""
+    """Turns an output of the trunk into the source's tensor: its name, shape and layout."""
     import onnx
 
     graph, helper, tensor = model.graph, onnx.helper, f"{_PREFIX}{joint.tensor}"
@@ -95,7 +98,7 @@ def _join(model: Any, joint: Joint) -> None:
 
 
 def _dequantized(model: Any, output: str, tensor: str, kind: int) -> str:
-    """The float numbers of an output of integers, whose scale the file says."""
+    """Dequantizes an integer output by the scale in the file's metadata."""
     import onnx
 
     texts = {each.key: each.value for each in model.metadata_props}

@@ -1,6 +1,6 @@
-"""A trunk of ours with its source's own tail behind it, in one OpenVINO file.
+"""Puts the source's own last nodes behind a converted trunk, in one OpenVINO file.
 
-OpenVINO's own ONNX frontend reads the tail. The trunk's outputs stay outputs of the file.
+OpenVINO's own ONNX frontend reads the tail. The trunk's outputs remain outputs of the file.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from vitedge.errors import ConversionError, first_line
 
 
 def with_tail(draft: Draft, tail: Tail) -> OpenVINODraft:
-    """An artefact with the source's nodes behind its outputs.
+    """Appends the source's nodes to an artefact's outputs.
 
     Args:
-        draft: Of the trunk; left unchanged.
-        tail: What comes behind.
+        draft: The artefact of the trunk; it is left unchanged.
+        tail: The nodes to append.
 
     Raises:
-        ConversionError: The tail reads the image by another way, or OpenVINO lacks one of its
+        ConversionError: The tail also reads the image directly, or OpenVINO lacks one of its
             operators.
     """
     import openvino
@@ -41,7 +41,9 @@ def with_tail(draft: Draft, tail: Tail) -> OpenVINODraft:
     made = {name: each for each in trunk.outputs for name in each.names}
     taken = {name for each in read.outputs for name in each.names} & set(made)
     if taken:
-        raise ConversionError(f"the tail's output '{min(taken)}' is called like one of the trunk's")
+        raise ConversionError(
+            f"the tail's output '{min(taken)}' is also the name of a trunk's tensor"
+        )
     given = {name: each for each in read.get_parameters() for name in each.output(0).names}
     for joint in joints:
         result = made[joint.output].node
@@ -56,7 +58,7 @@ def with_tail(draft: Draft, tail: Tail) -> OpenVINODraft:
 
 
 def _joined(made: Any, joint: Joint) -> Any:
-    """An output of the trunk as the tail reads it."""
+    """The output of the trunk in the shape and layout that the tail reads."""
     from openvino import opset13
 
     joint.demand(math.prod(made.shape))

@@ -46,8 +46,8 @@ class Rotary:
     """Rotary positions; those of learned frequencies lie in the weights (``rope.freqs``).
 
     Attributes:
-        positions: How angles follow from places.
-        pairing: Which channels are turned together.
+        positions: The way in which angles follow from places.
+        pairing: The channels that are turned together.
         mixed: The frequencies are learned, for each block and head.
     """
 
@@ -61,13 +61,14 @@ class Facts:
     """The computation that neither names nor shapes of a model's weights tell.
 
     Attributes:
-        activation: Of the MLPs; of gated ones the names of the weights tell more.
-        eps: Of every norm.
-        norms: Where they stand.
-        heads: Of each attention; None where the width has to tell.
+        activation: The activation of the MLPs; for gated ones the names of the weights tell more.
+        eps: The epsilon of every norm.
+        norms: The place of the norms.
+        heads: The number of heads of each attention; None if the width has to tell.
         image: Height and width in pixels where no positions tell.
         pool: ``token``, ``avg``, ``map`` or empty; None where the weights have to tell.
-        pool_heads: Of the attention pooling; None where they are as many as those of the blocks.
+        pool_heads: The number of heads of the attention pooling; None if it equals that of the
+            blocks.
         pool_reads_prefix: The attention pooling reads class token and registers, too.
         rope: Rotary positions, or None.
     """
@@ -89,7 +90,7 @@ class Weights:
 
     Attributes:
         source: Name of the file, for messages.
-        names: Of all arrays.
+        names: The names of all arrays.
         dim: Width of the tokens.
         patch: Height and width of a patch in pixels.
         is_packed: See the function of this name.
@@ -103,7 +104,7 @@ class Weights:
 
     @property
     def signature(self) -> frozenset[str]:
-        """By what the registered models of such weights are found."""
+        """The mark by which the registered models of such weights are found."""
         return signature(self.names, is_packed=self.is_packed)
 
 
@@ -111,9 +112,10 @@ def facts_of(weights: Weights, architecture: str | None, activation: Activation 
     """The facts of a model.
 
     Args:
-        weights: What was found.
-        architecture: What the user or a ``config.json`` says it is; other tags behind a dot.
-        activation: What the user says; it need not be asked for.
+        weights: The facts that were found.
+        architecture: The architecture, by the user's word or a ``config.json``; other tags follow a
+            dot.
+        activation: The activation by the user's word, which then need not be asked for.
 
     Raises:
         NotAViTError: The architecture has something that vitedge does not know by name.
@@ -144,7 +146,7 @@ def with_arguments(facts: Facts, arguments: Mapping[str, Any], source: str) -> F
     """The facts of a model that was made with other arguments than its architecture has.
 
     Args:
-        facts: Of the architecture.
+        facts: The facts of the architecture.
         arguments: ``model_args`` of a ``config.json``.
         source: Name of the file, for messages.
 
@@ -168,7 +170,7 @@ def refuse_unknown(architecture: str) -> None:
     """Refuses a name that timm does not register.
 
     Raises:
-        ModelError: With names that are near.
+        ModelError: The name is unknown; the message names similar ones.
     """
     name = architecture.partition(".")[0]
     if name not in _table().models:
@@ -254,10 +256,10 @@ def _table() -> _Table:
 
 
 def signature(names: Iterable[str], *, is_packed: bool) -> frozenset[str]:
-    """By what a model is known again: its names without the head, of the blocks the first alone.
+    """The mark of a model: its names without the head, and of the first block only.
 
     Args:
-        names: Of all its weights.
+        names: The names of all its weights.
         is_packed: See ``is_packed``.
     """
     kept = (re.sub(r"^blocks\.0\.", "block.", name) for name in names)
