@@ -47,7 +47,7 @@ def quality_of(
         reference: The float32 model's.
         truth: Names, labels, and which images count.
         middle: The score of a label that is as likely right as wrong.
-        grid: Of maps: where their places are in an image; None compares with the reference alone.
+        grid: The places of a map in an image; None compares with the reference alone.
 
     Returns:
         None where no image counts.

@@ -36,8 +36,8 @@ class TrueMaps:
     """The ground truth of each image of a set.
 
     Attributes:
-        files: Where it is; None of an image that has none.
-        images: The images themselves, whose size it has.
+        files: The path of each; None for an image that has none.
+        images: The images themselves, which have the same size.
     """
 
     files: Sequence[str | None]
@@ -62,7 +62,7 @@ def quality_of_maps(
         reference: The float32 model's.
         rows: Images that have ground truth.
         truth: The ground truth.
-        grid: Where the maps' places are in an image.
+        grid: The maps' places in an image.
 
     Raises:
         DataError: Ground truth cannot be read, or is of classes where the map has one channel, or
@@ -128,7 +128,7 @@ def _of_classes(pairs: _Pairs, classes: int) -> tuple[tuple[TaskMeasure, ...], D
 def _confusion(
     expected: npt.NDArray[np.int64], found: npt.NDArray[np.intp], classes: int
 ) -> npt.NDArray[np.int64]:
-    """How many places of each class, a row each, were taken for each class."""
+    """The count of places of each class, a row each, that were taken for each class."""
     counts = np.bincount(expected * classes + found, minlength=classes * classes)
     return np.asarray(counts.reshape(classes, classes), np.int64)
 

@@ -43,7 +43,7 @@ class Joint:
     Attributes:
         output: The trunk's output.
         tensor: The tensor of the source.
-        shape: As the tail reads it.
+        shape: The shape that the tail reads.
         is_turned: Whether the output is ``(N, H, W, C)`` where the tail reads ``(N, C, H, W)``.
     """
 
@@ -53,10 +53,10 @@ class Joint:
     is_turned: bool
 
     def demand(self, count: int) -> None:
-        """Refuses an output of another number of numbers.
+        """Refuses an output of another count of numbers.
 
         Raises:
-            ConversionError: It has another one.
+            ConversionError: The count is another one.
         """
         if count != math.prod(self.shape):
             raise ConversionError(

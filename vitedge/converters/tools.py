@@ -83,11 +83,12 @@ class FormatTools:
         generic: Drafts of models that are not read, or None where the format has no tools for them.
         generic_precisions: The precisions that those tools have.
         limits: The rules of each kind of device.
-        client_needs: What a file needs so that each other client of the format can use it, in
-            words; empty where the client takes it as it is.
-        with_tail: Puts an ONNX source's own nodes behind a draft's outputs; None where files of the
+        client_needs: The things that a file lacks for each other client of the format, in words;
+            empty for a client that takes the file unchanged.
+        with_tail: Appends an ONNX source's own nodes to a draft's outputs; None if files of the
             format cannot hold them.
-        variants: What may be faster somewhere than the usual graph of a precision, and as accurate.
+        variants: The graphs that may be faster somewhere than the usual graph of a precision, and
+            as accurate.
         finish_compiled: Adds what a compiler for a chip leaves out of an artefact's file.
     """
 

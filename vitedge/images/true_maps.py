@@ -28,8 +28,8 @@ class Grid:
     """The places of a model's map in an image.
 
     Attributes:
-        preprocessing: How the image became the model's pixels.
-        shape: Of one map: ``(rows, columns)`` or ``(rows, columns, channels)``.
+        preprocessing: The steps from the image to the model's pixels.
+        shape: The shape of one map: ``(rows, columns)`` or ``(rows, columns, channels)``.
     """
 
     preprocessing: Preprocessing

@@ -192,7 +192,7 @@ def test_tflite_cannot_hold_a_tail(detector: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "kind", "words"),
     [
-        ({"beside": ()}, ConversionError, "reads the image .* by another way"),
+        ({"beside": ()}, ConversionError, "read the image .* by another way"),
         ({"logits": ()}, ModelError, "'found' of .* holds no float numbers"),
         ({"logits": (), "beside": ()}, NotAViTError, "where its trunk ends was not said: node"),
         ({"layout": "huggingface"}, UsageError, "no client of a --layout"),
@@ -217,9 +217,9 @@ def test_a_tail_that_cannot_be_joined_is_refused(
 @pytest.mark.parametrize(
     ("source", "logits", "words"),
     [
-        ("model.keras", ("x",), "takes an ONNX file's nodes"),
+        ("model.keras", ("x",), "works for ONNX files only"),
         ("model.onnx", (), "needs --logits NAME"),
-        ("model.onnx", ("x",), "classes lose their softmax"),
+        ("model.onnx", ("x",), "a classifier loses its softmax"),
     ],
 )
 def test_a_trunk_ends_in_a_tensor_that_is_read_as_it_is(
