@@ -119,7 +119,7 @@ def _window(
     if any(size % part for size, part in zip(grid, whole, strict=True)):
         raise ModelError(
             f"windows of {whole[0]} x {whole[1]} do not divide a grid of {grid[0]} x {grid[1]} "
-            "tokens: give --image-size"
+            "tokens: give --image-size, or export the model to .onnx, where it pads the grid"
         )
     shifts = (
         part // 2 if is_shifted and size > part else 0
