@@ -38,7 +38,7 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
     "dinov3_swiglu": ("vit_small_plus_patch16_dinov3_qkvb", 96, _AT_96),
     "dinov3_no_key_bias": ("vit_small_patch16_dinov3", 96, _AT_96),
     "lingbot": ("vit_small_patch16_lingbot", 96, _AT_96),
-    "sapiens2": ("vit_base_patch16_sapiens2", 96, _AT_96),
+    "sapiens2": ("vit_base_patch16_sapiens2", 96, {"num_kv_heads": (3, 1), **_AT_96}),
     "tips": ("vit_base_patch14_reg1_tipsv2", 84, _AT_84),
     "intern": ("vit_intern300m_patch14_448", 84, _AT_84),
     "radio": ("vit_base_patch16_radio_v3", 96, _AT_96),
