@@ -49,10 +49,10 @@ class Conversion(Shown):
 
     Attributes:
         source: The model's path, or the name of one in memory.
-        read: How it was read, in words.
+        read: The way in which the model was read, in words.
         artifacts: The artefacts, each with its ``path`` and ``metadata``.
-        skipped: Why an artefact was not made that its format has no precision for, by file name.
-        missing: Why an artefact could not be made of this model, by file name.
+        skipped: The reasons why the format has no precision for an artefact, by file name.
+        missing: The reasons why an artefact could not be made of this model, by file name.
         assumed: The precision, where nobody named any.
     """
 
@@ -167,10 +167,10 @@ def convert(
         merge: ``alike``: what is alike in each picture; ``constant``: the same tokens in every
             picture, those that are alike on average, for devices that cannot sort. None means
             ``alike``, but ``constant`` where a target or a precision needs that.
-        minutes: How long ``tokens="auto"`` may search for each artefact.
+        minutes: The longest time that ``tokens="auto"`` may search for each artefact.
         layout: ``huggingface`` or ``litert-community``: write a folder for other clients, with a
             model card.
-        name: What file names begin with; None means the model's name.
+        name: The beginning of file names; None means the model's name.
         output: Folder for the artefacts.
         batch: Static batch size.
         without: Names of exact rewrites to leave out.
@@ -248,8 +248,9 @@ class _Asked:
     """The files to write, and their targets.
 
     Attributes:
-        precisions: Those asked for or usual; empty where the targets decide.
-        formats: Those asked for; empty for all, or where the targets decide.
+        precisions: The precisions that were asked for, or the usual ones; empty if the targets
+            decide.
+        formats: The formats that were asked for; empty for all, or if the targets decide.
         targets: Devices to write for.
         chips: Chips of theirs to compile for.
         layout: The folder to write.

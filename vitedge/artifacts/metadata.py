@@ -56,7 +56,7 @@ class Source:
     Attributes:
         name: File name of the source model.
         sha256: Digest of its bytes, in hex.
-        path: How it was read: ``by name: timm``, ``lifted: ...``, ``generic: why``.
+        path: The way in which it was read: ``by name: timm``, ``lifted: ...``, ``generic: why``.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Calibration:
 
     Attributes:
         kind: ``images`` or ``synthetic``.
-        n: How many.
+        n: The number of images.
         sha256: Digest of the pixels, in the order used.
         images: Short digests of the files, of many the smallest; see ``images.image_digests``.
             Empty where they are synthetic, or an older vitedge has not recorded them.
@@ -107,7 +107,7 @@ class Parity:
     Attributes:
         n: Images compared.
         max_difference: Largest absolute difference of any logit.
-        relative_difference: The same, divided by the range of the reference's logits.
+        relative_difference: ``max_difference`` divided by the range of the reference's logits.
         agreement: Share of images, 0..1, with the same top class, or of labels with the same
             answer; None where the outputs are numbers.
         sqnr_db: Power of the reference's logits over power of the difference, in decibel;
@@ -163,18 +163,19 @@ class Metadata:
         format: Format of the file.
         precision: Its precision.
         labels: One name per class, or empty.
-        preprocessing: How an image becomes pixels; the artefact itself normalises them.
-        source: Where the weights came from.
+        preprocessing: The steps from an image to pixels; the artefact itself normalises them.
+        source: The source of the weights.
         rewrites: Exact rewrites that were applied, in order, those of the quantizer last.
-        quantization: What was quantized how, in words per kind of layer.
+        quantization: The layers that were quantized, and how, in words per kind of layer.
         calibration: The images that were used, or None when none were.
         versions: Packages that made the file, by name.
         parameters: Number of weights of the source, or 0 when unknown.
         macs: Multiply-accumulates of one image, or 0 when unknown.
-        parity: What was measured after writing; None only while that is being done.
-        merging: Where tokens are merged, if they are. Parity is against the model that merges them.
-        scores: What the first output gives for each class; logits in files that do not say.
-        task: What the first output means; classes in files that do not say.
+        parity: The comparison after writing; None only while that is being made.
+        merging: The places where tokens are merged, if any. Parity is against the model that merges
+            them.
+        scores: The meaning of the first output for each class; logits in files that do not say.
+        task: The meaning of the first output; classes in files that do not say.
     """
 
     format: Format

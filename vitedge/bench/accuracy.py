@@ -28,10 +28,10 @@ class Truth:
     """The known facts about each image of a set.
 
     Attributes:
-        names: What to call each image.
+        names: The name of each image.
         labels: Class index of each, int64 ``(n,)``; -1 where there is none.
         class_names: Name of each class, or empty.
-        usable: Which images could be read, bool ``(n,)``.
+        usable: Whether each image could be read, bool ``(n,)``.
     """
 
     names: Sequence[str]
@@ -81,7 +81,7 @@ def right_bits(encoded: str) -> npt.NDArray[np.bool_]:
     """``Accuracy.right`` as bool, up to seven more than the set has images; those are False.
 
     Raises:
-        ValueError: It is not base64.
+        ValueError: ``encoded`` is not base64.
     """
     packed = np.frombuffer(base64.b64decode(encoded, validate=True), np.uint8)
     return np.unpackbits(packed).astype(np.bool_)

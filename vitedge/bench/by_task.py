@@ -33,7 +33,8 @@ def quality_of(
     """Measures outputs against the reference's, and against labels where there are any.
 
     Args:
-        task: What the outputs mean; not classes, and not yes or no, which have an accuracy.
+        task: The meaning of the outputs, which is not classes or binary, since those have an
+            accuracy.
         made: The artefact's, a row for each image; maps and tokens are laid out flat.
         reference: The float32 model's.
         truth: Names, labels, and which images count.
@@ -90,7 +91,7 @@ def mean_average_precision(scores: Floats, right: npt.NDArray[np.bool_]) -> floa
 
     Args:
         scores: ``(images, labels)``.
-        right: Which label is right of which image.
+        right: Whether each label is right for each image.
     """
     found = []
     for column in np.flatnonzero(right.any(axis=0)):
@@ -143,7 +144,7 @@ def nearest(units: Floats, k: int) -> npt.NDArray[np.intp]:
 
     Args:
         units: Vectors of length 1, ``(n, width)``.
-        k: How many.
+        k: The number of others to find.
     """
     n, found = len(units), []
     for start in range(0, n, _CHUNK_ROWS):

@@ -1,4 +1,4 @@
-"""From the facts of a trial to a row of the report."""
+"""Turns the facts of a trial into a row of the report."""
 
 from __future__ import annotations
 

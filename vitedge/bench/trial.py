@@ -58,17 +58,17 @@ class Trial:
     """The facts of one row as they are found.
 
     Attributes:
-        candidate: What is tried where.
+        candidate: The artefact and the target.
         threads: CPU threads.
         worker: Its process; None for what cannot even be tried.
         samples_ms: Warm runs, in order.
         rounds_ms: Median of each turn, when measured in turns.
         others_percent: Share of the processors that other programs had, for each turn.
         throttled: Whether the processor slowed itself down during the warm runs.
-        energy_mj: What the processor used during the warm runs, or None.
-        battery_watts: What the battery gave, read after each turn.
-        failure: What ended the trial, or None.
-        notes: What a person should know beside the numbers.
+        energy_mj: The energy that the processor used during the warm runs, or None.
+        battery_watts: The power that the battery gave, read after each turn.
+        failure: The error that ended the trial, or None.
+        notes: The remarks that a person should see beside the numbers.
     """
 
     candidate: Candidate
@@ -211,7 +211,7 @@ class Trial:
 
         Args:
             images: Index that ``write_spool`` wrote.
-            store: Where to; what it has already is not computed again.
+            store: The folder for the logits; rows that it holds already are not computed again.
             reference: The reference's preprocessing, for an artefact that does not state its own.
             on_image: Told how many images are done.
             is_reference: Others are compared with these logits; a row of the same artefact has

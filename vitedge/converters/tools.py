@@ -40,10 +40,10 @@ class Variant:
     """One way to emit an artefact.
 
     Attributes:
-        name: For people.
+        name: The name for people.
         extra: Rewrites beyond the default ones; None is what the converter says. As the
             converter's, they leave the inputs of linear layers as they are.
-        activations: How inputs of integer layers are quantized; None is the format's usual way.
+        activations: The quantization of inputs of integer layers; None is the format's usual way.
     """
 
     name: str
@@ -82,9 +82,10 @@ class FormatTools:
         generic: Drafts of models that are not read, or None where the format has no tools for them.
         generic_precisions: The precisions that those tools have.
         limits: The rules of each kind of device.
-        client_needs: What a file needs so that each other client of the format can use it, in
-            words; empty where the client takes it as it is.
-        variants: What may be faster somewhere than the usual graph of a precision, and as accurate.
+        client_needs: The things that a file lacks for each other client of the format, in words;
+            empty for a client that takes the file unchanged.
+        variants: The graphs that may be faster somewhere than the usual graph of a precision, and
+            as accurate.
         finish_compiled: Adds what a compiler for a chip leaves out of an artefact's file.
     """
 

@@ -54,11 +54,11 @@ def table_of_mlp(
 
 
 def spaced_distances(window: tuple[int, int], pretrained: int = 0) -> npt.NDArray[np.float64]:
-    """What the MLP reads: log-spaced distances down and across, ``(rows, 2)``.
+    """The log-spaced distances down and across that the MLP reads, ``(rows, 2)``.
 
     Args:
         window: Rows and columns of a window.
-        pretrained: As ``table_of_mlp`` has it.
+        pretrained: The same as that of ``table_of_mlp``.
     """
     axes = [np.arange(1 - size, size) / max((pretrained or size) - 1, 1) for size in window]
     distances = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2) * 8

@@ -36,7 +36,7 @@ class Preset:
         heads: Attention heads per block; each is ``dim / heads`` wide.
         mlp_dim: Width of the hidden layer of each MLP.
         prefix_tokens: Learned tokens before the patches.
-        pooling: What the head reads.
+        pooling: The tokens that the head reads.
     """
 
     image_size: int

@@ -47,7 +47,7 @@ class ImageSet:
         name: Name of the folder or file.
         samples: Its images, in a stable order.
         class_names: Names of the classes that labels index, or empty when unknown.
-        left_out: What lay beside them and was not taken, a line each with the reason.
+        left_out: The files beside them that were not taken, a line each with the reason.
     """
 
     name: str
@@ -81,8 +81,8 @@ def open_images(
         path: The folder or file, or a set.
         class_names: The model's labels. When given, the set's classes are matched to them, by
             name or by index; when not, the set's own classes are numbered in order.
-        part: Which part of CIFAR's folder: what models are measured on, or what they are trained
-            and calibrated on.
+        part: The part of CIFAR's folder: the one that models are measured on, or the one that they
+            are trained and calibrated on.
 
     Raises:
         DataError: The path is missing, holds no images, is unreadable, a pickle, or names a class

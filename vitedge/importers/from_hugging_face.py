@@ -117,9 +117,9 @@ def _preprocessing(
     """The preprocessing of the folder's processor, at the size of its crop.
 
     Args:
-        folder: Where its config lies.
-        config: Of the model.
-        values: Of its part for images.
+        folder: The folder of its config.
+        config: The config of the model.
+        values: The config of its part for images.
 
     Raises:
         ModelError: There is none, and none is usual.
@@ -262,7 +262,7 @@ def _at_model_size(
 
 
 def _scaled(preprocessing: Preprocessing, size: tuple[int, int]) -> Preprocessing:
-    """The same for another size, with the ratio of resize to crop kept."""
+    """The preprocessing for another size, with the ratio of resize to crop kept."""
     resize = preprocessing.resize
     if resize is not None:
         resize = round(resize * max(size) / max(preprocessing.size))

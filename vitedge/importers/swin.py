@@ -45,8 +45,8 @@ class Windows:
 
     Attributes:
         size: Rows and columns of a window, where no table tells it; None where one does.
-        pretrained: Of each stage, the window that its MLPs of distances were trained with.
-        activation: Of the MLPs.
+        pretrained: The window that the MLPs of distances were trained with, for each stage.
+        activation: The activation of the MLPs.
     """
 
     size: int | None = None
@@ -58,10 +58,10 @@ def read_swin(net: Builder, tensors: Tensors, told: Windows, preprocessing: Prep
     """The mean of the last stage's tokens, ``(dim,)``.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         tensors: All weights but the classifier's.
-        told: What they do not tell.
-        preprocessing: Of the images.
+        told: The facts that the weights do not tell.
+        preprocessing: The preprocessing of the images.
 
     Raises:
         ModelError: Weights are missing, or windows do not divide the grid.
@@ -195,10 +195,10 @@ def _bias(
 
 
 def _refuse_other_distances(inner: Tensors, window: tuple[int, int], pretrained: int) -> None:
-    """Older files keep what the MLP reads, which tells the window and the one it was trained with.
+    """Older files keep the distances that the MLP reads, which tell its windows.
 
     Raises:
-        ModelError: It is of other windows.
+        ModelError: The distances are those of other windows.
     """
     if DISTANCES not in inner:
         return

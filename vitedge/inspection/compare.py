@@ -47,7 +47,7 @@ class Comparison(Shown):
         agreement: Share of images with the same top class, 0..1, or of labels with the same answer;
             None where the outputs are numbers.
         n: Number of images.
-        images: What they are, in words.
+        images: The images in words.
     """
 
     errors: LayerErrors
@@ -94,7 +94,7 @@ def compare_layers(
     Args:
         source: The model that the artefact was made from.
         artifact: An artefact of ours.
-        options: What the source does not say itself.
+        options: The options that say what the source does not.
         images: Images to compare on; the first few are taken. None means synthetic ones.
         progress: Told how far things are.
 
@@ -113,9 +113,9 @@ class _Made:
     """The model as some artefact was made of it, run on the images.
 
     Attributes:
-        network: Under the rewrites of the artefact.
+        network: The network after the rewrites of the artefact.
         pixels: uint8 ``(N, H, W, C)``.
-        expected: What its layers compute of them, in each basis that the quantizer may choose.
+        expected: The values of the network's layers, in each basis that the quantizer may choose.
     """
 
     network: Network
@@ -195,8 +195,8 @@ def compare_all(
 
     Args:
         source: The model's file.
-        network: What it holds.
-        report: Of the bench.
+        network: The network in the file.
+        report: The report of the bench.
         data: Images to compare on; the first few are taken. None means synthetic ones.
         progress: Told how far things are.
 
@@ -255,7 +255,7 @@ def _layer_behind(value: Value) -> Value:
 
 
 def _scored(network: Network) -> list[tuple[str, str]]:
-    """Of each attention the layers that make its queries and its keys."""
+    """The layers that make queries, and those that make keys, for each attention."""
     return [
         (_layer_behind(each.queries).name, _layer_behind(each.keys).name)
         for each in attentions(network)

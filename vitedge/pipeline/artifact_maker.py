@@ -1,4 +1,4 @@
-"""From an open model to one artefact after the other: rewrite, quantize, emit, check, publish."""
+"""Makes artefacts of an open model, one by one: rewrite, quantize, emit, check, publish."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ArtifactMaker:
 
     Args:
         opened: The model; it is not kept.
-        options: What to make of it.
+        options: The artefacts to make.
         progress: Told how far things are.
 
     Raises:
-        NotAViTError: It is not a ViT.
+        NotAViTError: The model is not a vision transformer.
         UsageError: The model gives nothing that there are probabilities of.
     """
 
@@ -78,10 +78,10 @@ class ArtifactMaker:
         """Emits one artefact, checks it and publishes it.
 
         Args:
-            path: Where it goes.
+            path: The path of the artefact.
             target: Its format.
             precision: Its precision.
-            proved: What it loses of its budget, where that was measured already.
+            proved: The loss against its budget, if that was measured already.
         """
         lifted: tuple[str, ...] = ()
         words = {} if proved is None else {"budget": proved.budget}
@@ -141,7 +141,7 @@ class ArtifactMaker:
             target: Its format.
             precision: Its precision.
             lifted: Layers that stay out of integers.
-            variant: Which graph it has.
+            variant: The graph to make.
         """
         converter = converter_for(target, precision)
         extra = variant.extra

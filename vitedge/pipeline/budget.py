@@ -34,7 +34,7 @@ class DropBudget:
     Attributes:
         max_drop: Points of top-1 accuracy against the float32 artefact of the same format, or,
             where images are without labels, of agreement with it.
-        images: What that is measured on.
+        images: The images that the loss is measured on.
     """
 
     max_drop: float
@@ -91,9 +91,9 @@ class Outputs:
         Of other tasks they are those of the bench's measure.
 
         Args:
-            floats: What the float32 artefact gives.
-            found: What the other gives.
-            task: What it means.
+            floats: The outputs of the float32 artefact.
+            found: The outputs of the other artefact.
+            task: The meaning of the outputs.
             middle: The score of a label that is as likely right as wrong.
         """
         labels = [sample.label for sample in self._samples]
@@ -140,7 +140,7 @@ def fewest_lifted(
         rank: Gives layers, the costliest first; called when something has to be lifted.
         drop: Points lost when those layers are lifted.
         max_drop: Points that may be lost.
-        name: Of the artefact, for the message.
+        name: The name of the artefact, for the message.
 
     Raises:
         BudgetError: Even with every layer lifted too much is lost.

@@ -1,4 +1,4 @@
-"""From a model to artefacts: read, rewrite, quantize, emit, check, publish."""
+"""Makes artefacts of a model: read, rewrite, quantize, emit, check, publish."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def convert(
 
     Args:
         source: Any model that an importer reads.
-        options: What to make of it.
+        options: The artefacts to make.
         calibration: Images to measure activation ranges on; None means synthetic ones.
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made nevertheless.

@@ -1,4 +1,4 @@
-"""From a model that is not a Vision Transformer to artefacts: draft, check, publish."""
+"""Makes artefacts of a model that is not a vision transformer: draft, check, publish."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class GenericJob:
 
     Attributes:
         opened: The model.
-        why: Why it is none.
+        why: The reason why it is not one.
         artifacts: Format and precision of each artefact, by its path.
         layout: The folder that they go to, or None.
         batch: Static batch size.
@@ -65,7 +65,7 @@ def convert_generically(
     """Converts a model with each format's own converter and quantizer.
 
     Args:
-        job: What to make.
+        job: The artefacts to make.
         progress: Told how far things are.
         on_refusal: Told of each artefact that cannot be made; the others are made nevertheless.
         on_written: Told of each artefact as soon as it is there.

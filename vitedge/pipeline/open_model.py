@@ -63,8 +63,8 @@ class OpenModel:
 
     Args:
         source: Any model that an importer reads.
-        importing: What the source does not say itself.
-        images: What to calibrate and to compare on.
+        importing: The options that say what the source does not.
+        images: The images to calibrate and to compare on.
         progress: Told how far the calibration is.
     """
 
@@ -87,7 +87,7 @@ class OpenModel:
         """The model, compared with its source wherever that can be run.
 
         Raises:
-            NotAViTError: It is not a ViT; ``generic`` may have it.
+            NotAViTError: The model is not a vision transformer; ``generic`` may read it.
             ModelError: The source cannot be read.
             ParityError: The source computes something else.
         """
@@ -109,7 +109,7 @@ class OpenModel:
         """The model in its own engine.
 
         Raises:
-            ModelError: It cannot be opened so.
+            ModelError: The model cannot be opened this way.
         """
         return open_generic(self.source, self.importing)
 
@@ -123,7 +123,7 @@ class OpenModel:
 
         Args:
             network: The imported one, or one that follows from it.
-            rewriting: What it goes through.
+            rewriting: The rewrites to apply.
         """
 
         def make() -> Prepared:
@@ -142,7 +142,7 @@ class OpenModel:
         """The imported network with tokens merged.
 
         Args:
-            options: How many, and how.
+            options: The number of tokens to merge, and how.
             also: Names of values that become further outputs; they have all tokens.
         """
 
@@ -153,7 +153,7 @@ class OpenModel:
         return _kept(self._merged, (options, also), make)
 
     def with_images(self, images: ImagesInUse) -> OpenModel:
-        """The same model, which is not read again, with other images and nothing made of it yet."""
+        """The model with other images; it is not read again, and nothing is made of it yet."""
         made = OpenModel(self.source, self.importing, images=images)
         vars(made).update({"_read": self._read, "sha256": self.sha256})
         return made

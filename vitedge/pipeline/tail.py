@@ -1,4 +1,4 @@
-"""What stands behind a trunk in its source, where the user asks for it."""
+"""Finds the nodes behind a trunk in its source, for ``convert --tail``."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def tail_of(source: Path, importing: ImportOptions, network: Network) -> Tail:
 
     Args:
         source: The file of trunk and tail.
-        importing: Which tensors of it are the trunk's outputs.
+        importing: The options that name the trunk's outputs.
         network: The trunk.
 
     Raises:
-        UsageError: The source is no ONNX file, nobody said where the trunk ends, or what it gives
-            are logits, from which a softmax may have been taken off.
+        UsageError: The source is not an ONNX file, no option says where the trunk ends, or the
+            trunk's outputs are logits, from which a softmax may have been removed.
     """
     if source.suffix.lower() != Format.ONNX.suffix:
-        raise UsageError(f"--tail takes an ONNX file's nodes; '{source}' is none")
+        raise UsageError(f"--tail works for ONNX files only; '{source}' is not one")
     if len(importing.logits) != 1:
         raise UsageError("--tail needs --logits NAME: the tensor of the source that the tail reads")
     if network.task.has_logits:
         raise UsageError(
-            "--tail reads the trunk's outputs as they are, and classes lose their softmax: give "
+            "--tail reads the trunk's outputs unchanged, but a classifier loses its softmax: give "
             "--task embedding or --task map"
         )
     maps = {*importing.beside, *({network.main_name} if network.task is Task.MAP else ())}

@@ -65,7 +65,7 @@ def measure_on_android(
     Args:
         host: ``adb:`` and its serial number.
         folder: A folder that is there, in which one is made and removed again; None is adb's own.
-        request: What to measure.
+        request: The request.
         program: LiteRT's ``benchmark_model`` for the device's processor.
         progress: Told how far things are.
         say: Told what is left out or left behind.
@@ -99,7 +99,7 @@ class _Bench:
     """Artefacts on one device.
 
     Attributes:
-        device: Where.
+        device: The device.
         room: The folder on it that holds the program.
         threads: CPU threads.
         runs: Timed inferences, or None.

@@ -72,7 +72,7 @@ def pack(
     Args:
         data: The images; those that are files are copied as they are.
         reference: Run over them here.
-        folder: Where the files go.
+        folder: The folder for the files.
         on_image: Told how many images the reference has seen.
 
     Returns:

@@ -39,7 +39,7 @@ def choose(wanted: str) -> Chosen:
             ``off``: float32; or a dtype, whatever the device.
 
     Raises:
-        UsageError: It is none of these.
+        UsageError: ``wanted`` is not one of the choices.
     """
     if wanted == AUTO:
         import tensorflow as tf
@@ -60,7 +60,7 @@ def fastest(capabilities: Sequence[tuple[int, ...]], flags: Collection[str]) -> 
 
     Args:
         capabilities: Compute capability of each GPU; they come before the processor.
-        flags: What the processor can do, as Linux spells it.
+        flags: The processor's features, as Linux spells them.
     """
     if capabilities:
         weakest = min(capabilities)

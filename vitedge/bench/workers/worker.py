@@ -62,7 +62,7 @@ class Worker:
     """Obeys one command after the other.
 
     Args:
-        answers: Where ``Progress`` goes while a command runs.
+        answers: The receiver of ``Progress`` while a command runs.
     """
 
     def __init__(self, answers: TextIO) -> None:
@@ -77,7 +77,7 @@ class Worker:
         """Carries out a command.
 
         Raises:
-            VitedgeError: It could not be carried out.
+            VitedgeError: The command could not be carried out.
         """
         match command:
             case Probe():

@@ -34,11 +34,11 @@ class GenericModel:
     Attributes:
         network: The source.
         experiments: Access to it in its own engine, up to what artefacts give.
-        taken: What it takes as input.
-        preprocessing: How an image becomes pixels.
+        taken: The input that the model takes.
+        preprocessing: The steps from an image to pixels.
         labels: One name per class, or empty.
-        ending: What its outputs mean, and what is removed at its end.
-        left_out: What of the source takes no part, in words.
+        ending: The meaning of its outputs, and the operators that are removed at its end.
+        left_out: The parts of the source that take no part in the outputs, in words.
     """
 
     network: Network
@@ -95,7 +95,7 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
     """Opens any Keras model, SavedModel or ONNX file.
 
     Raises:
-        ModelError: It is damaged, or does not say what its outputs mean.
+        ModelError: The model is damaged, or does not say what its outputs mean.
         UsageError: An option speaks of layers that only a Vision Transformer has.
     """
     for name in _OF_A_VIT:

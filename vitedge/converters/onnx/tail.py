@@ -1,8 +1,8 @@
-"""A trunk of ours with its source's own tail behind it, in one ONNX file.
+"""Puts the source's own last nodes behind a converted trunk, in one ONNX file.
 
-Where nobody can read what stands at a model's end, such as a detector's non-maximum suppression,
-what stands before it is read, rewritten and quantized by itself. Behind its outputs come the
-source's own nodes, as they are and in float. The trunk's outputs stay outputs of the file.
+Some models end in operators that no network can hold, such as a detector's non-maximum suppression.
+The part before them, the trunk, is read, rewritten and quantized by itself. The source's own nodes
+follow its outputs unchanged and in float. The trunk's outputs remain outputs of the file.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _PREFIX = "tail/"
 
 @dataclass(frozen=True)
 class Tail:
-    """What stands behind a trunk.
+    """The nodes of a source that follow a trunk.
 
     Attributes:
-        source: The ONNX file that both are of.
-        joints: The tensor of the source that each output of the trunk is, by the output's name.
-        maps: Outputs that have channels last where the source may have them first.
-        image_size: Height and width, where the source leaves them open.
+        source: The ONNX file that trunk and tail come from.
+        joints: The tensor of the source that each output of the trunk equals, by the output's name.
+        maps: Outputs whose channels come last, though they may come first in the source.
+        image_size: Height and width in pixels, if the source leaves them open.
     """
 
     source: Path
@@ -42,15 +42,15 @@ class Tail:
 
 
 def with_tail(draft: Draft, tail: Tail) -> OnnxDraft:
-    """An artefact with the source's nodes behind its outputs.
+    """Appends the source's nodes to an artefact's outputs.
 
     Args:
-        draft: Of the trunk; left unchanged.
-        tail: What comes behind.
+        draft: The artefact of the trunk; it is left unchanged.
+        tail: The nodes to append.
 
     Raises:
-        ConversionError: It is no ONNX artefact, the tail reads the image by another way, or the
-            two cannot be one graph.
+        ConversionError: The draft is not an ONNX artefact, the tail also reads the image directly,
+            or trunk and tail cannot form one graph.
     """
     import onnx
 
@@ -69,7 +69,9 @@ def with_tail(draft: Draft, tail: Tail) -> OnnxDraft:
     taken = {name for node in model.graph.node for name in node.output}
     clash = sorted(taken & {each.name for each in behind.graph.output})
     if clash:
-        raise ConversionError(f"the tail's output '{clash[0]}' is called like one of the trunk's")
+        raise ConversionError(
+            f"the tail's output '{clash[0]}' is also the name of a trunk's tensor"
+        )
     for (output, tensor), shape in zip(tail.joints.items(), shapes, strict=True):
         is_turned = turned and output in tail.maps and len(shape) == 4
         _join(model, output, f"{_PREFIX}{tensor}", shape, is_turned=is_turned)
@@ -104,8 +106,8 @@ def _behind(tail: Tail, shapes: Mapping[str, tuple[int, ...]]) -> Any:
         elif name and name not in stored:
             words = " and ".join(f"'{each}'" for each in joints)
             raise ConversionError(
-                f"what stands behind {words} reads the image ('{name}') by another way, too: name "
-                "what it reads with --beside"
+                f"the nodes behind {words} also read the image ('{name}') by another way: name "
+                "the tensor that they read with --beside"
             )
     if not wanted:
         raise ConversionError("nothing stands behind the trunk; leave out --tail")
@@ -123,7 +125,7 @@ def _behind(tail: Tail, shapes: Mapping[str, tuple[int, ...]]) -> Any:
 
 
 def _read_by(node: Any) -> Iterable[str]:
-    """What a node reads, and what the graphs inside of it read from outside."""
+    """The tensors that a node reads, and those that graphs inside of it read from outside."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
@@ -153,14 +155,14 @@ def _of_opset(behind: Any, trunk: Any) -> Any:
 
 
 def _prefixed(behind: Any) -> Any:
-    """Under names that no tensor of a trunk has; outputs keep theirs."""
+    """The tail under names that no tensor of a trunk has; its outputs keep their names."""
     from onnx import compose
 
     return compose.add_prefix(behind, _PREFIX, rename_outputs=False)
 
 
 def _join(model: Any, output: str, tensor: str, shape: tuple[int, ...], *, is_turned: bool) -> None:
-    """Makes a tensor of the source of an output of the trunk."""
+    """Turns an output of the trunk into the source's tensor: its name, shape and layout."""
     import onnx
 
     graph, helper = model.graph, onnx.helper
@@ -184,7 +186,7 @@ def _join(model: Any, output: str, tensor: str, shape: tuple[int, ...], *, is_tu
 
 
 def _dequantized(model: Any, output: str, tensor: str, kind: int) -> str:
-    """The float numbers of an output of integers, whose scale the file says."""
+    """Dequantizes an integer output by the scale in the file's metadata."""
     import onnx
 
     texts = {each.key: each.value for each in model.metadata_props}

@@ -17,19 +17,21 @@ class Names:
     Attributes:
         patch: The patch projection.
         tokens: The tokens before the patches, in order; the first ``placed`` have positions.
-        placed: How many kinds of tokens have positions.
-        behind: Positions of all tokens but the first lie behind those of the patches (YOLOS).
+        placed: The number of kinds of tokens that have positions.
+        behind: Whether the positions of all tokens but the first lie behind those of the
+            patches (YOLOS).
         positions: The position embedding.
         block: A block, by its number.
         qkv: Queries, keys and values.
         out: The layer behind the attention.
-        mlp: Both layers of an MLP.
-        packed: Both layers of a gated MLP whose first makes gates and what is gated.
+        mlp: The names of both layers of an MLP.
+        packed: The names of both layers of a gated MLP whose first layer makes gates and gated
+            values.
         gated: Gate, other half, and last layer of a gated MLP.
-        norms: Of the attention and of the MLP.
+        norms: The norms of the attention and of the MLP.
         scales: LayerScale of both.
-        norm: Of all tokens after the last block, or None.
-        input_norm: Of all tokens before the first.
+        norm: The norm of all tokens after the last block, or None.
+        input_norm: The norm of all tokens before the first block.
         bias: The relative position bias of a block.
         shared_bias: That of all blocks.
     """
@@ -62,16 +64,17 @@ class Family:
     """The particulars of models of one ``model_type``.
 
     Attributes:
-        names: Of their parts.
-        prefixes: What may stand before the names of the body in a file.
-        ignored: What takes no part in the outputs, by the first part of its name below the prefix
-            or in the file: what pre-training left behind, the text tower of two.
-        moves: How positions are interpolated, while the model runs, to the size that its processor
-            makes; None where that is refused.
+        names: The names of their parts.
+        prefixes: The prefixes that may stand before the names of the body in a file.
+        ignored: The tensors that take no part in the outputs, by the first part of their names
+            below the prefix or in the file: remains of pre-training, or the text tower of two.
+        moves: The interpolation of positions, while the model runs, to the size that its processor
+            makes; None if that is refused.
         rotary: Positions are rotary, of any size.
         resizable: The user may want another size, which is not made by interpolating later.
-        renamed: How names begin that one version of transformers wrote, and what is meant.
-        defaults: What a ``config.json`` leaves out of a part of a model, by transformers' classes.
+        renamed: The beginnings of names that one version of transformers wrote, and what they mean.
+        defaults: The values that a ``config.json`` leaves out of a part of a model, by
+            transformers' classes.
     """
 
     names: Names

@@ -48,8 +48,8 @@ def read_trunk(
 
     Args:
         body: The weights, below their prefix.
-        values: Of the ``config.json``, or of its part for images.
-        family: Of the ``model_type``.
+        values: The content of ``config.json``, or of its part for images.
+        family: The family of the ``model_type``.
         size: Height and width in pixels.
 
     Raises:

@@ -35,15 +35,16 @@ def yolos_outputs(
 ) -> dict[str, Value]:
     """The outputs: ``embedding``, the logits of each detection token, and ``pred_boxes``.
 
-    Boxes are centre, width and height in shares of the image; the last class is no object.
+    Boxes are centre, width and height in shares of the image; the last class means that there is
+    nothing.
 
     Args:
-        net: Where the values are made.
+        net: The builder of the values.
         tensors: All weights.
-        body: Those of the trunk.
-        values: Of the ``config.json``.
-        family: Of the ``model_type``.
-        preprocessing: Of the images.
+        body: The weights of the trunk.
+        values: The ``config.json``.
+        family: The particulars of the ``model_type``.
+        preprocessing: The preprocessing of the images.
 
     Raises:
         ModelError: Weights are missing, or contradict the config.
@@ -66,7 +67,7 @@ def yolos_outputs(
 def _between(
     body: Tensors, values: Mapping[str, Any], trunk: Trunk, size: tuple[int, int]
 ) -> tuple[Array, ...]:
-    """What is added to all tokens behind each block but the last."""
+    """The positions that all tokens get behind each block but the last."""
     ahead = len(trunk.prefix)
     stacked = body[_BETWEEN]
     patches = [(pair(values["image_size"])), size]

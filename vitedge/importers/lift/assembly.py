@@ -1,4 +1,4 @@
-"""From pieces to a ViT: probes the linear layers of each block and puts everything together."""
+"""Makes a ViT of pieces: probes the linear layers of each block and puts everything together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Assembler:
         experiments: Access to the model.
         structure: Its pieces.
         stops: The sinks of all pieces and the results of all bilinear nodes.
-        taken: What the model takes as input.
+        taken: The input that the model takes.
     """
 
     def __init__(

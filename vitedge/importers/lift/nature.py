@@ -29,7 +29,7 @@ class NormPiece:
     """A norm over the channels of each row.
 
     Attributes:
-        piece: Where it lies.
+        piece: The place of the norm in the graph.
         source: Rows and channels of the tensor that goes in.
         sink: Rows and channels of the tensor that comes out.
         norm: Its vectors.

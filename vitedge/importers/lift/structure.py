@@ -36,7 +36,7 @@ class Structure:
         norm_position: Pre- or post-norm.
         input_norm: The norm before the first block.
         blocks: The blocks.
-        stream: What the tokens after the last block are a function of.
+        stream: The place that the tokens after the last block depend on.
         tail: The pieces after the last block, in order.
     """
 

@@ -53,8 +53,8 @@ class Rotary:
     """Rotary positions; those of learned frequencies lie in the weights (``rope.freqs``).
 
     Attributes:
-        positions: How angles follow from places.
-        pairing: Which channels are turned together.
+        positions: The way in which angles follow from places.
+        pairing: The channels that are turned together.
         mixed: The frequencies are learned, for each block and head.
     """
 
@@ -68,13 +68,14 @@ class Facts:
     """The computation that neither names nor shapes of a model's weights tell.
 
     Attributes:
-        activation: Of the MLPs; of gated ones the names of the weights tell more.
-        eps: Of every norm.
-        norms: Where they stand.
-        heads: Of each attention; None where the width has to tell.
+        activation: The activation of the MLPs; for gated ones the names of the weights tell more.
+        eps: The epsilon of every norm.
+        norms: The place of the norms.
+        heads: The number of heads of each attention; None if the width has to tell.
         image: Height and width in pixels where no positions tell.
         pool: ``token``, ``avg``, ``map`` or empty; None where the weights have to tell.
-        pool_heads: Of the attention pooling; None where they are as many as those of the blocks.
+        pool_heads: The number of heads of the attention pooling; None if it equals that of the
+            blocks.
         pool_reads_prefix: The attention pooling reads class token and registers, too.
         rope: Rotary positions, or None.
     """
@@ -96,7 +97,7 @@ class Weights:
 
     Attributes:
         source: Name of the file, for messages.
-        names: Of all arrays.
+        names: The names of all arrays.
         dim: Width of the tokens.
         patch: Height and width of a patch in pixels.
         is_packed: See the function of this name.
@@ -110,7 +111,7 @@ class Weights:
 
     @property
     def signature(self) -> frozenset[str]:
-        """By what the registered models of such weights are found."""
+        """The mark by which the registered models of such weights are found."""
         return signature(self.names, is_packed=self.is_packed)
 
 
@@ -118,9 +119,10 @@ def facts_of(weights: Weights, architecture: str | None, activation: Activation 
     """The facts of a model.
 
     Args:
-        weights: What was found.
-        architecture: What the user or a ``config.json`` says it is; other tags behind a dot.
-        activation: What the user says; it need not be asked for.
+        weights: The facts that were found.
+        architecture: The architecture, by the user's word or a ``config.json``; other tags follow a
+            dot.
+        activation: The activation by the user's word, which then need not be asked for.
 
     Raises:
         NotAViTError: The architecture has something that vitedge does not know by name.
@@ -153,7 +155,7 @@ def with_arguments(facts: Facts, arguments: Mapping[str, Any], source: str) -> F
     """The facts of a model that was made with other arguments than its architecture has.
 
     Args:
-        facts: Of the architecture.
+        facts: The facts of the architecture.
         arguments: ``model_args`` of a ``config.json``.
         source: Name of the file, for messages.
 
@@ -177,7 +179,7 @@ def refuse_unknown(architecture: str) -> None:
     """Refuses a name that timm does not register.
 
     Raises:
-        ModelError: With names that are near.
+        ModelError: The name is unknown; the message names similar ones.
     """
     name = architecture.partition(".")[0]
     if name not in _table().models:
@@ -206,12 +208,12 @@ def _refuse_other(
     facts: Facts,
     candidates: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Refuses what is said of weights that are of registered models which compute otherwise.
+    """Refuses an architecture that computes something else than the models of such weights.
 
     A variant, whose weights are like those of no registered model, differs in optional parts alone.
 
     Raises:
-        ModelError: It is said.
+        ModelError: The weights are those of another architecture.
     """
     what = f"the weights of '{weights.source}' are not those of timm's '{architecture}'"
     theirs = [_facts(each) for each in candidates.values() if "unknown" not in each]
@@ -300,10 +302,10 @@ def _table() -> _Table:
 
 
 def signature(names: Iterable[str], *, is_packed: bool) -> frozenset[str]:
-    """By what a model is known again: its names without the head, of the blocks the first alone.
+    """The mark of a model: its names without the head, and of the first block only.
 
     Args:
-        names: Of all its weights.
+        names: The names of all its weights.
         is_packed: See ``is_packed``.
     """
     kept = (re.sub(r"^blocks\.0\.", "block.", name) for name in names)

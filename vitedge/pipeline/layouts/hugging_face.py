@@ -165,9 +165,9 @@ def config_of(metadata: Metadata, classes: int, model: Summary | None) -> dict[s
     classification run an ONNX file alike, and ``vit`` is the one whose sizes a transformer has.
 
     Args:
-        metadata: Of the artefacts.
-        classes: How many there are.
-        model: What the network is like, or None.
+        metadata: The metadata of the artefacts.
+        classes: The number of classes.
+        model: The sizes of the network, or None.
     """
     labels = names_for_people(metadata.labels) or tuple(f"LABEL_{i}" for i in range(classes))
     height, width = metadata.preprocessing.size

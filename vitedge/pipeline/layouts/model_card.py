@@ -20,7 +20,7 @@ def model_card(
 
     Args:
         front_matter: Keys and values for the hub.
-        folder: Where the files lie.
+        folder: The folder of the files.
         written: The artefacts.
         usage: Markdown that shows how a client loads them.
     """
