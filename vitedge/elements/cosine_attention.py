@@ -58,8 +58,9 @@ def spaced_distances(window: tuple[int, int], pretrained: int = 0) -> npt.NDArra
 
     Args:
         window: Rows and columns of a window.
-        pretrained: The same as that of ``table_of_mlp``.
+        pretrained: The rows of the window that the MLP was trained with; 0 is this window.
     """
     axes = [np.arange(1 - size, size) / max((pretrained or size) - 1, 1) for size in window]
     distances = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2) * 8
-    return np.sign(distances) * np.log2(np.abs(distances) + 1) / math.log2(8)
+    spaced: npt.NDArray[np.float64] = np.log2(np.abs(distances) + 1) / math.log2(8)
+    return np.copysign(spaced, distances)

@@ -131,9 +131,9 @@ def facts_of(weights: Weights, architecture: str | None, activation: Activation 
     named = None if architecture is None else _table().models.get(architecture.partition(".")[0])
     candidates = _table().groups.get(weights.signature, {})
     if named is not None:
-        facts = _resized(weights, _known(weights, {str(architecture): named})[0], named)
-        _refuse_other(weights, str(architecture), facts, candidates)
-        return facts
+        said = _resized(weights, _known(weights, {str(architecture): named})[0], named)
+        _refuse_other(weights, str(architecture), said, candidates)
+        return said
     alike = {
         name: each
         for name, each in candidates.items()
