@@ -123,7 +123,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tail",
     is_flag=True,
-    help="Put SOURCE's own nodes behind the outputs of --logits and --beside again (ONNX).",
+    help="Put SOURCE's own nodes behind --logits and --beside again (ONNX, OpenVINO).",
 )
 @click.option(
     "--probabilities",

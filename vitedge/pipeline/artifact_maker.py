@@ -8,8 +8,7 @@ from pathlib import Path
 
 from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.artifacts.written import Written
-from vitedge.converters.converter import Draft
-from vitedge.converters.onnx.tail import with_tail
+from vitedge.converters.converter import Draft, refuse_further_outputs
 from vitedge.converters.tools import Variant, converter_for, tools_of
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
@@ -18,7 +17,7 @@ from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.open_model import OpenModel, Prepared, Rewriting
 from vitedge.pipeline.options import ConvertOptions
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
-from vitedge.pipeline.tail import tail_of
+from vitedge.pipeline.tail import tail_of, with_tail
 from vitedge.pipeline.token_merging import finds_alike
 from vitedge.pipeline.token_search import Proved
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
@@ -158,9 +157,11 @@ class ArtifactMaker:
         network, recipe = made.network, made.recipe
         if self._options.probabilities:
             network, recipe = with_probabilities(network, recipe)
+        if self._tail is None:
+            refuse_further_outputs(network, recipe)
         draft = converter.convert(network, recipe, batch=self._options.batch)
         if self._tail is not None:
-            draft = with_tail(draft, self._tail)
+            draft = with_tail(draft, target, self._tail)
         if self._options.layout is not None:
             draft = LAYOUTS[self._options.layout].adapted(draft)
         return draft, self._metadata(target, precision, made, prepared)
