@@ -21,8 +21,8 @@ from vitedge.terminal.output import print_json, warn
 def compare(model: Path, artifact: Path, data: Path | None, as_json: bool, **options: Any) -> None:
     """Shows layer by layer how much of MODEL's signal ARTIFACT keeps, in MODEL's own names.
 
-    The artefact itself runs, in its own runtime. A layer's figure holds its own error and that of
-    all layers before it.
+    The artefact itself runs, in its own runtime. A layer's figure contains its own error and that
+    of all layers before it.
     """
     from dataclasses import asdict
 
