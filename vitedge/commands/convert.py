@@ -78,6 +78,13 @@ if TYPE_CHECKING:
         "--max-drop on --data. The loss by merging is reported apart from that by integers.",
     ),
     click.option(
+        "--width",
+        type=float,
+        metavar="SHARE",
+        help="Remove the heads and hidden channels that the outputs need least until this share of "
+        "the work is left, such as 0.9. The loss is reported apart from that by integers.",
+    ),
+    click.option(
         "--minutes",
         type=click.FloatRange(0, min_open=True),
         help="Longest search of --tokens auto for each artefact.",
@@ -88,7 +95,7 @@ if TYPE_CHECKING:
         help="Tokens that --tokens merges: similar ones in each picture, or the same in every "
         "picture, for devices that cannot sort.  [default: alike, if the target can]",
     ),
-    title="Merging tokens",
+    title="Less work",
 )
 @click.option(
     "--layout",
@@ -126,7 +133,7 @@ if TYPE_CHECKING:
     click.option(
         "--tail",
         is_flag=True,
-        help="Append SOURCE's own nodes to the outputs of --logits and --beside again (ONNX).",
+        help="Append SOURCE's own nodes to --logits and --beside again (ONNX, OpenVINO).",
     ),
     click.option(
         "--probabilities",
@@ -149,6 +156,7 @@ def convert(
     data: Path | None,
     tune: bool,
     tokens: str | None,
+    width: float | None,
     minutes: float | None,
     merge: str | None,
     layout: str | None,
@@ -188,6 +196,7 @@ def convert(
             max_drop=max_drop,
             tune=tune,
             tokens=tokens,
+            width=width,
             minutes=minutes,
             merge=merge,
             layout=layout,
