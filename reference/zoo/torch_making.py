@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reference.zoo.family import EXPECTED_FILE
+from reference.zoo.family import EXPECTED_FILE, MEAN, STD, STOCK_TFLITE_FILE, first_line
 from reference.zoo.images import normalized, shown
 
 _PLACES = ("pos_emb", "position", "token", "cls", "latent", "probe", "query", "reg")
@@ -114,8 +115,45 @@ def write_expected(model: nn.Module, size: tuple[int, int], folder: Path) -> Non
     np.savez_compressed(folder / EXPECTED_FILE, images=pixels, outputs=outputs)
 
 
+class OfRawPixels(nn.Module):
+    """A model whose input and output are laid out as those of our artefacts."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(MEAN))
+        self.register_buffer("std", torch.tensor(STD))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Raw pixels ``(1, H, W, 3)`` to the output, maps with their channels last."""
+        output: torch.Tensor = self.model(
+            ((pixels / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
+        )
+        return output.permute(0, 2, 3, 1) if output.ndim == 4 else output
+
+
+def export_tflite(model: nn.Module, size: tuple[int, int], folder: Path) -> None:
+    """Writes the float32 TFLite file that litert-torch makes, where litert-torch is installed.
+
+    The file is the stock route from torch to TFLite, which the stock quantizer takes. A model that
+    litert-torch cannot convert stays without a file, and the reason is printed.
+    """
+    if importlib.util.find_spec("litert_torch") is None:
+        return
+    import litert_torch
+
+    example = (torch.from_numpy(shown(size, 1).astype(np.float32)),)
+    try:
+        litert_torch.convert(OfRawPixels(model).eval(), example).export(
+            str(folder / STOCK_TFLITE_FILE)
+        )
+    except Exception as error:  # whatever its parts raise
+        print(f"{folder.name}: litert-torch: {first_line(error)}", flush=True)
+
+
 def export(model: nn.Module, size: tuple[int, int], path: Path, output: str) -> None:
     """By the exporter of torch that traces, or else by the newer one."""
+    export_tflite(model, size, path.parent)
     image = torch_pixels(shown(size, 1))
     names: dict[str, Any] = {"input_names": ["pixel_values"], "output_names": [output]}
     try:
