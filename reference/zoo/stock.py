@@ -19,11 +19,14 @@ from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import silent
 
-_CALIBRATED_ON = 64
-
 
 def stock_artifacts(
-    source: Path, options: ImportOptions, target: Format, ours: Path | None, folder: Path
+    source: Path,
+    options: ImportOptions,
+    target: Format,
+    ours: Path | None,
+    folder: Path,
+    images: int,
 ) -> Iterator[tuple[Path, str]]:
     """The format's stock int8 artefacts of a graph, and how each was made, in words.
 
@@ -37,6 +40,7 @@ def stock_artifacts(
         target: The format.
         ours: Our float32 artefact of the format, or None.
         folder: Where the artefacts go.
+        images: How many synthetic ones ranges are measured on.
 
     Raises:
         ConversionError: No tool makes one.
@@ -52,8 +56,8 @@ def stock_artifacts(
             raise ConversionError("there is no float32 TFLite artefact to quantize")
         return
     model = open_generic(source, options)
-    shown = synthetic_images(model.preprocessing, _CALIBRATED_ON, seed=0)
-    images = CalibrationImages(shown, "synthetic", model.preprocessing, silent)
+    shown = synthetic_images(model.preprocessing, images, seed=0)
+    calibration = CalibrationImages(shown, "synthetic", model.preprocessing, silent)
     draft = tools_of(target).generic
     assert draft is not None
     metadata = Metadata(
@@ -68,7 +72,7 @@ def stock_artifacts(
         parameters=model.network.parameters,
         task=model.task,
     )
-    for number, made in enumerate(draft(model, Precision.INT8, 1, images)):
+    for number, made in enumerate(draft(model, Precision.INT8, 1, calibration)):
         place = folder / f"{number}"  # weights lie beside some artefacts under a fixed name
         place.mkdir(parents=True, exist_ok=True)
         path = place / f"stock{target.suffix}"

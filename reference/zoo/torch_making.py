@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reference.zoo.family import EXPECTED_FILE, MEAN, STD, STOCK_TFLITE_FILE, first_line
+from reference.zoo.family import EXPECTED_FILE
 from reference.zoo.images import normalized, shown
+from reference.zoo.torch_to_tflite import export_tflite, is_installed
 
 _PLACES = ("pos_emb", "position", "token", "cls", "latent", "probe", "query", "reg")
 _BIASES = ("bias_table", "relative", "rel_pos", "attention_bias")
@@ -32,6 +32,37 @@ class OneOutput(nn.Module):
         """The output."""
         output: torch.Tensor = self._pick(self.model(pixel_values))
         return output
+
+
+class Outputs(nn.Module):
+    """Several of a model's outputs."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self._names = model, names
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs, in order."""
+        outputs = self.model(pixel_values)
+        return tuple(getattr(outputs, name) for name in self._names)
+
+
+class OfPatches(nn.Module):
+    """A model that reads patches, over images: SigLIP 2, whose processor cuts them."""
+
+    def __init__(self, model: nn.Module, side: int) -> None:
+        super().__init__()
+        self.model, self._side = model, side
+
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        """The outputs of the model."""
+        count, channels, height, width = pixel_values.shape
+        rows, columns = height // self._side, width // self._side
+        cut = pixel_values.reshape(count, channels, rows, self._side, columns, self._side)
+        patches = cut.permute(0, 2, 4, 3, 5, 1).reshape(count, rows * columns, -1)
+        mask = torch.ones(count, rows * columns, dtype=torch.int32)
+        shapes = torch.tensor([[rows, columns]] * count)
+        return self.model(patches, pixel_attention_mask=mask, spatial_shapes=shapes)
 
 
 @torch.no_grad()
@@ -115,47 +146,12 @@ def write_expected(model: nn.Module, size: tuple[int, int], folder: Path) -> Non
     np.savez_compressed(folder / EXPECTED_FILE, images=pixels, outputs=outputs)
 
 
-class OfRawPixels(nn.Module):
-    """A model whose input and output are laid out as those of our artefacts."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("mean", torch.tensor(MEAN))
-        self.register_buffer("std", torch.tensor(STD))
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Raw pixels ``(1, H, W, 3)`` to the output, maps with their channels last."""
-        output: torch.Tensor = self.model(
-            ((pixels / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
-        )
-        return output.permute(0, 2, 3, 1) if output.ndim == 4 else output
-
-
-def export_tflite(model: nn.Module, size: tuple[int, int], folder: Path) -> None:
-    """Writes the float32 TFLite file that litert-torch makes, where litert-torch is installed.
-
-    The file is the stock route from torch to TFLite, which the stock quantizer takes. A model that
-    litert-torch cannot convert stays without a file, and the reason is printed.
-    """
-    if importlib.util.find_spec("litert_torch") is None:
-        return
-    import litert_torch
-
-    example = (torch.from_numpy(shown(size, 1).astype(np.float32)),)
-    try:
-        litert_torch.convert(OfRawPixels(model).eval(), example).export(
-            str(folder / STOCK_TFLITE_FILE)
-        )
-    except Exception as error:  # whatever its parts raise
-        print(f"{folder.name}: litert-torch: {first_line(error)}", flush=True)
-
-
-def export(model: nn.Module, size: tuple[int, int], path: Path, output: str) -> None:
-    """By the exporter of torch that traces, or else by the newer one."""
-    export_tflite(model, size, path.parent)
+def export(model: nn.Module, size: tuple[int, int], path: Path, *outputs: str) -> None:
+    """By the exporter of torch that traces, or else by the newer one; to TFLite by litert-torch."""
+    if is_installed():
+        export_tflite(model, size, path.parent)
     image = torch_pixels(shown(size, 1))
-    names: dict[str, Any] = {"input_names": ["pixel_values"], "output_names": [output]}
+    names: dict[str, Any] = {"input_names": ["pixel_values"], "output_names": list(outputs)}
     try:
         torch.onnx.export(model, (image,), str(path), dynamo=False, opset_version=17, **names)
     except Exception:  # an operator that it does not know

@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.artifacts.narrowing import Narrowing
 from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.errors import ModelError, UsageError
 from vitedge.files import json_values
@@ -174,6 +175,8 @@ class Metadata:
         parity: The comparison after writing; None only while that is being made.
         merging: The places where tokens are merged, if any. Parity is against the model that merges
             them.
+        narrowing: The heads and hidden channels that were removed, if any. Parity is against the
+            narrower model.
         scores: The meaning of the first output for each class; logits in files that do not say.
         task: The meaning of the first output; classes in files that do not say.
     """
@@ -192,6 +195,7 @@ class Metadata:
     parity: Parity | None = None
     scores: Scores = Scores.LOGITS
     merging: TokenMerging | None = None
+    narrowing: Narrowing | None = None
     task: Task = Task.CLASSES
 
     def to_json(self) -> str:
@@ -226,6 +230,7 @@ class Metadata:
                 parity=Parity.from_dict(values["parity"]),
                 scores=_scores(values),
                 merging=TokenMerging.from_dict(values.get("merging")),
+                narrowing=Narrowing.from_dict(values.get("narrowing")),
                 task=_task(values),
             )
         except (KeyError, ValueError) as error:

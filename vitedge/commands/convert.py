@@ -77,6 +77,13 @@ if TYPE_CHECKING:
     "What that costs is said apart from what integers cost.",
 )
 @click.option(
+    "--width",
+    type=float,
+    metavar="SHARE",
+    help="Remove the heads and hidden channels that the outputs miss least until this share of the "
+    "work is left, such as 0.9. What that costs is said apart from what integers cost.",
+)
+@click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
     help="How long --tokens auto may search for each artefact.",
@@ -116,7 +123,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tail",
     is_flag=True,
-    help="Put SOURCE's own nodes behind the outputs of --logits and --beside again (ONNX).",
+    help="Put SOURCE's own nodes behind --logits and --beside again (ONNX, OpenVINO).",
 )
 @click.option(
     "--probabilities",
@@ -137,6 +144,7 @@ def convert(
     data: Path | None,
     tune: bool,
     tokens: str | None,
+    width: float | None,
     minutes: float | None,
     merge: str | None,
     layout: str | None,
@@ -176,6 +184,7 @@ def convert(
             max_drop=max_drop,
             tune=tune,
             tokens=tokens,
+            width=width,
             minutes=minutes,
             merge=merge,
             layout=layout,

@@ -67,8 +67,8 @@ _NONE_MEETS_THE_BUDGET = 3
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
-    help="Try fewer tokens as well, as `vitedge convert --tokens` makes them, while one promises "
-    "to be faster, and begin none after so long.  [default: all tokens stay]",
+    help="Try fewer tokens and pixels as well, as `vitedge convert --tokens` and `--image-size` "
+    "make them, while one promises to be faster, and begin none after so long.  [default: neither]",
 )
 @click.option("--threads", type=click.IntRange(1))
 @click.option(
@@ -103,8 +103,9 @@ def pick(
     """Names the artefact of MODEL to ship: made, measured and chosen within a budget.
 
     Every precision that the targets' formats have is converted and measured in turns; with
-    --minutes those with fewer tokens, too, as long as one promises to be faster. Of those within
-    the budget the fastest is named, with how sure that is, and the command that makes it.
+    --minutes those with fewer tokens, fewer pixels or both, too, as long as one promises to be
+    faster. Of those within the budget the fastest is named, with how sure that is, and the command
+    that makes it.
     Exit code 3: none is within the budget; the nearest is named.
     """
     from dataclasses import replace

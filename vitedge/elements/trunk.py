@@ -38,6 +38,8 @@ class Trunk:
         norm: The norm of the tokens after the last block, or None.
         input_norm: The norm of all tokens before the first block (CLIP), or None.
         patch_norm: The norm of the projected patches alone (AIM), or None.
+        between: The positions that all tokens get behind each block but the last (YOLOS),
+            ``(tokens, dim)``.
     """
 
     patch: Linear
@@ -48,6 +50,7 @@ class Trunk:
     norm: Norm | None
     input_norm: Norm | None = None
     patch_norm: Norm | None = None
+    between: tuple[Array, ...] = ()
 
 
 def tokens_of(
@@ -84,5 +87,9 @@ def states_of(
         x = net("input_norm", trunk.input_norm, x)
     states = [x]
     for index, parts in enumerate(trunk.blocks):
-        states.append(block(net, states[-1], parts, f"blocks.{index}"))
+        x = block(net, states[-1], parts, f"blocks.{index}")
+        if index < len(trunk.between):
+            places = net(f"positions.{index}", Constant(trunk.between[index]))
+            x = net(f"embedded.{index}", Add(), x, places)
+        states.append(x)
     return states

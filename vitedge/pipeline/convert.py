@@ -180,6 +180,11 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
             f"'{source}' is not a Vision Transformer, so it has no tokens to merge: {why}; leave "
             "out --tokens"
         ) from why
+    if options.width is not None:
+        raise NotAViTError(
+            f"'{source}' is not a Vision Transformer, and --width works for those only: {why}; "
+            "leave out --width"
+        ) from why
     if options.budget is not None or options.tune:
         raise NotAViTError(
             f"'{source}' is not a Vision Transformer, and --max-drop and --tune work for those "

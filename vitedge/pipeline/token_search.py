@@ -86,7 +86,8 @@ def search(
     tried: dict[object, Trial] = {}
 
     def trial(found: Scheduled) -> Trial:
-        return tried.setdefault(found.schedule, measure(found))
+        tried[found.schedule] = made = measure(found)
+        return made
 
     failed, best = 0, None
     for found in coarse:

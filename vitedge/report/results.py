@@ -145,6 +145,8 @@ class Row:
         merges_tokens: Whether it merges tokens, so that it computes something else than its source
             on purpose.
         merging: The places where tokens are merged, in words; empty if it merges none.
+        narrowing: The heads and hidden channels that were removed from its source, in words; empty
+            if none were.
         preparation: The effect of the target's own way to prepare images; None if apps there
             prepare them as the bench does.
     """
@@ -182,6 +184,7 @@ class Row:
     task_quality: TaskQuality | None = None
     merges_tokens: bool = False
     merging: str = ""
+    narrowing: str = ""
     preparation: Preparation | None = None
 
     @property
@@ -254,6 +257,21 @@ class LayerErrors:
 
 
 @dataclass(frozen=True)
+class MadeBy:
+    """The way in which an artefact of a pick was made.
+
+    Attributes:
+        artifact: Its path.
+        savings: The work that it leaves out, such as ``tokens 0.7``; empty where it does all.
+        command: The command that makes it again; empty when there is none.
+    """
+
+    artifact: str
+    savings: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Pick:
     """The artefact of the report to ship.
 
@@ -267,6 +285,7 @@ class Pick:
         max_latency_ms: Budget: median latency, or None.
         max_size_mb: Budget: size, or None.
         front: Artefacts, with their targets, that no other beats in accuracy, latency and size.
+        made_by: The way in which each artefact that could be shipped was made.
     """
 
     artifact: str | None
@@ -278,6 +297,7 @@ class Pick:
     max_latency_ms: float | None
     max_size_mb: float | None
     front: tuple[str, ...]
+    made_by: tuple[MadeBy, ...] = ()
 
 
 @dataclass(frozen=True)

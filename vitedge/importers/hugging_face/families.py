@@ -18,6 +18,8 @@ class Names:
         patch: The patch projection.
         tokens: The tokens before the patches, in order; the first ``placed`` have positions.
         placed: The number of kinds of tokens that have positions.
+        behind: Whether the positions of all tokens but the first lie behind those of the
+            patches (YOLOS).
         positions: The position embedding.
         block: A block, by its number.
         qkv: Queries, keys and values.
@@ -37,6 +39,7 @@ class Names:
     patch: str = "embeddings.patch_embeddings.projection"
     tokens: tuple[str, ...] = ("embeddings.cls_token", "embeddings.distillation_token")
     placed: int = 2
+    behind: bool = False
     positions: str = "embeddings.position_embeddings"
     block: str = "encoder.layer.{}"
     qkv: tuple[str, str, str] = (
@@ -176,6 +179,17 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
         "swin": Family(_VIT, ("swin.",), resizable=True),
         "swinv2": Family(_VIT, ("swinv2.",), resizable=True),
+        # Attention does not know in which order tokens lie: those behind the patches are before.
+        "yolos": Family(
+            replace(
+                _VIT,
+                tokens=("embeddings.cls_token", "embeddings.detection_tokens"),
+                behind=True,
+            ),
+            ("vit.",),
+            moves=Resampling.BICUBIC,
+            resizable=True,
+        ),
         "data2vec-vision": replace(_beit, prefixes=("data2vec_vision.",)),
     }
 )

@@ -136,7 +136,9 @@ def _tokens(body: Tensors, names: Names) -> tuple[Array, Array | None]:
     if names.positions not in body:
         return prefix, None
     positions = body[names.positions].reshape(-1, dim)
-    placed = sum(name in body for name in names.tokens[: names.placed])
+    placed = sum(len(each) for each in tokens[: names.placed])
+    if names.behind:
+        positions = np.concatenate([positions[:1], np.roll(positions[1:], placed - 1, axis=0)])
     prefix[:placed] += positions[:placed]
     return prefix, np.ascontiguousarray(positions[placed:])
 

@@ -174,7 +174,9 @@ class _Source:
         """
         batch = self._probe.batch
         if batch is not None and batch > 1:
-            raise NotAViTError(f"it takes {batch} images at once, and no single one")
+            raise NotAViTError(
+                f"it takes {batch} images at once, and no single one: export it for one image"
+            )
         # Where there are several outputs, the main one ends a graph of its own.
         experiments = main = Experiments(self._probe, single=True)
         others: tuple[str, ...] = ()

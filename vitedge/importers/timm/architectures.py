@@ -40,6 +40,13 @@ _TOLD_BY_WEIGHTS = frozenset(
 # Names that timm's VisionTransformer never has; what has them is not a plain ViT of unusual sizes.
 _FOREIGN = re.compile(r"block\.(gamma_1|attn\.(q_bias|q_proj\.weight))")
 
+# What a variant of a registered model may have more or less; its weights tell what they compute.
+_OPTIONAL = re.compile(
+    r"cls_token|reg_token|(fc_|)norm(_pre|)\.|attn_pool\.|patch_embed\.(norm\.|proj\.bias)|"
+    r"block\.(ls|gamma_)[12]|block\.attn\.((q_|k_|)norm\.|(q|k|v|qkv|q_proj|k_proj|v_proj)[._]bias)|"
+    r"block\.mlp\.norm\."
+)
+
 
 @dataclass(frozen=True)
 class Rotary:
@@ -122,9 +129,11 @@ def facts_of(weights: Weights, architecture: str | None, activation: Activation 
         ModelError: Several architectures have such weights and compute different things.
     """
     named = None if architecture is None else _table().models.get(architecture.partition(".")[0])
-    if named is not None:
-        return _resized(weights, _known(weights, {str(architecture): named})[0], named)
     candidates = _table().groups.get(weights.signature, {})
+    if named is not None:
+        said = _resized(weights, _known(weights, {str(architecture): named})[0], named)
+        _refuse_other(weights, str(architecture), said, candidates)
+        return said
     alike = {
         name: each
         for name, each in candidates.items()
@@ -193,6 +202,44 @@ def _known(weights: Weights, models: Mapping[str, Mapping[str, Any]]) -> list[Fa
     return readable
 
 
+def _refuse_other(
+    weights: Weights,
+    architecture: str,
+    facts: Facts,
+    candidates: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Refuses an architecture that computes something else than the models of such weights.
+
+    A variant, whose weights are like those of no registered model, differs in optional parts alone.
+
+    Raises:
+        ModelError: The weights are those of another architecture.
+    """
+    what = f"the weights of '{weights.source}' are not those of timm's '{architecture}'"
+    theirs = [_facts(each) for each in candidates.values() if "unknown" not in each]
+    if candidates and all(_of_any_size(each) != _of_any_size(facts) for each in theirs):
+        raise ModelError(f"{what}, but like those of {_named(candidates)}")
+    name = architecture.partition(".")[0]
+    own = next(names for names, models in _table().groups.items() if name in models)
+    for each in sorted(own ^ weights.signature):
+        if not candidates and not _OPTIONAL.match(each):
+            has = "has" if each in own else "lacks"
+            raise ModelError(f"{what}, which {has} '{each.replace('block.', 'blocks.0.')}'")
+
+
+def _of_any_size(facts: Facts) -> Facts:
+    """The facts without sizes; positions of a grid are scaled by its own size in each model."""
+    rope = facts.rope
+    if rope is not None:
+        rope = replace(rope, positions=replace(rope.positions, reference=None))
+    return replace(facts, heads=None, image=None, pool_heads=None, rope=rope)
+
+
+def _named(models: Mapping[str, Any]) -> str:
+    names = list(models)
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
 def _resized(weights: Weights, facts: Facts, named: Mapping[str, Any]) -> Facts:
     """The number of heads is known for the registered width alone."""
     return facts if named["dim"] == weights.dim else replace(facts, heads=None)
@@ -214,9 +261,8 @@ def _might_be_plain(weights: Weights, registered: Iterable[Facts]) -> bool:
 def _ask(
     weights: Weights, candidates: Mapping[str, Mapping[str, Any]], found: Iterable[Facts]
 ) -> ModelError:
-    names = list(candidates)
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    if not names:
+    shown = _named(candidates)
+    if not candidates:
         return ModelError(
             f"the weights of '{weights.source}' are like those of no registered architecture of "
             "timm: if it is a variant of one, say of which with --architecture"
