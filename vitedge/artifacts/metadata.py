@@ -302,7 +302,9 @@ def read_metadata(path: Path) -> Metadata | None:
         refuse_long_text(f"the metadata of '{path}'", len(text or ""))
         found = None if text is None else Metadata.from_json(text)
     except ValueError as error:
-        raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
+        raise ModelError(
+            f"'{path}' is truncated or not a readable {format_of(path)} file ({error})"
+        ) from error
     digest = texts.get(WEIGHTS_KEY)
     if digest is not None:
         for weights in files_of(path)[1:]:
@@ -323,7 +325,9 @@ def read_texts(path: Path) -> Mapping[str, str]:
     try:
         return format_of(path).record.read_texts(path)
     except (ValueError, struct.error, LookupError, ElementTree.ParseError) as error:
-        raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
+        raise ModelError(
+            f"'{path}' is truncated or not a readable {format_of(path)} file ({error})"
+        ) from error
 
 
 def read_logits_grid(path: Path) -> tuple[float, int]:
@@ -336,7 +340,7 @@ def read_logits_grid(path: Path) -> tuple[float, int]:
     try:
         return float(texts.get(LOGITS_SCALE_KEY, 1.0)), int(texts.get(LOGITS_ZERO_POINT_KEY, 0))
     except (ValueError, OverflowError) as error:
-        raise ModelError(f"'{path}' garbles the grid of its logits ({error})") from error
+        raise ModelError(f"'{path}' has a malformed grid of its logits ({error})") from error
 
 
 def sha256_of(path: Path) -> str:

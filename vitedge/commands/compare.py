@@ -33,8 +33,8 @@ def compare(
 ) -> None:
     """Shows layer by layer how much of MODEL's signal ARTIFACT keeps, in MODEL's own names.
 
-    The artefact itself runs, in its own runtime. A layer's figure holds its own error and that of
-    all layers before it.
+    The artefact itself runs, in its own runtime. A layer's figure contains its own error and that
+    of all layers before it.
     """
     from dataclasses import asdict
 
