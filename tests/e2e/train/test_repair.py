@@ -87,10 +87,8 @@ class TestImitation:
             assert {value.name for value in learnt_constants(whole)} <= names
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name == "both" else pytest.param(name, marks=pytest.mark.slow) for name in WAYS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WAYS)
 def test_a_repaired_model_is_nearer_to_what_it_was_and_converts_to_itself(
     model: Path, tmp_path: Path, name: str
 ) -> None:
