@@ -44,7 +44,7 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
     "radio": ("vit_base_patch16_radio_v3", 96, _AT_96),
     "aim": ("aimv2_large_patch14_224", 84, _AT_84),
     "hybrid": ("vit_tiny_r_s16_p8_224", 64, {"img_size": 64, **_BLOCKS}),
-    "hybrid_mci": ("vit_base_mci_224", 96, _AT_96),
+    "hybrid_mci": ("vit_base_mci_224", 96, {"img_size": 96, "depth": 2}),
     "perception_language": ("vit_pe_lang_large_patch14_448", 84, _AT_84),
     "siglip_map": ("vit_so150m_patch16_reg4_map_256", 96, {"mlp_ratio": 4, **_AT_96}),
     "siglip_gap": ("vit_base_patch16_siglip_gap_224", 96, _AT_96),
