@@ -85,7 +85,7 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
     "swin_s3": ("swin_s3_tiny_224", 64, {"window_size": (4, 4, 4, 2), **_STAGES}),
     "levit": ("levit_128s", 224, {}),
     "levit_convolutional": ("levit_conv_128s", 224, {}),
-    "tiny_vit": ("tiny_vit_5m_224", 224, {"embed_dims": (32, 64, 96, 128)}),
+    "tiny_vit": ("tiny_vit_5m_224", 224, {"embed_dims": (32, 64, 160, 320)}),
     "mobilevit": ("mobilevit_xxs", 128, {}),
     "mobilevitv2": ("mobilevitv2_050", 128, {}),
     "efficientvit_mit": ("efficientvit_b0", 64, {}),

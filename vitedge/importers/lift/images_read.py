@@ -271,6 +271,37 @@ def pooled(
     return images_apart(draft, made, x, axes)
 
 
+def largest(draft: Draft, x: View, axes: Sequence[int], *, keep: bool) -> View:
+    """The largest numbers along axes: a pool whose window is all of an axis.
+
+    Args:
+        draft: The draft that makes the values.
+        x: The tensor, of one axis or more besides those.
+        axes: The axes.
+        keep: Whether they stay, with size 1.
+
+    Raises:
+        ValueError: The tensor has no other axis.
+    """
+    for axis in axes:
+        others = [each for each in range(len(x.shape)) if each != axis]
+        if not others:
+            raise ValueError("it takes the largest of all numbers")
+        sizes = tuple(x.shape[each] for each in others)
+        stacked = (x.shape[axis], math.prod(sizes[:-1]), sizes[-1])
+        image = draft.reshaped(x.transposed([axis, *others]), stacked)
+        assert isinstance(image, View)
+        pool = Pool(PoolKind.MAX, (stacked[0], 1))
+        made = draft.reshape(draft(pool, image_of(draft, image, (0, 1, 2))), stacked[1:])
+        found = draft.reshaped(View.whole(made, made.shape), (*sizes[:axis], 1, *sizes[axis:]))
+        assert isinstance(found, View)
+        x = found
+    if keep:
+        return x
+    left = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
+    return x.reshaped(left)
+
+
 def _inside(x: View, axes: Sequence[int], window: Pair, sliding: Sliding) -> Array:
     """The number of pixels of each window that lie inside the image, ``(rows, columns)``."""
     counts = []

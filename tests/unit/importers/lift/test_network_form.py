@@ -349,3 +349,18 @@ def test_padding_before_a_window_goes_into_it(operator: str, edge: float, tmp_pa
     kinds = (Convolution, Pool)
     windows = [each.operator for each in network.values if isinstance(each.operator, kinds)]
     assert ((1, 1), (0, 2)) in [each.padding for each in windows]
+
+
+@pytest.mark.parametrize("axes", [[3], [1, -1], [2]])
+def test_the_largest_of_an_axis_is_read(axes: list[int], tmp_path: Path) -> None:
+    # As Hiera and MViT pool their queries.
+    def with_largest(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        nodes = [
+            make("Identity", [""], ["scores"]),
+            make("ReduceMax", ["scores"], ["largest"], axes=axes),
+            make("Sub", ["scores", "largest"], ["less"]),
+        ]
+        insert_before_softmax(graph, nodes, "less")
+
+    runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_largest))
