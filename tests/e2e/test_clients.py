@@ -20,7 +20,7 @@ import pytest
 
 import vitedge
 from tests.e2e.test_client_pages import PAGES, blocks
-from tests.support.client_artifacts import MODELS, SHARED, ForClients
+from tests.support.client_artifacts import MODELS, SHARED, ForClients, made_once
 from tests.support.target_artifacts import small_artifact
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -48,10 +48,10 @@ IN_NODE = pytest.mark.skipif(
 @pytest.fixture(scope="module", params=MODELS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ForClients:
     if request.param == "deit_tiny" and not os.environ.get("VITEDGE_TEST_PHOTOS"):
-        pytest.skip("a real model takes a quarter of an hour: make clients")
+        pytest.skip("a real model takes minutes: make clients")
     if request.param == "deit_tiny" and not SHARED.exists():
         pytest.skip(f"no DeiT-tiny and photos in {SHARED}")
-    return MODELS[request.param](tmp_path_factory.mktemp("clients"))
+    return made_once(request.param, tmp_path_factory)
 
 
 def run(folder: Path, *command: object) -> str:

@@ -296,7 +296,9 @@ def read_metadata(path: Path) -> Metadata | None:
         refuse_long_text(f"the metadata of '{path}'", len(text or ""))
         found = None if text is None else Metadata.from_json(text)
     except ValueError as error:
-        raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
+        raise ModelError(
+            f"'{path}' is truncated or not in the {format_of(path)} format ({error})"
+        ) from error
     digest = texts.get(WEIGHTS_KEY)
     if digest is not None:
         for weights in files_of(path)[1:]:
@@ -317,7 +319,9 @@ def read_texts(path: Path) -> Mapping[str, str]:
     try:
         return format_of(path).record.read_texts(path)
     except (ValueError, struct.error, LookupError, ElementTree.ParseError) as error:
-        raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
+        raise ModelError(
+            f"'{path}' is truncated or not in the {format_of(path)} format ({error})"
+        ) from error
 
 
 def read_logits_grid(path: Path) -> tuple[float, int]:
