@@ -1,8 +1,8 @@
 """An ONNX graph of one image as a graph of any number of images.
 
 The first axis of every tensor that our emitter makes of pixels is the batch, times tokens where
-tokens are rows. So only two things fix the batch: the shapes of Reshapes, and constants that stand
-beside what each image has, such as a class token.
+tokens are rows. So few things fix the batch: the shapes of Reshapes, the sizes of Resizes, and
+constants that stand beside what each image has, such as a class token.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ class _Widening:
                     # The constant may have other readers.
                     shape = (-1, *self._numbers(node.input[1])[1:])
                     node.input[1] = self._stored(f"{node.input[1]}/any_batch", shape)
+                case "Resize":
+                    # Scales would round, and ONNX Runtime 1.32 loses `axes` on the way.
+                    node.input[3] = self._behind_batch(node.input[3], self._numbers(node.input[3]))
                 case "Concat":
                     node.input[:] = [self._repeat(each) for each in node.input]
             self._nodes.append(node)
@@ -84,14 +87,21 @@ class _Widening:
     def _expanded(self, name: str) -> str:
         from onnx import helper
 
-        rank = len(self._constants[name].dims)
-        count, shape, made = f"{name}/batch", f"{name}/repeated_shape", f"{name}/repeated"
-        ones = self._stored(f"{name}/ones", (1,) * (rank - 1))
+        made = f"{name}/repeated"
+        # Axes of 1 keep the constant's own size.
+        shape = self._behind_batch(made, (1,) * len(self._constants[name].dims))
+        self._nodes.append(helper.make_node("Expand", [name, shape], [made], made))
+        return made
+
+    def _behind_batch(self, name: str, shape: tuple[int, ...]) -> str:
+        """A shape that begins with the number of images that there are."""
+        from onnx import helper
+
+        count, made = f"{name}/batch", f"{name}/any_batch"
+        rest = self._stored(f"{name}/of_one", shape[1:])
         self._nodes += [
             helper.make_node("Shape", [self._pixels], [count], count, start=0, end=1),
-            helper.make_node("Concat", [count, ones], [shape], shape, axis=0),
-            # Axes of 1 keep the constant's own size.
-            helper.make_node("Expand", [name, shape], [made], made),
+            helper.make_node("Concat", [count, rest], [made], made, axis=0),
         ]
         return made
 

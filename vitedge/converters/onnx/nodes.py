@@ -219,12 +219,11 @@ class OnnxNodes(MergingEmitter[str]):
         )
 
     def interpolated(self, value: Value, resize: Resize, x: str) -> str:
-        """See ``Emitter``; by scales, which say nothing of the batch, as sizes would."""
+        """See ``Emitter``."""
+        size = (self.batch, value.shape[2], resize.height, resize.width)
         first = self._with_channels_first(x, value.name)
-        sides = zip(value.inputs[0].shape[:2], (resize.height, resize.width), strict=True)
-        scales = np.asarray([1, 1, *(_scale(*each) for each in sides)], np.float32)
-        taken = [first, "", self.constant(f"{value.name}/scales", scales)]
-        return self._of_image("Resize", taken, value.name, **_RESIZES[resize.kind])
+        sizes = self._integers(f"{value.name}/sizes", size)
+        return self._of_image("Resize", [first, "", "", sizes], value.name, **_RESIZES[resize.kind])
 
     def _of_image(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """A node that wants channels first, with the image as its first input."""
@@ -301,14 +300,6 @@ class OnnxNodes(MergingEmitter[str]):
             name = tensor.name = self._free(name)
             self._initializers[name] = tensor
         return name
-
-
-def _scale(old: int, new: int) -> np.float32:
-    """The scale of which ONNX makes the new size: the largest integer in ``old * scale``."""
-    scale = np.float32(new / old)
-    while int(np.float32(old) * scale) < new:
-        scale = np.nextafter(scale, np.float32(np.inf))
-    return scale
 
 
 def pads(padding: tuple[tuple[int, int], tuple[int, int]]) -> tuple[int, int, int, int]:
