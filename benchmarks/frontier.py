@@ -19,25 +19,28 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from contenders import MODELS, RUNTIMES, open_model, photo_sets, say
+from contenders import (
+    MODELS,
+    open_model,
+    open_on_one_thread,
+    photo_sets,
+    processor_seconds,
+    say,
+)
 
 from vitedge.artifacts.metadata import read_metadata
 from vitedge.images.image_sets import ImageSet
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.token_merging import TokenOptions
-from vitedge.runtimes import run_batches, runtime_for
+from vitedge.runtimes import run_batches
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
-from vitedge.targets.target import Target
-
-_WARM_UP = 3
 
 # Half the width of a normal distribution's middle 95 %.
 _NORMAL_95 = 1.96
@@ -142,10 +145,10 @@ def _measured(
     photos: ImageSet,
     rounds: int,
 ) -> list[Point]:
-    sessions = [_open(target, path) for path in paths]
+    sessions = [open_on_one_thread(target, path) for path in paths]
     metadata = [read_metadata(path) for path in paths]
     try:
-        seconds = _seconds(sessions, rounds)
+        seconds = processor_seconds(sessions, rounds)
         say(f"running {len(photos.samples)} photos in {target}")
         pixels = _preprocessed(metadata[0].preprocessing, photos)
         found = [np.concatenate([_classes(each, part) for part in pixels]) for each in sessions]
@@ -174,25 +177,6 @@ def _measured(
             )
         )
     return points
-
-
-def _open(target: Format, path: Path):  # noqa: ANN202  (a session of any runtime)
-    name = Target(RUNTIMES[target], "cpu")
-    return runtime_for(name).open(path, "cpu", threads=1)
-
-
-def _seconds(sessions: Sequence, rounds: int) -> list[list[float]]:  # type: ignore[type-arg]
-    """Processor seconds of each session, round by round."""
-    shape = sessions[0].input_shape
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    found: list[list[float]] = [[] for _ in sessions]
-    for number in range(_WARM_UP + rounds):
-        for times, session in zip(found, sessions, strict=True):
-            start = time.process_time()
-            session.run(pixels)
-            if number >= _WARM_UP:
-                times.append(time.process_time() - start)
-    return found
 
 
 def _preprocessed(preprocessing, photos: ImageSet) -> list[npt.NDArray[np.uint8]]:  # noqa: ANN001

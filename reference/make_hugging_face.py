@@ -216,6 +216,14 @@ def _families(size: Size) -> dict[str, tuple[Any, Any]]:
             ),
             None,
         ),
+        "yolos": (
+            lambda: lib.YolosForObjectDetection(
+                lib.YolosConfig(
+                    **{**sizes, "image_size": [size.image, size.image]}, num_detection_tokens=3
+                )
+            ),
+            lambda model, pixels: model(pixels).logits,
+        ),
         "data2vec": (
             lambda: lib.Data2VecVisionForImageClassification(
                 lib.Data2VecVisionConfig(**biased, use_relative_position_bias=True)

@@ -63,11 +63,14 @@ def main() -> None:
 
 
 def _swin(name: str) -> dict[str, Any]:
-    """Image, window, and the windows that each stage was trained with before, of a Swin."""
+    """Version, sizes, window, and the windows that each stage was trained with, of a Swin."""
     with torch.device("meta"):
         model = timm.create_model(name)
     first = [stage.blocks[0].attn for stage in model.layers]
     return {
+        "version": 2 if "v2" in type(model).__name__.lower() else 1,
+        "dim": model.embed_dim,
+        "depths": [len(stage.blocks) for stage in model.layers],
         "image": list(model.patch_embed.img_size),
         "window": first[0].window_size[0],
         "pretrained": [getattr(each, "pretrained_window_size", (0, 0))[0] for each in first],

@@ -9,17 +9,32 @@ a classifier, so it is enough that they have a name. With a matching wheel this 
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import torch
 
-_LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
-
 
 def name_missing_operators() -> None:
-    """Declares the two operators, without an implementation, unless torchvision loads its own."""
-    package = importlib.util.find_spec("torchvision")
-    if package is None or package.submodule_search_locations is None:
+    """Declares the two operators, without an implementation, unless torchvision has its own."""
+    if importlib.util.find_spec("torchvision") is None:
         return
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            _LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    try:
+        import torchvision  # noqa: F401 - whether it can be
+    except RuntimeError:
+        for name in [each for each in sys.modules if each.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for name in ("nms", "qnms"):
+            if not hasattr(torch.ops.torchvision, name):
+                _library().define(
+                    f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                )
+
+
+_LIBRARIES: list[torch.library.Library] = []
+"""What was declared lives as long as its library."""
+
+
+def _library() -> torch.library.Library:
+    if not _LIBRARIES:
+        _LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
+    return _LIBRARIES[0]

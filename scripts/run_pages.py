@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -51,9 +52,11 @@ def _filled(block: re.Match[str], folder: str) -> str:
 
 
 def _output(command: list[str], folder: str) -> str:
+    started = time.monotonic()
     done = subprocess.run(
         command, cwd=folder, env=_ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True
     )
+    print(f"{time.monotonic() - started:.0f} s: {command[-1]}", flush=True)
     return done.stdout
 
 

@@ -68,11 +68,11 @@ def load(
 
     Args:
         path: A ``.tflite``, ``.onnx`` or ``.xml`` file.
-        target: Where to run it, such as ``tflite-cpu``; None means the CPU.
+        target: The target, such as ``tflite-cpu``; None means the CPU.
         threads: CPU threads; None leaves the choice to the runtime.
         labels: One name per class, instead of those inside the file.
         preprocessing: Instead of that inside the file; needed for files that vitedge did not write.
-        task: What the outputs of a file mean that vitedge did not write; None means classes.
+        task: The meaning of the outputs of a file that vitedge did not write; None means classes.
 
     Raises:
         ModelError: The file is missing or unreadable, says nothing of its preprocessing, computes
@@ -152,7 +152,7 @@ class Classifier(LoadedModel):
             image: A path, encoded bytes, an open file, a Pillow image, or uint8 pixels
                 ``(H, W, 3)``, ``(H, W, 4)`` or ``(H, W)``. Colours are RGB; OpenCV's are the other
                 way round: ``pixels[..., ::-1]``.
-            top: How many classes to return at most.
+            top: The largest number of classes to return.
 
         Raises:
             DataError: The image cannot be decoded.
@@ -198,7 +198,7 @@ class Classifier(LoadedModel):
 
         Args:
             source: The number of a camera, a folder, or an iterable of images.
-            top: How many classes to return at most.
+            top: The largest number of classes to return.
             newest: Whether frames that come too fast are skipped; None means those of cameras.
 
         Raises:

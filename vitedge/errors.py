@@ -5,7 +5,7 @@
     VitedgeError                exit 1: what happened, the value, what to do
     ├── UsageError              exit 2: the request itself makes no sense
     ├── ModelError              a model file or network that cannot be read as asked
-    │   ├── NotAViTError        it was read, but it is not a Vision Transformer
+    │   ├── NotAViTError        it was read, but it is not a vision transformer
     │   ├── SizeError           it would take more memory than allowed
     │   └── PlacementError      the device asked for cannot run all of it
     ├── DataError               images or labels that cannot be used
@@ -57,7 +57,7 @@ class ModelError(VitedgeError):
 
 
 class NotAViTError(ModelError):
-    """A model was read, but its computation is not a Vision Transformer's."""
+    """A model was read, but its computation is not a vision transformer's."""
 
 
 class PlacementError(ModelError):
@@ -94,7 +94,7 @@ class UnavailableError(VitedgeError):
     """A package, runtime or device is not available here.
 
     Args:
-        what: What is missing, in one sentence.
+        what: The missing thing, in one sentence.
         remedy: The command or action that brings it; empty when there is none.
     """
 
@@ -127,8 +127,8 @@ def load_remedy(words: str, otherwise: str) -> str:
     """The remedy for a library that could not be loaded.
 
     Args:
-        words: What the system said.
-        otherwise: What helps when it was not for want of memory.
+        words: The system's message.
+        otherwise: The remedy if memory was not the cause.
     """
     if any(sign in words.lower() for sign in _SIGNS_OF_TOO_LITTLE_MEMORY):
         return "Free memory, or raise the limit on it (ulimit -v)"

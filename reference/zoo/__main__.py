@@ -18,6 +18,9 @@ def main() -> None:
     )
     parser.add_argument("--formats", default=",".join(_FORMATS), help="with commas between")
     parser.add_argument("--no-latency", action="store_true", help="time nothing")
+    parser.add_argument(
+        "--calibration-images", type=int, default=64, metavar="N", help="made ones, of both sides"
+    )
     parser.add_argument("--only-read", action="store_true", help="convert nothing")
     parser.add_argument("--again", action="store_true", help="measure what was measured before")
     parser.add_argument(
@@ -29,16 +32,15 @@ def main() -> None:
 
         make(told.folder, told.only)
     elif told.what == "measure":
-        from reference.zoo.measuring import measure
+        from reference.zoo.measuring import Asked, measure
 
-        measure(
-            told.folder,
-            told.only,
-            told.formats.split(","),
+        asked = Asked(
+            tuple([] if told.only_read else told.formats.split(",")),
+            calibration_images=told.calibration_images,
             latency=not told.no_latency,
             again=told.again,
-            only_read=told.only_read,
         )
+        measure(told.folder, told.only, asked)
     else:
         from reference.zoo.table import write_table
 

@@ -49,6 +49,8 @@ class _Model:
         task: What the output means, where its name does not say it.
         head: The attribute that is its classifier.
         nested: Settings of configs within the config: their class, and theirs.
+        beside: Further outputs of the ONNX file.
+        cut: The model reads patches of this many pixels that its processor cuts.
     """
 
     model: str
@@ -59,6 +61,8 @@ class _Model:
     task: str | None = None
     head: str | None = "classifier"
     nested: dict[str, tuple[str, Settings]] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+    cut: int | None = None
 
 
 def _classifier(name: str, settings: Settings, **more: Any) -> _Model:
@@ -77,6 +81,7 @@ _FAMILIES: dict[str, _Model] = {
     "vit": _classifier("ViT", _ViT),
     "vit_trunk": _trunk("ViT", _ViT, output="class_token", task="embedding"),
     "deit": _classifier("DeiT", _ViT, classifier="ForImageClassificationWithTeacher"),
+    "deit_trunk": _trunk("DeiT", _ViT, output="class_token", task="embedding"),
     "dinov2": _classifier("Dinov2", _DINO),
     "dinov2_trunk": _trunk("Dinov2", _DINO),
     "dinov2_swiglu": _classifier("Dinov2", {"use_swiglu_ffn": True, **_DINO}),
@@ -103,14 +108,46 @@ _FAMILIES: dict[str, _Model] = {
         "SiglipConfig",
         {"num_labels": 10, "vision_config": _ViT, "text_config": _TEXT},
     ),
+    "siglip2_trunk": _Model(
+        "Siglip2VisionModel",
+        "Siglip2VisionConfig",
+        {
+            **{key: each for key, each in _ViT.items() if key != "image_size"},
+            "num_patches": 36,
+        },
+        "pooler_output",
+        cut=16,
+    ),
     "beit": _classifier("Beit", {"layer_scale_init_value": 0.1, **_BIASED, **_ViT}),
+    "beit_trunk": _trunk("Beit", {**_BIASED, **_ViT}),
     "data2vec_vision": _classifier("Data2VecVision", {**_BIASED, **_ViT}),
+    "data2vec_vision_trunk": _trunk("Data2VecVision", {**_BIASED, **_ViT}),
     "vit_mae": _trunk("ViTMAE", {"mask_ratio": 0.0, **_ViT}, "class_token", task="embedding"),
     "vit_msn": _classifier("ViTMSN", _ViT),
+    "vit_msn_trunk": _trunk("ViTMSN", _ViT, "class_token", task="embedding"),
     "ijepa": _classifier("IJepa", _ViT),
+    "ijepa_trunk": _trunk("IJepa", _ViT, "mean_token", task="embedding"),
+    "aim": _trunk("Aimv2Vision", {"use_head": True, **_ViT}),
+    "blip": _trunk("BlipVision", _ViT),
+    "chinese_clip": _trunk("ChineseCLIPVision", _ViT),
+    "meta_clip": _trunk("MetaClip2Vision", _ViT),
+    "mlcd": _trunk("MLCDVision", _ViT),
+    "owl": _trunk("OwlViTVision", _ViT),
+    "hiera": _classifier(
+        "Hiera",
+        {
+            "image_size": [128, 128],
+            "embed_dim": 32,
+            "depths": [1, 1, 1, 1],
+            "num_heads": [1, 2, 4, 8],
+            "hidden_size": 256,
+        },
+        size=(128, 128),
+    ),
     "swin": _classifier("Swin", _STAGES, size=_64),
     "swin_trunk": _trunk("Swin", _STAGES, size=_64),
     "swinv2": _classifier("Swinv2", _STAGES, size=_64),
+    "swinv2_trunk": _trunk("Swinv2", _STAGES, size=_64),
     "segformer": _classifier(
         "Segformer", {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 32, 64, 96]}, size=_64
     ),
@@ -161,10 +198,10 @@ _FAMILIES: dict[str, _Model] = {
             **_ViT,
             "image_size": [96, 96],
             "num_detection_tokens": 10,
-            "use_mid_position_embeddings": False,
         },
-        task="numbers",
+        task="embedding",
         head=None,
+        beside=("pred_boxes",),
     ),
     "sam_encoder": _Model(
         "SamVisionModel",
@@ -189,6 +226,25 @@ _FAMILIES: dict[str, _Model] = {
             "image_size": 64,
         },
         size=_64,
+    ),
+    "mobilevitv2": _classifier("MobileViTV2", {"width_multiplier": 0.5}, size=_64),
+    "swiftformer": _classifier("SwiftFormer", {"depths": [1, 1, 1, 1]}, size=(224, 224)),
+    "poolformer": _classifier("PoolFormer", {"depths": [1, 1, 1, 1]}, size=_64),
+    "focalnet": _classifier(
+        "FocalNet", {"image_size": 64, "embed_dim": 32, "depths": [1, 1, 1, 1]}, size=_64
+    ),
+    "glpn": _Model(
+        "GLPNForDepthEstimation",
+        "GLPNConfig",
+        {
+            "depths": [1, 1, 1, 1],
+            "hidden_sizes": [16, 32, 64, 96],
+            "decoder_hidden_size": 32,
+        },
+        "predicted_depth",
+        size=_64,
+        task="map",
+        head=None,
     ),
     "pvt": _classifier("Pvt", {"image_size": 64, "depths": [1, 1, 1, 1]}, size=_64),
     "pvt_v2": _classifier("PvtV2", {"image_size": 64, "depths": [1, 1, 1, 1]}, size=_64),
@@ -248,6 +304,8 @@ _FAMILIES: dict[str, _Model] = {
 def _picked(output: str) -> Callable[[Any], Any]:
     if output == "class_token":
         return lambda outputs: outputs.last_hidden_state[:, 0]
+    if output == "mean_token":
+        return lambda outputs: outputs.last_hidden_state.mean(1)
     return lambda outputs: getattr(outputs, output)
 
 
@@ -255,7 +313,15 @@ def _make(family: Family, folder: Path) -> Source:
     import torch
     import transformers
 
-    from reference.zoo.torch_making import OneOutput, centre, export, liven, write_expected
+    from reference.zoo.torch_making import (
+        OfPatches,
+        OneOutput,
+        Outputs,
+        centre,
+        export,
+        liven,
+        write_expected,
+    )
 
     told = _FAMILIES[family.name.partition(".")[2]]
     torch.manual_seed(0)
@@ -267,8 +333,9 @@ def _make(family: Family, folder: Path) -> Source:
     # The tracing exporter cannot follow the flag of torch's fused attention.
     config._attn_implementation = "eager"
     model = getattr(transformers, told.model)(config).eval()
-    liven(model, family.size)
-    one = OneOutput(model, _picked(told.output)).eval()
+    whole = model if told.cut is None else OfPatches(model, told.cut).eval()
+    one = OneOutput(whole, _picked(told.output)).eval()
+    liven(whole, family.size)
     if told.head is not None:
         centre(one, getattr(model, told.head, None), family.size)
     write_expected(one, family.size, folder)
@@ -277,8 +344,11 @@ def _make(family: Family, folder: Path) -> Source:
     output = (
         "logits" if told.task in (None, "embedding") and told.output == "logits" else told.output
     )
-    export(one, family.size, folder / "model.onnx", output)
-    task = {} if told.task is None else {"task": told.task}
+    exported = Outputs(model, (told.output, *told.beside)).eval() if told.beside else one
+    export(exported, family.size, folder / "model.onnx", output, *told.beside)
+    task: dict[str, Any] = {} if told.task is None else {"task": told.task}
+    if told.beside:
+        task |= {"logits": [output], "beside": list(told.beside)}
     return Source(
         family.architecture,
         family.size,

@@ -14,9 +14,14 @@ _SEED = 99
 
 def shown(size: tuple[int, int], count: int = SHOWN, seed: int = _SEED) -> np.ndarray:
     """Raw pixels, uint8 ``(count, H, W, 3)``, of other pictures than those calibrated on."""
-    preprocessing = Preprocessing(size=size, resize=None, mean=MEAN, std=STD)
+    preprocessing = preprocessing_of(size)
     samples = synthetic_images(preprocessing, count, seed).samples
     return preprocessing.batch([each.image for each in samples])
+
+
+def preprocessing_of(size: tuple[int, int]) -> Preprocessing:
+    """Of every model of this size."""
+    return Preprocessing(size=size, resize=None, mean=MEAN, std=STD)
 
 
 def normalized(pixels: np.ndarray) -> np.ndarray:

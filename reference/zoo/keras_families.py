@@ -73,10 +73,60 @@ def _clip(size: int) -> Any:
     return CLIPVisionEncoder(patch_size=16, image_shape=_shape(size), **_BLOCKS)
 
 
-def _mit(size: int) -> Any:
-    from keras_hub.models import MiTBackbone, MiTImageClassifier
+def _meta_clip(size: int) -> Any:
+    from keras_hub.models import MetaCLIP2VisionEncoder
 
-    backbone = MiTBackbone(
+    return MetaCLIP2VisionEncoder(patch_size=16, image_shape=_shape(size), **_BLOCKS)
+
+
+def _vitdet(size: int) -> Any:
+    from keras_hub.models import ViTDetBackbone
+
+    settings = {key: each for key, each in _BLOCKS.items() if key != "hidden_dim"}
+    return ViTDetBackbone(
+        hidden_size=_BLOCKS["hidden_dim"],
+        global_attention_layer_indices=[1],
+        image_shape=_shape(size),
+        window_size=3,
+        num_output_channels=64,
+        **settings,
+    )
+
+
+def _depth_anything(size: int) -> Any:
+    from keras_hub.models import DepthAnythingBackbone, DINOV2Backbone
+
+    shapes = {"image_shape": _shape(size), "position_embedding_shape": _shape(size)}
+    settings = {**_BLOCKS, "num_layers": 4}
+    trunk = DINOV2Backbone(patch_size=14, apply_layernorm=True, **shapes, **settings)
+    return DepthAnythingBackbone(
+        image_encoder=trunk,
+        reassemble_factors=[4, 2, 1, 0.5],
+        neck_hidden_dims=[16, 32, 64, 64],
+        fusion_hidden_dim=32,
+        head_hidden_dim=16,
+        head_in_index=-1,
+        feature_keys=["Stage1", "Stage2", "Stage3", "Stage4"],
+    )
+
+
+def _segformer(size: int) -> Any:
+    from keras_hub.models import SegFormerBackbone, SegFormerImageSegmenter
+
+    backbone = SegFormerBackbone(image_encoder=_mit_backbone(size), projection_filters=64)
+    return SegFormerImageSegmenter(backbone=backbone, num_classes=_CLASSES)
+
+
+def _mit(size: int) -> Any:
+    from keras_hub.models import MiTImageClassifier
+
+    return MiTImageClassifier(backbone=_mit_backbone(size), num_classes=_CLASSES)
+
+
+def _mit_backbone(size: int) -> Any:
+    from keras_hub.models import MiTBackbone
+
+    return MiTBackbone(
         layerwise_depths=[1, 1, 1, 1],
         num_layers=4,
         layerwise_num_heads=[1, 2, 2, 3],
@@ -87,7 +137,6 @@ def _mit(size: int) -> Any:
         image_shape=_shape(size),
         hidden_dims=[16, 32, 64, 96],
     )
-    return MiTImageClassifier(backbone=backbone, num_classes=_CLASSES)
 
 
 def _swin(size: int) -> Any:
@@ -121,6 +170,15 @@ _MODELS: dict[str, tuple[str, int, Callable[[int], Any], Settings]] = {
     ),
     "siglip": ("SigLIPVisionEncoder", 96, _siglip, {"task": "embedding"}),
     "clip_head": ("CLIPVisionEncoder, Dense", 96, lambda size: _token_head(_clip(size), size), {}),
+    "meta_clip_head": (
+        "MetaCLIP2VisionEncoder, Dense",
+        96,
+        lambda size: _token_head(_meta_clip(size), size),
+        {},
+    ),
+    "vitdet": ("ViTDetBackbone", 96, _vitdet, {"task": "map"}),
+    "depth_anything": ("DepthAnythingBackbone", 84, _depth_anything, {"task": "map"}),
+    "segformer": ("SegFormerImageSegmenter", 64, _segformer, {"task": "map"}),
     "mit": ("MiTImageClassifier", 64, _mit, {}),
     "swin": ("SwinTransformerImageClassifier", 64, _swin, {}),
 }

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from reference.zoo.family import EXPECTED_FILE, SOURCE_FILE, Source, first_line
+from reference.zoo.images import preprocessing_of
 from reference.zoo.stock import stock_artifacts
 from reference.zoo.timing import latency_ratio
 from vitedge.errors import VitedgeError
 from vitedge.files.staging import write_whole
+from vitedge.images.synthetic import synthetic_images
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.tasks import Task
 from vitedge.pipeline.convert import ConvertOptions, convert
@@ -103,38 +105,49 @@ def read_results(folder: Path) -> list[Result]:
     return results
 
 
-def measure(
-    folder: Path,
-    words: Sequence[str],
-    formats: Sequence[str],
-    *,
-    latency: bool,
-    again: bool,
-    only_read: bool,
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured.
+
+    Attributes:
+        formats: Names of formats; none converts nothing, and what was only read is measured by a
+            later call with some.
+        calibration_images: How many synthetic images ranges are measured on, ours and stock's.
+        latency: Time int8 beside the stock quantizer's.
+        again: Measure what has a result, too.
+    """
+
+    formats: tuple[str, ...]
+    calibration_images: int
+    latency: bool
+    again: bool
+
+    @property
+    def targets(self) -> list[Format]:
+        """The formats."""
+        return [Format(each) for each in self.formats]
+
+
+def measure(folder: Path, words: Sequence[str], asked: Asked) -> None:
     """Measures what has no result yet, one line each.
 
     Args:
         folder: What ``make`` made.
         words: Families whose names hold one of them; none for all.
-        formats: Names of formats.
-        latency: Time int8 beside the stock quantizer's.
-        again: Measure what has a result, too.
-        only_read: Convert nothing; what was only read is measured by a later call without.
+        asked: What of them.
     """
     logging.disable(logging.WARNING)  # of ONNX Runtime's quantizer, for every vector
     for source in sorted(folder.glob(f"*/{SOURCE_FILE}")):
         place = source.parent
         if words and not any(word in place.name for word in words):
             continue
-        if not again and _is_done(place / RESULT_FILE, only_read=only_read):
+        if not asked.again and _is_done(place / RESULT_FILE, only_read=not asked.formats):
             continue
         told = Source.read(place)
         result = _begun(place, told)
         started = time.perf_counter()
         try:
-            wanted = [] if only_read else [Format(each) for each in formats]
-            _measure(place, told, result, wanted, latency=latency)
+            _measure(place, told, result, asked)
         finally:
             shutil.rmtree(place / _MADE, ignore_errors=True)
         _write(place, result)
@@ -166,9 +179,7 @@ def _options(told: dict[str, Any]) -> ImportOptions:
     return ImportOptions(**values)
 
 
-def _measure(
-    place: Path, told: Source, result: Result, formats: Sequence[Format], *, latency: bool
-) -> None:
+def _measure(place: Path, told: Source, result: Result, asked: Asked) -> None:
     with np.load(place / EXPECTED_FILE) as arrays:
         pixels, wanted = arrays["images"], arrays["outputs"]
     reasons: list[str] = []
@@ -179,21 +190,21 @@ def _measure(
     else:
         path, options, result.road = read
         result.why = "; ".join(reasons)
-    if not formats:
+    if not asked.formats:
         return
     try:
-        made = _converted(place, path, options, formats, result)
+        made = _converted(place, told, path, options, asked, result)
     except VitedgeError as error:
         result.road, result.why = "refused", first_line(error)
         return
-    for target in formats:
+    for target in asked.targets:
         if (target, Precision.FP32) in made:
             found = result.formats[target]
             found.fp32_db = _sqnr(wanted, _outputs(made[target, Precision.FP32], target, pixels))
     if read is not None:
-        for target in formats:
+        for target in asked.targets:
             if (target, Precision.INT8) in made:
-                _compare(place, told, target, made, (pixels, wanted), result, latency=latency)
+                _compare(place, told, target, made, (pixels, wanted), result, asked)
 
 
 def _traced(place: Path, told: Source) -> tuple[Path, ImportOptions]:
@@ -234,22 +245,25 @@ def _without_place(words: str, place: Path) -> str:
 
 def _converted(
     place: Path,
+    told: Source,
     path: Path,
     options: ImportOptions,
-    formats: Sequence[Format],
+    asked: Asked,
     result: Result,
 ) -> dict[tuple[Format, Precision], Path]:
     """Every artefact that could be made."""
+    formats = asked.targets
     result.formats = {each: InFormat() for each in formats}
 
     def refused(artifact: Path, error: VitedgeError) -> None:
         target = next(each for each in formats if artifact.name.endswith(each.suffix))
         result.formats[target].refused = _without_place(first_line(error), place)
 
-    asked = ConvertOptions(
+    wanted = ConvertOptions(
         tuple(formats), _PRECISIONS, place / _MADE, importing=options, force=True
     )
-    written = convert(path, asked, on_refusal=refused)
+    images = synthetic_images(preprocessing_of(told.size), asked.calibration_images, seed=0)
+    written = convert(path, wanted, calibration=images, on_refusal=refused)
     return {(each.metadata.format, each.metadata.precision): each.path for each in written}
 
 
@@ -260,8 +274,7 @@ def _compare(
     made: dict[tuple[Format, Precision], Path],
     shown: tuple[np.ndarray, np.ndarray],
     result: Result,
-    *,
-    latency: bool,
+    asked: Asked,
 ) -> None:
     """Our int8 beside that of the format's stock quantizer."""
     pixels, wanted = shown
@@ -269,15 +282,15 @@ def _compare(
     found.int8_db = _sqnr(wanted, _outputs(ours, target, pixels))
     path, options = _traced(place, told)
     fp32, folder = made.get((target, Precision.FP32)), place / _MADE / f"stock-{target}"
-    best: Path | None = None
+    best, count = None, asked.calibration_images
     try:
-        for stock, words in stock_artifacts(path, options, target, fp32, folder):
+        for stock, words in stock_artifacts(path, options, target, fp32, folder, count):
             reached = _sqnr(wanted, _outputs(stock, target, pixels))
             if found.stock_db is None or reached > found.stock_db:
                 best, found.stock_db, found.stock = stock, reached, words
     except Exception as error:  # a stock tool raises whatever its parts do
         found.stock = found.stock or f"none: {_without_place(first_line(error, 120), place)}"
-    if latency and best is not None:
+    if asked.latency and best is not None:
         found.ratio = latency_ratio(_open(ours, target), _open(best, target), pixels[:1])
 
 

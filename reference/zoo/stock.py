@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from reference.zoo.family import STOCK_TFLITE_FILE
 from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.converters.generic.candidate import CalibrationImages
 from vitedge.converters.generic.model import open_generic
@@ -18,16 +19,20 @@ from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import silent
 
-_CALIBRATED_ON = 64
-
 
 def stock_artifacts(
-    source: Path, options: ImportOptions, target: Format, ours: Path | None, folder: Path
+    source: Path,
+    options: ImportOptions,
+    target: Format,
+    ours: Path | None,
+    folder: Path,
+    images: int,
 ) -> Iterator[tuple[Path, str]]:
     """The format's stock int8 artefacts of a graph, and how each was made, in words.
 
     The generic path has the stock quantizers of each format. It makes no TFLite of ONNX, because no
-    converter does: there the stock quantizer gets our float32 artefact.
+    converter does: there the stock quantizer gets the file that litert-torch made of the torch
+    model, or our float32 artefact where there is none.
 
     Args:
         source: ONNX or Keras.
@@ -35,19 +40,24 @@ def stock_artifacts(
         target: The format.
         ours: Our float32 artefact of the format, or None.
         folder: Where the artefacts go.
+        images: How many synthetic ones ranges are measured on.
 
     Raises:
         ConversionError: No tool makes one.
     """
     if target is Format.TFLITE and source.suffix == Format.ONNX.suffix:
-        if ours is None:
-            raise ConversionError("there is no float32 TFLite artefact to quantize")
         folder.mkdir(parents=True, exist_ok=True)
-        yield _quantized_tflite(ours, folder / "quantizer.tflite"), "litert-quantizer"
+        converted = source.parent / STOCK_TFLITE_FILE
+        if converted.exists():
+            yield _quantized_tflite(converted, folder / "stock.tflite"), "litert-torch"
+        elif ours is not None:
+            yield _quantized_tflite(ours, folder / "quantizer.tflite"), "quantizer on our graph"
+        else:
+            raise ConversionError("there is no float32 TFLite artefact to quantize")
         return
     model = open_generic(source, options)
-    shown = synthetic_images(model.preprocessing, _CALIBRATED_ON, seed=0)
-    images = CalibrationImages(shown, "synthetic", model.preprocessing, silent)
+    shown = synthetic_images(model.preprocessing, images, seed=0)
+    calibration = CalibrationImages(shown, "synthetic", model.preprocessing, silent)
     draft = tools_of(target).generic
     assert draft is not None
     metadata = Metadata(
@@ -62,7 +72,7 @@ def stock_artifacts(
         parameters=model.network.parameters,
         task=model.task,
     )
-    for number, made in enumerate(draft(model, Precision.INT8, 1, images)):
+    for number, made in enumerate(draft(model, Precision.INT8, 1, calibration)):
         place = folder / f"{number}"  # weights lie beside some artefacts under a fixed name
         place.mkdir(parents=True, exist_ok=True)
         path = place / f"stock{target.suffix}"

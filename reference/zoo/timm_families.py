@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,19 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
     "rope": ("vit_small_patch16_rope_224", 96, _AT_96),
     "rope_mixed": ("vit_small_patch16_rope_mixed_224", 96, _AT_96),
     "rope_ape": ("vit_small_patch16_rope_ape_224", 96, _AT_96),
+    "rope_mixed_ape": ("vit_small_patch16_rope_mixed_ape_224", 96, _AT_96),
+    "rope_registers": ("vit_medium_patch16_rope_reg1_gap_256", 96, _AT_96),
+    "dinov3_swiglu": ("vit_small_plus_patch16_dinov3_qkvb", 96, _AT_96),
+    "dinov3_no_key_bias": ("vit_small_patch16_dinov3", 96, _AT_96),
+    "lingbot": ("vit_small_patch16_lingbot", 96, _AT_96),
+    "sapiens2": ("vit_base_patch16_sapiens2", 96, {"num_kv_heads": (3, 1), **_AT_96}),
+    "tips": ("vit_base_patch14_reg1_tipsv2", 84, _AT_84),
+    "intern": ("vit_intern300m_patch14_448", 84, _AT_84),
+    "radio": ("vit_base_patch16_radio_v3", 96, _AT_96),
+    "aim": ("aimv2_large_patch14_224", 84, _AT_84),
+    "hybrid": ("vit_tiny_r_s16_p8_224", 64, {"img_size": 64, **_BLOCKS}),
+    "hybrid_mci": ("vit_base_mci_224", 96, _AT_96),
+    "perception_language": ("vit_pe_lang_large_patch14_448", 84, _AT_84),
     "siglip_map": ("vit_so150m_patch16_reg4_map_256", 96, {"mlp_ratio": 4, **_AT_96}),
     "siglip_gap": ("vit_base_patch16_siglip_gap_224", 96, _AT_96),
     "siglip2": ("vit_base_patch16_siglip_224.v2_webli", 96, _AT_96),
@@ -49,8 +63,11 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
     "xp": ("vit_huge_patch14_xp_224", 84, _AT_84),
     "flexivit": ("flexivit_small", 96, _AT_96),
     "naflexvit": ("naflexvit_base_patch16_gap", 96, _BLOCKS),
+    "naflexvit_map": ("naflexvit_so150m2_patch16_reg1_map", 96, {"mlp_ratio": 4, **_BLOCKS}),
+    "naflexvit_siglip": ("naflexvit_base_patch16_siglip", 96, _BLOCKS),
     "eva": ("eva_giant_patch14_224", 84, _AT_84),
     "eva02": ("eva02_tiny_patch14_224", 84, _AT_84),
+    "eva02_clip": ("eva02_base_patch16_clip_224", 96, _AT_96),
     "beit": ("beit_base_patch16_224", 96, _AT_96),
     "beitv2": ("beitv2_base_patch16_224", 96, _AT_96),
     "beit3": ("beit3_base_patch16_224", 96, _AT_96),
@@ -67,20 +84,31 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
     "swinv2_cr": ("swinv2_cr_tiny_ns_224", 64, {"window_size": 4, **_STAGES}),
     "swin_s3": ("swin_s3_tiny_224", 64, {"window_size": (4, 4, 4, 2), **_STAGES}),
     "levit": ("levit_128s", 224, {}),
+    "levit_convolutional": ("levit_conv_128s", 224, {}),
     "tiny_vit": ("tiny_vit_5m_224", 224, {"embed_dims": (32, 64, 96, 128)}),
     "mobilevit": ("mobilevit_xxs", 128, {}),
     "mobilevitv2": ("mobilevitv2_050", 128, {}),
     "efficientvit_mit": ("efficientvit_b0", 64, {}),
+    "efficientvit_large": ("efficientvit_l1", 64, {}),
     "efficientvit_msra": ("efficientvit_m0", 224, {}),
     "fastvit": ("fastvit_sa12", 128, {"layers": (1, 1, 1, 1), "embed_dims": (24, 48, 96, 192)}),
+    "fastvit_convolutional": ("fastvit_t8", 128, {"layers": (1, 1, 1, 1)}),
+    "mobileclip": ("fastvit_mci0", 128, {"layers": (1, 1, 1, 1), "embed_dims": (24, 48, 96, 192)}),
     "efficientformer": ("efficientformer_l1", 224, {}),
     "efficientformerv2": ("efficientformerv2_s0", 224, {}),
     "pvt_v2": ("pvt_v2_b0", 64, {"depths": (1, 1, 1, 1)}),
     "hiera": ("hiera_tiny_224", 224, {"embed_dim": 32}),
+    "hiera_absolute": ("hiera_small_abswin_256", 256, {"embed_dim": 32}),
+    "hiera_detector": ("sam2_hiera_tiny", 128, {"img_size": 128}),
     "maxvit": ("maxvit_nano_rw_256", 128, {"img_size": 128}),
     "maxxvit_rmlp": ("maxvit_rmlp_pico_rw_256", 128, {"img_size": 128}),
     "coatnet": ("coatnet_nano_rw_224", 64, {"img_size": 64}),
     "coat": ("coat_tiny", 64, {"img_size": 64}),
+    "coat_lite": ("coat_lite_tiny", 64, {"img_size": 64}),
+    "caformer": ("caformer_s18", 64, {"depths": (1, 1, 1, 1)}),
+    "botnet": ("botnet26t_256", 128, {"img_size": 128}),
+    "iformer": ("iformer_t", 224, {}),
+    "lowformer": ("lowformer_b0", 64, {}),
     "mvitv2": ("mvitv2_tiny", 64, {"img_size": 64}),
     "crossvit": ("crossvit_tiny_240", 240, {}),
     "twins_svt": ("twins_svt_small", 64, {"img_size": 64, "depths": (1, 1, 1, 1)}),
@@ -125,12 +153,13 @@ def _make(family: Family, folder: Path) -> Source:
     if by_name:
         weights = {key: each.contiguous().clone() for key, each in model.state_dict().items()}
         save_file(weights, folder / "model.safetensors")
-    options: dict[str, Any] = {
-        "architecture": family.architecture.partition(".")[0],
-        "image_size": family.size,
-        "mean": MEAN,
-        "std": STD,
-    }
+    options: dict[str, Any] = {"image_size": family.size, "mean": MEAN, "std": STD}
+    architecture = family.architecture.partition(".")[0]
+    if "swin" in architecture:  # whose windows a config.json beside the weights tells
+        told = {"architecture": architecture, "num_classes": _CLASSES, "model_args": sizes}
+        (folder / "config.json").write_text(json.dumps(told), "utf-8")
+    else:
+        options["architecture"] = architecture
     if isinstance(sizes.get("num_heads"), int):
         options["heads"] = sizes["num_heads"]
     return Source(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reference.zoo.family import EXPECTED_FILE
 from reference.zoo.images import normalized, shown
+from reference.zoo.torch_to_tflite import export_tflite, is_installed
 
 _PLACES = ("pos_emb", "position", "token", "cls", "latent", "probe", "query", "reg")
 _BIASES = ("bias_table", "relative", "rel_pos", "attention_bias")
@@ -31,6 +32,37 @@ class OneOutput(nn.Module):
         """The output."""
         output: torch.Tensor = self._pick(self.model(pixel_values))
         return output
+
+
+class Outputs(nn.Module):
+    """Several of a model's outputs."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self._names = model, names
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs, in order."""
+        outputs = self.model(pixel_values)
+        return tuple(getattr(outputs, name) for name in self._names)
+
+
+class OfPatches(nn.Module):
+    """A model that reads patches, over images: SigLIP 2, whose processor cuts them."""
+
+    def __init__(self, model: nn.Module, side: int) -> None:
+        super().__init__()
+        self.model, self._side = model, side
+
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        """The outputs of the model."""
+        count, channels, height, width = pixel_values.shape
+        rows, columns = height // self._side, width // self._side
+        cut = pixel_values.reshape(count, channels, rows, self._side, columns, self._side)
+        patches = cut.permute(0, 2, 4, 3, 5, 1).reshape(count, rows * columns, -1)
+        mask = torch.ones(count, rows * columns, dtype=torch.int32)
+        shapes = torch.tensor([[rows, columns]] * count)
+        return self.model(patches, pixel_attention_mask=mask, spatial_shapes=shapes)
 
 
 @torch.no_grad()
@@ -114,10 +146,12 @@ def write_expected(model: nn.Module, size: tuple[int, int], folder: Path) -> Non
     np.savez_compressed(folder / EXPECTED_FILE, images=pixels, outputs=outputs)
 
 
-def export(model: nn.Module, size: tuple[int, int], path: Path, output: str) -> None:
-    """By the exporter of torch that traces, or else by the newer one."""
+def export(model: nn.Module, size: tuple[int, int], path: Path, *outputs: str) -> None:
+    """By the exporter of torch that traces, or else by the newer one; to TFLite by litert-torch."""
+    if is_installed():
+        export_tflite(model, size, path.parent)
     image = torch_pixels(shown(size, 1))
-    names: dict[str, Any] = {"input_names": ["pixel_values"], "output_names": [output]}
+    names: dict[str, Any] = {"input_names": ["pixel_values"], "output_names": list(outputs)}
     try:
         torch.onnx.export(model, (image,), str(path), dynamo=False, opset_version=17, **names)
     except Exception:  # an operator that it does not know

@@ -109,3 +109,13 @@ def test_the_check_of_words_finds_noun_clauses_and_pronouns_without_a_noun() -> 
         assert not list(words._of("place", summary, words.SUMMARIES)), summary
     for text in ("It loads nothing but weights.", "all but one", "Kept for nothing.", "is no ViT"):
         assert list(words._of("place", text)), text
+
+
+def test_the_check_of_words_reads_the_entries_of_a_docstring() -> None:
+    words = words_program()
+    text = "A summary.\n\n    Args:\n        task: What outputs mean.\n        data: The images.\n"
+    assert words._ENTRY.findall(text) == ["What outputs mean.", "The images."]
+    for entry in ("What outputs mean.", "Of the images.", "They are.", "How."):
+        assert list(words._of("place", entry, words.ENTRIES)), entry
+    for entry in ("The meaning of the outputs.", "``data`` is empty.", "One for each image."):
+        assert not list(words._of("place", entry, words.ENTRIES)), entry

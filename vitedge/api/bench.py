@@ -53,7 +53,7 @@ def bench(
     Args:
         artifacts: Files and folders. None means the artefacts of the current folder; if there are
             none, the built-in digits model.
-        targets: Where to run, such as ``tflite-cpu``, or several. None means all that are ready.
+        targets: The places to run, such as ``tflite-cpu``. None means all targets that are ready.
         data: Images to measure accuracy on: where ``--data`` may lie, or uint8 pixels in memory.
         reference: A model, in a file or in memory, or a float32 artefact to compare with.
         threads: CPU threads; None means the physical cores.
@@ -116,9 +116,9 @@ class _Host:
     """Another machine that measures.
 
     Attributes:
-        name: What ssh takes, or ``adb:SERIAL``.
-        folder: Where its files go, or None.
-        benchmark_model: What an Android device runs, or None.
+        name: The device's name, as ssh takes it, or ``adb:SERIAL``.
+        folder: The device's folder for the bench's files, or None.
+        benchmark_model: The program that an Android device runs, or None.
     """
 
     name: str

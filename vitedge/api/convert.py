@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,9 @@ from vitedge.api.models import Model, opened
 from vitedge.api.options import SourceOptions, each_of, import_options, one_of, several, targets_of
 from vitedge.api.photos import photos_of
 from vitedge.api.tokens import AUTO, MERGES, read_tokens
-from vitedge.artifacts.metadata import size_of
+from vitedge.artifacts.metadata import Metadata, size_of
+from vitedge.artifacts.narrowing import Narrowing
+from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.artifacts.written import Written
 from vitedge.errors import ConversionError, PrecisionError, UsageError
 from vitedge.images.cifar import Part
@@ -49,10 +51,10 @@ class Conversion(Shown):
 
     Attributes:
         source: The model's path, or the name of one in memory.
-        read: How it was read, in words.
+        read: The way in which the model was read, in words.
         artifacts: The artefacts, each with its ``path`` and ``metadata``.
-        skipped: Why an artefact was not made that its format has no precision for, by file name.
-        missing: Why an artefact could not be made of this model, by file name.
+        skipped: The reasons why the format has no precision for an artefact, by file name.
+        missing: The reasons why an artefact could not be made of this model, by file name.
         assumed: The precision, where nobody named any.
     """
 
@@ -77,17 +79,18 @@ class Conversion(Shown):
         words = [f"{each.path.name}: {each.lost}" for each in self.artifacts if each.lost]
         return [
             f"read {self.source}: {_calmly(self.read)}",
-            *self._merging(),
+            *self._of_all(lambda metadata: metadata.narrowing),
+            *self._of_all(lambda metadata: metadata.merging),
             Table(rows, ("", "", ""), numbers=frozenset([1]), folds=False),
             *words,
         ]
 
-    def _merging(self) -> list[str]:
-        """Says where tokens are merged: once, where that is the same in all artefacts."""
+    def _of_all(self, part: Callable[[Metadata], Narrowing | TokenMerging | None]) -> list[str]:
+        """A part of the metadata in words: once, where it is the same in all artefacts."""
         found = {
-            each.path.name: each.metadata.merging.words
+            each.path.name: described.words
             for each in self.artifacts
-            if each.metadata.merging is not None
+            if (described := part(each.metadata)) is not None
         }
         if len(set(found.values())) == 1:
             return [next(iter(found.values()))]
@@ -121,6 +124,7 @@ def convert(
     max_drop: float | None = None,
     tune: bool = False,
     tokens: float | str | None = None,
+    width: float | None = None,
     merge: str | None = None,
     minutes: float | None = None,
     layout: str | None = None,
@@ -164,13 +168,16 @@ def convert(
             as 0.7; or by a schedule such as ``4:53,8:45``, 53 after block 4 and 45 after block 8;
             or ``auto``: the fastest schedule here, for each artefact, that keeps ``max_drop``
             against float32 without merging, measured on ``data``.
+        width: Remove the heads and hidden channels that the outputs miss least, as measured on
+            ``calibration``, until this share of the multiplications is left, such as 0.9. Where
+            tokens are merged, too, the two shares are multiplied.
         merge: ``alike``: what is alike in each picture; ``constant``: the same tokens in every
             picture, those that are alike on average, for devices that cannot sort. None means
             ``alike``, but ``constant`` where a target or a precision needs that.
-        minutes: How long ``tokens="auto"`` may search for each artefact.
+        minutes: The longest time that ``tokens="auto"`` may search for each artefact.
         layout: ``huggingface`` or ``litert-community``: write a folder for other clients, with a
             model card.
-        name: What file names begin with; None means the model's name.
+        name: The beginning of file names; None means the model's name.
         output: Folder for the artefacts.
         batch: Static batch size.
         without: Names of exact rewrites to leave out.
@@ -199,6 +206,7 @@ def convert(
     importing = import_options(source, warn)
     asked = _Asked.of(precisions, formats, targets, chips, layout)
     photos = _open_calibration(calibration, asked.each_made, warn, strict=strict)
+    width = _read_width(width, tokens)
     merged = _read_tokens(tokens, merge, minutes, asked)
     searches = isinstance(merged, TokenSearch)
     if searches and (data is None or max_drop is None):
@@ -218,6 +226,7 @@ def convert(
         compared=measured,
         tune=tune,
         tokens=merged if isinstance(merged, TokenOptions) else None,
+        width=width,
         search=merged if isinstance(merged, TokenSearch) else None,
         features=features,
         also=several(also),
@@ -248,8 +257,9 @@ class _Asked:
     """The files to write, and their targets.
 
     Attributes:
-        precisions: Those asked for or usual; empty where the targets decide.
-        formats: Those asked for; empty for all, or where the targets decide.
+        precisions: The precisions that were asked for, or the usual ones; empty if the targets
+            decide.
+        formats: The formats that were asked for; empty for all, or if the targets decide.
         targets: Devices to write for.
         chips: Chips of theirs to compile for.
         layout: The folder to write.
@@ -313,6 +323,19 @@ def _read_name(name: str | None, asked: _Asked) -> str | None:
     if not name or Path(name).name != name or name.startswith((".", "-")) or "\\" in name:
         raise UsageError(f"--name is what file names begin with, not a path: '{name}'")
     return name
+
+
+def _read_width(width: float | None, tokens: float | str | None) -> float | None:
+    if width is None:
+        return None
+    if not 0 < width < 1:
+        raise UsageError(f"--width is the share of the work that is left, 0 to 1, not {width:g}")
+    if tokens == AUTO:
+        raise UsageError(
+            "--tokens auto searches merging for the model as wide as it is: give --tokens SHARE "
+            "with --width"
+        )
+    return width
 
 
 def _read_tokens(

@@ -31,12 +31,13 @@ class ImportedModel(Shown):
 
     Attributes:
         path: The Keras model that was written, or None.
-        read: How the source was read, and how near its logits are to the source's, in words.
+        read: The way in which the source was read, and how near its logits are to the source's, in
+            words.
         architecture: The model's sizes, in words.
         parameters: Number of its weights.
         classes: Number of its classes.
-        findings: What was checked, a sentence each; empty unless ``check`` was asked for.
-        task: What its outputs mean.
+        findings: The checks that were made, a sentence each; empty unless ``check`` was asked for.
+        task: The meaning of the model's outputs.
     """
 
     path: Path | None
@@ -73,7 +74,7 @@ def import_model(
     warn: Tell = python_warning,
     **source: Unpack[SourceOptions],
 ) -> ImportedModel:
-    """Reads a Vision Transformer and writes it as a Keras model.
+    """Reads a vision transformer and writes it as a Keras model.
 
     The model that is written carries its preprocessing and labels; ``convert`` and
     ``keras.saving.load_model`` read it.
@@ -92,7 +93,7 @@ def import_model(
     Raises:
         UsageError: The output exists, or is not a ``.keras`` file.
         ModelError: The model cannot be read.
-        ParityError: What was read computes something else than the source.
+        ParityError: The model that was read does not compute what the source computes.
         UnavailableError: Keras is not installed.
     """
     photos = photos_of(images)

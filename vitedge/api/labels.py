@@ -51,8 +51,8 @@ def label_by_text(
         classes: Instead of embeddings and names: texts, or a text file with one a line, that the
             model's own text tower embeds; the model is a folder of CLIP, SigLIP or SigLIP 2.
         templates: Sentences that say a class where they have ``{}``; of several, the mean counts.
-        scale: What cosines are multiplied with, instead of the file's or the model's.
-        bias: What is added then, instead of the file's or the model's.
+        scale: The factor of cosines, instead of the file's or the model's.
+        bias: The term that is added to scaled cosines, instead of the file's or the model's.
         as_labels: Each text is right or not by itself, as of SigLIP; else one of them is, but for
             the texts of SigLIP's own tower.
         force: Overwrite what exists.
@@ -112,7 +112,7 @@ def _demand_one_kind(
     """Refuses texts that are given in no way, or in two.
 
     Raises:
-        UsageError: They are.
+        UsageError: The texts are given in no way, or in two.
     """
     if (classes is None) == (text_embeddings is None):
         raise UsageError(

@@ -26,8 +26,8 @@ class OpenedModel:
 
     Attributes:
         path: The file or folder.
-        importing: How to read it.
-        in_memory: It lies in memory, and the file is gone soon.
+        importing: The options for reading it.
+        in_memory: Whether the model is in memory; its file is then temporary.
     """
 
     path: Path
@@ -41,11 +41,11 @@ def opened(model: Model, importing: ImportOptions | None = None) -> Iterator[Ope
 
     Args:
         model: A path, or a Keras model.
-        importing: How to read it. The code of a model in memory is the caller's own and has run
-            already, so it is trusted.
+        importing: The options for reading it. The code of a model in memory is the caller's own and
+            has run already, so it is trusted.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: ``model`` is neither a path nor a Keras model.
         ModelError: Keras cannot save it.
     """
     importing = importing or ImportOptions()
@@ -94,7 +94,7 @@ def _layers(model: Any) -> Iterator[Any]:
 
 @contextmanager
 def opened_or_none(model: Model | None) -> Iterator[OpenedModel | None]:
-    """As ``opened``; no model stays none."""
+    """The same as ``opened``, except that no model gives None."""
     if model is None:
         yield None
         return

@@ -37,14 +37,14 @@ class SourceOptions(TypedDict, total=False):
         resize: Length of the shorter side before the centre crop; 0 stretches to the size.
         interpolation: Resampling filter.
         labels: Class names in order, or a text file with one a line.
-        weights: Which of several models of a checkpoint: ``ema``, ``raw`` or its name.
+        weights: The choice among several models of a checkpoint: ``ema``, ``raw`` or its name.
         head: Name of the layer beside a checkpoint's model that is its head: ``classifier``.
         head_activation: Non-linearity between the layers of a head that has several.
         architecture: timm's name of the model, where its weights do not tell.
         base: The model that a LoRA adapter belongs to.
         logits: Names of the outputs that hold the logits; those of two are averaged.
         beside: Names of further outputs to give beside the main one.
-        task: What the outputs mean, where the file says otherwise.
+        task: The meaning of the outputs, if the file says otherwise.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of your own Keras layers.
     """
@@ -74,7 +74,7 @@ def import_options(options: SourceOptions, warn: Callable[[str], None]) -> Impor
     """The options in the form that importers take.
 
     Args:
-        options: What a person said.
+        options: The options that the user gave.
         warn: Told what is odd about a model's weights, each thing once.
 
     Raises:

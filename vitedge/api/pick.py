@@ -50,8 +50,8 @@ def pick(
     """Names the artefact of a model to ship: made, measured and chosen within a budget.
 
     Every precision that the targets' formats have is converted and measured in turns; with
-    ``minutes`` those with fewer tokens, too, as long as one promises to be faster. Of those within
-    the budget the fastest is named, with how sure that is::
+    ``minutes`` those with fewer tokens, fewer pixels or both, too, as long as one promises to be
+    faster. Of those within the budget the fastest is named, with how sure that is::
 
         picked = vitedge.pick(model, (images, labels), max_drop=0.5)
         picked.choice.meets_budget, picked.choice.best
@@ -61,12 +61,12 @@ def pick(
         data: Labelled images to measure accuracy on.
         calibration: Other images, labelled or not, to measure the ranges of integers on. None means
             synthetic ones, and a warning.
-        targets: Where it shall run. None means every target that is ready here.
+        targets: The places where it shall run. None means every target that is ready here.
         max_drop: Points of top-1 that may be lost against float32.
         max_latency: Most milliseconds of an inference, the median.
         max_size: Most MB (10^6 bytes) of the artefact.
-        minutes: Try fewer tokens as well, as ``convert(tokens=...)`` makes them, and begin no other
-            such artefact after so long. None means that all tokens stay.
+        minutes: Try fewer tokens and pixels as well, as ``convert(tokens=..., image_size=...)``
+            makes them, and begin no other such artefact after so long. None does not.
         output: Folder for the artefacts.
         threads: CPU threads; None means the physical cores.
         resume: Folder that keeps logits and what was made, so that an interrupted run goes on.
@@ -110,18 +110,9 @@ def pick(
         )
 
         def reproduce(variety: Variety) -> str:
-            return "" if again is None else command_of([*again, *_typed(variety)])
+            return "" if again is None else command_of([*again, *variety.typed(found.path)])
 
         return run.pick(request, reproduce=reproduce, progress=progress, warn=warn)
-
-
-def _typed(variety: Variety) -> list[str]:
-    """The options that say which artefact ``convert`` makes."""
-    words = [f"--{variety.precision}", "--format", str(variety.format)]
-    if variety.tokens is not None:
-        words += ["--tokens", f"{variety.tokens.share:g}", "--name", str(variety.name)]
-        words += ["--merge", "constant" if variety.tokens.constant else "alike"]
-    return words
 
 
 def _again(

@@ -25,10 +25,10 @@ def read_tokens(
         tokens: A share of the work such as 0.7; ``auto``; or a schedule of blocks, from 1, and
             tokens that are merged behind their attention, such as ``4:53,8:45``.
         constant: Merge the same tokens in every picture.
-        minutes: How long ``auto`` may search.
+        minutes: The longest time that ``auto`` may search.
 
     Raises:
-        UsageError: It says none of these.
+        UsageError: ``tokens`` is neither a share, nor a schedule, nor ``auto``.
     """
     if tokens == AUTO:
         if minutes is not None and not 0 < minutes < math.inf:

@@ -63,7 +63,7 @@ class TrainOptions(TypedDict, total=False):
         grey: One channel instead of three.
         epochs: Passes over the training images.
         batch_size: Images per step.
-        learning_rate: At the end of the warm-up.
+        learning_rate: The rate at the end of the warm-up.
         warmup_epochs: Epochs over which the learning rate rises from 0.
         weight_decay: Decoupled, of weight matrices only.
         gradient_clip: Largest norm of a gradient.
@@ -71,7 +71,7 @@ class TrainOptions(TypedDict, total=False):
         stochastic_depth: Probability that an image skips the last block's branches.
         average: Momentum of the weights' average; 0 keeps the last weights.
         balance_classes: Weigh rare classes more.
-        trainable_blocks: How many of the last blocks learn; 0 is the head alone.
+        trainable_blocks: The number of last blocks that learn; 0 is the head alone.
         quantize_aware: ``int8`` or ``int4``: round as this precision does while the model learns.
         keep: ``best`` or ``last``: the epoch that is kept.
         layer_decay: Factor on the learning rate per block towards the input.
@@ -79,7 +79,7 @@ class TrainOptions(TypedDict, total=False):
         teacher_share: Weight of the teacher in the loss, 0..1.
         distill: ``hard`` or ``soft``: imitate the teacher's class, or its probabilities.
         temperature: Softens probabilities that are imitated.
-        imitate_blocks: With ``quantize_aware``: weight of what each block makes.
+        imitate_blocks: The weight of each block's outputs in the loss; needs ``quantize_aware``.
         distillation_token: A second token and head learn from a hard teacher, as in DeiT.
         crop: Least share of an image that a random crop keeps.
         flip: Mirror every second image.
@@ -138,7 +138,7 @@ class TrainedModel(Shown):
     Attributes:
         path: The Keras model that was written; None for a worker that writes none.
         accuracy: Share of held-out images named right, 0..1; None where none was held out.
-        held_out: How many those are.
+        held_out: The number of those images.
         history: Every epoch.
         outcome: All that is known of the run.
     """
@@ -174,7 +174,7 @@ def train(
     warn: Tell = python_warning,
     **options: Unpack[TrainOptions],
 ) -> TrainedModel:
-    """Trains a Vision Transformer on your images, from fresh weights or from a model's.
+    """Trains a vision transformer on your images, from fresh weights or from a model's.
 
     The run is recorded beside the output, in ``model.run/``, so that ``resume`` continues it::
 

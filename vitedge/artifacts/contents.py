@@ -10,7 +10,7 @@ class Operator:
     """One kind of operator with the types it is used with.
 
     Attributes:
-        name: As the format calls it: ``FULLY_CONNECTED``, ``MatMulInteger``, ``FakeQuantize``.
+        name: The format's name for it: ``FULLY_CONNECTED``, ``MatMulInteger``, ``FakeQuantize``.
         inputs: NumPy names of its inputs' element types in order, constants included; ``-``
             where one is left out.
         outputs: Element types of its outputs.
@@ -29,12 +29,12 @@ class Port:
         name: Its name in the file.
         shape: Its sizes; -1 where one is not fixed.
         dtype: NumPy's name of its type.
-        layout: What the axes are, such as ``NHWC``; empty where the file does not say.
+        layout: The meaning of the axes, such as ``NHWC``; empty if the file does not say.
         low: The smallest number that goes in or comes out, or None where nothing bounds it.
         high: The largest one.
-        scale: What one step of an integer is worth, or None where it is not a quantized integer.
+        scale: The value of one integer step, or None for a tensor that is not quantized.
         zero_point: The integer that means 0.
-        meaning: What the numbers are; empty where the file does not say.
+        meaning: The meaning of the numbers; empty if the file does not say.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Interface:
     """All inputs and outputs of a file.
 
     Attributes:
-        inputs: In the file's order.
-        outputs: In the file's order.
+        inputs: The inputs, in the file's order.
+        outputs: The outputs, in the file's order.
         entries: Names of the metadata entries that the file has.
     """
 

@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.artifacts.narrowing import Narrowing
 from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.errors import ModelError, UsageError
 from vitedge.files import json_values
@@ -56,7 +57,7 @@ class Source:
     Attributes:
         name: File name of the source model.
         sha256: Digest of its bytes, in hex.
-        path: How it was read: ``by name: timm``, ``lifted: ...``, ``generic: why``.
+        path: The way in which it was read: ``by name: timm``, ``lifted: ...``, ``generic: why``.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Calibration:
 
     Attributes:
         kind: ``images`` or ``synthetic``.
-        n: How many.
+        n: The number of images.
         sha256: Digest of the pixels, in the order used.
         images: Short digests of the files, of many the smallest; see ``images.image_digests``.
             Empty where they are synthetic, or an older vitedge has not recorded them.
@@ -107,7 +108,7 @@ class Parity:
     Attributes:
         n: Images compared.
         max_difference: Largest absolute difference of any logit.
-        relative_difference: The same, divided by the range of the reference's logits.
+        relative_difference: ``max_difference`` divided by the range of the reference's logits.
         agreement: Share of images, 0..1, with the same top class, or of labels with the same
             answer; None where the outputs are numbers.
         sqnr_db: Power of the reference's logits over power of the difference, in decibel;
@@ -163,18 +164,21 @@ class Metadata:
         format: Format of the file.
         precision: Its precision.
         labels: One name per class, or empty.
-        preprocessing: How an image becomes pixels; the artefact itself normalises them.
-        source: Where the weights came from.
+        preprocessing: The steps from an image to pixels; the artefact itself normalises them.
+        source: The source of the weights.
         rewrites: Exact rewrites that were applied, in order, those of the quantizer last.
-        quantization: What was quantized how, in words per kind of layer.
+        quantization: The layers that were quantized, and how, in words per kind of layer.
         calibration: The images that were used, or None when none were.
         versions: Packages that made the file, by name.
         parameters: Number of weights of the source, or 0 when unknown.
         macs: Multiply-accumulates of one image, or 0 when unknown.
-        parity: What was measured after writing; None only while that is being done.
-        merging: Where tokens are merged, if they are. Parity is against the model that merges them.
-        scores: What the first output gives for each class; logits in files that do not say.
-        task: What the first output means; classes in files that do not say.
+        parity: The comparison after writing; None only while that is being made.
+        merging: The places where tokens are merged, if any. Parity is against the model that merges
+            them.
+        narrowing: The heads and hidden channels that were removed, if any. Parity is against the
+            narrower model.
+        scores: The meaning of the first output for each class; logits in files that do not say.
+        task: The meaning of the first output; classes in files that do not say.
     """
 
     format: Format
@@ -191,6 +195,7 @@ class Metadata:
     parity: Parity | None = None
     scores: Scores = Scores.LOGITS
     merging: TokenMerging | None = None
+    narrowing: Narrowing | None = None
     task: Task = Task.CLASSES
 
     def to_json(self) -> str:
@@ -225,6 +230,7 @@ class Metadata:
                 parity=Parity.from_dict(values["parity"]),
                 scores=_scores(values),
                 merging=TokenMerging.from_dict(values.get("merging")),
+                narrowing=Narrowing.from_dict(values.get("narrowing")),
                 task=_task(values),
             )
         except (KeyError, ValueError) as error:
@@ -297,7 +303,7 @@ def read_metadata(path: Path) -> Metadata | None:
         found = None if text is None else Metadata.from_json(text)
     except ValueError as error:
         raise ModelError(
-            f"'{path}' is truncated or not in the {format_of(path)} format ({error})"
+            f"'{path}' is truncated or not a readable {format_of(path)} file ({error})"
         ) from error
     digest = texts.get(WEIGHTS_KEY)
     if digest is not None:
@@ -320,7 +326,7 @@ def read_texts(path: Path) -> Mapping[str, str]:
         return format_of(path).record.read_texts(path)
     except (ValueError, struct.error, LookupError, ElementTree.ParseError) as error:
         raise ModelError(
-            f"'{path}' is truncated or not in the {format_of(path)} format ({error})"
+            f"'{path}' is truncated or not a readable {format_of(path)} file ({error})"
         ) from error
 
 
@@ -334,7 +340,7 @@ def read_logits_grid(path: Path) -> tuple[float, int]:
     try:
         return float(texts.get(LOGITS_SCALE_KEY, 1.0)), int(texts.get(LOGITS_ZERO_POINT_KEY, 0))
     except (ValueError, OverflowError) as error:
-        raise ModelError(f"'{path}' garbles the grid of its logits ({error})") from error
+        raise ModelError(f"'{path}' has a malformed grid of its logits ({error})") from error
 
 
 def sha256_of(path: Path) -> str:

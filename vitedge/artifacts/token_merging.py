@@ -44,17 +44,17 @@ class TokenMerging:
     """The places where tokens are merged, and the change from merging alone, apart from int8's.
 
     Attributes:
-        blocks: Behind the attention of which blocks, from 0.
-        tokens: How many tokens disappear behind each.
+        blocks: The blocks behind whose attention tokens are merged, counted from 0.
+        tokens: The number of tokens that disappear behind each of the blocks.
         share: Multiply-accumulates over those without merging, 0..1.
-        agreement: How often the float model answers the same with and without merging, 0..1; None
-            where nobody measured it, or the outputs are not answers.
+        agreement: The share of images for which the float model answers the same with and without
+            merging, 0..1; None if it was not measured, or the outputs are not answers.
         n: Images that was measured on.
-        groups: Which new token each old one goes into, behind each block, where that is the same
-            for every picture; empty where it is found in each.
-        lost: What merging alone loses of float32, on images that no schedule was chosen by; None
-            where nobody measured it.
-        search: How the schedule was found, in words; empty where it was given.
+        groups: The new token that each old one goes into, behind each block, if that is the same
+            for every picture; empty if it is found in each picture.
+        lost: The loss of float32 by merging alone, on images that no schedule was chosen by; None
+            if it was not measured.
+        search: The way in which the schedule was found, in words; empty if it was given.
     """
 
     blocks: tuple[int, ...]
@@ -77,7 +77,7 @@ class TokenMerging:
 
     @property
     def words(self) -> str:
-        """For people, with what it changes."""
+        """The schedule in words, with its effect on accuracy."""
         said = "tokens merged " if self.groups else "tokens merged: "
         said += f"{self.where}; {self.share:.2f} of the multiplications"
         if self.search:

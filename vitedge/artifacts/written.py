@@ -14,9 +14,9 @@ class Written:
 
     Attributes:
         path: Its main file.
-        metadata: What it says of itself.
-        lost: What it loses of ``--max-drop``'s budget, in words; empty without a budget.
-        compared_on: What images its parity was measured on, in words.
+        metadata: The metadata in the file.
+        lost: The loss against the budget of ``--max-drop``, in words; empty without a budget.
+        compared_on: The images that its parity was measured on, in words.
     """
 
     path: Path

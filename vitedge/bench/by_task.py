@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from vitedge.bench.accuracy import Truth
 from vitedge.bench.spread import mean_drop, paired_drop
+from vitedge.bench.true_maps import quality_of_maps
 from vitedge.bench.workers.logits import Logits
 from vitedge.errors import ModelError
+from vitedge.images.true_maps import Grid
 from vitedge.network.tasks import Task
 from vitedge.report.quality import Drop, TaskMeasure, TaskQuality
 
@@ -28,22 +30,31 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 def quality_of(
-    task: Task, made: Logits, reference: Logits, truth: Truth, *, middle: float = 0.0
+    task: Task,
+    made: Logits,
+    reference: Logits,
+    truth: Truth,
+    *,
+    middle: float = 0.0,
+    grid: Grid | None = None,
 ) -> TaskQuality | None:
     """Measures outputs against the reference's, and against labels where there are any.
 
     Args:
-        task: What the outputs mean; not classes, and not yes or no, which have an accuracy.
+        task: The meaning of the outputs, which is not classes or binary, since those have an
+            accuracy.
         made: The artefact's, a row for each image; maps and tokens are laid out flat.
         reference: The float32 model's.
         truth: Names, labels, and which images count.
         middle: The score of a label that is as likely right as wrong.
+        grid: The places of a map in an image; None compares with the reference alone.
 
     Returns:
         None where no image counts.
 
     Raises:
         ModelError: The two give different numbers.
+        DataError: Ground truth of maps cannot be used.
     """
     if made.shape != reference.shape:
         raise ModelError(
@@ -54,6 +65,11 @@ def quality_of(
     if not len(rows):
         return None
     measures, drop, drop_of = _MEASURES[task](made, reference, rows, truth, middle)
+    if task is Task.MAP and truth.maps is not None and grid is not None:
+        known = [row for row in rows.tolist() if truth.maps.files[row] is not None]
+        if known:
+            found, drop, drop_of = quality_of_maps(made, reference, known, truth.maps, grid)
+            measures = (*found, *measures)
     return TaskQuality(
         str(task), len(rows), _sqnr_db(made, reference, rows), measures, drop, drop_of
     )
@@ -90,7 +106,7 @@ def mean_average_precision(scores: Floats, right: npt.NDArray[np.bool_]) -> floa
 
     Args:
         scores: ``(images, labels)``.
-        right: Which label is right of which image.
+        right: Whether each label is right for each image.
     """
     found = []
     for column in np.flatnonzero(right.any(axis=0)):
@@ -143,7 +159,7 @@ def nearest(units: Floats, k: int) -> npt.NDArray[np.intp]:
 
     Args:
         units: Vectors of length 1, ``(n, width)``.
-        k: How many.
+        k: The number of others to find.
     """
     n, found = len(units), []
     for start in range(0, n, _CHUNK_ROWS):

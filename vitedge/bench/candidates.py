@@ -26,9 +26,9 @@ class Candidate:
     Attributes:
         artifact: The file.
         format: Its format.
-        metadata: What it says of itself, or None.
-        fault: Why it cannot be read; empty when it can.
-        target: Where it shall run.
+        metadata: The metadata in the file, or None.
+        fault: The reason why it cannot be read; empty if it can.
+        target: The place where it shall run.
         availability: Whether the target can run here.
     """
 
@@ -65,7 +65,7 @@ def find_candidates(
         artifacts: The files; one named twice counts once.
         wanted: Targets, ready or not; empty means all that are ready here. An artefact for which
             none is ready keeps its format's CPU target, to say why.
-        timeout_seconds: How long a driver may take to say whether it is here.
+        timeout_seconds: The longest time that a driver may take to say whether it is here.
         on_left_out: Told of each target that reads one of the files, was not asked for by name and
             is not ready.
 
@@ -106,7 +106,7 @@ def probe(target: Target, timeout_seconds: float, *, compiling: bool = False) ->
 
     Args:
         target: The target.
-        timeout_seconds: How long its driver may take to answer.
+        timeout_seconds: The longest time that its driver may take to answer.
         compiling: Ask for its compiler instead; only of a target that has one.
 
     Raises:

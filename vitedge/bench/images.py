@@ -42,9 +42,9 @@ class Images:
 
     Attributes:
         data: The set.
-        index: Where it is spooled.
+        index: The file that the set is spooled into.
         truth: Names and labels.
-        store: Where the logits of these images lie.
+        store: The folder of these images' logits.
         reference: The reference's logits, or None.
         preprocessing: The reference's, for artefacts that do not state their own; or None.
     """
@@ -129,23 +129,18 @@ def spool(data: ImageSet, folder: Path, *, keep: Path | None, machine: str) -> I
 
     Args:
         data: The set.
-        folder: Where it is spooled, and logits lie for a while.
-        keep: Where logits lie for longer, so that an interrupted bench goes on; or None.
-        machine: What else logits depend on: processor and versions of engines.
+        folder: The folder for the spooled set and for temporary logits.
+        keep: The folder for logits that outlive the bench, so that an interrupted one continues; or
+            None.
+        machine: The other things that logits depend on: processor and versions of engines.
 
     Raises:
-        DataError: It is empty.
+        DataError: The set is empty.
     """
     if not data.samples:
         raise DataError(f"'{data.name}' holds no images")
     index = write_spool(data.samples, folder)
-    labels = [-1 if sample.label is None else sample.label for sample in data.samples]
-    truth = Truth(
-        names=[sample.name for sample in data.samples],
-        labels=np.asarray(labels, np.int64),
-        class_names=data.class_names,
-        usable=np.ones(len(labels), np.bool_),
-    )
+    truth = Truth.of(data.samples, data.class_names)
     if keep is None:
         return Images(data, index, truth, LogitsStore(folder, of="", keeps=False))
     store = LogitsStore(keep, of=f"{digest_spool(index)} {machine}", keeps=True)
@@ -163,8 +158,8 @@ def with_reference(
     """Runs the reference over the images.
 
     Raises:
-        UsageError: It is an artefact that gives probabilities.
-        ModelError: It is an artefact that cannot be run.
+        UsageError: The reference is an artefact that gives probabilities.
+        ModelError: The reference is an artefact that cannot be run.
         DataError: No image is readable.
     """
     if isinstance(reference, ModelReference):

@@ -21,8 +21,8 @@ def overlaps(artifacts: Iterable[Path], images: ImageSet, folders: Sequence[Path
 
     Args:
         artifacts: Files of artefacts; those that cannot be read say nothing.
-        images: What they are measured on.
-        folders: Where the folders of training runs may lie.
+        images: The images that are measured on.
+        folders: The places where folders of training runs may be.
 
     Raises:
         DataError: An image cannot be read from the disk.

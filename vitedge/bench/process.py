@@ -44,7 +44,7 @@ class WorkerProcess:
     """A fresh process that obeys commands; a context manager that ends it.
 
     Args:
-        timeout_seconds: How long it may stay silent within one command.
+        timeout_seconds: The longest time that it may stay silent within one command.
     """
 
     def __init__(self, timeout_seconds: float) -> None:

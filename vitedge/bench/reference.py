@@ -32,13 +32,13 @@ class ModelReference:
     """A model in this process.
 
     Attributes:
-        name: What to call it.
+        name: The name for reports.
         preprocessing: Its images.
         logits: uint8 pixels ``(N, H, W, C)`` to float32 logits ``(N, classes)``.
         labels: Name of each class, or empty.
         sha256: Digest of what it computes, by which an interrupted bench finds its logits again;
             empty means that they are computed anew.
-        task: What its outputs mean.
+        task: The meaning of its outputs.
     """
 
     name: str
@@ -60,7 +60,7 @@ class ArtifactReference:
 
     Attributes:
         artifact: The file, best a float32 one.
-        target: Where to run it.
+        target: The target that runs it.
     """
 
     artifact: Path
@@ -72,7 +72,7 @@ class StoredReference:
     """A model that ran elsewhere.
 
     Attributes:
-        name: What to call it.
+        name: The name for reports.
         preprocessing: Its images, or None when it did not say.
         logits: One row for each image of the set.
     """
@@ -110,7 +110,7 @@ def run_model(
         reference: The model.
         images: Index that ``write_spool`` wrote.
         n: Images in it.
-        output: Where to; rows that are there are not computed again.
+        output: The folder for the rows; rows that are there already are not computed again.
         on_image: Told how many images are done.
 
     Raises:

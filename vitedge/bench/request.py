@@ -46,12 +46,12 @@ class Request:
     Attributes:
         artifacts: Files and folders; empty means the current folder's artefacts, else the
             built-in digits model.
-        targets: Where to run; empty means every target that is ready.
+        targets: The targets that run them; empty means every target that is ready.
         data: Images for accuracy, or where they are; or None.
         reference: A model or a float32 artefact to compare logits with, or None.
-        importing: How to read the reference.
-        options: How to measure.
-        network: What the reference's file holds, where it was read already.
+        importing: The options for reading the reference.
+        options: The options of the measurement.
+        network: The network of the reference's file, if it was read already.
     """
 
     artifacts: tuple[Path, ...] = ()
@@ -72,7 +72,7 @@ def measure(
     """Runs the bench that was asked for.
 
     Args:
-        request: What to measure.
+        request: The request.
         progress: Told how far things are.
         warn: Told what is left out of the images.
 
@@ -102,7 +102,7 @@ class Resolved:
     Attributes:
         artifacts: The artefacts.
         data: The images, or None.
-        reference: What to compare with, or None.
+        reference: The model to compare with, or None.
     """
 
     artifacts: tuple[Path, ...]
@@ -191,8 +191,8 @@ def open_reference(
 
     Args:
         path: The file.
-        importing: How to read it.
-        network: What it holds, where it was read already.
+        importing: The options for reading it.
+        network: The network in the file, if it was read already.
     """
     if path.suffix in {known.suffix for known in all_formats()}:
         metadata = read_metadata(path)

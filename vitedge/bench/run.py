@@ -35,9 +35,9 @@ class Step:
     Attributes:
         row: Rows begun, from 1; 0 while the reference is computed.
         rows: Rows in all.
-        doing: What, in words.
+        doing: The activity, in words.
         done: Runs, images or seconds done within it, or None.
-        total: How many there will be, or None.
+        total: The number of steps, or None if it is unknown.
     """
 
     row: int
@@ -58,7 +58,7 @@ class BenchOptions:
         threads: CPU threads; None means the physical cores that this process may use.
         runs: Timed inferences of each row; None means a hundred at least, up to a thousand while
             they are quick, fewer only when they take over a minute.
-        timeout_seconds: How long a worker may stay silent before it counts as hung.
+        timeout_seconds: The longest silence of a worker before it counts as hung.
         interleave: Measure the artefacts of a device in turns, whatever their runtimes, and report
             ratios pair by pair; all of them are in memory at once. Where they do not fit, those of
             a target.
@@ -98,11 +98,11 @@ def run_bench(
 
     Args:
         artifacts: The files.
-        targets: Where to run them; those that cannot run here become rows that say why. Empty
+        targets: The targets to run on; those that cannot run here become rows that say why. Empty
             means all that are ready.
         data: Images for accuracy; labels must index the artefacts' classes.
-        reference: What to compare logits with; needs ``data``.
-        options: How to measure.
+        reference: The model to compare logits with; needs ``data``.
+        options: The options of the measurement.
         on_step: Told what is going on, often.
 
     Raises:

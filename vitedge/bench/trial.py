@@ -39,6 +39,7 @@ from vitedge.bench.workers.messages import (
 )
 from vitedge.errors import DataError, ModelError
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.true_maps import Grid
 from vitedge.machine.energy import battery_watts, read_counters, used_mj
 from vitedge.machine.environment import mean_frequency_mhz, temperature_c
 from vitedge.machine.throttling import throttle_count
@@ -58,17 +59,17 @@ class Trial:
     """The facts of one row as they are found.
 
     Attributes:
-        candidate: What is tried where.
+        candidate: The artefact and the target.
         threads: CPU threads.
         worker: Its process; None for what cannot even be tried.
         samples_ms: Warm runs, in order.
         rounds_ms: Median of each turn, when measured in turns.
         others_percent: Share of the processors that other programs had, for each turn.
         throttled: Whether the processor slowed itself down during the warm runs.
-        energy_mj: What the processor used during the warm runs, or None.
-        battery_watts: What the battery gave, read after each turn.
-        failure: What ended the trial, or None.
-        notes: What a person should know beside the numbers.
+        energy_mj: The energy that the processor used during the warm runs, or None.
+        battery_watts: The power that the battery gave, read after each turn.
+        failure: The error that ended the trial, or None.
+        notes: The remarks that a person should see beside the numbers.
     """
 
     candidate: Candidate
@@ -211,7 +212,7 @@ class Trial:
 
         Args:
             images: Index that ``write_spool`` wrote.
-            store: Where to; what it has already is not computed again.
+            store: The folder for the logits; rows that it holds already are not computed again.
             reference: The reference's preprocessing, for an artefact that does not state its own.
             on_image: Told how many images are done.
             is_reference: Others are compared with these logits; a row of the same artefact has
@@ -259,13 +260,21 @@ class Trial:
         elif task is not Task.CLASSES:
             if expected is None:
                 return
-            quality = quality_of(task, made, expected, truth, middle=scores.middle)
+            grid = self._grid()
+            quality = quality_of(task, made, expected, truth, middle=scores.middle, grid=grid)
             self.task_quality = quality and replace(quality, same_pixels=self._same_pixels)
             return
         self.accuracy = accuracy(made, truth)
         if expected is not None:
             found = versus_float(made, expected, truth)
             self.vs_float = found and replace(found, same_pixels=self._same_pixels)
+
+    def _grid(self) -> Grid | None:
+        """The places of a map, where the artefact says which part of an image it sees."""
+        metadata = self.candidate.metadata
+        if metadata is None or self.opened is None or self.task is not Task.MAP:
+            return None
+        return Grid(metadata.preprocessing, tuple(self.opened.output_shape))
 
     def _attempt(self, step: Callable[[WorkerProcess], None]) -> None:
         if self.failure is not None or self.worker is None:

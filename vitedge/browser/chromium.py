@@ -59,7 +59,7 @@ class Chromium:
     Args:
         profile: Folder for what the browser stores.
         flags: More of its options.
-        timeout_seconds: How long it may take to answer a command.
+        timeout_seconds: The longest time that an answer to a command may take.
 
     Raises:
         VitedgeError: There is no browser, or it ends at once.
@@ -114,13 +114,13 @@ class Chromium:
         """Sends a command and waits for its result.
 
         Args:
-            method: Of the protocol.
+            method: The protocol's name of the command.
             of_browser: The command is for the browser, not for its tab.
             parameters: The method's.
 
         Raises:
             ModelError: The page crashed, the browser ended, or does not answer.
-            VitedgeError: It does not take the command.
+            VitedgeError: Chromium does not take the command.
         """
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
@@ -156,7 +156,7 @@ class Chromium:
         """The value of an expression in the page; that of a promise, once it is kept.
 
         Raises:
-            PageError: It threw an exception.
+            PageError: The expression threw an exception.
         """
         found = self.ask(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True

@@ -27,12 +27,12 @@ class WebEngine:
     """The package that computes artefacts of one format in a browser.
 
     Attributes:
-        name: As its makers write it.
+        name: The package's name, as its makers write it.
         package: npm's name of it.
         version: The version that was tried.
         adapter: The file of ``engines`` that drives it.
-        files: Where each of its files is inside ``node_modules``, by the name that it gets beside
-            the adapter.
+        files: The place of each of its files inside ``node_modules``, by the file's name beside the
+            adapter.
     """
 
     name: str

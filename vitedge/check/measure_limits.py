@@ -17,9 +17,9 @@ class MeasureLimit:
     """The bound that a measure has to keep.
 
     Attributes:
-        name: Of the measure, as reports have it.
+        name: The measure's name, as reports have it.
         is_least: Whether the value is the least, not the largest, that passes.
-        value: In the measure's unit.
+        value: The bound, in the measure's unit.
     """
 
     name: str
@@ -34,7 +34,7 @@ class MeasureLimit:
         """Reads ``cosine>=0.99``.
 
         Raises:
-            UsageError: It has another form.
+            UsageError: ``words`` has another form.
         """
         found = _FORM.fullmatch(words)
         try:

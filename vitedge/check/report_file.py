@@ -50,13 +50,13 @@ class ReportRow:
         is_float32: Whether ratios are to it.
         status: The bench's verdict.
         message: The verdict in words.
-        unstable: Why the times are not to be trusted much; empty when they are.
+        unstable: The reason why the times are unreliable; empty if they are reliable.
         median_ms: Latency; None without times.
         ratio: Latency over float32's, measured in turns; or None.
         threads: CPU threads.
         top1: Accuracy, or None.
         drop: Points lost against float32, or None.
-        drop_of: What the points are of.
+        drop_of: The measure whose points are lost.
         placement: Nodes on the device, or None where the runtime does not tell.
         measures: All that its outputs were measured by, by name; of percentages in percent.
     """
@@ -85,7 +85,7 @@ class ReportFile:
         path: The file.
         cpu: Processor of the machine.
         images: Digest of the images that accuracy was measured on; empty when unknown.
-        rows: By artefact and target.
+        rows: The rows, by artefact and target.
     """
 
     path: Path

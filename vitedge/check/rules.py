@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """Of ``vitedge check`` when such a check fails; 2 is a request that makes no sense."""
+        """The exit code of ``vitedge check`` if such a check fails; 2 is a wrong request."""
         return {Kind.RUN: 1, Kind.ACCURACY: 3, Kind.LATENCY: 4, Kind.DEVICE: 5}[self]
 
 
@@ -56,8 +56,8 @@ class Finding:
     Attributes:
         artifact: The row's artefact.
         target: The row's target in words.
-        kind: What was checked.
-        outcome: How it ended.
+        kind: The kind of check.
+        outcome: The result of the check.
         words: The numbers, and the limit.
     """
 

@@ -65,7 +65,7 @@ class IntegerEmitter(Emitter[Tensor]):
                 return ""
 
     def operands(self, value: Value, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """Both factors of a product in the ranges that the recipe gives them there."""
+        """The factors of a product, in the ranges that the recipe gives them there."""
         first, second = self._operand_names[value.name]
         a = self.as_range(a, self.ranges.get(first), first)
         b = self.as_range(b, self.ranges.get(second), second)
@@ -93,7 +93,7 @@ class IntegerEmitter(Emitter[Tensor]):
         return self.as_range(x, Range.symmetric(max(covered.high, -covered.low), bits), name)
 
     def as_range(self, x: Tensor, covered: Range | None, name: str) -> Tensor:
-        """The same numbers in another range; None is the one they have."""
+        """The tensor's numbers in another range; None keeps the range that they have."""
         raise NotImplementedError
 
     def refusal(self, value: Value, why: str) -> ConversionError:

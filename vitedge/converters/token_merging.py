@@ -26,12 +26,12 @@ class _Found(Generic[Tensor]):
     """The matches of one place.
 
     Attributes:
-        name: Of the value.
-        kept: Which old token stands at each new place, ``(batch, new)``.
+        name: The name of the value.
+        kept: The old token at each new place, ``(batch, new)``.
         gone: The old tokens that disappear, ``(batch, merged)``.
         into: Ones where a token that disappears goes, ``(batch, new, merged)``.
         size: New and old tokens, and how many are merged.
-        shares: What each kept and each merged token is multiplied with; by what counts them.
+        shares: The factor of each kept and each merged token, by the operator that counts them.
     """
 
     name: str
@@ -68,7 +68,7 @@ class MergingEmitter(Emitter[Tensor]):
 
     @abstractmethod
     def gathered(self, x: Tensor, places: Tensor, name: str) -> Tensor:
-        """Of each image along axis 1 of ``(batch, a, ...)`` the ``(batch, b)`` places."""
+        """Gathers the ``(batch, b)`` places of each image along axis 1 of ``(batch, a, ...)``."""
 
     @abstractmethod
     def with_constants(
@@ -84,7 +84,7 @@ class MergingEmitter(Emitter[Tensor]):
     def matrix_product(
         self, a: Tensor, b: Tensor, name: str, *, transposed: bool = False
     ) -> Tensor:
-        """Of ``(batch, n, k)`` and ``(batch, k, m)``; transposed, of ``(batch, m, k)``."""
+        """Multiplies ``(batch, n, k)`` by ``(batch, k, m)``, or by ``(batch, m, k)`` transposed."""
 
     @abstractmethod
     def elements(self, operator: str, a: Tensor, b: Tensor, name: str) -> Tensor:

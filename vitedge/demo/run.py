@@ -33,7 +33,7 @@ class DemoResult:
 
     Attributes:
         accuracy: Share of held-out digits that the float32 Keras model names right, 0..1.
-        held_out: How many there are.
+        held_out: The number of held-out images.
         report: The bench of all artefacts.
     """
 

@@ -54,16 +54,16 @@ def attention(
     """Tokens ``(..., tokens, dim)`` to tokens; axes before them, such as windows, stand apart.
 
     Args:
-        net: Where the values are made.
-        x: What queries, keys and values are made of.
+        net: The builder that makes the values.
+        x: The value that queries, keys and values are made of.
         weights: Its parameters.
-        name: Of the block that it belongs to.
+        name: The name of the block that it belongs to.
         heads: Number of heads.
         scale: Factor on the scores; 1 makes no operator.
-        turn: What queries and keys by head ``(..., heads, tokens, width)`` pass before they meet,
-            such as rotary positions; named by what it makes.
-        add_to_scores: What the scores ``(..., heads, tokens, tokens)`` pass, such as a position
-            bias; named by the block.
+        turn: The function that queries and keys by head ``(..., heads, tokens, width)`` pass before
+            they meet, such as rotary positions; named by the value that it makes.
+        add_to_scores: The function that the scores ``(..., heads, tokens, tokens)`` pass, such as a
+            position bias; named by the block.
     """
     layers = {"q": weights.q, "k": weights.k, "v": weights.v}
     made = {part: net(f"{name}.{part}", layer, x) for part, layer in layers.items()}

@@ -24,11 +24,11 @@ def attention_pooling(
     The queries are the same for every image, so their layer is applied here, once.
 
     Args:
-        net: Where the values are made.
-        x: What keys and values are made of.
+        net: The builder that makes the values.
+        x: The value that keys and values are made of.
         probe: The learned queries before their layer, ``(queries, dim)``.
         weights: The parameters of the attention, without norms of queries and keys.
-        name: Of the pooling.
+        name: The name of the pooling.
         heads: Number of heads.
         scale: Factor on the scores; 1 makes no operator.
     """
@@ -47,12 +47,12 @@ def pooling_head(
     """Tokens ``(tokens, dim)`` to a vector: attention pooling, then an MLP beside a residual.
 
     Args:
-        net: Where the values are made.
-        x: What the pooling reads.
+        net: The builder that makes the values.
+        x: The value that the pooling reads.
         pool: Tokens to one vector ``(1, dim)``, as ``attention_pooling`` makes it.
-        norm: Of what the MLP reads, or None.
+        norm: The norm before the MLP, or None.
         mlp: Tokens to tokens.
-        name: Of the pooling.
+        name: The name of the pooling.
     """
     x = pool(net, x, name)
     read = x if norm is None else net(f"{name}.norm", norm, x)

@@ -15,11 +15,11 @@ class BlockParts:
     """The parts of a block.
 
     Attributes:
-        norm1: Of the attention.
+        norm1: The norm before the attention.
         attention: Tokens to tokens; named by the block.
-        norm2: Of the MLP.
+        norm2: The norm before the MLP.
         mlp: Tokens to tokens, gated or not; named by the block.
-        norms: Where both norms stand.
+        norms: The place of both norms.
     """
 
     norm1: Norm

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.elements.attention import Pass
 from vitedge.network.network import Builder, Value
@@ -45,10 +46,21 @@ def table_of_mlp(
         last: The second layer.
         pretrained: Rows of the window that the MLP was trained with; 0 is this window.
     """
-    axes = [np.arange(1 - size, size) / max((pretrained or size) - 1, 1) for size in window]
-    distances = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2) * 8
-    spaced = np.sign(distances) * np.log2(np.abs(distances) + 1) / math.log2(8)
+    spaced = spaced_distances(window, pretrained)
     between = np.maximum(spaced @ hidden.weight.astype(np.float64) + hidden.bias, 0)
     made = between @ last.weight.astype(np.float64) + last.bias
     table: Array = (_STEEPNESS / (1 + np.exp(-made))).astype(np.float32)
     return table
+
+
+def spaced_distances(window: tuple[int, int], pretrained: int = 0) -> npt.NDArray[np.float64]:
+    """The log-spaced distances down and across that the MLP reads, ``(rows, 2)``.
+
+    Args:
+        window: Rows and columns of a window.
+        pretrained: The rows of the window that the MLP was trained with; 0 is this window.
+    """
+    axes = [np.arange(1 - size, size) / max((pretrained or size) - 1, 1) for size in window]
+    distances = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2) * 8
+    spaced: npt.NDArray[np.float64] = np.log2(np.abs(distances) + 1) / math.log2(8)
+    return np.copysign(spaced, distances)

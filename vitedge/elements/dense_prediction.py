@@ -1,4 +1,4 @@
-"""From the tokens of several blocks to a map: the parts of DPT's decoder (arXiv:2103.13413)."""
+"""Makes a map of the tokens of several blocks: the parts of DPT's decoder (arXiv:2103.13413)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ def enlarged(net: Builder, x: Value, layer: Linear, factor: int, name: str) -> V
     """A transposed convolution whose squares lie side by side: each pixel becomes a square.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         x: ``(rows, columns, channels)``.
-        layer: Of each pixel; its outputs are the square, row by row, channels last.
+        layer: The layer that each pixel passes; its outputs are the square, row by row, channels
+            last.
         factor: Rows and columns of the square.
-        name: Of the enlargement.
+        name: The name of the enlargement.
     """
     rows, columns, _ = x.shape
     channels = layer.weight.shape[1] // factor**2
@@ -54,7 +55,7 @@ def residual_unit(
 
 
 def resized(net: Builder, x: Value, size: tuple[int, int], name: str) -> Value:
-    """The same in another height and width; the corner pixels stay in the corners."""
+    """The map in another height and width; the corner pixels stay in the corners."""
     if x.shape[:2] == size:
         return x
     return net(name, Resize(*size, ResizeKind.BILINEAR_CORNERS), x)

@@ -1,4 +1,4 @@
-"""From the pooled vector to logits."""
+"""Makes logits of the pooled vector."""
 
 from __future__ import annotations
 

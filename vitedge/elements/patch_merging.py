@@ -19,11 +19,12 @@ def patch_merging(
     """Tokens ``(rows * columns, dim)`` to a quarter as many.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         x: The tokens, row by row.
-        reduction: Of four tokens: left above, left below, right above, right below.
-        norm: Of what ``reduction`` reads, or of what it makes.
-        name: Of the merging.
+        reduction: The layer that reads four tokens: left above, left below, right above, right
+            below.
+        norm: The norm before ``reduction``, or behind it.
+        name: The name of the merging.
         grid: Even numbers of rows and columns.
         norm_first: Whether ``norm`` stands before the reduction.
     """

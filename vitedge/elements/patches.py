@@ -10,10 +10,10 @@ def patches(net: Builder, pixels: Value, patch_size: tuple[int, int], name: str)
     """``(height, width, channels)`` to ``(patches, patch_height * patch_width * channels)``.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         pixels: The image.
         patch_size: Height and width; they divide those of the image.
-        name: Of the patches.
+        name: The name of the patches.
     """
     height, width, channels = pixels.shape
     patch_height, patch_width = patch_size

@@ -1,4 +1,4 @@
-"""The parameters of a plain Vision Transformer: what importers by name and presets fill in.
+"""The parameters of a plain vision transformer: what importers by name and presets fill in.
 
 ``vision_transformer.network_of`` makes the network of it (Dosovitskiy et al., arXiv:2010.11929, and
 its descendants). Normalising moves of a format are made on the way in: LayerScale is multiplied
@@ -24,7 +24,7 @@ from vitedge.network.operators import Array, Linear, Norm
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """The sizes and choices of a Vision Transformer.
+    """The sizes and choices of a vision transformer.
 
     Attributes:
         image_size: Height and width in pixels; multiples of the patch size.
@@ -37,7 +37,7 @@ class ViTConfig:
         mlp_dim: Width of the hidden layer of each MLP.
         classes: Number of logits.
         prefix_tokens: Learned tokens before the patches: class, distillation, registers.
-        pooling: What the head reads.
+        pooling: The tokens that the head reads.
         activation: Non-linearity of the MLPs.
         norm_position: Before each sublayer, or after each sum.
         norm_kind: LayerNorm or RMSNorm, for all norms but those of queries and keys.
@@ -137,7 +137,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class PlainViT:
-    """A whole plain Vision Transformer.
+    """A whole plain vision transformer.
 
     Attributes:
         config: Sizes and choices.
@@ -151,8 +151,8 @@ class PlainViT:
         pooled_norm: Norm after pooling (over each pooled token), or None.
         head_hidden: Hidden layers of the head, each followed by ``config.head_activation``.
         head: The classifier.
-        preprocessing: How images become pixels; its mean and std are applied before
-            ``patch`` unless ``config.raw_pixels`` says that they are folded into ``patch``.
+        preprocessing: The steps from an image to pixels; mean and std are applied before ``patch``
+            unless ``config.raw_pixels`` says that they are folded into ``patch``.
         labels: One name per class, or empty when nobody gave any.
     """
 
@@ -224,7 +224,7 @@ class PlainViT:
             yield f"{name}.beta", norm.beta
 
     def map_blocks(self, change: Callable[[Block], Block]) -> PlainViT:
-        """The same whose blocks are each replaced by ``change(block)``."""
+        """The model with each block replaced by ``change(block)``."""
         return replace(self, blocks=tuple(change(block) for block in self.blocks))
 
 

@@ -1,4 +1,4 @@
-"""From tokens to the one vector that a head reads."""
+"""Makes one vector of tokens, which a head reads."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def pooled(net: Builder, x: Value, pooling: Pooling, prefix_tokens: int) -> Valu
     """Tokens ``(tokens, dim)`` to a vector.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         x: All tokens: prefix, then patches.
-        pooling: Which of them make the vector, and how.
-        prefix_tokens: How many of them stand before the patches.
+        pooling: The tokens that make the vector, and how.
+        prefix_tokens: The number of tokens that stand before the patches.
     """
     tokens, dim = x.shape
     match pooling:

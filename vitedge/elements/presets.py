@@ -1,4 +1,4 @@
-"""The published sizes of Vision Transformers, and fresh weights for any size."""
+"""The published sizes of vision transformers, and fresh weights for any size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Preset:
         heads: Attention heads per block; each is ``dim / heads`` wide.
         mlp_dim: Width of the hidden layer of each MLP.
         prefix_tokens: Learned tokens before the patches.
-        pooling: What the head reads.
+        pooling: The tokens that the head reads.
     """
 
     image_size: int

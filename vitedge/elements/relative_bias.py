@@ -31,7 +31,7 @@ def bias_of_table(table: Array, distances: npt.NDArray[np.integer[Any]]) -> Arra
 
     Args:
         table: ``(rows, heads)``.
-        distances: Which row is for a query and a key, ``(queries, keys)``.
+        distances: The row for each query and key, ``(queries, keys)``.
     """
     return np.ascontiguousarray(table[distances].transpose(2, 0, 1))
 

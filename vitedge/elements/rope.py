@@ -51,7 +51,7 @@ def axial_angles(
     Args:
         grid: Rows and columns of patches.
         width: Channels of a head, a multiple of four.
-        positions: How angles follow from places.
+        positions: The way in which angles follow from places.
 
     Raises:
         ValueError: The width is not a multiple of four.
@@ -99,8 +99,8 @@ def rope(
     Args:
         angles: One for each turned token and pair of channels, ``(tokens, width / 2)``, radians;
             with an axis of heads before them where each head has its own.
-        pairing: Which channels are pairs.
-        prefix_tokens: How many tokens stand before those that are turned.
+        pairing: The channels that form pairs.
+        prefix_tokens: The number of tokens that stand before those that are turned.
     """
     pairs = angles.shape[-1]
     match pairing:

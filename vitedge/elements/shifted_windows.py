@@ -33,7 +33,7 @@ def shift_mask(grid: tuple[int, int], window: tuple[int, int], shift: tuple[int,
     Args:
         grid: Rows and columns of tokens.
         window: Rows and columns of a window.
-        shift: How many rows and columns the grid was rolled.
+        shift: The number of rows and columns by which the grid was rolled.
     """
     (rows, columns), (height, width) = grid, window
     down, across = (

@@ -22,15 +22,15 @@ def reduced_attention(
     """Tokens ``(rows * columns, dim)`` to tokens.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         x: The tokens, row by row.
-        weights: Of the attention, without norms.
-        name: Of the block that it belongs to.
+        weights: The weights of the attention, without norms.
+        name: The name of the block that it belongs to.
         heads: Number of heads.
         scale: Factor on the scores; 1 makes no operator.
         grid: Rows and columns of tokens.
         reduction: Makes fewer tokens of their image.
-        norm: Of these.
+        norm: The norm of the reduced tokens.
     """
     image = net(f"{name}/image", Reshape((*grid, x.shape[-1])), x)
     few = net(f"{name}.reduction", reduction, image)

@@ -21,14 +21,14 @@ def swiglu(
     """Tokens ``(..., dim)`` to tokens: ``down(norm(activation(gate(x)) * up(x)))``.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         x: The tokens.
         gate: The layer whose non-linearity multiplies.
         up: The layer that is multiplied.
-        down: From the hidden width back.
-        name: Of the block that it belongs to.
+        down: The layer from the hidden width back.
+        name: The name of the block that it belongs to.
         activation: The non-linearity; the name is for SiLU.
-        norm: Of what is hidden, as in EVA-02, or None.
+        norm: The norm of the hidden values, as in EVA-02, or None.
     """
     opened = net(f"{name}.gate", gate, x)
     opened = net(f"{name}.gate/{activation}", Activate(activation), opened)

@@ -35,9 +35,11 @@ class Trunk:
         prefix: The tokens before the patches with their positions added, ``(tokens, dim)``.
         positions: Added to the projected patches, ``(patches, dim)``, or None.
         blocks: The blocks in order.
-        norm: Of the tokens after the last block, or None.
-        input_norm: Of all tokens before the first block (CLIP), or None.
-        patch_norm: Of the projected patches alone (AIM), or None.
+        norm: The norm of the tokens after the last block, or None.
+        input_norm: The norm of all tokens before the first block (CLIP), or None.
+        patch_norm: The norm of the projected patches alone (AIM), or None.
+        between: The positions that all tokens get behind each block but the last (YOLOS),
+            ``(tokens, dim)``.
     """
 
     patch: Linear
@@ -48,6 +50,7 @@ class Trunk:
     norm: Norm | None
     input_norm: Norm | None = None
     patch_norm: Norm | None = None
+    between: tuple[Array, ...] = ()
 
 
 def tokens_of(
@@ -64,7 +67,7 @@ def states_of(
     """All tokens before the first block and behind each, without the last norm.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         trunk: The parts.
         preprocessing: Says the size of an image, and how its pixels are normalised.
         raw_pixels: The normalisation is folded into ``patch`` already.
@@ -84,5 +87,9 @@ def states_of(
         x = net("input_norm", trunk.input_norm, x)
     states = [x]
     for index, parts in enumerate(trunk.blocks):
-        states.append(block(net, states[-1], parts, f"blocks.{index}"))
+        x = block(net, states[-1], parts, f"blocks.{index}")
+        if index < len(trunk.between):
+            places = net(f"positions.{index}", Constant(trunk.between[index]))
+            x = net(f"embedded.{index}", Add(), x, places)
+        states.append(x)
     return states

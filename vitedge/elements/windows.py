@@ -21,14 +21,14 @@ def windows(
     """Tokens ``(rows * columns, dim)`` to tokens, by way of ``(windows, tokens, dim)``.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         x: The tokens, row by row.
-        inner: What works on the windows; it keeps their number and that of their tokens.
-        name: Of the block that it belongs to.
+        inner: The function of the windows; it keeps their number and that of their tokens.
+        name: The name of the block that it belongs to.
         grid: Rows and columns of tokens.
         window: Rows and columns of a window; they divide those of the grid.
-        shift: How many rows and columns the grid is rolled up and left before it is cut; it is
-            rolled back behind.
+        shift: The number of rows and columns by which the grid is rolled up and left before it is
+            cut; it is rolled back afterwards.
     """
     (rows, columns), (height, width), dim = grid, window, x.shape[-1]
     down, across = rows // height, columns // width

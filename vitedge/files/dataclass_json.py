@@ -1,4 +1,4 @@
-"""From JSON back to the frozen dataclasses that it was made of."""
+"""Makes frozen dataclasses of the JSON that was made of them."""
 
 from __future__ import annotations
 

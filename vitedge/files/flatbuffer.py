@@ -122,7 +122,7 @@ def verify(data: Buffer, schema: Schema, kind: str, identifier: bytes) -> Table:
     Args:
         data: The whole file.
         schema: Its kinds of tables; none of them may contain itself.
-        kind: Of its root.
+        kind: The table type of its root.
         identifier: The four bytes that mark the format.
 
     Returns:

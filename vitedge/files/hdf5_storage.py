@@ -44,14 +44,14 @@ def open_contained(source: str, file: Path | BinaryIO) -> Iterator[Any]:
 
     Args:
         source: Name of the file, for messages.
-        file: Where it is, or its bytes.
+        file: The path of the file, or its bytes.
 
     Yields:
         The ``h5py.File``.
 
     Raises:
         ModelError: A part of it lies elsewhere, or claims more than it holds.
-        SizeError: It would take more memory than the bound on sources.
+        SizeError: The file would take more memory than the bound on sources.
         OSError: The file is damaged; h5py raises RuntimeError, ValueError and KeyError for that,
             too.
         ImportError: h5py is not installed.

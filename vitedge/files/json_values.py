@@ -24,7 +24,7 @@ def parse_json(content: str | bytes) -> Any:
         content: The text, or its UTF-8.
 
     Raises:
-        ValueError: It is not such JSON, or nested too deeply to parse.
+        ValueError: ``content`` is not such JSON, or is nested too deeply to parse.
     """
     text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
     try:
@@ -43,7 +43,7 @@ def parse_object(content: str | bytes) -> Mapping[str, Any]:
     """Parses JSON that must be an object.
 
     Raises:
-        ValueError: It is something else, or see ``parse_json``.
+        ValueError: ``content`` is not an object, or ``parse_json`` refuses it.
     """
     values = parse_json(content)
     if not isinstance(values, dict):

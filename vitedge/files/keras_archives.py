@@ -73,7 +73,7 @@ def save_packed(model: Any, path: Path) -> None:
         path: The ``.keras`` file; it must not exist.
 
     Raises:
-        OSError: It does not fit on the disk, or into the limit on file sizes.
+        OSError: The model does not fit on the disk, or exceeds the limit on file sizes.
     """
     # HDF5 crashes the process when it cannot write. Its own notes beside the float32 weights take
     # 2 KiB an array.

@@ -33,7 +33,7 @@ def parse_size(text: str) -> int:
     """Bytes that a text such as ``8GB``, ``512 MiB`` or ``1000000`` names.
 
     Raises:
-        UsageError: It names none.
+        UsageError: The text names no size.
     """
     match = _SIZE.fullmatch(text.strip().upper())
     if match is None or match[2] not in _UNITS or int(match[1]) == 0:
@@ -80,7 +80,7 @@ def refuse_inflation(what: str, claimed: int, held: int = 0) -> None:
         held: Bytes of the file itself, which are allowed in any case.
 
     Raises:
-        SizeError: It is too large.
+        SizeError: The content is too large.
     """
     if claimed > max(held, most_bytes()):
         shown = min(claimed, _LARGEST_SHOWN)
@@ -96,10 +96,10 @@ def refuse_long_text(what: str, length: int, *, times: int = JSON_TIMES) -> None
     Args:
         what: The file or its part, for the message.
         length: Its bytes.
-        times: How many times as many bytes its objects may take.
+        times: The memory of its objects, as a multiple of its bytes.
 
     Raises:
-        SizeError: It is too long.
+        SizeError: The text is too long.
     """
     refuse_inflation(f"the content of {what}", length * times)
 

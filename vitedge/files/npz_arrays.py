@@ -38,7 +38,7 @@ class ArrayHeader:
 
 
 def read_arrays(path: Path, names: Collection[str]) -> dict[str, npt.NDArray[Any]]:
-    """Those of the named arrays that the file has.
+    """The named arrays that the file has.
 
     What NumPy saved uncompressed is memory-mapped; what it compressed is read whole.
 
@@ -68,7 +68,8 @@ def read_header(
         stream: That member, opened.
 
     Raises:
-        ValueError: It is none, of Python objects, or its array is not as long as the member.
+        ValueError: The member is not an array, holds Python objects, or is longer or shorter than
+            its array.
         SizeError: The array inflates to more than the bound on sources.
     """
     try:

@@ -25,7 +25,7 @@ def refuse_existing(paths: Iterable[Path], *, force: bool, streams: bool = False
     """Checks, before any work is done, that nothing would be overwritten unasked.
 
     Args:
-        paths: What is going to be written.
+        paths: The files that are going to be written.
         force: Existing files may be overwritten.
         streams: A path may be a pipe, a terminal or another device that is written to in order.
 

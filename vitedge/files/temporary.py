@@ -56,7 +56,7 @@ def demand_room(folder: Path, sizes: Sequence[int]) -> None:
     """Makes sure that files of so many bytes can be written; for libraries that crash when not.
 
     Raises:
-        OSError: It cannot: the disk is full, or files may not be so large.
+        OSError: The files cannot be written: the disk is full, or files may not be so large.
     """
     if not hasattr(os, "posix_fallocate"):
         return  # macOS and Windows

@@ -114,7 +114,7 @@ def demand_inputs(builtin: int, inputs: tuple[int, ...], outputs: tuple[int, ...
     """Refuses an operator that lacks inputs or outputs.
 
     Raises:
-        ValueError: It does.
+        ValueError: The operator breaks this rule.
     """
     rule = rule_of(builtin)
     if len(inputs) < rule.inputs or (rule.inputs and not outputs):

@@ -76,7 +76,7 @@ def demand_sound(path: Path) -> None:
     """Verifies a file; what was found sound is not verified again while it stays unchanged.
 
     Raises:
-        ModelError: It is missing, truncated, no TFLite file, or inconsistent.
+        ModelError: The file is missing, truncated, inconsistent, or not a TFLite file.
         SizeError: Its tensors would take more memory than the bound on sources.
     """
     try:
@@ -97,25 +97,21 @@ def open_verified(path: Path) -> Iterator[Table]:
     """Opens a file that was verified, at its root.
 
     Raises:
-        ModelError: It is truncated, no TFLite file, or inconsistent.
+        ModelError: The file is truncated, inconsistent, or not a TFLite file.
         SizeError: Its tensors would take more memory than the bound on sources.
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as stream:
         try:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:
-            raise ModelError(
-                f"'{path}' is truncated or not in the tflite format (it is empty)"
-            ) from error
+            raise ModelError(f"'{path}' is truncated or not a TFLite file (it is empty)") from error
         with data:
             try:
                 root = verify(data, _schema(), tflite_schema.MODEL, tflite_schema.IDENTIFIER)
                 _Check(path, root, len(data)).run()
             except ValueError as error:
-                raise ModelError(
-                    f"'{path}' is truncated or not in the tflite format ({error})"
-                ) from error
+                raise ModelError(f"'{path}' is truncated or not a TFLite file ({error})") from error
             yield root
 
 

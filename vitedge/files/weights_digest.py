@@ -25,7 +25,7 @@ def demand_own_weights(main: Path, weights: Path, digest: str) -> None:
     """Refuses weights that are not those that the main file was written with.
 
     Raises:
-        ModelError: They are others, or damaged.
+        ModelError: The weights are others, or damaged.
     """
     if file_sha256(weights) != digest:
         raise ModelError(

@@ -40,7 +40,7 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """The whole of a member.
 
     Raises:
-        SizeError: It inflates to more than the bound on sources.
+        SizeError: The member inflates to more than the bound on sources.
         Exception: One of ``ZIP_DAMAGE``.
     """
     member = archive.getinfo(name)
@@ -53,11 +53,11 @@ def read_text(archive: zipfile.ZipFile, name: str, *, times: int = JSON_TIMES) -
 
     Args:
         archive: The archive.
-        name: Of the member.
-        times: How many times its length those objects take.
+        name: The name of the member.
+        times: The memory of its objects, as a multiple of its length.
 
     Raises:
-        SizeError: It is too long for that.
+        SizeError: The member is too long for that.
         Exception: One of ``ZIP_DAMAGE``.
     """
     member = archive.getinfo(name)

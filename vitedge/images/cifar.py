@@ -33,7 +33,7 @@ class _Form:
     """One of the two sets.
 
     Attributes:
-        classes: How many.
+        classes: The number of classes.
         label_bytes: Bytes before the pixels; the last of them is the class.
         names: File of the class names beside the batches.
         batches: Files of each part.
@@ -105,7 +105,7 @@ def refuse_pickle(path: Path) -> None:
     """Refuses a batch in the form for Python; lets anything else pass.
 
     Raises:
-        DataError: It is one.
+        DataError: The file is a batch in the form for Python.
     """
     for form in _FORMS:
         if path.name in form.pickles:
@@ -116,7 +116,7 @@ def read_batch(path: Path) -> Batch:
     """Maps a batch; nothing of it is read but the labels.
 
     Raises:
-        DataError: It is truncated, or no batch, or the file of names does not fit it.
+        DataError: The file is truncated or not a batch, or the file of names does not fit it.
     """
     size = path.stat().st_size
     for form in _FORMS:

@@ -90,7 +90,7 @@ def checked_labels(
     """Labels ``(N,)`` that fit the images and the names, if there are any names.
 
     Raises:
-        DataError: They do not.
+        DataError: The labels do not fit.
     """
     if len(labels) != images:
         raise DataError(f"'{path}' has {len(labels)} labels for {images} images")

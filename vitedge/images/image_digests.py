@@ -49,7 +49,7 @@ def digest_of(image: ImageLike) -> bytes:
 
 
 def smallest_digests(images: ImageSet) -> tuple[str, ...]:
-    """At most ``KEPT`` digests of a set's images, in hex, ascending.
+    """The smallest digests of a set's images, in hex, ascending; ``KEPT`` of them at most.
 
     Raises:
         DataError: An image cannot be read from the disk.
@@ -62,7 +62,7 @@ def shared_with(images: ImageSet, others: Sequence[str]) -> Shared:
 
     Args:
         images: The set.
-        others: What ``smallest_digests`` returned of the other.
+        others: The digests that ``smallest_digests`` returned for the other set.
 
     Raises:
         DataError: An image cannot be read from the disk.

@@ -32,7 +32,7 @@ def images_in_memory(images: Any, class_names: Sequence[str] = ()) -> ImageSet:
     """A set of images that are not files.
 
     Args:
-        images: What ``Images`` names, paths excepted.
+        images: The images in any form of ``Images``, except paths.
         class_names: Names of the classes that labels index. A ``tf.data`` set that Keras made of a
             folder brings its own.
 
@@ -81,7 +81,7 @@ def _pixels(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Pixels as uint8.
 
     Raises:
-        DataError: They are floats that may be in 0..1, or no pixels at all.
+        DataError: The pixels are floats that may be in 0..1, or are not pixels at all.
     """
     if values.dtype == np.uint8:
         return values

@@ -106,7 +106,7 @@ def _read(file: Any) -> bytes:
     """The content of an open file from here on.
 
     Raises:
-        DataError: It was opened as text, or cannot be read.
+        DataError: The file was opened as text, or cannot be read.
     """
     try:
         content = file.read()
@@ -121,7 +121,7 @@ def check_image(image: ImageLike) -> None:
     """Decodes an image at as little cost as its format allows, to see whether it can be.
 
     Raises:
-        DataError: As ``open_image``.
+        DataError: ``open_image`` refuses the image.
     """
     if isinstance(image, str | os.PathLike):
         from PIL import Image
@@ -200,7 +200,7 @@ def checked_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Pixels ``(H, W, 3)`` or ``(H, W)`` as Pillow takes them; one channel loses its axis.
 
     Raises:
-        DataError: They have another dtype or shape.
+        DataError: The pixels have another dtype or shape.
     """
     if pixels.dtype != np.uint8:
         words = f"an image array must be uint8 with values 0..255, not {pixels.dtype}"

@@ -1,4 +1,4 @@
-"""From any image to the raw pixels that an artefact takes.
+"""Turns any image into the raw pixels that an artefact takes.
 
 Normalisation (mean, std) is folded into the artefact, so on a device preprocessing is Pillow's
 decode, resize and crop, as torchvision and timm do them at evaluation, and nothing else.
@@ -42,7 +42,7 @@ def demand_channels(channels: int) -> None:
     """Refuses pictures of other colours.
 
     Raises:
-        ValueError: They are neither grey nor RGB, nor RGB with one channel more.
+        ValueError: The number of channels is not 1, 3 or 4.
     """
     if channels not in _MODES:
         raise ValueError(
@@ -170,7 +170,7 @@ class Preprocessing:
         """Preprocesses several images: uint8 pixels of shape ``(N, H, W, C)``.
 
         Raises:
-            DataError: It is one image and no list, or an image cannot be decoded.
+            DataError: ``images`` is one image and not a list, or an image cannot be decoded.
         """
         is_one = isinstance(images, str | bytes | os.PathLike) or hasattr(images, "read")
         array = np.ndim(images) if hasattr(images, "__array__") else None  # type: ignore[arg-type]
@@ -219,7 +219,7 @@ def _four_bands(image: ImageLike) -> npt.NDArray[np.uint8]:
     Each is resized alone: Pillow takes a fourth one for opacity, and multiplies by it.
 
     Raises:
-        DataError: It has another number of channels.
+        DataError: The image has another number of channels.
     """
     if hasattr(image, "__array__") and not hasattr(image, "mode"):
         pixels = np.asarray(image)

@@ -63,7 +63,7 @@ def warn_of_images(
     Args:
         images: The set, after ``readable`` where it was asked.
         warn: Told each warning.
-        calibrating: They are calibrated on, so few of them are little.
+        calibrating: Whether the images are for calibration, so that few of them count as little.
     """
     if images.left_out:
         shown = "; ".join(images.left_out[:_FEW])

@@ -21,14 +21,16 @@ class Sample:
     """One image of a set.
 
     Attributes:
-        name: What to call it in a message or a report: its path within the set.
-        image: What ``Preprocessing`` takes.
+        name: The name in messages and reports: its path within the set.
+        image: The image in any form that ``Preprocessing`` takes.
         label: Index of its class, or None.
+        truth: Path of the ground truth of its pixels, or None; see ``images.true_maps``.
     """
 
     name: str
     image: ImageLike
     label: int | None
+    truth: str | None = None
 
 
 class Samples(Sequence[Sample]):
@@ -39,7 +41,7 @@ class Samples(Sequence[Sample]):
         """One of them.
 
         Args:
-            position: From 0, and less than their number.
+            position: The position, from 0, and less than their number.
         """
 
     def part(self, of: slice) -> Sequence[Sample]:
@@ -99,7 +101,7 @@ class RelabelledSamples(Samples):
         return replace(self._samples[position], label=self._labels[position])
 
     def part(self, of: slice) -> RelabelledSamples:
-        """The same part of both."""
+        """The same part of samples and labels."""
         return RelabelledSamples(self._samples[of], self._labels[of])
 
 
@@ -108,7 +110,7 @@ class Selection(Samples):
 
     Args:
         samples: The whole.
-        indices: Which of them, ``(N,)``.
+        indices: The positions of the samples in the sequence, ``(N,)``.
     """
 
     def __init__(self, samples: Sequence[Sample], indices: npt.NDArray[np.intp]) -> None:
@@ -130,7 +132,7 @@ class JoinedSamples(Samples):
     """Several sequences behind one another.
 
     Args:
-        parts: At least one.
+        parts: The sequences, at least one.
     """
 
     def __init__(self, parts: Sequence[ArraySamples]) -> None:

@@ -25,7 +25,7 @@ class Seen:
     Attributes:
         model_sha256: Digest of the model's file, in hex.
         learnt_from: Digests of images, as ``smallest_digests`` gives them.
-        chosen_by: Those of the held-out images, by which the epoch was chosen; may be empty.
+        chosen_by: The digests of the held-out images that the epoch was chosen by; may be empty.
     """
 
     model_sha256: str

@@ -47,13 +47,14 @@ class ImportOptions:
         resize: Length of the shorter side before the centre crop; 0 stretches to the size.
         interpolation: Resampling filter.
         labels: One name per class.
-        weights: Which of several models of a checkpoint: ``ema``, ``raw`` or its name.
+        weights: The choice among several models of a checkpoint: ``ema``, ``raw`` or its name.
         head: Name of the layer beside a checkpoint's model that is its head.
         head_activation: Non-linearity between the layers of a head that has several.
         architecture: timm's name of the model, where the weights do not tell it.
         base: The model that a LoRA adapter belongs to.
         adapter: The adapter that is merged into what is read; importers set it.
-        task: What the outputs mean, where the source says otherwise or nothing; None: as it says.
+        task: The meaning of the outputs, if the source is silent or wrong about it; None takes the
+            source's word.
         logits: Names of the outputs that hold the logits; those of two are averaged.
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
@@ -86,7 +87,7 @@ class ImportOptions:
     warn: Callable[[str], None] = field(default=lambda _: None, compare=False, repr=False)
 
     def compared_on(self, images: ImageSet | None) -> ImportOptions:
-        """The same, with the first images of a set to compare logits on."""
+        """The options with the first images of a set, which logits are compared on."""
         if images is None:
             return self
         samples = images.samples[:_COMPARED_IMAGES]
@@ -99,11 +100,11 @@ class Imported:
 
     Attributes:
         network: Its canonical form.
-        path: How it was read, in words: ``by name: timm``, ``lifted: 12 blocks, ...``.
-        proof: How near its logits are to those of its source in its own engine, in words; empty
-            when the source was not run.
-        origin: How the model came to be that vitedge wrote in its own format, in words, empty when
-            nobody said; None for a source of any other kind.
+        path: The way in which it was read, in words: ``by name: timm``, ``lifted: 12 blocks, ...``.
+        proof: The distance of its logits from those of its source in its own engine, in words;
+            empty if the source was not run.
+        origin: The origin of a model in vitedge's own format, in words, empty if it is unknown;
+            None for a source of any other kind.
     """
 
     network: Network
@@ -137,8 +138,8 @@ class Importer(Protocol):
         """Reads the whole source.
 
         Raises:
-            NotAViTError: It is of this kind, but no ViT.
-            ModelError: It is truncated or inconsistent, or an option contradicts it.
+            NotAViTError: The source is of this kind, but not a vision transformer.
+            ModelError: The source is truncated or inconsistent, or an option contradicts it.
         """
         ...
 

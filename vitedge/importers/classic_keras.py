@@ -44,8 +44,8 @@ class Published:
 
     Attributes:
         activation: Non-linearity of the MLPs.
-        mean: Of pixels scaled to 0..1, the same for every channel.
-        std: The same for their deviation.
+        mean: The mean of pixels scaled to 0..1, the same for every channel.
+        std: The standard deviation of those pixels, the same for every channel.
         heads: Number of heads, where the file has a config that says so.
     """
 

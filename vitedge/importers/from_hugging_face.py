@@ -1,8 +1,8 @@
 """Models over patches of Hugging Face's transformers, as folders.
 
 ViT, DeiT, DINOv2 (with registers, with SwiGLU), DINOv3, CLIP, SigLIP, SigLIP 2, BEiT, Data2Vec,
-MAE, MSN, I-JEPA, Swin and SwinV2, with a classifier or without, Depth Anything and
-SegFormer; see ``hugging_face/families.py``.
+MAE, MSN, I-JEPA, Swin and SwinV2, with a classifier or without, Depth Anything, SegFormer
+and YOLOS; see ``hugging_face/families.py``.
 Everything is told by ``config.json`` and ``preprocessor_config.json``; nothing is guessed. Two
 things are read otherwise than written: an image processor that first stretches an image to a
 square and then crops it (DeiT's) becomes the resize of the shorter side that the authors publish,
@@ -22,7 +22,7 @@ from vitedge.errors import ModelError
 from vitedge.files.json_values import mapping, shown, text, whole
 from vitedge.images.preprocess import IMAGENET_MEAN, Preprocessing
 from vitedge.importers import Imported, ImportOptions
-from vitedge.importers.hugging_face import depth_anything, segformer, swin
+from vitedge.importers.hugging_face import depth_anything, segformer, swin, yolos
 from vitedge.importers.hugging_face.endings import outputs_of
 from vitedge.importers.hugging_face.families import FAMILIES, Family
 from vitedge.importers.hugging_face.trunk import pair, read_trunk
@@ -117,9 +117,9 @@ def _preprocessing(
     """The preprocessing of the folder's processor, at the size of its crop.
 
     Args:
-        folder: Where its config lies.
-        config: Of the model.
-        values: Of its part for images.
+        folder: The folder of its config.
+        config: The config of the model.
+        values: The config of its part for images.
 
     Raises:
         ModelError: There is none, and none is usual.
@@ -170,6 +170,9 @@ def _network(
         outputs = segformer.segformer_outputs(net, tensors, prefix, values, preprocessing, options)
     elif kind in swin.KINDS:
         outputs = swin.swin_outputs(net, tensors, values, preprocessing, options)
+    elif kind == yolos.KIND:
+        body = tensors.below(prefix)
+        outputs = yolos.yolos_outputs(net, tensors, body, values, family, preprocessing)
     else:
         _ignore(tensors, family, prefix)
         body = tensors.below(prefix)
@@ -259,7 +262,7 @@ def _at_model_size(
 
 
 def _scaled(preprocessing: Preprocessing, size: tuple[int, int]) -> Preprocessing:
-    """The same for another size, with the ratio of resize to crop kept."""
+    """The preprocessing for another size, with the ratio of resize to crop kept."""
     resize = preprocessing.resize
     if resize is not None:
         resize = round(resize * max(size) / max(preprocessing.size))

@@ -39,7 +39,22 @@ _MARKS = {f"{PATCH}.weight", "layers.0.blocks.0.norm1.weight"}
 _HEAD = "head.fc"
 _BUFFERS = re.compile(
     r"layers\.\d+\.blocks\.\d+\."
-    r"(attn_mask|attn\.(relative_position_index|relative_coords_table|k_bias))"
+    r"(attn_mask|attn\.(relative_position_index|k_bias))"
+)
+_ARGUMENTS = {
+    "window_size": "window",
+    "pretrained_window_sizes": "pretrained",
+    "embed_dim": "dim",
+    "depths": "depths",
+}
+"""What arguments of a model's class the table of architectures says otherwise, by its facts."""
+
+_TOLD_BY_WEIGHTS = frozenset(
+    (
+        *("img_size", "patch_size", "in_chans", "num_classes", "global_pool", "num_heads"),
+        *("mlp_ratio", "qkv_bias", "strict_img_size", "weight_init", "drop_rate"),
+        *("proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
+    )
 )
 
 
@@ -85,14 +100,11 @@ def _next(stage: str) -> str:
 
 def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any]) -> Network:
     channels, patch = torch_patch_shape(tensors, PATCH)
-    told = _facts(options, published)
+    arguments = mapping({"model_args": {}, **published}, "model_args")
+    told = _facts(tensors, options, published, arguments)
     size = options.image_size or image_size_of(published) or _image_size(tensors, told, patch)
     preprocessing = preprocessing_of(published, size, channels)
-    arguments = mapping({"model_args": {}, **published}, "model_args")
-    window = arguments.get("window_size", told.get("window"))
-    if window is not None:
-        window = whole({"window_size": window}, "window_size", least=1)
-    windows = Windows(window, tuple(told.get("pretrained", ())))
+    windows = Windows(told.get("window"), tuple(told.get("pretrained", ())))
     net = Builder()
     x = read_swin(net, tensors, windows, preprocessing)
     name = "head.fc" if "head.fc.weight" in tensors else "head"
@@ -104,21 +116,65 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     return replace(network, labels=labels_of(published, network.classes))
 
 
-def _facts(options: ImportOptions, published: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The table's facts about the architecture; empty where nobody names one."""
-    named = options.architecture or published.get("architecture")
-    found = _table().get(str(named).partition(".")[0], {})
+def _facts(
+    tensors: Tensors,
+    options: ImportOptions,
+    published: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    """The table's facts about the architecture; empty where nobody names one.
+
+    Raises:
+        ModelError: The weights are not of that architecture, or it was made with arguments whose
+            meaning is not known.
+    """
+    named = str(options.architecture or published.get("architecture")).partition(".")[0]
+    found = dict(_table().get(named, {}))
     if options.architecture is not None and not found:
         raise ModelError(
             f"--architecture '{options.architecture}' is not a Swin of timm that vitedge knows"
         )
-    return found
+    unknown = sorted(arguments.keys() - _ARGUMENTS.keys() - _TOLD_BY_WEIGHTS)
+    if unknown:
+        raise ModelError(
+            f"the config.json beside '{tensors.source}' gives its model '{unknown[0]}', which "
+            "vitedge does not know: export the model to .onnx"
+        )
+    found |= {fact: arguments[name] for name, fact in _ARGUMENTS.items() if name in arguments}
+    if not found:
+        return {}
+    for fact, stored in _found_in(tensors).items():
+        if found.get(fact, stored) != stored:
+            raise ModelError(
+                f"the weights of '{tensors.source}' are not of timm's '{named}', whose {fact} is "
+                f"{found[fact]}, not {stored}; a variant needs its config.json beside it, as timm "
+                "writes it"
+            )
+    return {**found, "window": _side(found.get("window"), tensors)}
+
+
+def _found_in(tensors: Tensors) -> dict[str, Any]:
+    """The facts that the weights tell, too."""
+    stages = range(count(tensors, "layers.{}.blocks.0.norm1.weight"))
+    return {
+        "version": 2 if "layers.0.blocks.0.attn.logit_scale" in tensors else 1,
+        "dim": tensors.shape(f"{PATCH}.weight")[0],
+        "depths": [count(tensors, f"layers.{each}.blocks.{{}}.norm1.weight") for each in stages],
+    }
+
+
+def _side(window: Any, tensors: Tensors) -> int | None:
+    """Rows of a window, which are as many as its columns; tables tell those of Swin."""
+    if window is None or f"layers.0.blocks.0.{TABLE}" in tensors:
+        return None
+    sides = set(window) if isinstance(window, list) else {window}
+    return whole({"window_size": sides.pop() if len(sides) == 1 else None}, "window_size", least=1)
 
 
 def _image_size(
     tensors: Tensors, told: Mapping[str, Any], patch: tuple[int, int]
 ) -> tuple[int, int]:
-    if told:
+    if "image" in told:
         height, width = told["image"]
         return height, width
     stages = count(tensors, "layers.{}.blocks.0.norm1.weight")

@@ -42,7 +42,7 @@ def torch_patch_shape(tensors: Tensors, name: str) -> tuple[int, tuple[int, int]
     """Channels, and height and width of a patch, of such a convolution.
 
     Raises:
-        ModelError: It is missing or no convolution.
+        ModelError: The weight is missing or not a convolution.
     """
     shape = tensors.shape(f"{name}.weight")
     if len(shape) != 4:
@@ -78,8 +78,8 @@ def folded_linear(kernel: Array, bias: Array | None, input_axes: int) -> Linear:
 
     Args:
         kernel: Its first axes are inputs, the rest outputs: ``(dim, heads, head_dim)``.
-        bias: Of the shape of the outputs, or None.
-        input_axes: How many axes of the kernel are inputs.
+        bias: The bias, in the shape of the outputs, or None.
+        input_axes: The number of axes of the kernel that are inputs.
     """
     inputs = math.prod(kernel.shape[:input_axes])
     weight = kernel.reshape(inputs, -1)
@@ -101,7 +101,7 @@ def matrix(tensors: Tensors, name: str) -> Array:
     """An array of rank two.
 
     Raises:
-        ModelError: It is missing or of another rank.
+        ModelError: The array is missing or of another rank.
     """
     array = tensors[name]
     if array.ndim != 2:
@@ -125,7 +125,7 @@ class Head:
         last: The layer that gives the logits.
         hidden: Layers before it, each followed by the activation.
         activation: Non-linearity after each hidden layer.
-        norm: Of the pooled tokens, or None.
+        norm: The norm of the pooled tokens, or None.
     """
 
     last: Linear
@@ -179,7 +179,7 @@ class LearnedTokens:
 
     Attributes:
         prefix: The tokens before the patches, with their positions added.
-        positions: Of the patches.
+        positions: The positions of the patches.
         image_size: Height and width in pixels.
         patch_size: Height and width in pixels.
     """

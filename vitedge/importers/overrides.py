@@ -27,7 +27,7 @@ from vitedge.network.structure import attentions, readers
 
 
 def with_options(network: Network, options: ImportOptions) -> Network:
-    """The same model with a person's options laid over it.
+    """The model with the user's options laid over it.
 
     Another image size interpolates the positions and keeps the ratio of resize to crop.
 

@@ -33,7 +33,7 @@ def interpolate_positions(
         positions: Positions row by row, ``(rows * columns, dim)``.
         grid: Rows and columns they belong to.
         new_grid: Rows and columns wanted.
-        resampling: Which bicubic filter.
+        resampling: The kind of bicubic filter.
 
     Returns:
         ``(new_rows * new_columns, dim)``.

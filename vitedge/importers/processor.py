@@ -43,6 +43,7 @@ DEFAULT_PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "vit_mae": {**_CROPPED, "do_center_crop": False, "size": 224},
     "depth_anything": {**_CROPPED, "do_center_crop": False, "size": 518},
     "segformer": {**_CROPPED, "do_center_crop": False, "size": 512, "resample": 2},
+    "yolos": {**_CROPPED, "do_center_crop": False, "size": 512, "resample": 2},
     "swin": {**_CROPPED, "do_center_crop": False, "size": 224},
     "swinv2": {**_CROPPED, "do_center_crop": False, "size": 256},
     "clip": _CLIP,

@@ -70,8 +70,8 @@ def task_of_activation(what: str, activation: object, classes: int, task: Task |
     Args:
         what: The model, for messages.
         activation: Keras's name of the last layer's function, or its config.
-        classes: How many outputs there are.
-        task: What the user says that the outputs mean.
+        classes: The number of outputs.
+        task: The meaning of the outputs by the user's word.
 
     Raises:
         ModelError: The activation is that of no task, and the user says none.

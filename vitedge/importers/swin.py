@@ -8,7 +8,7 @@ import numpy as np
 
 from vitedge.elements.attention import AttentionWeights, Pass, attention
 from vitedge.elements.block import BlockParts, block
-from vitedge.elements.cosine_attention import factors_by_head, table_of_mlp
+from vitedge.elements.cosine_attention import factors_by_head, spaced_distances, table_of_mlp
 from vitedge.elements.kinds import NormPosition, Pooling
 from vitedge.elements.patch_merging import patch_merging
 from vitedge.elements.pooling import pooled
@@ -33,6 +33,7 @@ from vitedge.network.network import Builder, Value
 from vitedge.network.operators import Linear, Norm
 
 PATCH = "patch_embed.proj"
+DISTANCES = "attn.relative_coords_table"
 TABLE, MLP_OF_BIAS = "attn.relative_position_bias_table", "attn.cpb_mlp.0.weight"
 _EPS = 1e-5
 _LENGTH_EPS = 1e-24  # of a sum of squares; torch's normalize bounds the length by 1e-12
@@ -44,8 +45,8 @@ class Windows:
 
     Attributes:
         size: Rows and columns of a window, where no table tells it; None where one does.
-        pretrained: Of each stage, the window that its MLPs of distances were trained with.
-        activation: Of the MLPs.
+        pretrained: The window that the MLPs of distances were trained with, for each stage.
+        activation: The activation of the MLPs.
     """
 
     size: int | None = None
@@ -57,10 +58,10 @@ def read_swin(net: Builder, tensors: Tensors, told: Windows, preprocessing: Prep
     """The mean of the last stage's tokens, ``(dim,)``.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         tensors: All weights but the classifier's.
-        told: What they do not tell.
-        preprocessing: Of the images.
+        told: The facts that the weights do not tell.
+        preprocessing: The preprocessing of the images.
 
     Raises:
         ModelError: Weights are missing, or windows do not divide the grid.
@@ -118,7 +119,7 @@ def _window(
     if any(size % part for size, part in zip(grid, whole, strict=True)):
         raise ModelError(
             f"windows of {whole[0]} x {whole[1]} do not divide a grid of {grid[0]} x {grid[1]} "
-            "tokens: give --image-size"
+            "tokens: give --image-size, or export the model to .onnx, where it pads the grid"
         )
     shifts = (
         part // 2 if is_shifted and size > part else 0
@@ -186,7 +187,25 @@ def _bias(
     if TABLE in inner:
         table = matrix(inner, TABLE)
     else:
+        _refuse_other_distances(inner, window, pretrained)
         hidden, last = (torch_linear(inner, f"attn.cpb_mlp.{index}") for index in (0, 2))
         table = table_of_mlp(window, hidden, last, pretrained)
     bias = bias_of_table(table, distances(window, class_token=False))
     return relative_bias(bias + shift_mask(grid, window, shift) if any(shift) else bias)
+
+
+def _refuse_other_distances(inner: Tensors, window: tuple[int, int], pretrained: int) -> None:
+    """Older files keep the distances that the MLP reads, which tell its windows.
+
+    Raises:
+        ModelError: The distances are those of other windows.
+    """
+    if DISTANCES not in inner:
+        return
+    stored, wanted = inner[DISTANCES].reshape(-1, 2), spaced_distances(window, pretrained)
+    if stored.shape != wanted.shape or not np.allclose(stored, wanted, atol=1e-4):
+        side = (round(len(stored) ** 0.5) + 1) // 2
+        raise ModelError(
+            f"'{inner.source}' has position biases of windows of {side} x {side}, not those of "
+            f"{window[0]} x {window[1]}: its architecture or its image size is another"
+        )

@@ -59,9 +59,9 @@ def axial_rope(
     Args:
         grid: Rows and columns of patches.
         width: Channels of a head.
-        positions: How angles follow from places.
-        pairing: Which channels are turned together.
-        prefix: How many tokens stand before the patches.
+        positions: The way in which angles follow from places.
+        pairing: The channels that are turned together.
+        prefix: The number of tokens that stand before the patches.
 
     Raises:
         SizeError: There are too many.
@@ -74,7 +74,7 @@ def refuse_large_grid(grid: tuple[int, int], numbers: int) -> None:
     """Refuses to make so many numbers for each patch of a grid that a file claims.
 
     Raises:
-        SizeError: They would take too much memory.
+        SizeError: The numbers would take too much memory.
     """
     claimed = grid[0] * grid[1] * numbers * _BYTES
     refuse_inflation(f"positions of {grid[0]} x {grid[1]} patches", claimed)

@@ -15,7 +15,7 @@ def torch_convolution(
 
     Args:
         tensors: The weights.
-        name: Of the layer.
+        name: The name of the layer.
         step: Pixels from one output to the next.
         border: Pixels of zeros on each side.
         depthwise: Each channel for itself.

@@ -30,7 +30,7 @@ class RefusedTorchImporter:
         """Always raises.
 
         Raises:
-            ModelError: What is in the way, and how to save the weights alone.
+            ModelError: The obstacle, and how to save the weights alone.
         """
         if is_old_torch_file(path):
             raise ModelError(

@@ -40,9 +40,10 @@ class NetworkModel(keras.Model):  # type: ignore[misc]  # keras is untyped
     A network that has other outputs, too, or no logits, gives all of them by name.
 
     Args:
-        network: What ``network.saved.described`` says.
+        network: The network as ``network.saved.described`` describes it.
         arrays: Every array of the network; see ``network.stored_arrays``.
-        origin: How the weights were imported, in words; empty when they were not.
+        origin: The way in which the weights were imported, in words; empty if they were not
+            imported.
 
     Attributes:
         form: The network, with zeros for its weights.
@@ -98,11 +99,11 @@ class NetworkModel(keras.Model):  # type: ignore[misc]  # keras is untyped
         """Computes some values of ``form``.
 
         Args:
-            wanted: Which.
+            wanted: The values to compute.
             pixels: Raw pixels ``(N, H, W, C)``; None where all is made of what is given.
             given: Values that are known, ``(N, ...)`` each.
-            thin: In training: for residual sums the branch, and what it passes.
-            entering: What the inputs of linear layers pass.
+            thin: The branch of each residual sum that is thinned in training, and its thinning.
+            entering: The function that the inputs of linear layers pass.
         """
         held = dict(given or {})
         manner = Manner(self._array, str(self.products), thin or {}, entering)
@@ -186,7 +187,7 @@ def to_keras(network: Network, *, origin: str = "") -> NetworkModel:
 
     Args:
         network: The model.
-        origin: How it was imported, in words, for its config.
+        origin: The way in which it was imported, in words, for its config.
     """
     description, arrays = described(network)
     stored = stored_arrays(arrays)

@@ -59,8 +59,8 @@ class Manner:
         arrays: The tensor of each array of an operator, by the names of the value and of the part.
         products: Dtype of convolutions, of matrix products and of linear layers, but for those of
             the head. All else is float32, and moves keep what they move.
-        thin: For residual sums: which of the inputs is the branch, and what it passes.
-        entering: What the inputs of linear layers pass.
+        thin: The input of each residual sum that is the branch, and the function that it passes.
+        entering: The function that the inputs of linear layers pass.
     """
 
     arrays: Callable[[Value, str], Any]
@@ -205,7 +205,7 @@ def _normalized(x: Any, norm: Norm) -> Any:
 
 
 def _terms(value: Value, inputs: Sequence[Any], manner: Manner) -> list[Any]:
-    """Both sides of a sum or a product; a branch is thinned, and axes meet from the last on."""
+    """The operands of a sum or product; a branch is thinned, and axes meet from the last on."""
     sides = [_full(each) for each in inputs]
     if value in manner.thin:
         branch, thin = manner.thin[value]

@@ -96,7 +96,7 @@ def _add_parts(model: NetworkModel, variables: Mapping[str, Any]) -> None:
 
     Args:
         model: Changed in place.
-        variables: By their path in the file.
+        variables: The variables, by their path in the file.
     """
     made: dict[str, Any] = {}
 

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from vitedge.artifacts.metadata import Metadata, read_metadata
 from vitedge.errors import ModelError, UsageError
 from vitedge.images.image_sets import ImageSet, open_images
-from vitedge.images.preprocess import Preprocessing
 from vitedge.images.synthetic import synthetic_images
 from vitedge.importers import ImportOptions, read_model
 from vitedge.inspection.inner_tensors import intermediates
@@ -25,6 +24,7 @@ from vitedge.network.agreement import agreement
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Add, Array, Linear, Norm
 from vitedge.network.structure import attentions, is_move, layers_on, readers
+from vitedge.pipeline.narrowing import narrowed_again
 from vitedge.pipeline.token_merging import merged_again
 from vitedge.quantize.moves import bases
 from vitedge.quantize.trace import Tensor, trace
@@ -47,7 +47,7 @@ class Comparison(Shown):
         agreement: Share of images with the same top class, 0..1, or of labels with the same answer;
             None where the outputs are numbers.
         n: Number of images.
-        images: What they are, in words.
+        images: The images in words.
     """
 
     errors: LayerErrors
@@ -87,6 +87,7 @@ def compare_layers(
     options: ImportOptions,
     *,
     images: ImageSet | None = None,
+    calibration: ImageSet | None = None,
     progress: Progress = silent,
 ) -> Comparison:
     """Runs both on the same images.
@@ -94,17 +95,20 @@ def compare_layers(
     Args:
         source: The model that the artefact was made from.
         artifact: An artefact of ours.
-        options: What the source does not say itself.
+        options: The options that say what the source does not.
         images: Images to compare on; the first few are taken. None means synthetic ones.
+        calibration: The images that the artefact was calibrated on; an artefact with fewer heads or
+            hidden channels needs them, for the others were fitted to them.
         progress: Told how far things are.
 
     Raises:
-        UsageError: The artefact is of no known origin, or of another shape than the model.
+        UsageError: The artefact is of no known origin, of another shape than the model, or was
+            fitted to other images.
         ModelError: A file cannot be read, or holds none of the model's tensors.
     """
     metadata = _metadata_of(artifact)
     progress("reading the model", 0, 3)
-    model = _Model(source, read_model(source, options).network, images)
+    model = _Model(source, read_model(source, options).network, images, calibration)
     return _compared(model, artifact, metadata, progress)
 
 
@@ -113,9 +117,9 @@ class _Made:
     """The model as some artefact was made of it, run on the images.
 
     Attributes:
-        network: Under the rewrites of the artefact.
+        network: The network after the rewrites of the artefact.
         pixels: uint8 ``(N, H, W, C)``.
-        expected: What its layers compute of them, in each basis that the quantizer may choose.
+        expected: The values of the network's layers, in each basis that the quantizer may choose.
     """
 
     network: Network
@@ -129,17 +133,28 @@ class _Model:
     Artefacts of one model differ in few rewrites, so that most of them share what is expected.
     """
 
-    def __init__(self, source: Path, network: Network, images: ImageSet | None) -> None:
-        self.source, self._network = source, network
+    def __init__(
+        self,
+        source: Path,
+        network: Network,
+        images: ImageSet | None,
+        calibration: ImageSet | None = None,
+    ) -> None:
+        self.source, self._network, self._calibration = source, network, calibration
         self.images = images or synthetic_images(network.preprocessing, _IMAGES, seed=0)
         self.words = images.name if images is not None else "synthetic images"
-        self._made: dict[tuple[frozenset[str], Preprocessing], _Made] = {}
+        self._made: dict[tuple[object, ...], _Made] = {}
 
     def as_made(self, artifact: Path, metadata: Metadata, progress: Progress) -> _Made:
         """The model under an artefact's rewrites."""
-        key = frozenset(metadata.rewrites), metadata.preprocessing
+        key = (
+            frozenset(metadata.rewrites),
+            metadata.preprocessing,
+            metadata.narrowing,
+            metadata.merging and (metadata.merging.blocks, metadata.merging.tokens),
+        )
         if key not in self._made:
-            network = _as_made(self._network, metadata)
+            network = _as_made(self._network, metadata, self._calibration)
             samples = self.images.samples[:_IMAGES]
             pixels = metadata.preprocessing.batch([sample.image for sample in samples])
             if pixels.shape[1:] != network.image_shape:
@@ -195,8 +210,8 @@ def compare_all(
 
     Args:
         source: The model's file.
-        network: What it holds.
-        report: Of the bench.
+        network: The network in the file.
+        report: The report of the bench.
         data: Images to compare on; the first few are taken. None means synthetic ones.
         progress: Told how far things are.
 
@@ -210,7 +225,9 @@ def compare_all(
     return tuple(_compared(model, path, _metadata_of(path), progress).errors for path in ran)
 
 
-def _as_made(network: Network, metadata: Metadata) -> Network:
+def _as_made(network: Network, metadata: Metadata, calibration: ImageSet | None) -> Network:
+    if metadata.narrowing is not None:
+        network = narrowed_again(network, metadata.narrowing, calibration)
     if metadata.merging is not None:
         network = merged_again(network, metadata.merging)
     applied = set(metadata.rewrites)
@@ -255,7 +272,7 @@ def _layer_behind(value: Value) -> Value:
 
 
 def _scored(network: Network) -> list[tuple[str, str]]:
-    """Of each attention the layers that make its queries and its keys."""
+    """The layers that make queries, and those that make keys, for each attention."""
     return [
         (_layer_behind(each.queries).name, _layer_behind(each.keys).name)
         for each in attentions(network)

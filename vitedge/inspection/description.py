@@ -29,17 +29,17 @@ class Inspection(Shown):
         size_mb: Bytes of all its files over 10^6.
         classes: Number of labels or logits, or None when unknown.
         labels: One name per class, or empty.
-        preprocessing: How an image becomes pixels, or None when the file does not say.
+        preprocessing: The steps from an image to pixels, or None if the file does not say.
         parameters: Number of weights of the model, or None when unknown.
         macs: Multiply-accumulates of one image, or None when unknown.
         config: Sizes and choices of a model; empty for an artefact.
-        read: How a model was read; empty for an artefact.
-        metadata: What an artefact says of itself; None for a model or a foreign artefact.
+        read: The way in which a model was read; empty for an artefact.
+        metadata: The metadata of an artefact; None for a model or a foreign artefact.
         operators: An artefact's operators with their counts, the most frequent first.
         inputs: An artefact's inputs.
         outputs: An artefact's outputs.
-        clients: What an artefact needs for each other client of its format; empty where the client
-            takes it as it is.
+        clients: The things that an artefact lacks for each other client of its format; empty for a
+            client that takes the file unchanged.
     """
 
     path: Path
@@ -77,10 +77,10 @@ def inspect(path: Path, options: ImportOptions | None = None) -> Inspection:
 
     Args:
         path: The file.
-        options: What a model's file needs to be read.
+        options: The options that a model's file needs to be read.
 
     Raises:
-        ModelError: It is missing, truncated, or neither an artefact nor a model.
+        ModelError: The file is missing, truncated, or neither an artefact nor a model.
     """
     if path.suffix.lower() in {known.suffix for known in all_formats()} and path.is_file():
         return _inspect_artifact(path)

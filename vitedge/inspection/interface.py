@@ -31,7 +31,7 @@ def read_interface(path: Path, metadata: Metadata | None) -> Interface:
 
     Args:
         path: The artefact.
-        metadata: What it says of itself, by which its numbers have a meaning.
+        metadata: The file's metadata, which give its numbers a meaning.
 
     Raises:
         UsageError: The extension is none of an artefact's.

@@ -59,7 +59,7 @@ def in_image(
 
     Args:
         found: ``(rows, columns)`` or ``(rows, columns, channels)``.
-        preprocessing: How the image became pixels.
+        preprocessing: The steps from the image to pixels.
         size: Height and width of the image.
     """
     top, left, height, width = preprocessing.seen(size)

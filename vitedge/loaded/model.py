@@ -65,10 +65,10 @@ class Info:
         engine: The engine's package and version, in its own words.
         threads: CPU threads asked for; None left the choice to the engine.
         format: Format of the file.
-        precision: What the file says of itself; None when vitedge did not write it.
+        precision: The precision in the file's metadata; None if vitedge did not write the file.
         input_shape: Shape of the pixels of one run, ``(N, H, W, C)``.
-        classes: How many logits there are; 0 where the outputs are not logits.
-        task: What the outputs mean.
+        classes: The number of logits; 0 if the outputs are not logits.
+        task: The meaning of the outputs.
         output_shape: Shape of the output of one image.
     """
 
@@ -88,12 +88,12 @@ class LoadedModel:
     """A loaded artefact. Safe to share between threads; inference itself runs one at a time.
 
     Attributes:
-        preprocessing: How images become pixels.
+        preprocessing: The steps from images to pixels.
         labels: One name per number of the output, without WordNet ids; or empty.
-        target: Where it runs.
-        metadata: What the file says of itself, or None when vitedge did not write it.
-        task: What the outputs mean.
-        info: What it is and where it runs.
+        target: The target that it runs on.
+        metadata: The file's metadata, or None if vitedge did not write it.
+        task: The meaning of the outputs.
+        info: The description of the model and its place.
     """
 
     info: Info

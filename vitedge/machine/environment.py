@@ -40,7 +40,7 @@ class Environment:
         cpu: Model name.
         machine: Instruction set.
         cores: Logical processors that this process may use.
-        physical_cores: The same without hyper-threads, and within the container's quota.
+        physical_cores: The cores without hyper-threads, and within the container's quota.
         threads: CPU threads that each artefact was given.
         governor: Frequency governors in use.
         max_frequency_mhz: Highest clock frequency of any processor.
@@ -51,8 +51,8 @@ class Environment:
         python: Version.
         versions: Installed engines and packages.
         started: Date and time, ISO 8601, UTC.
-        throttling: What slowed a Raspberry Pi's processor down, or empty.
-        warnings: Why times taken here may not repeat, in words.
+        throttling: The reason why a Raspberry Pi's processor was slowed down, or empty.
+        warnings: The reasons why times taken here may not repeat, in words.
     """
 
     cpu: str
@@ -107,7 +107,7 @@ def unsteadiness(
         governor: Frequency governors in use, or empty.
         load: Processes running or waiting before the bench, or None.
         cores: Logical processors.
-        slowed: What ``throttling`` said.
+        slowed: The text of ``throttling``.
     """
     found = []
     if governor not in ("", _STEADY_GOVERNOR):

@@ -10,7 +10,7 @@ def peak_rss_mb(pid: int | None = None) -> float | None:
     """Peak resident set of a process so far in 10^6 bytes; None where nothing tells it.
 
     Args:
-        pid: Of another process; None means this one.
+        pid: The number of another process; None means this one.
     """
     if sys.platform.startswith("linux"):
         # Not getrusage: Linux carries ru_maxrss over from the process that started this one.

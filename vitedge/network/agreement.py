@@ -14,9 +14,9 @@ def agreement(
     """The share of images on which two models answer the same, 0..1; None for other outputs.
 
     Args:
-        task: What the outputs mean.
-        made: Of one model, ``(N, classes)``.
-        reference: Of the other.
+        task: The meaning of the outputs.
+        made: The outputs of one model, ``(N, classes)``.
+        reference: The outputs of the other model.
         middle: The score of a label that is as likely right as wrong.
     """
     match task:

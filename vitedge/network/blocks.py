@@ -36,7 +36,8 @@ class Block:
     Attributes:
         start: The stream before it.
         end: The stream behind it.
-        values: What is made of ``start`` and constants on the way to ``end``, which is the last.
+        values: The values that are made of ``start`` and constants on the way to ``end``, which is
+            the last.
         sums: Its residual sums.
     """
 

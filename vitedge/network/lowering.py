@@ -1,4 +1,4 @@
-"""From a network to a runtime's own operators, value by value, by the steps of a subclass."""
+"""Turns a network into a runtime's own operators, value by value, by the steps of a subclass."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Lowering(Forms[Tensor]):
         return len(self.readers[value]) == 1 and value not in self._shown
 
     def lower(self, pixels: Tensor) -> dict[str, Tensor]:
-        """From pixels ``(batch, H, W, C)`` to each output by name, ``(batch, ...)``."""
+        """Lowers pixels ``(batch, H, W, C)`` to each output by name, ``(batch, ...)``."""
         unread = Counter(each for value in self.network.values for each in value.inputs)
         unread.update(self.network.outputs.values())
         # A first layer reads its image past the moves between them.
@@ -154,7 +154,7 @@ class Lowering(Forms[Tensor]):
         return is_last and all(each in self._rows for each in value.inputs)
 
     def _whole_step(self, value: Value) -> Tensor:
-        """Of what reads whole tensors and makes one."""
+        """Lowers an operator that reads whole tensors and makes one."""
         operands = [self.operand(value, each) for each in value.inputs]
         match value.operator:
             case Product() as product:

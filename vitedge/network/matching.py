@@ -12,7 +12,7 @@ def matched(x: Array, match: Match) -> Array:
 
     Args:
         x: ``(N, tokens, width)``.
-        match: How many are merged.
+        match: The operator, which says how many are merged.
     """
     tokens = x.shape[1]
     finders, found = np.asarray(match.finders(tokens)), np.asarray(match.found(tokens))

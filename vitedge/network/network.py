@@ -33,10 +33,11 @@ class Value:
     """One tensor of one image.
 
     Attributes:
-        name: As in reports and recipes, such as ``blocks.3.fc1``; no two of a network are alike.
-        operator: What makes it.
-        inputs: What the operator reads.
-        shape: Without the batch axis; found from the operator and the inputs.
+        name: The name in reports and recipes, such as ``blocks.3.fc1``; no two of a network are
+            alike.
+        operator: The operator that makes it.
+        inputs: The values that the operator reads.
+        shape: The shape without the batch axis; found from the operator and the inputs.
 
     Raises:
         ValueError: The operator cannot read these inputs.
@@ -71,15 +72,15 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """From the pixels of an image to named outputs.
+    """Turns the pixels of an image into named outputs.
 
     Attributes:
         values: All values in the order of computation: each behind its inputs.
-        outputs: What the model gives, by name: ``logits``, ``features`` ...; the first is the main
-            one, which the task is of.
-        preprocessing: How images become the pixels that it reads.
+        outputs: The outputs of the model, by name: ``logits``, ``features`` ...; the first is the
+            main one, whose meaning the task says.
+        preprocessing: The steps from images to the pixels that it reads.
         labels: One name for each number of the main output, or empty when nobody gave any.
-        task: What the main output means.
+        task: The meaning of the main output.
 
     Raises:
         ValueError: Values are not in order, two have one name, an output or the pixels are
@@ -183,10 +184,11 @@ class Network:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one image: layers, matrix products, and merging of tokens."""
-        return sum(map(_macs, self.values))
+        return sum(map(macs_of, self.values))
 
 
-def _macs(value: Value) -> int:
+def macs_of(value: Value) -> int:
+    """Multiply-accumulates of one value for one image."""
     match value.operator:
         case Linear(weight=weight):
             return math.prod(value.shape[:-1]) * weight.size
@@ -240,7 +242,7 @@ class Builder:
 
 
 def needed(values: Iterable[Value], outputs: Iterable[Value]) -> tuple[Value, ...]:
-    """Those of ``values`` that the outputs are computed from, and the pixels, in their order."""
+    """The pixels and the ``values`` that the outputs are computed from, in their order."""
     wanted = set(outputs)
     kept = []
     for value in reversed(list(values)):

@@ -38,7 +38,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """The same tensor for every image.
+    """A tensor that is the same for every image.
 
     Attributes:
         values: float32; float64 where a rewrite has yet to fold it into weights without a loss.
@@ -207,7 +207,7 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Reshape:
-    """The same numbers, in the same order, in another shape."""
+    """Gives its input another shape, with the same numbers in the same order."""
 
     to: Shape
 
@@ -301,7 +301,7 @@ class Pool:
         kind: Largest number or mean.
         window: Rows and columns of the window.
         strides: Rows and columns from one window to the next.
-        padding: As of ``Convolution``; smaller than the window.
+        padding: The padding, as in ``Convolution``; smaller than the window.
     """
 
     kind: PoolKind
@@ -356,8 +356,8 @@ class Match:
     similar first, and those in between. It is constant to a gradient.
 
     Attributes:
-        merged: How many tokens disappear.
-        fixed: How many of the first tokens are neither merged nor moved.
+        merged: The number of tokens that disappear.
+        fixed: The number of first tokens that are neither merged nor moved.
     """
 
     merged: int

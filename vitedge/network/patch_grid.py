@@ -13,7 +13,7 @@ class PatchGrid:
     """A linear layer on patches that do not overlap: a convolution whose stride is its kernel.
 
     Attributes:
-        image: What is cut, ``(height, width, channels)``.
+        image: The image that is cut, ``(height, width, channels)``.
         layer: The linear layer.
         patch_size: Height and width of a patch.
         grid: Rows and columns of patches.

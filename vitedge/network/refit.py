@@ -38,9 +38,9 @@ def refitted(
 
     Args:
         network: The network.
-        operators: By the value that each is to make.
-        preprocessing: For other pixels; None is the network's.
-        labels: For other logits; None is the network's.
+        operators: The new operators, by the value that each is to make.
+        preprocessing: The preprocessing for other pixels; None is the network's.
+        labels: The labels for other logits; None is the network's.
         grids: New rows and columns of what has these: how one long axis is cut into the two.
 
     Raises:

@@ -32,7 +32,7 @@ class Mix:
         product: The product; its second factor is what is mixed.
         layer: The linear layer that makes what is mixed.
         readers: The linear layers that read the mixed tokens, in the order of computation.
-        places: Which output of ``layer`` stands at each input of the readers, ``(inputs,)``.
+        places: The output of ``layer`` at each input of the readers, ``(inputs,)``.
         heads: The outputs of ``layer`` that are mixed together; empty where they overlap.
     """
 

@@ -203,7 +203,7 @@ def _array(
 
 
 def _plain(value: Any) -> Any:
-    """The same with lists for tuples and strings for names of kinds, as JSON has them."""
+    """The value as JSON holds it: lists for tuples, and names for kinds."""
     match value:
         case StrEnum():
             return str(value)

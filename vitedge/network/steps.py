@@ -61,7 +61,7 @@ class Steps(ABC, Generic[Tensor]):
     def split_heads(
         self, joined: Tensor, values: Sequence[Value], heads: int, width: int
     ) -> list[Tensor]:
-        """The same as ``(batch, heads, tokens, width)`` each, where ``splits_heads``."""
+        """Splits ``joined`` into ``(batch, heads, tokens, width)`` each, if ``splits_heads``."""
         raise NotImplementedError
 
     @abstractmethod
@@ -106,7 +106,7 @@ class Steps(ABC, Generic[Tensor]):
 
     @abstractmethod
     def counted_softmax(self, value: Value, x: Tensor, counts: Tensor) -> Tensor:
-        """The same where each place counts as often as ``counts`` says, ``(batch, places, 1)``."""
+        """A softmax where each place counts as often as ``counts`` says, ``(batch, places, 1)``."""
 
     @abstractmethod
     def match(self, value: Value, match: Match, x: Tensor) -> None:

@@ -19,11 +19,11 @@ class Stored:
     """An array of a network.
 
     Attributes:
-        name: Of its value and its part, such as ``blocks.3.fc1.weight``.
+        name: The name of its value and its part, such as ``blocks.3.fc1.weight``.
         shape: Its shape.
         dtype: float32 or float64.
-        numbers: What an array without axes or in float64 holds, as JSON has it; None for all
-            others, which lie in a file under their place in the list.
+        numbers: The numbers of an array without axes or in float64, as JSON holds them; None for
+            all others, which lie in a file under their place in the list.
     """
 
     name: str

@@ -17,8 +17,8 @@ class Stream:
     Attributes:
         width: Channels of the basis. A value may hold several vectors of it one behind the other.
         values: All of them, in the order of computation.
-        writers: Those that come from elsewhere: no sums and no moves of others.
-        readers: What reads one of them and is not a sum or move of theirs; each once.
+        writers: The values that come from elsewhere: neither sums nor moves of other values.
+        readers: The readers of these values that are not their own sums or moves; each once.
     """
 
     width: int

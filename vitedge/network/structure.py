@@ -98,9 +98,9 @@ class Attention:
         keys: Second factor of the scores.
         values: Second factor of what is mixed.
         scores: The product of queries and keys.
-        shares: What the softmax makes.
+        shares: The output of the softmax.
         mixed: The product of shares and values.
-        between: What stands between scores and softmax, in order: sums and products with other
+        between: The operators between scores and softmax, in order: sums and products with other
             values.
     """
 

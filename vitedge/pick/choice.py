@@ -1,4 +1,4 @@
-"""From measured rows and a budget to one artefact.
+"""Chooses one artefact among measured rows, by a budget.
 
 The rule: of the artefacts that ran as they should and whose measured drop, latency and size are
 within the budget, the fastest; of those not clearly slower than it, the most accurate. Where none
@@ -43,7 +43,7 @@ class Miss:
 
     Attributes:
         limit: ``drop``, ``latency`` or ``size``.
-        words: By how much.
+        words: The miss, in words.
         share: The excess as a share of the limit.
     """
 
@@ -57,7 +57,7 @@ class Contender:
     """A row that could be shipped.
 
     Attributes:
-        row: What was measured.
+        row: The measured row.
         latency_ms: Its median.
         drop: Top-1 lost against float32. Without labels, what would be lost if every image whose
             class changed had been right before.
@@ -83,7 +83,7 @@ class Choice:
         best: The one to ship, or the nearest when none is within the budget; None when none could
             be shipped at all.
         contenders: All that ran as they should, the fastest first.
-        budget: What was asked for.
+        budget: The budget that was asked for.
     """
 
     best: Contender | None

@@ -26,17 +26,18 @@ class Journal:
     """The artefacts that were made of each model, by the digests of their files.
 
     Args:
-        folder: Where it is kept, beside the logits; None keeps nothing.
-        about: What all artefacts of this pick follow from; what was made of something else counts
-            as not made.
+        folder: The folder of the journal, beside the logits; None keeps nothing.
+        about: The facts that all artefacts of this pick follow from; an artefact that followed from
+            others counts as not made.
     """
 
     def __init__(self, folder: Path | None, about: str) -> None:
         self._path = None if folder is None else folder / _FILE
         self._about = about
         self._made: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         if self._path is not None and self._path.is_file():
-            self._made = _read(self._path, about)
+            self._made, self._refused = _read(self._path, about)
 
     def holds(self, artifact: Path) -> bool:
         """Whether an artefact was made and lies where it was put, unchanged."""
@@ -46,12 +47,25 @@ class Journal:
     def add(self, artifact: Path) -> None:
         """Notes an artefact that was made."""
         digest = _digest(artifact)
-        if self._path is None or digest is None:
+        if digest is not None:
+            self._made[str(artifact.resolve())] = digest
+            self._write()
+
+    def why_refused(self, artifact: Path) -> str | None:
+        """The reason why an artefact could not be made; None if that was not tried."""
+        return self._refused.get(str(artifact.resolve()))
+
+    def refuse(self, artifact: Path, why: str) -> None:
+        """Notes an artefact that cannot be made."""
+        self._refused[str(artifact.resolve())] = why
+        self._write()
+
+    def _write(self) -> None:
+        if self._path is None:
             return
-        self._made[str(artifact.resolve())] = digest
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"about": self._about, "made": self._made}, indent=1)
-        write_whole(self._path, text)
+        found = {"about": self._about, "made": self._made, "refused": self._refused}
+        write_whole(self._path, json.dumps(found, indent=1))
 
 
 def about(model_sha256: str, importing: ImportOptions, calibration: ImageSet | None) -> str:
@@ -75,20 +89,25 @@ def about(model_sha256: str, importing: ImportOptions, calibration: ImageSet | N
     return found.hexdigest()
 
 
-def _read(path: Path, about: str) -> dict[str, str]:
+def _read(path: Path, about: str) -> tuple[dict[str, str], dict[str, str]]:
     """Its content; nothing where it is of something else or garbled, so that all is made anew."""
     try:
         values: Mapping[str, Any] = parse_object(path.read_bytes())
     except (OSError, ValueError):
+        return {}, {}
+    if values.get("about") != about:
+        return {}, {}
+    return _texts(values.get("made")), _texts(values.get("refused"))
+
+
+def _texts(values: object) -> dict[str, str]:
+    if not isinstance(values, dict):
         return {}
-    made = values.get("made")
-    if values.get("about") != about or not isinstance(made, dict):
-        return {}
-    return {name: digest for name, digest in made.items() if isinstance(digest, str)}
+    return {name: text for name, text in values.items() if isinstance(text, str)}
 
 
 def _digest(artifact: Path) -> str | None:
-    """Of all files of an artefact; None where one is missing."""
+    """The digest of all files of an artefact; None if one is missing."""
     found = hashlib.sha256()
     try:
         for part in files_of(artifact):

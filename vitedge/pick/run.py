@@ -23,14 +23,14 @@ from vitedge.images.readable_images import readable, warn_of_images
 from vitedge.importers import ImportOptions
 from vitedge.pick.choice import Budget, Choice, choose
 from vitedge.pick.made import Made, Variety
-from vitedge.pick.merged import merged_within
 from vitedge.pick.overlap import refuse_overlap
+from vitedge.pick.search import cheaper_within
 from vitedge.pick.table import contenders_table
 from vitedge.pick.words import in_words
 from vitedge.pipeline.compared_images import divide
 from vitedge.pipeline.folder_turn import in_turn
 from vitedge.pipeline.open_model import OpenModel
-from vitedge.report.results import Pick, Report
+from vitedge.report.results import MadeBy, Pick, Report
 from vitedge.report.shown import Block, Shown
 from vitedge.report.text_table import notes
 from vitedge.runtimes import Readiness, runtime_for
@@ -49,16 +49,16 @@ class PickRequest:
     Attributes:
         model: Any model that an importer reads.
         data: Images to measure accuracy on, or where they are.
-        budget: What the artefact may cost.
-        targets: Where it shall run; empty means every target that is ready here.
+        budget: The budget of the artefact.
+        targets: The targets where it shall run; empty means every target that is ready here.
         calibration: Other images to measure activation ranges on; None means synthetic ones.
         output: Folder for the artefacts.
         force: Existing artefacts may be overwritten.
         strict: An image that cannot be read is an error; else it is left out.
-        minutes: After how long no other artefact with fewer tokens is begun; None means that all
-            tokens stay.
-        importing: How to read the model.
-        bench: How to measure; always in turns.
+        minutes: The time after which no other artefact that does less is begun; None means that all
+            do all the work.
+        importing: The options for reading the model.
+        bench: The options of the measurement, which is always in turns.
     """
 
     model: Path
@@ -81,7 +81,7 @@ class Picked(Shown):
     Attributes:
         report: The bench of all artefacts, with the pick in it.
         choice: The artefact, and the others.
-        refused: Why an artefact could not be made, by its file name.
+        refused: The reason why an artefact could not be made, by its file name.
     """
 
     report: Report
@@ -109,12 +109,12 @@ def pick(
 ) -> Picked:
     """Converts a model in every precision that the targets' formats have, measures, chooses.
 
-    Where there is time for it, artefacts with fewer tokens are made and measured then, as long as
-    one promises to be faster within the budget. An artefact that cannot be made, or does not run,
-    is not a contender; the others still are.
+    Where there is time for it, artefacts that do less (fewer tokens, fewer pixels) are made and
+    measured then, as long as one promises to be faster within the budget. An artefact that cannot
+    be made, or does not run, is not a contender; the others still are.
 
     Args:
-        request: What is wanted.
+        request: The request.
         reproduce: The command that makes one artefact of the model again.
         progress: Told how far things are.
         warn: Told what is left out of the images.
@@ -162,9 +162,9 @@ def pick(
         report = measure(artifacts, targets)
         if request.minutes is not None:
             deadline = started + 60 * request.minutes
-            fewer = merged_within(request.budget, report, made, measure, deadline)
-            if fewer:
-                report = measure([*artifacts, *fewer], targets)
+            cheaper = cheaper_within(request.budget, report, made, measure, deadline)
+            if cheaper:
+                report = measure([*artifacts, *cheaper], targets)
     choice = choose(report.rows, request.budget)
     summary = _summary(choice, made, reproduce)
     return Picked(replace(report, pick=summary), choice, made.refused)
@@ -215,15 +215,25 @@ def _open_calibration(request: PickRequest, warn: Callable[[str], None]) -> Imag
 
 def _summary(choice: Choice, made: Made, reproduce: Callable[[Variety], str]) -> Pick:
     best = choice.best
-    command = "" if best is None else reproduce(made.variety(Path(best.row.artifact)))
+    paths = dict.fromkeys(each.row.artifact for each in choice.contenders)
+    made_by = tuple(_made_by(path, made.variety(Path(path)), reproduce) for path in paths)
+
+    def is_best(each: MadeBy) -> bool:
+        return best is not None and each.artifact == best.row.artifact
+
     return Pick(
         artifact=None if best is None else best.row.artifact,
         target=None if best is None else str(best.row.target),
         meets_budget=choice.meets_budget,
         words=in_words(choice),
-        command=command,
+        command=next((each.command for each in made_by if is_best(each)), ""),
         max_drop=choice.budget.max_drop,
         max_latency_ms=choice.budget.max_latency_ms,
         max_size_mb=choice.budget.max_size_mb,
         front=tuple(str(each) for each in choice.contenders if each.on_front),
+        made_by=made_by,
     )
+
+
+def _made_by(path: str, variety: Variety, reproduce: Callable[[Variety], str]) -> MadeBy:
+    return MadeBy(path, variety.words, reproduce(variety))

@@ -1,1 +1,1 @@
-"""From a model to artefacts: read, rewrite, quantize, emit, check, publish."""
+"""Makes artefacts of a model: read, rewrite, quantize, emit, check, publish."""

@@ -27,7 +27,7 @@ class ImagesInUse:
     Attributes:
         calibration: Images to calibrate on; None means synthetic ones.
         compared: Images to compare on; None means the first that are calibrated on.
-        words: What the latter are, such as ``photos that it was not calibrated on``.
+        words: The words for the latter, such as ``photos that it was not calibrated on``.
     """
 
     calibration: ImageSet | None

@@ -77,9 +77,9 @@ def convert_for(
 
     Args:
         source: Any model that an importer reads.
-        targets: Where the artefacts shall run.
-        options: As for ``convert``. Formats follow from the targets; so do precisions where none is
-            given.
+        targets: The targets where the artefacts shall run.
+        options: The options of ``convert``. Formats follow from the targets; so do precisions if
+            none is given.
         chips: The chips to compile for, of targets that take compiled forms; none means all that
             the compiler knows and that do not refuse.
         calibration: Images to measure activation ranges on; None means synthetic ones.
@@ -96,7 +96,7 @@ def convert_for(
         ParityError: An artefact computes something else than the source, or nothing sensible on its
             target.
         UnavailableError: A chip was named, and its compiler is not here.
-        VitedgeError: What ``convert`` raises.
+        VitedgeError: An error of ``convert``.
     """
     with in_turn(options.output, progress):
         images = images_in_use(options, calibration)
@@ -154,7 +154,7 @@ class _Order:
     """A job, and what is here to prove it with.
 
     Attributes:
-        job: What to make.
+        job: The artefacts to make.
         state: Whether the target is here.
         compiler: Whether its compiler is, or None where it has none.
         chips: The chips to compile for.
@@ -230,7 +230,7 @@ def precisions_for(target: Target, asked: Sequence[Precision]) -> tuple[Precisio
 
     Raises:
         UsageError: The target is unknown, or nothing is known of what it takes.
-        ConversionError: It does not run one of those asked for.
+        ConversionError: The target does not run one of the precisions that were asked for.
     """
     fit = _fit(target)
     for precision in asked:

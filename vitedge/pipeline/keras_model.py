@@ -1,4 +1,4 @@
-"""From any source to one of our Keras models."""
+"""Makes one of our Keras models of any source."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ def import_model(
     Args:
         source: Any model that an importer reads.
         output: The ``.keras`` file to write; None only reads.
-        options: What the source does not say itself.
+        options: The options that say what the source does not.
         force: An existing output may be overwritten.
         progress: Told how far things are.
 
     Raises:
         UsageError: The output exists, or is not a ``.keras`` file.
         ModelError: The source cannot be read.
-        ParityError: What was read, or the Keras model made of it, computes something else.
+        ParityError: The model that was read, or the Keras model made of it, does not compute what
+            the source computes.
         UnavailableError: Keras is not installed.
     """
     if output is not None:
@@ -52,7 +53,7 @@ def import_model(
         imported = read_compared(source, options)
     except NotAViTError as error:
         raise NotAViTError(
-            f"'{source}' is not a Vision Transformer: {error}; `vitedge convert` takes it as it is"
+            f"'{source}' is not a vision transformer: {error}; `vitedge convert` takes it as it is"
         ) from error
     if output is not None:
         progress(f"writing {output.name}", 1, 2)
@@ -67,10 +68,10 @@ def write_keras(network: Network, output: Path, *, origin: str = "") -> None:
     Args:
         network: The model.
         output: The ``.keras`` file.
-        origin: How it was imported, in words.
+        origin: The way in which it was imported, in words.
 
     Raises:
-        ParityError: It does not.
+        ParityError: The Keras model computes something else.
         UnavailableError: Keras is not installed.
     """
     try:

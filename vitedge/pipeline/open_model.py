@@ -20,6 +20,7 @@ from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.operators import Array
 from vitedge.pipeline.compared_images import ImagesInUse
+from vitedge.pipeline.narrowing import Narrowed, narrowed_as
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
 from vitedge.pipeline.token_merging import Merged, TokenOptions, merged_as
@@ -63,8 +64,8 @@ class OpenModel:
 
     Args:
         source: Any model that an importer reads.
-        importing: What the source does not say itself.
-        images: What to calibrate and to compare on.
+        importing: The options that say what the source does not.
+        images: The images to calibrate and to compare on.
         progress: Told how far the calibration is.
     """
 
@@ -79,7 +80,8 @@ class OpenModel:
         self.source, self.importing, self.images = source, importing, images
         self._progress = progress
         self._prepared: dict[tuple[Network, Rewriting], Prepared] = {}
-        self._merged: dict[tuple[TokenOptions, tuple[str, ...]], Merged] = {}
+        self._merged: dict[tuple[Network, TokenOptions, tuple[str, ...]], Merged] = {}
+        self._narrowed: dict[float, Narrowed] = {}
         self._outputs: dict[Network, Array] = {}
 
     @property
@@ -87,7 +89,7 @@ class OpenModel:
         """The model, compared with its source wherever that can be run.
 
         Raises:
-            NotAViTError: It is not a ViT; ``generic`` may have it.
+            NotAViTError: The model is not a vision transformer; ``generic`` may read it.
             ModelError: The source cannot be read.
             ParityError: The source computes something else.
         """
@@ -109,7 +111,7 @@ class OpenModel:
         """The model in its own engine.
 
         Raises:
-            ModelError: It cannot be opened so.
+            ModelError: The model cannot be opened this way.
         """
         return open_generic(self.source, self.importing)
 
@@ -123,7 +125,7 @@ class OpenModel:
 
         Args:
             network: The imported one, or one that follows from it.
-            rewriting: What it goes through.
+            rewriting: The rewrites to apply.
         """
 
         def make() -> Prepared:
@@ -138,22 +140,31 @@ class OpenModel:
 
         return _kept(self._prepared, (network, rewriting), make)
 
-    def merged(self, options: TokenOptions, also: tuple[str, ...] = ()) -> Merged:
-        """The imported network with tokens merged.
+    def narrowed(self, share: float) -> Narrowed:
+        """The imported network with as many heads and hidden channels as leave a share of work."""
+
+        def make() -> Narrowed:
+            return narrowed_as(self.imported.network, share, self.images, self._progress)
+
+        return _kept(self._narrowed, share, make)
+
+    def merged(self, network: Network, options: TokenOptions, also: tuple[str, ...] = ()) -> Merged:
+        """A network with tokens merged.
 
         Args:
-            options: How many, and how.
+            network: The imported one, or one that is narrower.
+            options: The number of tokens to merge, and how.
             also: Names of values that become further outputs; they have all tokens.
         """
 
         def make() -> Merged:
-            network = with_outputs(self.imported.network, also)
-            return merged_as(network, options, self.images.calibration)
+            start = with_outputs(network, also)
+            return merged_as(start, options, self.images.calibration)
 
-        return _kept(self._merged, (options, also), make)
+        return _kept(self._merged, (network, options, also), make)
 
     def with_images(self, images: ImagesInUse) -> OpenModel:
-        """The same model, which is not read again, with other images and nothing made of it yet."""
+        """The model with other images; it is not read again, and nothing is made of it yet."""
         made = OpenModel(self.source, self.importing, images=images)
         vars(made).update({"_read": self._read, "sha256": self.sha256})
         return made

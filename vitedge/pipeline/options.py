@@ -26,11 +26,13 @@ class ConvertOptions:
         batch: Static batch size.
         without: Names of rewrites to leave out.
         extra: Names of rewrites to apply although they are not default.
-        budget: What integer artefacts may lose; layers are kept in float until they keep it.
+        budget: The budget of integer artefacts; layers are kept in float until it is met.
         tune: Time several graphs of each artefact here, and keep the fastest.
-        tokens: How many tokens to merge, and how; None merges none.
-        search: How to search, for each artefact, which tokens to merge within the budget; None
-            does not.
+        tokens: The number of tokens to merge, and how; None merges none.
+        width: Share of the multiply-accumulates that is left when heads and hidden channels are
+            removed, before tokens are merged; None removes none.
+        search: The search, for each artefact, for the tokens to merge within the budget; None does
+            not search.
         features: Give the artefacts what the head reads as a second output.
         also: Further outputs by name; see ``rewrite.further_outputs``.
         tail: Put the source's own nodes behind the outputs of ONNX artefacts.
@@ -38,8 +40,8 @@ class ConvertOptions:
         layout: The folder that ``output`` becomes; None writes artefacts alone, whose names say
             format and precision.
         force: Existing artefacts may be overwritten.
-        name: What file names begin with; None means the source's name.
-        importing: How to read the model.
+        name: The beginning of file names; None means the source's name.
+        importing: The options for reading the model.
         compared: Images to compare the artefacts with the model on, other than those calibrated
             on. None means those of the budget, or some that are kept out of the calibration.
     """
@@ -53,6 +55,7 @@ class ConvertOptions:
     budget: DropBudget | None = None
     tune: bool = False
     tokens: TokenOptions | None = None
+    width: float | None = None
     search: TokenSearch | None = None
     features: bool = False
     also: tuple[str, ...] = ()

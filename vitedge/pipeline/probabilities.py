@@ -46,7 +46,7 @@ def with_probabilities(network: Network, recipe: Recipe) -> tuple[Network, Recip
     They come last, behind everything that looks at logits: rewrites, calibration, quantization.
 
     Raises:
-        ConversionError: They are sigmoids, and the recipe is all-integer.
+        ConversionError: The probabilities are sigmoids, and the recipe is all-integer.
     """
     name = str(Scores.PROBABILITIES)
     if network.task is Task.CLASSES:

@@ -37,7 +37,7 @@ class Quantizations:
 
     Args:
         network: The model, already rewritten.
-        preprocessing: Of the model's source.
+        preprocessing: The preprocessing of the model's source.
         images: Images to calibrate on; None means synthetic ones.
         progress: Told how far the calibration is.
         without: Exact moves that the quantizer leaves out.
@@ -78,7 +78,8 @@ class Quantizations:
             target: The format.
             precision: The precision.
             keep_float: Layers that stay out of 8 bits.
-            activations: How inputs of integer layers are quantized; None is the format's usual way.
+            activations: The quantization of inputs of integer layers; None is the format's usual
+                way.
             network: Another model whose linear layers have the very same inputs; None is the one
                 that calibration runs.
         """

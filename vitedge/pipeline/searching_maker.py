@@ -64,7 +64,7 @@ class SearchingMaker:
 
     Args:
         opened: The model.
-        options: What to make of it, with a search and a budget.
+        options: The artefacts to make, with a search and a budget.
         progress: Told how far things are.
 
     Raises:

@@ -35,7 +35,7 @@ def read_compared(source: Path, options: ImportOptions) -> Imported:
         unknown.
 
     Raises:
-        NotAViTError: It is not a ViT.
+        NotAViTError: The model is not a vision transformer.
         ModelError: The source cannot be read.
         ParityError: The source computes something else.
     """
@@ -56,7 +56,7 @@ class Checked:
 
     Attributes:
         imported: The model.
-        findings: What was checked, a sentence each.
+        findings: The checks that were made, a sentence each.
     """
 
     imported: Imported
@@ -68,7 +68,7 @@ def check_source(source: Path, options: ImportOptions, *, progress: Progress = s
 
     Args:
         source: Any model that an importer reads.
-        options: What the source does not say itself, and the images to compare on.
+        options: The options that say what the source does not, and the images to compare on.
         progress: Told how far things are.
 
     Raises:
@@ -97,7 +97,7 @@ def _against_source(source: Path, network: Network, options: ImportOptions) -> P
     """Runs a source that was read by its names; says why where that cannot be.
 
     Raises:
-        ParityError: It computes something else.
+        ParityError: The network does not compute what the source computes.
     """
     if not is_keras_network(source):
         return "it holds weights, and no network to compute logits with"

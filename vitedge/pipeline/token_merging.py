@@ -29,8 +29,8 @@ class Merged:
     """A model with merged tokens.
 
     Attributes:
-        network: It.
-        described: Where, and what that changes.
+        network: The network.
+        described: The places where tokens are merged, and the effect on the model.
     """
 
     network: Network
@@ -42,11 +42,12 @@ class TokenOptions:
     """The number of tokens to merge, and the way.
 
     Attributes:
-        share: Of the multiply-accumulates that are left, between 0 and 1; None where the schedule
-            says it.
+        share: The share of the multiply-accumulates that are left, between 0 and 1; None if the
+            schedule says it.
         constant: Merge what is alike on average, the same tokens in every picture, for devices that
             cannot sort; else what is alike in each picture, which loses less.
-        schedule: Where to merge, and how many; empty where that follows from the share.
+        schedule: The places where tokens are merged, and how many; empty if they follow from the
+            share.
     """
 
     share: float | None = None
@@ -59,7 +60,7 @@ def merged_as(network: Network, options: TokenOptions, images: ImageSet | None) 
 
     Args:
         network: Left unchanged.
-        options: How many, and how.
+        options: The number of tokens to merge, and how.
         images: Typical images: what tokens are alike on, and answers are counted on. None counts no
             answers, and finds tokens alike on synthetic images.
 

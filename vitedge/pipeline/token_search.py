@@ -26,7 +26,7 @@ class TokenSearch:
     """Options of the search for a schedule.
 
     Attributes:
-        minutes: How long the search may take for each artefact; a measurement that was begun is
+        minutes: The longest time of the search for each artefact; a measurement that was begun is
             finished. None means until nothing is faster.
         constant: Merge the same tokens in every picture.
     """
@@ -40,7 +40,7 @@ class Trial:
     """A schedule that was measured.
 
     Attributes:
-        scheduled: It, with its network.
+        scheduled: The schedule, with its network.
         ratio: Its time over that without merging.
         lost: Points that merging alone loses on the images that the search sees.
     """
@@ -55,8 +55,8 @@ class Proved:
     """The loss of an artefact with merged tokens, measured before it is written.
 
     Attributes:
-        merging: What its metadata say of merging.
-        budget: What is lost in all and by what, in words.
+        merging: The metadata of the merging.
+        budget: The whole loss and its causes, in words.
     """
 
     merging: TokenMerging
@@ -86,7 +86,8 @@ def search(
     tried: dict[object, Trial] = {}
 
     def trial(found: Scheduled) -> Trial:
-        return tried.setdefault(found.schedule, measure(found))
+        tried[found.schedule] = made = measure(found)
+        return made
 
     failed, best = 0, None
     for found in coarse:

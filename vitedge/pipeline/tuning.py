@@ -49,8 +49,8 @@ class Tuned:
     """The variant to keep.
 
     Attributes:
-        variant: It.
-        words: What was measured, for the metadata.
+        variant: The variant.
+        words: The measurements in words, for the metadata.
     """
 
     variant: Variant
@@ -62,7 +62,7 @@ def fastest(drafts: Sequence[tuple[Variant, Draft, Metadata]], reference: Refere
 
     Args:
         drafts: The usual one first.
-        reference: What all of them must compute.
+        reference: The outputs that all variants must compute.
     """
     target = drafts[0][2].format
     chosen = target.default_target

@@ -64,9 +64,9 @@ class Reference:
 
     Attributes:
         pixels: uint8 ``(N, H, W, C)``.
-        outputs: What the float32 model computes of them, ``(N, ...)``: what the artefact is to give
-            first, so the softmax of it where it gives probabilities.
-        images: What images these are, in words.
+        outputs: The outputs of the float32 model for these images, ``(N, ...)``, which the artefact
+            is to give first: after the softmax if it gives probabilities.
+        images: The images in words.
         chooses: Whether the last digit of a number may turn a choice on the way, so that an image
             comes out otherwise although the artefact is right.
     """
@@ -100,12 +100,12 @@ def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Refer
 
     Args:
         draft: The artefact but for its metadata.
-        path: Where it goes.
+        path: The path of the artefact.
         metadata: All but its parity, which is measured here.
-        reference: What it must compute.
+        reference: The reference outputs.
 
     Raises:
-        ParityError: It computes something else; nothing is published.
+        ParityError: The artefact computes something else; nothing is published.
         ConversionError: The format cannot hold it, or the disk lost a part of it.
     """
     target = metadata.format
@@ -185,7 +185,7 @@ def check_parity(parity: Parity, precision: Precision, name: str) -> None:
     """Refuses an artefact whose outputs are too far from the reference.
 
     Raises:
-        ParityError: They are.
+        ParityError: The outputs are too far off.
     """
     tolerance = precision.row.tolerance
     enough = parity.sqnr_db is None or parity.sqnr_db >= tolerance.sqnr_db

@@ -33,10 +33,10 @@ class TextLabels:
     """The texts that images are told by.
 
     Attributes:
-        names: What each is called.
+        names: The name of each text.
         embeddings: Their embeddings, float32 ``(names, width)``, of any length.
-        scale: What the cosine is multiplied with: ``exp`` of CLIP's ``logit_scale``, about 100.
-        bias: What is added to it: SigLIP's ``logit_bias``.
+        scale: The factor of the cosine: ``exp`` of CLIP's ``logit_scale``, about 100.
+        bias: The term that is added to the scaled cosine: SigLIP's ``logit_bias``.
     """
 
     names: tuple[str, ...]
@@ -51,8 +51,8 @@ def read_text_labels(
     """Reads embeddings, and what goes with them, out of an ``.npz`` file.
 
     Args:
-        path: It holds ``embeddings`` ``(texts, width)`` and may hold the numbers ``scale`` and
-            ``bias``.
+        path: The file; it holds ``embeddings`` ``(texts, width)`` and may hold the numbers
+            ``scale`` and ``bias``.
         names: One for each text.
         scale: Instead of the file's.
         bias: Instead of the file's; 0 where neither says it.
@@ -100,8 +100,8 @@ def text_labels_of(
 
     Args:
         path: A folder of Hugging Face's CLIP, SigLIP or SigLIP 2, with both towers.
-        names: What the labels are called.
-        options: What the user says of the model.
+        names: The names of the labels.
+        options: The user's options for the model.
         templates: Sentences that say a name where they have ``{}``; of several, the mean of their
             directions counts (CLIP, section 3.1.4). None says the names as they are.
         scale: Instead of the model's.
@@ -156,8 +156,8 @@ def with_text_labels(network: Network, texts: TextLabels, task: Task = Task.CLAS
     """The network whose embedding is compared with that of each text.
 
     Args:
-        network: It gives an embedding.
-        texts: What it is compared with.
+        network: A network that gives an embedding.
+        texts: The texts that images are compared with.
         task: ``classes`` of which one is right, as CLIP was trained, or ``labels``, each right or
             not by itself, as SigLIP was.
 

@@ -37,7 +37,7 @@ def of_each_weight(shared: npt.NDArray[Any], inputs: int) -> npt.NDArray[Any]:
 
     Args:
         shared: ``(groups, outputs)``; what all inputs share, ``(outputs,)``, stays as it is.
-        inputs: How many there are.
+        inputs: The number of weights.
 
     Returns:
         ``(inputs, outputs)``, or ``(outputs,)``.
@@ -54,8 +54,8 @@ class IntegerWeight:
         scale: float32, one for each output ``(outputs,)``, or for each output and group of
             neighbouring inputs ``(groups, outputs)``; the weight is ``(values - zero) * scale``.
         bits: 8 or 4.
-        zero: Of 4-bit weights: int8, within the same limits and of the shape of ``scale``; None is
-            zero throughout.
+        zero: The zero points of 4-bit weights: int8, within the same limits and of the shape of
+            ``scale``; None is zero throughout.
     """
 
     values: npt.NDArray[np.int8]
@@ -133,18 +133,18 @@ class Recipe:
     """The numbers of an artefact.
 
     Attributes:
-        precision: What it is called.
+        precision: The name of the precision.
         weights: Integer weights by the name of their linear layer; layers not named stay float.
         inputs: Range of the input of those linear layers whose activations are static. Integer
             layers not named here quantize their input when they run (dynamically).
-        tensors: Of a recipe without any float operator: the range of every tensor that an operator
-            makes, by the name that ``vitedge.quantize.trace`` gives it. What only moves numbers
-            (reshape, slice) keeps the range of what it moves.
+        tensors: The range of every tensor that an operator makes, by the name that
+            ``vitedge.quantize.trace`` gives it, if the recipe has no float operator. Operators that
+            only move numbers (reshape, slice) keep the range of their input.
         token_scaled: Integer layers in ``inputs`` whose input ``x`` is divided, token by token, by
             its largest magnitude ``m = max(max|x|, floor)`` before it is quantized, and whose
             product is multiplied by ``m`` before the bias is added; the value is the floor. The
             range in ``inputs`` is that of ``x / m``, within -1..1.
-        description: What was done, in words per kind of layer, for people.
+        description: The quantization in words per kind of layer, for people.
         predicted_sqnr_db: Signal-to-noise ratio of the logits if the input of this layer alone were
             quantized, by the name of the layer, as calibration predicts it. Where several layers
             share their input, it stands under the first.

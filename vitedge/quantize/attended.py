@@ -15,7 +15,7 @@ class Attended:
     """The linear layers around one attention, as far as each row and channel is told apart there.
 
     Attributes:
-        shares: What the softmax makes.
+        shares: The output of the softmax.
         by_token: Layers of keys and values: each row of theirs is a token that is attended to.
         queries: The layer of the queries, None if they are not its outputs cut into heads.
         keys: The layer of the keys, likewise.

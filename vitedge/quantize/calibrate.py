@@ -93,9 +93,9 @@ class _Seen:
 
     Attributes:
         energy: Sum of the squared outputs.
-        inputs: Of each value that linear layers read, ``(tokens, channels)``.
-        gradients: Of the outputs at those, from the last to the first; empty when the image did
-            not go backward, and without those that no layer stands before.
+        inputs: The inputs of linear layers, by value, ``(tokens, channels)``.
+        gradients: The gradients of the outputs at those values, from the last to the first; empty
+            if the image did not go backward, and without values that no layer stands before.
     """
 
     energy: float

@@ -37,7 +37,7 @@ class Cores:
         return list(self._pool.map(work, items))
 
     def ahead(self, work: Callable[[Item], Outcome], items: Iterable[Item]) -> Iterator[Outcome]:
-        """As ``map``, but no more is in memory than the cores are at and one outcome each."""
+        """Maps like ``map``, with only the running items and one outcome each in memory."""
         running: deque[Future[Outcome]] = deque()
         for item in items:
             running.append(self._pool.submit(work, item))
@@ -49,7 +49,7 @@ class Cores:
 
 @contextmanager
 def all_cores() -> Iterator[Cores]:
-    """As many cores as the BLAS would use; within, it uses one for each product.
+    """Gives as many cores as the BLAS would use; inside the block it uses one for each product.
 
     Raises:
         UnavailableError: threadpoolctl is not installed.

@@ -23,13 +23,13 @@ class InputStatistics:
         high: Largest value of each channel, ``(inputs,)``.
         mean: Mean of each channel, ``(inputs,)``.
         moments: Mean of the outer product ``x xᵀ`` over tokens, ``(inputs, inputs)``.
-        tokens: How many tokens the layer sees in one image.
-        count: How many tokens mean and moments were taken over.
+        tokens: The number of tokens that the layer sees in one image.
+        count: The number of tokens that mean and moments were taken over.
         rows: Some tokens, ``(rows, inputs)``: of some images, those with the largest numbers and
             a random choice of the others. Empty where no layer stands before it.
         gradients: Gradient of the outputs in a random direction at each row, ``(rows, inputs)``.
-        counts: How many tokens of one image a row stands for, over the number of images; the sum
-            is ``tokens``. ``(rows,)``.
+        counts: The number of tokens of one image that each row stands for, over the number of
+            images; the sum is ``tokens``. ``(rows,)``.
         images: Index of the image that each row is of, ``(rows,)``.
     """
 
@@ -45,7 +45,7 @@ class InputStatistics:
     images: npt.NDArray[np.intp]
 
     def scaled(self, factors: Array) -> InputStatistics:
-        """Of the input times ``factors``, ``(inputs,)``, which are positive."""
+        """The statistics of the input times ``factors``, ``(inputs,)``, which are positive."""
         return replace(
             self,
             low=self.low * factors,
@@ -57,7 +57,7 @@ class InputStatistics:
         )
 
     def shifted(self, offset: Array) -> InputStatistics:
-        """Of the input plus ``offset``, ``(inputs,)``."""
+        """The statistics of the input plus ``offset``, ``(inputs,)``."""
         mixed = np.outer(offset, self.mean)
         return replace(
             self,
@@ -71,7 +71,7 @@ class InputStatistics:
     def mapped(
         self, change: npt.NDArray[np.float64], inverse: npt.NDArray[np.float64]
     ) -> InputStatistics:
-        """Of the input times a matrix ``(inputs, inputs)``.
+        """The statistics of the input times a matrix ``(inputs, inputs)``.
 
         The extremes are those of the rows, a tenth wider: those of all tokens are not known in the
         new basis.
@@ -110,7 +110,8 @@ class Statistics:
     """The statistics, and the images that they are of.
 
     Attributes:
-        inputs: By the name of the linear layer; layers that read the same value share one object.
+        inputs: The statistics by the name of the linear layer; layers that read the same value
+            share one object.
         logit_energy: Mean over images of the sum of squared logits, or, where there are other
             outputs, of the squares of all outputs.
         n: Number of images.

@@ -102,7 +102,7 @@ class _Graph:
         self._attended = attended(network)
 
     def by_token(self, tensor: Tensor) -> tuple[Value, ...]:
-        """Of shares of attention: the layers whose tokens are attended to."""
+        """The layers whose tokens are attended to, if the tensor is shares of attention."""
         return next((each.by_token for each in self._attended if each.shares is tensor.value), ())
 
     def is_right_factor(self, tensor: Tensor) -> bool:
@@ -146,11 +146,12 @@ class _Seen:
     """The statistics of one tensor.
 
     Attributes:
-        tensor: Which.
+        tensor: The tensor.
         bits: That it will have; a range of 16 is not searched, and no rows are kept for it.
         rows: Some rows ``(rows, channels)``: of each image the one with the largest number, and
             others by chance.
-        counts: How many rows of one image each stands for, or how much they matter, ``(rows,)``.
+        counts: The number of rows of one image that each row stands for, or its weight,
+            ``(rows,)``.
     """
 
     def __init__(self, tensor: Tensor, bits: int) -> None:
@@ -237,7 +238,7 @@ def _searched(
 def _least_seen_behind(
     read: Callable[[Array], Array], whole: Range, seen: _Seen, shares: Sequence[float]
 ) -> Range:
-    """For a reader that flattens below: where the range may end there."""
+    """The range for a reader that is flat below: its lower end may be cut."""
     rows, counts = seen.rows, seen.counts
     exact = read(rows)
 

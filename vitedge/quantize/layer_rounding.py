@@ -40,10 +40,10 @@ class Rounding:
     """Integers for every layer, and the biases that make up for them.
 
     Args:
-        network: With all moves made; left unchanged.
-        statistics: Of that network.
-        plan: Which layers get which integers.
-        shared: Of earlier roundings of the same network.
+        network: The network after all moves; left unchanged.
+        statistics: The statistics of that network.
+        plan: The integers that each layer gets.
+        shared: The results of earlier roundings of the same network.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Rounding:
         """Rounds layer by layer.
 
         Args:
-            description: What is done, in words per kind of layer.
+            description: The rounding in words per kind of layer.
 
         Returns:
             The network with its biases corrected, and the recipe with its integers.

@@ -24,9 +24,9 @@ class Moved(NamedTuple):
     """A network that is easier to quantize, and what was done.
 
     Attributes:
-        network: It computes the same outputs.
-        statistics: Of that network.
-        description: What was done, in words.
+        network: The network, which computes the same outputs.
+        statistics: The statistics of that network.
+        description: The moves in words.
         changed: Names of the moves that changed something, in order; of ``MEASURED``.
     """
 
@@ -49,8 +49,8 @@ def move_difficulty(
 
     Args:
         network: The model, left unchanged.
-        statistics: Of this very network.
-        activations: What the runtime does with the inputs of integer layers.
+        statistics: The statistics of this very network.
+        activations: The runtime's treatment of the inputs of integer layers.
         shared: Keeps what is the same for all activations.
         rounds_queries: Whether queries and keys become integers of 8 bits.
         without: Moves to leave out, of ``vitedge.rewrite.MEASURED``.

@@ -20,11 +20,11 @@ class Plan:
 
     Attributes:
         precision: The artefact's.
-        activations: What the runtime does with inputs.
+        activations: The runtime's treatment of inputs.
         floats: Layers without integers.
         wide: Layers whose input has 16 bits.
         costly_below_db: See ``quantize``.
-        groups: Of 4-bit weights; None is 8 bits, and one scale for each output.
+        groups: The groups of 4-bit weights; None is 8 bits, and one scale for each output.
         learnt: Whether weights are integers already, which they keep.
     """
 
@@ -48,9 +48,9 @@ def plan_of(
 
     Args:
         network: The model, as it will be rounded.
-        precision: With integers.
-        statistics: Of that network.
-        activations: What the runtime does with inputs.
+        precision: A precision with integers.
+        statistics: The statistics of that network.
+        activations: The runtime's treatment of inputs.
         kept: Layers that somebody wants out of 8 bits; ``liftable`` ones.
     """
     layers = [value for value, _ in network.linears()]

@@ -33,7 +33,7 @@ def fake_quantized(x: Array, covered: Range) -> Array:
 
 
 def token_scaled_quantized(x: Array, covered: Range, floor: float) -> Array:
-    """As ``fake_quantized``, of each token divided by its largest magnitude, and back."""
+    """Quantizes each token divided by its largest magnitude, and multiplies it back."""
     largest = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.float32(floor))
     kept: Array = fake_quantized(x / largest, covered) * largest
     return kept
@@ -56,7 +56,7 @@ def dynamically_quantized(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 def whole_range(statistics: InputStatistics) -> Range:
-    """From the smallest to the largest value seen."""
+    """The range from the smallest to the largest value seen."""
     return _containing_zero(float(statistics.low.min()), float(statistics.high.max()))
 
 
@@ -85,9 +85,9 @@ def least_costly_range(whole: Range, rows: Array, weights: Array) -> Range:
     """The static range that rounds and clips with the least squared error.
 
     Args:
-        whole: From the smallest to the largest value seen.
+        whole: The range from the smallest to the largest value seen.
         rows: Some of what was seen, ``(rows, channels)``.
-        weights: How much a squared error counts, in some unit, of a shape that ``rows`` broadcasts.
+        weights: The weight of a squared error, in any unit, in a shape that ``rows`` broadcasts.
     """
     total = float(np.broadcast_to(weights, rows.shape).sum())
 

@@ -1,4 +1,4 @@
-"""From a network and its statistics to a recipe."""
+"""Makes a recipe of a network and its statistics."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def quantize(
         precision: fp32 and fp16 have no integers; int8 quantizes every linear layer but those that
             see only one or two tokens of an image, int4 every one but the first and those of the
             head, the all-integer ones everything. In int8 and int4 convolutions stay float.
-        statistics: Of this very network.
-        activations: What the runtime does with the inputs of integer layers; all-integer
-            precisions and int4 do not ask.
+        statistics: The statistics of this very network.
+        activations: The runtime's treatment of the inputs of integer layers; all-integer precisions
+            and int4 ignore it.
         keep_float: Names of linear layers that stay float; in int8-static their input and output
             have 16 bits (see ``liftable``).
         costly_below_db: Inputs whose quantization alone would leave the logits less signal-to-noise
@@ -90,10 +90,11 @@ def quantize(
             (``Recipe.token_scaled``); where they are static or per token, they are per token. None
             for never; all other ``activations`` have no finer way.
         images: The images that the statistics are of; all-integer precisions look at them again.
-        shared: Of earlier calls with the same network and statistics; saves what they did already.
+        shared: The results of earlier calls with the same network and statistics, which are not
+            computed again.
         without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
-        groups: Which weights of grouped precisions share a scale; None is as every format has
-            them, and as those have them that learnt on a grid, whatever is asked for.
+        groups: The weights of grouped precisions that share a scale; None is the grouping that
+            every format has. Weights that learnt on a grid keep theirs, whatever is asked for.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
@@ -137,7 +138,7 @@ def quantize(
 def _only_biases_moved(
     network: Network, statistics: Statistics, shared: Shared, without: Collection[str]
 ) -> Moved:
-    """Of weights that learnt on a grid: their inputs are what they were when they learnt."""
+    """Moves biases alone: weights that learnt on a grid need the inputs that they learnt with."""
     left_out = {*without, BALANCE}
     names = shared.moves(network, statistics, left_out)
     return Moved(*shared.centred_and_balanced(network, statistics, left_out), {}, names)

@@ -73,7 +73,7 @@ class Feedback(NamedTuple):
 
     Attributes:
         hessian: ``H``, ``(inputs, inputs)``.
-        order: In which the rows are rounded, ``(inputs,)``.
+        order: The order in which the rows are rounded, ``(inputs,)``.
         upper: ``R`` of ``H⁻¹ = Rᵀ R``, in that order, ``(inputs, inputs)``.
     """
 
@@ -125,10 +125,11 @@ def round_with_feedback(
 
     Args:
         weight: ``(inputs, outputs)``.
-        known: Of the layer's input.
-        scale: Of each output ``(outputs,)``, or of groups of its inputs ``(groups, outputs)``.
+        known: The feedback of the layer's input.
+        scale: The scale of each output ``(outputs,)``, or of groups of its inputs ``(groups,
+            outputs)``.
         zero: The integer that stands for 0, likewise; None is 0.
-        bits: Of the integers.
+        bits: The width of the integers.
     """
     low, high = INTEGER_LIMITS[bits]
     _, order, upper = known
@@ -154,15 +155,15 @@ def round_with_feedback(
 
 
 def refitted(rounded: IntegerWeight, weight: Array, known: Feedback) -> IntegerWeight:
-    """The same integers with the scales that suit them best, group after group.
+    """The weight with the same integers and the scales that suit them best, group after group.
 
     A scale is searched before rounding, for weights each on its own. Afterwards the error ``E`` of
     an output is known, and ``Eᵀ H E`` is a parabola of each of its scales.
 
     Args:
-        rounded: With groups; its scales are numbers of half precision, and stay such.
-        weight: What it stands for, ``(inputs, outputs)``.
-        known: Of its input.
+        rounded: The weight, with groups; its scales are numbers of half precision, and remain such.
+        weight: The float weight that it stands for, ``(inputs, outputs)``.
+        known: The feedback of its input.
     """
     hessian = known.hessian
     size = rounded.group

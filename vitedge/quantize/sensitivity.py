@@ -39,9 +39,9 @@ def rank_layers(
     """The integer layers that could stay out of 8 bits, the costliest first.
 
     Args:
-        quantized: Of ``quantize``.
+        quantized: The result of ``quantize``.
         images: Pixels ``(N, H, W, C)`` to try it on; a dozen rank a hundred layers.
-        activations: As the recipe was made for.
+        activations: The treatment of inputs that the recipe was made for.
     """
     recipe = quantized.recipe
     reference = _as_one(evaluate(quantized.exact, images))

@@ -71,9 +71,9 @@ class Shared:
 
         Args:
             weight: ``(inputs, outputs)``.
-            watched: Of its input.
-            bits: Of the integers.
-            groups: Of weights that share scales; None is a scale for each output.
+            watched: The statistics of its input.
+            bits: The width of the integers.
+            groups: The groups of weights that share scales; None is a scale for each output.
         """
         for known, made_for, integers in self._integers.get(watched, ()):
             if known() is weight and made_for == (bits, groups):

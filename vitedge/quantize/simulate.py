@@ -39,7 +39,7 @@ def simulate_outputs(
         network: The model that the recipe was made for.
         recipe: Integer weights and static ranges.
         images: Pixels ``(N, H, W, C)``.
-        activations: How inputs without a static range are quantized; for ``STATIC`` they stay
+        activations: The quantization of inputs without a static range; for ``STATIC`` they stay
             float.
     """
     if recipe.tensors:

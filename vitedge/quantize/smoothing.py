@@ -125,7 +125,7 @@ class ScaleChannels:
     """Channels that are more alike, between norms and linear layers, and between v and its output.
 
     Attributes:
-        activations: What the runtime does with the inputs of integer layers.
+        activations: The runtime's treatment of the inputs of integer layers.
     """
 
     activations: Activations

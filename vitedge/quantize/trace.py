@@ -78,9 +78,9 @@ class Tensor:
     """One tensor of an all-integer graph.
 
     Attributes:
-        name: As converters call it.
+        name: The name that converters use.
         value: The value of the network that it belongs to.
-        kind: What it is there.
+        kind: The kind of tensor.
         narrow: Whether a product reads or makes it, where integer units take 8 bits.
     """
 

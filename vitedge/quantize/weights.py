@@ -34,7 +34,7 @@ def searched_scale(
     Args:
         weight: ``(inputs, outputs)``.
         limit: Largest integer of the grid.
-        importance: What the squared error of each input's weight counts, ``(inputs,)``.
+        importance: The weight of the squared error of each input's weight, ``(inputs,)``.
         lowest: Smallest integer of the grid; None is ``-limit``.
 
     Returns:
@@ -58,8 +58,8 @@ def searched_groups(
     Args:
         weight: ``(inputs, outputs)``.
         limits: Smallest and largest integer of the grid.
-        importance: What the squared error of each input's weight counts, ``(inputs,)``.
-        groups: Which weights share them.
+        importance: The weight of the squared error of each input's weight, ``(inputs,)``.
+        groups: The groups that share scales.
 
     Returns:
         float32 ``(groups, outputs)``, numbers of half precision, for files hold them so; and
@@ -84,7 +84,7 @@ def searched_groups(
 
 
 def _cached_columns(rows: int, columns: int) -> Iterator[slice]:
-    """As many columns at once as fit into a cache."""
+    """Gives as many columns at once as fit into a cache."""
     width = max(1, _CACHED // rows)
     return (slice(start, start + width) for start in range(0, columns, width))
 
@@ -132,7 +132,7 @@ def _searched(
     limits: tuple[int, int],
     importance: npt.NDArray[np.floating] | None,
 ) -> Array:
-    """Of a few columns, whose largest magnitudes are given."""
+    """The best scales of a few columns, whose largest magnitudes are given."""
     low, high = limits
     # Outputs first, so that a column is contiguous.
     rows = np.ascontiguousarray(weight.T)

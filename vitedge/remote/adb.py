@@ -71,7 +71,8 @@ class AdbDevice:
         """Makes sure that the device can be reached.
 
         Raises:
-            ConnectionLost: It cannot, in adb's words, with what to do.
+            ConnectionLost: The device cannot be reached; the message has adb's words and what to
+                do.
             UnavailableError: There is no adb here.
         """
         code, output, errors = _asked([*self._adb(), "get-state"])

@@ -18,7 +18,7 @@ from vitedge.artifacts.metadata import format_of, read_metadata, sha256_of
 from vitedge.bench import builtin
 from vitedge.bench.process import WorkerError, WorkerProcess
 from vitedge.bench.request import Request, find_artifacts
-from vitedge.bench.rows import size_mb
+from vitedge.bench.rows import narrowing_of, size_mb
 from vitedge.bench.verdict import judge
 from vitedge.bench.workers.messages import Open, Opened
 from vitedge.errors import ModelError, UsageError, VitedgeError
@@ -65,7 +65,7 @@ def measure_on_android(
     Args:
         host: ``adb:`` and its serial number.
         folder: A folder that is there, in which one is made and removed again; None is adb's own.
-        request: What to measure.
+        request: The request.
         program: LiteRT's ``benchmark_model`` for the device's processor.
         progress: Told how far things are.
         say: Told what is left out or left behind.
@@ -99,7 +99,7 @@ class _Bench:
     """Artefacts on one device.
 
     Attributes:
-        device: Where.
+        device: The device.
         room: The folder on it that holds the program.
         threads: CPU threads.
         runs: Timed inferences, or None.
@@ -169,6 +169,7 @@ def _row(
         samples_ms=(),
         merges_tokens=metadata is not None and metadata.merging is not None,
         merging="" if metadata is None or metadata.merging is None else metadata.merging.where,
+        narrowing=narrowing_of(metadata),
     )
 
 

@@ -64,10 +64,11 @@ class RemoteBench:
     """One bench on one device.
 
     Args:
-        device: Where.
+        device: The device.
         progress: Told how far things are.
         say: Told of interruptions.
-        patience_seconds: How long a device may be out of reach before the bench is given up.
+        patience_seconds: The longest time that a device may be out of reach before the bench is
+            given up.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class RemoteBench:
     def _send_request(
         self, request: Mapping[str, Any], installation: Installation
     ) -> PurePosixPath:
-        """The same request gets the same folder, in which an interrupted bench is found again."""
+        """Sends the request; an equal one gets the folder of an interrupted bench again."""
         text = json.dumps(request, sort_keys=True, default=str)
         digest = hashlib.sha256(f"{installation.digest} {text}".encode()).hexdigest()
         folder = self._device.folder / "jobs" / digest[:16]
@@ -186,10 +187,10 @@ def understanding(host: str, what: str) -> Iterator[None]:
 
     Args:
         host: The device.
-        what: What it sent, for the message.
+        what: The kind of content, for the message.
 
     Raises:
-        RemoteError: It is not what vitedge sends.
+        RemoteError: The content is not what vitedge sends.
     """
     try:
         yield

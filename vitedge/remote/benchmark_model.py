@@ -48,9 +48,9 @@ class Timings:
     Attributes:
         load_ms: Loading the file and preparing the engine; None where it does not tell.
         first_run_ms: The first inference; None where it does not tell.
-        latency_ms: Those that count.
+        latency_ms: The latencies of the runs that count.
         peak_rss_mb: Most memory of its process in 10^6 bytes, or None.
-        unstable: Why the times are not to be trusted much; empty when they are.
+        unstable: The reason why the times are unreliable; empty if they are reliable.
     """
 
     load_ms: float | None
@@ -66,7 +66,7 @@ def command(
     """The options of a run.
 
     Args:
-        program: Where it is on the device.
+        program: The program's place on the device.
         artifact: The file, there.
         threads: CPU threads.
         runs: Exactly so many; None means a hundred at least, fewer only where they take a minute.
@@ -88,7 +88,7 @@ def read_timings(printed: str) -> Timings:
     """Reads what it printed on stdout and stderr.
 
     Raises:
-        ModelError: It printed no times of runs, or such as cannot be.
+        ModelError: The program printed no times of runs, or impossible ones.
     """
     # The first such line, if there are two, is of the warm-up.
     counts = _COUNT.findall(printed)

@@ -53,11 +53,11 @@ def converse(
     """Runs a command on a device.
 
     Args:
-        program: What reaches the device and hands its last argument to a shell there.
+        program: The program that reaches the device and hands its last argument to a shell there.
         command: Program and arguments; quoted here.
         host: The device, for messages.
         on_line: Told each line of the output.
-        text: What the command reads on stdin.
+        text: The text that the command reads on stdin.
 
     Raises:
         RemoteError: The device says more than any command of ours.
@@ -94,7 +94,7 @@ class Conversation:
     """One command on a device.
 
     Args:
-        process: What reaches the device, with pipes that are text.
+        process: The process that reaches the device, with pipes that are text.
         host: The device, for messages.
     """
 
@@ -106,14 +106,14 @@ class Conversation:
         """Talks until the command ends.
 
         Args:
-            text: What it reads on stdin.
+            text: The text that it reads on stdin.
             on_line: Told each line of its output.
 
         Returns:
             The end of what it wrote to stderr.
 
         Raises:
-            RemoteError: It says more than any command of ours.
+            RemoteError: The command says more than any command of ours.
         """
         threads = [threading.Thread(target=self._listen, daemon=True)]
         if text is not None:

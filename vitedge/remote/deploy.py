@@ -23,7 +23,7 @@ class Deployed:
     Attributes:
         host: The device.
         folder: The folder on it.
-        command: What to run there.
+        command: The command to run there.
         kept: Files of the app that were changed there and left alone.
     """
 

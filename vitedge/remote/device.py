@@ -34,7 +34,7 @@ class Device(Protocol):
         Args:
             command: Program and arguments, which no shell changes.
             on_line: Told each line of its output as it comes.
-            text: What it reads on stdin.
+            text: The text that it reads on stdin.
 
         Returns:
             All of its output, empty with ``on_line``. What the device's shell says before it obeys

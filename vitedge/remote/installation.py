@@ -58,7 +58,7 @@ class Installation:
     """vitedge as it is installed on a device.
 
     Attributes:
-        device: Where.
+        device: The device to install on.
         python: The interpreter of its environment.
         digest: SHA-256 of the wheel.
     """
@@ -74,14 +74,14 @@ def install(
     """Makes the environment, or takes the one that is there if it holds this very version.
 
     Args:
-        device: Where.
-        formats: Whose runtimes it shall hold.
+        device: The device to install on.
+        formats: The formats whose runtimes it shall hold.
         progress: Told what is being done.
         sees_system: Whether it sees the system's packages, among them picamera2.
 
     Raises:
         UnavailableError: The device has no Python, one too old, or pip fails there.
-        ConnectionLost: It cannot be reached.
+        ConnectionLost: The device cannot be reached.
     """
     progress(f"{device.host}: connecting", 0, 0)
     extras = ",".join(sorted({each.record.extra for each in formats}))

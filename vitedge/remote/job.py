@@ -47,8 +47,8 @@ class JobRequest:
 
     Attributes:
         artifacts: Files on the device.
-        targets: Where to run them; empty means every target that is ready there.
-        options: How to measure.
+        targets: The targets to run on; empty means every target that is ready there.
+        options: The options of the measurement.
         shipment: Folder of the images and the reference's logits, or None.
     """
 

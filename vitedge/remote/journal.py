@@ -67,9 +67,9 @@ class State:
 
     Attributes:
         reports: Finished reports, by the number of their part of the bench.
-        begun: How often each part was begun.
-        boot: Which start of the device the last run belongs to.
-        error: Why the bench cannot go on; empty when it can.
+        begun: The number of times that each part was begun.
+        boot: The start of the device that the last run belongs to.
+        error: The reason why the bench cannot continue; empty if it can.
         ended: Whether all parts are done.
         parts: Names of the parts, in order.
     """

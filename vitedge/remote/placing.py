@@ -21,7 +21,7 @@ def main(folder: Path, arrived: Path, artifacts: list[str]) -> None:
 
     Args:
         folder: The app's.
-        arrived: What was copied, on the same file system.
+        arrived: The folder of the copied files, on the same file system.
         artifacts: Names of the files that are the artefact; the first is what is run.
     """
     noted = folder / _NOTED

@@ -39,8 +39,9 @@ class SshDevice:
     """A machine that ssh reaches; see ``Device``.
 
     Attributes:
-        host: What ``ssh`` takes: ``pi@raspberrypi.local``, or a name from its configuration.
-        folder: Where everything goes; relative to the home folder unless absolute.
+        host: The host, as ``ssh`` takes it: ``pi@raspberrypi.local``, or a name from its
+            configuration.
+        folder: The folder for everything; relative to the home folder unless absolute.
     """
 
     host: str

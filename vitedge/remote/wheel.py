@@ -59,7 +59,7 @@ def app_files() -> dict[str, Path]:
     """The example app by file name, beside this module or in the checkout that it runs from.
 
     Raises:
-        VitedgeError: It is in neither place.
+        VitedgeError: The app is in neither place.
     """
     package = Path(__file__).parents[1]
     for folder in (Path(__file__).parent / "app", package.parent / "examples" / "raspberry_pi"):

@@ -25,7 +25,7 @@ def render_html(report: Report, *, title: str = "vitedge bench") -> str:
     """Renders a report page.
 
     Args:
-        report: What the bench found.
+        report: The report of the bench.
         title: Heading of the page.
 
     Returns:

@@ -19,8 +19,8 @@ class Axis:
     """Values from one end to the other.
 
     Attributes:
-        low: At the left or the bottom.
-        high: At the right or the top.
+        low: The end at the left or the bottom.
+        high: The end at the right or the top.
         is_log: Whether equal ratios, not equal differences, are equally far apart.
     """
 
@@ -36,7 +36,7 @@ class Axis:
 
 
 def latency_axis(values_ms: Sequence[float]) -> Axis:
-    """From zero, or logarithmic where the values differ much."""
+    """An axis from zero, or a logarithmic one if the values differ much."""
     least, most = min(values_ms), max(values_ms)
     if most > _LOG_FROM_RATIO * least:
         return Axis(0.9 * least, 1.1 * most, is_log=True)
@@ -59,8 +59,8 @@ class Placed:
 
     Attributes:
         point: The point, which has a quality.
-        spot: Where it stands, and its words.
-        place: Where its words stand; None where there is no room for them.
+        spot: The point and its words.
+        place: The place of the words; None if there is no room for them.
     """
 
     point: Point
@@ -80,9 +80,9 @@ def placed(
 
     Args:
         points: Points that have a quality.
-        height: Of the front between its axes, in pixels.
-        largest_radius: Of the symbol of the largest file, in pixels.
-        ring_radius: Of the ring around the pick, in pixels; 0 where none is drawn.
+        height: The height of the front between its axes, in pixels.
+        largest_radius: The radius of the symbol of the largest file, in pixels.
+        ring_radius: The radius of the ring around the pick, in pixels; 0 if none is drawn.
         widths: That the front may have between its axes, in pixels.
     """
     across = latency_axis([point.median_ms for point in points])

@@ -39,11 +39,11 @@ class EpochValues(Protocol):
 
     @property
     def held_out_accuracy(self) -> float | None:
-        """The same of held-out images; None when not measured."""
+        """The accuracy on held-out images; None if it was not measured."""
 
     @property
     def learning_rate(self) -> float:
-        """At its end."""
+        """The learning rate at the end of the epoch."""
 
     @property
     def images_per_second(self) -> float:
@@ -69,7 +69,7 @@ def render_curve(
 
     Args:
         history: Its epochs so far; at least one.
-        facts: How it is trained, in words.
+        facts: The facts of the training, in words.
         title: Heading of the page.
         interactive: Draw with tooltips, where ``vl-convert-python`` is installed; that takes
             seconds once, and a megabyte.

@@ -130,8 +130,8 @@ def script(code: str, specs: Mapping[str, Spec]) -> str:
     """The elements that draw each specification in its place.
 
     Args:
-        code: What ``library`` gave.
-        specs: By the name of their place.
+        code: The code that ``library`` gave.
+        specs: The specifications, by the name of their place.
     """
     # A script element ends at this word even inside a string, where "<\/" means the same.
     code = code.replace("</script", "<\\/script")

@@ -20,11 +20,11 @@ class Spot:
     """A point with words.
 
     Attributes:
-        x: From the left of the chart, 0..1.
-        y: From its top, in pixels.
-        radius: Of its symbol, in pixels.
+        x: The distance from the left of the chart, 0..1.
+        y: The distance from its top, in pixels.
+        radius: The radius of its symbol, in pixels.
         interval: Top and bottom of the line through it, in pixels; words avoid it if they can.
-        words: What should stand beside it.
+        words: The words that should stand beside it.
         is_kept: Its words come before those of others.
     """
 
@@ -41,8 +41,8 @@ class Place:
     """The place of words, relative to the middle of their point, in pixels.
 
     Attributes:
-        dx: Of the end that ``align`` names, to the right.
-        dy: Of their middle, downwards.
+        dx: The distance of the end that ``align`` names, to the right.
+        dy: The distance of their middle, downwards.
         align: ``left`` or ``right``, as in Vega-Lite.
     """
 
@@ -74,7 +74,7 @@ def place_labels(
 
     Args:
         spots: Every symbol of the chart.
-        height: Of what is drawn between the axes, in pixels.
+        height: The height of the drawing between the axes, in pixels.
         widths: That the chart may have between its axes, in pixels.
     """
     found: list[Place | None] = [None] * len(spots)
@@ -98,7 +98,7 @@ def place_labels(
 
 
 def _places(spot: Spot) -> list[Place]:
-    """Beside the symbol first: above and below it stands its interval."""
+    """The places to try, those beside the symbol first: above and below it stands its interval."""
     away = spot.radius + _GAP
     near = 0.7 * spot.radius + _GAP
     beside = [Place(away, 0.0, "left"), Place(-away, 0.0, "right")]

@@ -21,10 +21,10 @@ class DrawnLayer:
     """One layer of one artefact in the chart.
 
     Attributes:
-        artifact: Which, short.
+        artifact: The artefact's short name.
         format: Format of the file.
         precision: Its precision, or ``?``.
-        position: Of the layer, from 1.
+        position: The position of the layer, from 1.
         layer: Its name.
         sqnr_db: Power of float32's output over that of the difference, in decibel.
     """

@@ -13,7 +13,7 @@ class Line:
     """One quantity over the epochs.
 
     Attributes:
-        name: In words, for the legend and the tooltip.
+        name: The name in words, for the legend and the tooltip.
         points: Epoch and value.
     """
 
@@ -27,9 +27,9 @@ class Chart:
 
     Attributes:
         name: Identifier of its place.
-        title: Of the axis.
+        title: The title of the axis.
         lines: One or more.
-        caption: What is seen, in a sentence.
+        caption: The content of the chart, in a sentence.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The same charts as plain SVG, for machines without the plotting library; titles are tooltips."""
+"""Draws the charts as plain SVG, without the plotting library; titles are tooltips."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _mark(each: Placed) -> str:
 
 
 def distributions(points: Sequence[Point]) -> str:
-    """From the fastest to the slowest inference of each row, and the median."""
+    """The range from the fastest to the slowest inference of each row, and the median."""
     right = max(point.quantiles_ms(2)[-1] for point in points)
     marks = []
     for row, point in enumerate(points):
@@ -82,8 +82,8 @@ def svg(marks: Sequence[str], height: int, description: str) -> str:
 
     Args:
         marks: SVG elements.
-        height: In units of which there are ``WIDTH`` across.
-        description: For those who do not see it.
+        height: The height in units of which there are ``WIDTH`` across.
+        description: The description for people who do not see it.
     """
     return (
         f'<div class="chart"><svg role="img" aria-label="{html.escape(description)}" '

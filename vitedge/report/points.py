@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
@@ -31,23 +31,25 @@ class Point:
 
     Attributes:
         label: Artefact and target.
-        short: The same without what the names of all artefacts begin with.
+        short: The name without the part that the names of all artefacts begin with.
         format: Format of the file.
         target: Runtime and device.
         precision: Precision, or ``?``.
         median_ms: Its latency.
-        quality: Where it stands on the vertical axis, higher is better; None without images.
+        quality: The place on the vertical axis, higher is better; None without images.
         interval: The ends of the 95 % interval of ``quality``; None where there is none.
         size_mb: Size of the file.
         samples_ms: Its inferences, sorted.
         sustained: Minutes and median milliseconds of each window of a long run, in order.
-        details: What a tooltip shows, by name.
-        measure: What ``quality`` is.
+        details: The texts of the tooltip, by name.
+        measure: The measure of ``quality``.
         is_picked: Whether it is the one to ship.
+        savings: The work that it leaves out, in words; empty where it does all.
     """
 
     DETAILS: ClassVar[tuple[str, ...]] = (
-        *("latency", "size", "memory", "accuracy", "agreement", "tokens merged", "verdict"),
+        *("latency", "size", "memory", "accuracy", "agreement", "tokens merged", "leaves out"),
+        "verdict",
     )
 
     label: str
@@ -64,6 +66,7 @@ class Point:
     details: Mapping[str, str]
     measure: Measure
     is_picked: bool = False
+    savings: str = ""
 
     def quantiles_ms(self, number: int) -> list[float]:
         """So many values from the fastest to the slowest, evenly by rank; fewer when there are."""
@@ -79,7 +82,11 @@ def timed_points(rows: Sequence[Row], pick: Pick | None = None) -> list[Point]:
     timed = [row for row in rows if latency_of(row) is not None]
     measure = _measure_of(timed)
     stem = _shared_stem([file_name(row.artifact) for row in timed])
-    return [replace(_point(row, measure, stem), is_picked=_is_picked(row, pick)) for row in timed]
+    savings = {} if pick is None else {each.artifact: each.savings for each in pick.made_by}
+    known = {file_name(path): words for path, words in savings.items()}
+    return [
+        _point(row, measure, stem, known.get(file_name(row.artifact), ""), pick) for row in timed
+    ]
 
 
 def front_of(points: Sequence[Point]) -> list[Point]:
@@ -115,9 +122,10 @@ def shows_loss(points: Sequence[Point]) -> bool:
 
 
 def label_of(point: Point, points: Sequence[Point]) -> str:
-    """The label of a point: its precision, and its target where its format has several."""
+    """Its precision and savings, and its target where its format has several."""
     targets = {other.target for other in points if other.format == point.format}
-    return point.precision if len(targets) == 1 else f"{point.precision} {point.target}"
+    words = [point.precision, "" if len(targets) == 1 else point.target, point.savings]
+    return " ".join(filter(None, words))
 
 
 def file_name(artifact: str) -> str:
@@ -168,7 +176,7 @@ def _quality(row: Row, measure: Measure) -> tuple[float | None, tuple[float, flo
     return 0.0 - drop.points, (0.0 - drop.high, 0.0 - drop.low)
 
 
-def _point(row: Row, measure: Measure, stem: str) -> Point:
+def _point(row: Row, measure: Measure, stem: str, savings: str, pick: Pick | None) -> Point:
     accuracy, vs_float = row.accuracy, row.vs_float
     quality, interval = _quality(row, measure)
     median = latency_of(row) or 0.0
@@ -192,8 +200,12 @@ def _point(row: Row, measure: Measure, stem: str) -> Point:
             "accuracy": f"{accuracy.top1:.1f} % of {accuracy.n}" if accuracy else "",
             "agreement": f"{vs_float.agreement:.1f} % of {vs_float.n}" if vs_float else "",
             "tokens merged": row.merging,
+            "removed": row.narrowing,
+            "leaves out": savings,
             "verdict": str(row.status),
             **({"lost of": row.task_quality.drop_of} if row.task_quality else {}),
         },
         measure=measure,
+        is_picked=_is_picked(row, pick),
+        savings=savings,
     )

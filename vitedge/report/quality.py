@@ -39,8 +39,8 @@ class Preparation:
 
     Attributes:
         agreement: Percent of images with the same top class.
-        largest_difference: Of any pixel, in steps of 255.
-        mean_difference: Of all pixels, in steps of 255.
+        largest_difference: The largest difference of any pixel, in steps of 255.
+        mean_difference: The mean difference of all pixels, in steps of 255.
         n: Images compared.
     """
 
@@ -92,9 +92,9 @@ class Confusion:
     """Two classes of which the artefact names one where the reference names the other.
 
     Attributes:
-        reference: What the reference says.
-        artifact: What the artefact says.
-        n: How many images.
+        reference: The class that the reference names.
+        artifact: The class that the artefact names.
+        n: The number of such images.
         images: Names of the most different of them.
     """
 
@@ -114,12 +114,13 @@ class VsFloat:
             when they are equal to the bit.
         n: Images compared.
         flips: Images whose top class differs; the most different first, at most a few dozen.
-        flipped: How many there are.
+        flipped: The number of images whose top class differs.
         newly_wrong: Images that only the reference classifies right; None without labels.
         newly_right: Images that only the artefact classifies right; None without labels.
         worst: The images with the largest difference of any logit, flipped or not.
-        drop: What the flips cost in top-1; None without labels.
-        confusions: Which class became which, the most frequent first, at most a dozen.
+        drop: The cost of the flips in top-1; None without labels.
+        confusions: The pairs of classes that were confused, the most frequent first, at most a
+            dozen.
         same_pixels: Whether the reference prepares images as the artefact does.
     """
 
@@ -141,10 +142,10 @@ class TaskMeasure:
     """One measure of outputs that are not classes.
 
     Attributes:
-        name: As tables have it: ``mAP``, ``recall@1``.
-        value: How much.
+        name: The name in tables: ``mAP``, ``recall@1``.
+        value: The value of the measure.
         unit: ``%``, or empty.
-        of: What it is measured against: ``labels`` or ``float32``.
+        of: The basis of the measure: ``labels`` or ``float32``.
     """
 
     name: str
@@ -163,11 +164,11 @@ class TaskQuality:
     """The quality of the outputs of a model that names no classes.
 
     Attributes:
-        task: What they mean.
+        task: The meaning of the outputs.
         n: Images compared.
         sqnr_db: Power of the reference's outputs over power of the difference, in decibel; None
             when they are equal to the bit.
-        measures: In the task's own words.
+        measures: The measures, in the task's own words.
         drop: Points lost against the float32 reference.
         drop_of: Name of the measure that the points are of; of an error and of R² they are percent.
         same_pixels: Whether the reference prepares images as the artefact does.

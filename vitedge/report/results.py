@@ -76,7 +76,7 @@ class Window:
     """A few seconds of a sustained run.
 
     Attributes:
-        minute: When it ended, from the start of the run.
+        minute: The end of the minute, from the start of the run.
         median_ms: Median latency in it.
         n: Inferences in it.
         temperature_c: Hottest thermal zone at its end, or None.
@@ -113,7 +113,7 @@ class Row:
         artifact: Path as it was given.
         target: Runtime and device.
         format: Format of the file.
-        precision: What the artefact says of itself; None when vitedge did not write it.
+        precision: The precision in the artefact's metadata; None if vitedge did not write it.
         status: The verdict.
         message: The verdict in words; empty when there is nothing to say.
         size_mb: All files of the artefact.
@@ -132,20 +132,22 @@ class Row:
         preprocess_ms: Decoding, resizing and cropping one image.
         postprocess_ms: Softmax and ranking of one batch.
         warm_up_runs: Inferences before those that count.
-        unstable: Why the times are not to be trusted much; empty when they are.
+        unstable: The reason why the times are unreliable; empty if they are reliable.
         samples_ms: Each warm inference, in order.
         others_percent: Percent of all processors' time that other programs had meanwhile.
         ratio: Against the float32 artefact, when measured in turns.
-        sustained: How the latency went on over minutes.
+        sustained: The course of the latency over minutes.
         throughput: Sessions in parallel.
         energy_mj: Energy of the whole processor per inference in millijoule, idle share included.
-        battery_mj: What the battery gave per inference in millijoule: the whole device, screen and
-            all. None where there is no battery, or it is charging.
-        task_quality: Of an artefact that names no classes, in its place of accuracy.
+        battery_mj: The battery's energy per inference in millijoule: the whole device, screen
+            included. None if there is no battery, or it is charging.
+        task_quality: The quality of an artefact that names no classes, in place of accuracy.
         merges_tokens: Whether it merges tokens, so that it computes something else than its source
             on purpose.
-        merging: Where, in words; empty where it merges none.
-        preparation: What the target's own way to prepare images changes; None where apps there
+        merging: The places where tokens are merged, in words; empty if it merges none.
+        narrowing: The heads and hidden channels that were removed from its source, in words; empty
+            if none were.
+        preparation: The effect of the target's own way to prepare images; None if apps there
             prepare them as the bench does.
     """
 
@@ -182,6 +184,7 @@ class Row:
     task_quality: TaskQuality | None = None
     merges_tokens: bool = False
     merging: str = ""
+    narrowing: str = ""
     preparation: Preparation | None = None
 
     @property
@@ -212,7 +215,7 @@ class DataUsed:
     Attributes:
         name: Name of the set.
         n: Images in it.
-        unreadable: Those that could not be decoded, with the reason; no row counts them.
+        unreadable: The images that could not be decoded, with the reason; no row counts them.
         sha256: Digest of the images' names, labels and sizes in bytes, in order.
     """
 
@@ -243,8 +246,8 @@ class LayerErrors:
     Attributes:
         artifact: Its path.
         format: Format of the file.
-        precision: What the artefact says of itself, or None.
-        layers: In the model's order.
+        precision: The precision in the artefact's metadata, or None.
+        layers: The layers, in the model's order.
     """
 
     artifact: str
@@ -254,19 +257,35 @@ class LayerErrors:
 
 
 @dataclass(frozen=True)
+class MadeBy:
+    """The way in which an artefact of a pick was made.
+
+    Attributes:
+        artifact: Its path.
+        savings: The work that it leaves out, such as ``tokens 0.7``; empty where it does all.
+        command: The command that makes it again; empty when there is none.
+    """
+
+    artifact: str
+    savings: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Pick:
     """The artefact of the report to ship.
 
     Attributes:
         artifact: Its path, or None when none ran as it should.
-        target: Where it was measured.
+        target: The target of the measurement.
         meets_budget: Whether it is within the budget, or only the nearest to it.
-        words: What it costs, why it was chosen, and how sure that is.
-        command: What makes it again; empty when there is none.
+        words: The reason for the choice, its cost, and how sure that is.
+        command: The command that makes it again; empty if there is none.
         max_drop: Budget: top-1 that may be lost, in percentage points.
         max_latency_ms: Budget: median latency, or None.
         max_size_mb: Budget: size, or None.
         front: Artefacts, with their targets, that no other beats in accuracy, latency and size.
+        made_by: The way in which each artefact that could be shipped was made.
     """
 
     artifact: str | None
@@ -278,6 +297,7 @@ class Pick:
     max_latency_ms: float | None
     max_size_mb: float | None
     front: tuple[str, ...]
+    made_by: tuple[MadeBy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -287,7 +307,7 @@ class LeftOut:
     Attributes:
         target: Its name.
         readiness: ``emulated`` or ``missing``.
-        detail: What is missing, or what emulates it.
+        detail: The missing thing, or the emulator.
     """
 
     target: str
@@ -306,7 +326,7 @@ class Report(Shown):
         reference: Name of what the logits were compared with, or None.
         command: The command line that made it, or empty.
         thumbnails: Small JPEGs as ``data:`` addresses, by name, of images that some row flips.
-        pick: Which of the rows to ship, when that was asked.
+        pick: The row to ship, if that was asked.
         layers: Artefacts compared with their model layer by layer, when that was asked.
         left_out: Targets that could read the artefacts and were not measured.
     """

@@ -23,15 +23,29 @@ def picked(report: Report) -> str:
 
 
 def making(report: Report) -> str:
-    """The command that makes the artefact that was picked."""
-    if report.pick is None or not report.pick.command:
+    """The command that makes the artefact that was picked, and those of the others on the front."""
+    pick = report.pick
+    if pick is None or not pick.command:
         return ""
-    command = escape(report.pick.command)
-    return f"<p>This command makes it:</p><pre><code>{command}</code></pre>"
+    markup = f"<p>This command makes it:</p>{_code(pick.command)}"
+    front = {name.rsplit(" on ", 1)[0] for name in pick.front} - {pick.artifact}
+    others = [each for each in pick.made_by if each.artifact in front and each.command]
+    if others:
+        listed = "".join(
+            f"<dt>{escape(file_name(each.artifact))}</dt><dd>{_code(each.command)}</dd>"
+            for each in others
+        )
+        summary = "The commands that make the others on the front"
+        markup += f"<details><summary>{summary}</summary><dl>{listed}</dl></details>"
+    return markup
+
+
+def _code(command: str) -> str:
+    return f"<pre><code>{escape(command)}</code></pre>"
 
 
 def changes(report: Report) -> str:
-    """For each row the images whose top class is not the reference's, and which became which."""
+    """The images of each row whose top class is not the reference's, and both classes."""
     parts = []
     for row in report.rows:
         found = row.vs_float

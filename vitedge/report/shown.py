@@ -72,7 +72,7 @@ def text_of(blocks: Sequence[Block], width: int) -> str:
     """Blocks as plain text.
 
     Args:
-        blocks: What is shown.
+        blocks: The blocks to show.
         width: Characters of a line of a table.
     """
     stream = io.StringIO()

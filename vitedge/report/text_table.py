@@ -31,7 +31,8 @@ class Column:
     Attributes:
         title: Its head.
         cell: A row's text in it; empty when there is none.
-        rank: In a narrow terminal the columns of highest rank go first; 0 always stays.
+        rank: The order in which columns are left out in a narrow terminal, the highest first; 0
+            always stays.
         is_number: Aligned right.
     """
 
@@ -48,7 +49,7 @@ def render_table(report: Report, width: int | None = None) -> Table:
     do not fit.
 
     Args:
-        report: What was found.
+        report: The report of the bench.
         width: Characters of a line; None leaves out nothing for want of space.
     """
     rows, columns = filled(report)

@@ -115,7 +115,7 @@ def apply_more(
 
     Args:
         network: Left unchanged; arrays that do not change are shared.
-        names: Of the rewrites.
+        names: The names of the rewrites.
         without: Names to leave out nevertheless.
 
     Returns:

@@ -34,7 +34,8 @@ def with_groups(
 
     Args:
         network: The model.
-        schedule: Where, and how many; later groups are found behind earlier ones.
+        schedule: The places where tokens are merged, and how many; later groups are found behind
+            earlier ones.
         images: Gives pictures as the model takes them, each ``(H, W, C)``.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vitedge.network.network import Network, Value, with_operators
 from vitedge.network.operators import Linear, Operator
 from vitedge.network.routes import Channels, Meeting, channels, meetings
-from vitedge.rewrite.balanced_pairs import balancing, gram
+from vitedge.rewrite.balanced_pairs import balancing, gram, on_one_core
 
 
 class BalanceQueries:
@@ -27,9 +27,10 @@ class BalanceQueries:
     def apply(self, network: Network) -> Network:
         """See the module's docstring."""
         changed: dict[Value, Operator] = {}
-        for meeting in meetings(network):
-            if meeting.heads:
-                changed |= balanced_layers(meeting)
+        with on_one_core():
+            for meeting in meetings(network):
+                if meeting.heads:
+                    changed |= balanced_layers(meeting)
         return with_operators(network, changed)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from vitedge.network.network import Network, Value, with_operators
 from vitedge.network.operators import Linear, Operator
 from vitedge.network.routes import Mix, channels, mixes
-from vitedge.rewrite.balanced_pairs import balancing, gram
+from vitedge.rewrite.balanced_pairs import balancing, gram, on_one_core
 
 
 class BalanceValues:
@@ -25,9 +25,10 @@ class BalanceValues:
     def apply(self, network: Network) -> Network:
         """See the module's docstring."""
         changed: dict[Value, Operator] = {}
-        for mix in mixes(network):
-            if mix.is_one_to_one and len(mix.readers) == 1:
-                _balance(mix, changed)
+        with on_one_core():
+            for mix in mixes(network):
+                if mix.is_one_to_one and len(mix.readers) == 1:
+                    _balance(mix, changed)
         return with_operators(network, changed)
 
 

@@ -17,6 +17,9 @@ stands for ``C``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,6 +37,22 @@ def gram(matrix: Array) -> _Matrix:
     wide = matrix.astype(np.float64)
     product: _Matrix = wide.T @ wide
     return product
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """A BLAS of one thread, where there is a choice.
+
+    Eigenvectors of the width of a head come no sooner by several, and where other programs want the
+    cores these wait for one another.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+        return
+    with threadpool_limits(1):
+        yield
 
 
 def balancing(moments: _Matrix, reading: _Matrix, seed: int) -> tuple[_Matrix, _Matrix]:

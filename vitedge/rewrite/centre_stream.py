@@ -87,7 +87,7 @@ def _written(stream: Stream) -> Iterator[Array]:
 
 
 def _vectors(array: Array, width: int) -> Array:
-    """With an axis of its own for several vectors that stand behind one another."""
+    """The array with an axis of its own for several vectors that stand behind one another."""
     is_one = array.shape[-1] == width
     return array if is_one else array.reshape(*array.shape[:-1], -1, width)
 

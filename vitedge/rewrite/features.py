@@ -34,7 +34,7 @@ def with_features(network: Network, name: str = FEATURES) -> Network:
 
     Args:
         network: The model.
-        name: What the output is called.
+        name: The name of the output.
 
     Raises:
         ConversionError: The logits are not what a linear layer makes of a vector.

@@ -90,7 +90,7 @@ def _factor(value: Value) -> float:
 
 
 def _rescaled(value: Value, inputs: tuple[Value, ...], factor: float, uses: Uses) -> Value:
-    """The same multiplication by another factor; by 1, what it reads."""
+    """The same multiplication by another factor; if that is 1, the value that it reads."""
     live, known = sorted(
         zip(inputs, value.inputs, strict=True), key=lambda pair: pair[1].is_constant
     )

@@ -40,13 +40,14 @@ class Tokens:
     """Merged tokens along an axis of a value.
 
     Attributes:
-        axis: Where they are.
-        whole: How many there were.
-        fixed: How many of the first ones were neither merged nor moved.
-        counts: In the new network: how many each stands for, ``(tokens, 1)``.
-        matches: In the new network: what merged them, the first first.
+        axis: The axis of the tokens.
+        whole: The number of tokens before merging.
+        fixed: The number of first tokens that were neither merged nor moved.
+        counts: The number of old tokens that each stands for, as a value of the new network,
+            ``(tokens, 1)``.
+        matches: The values of the new network that merged them, in order.
         other: A second axis of the same tokens, as scores have; None elsewhere.
-        skipped: How many of the fixed ones were left out.
+        skipped: The number of fixed tokens that were left out.
     """
 
     axis: int
@@ -68,7 +69,7 @@ class Tokens:
         return (self.axis,) if self.other is None else (self.axis, self.other)
 
     def moved(self, place: Callable[[int], int]) -> Tokens:
-        """The same tokens where each axis has another place."""
+        """The same tokens after each axis has moved to another place."""
         axes = sorted(place(axis) for axis in self.axes)
         return replace(self, axis=axes[0], other=axes[1] if len(axes) > 1 else None)
 
@@ -82,7 +83,7 @@ class Followed:
 
     Attributes:
         merged: The tokens of those values of the old network that have merged ones in the new.
-        new: What stands in the place of each value of the old network.
+        new: The value of the new network for each value of the old one.
     """
 
     def __init__(self) -> None:
@@ -94,11 +95,11 @@ class Followed:
         """The successor of a value.
 
         Args:
-            value: Of the old network.
-            inputs: What stands in the place of its inputs.
+            value: The value of the old network.
+            inputs: The successors of its inputs.
 
         Raises:
-            ConversionError: It tells merged tokens apart.
+            ConversionError: The value tells merged tokens apart.
         """
         found = [self.merged.get(each) for each in value.inputs]
         if not any(found):
@@ -122,10 +123,10 @@ class Followed:
         return Value(value.name, value.operator, wholes)
 
     def whole(self, source: Value, made: Value, tokens: Tokens) -> Value:
-        """As many tokens as there were, in their order.
+        """Gives as many tokens as there were, in their order.
 
         Raises:
-            ConversionError: They do not stand along the first of two axes.
+            ConversionError: The tokens do not stand along the first of two axes.
         """
         if tokens.axes != (0,) or len(made.shape) != 2:
             raise ConversionError(
@@ -197,7 +198,7 @@ class _Carried:
 
     Attributes:
         made: The value; None is the same operator on the new inputs.
-        tokens: Where the tokens are in it; None where it has none of them.
+        tokens: The tokens of each value; None if it has none of them.
     """
 
     made: Value | None
@@ -275,7 +276,7 @@ def _reshaped(value: Value, x: Value, to: Shape, tokens: Tokens) -> _Carried | N
 
 
 def _taken(value: Value, x: Value, take: Take, tokens: Tokens) -> _Carried | None:
-    """Of the tokens: some of the fixed ones, or all behind some of the fixed ones."""
+    """Takes some of the fixed tokens, or all tokens behind some of the fixed ones."""
     if take.axis not in tokens.axes:
         return _Carried(None, tokens)
     fixed, first = tokens.fixed - tokens.skipped, take.places[0]

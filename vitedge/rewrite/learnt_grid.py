@@ -36,7 +36,7 @@ class Groups:
     """The sharing of scales among the 4-bit weights of one output.
 
     Attributes:
-        size: How many neighbouring inputs share one.
+        size: The number of neighbouring inputs that share a scale.
         zero_points: Whether they share a zero point besides, so that their range need not be
             symmetric.
     """
@@ -114,7 +114,7 @@ def keeps_grid(before: Network, after: Network, bits: int) -> bool:
 
 
 def _inner_weights(network: Network) -> dict[str, Array]:
-    """Of the layers between the first and the head; those learn on a grid."""
+    """The weights of the layers between the first and the head, which learn on a grid."""
     return {
         value.name: value.operator.weight
         for value in network.values

@@ -43,9 +43,9 @@ class Merging:
 
     Attributes:
         block: Number of the block, from 0, behind whose attention it stands.
-        tokens: How many tokens disappear there.
-        groups: Which new token each old one goes into, the same for every picture; None finds the
-            tokens that are alike in each picture.
+        tokens: The number of tokens that disappear there.
+        groups: The new token of each old one, the same for every picture; None finds the tokens
+            that are alike in each picture.
     """
 
     block: int
@@ -60,7 +60,7 @@ class Place:
     Attributes:
         sum: The residual sum behind the attention: tokens ``(tokens, channels)``.
         keys: The keys of the attention by head, ``(heads, tokens, width)``.
-        fixed: How many tokens stand before those of patches.
+        fixed: The number of tokens that stand before those of patches.
     """
 
     sum: Value
@@ -74,7 +74,7 @@ class Place:
 
 
 def places(network: Network) -> tuple[Place | None, ...]:
-    """Of each block where its tokens can be merged, or None."""
+    """The place in each block where its tokens can be merged, or None."""
     found, ancestry = attentions(network), Ancestry(network)
     return tuple(_place(block, found, ancestry) for block in blocks(network))
 
@@ -137,7 +137,7 @@ def merge_tokens(network: Network, schedule: Sequence[Merging]) -> Network:
 
     Args:
         network: Left unchanged.
-        schedule: Where, and how many; in the order of blocks.
+        schedule: The places where tokens are merged, and how many; in the order of blocks.
 
     Raises:
         ConversionError: Tokens cannot be merged there, or something behind tells them apart.
@@ -198,7 +198,7 @@ def _by_likeness(
 def _by_groups(
     value: Value, x: Value, counts: Value, step: Merging, fixed: int
 ) -> tuple[Value, Value, Value]:
-    """The same, out of constants alone: the means are a product with a matrix."""
+    """Merges by constants alone: the means are a product with a matrix."""
     name, groups = value.name, np.asarray(step.groups)
     old, new = x.shape[0], x.shape[0] - step.tokens
     is_whole = groups.shape == (old,) and np.array_equal(np.unique(groups), np.arange(new))

@@ -40,8 +40,8 @@ class Work:
     """The making of a part of a value.
 
     Attributes:
-        operator: By this operator; None where the part is the one input itself.
-        inputs: Of these values; with a part, of that part alone.
+        operator: The operator that makes it; None if the part is the one input itself.
+        inputs: The values that it is made of; with a part, that part alone.
     """
 
     operator: Operator | None
@@ -84,7 +84,7 @@ def of_part(value: Value, part: Part) -> Work | None:
 
 
 def _of_one(value: Value, part: Part) -> Work:
-    """Of the same part of what it reads; how often places of a softmax count is needed whole."""
+    """The same part of each input of the value; counts of a softmax are needed whole."""
     first, *others = value.inputs
     return Work(value.operator, ((first, part), *((each, None) for each in others)))
 

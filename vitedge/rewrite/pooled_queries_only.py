@@ -2,7 +2,7 @@
 
 Where a few tokens are taken out of many, and nobody reads the others, everything before that works
 on each token by itself may as well work on those few: norms, linear layers, activations, sums. So
-the taking moves back, until somebody reads the other tokens, too. In a Vision Transformer whose
+the taking moves back, until somebody reads the other tokens, too. In a vision transformer whose
 head reads the class token that is the last block's attention: one query is left, and keys and
 values of all tokens. Of 12 blocks this saves about 7 % of all multiplications.
 """
@@ -39,9 +39,9 @@ class _Plan:
     """The plan of moving a choice of tokens back.
 
     Attributes:
-        takes: Those that are gone: all take the same of one value.
+        takes: The operators that are gone: all take the same part of one value.
         parts: The values of which only a part is computed, and which.
-        works: How each of those is made.
+        works: The making of each of those values.
         unread: The values of which nothing is needed any more.
     """
 
@@ -73,7 +73,7 @@ def _part(value: Value) -> Part | None:
 
 
 def _plan(network: Network, takes: tuple[Value, ...], part: Part, uses: Uses) -> _Plan | None:
-    """From the last value to the first: what each one's readers want of it, if they agree."""
+    """Plans, from the last value to the first, the part of it that all its readers need."""
     wanted: dict[Value, list[Part | None]] = {value: [None] for value in uses.shown}
     parts: dict[Value, Part] = {}
     works: dict[Value, Work] = {}
@@ -138,7 +138,7 @@ def _applied(network: Network, plan: _Plan) -> Network:
 
 
 def _name_of_part(reader: Value) -> str:
-    """Of what a value reads a part of: the group's name, and what becomes of the part."""
+    """The name of the part that a reader takes: the group's name, and the part's use."""
     group = group_of(reader.name)[0] or reader.name
     return f"{group}/kept" if isinstance(reader.operator, Add) else f"{group}/pooled"
 
@@ -161,7 +161,7 @@ def _left_alone(takes: tuple[Value, ...], uses: Uses) -> Iterator[tuple[Value, s
 
 
 def _in_order(network: Network, fewer: Collection[Value]) -> Network:
-    """With the moves of what has fewer tokens than before right behind it.
+    """The network with each move right behind the value that now has fewer tokens.
 
     It was one of several that were computed side by side, and is no longer.
     """

@@ -36,8 +36,8 @@ class Scheduled:
     """A network with merged tokens, and where.
 
     Attributes:
-        network: It.
-        schedule: Where tokens are merged, and how many.
+        network: The network.
+        schedule: The places where tokens are merged, and how many.
         share: Its multiply-accumulates over those of the model as it was.
     """
 
@@ -94,7 +94,7 @@ def with_schedule(network: Network, schedule: Sequence[Merging]) -> Scheduled:
 
 
 def _blocks(known: Sequence[Place | None], pattern: Sequence[float]) -> tuple[int, ...]:
-    """Of a pattern those blocks whose tokens can be merged; behind the last it saves nothing."""
+    """The blocks of a pattern whose tokens can be merged; the last one would save nothing."""
     depth = len(known)
     numbers = (min(math.ceil(part * depth - 1e-9), depth - 1) - 1 for part in pattern)
     allowed = (number for number in numbers if number >= 0 and known[number] is not None)
@@ -107,8 +107,8 @@ class _Search:
 
     Attributes:
         network: The model.
-        known: Where its tokens can be merged.
-        blocks: Of these, where the pattern merges.
+        known: The place in each block where its tokens can be merged.
+        blocks: The blocks among these where the pattern merges.
         most: Largest part of the tokens that one merge takes.
     """
 
@@ -122,7 +122,7 @@ class _Search:
         return with_schedule(self.network, self._even(self.most))
 
     def evenest(self, share: float) -> Scheduled | None:
-        """Of those that leave a share of the work the one whose merges are most alike."""
+        """The schedule whose merges are most alike, among those that leave a share of the work."""
         best: tuple[tuple[bool, float], Scheduled] | None = None
         tried = set[tuple[Merging, ...]]()
         for percent in range(1, int(100 * self.most) + 1):

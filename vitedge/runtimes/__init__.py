@@ -120,7 +120,7 @@ class PreparingSession(Protocol):
 
         Args:
             image: An encoded picture.
-            preprocessing: How.
+            preprocessing: The steps to pixels.
 
         Returns:
             Pixels, shape ``(H, W, C)``; None where the picture is not read there.

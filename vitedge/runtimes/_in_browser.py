@@ -75,10 +75,10 @@ class BrowserRuntime:
     """The adapter to an engine in a page; see ``Runtime``.
 
     Attributes:
-        name: Of its targets, before the device.
-        format: Of the artefacts that it runs.
-        engine: What runs them.
-        fits: What fits each device.
+        name: The beginning of its targets' names, before the device.
+        format: The format of the artefacts that it runs.
+        engine: The engine that runs them.
+        fits: The fit of each device.
         devices: Names of the devices.
     """
 
@@ -154,7 +154,7 @@ def _start(held: ExitStack, flags: tuple[str, ...], files: dict[str, bytes | Pat
     """A browser that shows the page of a measurement.
 
     Raises:
-        VitedgeError: It does not start.
+        VitedgeError: The browser does not start.
     """
     # The adapter is asked of a page without an engine.
     files.setdefault("engine.mjs", b"export const open = null;")

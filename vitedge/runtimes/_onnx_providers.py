@@ -40,9 +40,9 @@ class Provider:
     """One execution provider and the device that it stands for.
 
     Attributes:
-        name: As ONNX Runtime calls it.
+        name: The provider's name in ONNX Runtime.
         remedy: The command or action that brings it.
-        fit: What its device takes.
+        fit: The fit of its device.
         options: Its options; what it calls a default is not always float32.
         probe: Whether its device is here, given package and version in words.
         plug_in: A package beside onnxruntime brings it, and ``qnn_devices`` finds it.

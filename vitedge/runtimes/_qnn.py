@@ -33,7 +33,8 @@ def qnn_devices(onnxruntime: Any) -> Sequence[Any]:
 
     Raises:
         ImportError: ``onnxruntime-qnn`` is not installed.
-        RuntimeError: It does not fit this onnxruntime or system; the message is the loader's.
+        RuntimeError: The plug-in does not fit this onnxruntime or system; the message is the
+            loader's.
     """
     import onnxruntime_qnn
 
@@ -72,7 +73,7 @@ def qnn_options(devices: Sequence[Any], chip: str | None = None) -> dict[str, st
     """Options of the provider: the HTP, and the chip where the hardware does not tell.
 
     Args:
-        devices: What ``qnn_devices`` returned.
+        devices: The result of ``qnn_devices``.
         chip: A name in ``SOC_MODELS`` to compile for.
     """
     import onnxruntime_qnn

@@ -43,7 +43,7 @@ def run_vela(path: Path, chip: str, output: Path | None = None) -> Compiled:
     Args:
         path: The file.
         chip: Generation and number of multipliers: ``u55-128``.
-        output: Where the compiled file goes; None throws it away.
+        output: The place for the compiled file; None throws it away.
 
     Raises:
         ModelError: Vela fails; the message is the last line it says.

@@ -94,7 +94,7 @@ class EthosUSession:
 
     Attributes:
         computing: LiteRT's session.
-        compiled: What Vela made of the file for each chip.
+        compiled: The file that Vela made for each chip.
     """
 
     computing: LiteRTSession
@@ -114,7 +114,7 @@ class EthosUSession:
         return self.computing.features(pixels)
 
     def placement(self) -> Placement | None:
-        """Of the first generation; ``open`` has refused what any of them leaves to the CPU."""
+        """The placement on the first generation; ``open`` refused files that leave one."""
         first = self.compiled[0]
         return Placement(first.npu_operators, first.npu_operators + first.cpu_operators)
 

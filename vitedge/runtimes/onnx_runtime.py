@@ -132,6 +132,11 @@ def _start(
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if device != "cpu" and strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if device == "cpu":
+        # On x86 without VNNI the product of uint8 and int8 saturates in 16 bits: DeiT-tiny's int8
+        # file then has 10 dB in place of 27. This takes a product that does not, at 1.1 of the
+        # time; where there is VNNI it changes nothing.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if device == "cpu" and platform.machine() in _FASTER_IN_FLOAT:
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if threads is not None:

@@ -44,7 +44,7 @@ class Mailbox(Generic[Item]):
 
         Raises:
             Closed: There will be no more.
-            BaseException: What ``close`` was given, once all items are taken.
+            BaseException: The error that ``close`` was given, once all items are taken.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or bool(self._items))

@@ -27,9 +27,9 @@ class Prepared:
     """A frame that is ready to be inferred.
 
     Attributes:
-        image: As the source gave it.
+        image: The image as the source gave it.
         pixels: uint8 ``(H, W, C)``, the model's input.
-        number: Of the frame, counted from 0 as the source gave them; those of frames that a newer
+        number: The number of the frame, counted from 0 as the source gave them; frames that a newer
             one replaced are missing.
     """
 
@@ -51,7 +51,7 @@ def prepared_images(frames: Frames, preprocessing: Preprocessing) -> Generator[P
 
     Args:
         frames: The source; closed when it ends, or when the iterator is closed.
-        preprocessing: What makes pixels of an image.
+        preprocessing: The steps from an image to pixels.
 
     Raises:
         DataError: An image cannot be decoded; those before it were given out.

@@ -20,7 +20,7 @@ class Frames:
     """An open source of images; iterate it once, then close it.
 
     Args:
-        images: What comes.
+        images: The images of the source.
         live: Whether a frame that nobody took in time is worth nothing: the newest wins.
         close: Frees the device.
     """

@@ -26,8 +26,8 @@ class Fit:
     """The precisions and forms that a target takes.
 
     Attributes:
-        precisions: Those that run on it, the best first.
-        limits: What its device cannot run.
+        precisions: The precisions that run on it, the best first.
+        limits: The limits of its device.
         rewrites: Rewrites that only its device needs.
     """
 

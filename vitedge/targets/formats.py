@@ -34,15 +34,16 @@ class FormatRecord:
     """Everything that is to be said of a format where its own packages may be missing.
 
     Attributes:
-        name: What the command line, file names and metadata call it.
-        order: Where it stands in lists; the lowest comes first.
+        name: The name on the command line, in file names and in metadata.
+        order: The position in lists; the lowest comes first.
         suffix: The extension of an artefact's (main) file, with its dot.
-        default_target: Where its artefacts run unless somebody says otherwise: its own runtime, on
+        default_target: The target of its artefacts unless another one is named: its own runtime, on
             the CPU. Whatever other runtimes are installed, artefacts are checked and loaded there.
         extra: The extra of this package that brings its runtime.
-        colour: Of its marks in charts, as ``#RRGGBB``.
-        read_texts: What we wrote into a file, by key; empty where we did not write it. Raises
-            ``ValueError`` and its like for a file that is damaged.
+        colour: The colour of its marks in charts, as ``#RRGGBB``.
+        read_texts: The function that reads the texts that vitedge wrote into a file, by key; it
+            gives none for a file of other makers, and raises ``ValueError`` and its like for one
+            that is damaged.
         tools: Imports what writes and dissects its files, a ``converters.tools.FormatTools``.
         beside: The files that belong to a main file.
         name_weights: Makes the content of a main file name the SHA-256 of the weights beside it;

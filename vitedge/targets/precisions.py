@@ -27,13 +27,14 @@ class PrecisionRow:
     """Everything that is to be said of a precision.
 
     Attributes:
-        name: What the command line, file names and metadata call it.
-        help: What its option of the command line does.
-        arithmetic: Where integers stand.
-        weight_bits: Of each weight.
-        activation_bits: Of what products read; None where it stays float, or as a runtime has it.
+        name: The name on the command line, in file names and in metadata.
+        help: The help of its option on the command line.
+        arithmetic: The place of integers in the graph.
+        weight_bits: The width of each weight.
+        activation_bits: The width of the inputs of products; None if they stay float, or as a
+            runtime has them.
         grouped: Whether groups of weights share a scale; otherwise all weights of an output do.
-        tolerance: What an artefact must keep of its reference's logits.
+        tolerance: The least agreement of an artefact with its reference's logits.
     """
 
     name: str

@@ -43,7 +43,7 @@ def guarded(
         most_bytes: The most memory that the child may write to; None bounds it by nothing.
 
     Raises:
-        VitedgeError: What the work raised, or that the child died.
+        VitedgeError: The error of the work, or the news that the child died.
     """
     if not _can_fork():
         yield from work()

@@ -73,7 +73,7 @@ def lines_now_and_then(stream: TextIO, seconds: float = _SECONDS_A_LINE) -> Iter
     A thread writes them, so that there are lines while a library computes and says nothing.
 
     Args:
-        stream: Where lines go.
+        stream: The stream that lines go to.
         seconds: The while.
     """
     last, ended = "", threading.Event()

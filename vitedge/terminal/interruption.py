@@ -24,7 +24,7 @@ _SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
 def ending_soon(
     last_words: Callable[[], None], *, grace_seconds: float = _GRACE_SECONDS
 ) -> Iterator[None]:
-    """Within it, Ctrl-C ends the process: as usual, or by force after some seconds.
+    """Makes Ctrl-C end the process inside the block: as usual, or by force after some seconds.
 
     Python raises ``KeyboardInterrupt`` between two of its own instructions, and one step of an
     engine may take half a minute; then threads of the engine are waited for. So a thread of ours is
@@ -32,7 +32,7 @@ def ending_soon(
 
     Args:
         last_words: Says what is kept; called once, from any thread.
-        grace_seconds: How long the block has to end by itself.
+        grace_seconds: The time that the block has to end by itself.
     """
     is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not is_ours or threading.current_thread() is not threading.main_thread():

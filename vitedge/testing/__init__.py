@@ -1,4 +1,4 @@
-"""For people who write plug-ins: stand-ins for what vitedge meets.
+"""Stand-ins for people who write plug-ins.
 
 This module is public: what it holds changes as ``docs/stability.md`` says.
 """

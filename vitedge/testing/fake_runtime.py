@@ -39,10 +39,11 @@ class FakeRuntime:
         format: The format that it says it reads; files are never opened.
         devices: The parts of its targets after the dash.
         states: Whether a device is here; those that are not named are ready.
-        fits: What a device takes, for ``convert --for``; of those that are not named it is unknown.
+        fits: The precisions that a device takes, for ``convert --for``; for devices that are not
+            named it is unknown.
         input_shape: Shape of the pixels of one run, ``(N, H, W, C)``.
         logits: Computes float32 logits ``(N, classes)`` of pixels.
-        placed: What every session says of its placement; None tells nothing.
+        placed: The placement that every session reports; None reports nothing.
     """
 
     name: str = "fake"
@@ -77,10 +78,10 @@ class FakeSession:
     """A session of a ``FakeRuntime``.
 
     Args:
-        runtime: Whose it is.
+        runtime: The runtime that it belongs to.
 
     Attributes:
-        runs: How often it ran.
+        runs: The number of runs.
         is_closed: Whether it was closed.
     """
 

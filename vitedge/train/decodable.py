@@ -23,7 +23,7 @@ def decodable(
     Sets that lie in one file are returned as they are.
 
     Args:
-        images: At least one.
+        images: The images, at least one.
         strict: A file that does not decode is an error.
         keep_classes: Labels stay as they are, whatever class has lost all its images.
         progress: Told how many files were looked at.

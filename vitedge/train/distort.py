@@ -18,7 +18,7 @@ def distort(pixels: Any, augmentation: Augmentation, seed: Any, share: Share | N
         pixels: A tensor ``(B, H, W, C)`` of static shape; its dtype is kept.
         augmentation: The largest amounts.
         seed: Two integers that alone decide the amounts.
-        share: Which part of a batch the images are; None means all of it.
+        share: The part of a batch that the images are; None means all of it.
     """
     import tensorflow as tf
 

@@ -40,7 +40,7 @@ def adapt(
         network: The trained model; left unchanged.
         class_names: Names of the classes to learn; empty for the model's own.
         image_size: Height and width in pixels; None keeps the model's.
-        seed: Of the fresh head.
+        seed: The seed of the fresh head.
 
     Raises:
         ModelError: The model cannot take that image size.

@@ -53,13 +53,13 @@ def train(
     The same call gives the same result on the same machine, interrupted and resumed or not.
 
     Args:
-        network: Where to start; left unchanged.
+        network: The network to start from; left unchanged.
         images: Labelled images.
-        recipe: How.
+        recipe: The recipe.
         held_out: Labelled images to measure the accuracy on after each epoch.
         teacher: A model of the same classes and image size to learn from.
-        folder: Where the run is recorded after each epoch: its state, ``log.csv``, and
-            TensorBoard's events. None records nothing. What frozen layers compute is kept there,
+        folder: The folder that the run is recorded in after each epoch: its state, ``log.csv``, and
+            TensorBoard's events. None records nothing. Outputs of frozen layers are kept there,
             too, until the run ends.
         resume: Continue the run recorded in ``folder``.
         named: Names of the recipe's values that somebody chose, by which a run that cannot be
@@ -67,8 +67,8 @@ def train(
         on_step: Called after each step.
         on_epoch: Called after each epoch; not for those before a resumption.
         progress: Told how far the work before the first epoch is.
-        replicas: Those that share the work, from ``open_replicas``; None is this process alone.
-            All of them call this with the same; the chief alone writes.
+        replicas: The replicas that share the work, from ``open_replicas``; None is this process
+            alone. All of them make this call with the same arguments; the chief alone writes.
 
     Raises:
         UnavailableError: TensorFlow or Keras is not installed.

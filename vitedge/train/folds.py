@@ -26,7 +26,7 @@ class Folds:
     """The results of the models of all folds, each on the images that it had not seen.
 
     Attributes:
-        count: How many models.
+        count: The number of models.
         right: Images that were classified right.
         images: All images.
     """
@@ -41,10 +41,10 @@ class Lesson:
     """All of a training run but its images.
 
     Attributes:
-        network: Where to start.
-        teacher: As for ``train``.
-        recipe: How.
-        replicas: Who share the work.
+        network: The network to start from.
+        teacher: The teacher, as for ``train``.
+        recipe: The recipe.
+        replicas: The replicas that share the work.
         resume: Go on with what is recorded.
         named: Names of the recipe's values that somebody chose; see ``train``.
     """

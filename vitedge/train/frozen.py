@@ -43,10 +43,10 @@ class FrozenPart:
 
     Args:
         network: The network.
-        trainable_blocks: As of the recipe; 0 is the head alone.
+        trainable_blocks: The number of blocks that learn, as in the recipe; 0 is the head alone.
 
     Attributes:
-        values: What must be known.
+        values: The values that must be known.
     """
 
     def __init__(self, network: Network, trainable_blocks: int | None) -> None:
@@ -89,7 +89,7 @@ class FrozenOutputs:
         labels: The class of each image, ``(N,)``.
         compute: Pixels ``(B, H, W, C)`` to what is kept, float32 ``(B, ...)``.
         mirrored: Keep those of the mirrored images, too.
-        folder: Where the file lies; None is the system's place for temporary ones.
+        folder: The folder of the file; None is the system's place for temporary files.
         progress: Called with the number of batches done and of all.
 
     Raises:
@@ -138,7 +138,7 @@ class FrozenOutputs:
         """The outputs of some images, ``(len(indices), ...)``.
 
         Args:
-            indices: Which images.
+            indices: The images.
             copies: 1 for those that are mirrored, 0 for the others; None takes all as they are.
         """
         return np.asarray(self._outputs[0 if copies is None else copies, indices])
@@ -169,7 +169,7 @@ def kept_batches(
     first_epoch: int = 0,
     share: Share | None = None,
 ) -> Any:
-    """Like ``training_batches``, of frozen outputs in place of pixels."""
+    """The batches of ``training_batches``, with frozen outputs in place of pixels."""
     import tensorflow as tf
 
     labels = tf.constant(outputs.labels)
@@ -193,7 +193,7 @@ def kept_batches(
 def kept_evaluation_batches(
     outputs: FrozenOutputs, classes: int, replica: int = 0, of: int = 1
 ) -> Any:
-    """Like ``evaluation_batches``, of frozen outputs in place of pixels."""
+    """The batches of ``evaluation_batches``, with frozen outputs in place of pixels."""
     import tensorflow as tf
 
     labels = tf.constant(outputs.labels)

@@ -45,8 +45,8 @@ class GridStart:
         network: The latent weights, which round to the quantizer's integers; all else is the
             model's, in another basis.
         exact: The model before any rounding in the very same basis, block by block.
-        scales: Of every inner linear layer, float32 ``(groups, outputs)``, each a number of
-            half precision.
+        scales: The scales of every inner linear layer, float32 ``(groups, outputs)``, each a number
+            of half precision.
         bits: 8 or 4.
         rounded_inputs: The layers whose input is made of 8-bit integers, too.
     """
@@ -103,7 +103,7 @@ def grid_start(
 
 
 def _rewritten(network: Network, without: Collection[str]) -> Network:
-    """Behind all rewrites that conversion cannot make once the weights are on their grid.
+    """The network after the rewrites that conversion cannot make of weights on their grid.
 
     Factors on the attention scores become powers of two, which it can.
     """
@@ -126,7 +126,7 @@ def _in_place_of(whole: Network, made: Network) -> Network:
 
 
 def _nearest(weight: Array, bits: int) -> IntegerWeight:
-    """Of a layer that stays float in the artefact: any weight on the grid is a float, too."""
+    """The integers of a layer that stays float in the artefact: weights on the grid are floats."""
     low, high = INTEGER_LIMITS[bits]
     scale = half_precision(searched_scale(weight, high, lowest=low))
     values = np.clip(np.rint(weight / scale), low, high).astype(np.int8)

@@ -36,7 +36,7 @@ class IntegerGrid:
         model: The Keras model of ``start.network``. What its norms multiply and add does not learn
             where it is 1 and 0: the layers behind can learn that, and in the artefact it would be
             an operator.
-        start: Where to start.
+        start: The start of training.
     """
 
     def __init__(self, model: NetworkModel, start: GridStart) -> None:
@@ -85,7 +85,7 @@ def rounded(weight: Any, log_scale: Any, bits: int) -> Any:
     Args:
         weight: float32 ``(inputs, outputs)``.
         log_scale: Logarithm of the step, float32 ``(groups, outputs)``.
-        bits: Of the integers, within ``INTEGER_LIMITS``.
+        bits: The width of the integers, within ``INTEGER_LIMITS``.
     """
     import tensorflow as tf
 
@@ -96,7 +96,7 @@ def rounded(weight: Any, log_scale: Any, bits: int) -> Any:
 
 
 def rounded_tokens(x: Any) -> Any:
-    """As ``quantize.ranges.dynamically_quantized`` of the last axis, for tensors that learn."""
+    """Rounds the last axis like ``quantize.ranges.dynamically_quantized``; gradients pass."""
     import tensorflow as tf
 
     def kept(x: Any) -> Any:

@@ -52,13 +52,14 @@ class Learner:
 
     Args:
         model: The model; its variables change as it learns.
-        recipe: How it learns.
-        loss: What it minimises.
+        recipe: The recipe of its training.
+        loss: The loss that it minimises.
         steps_per_epoch: Steps that make an epoch, for the schedule of the learning rate.
         after_frozen: Its inputs are what ``frozen`` made of pixels, not pixels.
-        replicas: Those that share each step; None is one alone.
+        replicas: The replicas that share each step; None is one alone.
         divided: The share of each replica; None where one has all.
-        grid: What its weights are rounded to whenever they are used; None leaves them as they are.
+        grid: The grid that its weights are rounded to whenever they are used; None leaves them
+            unrounded.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class Learner:
         return loss, accuracy
 
     def _gradients(self, inputs: Any, targets: Any) -> Any:
-        """Of the whole batch: the gradients, the loss, and the share of right answers."""
+        """The gradients, the loss, and the share of right answers of the whole batch."""
         import tensorflow as tf
 
         share = None if self._divided is None else self._divided[self._replicas.number()]
@@ -228,7 +229,7 @@ class Learner:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it, the model has the averaged weights, if the recipe averages any."""
+        """Gives the model the averaged weights inside the block, if the recipe averages any."""
         if not self._averages:
             yield
             return
@@ -287,7 +288,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step, for the head."""
+        """The learning rate of the next step, for the head."""
         return self._optimizer.learning_rate
 
     def state(self) -> list[npt.NDArray[np.generic]]:

@@ -62,8 +62,8 @@ class Loss:
             pixels: The batch as the student saw it, which the teacher sees, too.
             targets: Probability of each class, ``(N, classes)``.
             logits: The student's, ``(N, classes)``.
-            for_teacher: Those that are compared with the teacher's; None for the same.
-            outputs: What each block of the student made, ``(N, ...)``.
+            for_teacher: The logits that are compared with the teacher's; None for the same.
+            outputs: The outputs of each block of the student, ``(N, ...)``.
         """
         import tensorflow as tf
 

@@ -27,7 +27,7 @@ def mix(
         targets: float32 ``(B, classes)``; each row sums to 1, and still does afterwards.
         augmentation: Says which of the two, and how much.
         seed: Two integers that alone decide the outcome.
-        share: Which part of a batch the images are; None means all of it.
+        share: The part of a batch that the images are; None means all of it.
     """
     import tensorflow as tf
 

@@ -22,7 +22,7 @@ class Group:
     Attributes:
         variables: Keras variables.
         rate: Factor on the recipe's learning rate.
-        decayed: Those of them that weight decay pulls towards zero.
+        decayed: The variables among them that weight decay pulls towards zero.
     """
 
     variables: tuple[Any, ...]
@@ -104,7 +104,7 @@ class LayerwiseAdamW:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step, for the last group: the recipe's own."""
+        """The learning rate of the next step, for the last group: the recipe's own."""
         return float(self._parts[-1][0].learning_rate)
 
     @property

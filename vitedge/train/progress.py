@@ -42,7 +42,7 @@ class Epoch:
         accuracy: Share of augmented training images classified right, 0..1; of mixed ones, as
             the class that they show most of.
         held_out_accuracy: Share of held-out images classified right, 0..1; None when not measured.
-        learning_rate: At its end, of the head.
+        learning_rate: The learning rate of the head at the end of the epoch.
         images_per_second: Training speed; the first step, which compiles, counts only where there
             is no other.
         seconds: Wall time since the start of the run, interruptions not counted.

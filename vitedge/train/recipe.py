@@ -74,8 +74,8 @@ class Distillation:
         hard: The teacher's class counts like a label; else its probabilities are imitated.
         share: Weight of the teacher in the loss, 0..1; the labels have the rest.
         temperature: Softens both sides' probabilities; for the soft kind only.
-        blocks: Where weights are rounded: weight of the noise over the signal of what each block
-            makes, taken against the float model, whoever the teacher is.
+        blocks: The weight of the noise over the signal of each block's outputs, if weights are
+            rounded; taken against the float model, whoever the teacher is.
     """
 
     hard: bool = True
@@ -99,7 +99,7 @@ class TrainingRecipe:
     Attributes:
         epochs: Passes over the training set.
         batch_size: Images per step.
-        learning_rate: At the end of the warm-up.
+        learning_rate: The rate at the end of the warm-up.
         warmup_epochs: Epochs over which the learning rate rises from 0.
         weight_decay: Decoupled, of weight matrices only.
         label_smoothing: Probability spread over all classes.
@@ -109,17 +109,17 @@ class TrainingRecipe:
         average: Momentum of the exponential moving average of the weights, which then are what is
             measured and kept; 0 keeps the last weights.
         balance_classes: Weigh each class by the inverse of its frequency.
-        trainable_blocks: How many of the last blocks learn, beside the final norm and the head;
-            0 trains the head alone; None trains everything. What the frozen layers make of the
-            images is computed once, unless an augmentation other than ``flip`` makes new ones.
+        trainable_blocks: The number of last blocks that learn, beside the final norm and the head;
+            0 trains the head alone; None trains everything. Outputs of the frozen layers are
+            computed once, unless an augmentation other than ``flip`` makes new images.
         layer_decay: Factor on the learning rate per block towards the input (arXiv:2106.08254).
-        distillation: How a teacher is listened to, where one is given.
+        distillation: The way in which a teacher is listened to, if there is one.
         quantize_aware: Round weights as an artefact of this precision will (int8 or int4), and for
             int8 the inputs of its layers, while the model learns; None leaves them as they are.
         keep_best: Keep the weights of the epoch with the best held-out accuracy, not the last.
             The accuracy on these held-out images is then flattered: test on others.
         augmentation: Random changes of the images.
-        products: What matrix products compute in; float16 comes with a scale on the loss.
+        products: The dtype of matrix products; float16 comes with a scale on the loss.
         seed: Fixes the order, the augmentation and all else that is random.
     """
 

@@ -72,7 +72,7 @@ class Standing:
 
     Attributes:
         history: Its epochs so far.
-        state: What ``Learner.state`` returned.
+        state: The result of ``Learner.state``.
         kept: The weights that would be the result if it ended here.
         kept_accuracy: Their held-out accuracy; None when not measured.
     """
@@ -96,7 +96,7 @@ class Standing:
         state: Sequence[npt.NDArray[np.generic]],
         kept: Sequence[npt.NDArray[np.float32]],
     ) -> Standing:
-        """From what ``about`` returned, and the arrays.
+        """Makes a standing of the result of ``about``, and the arrays.
 
         Raises:
             ValueError: The history is none; KeyError or TypeError, too.
@@ -115,8 +115,8 @@ class Record:
 
     Args:
         folder: Made if need be.
-        run: What ``run_parts`` says of the run; a state of another run is not taken up.
-        facts: How the run trains, in words, for the page.
+        run: The facts that ``run_parts`` gives for the run; a state of another run is not taken up.
+        facts: The facts of the training, in words, for the page.
         named: Names of the recipe's values that somebody chose; None: all of them.
     """
 
@@ -284,8 +284,8 @@ def _differences(
     """The differences between two runs, such as ``learning rate 0.001, now 0.003``.
 
     Args:
-        before: What ``run_parts`` said of the one.
-        now: What it says of the other.
+        before: The facts that ``run_parts`` gave for the earlier run.
+        now: The facts that it gives for this run.
         chosen: Names of values that somebody chose: where one of them differs, or the models or
             images do, the others follow from it and are left out. None: all were chosen.
     """

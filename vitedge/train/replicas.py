@@ -33,7 +33,7 @@ class Strategy(StrEnum):
 
 
 class Replicas:
-    """Those that share the work; alone, everything is as if there were no such class.
+    """The replicas that share the work; one alone behaves as if there were no such class.
 
     Args:
         strategy: A ``tf.distribute.Strategy`` of one process or one per worker; None is alone.
@@ -58,15 +58,15 @@ class Replicas:
         """Calls a function on every replica; what it returned on the first one of this process.
 
         Args:
-            function: Of tensors, to tensors in any structure.
-            arguments: What ``each`` or ``streams`` gave.
+            function: A function of tensors that gives tensors in any structure.
+            arguments: The results of ``each`` or ``streams``.
         """
         if self._strategy is None:
             return function(*arguments)
         return self._first(self._strategy.run(function, args=tuple(arguments)))
 
     def number(self) -> int:
-        """Within ``run``: which of all replicas this is."""
+        """The number of this replica among all; call it inside ``run``."""
         import tensorflow as tf
 
         if self._strategy is None:
@@ -76,7 +76,7 @@ class Replicas:
         )
 
     def sum(self, values: Any) -> Any:
-        """Within ``run``: the sum over all replicas, of tensors of one dtype in any structure."""
+        """The sum over all replicas of tensors of one dtype in any structure, inside ``run``."""
         import tensorflow as tf
 
         if self._strategy is None:
@@ -194,7 +194,7 @@ def open_replicas(
     Several machines are to be connected before TensorFlow has looked at its devices.
 
     Args:
-        strategy: How to share it; None is not at all.
+        strategy: The way to share it; None does not share it.
         say: Told who takes part, and who is waited for.
 
     Raises:
@@ -237,7 +237,7 @@ def read_cluster(text: str | None) -> Cluster:
     """The cluster of a ``TF_CONFIG``, which TensorFlow reads, too.
 
     Raises:
-        UsageError: It is missing, or says something else than which of which workers this is.
+        UsageError: ``TF_CONFIG`` is missing, or does not say which of which workers this is.
     """
     if not text:
         raise UsageError(

@@ -51,14 +51,15 @@ class TrainRequest:
         output: The ``.keras`` file to write.
         size: The fresh model; only its image size counts when there is an ``init``.
         init: A model to start from, or None for fresh weights.
-        importing: How to read it and the teacher.
+        importing: The options for reading it and the teacher.
         teacher: A model to learn from beside the labels, or None.
         distillation_token: The model has, or gets, a second token that learns from the teacher.
-        recipe: How to train; what products compute in follows from ``mixed_precision``.
+        recipe: The recipe of the training; the dtype of products follows from ``mixed_precision``.
         named: Names of the recipe's values that somebody chose; all others are set to what is usual
             for so many images (see ``vitedge.train.usual``). None: the recipe is taken as it is.
         mixed_precision: ``auto``, ``off``, ``bfloat16`` or ``float16``; see ``choose``.
-        strategy: How several devices or machines share the work; None is this process alone.
+        strategy: The way in which several devices or machines share the work; None is this process
+            alone.
         held_out_share: Share of each class held out, where the data has no split itself.
         folds: Measure in so many folds, each image once, and let the model learn from all of them.
         strict: An image that cannot be read is an error, not left out.
@@ -95,9 +96,9 @@ class Outcome:
 
     Attributes:
         trained: The model that was written, and how it came about.
-        recipe: How it was trained.
-        held_out: How many images ``trained.held_out_accuracy`` was measured on.
-        folds: What the folds came to, if there were any.
+        recipe: The recipe of its training.
+        held_out: The number of images that ``trained.held_out_accuracy`` was measured on.
+        folds: The results of the folds, if there were any.
         divisible: Images that folds could measure on; 0 where the data has a part for that.
     """
 
@@ -119,7 +120,7 @@ def train_model(
     """Trains a model and writes it.
 
     Args:
-        request: What to do.
+        request: The request.
         progress: Told how far things are.
         on_epoch: Called after each epoch.
         say: Told what was read, and what was chosen for these images and this machine.

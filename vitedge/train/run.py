@@ -53,7 +53,7 @@ class Trained:
     Attributes:
         network: The model, with the weights that the recipe keeps.
         history: Every epoch in order.
-        held_out_accuracy: Of ``network``; None when there was no held-out set.
+        held_out_accuracy: The accuracy of ``network``; None if there was no held-out set.
         worker: Number of this process among those that shared the work; 0 is who writes.
     """
 

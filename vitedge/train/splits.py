@@ -33,8 +33,8 @@ class Parts:
     """A set of images, divided.
 
     Attributes:
-        training: What is trained on.
-        held_out: What is measured on.
+        training: The images to train on.
+        held_out: The images to measure on.
         whole: All of them, where the source has no division itself.
     """
 
@@ -80,9 +80,9 @@ def open_parts(
     * whatever ``open_images`` opens, split by class at random.
 
     Args:
-        path: Where the images are, or the images.
-        share: Of each class's images, what is held out, where the source has no split itself.
-        seed: Of that split.
+        path: The place of the images, or the images.
+        share: The share of each class's images that is held out, if the source has no split itself.
+        seed: The seed of that split.
         unlabelled: Images may have no label.
         strict: A file that cannot be decoded is an error, not left out.
         progress: Told how many files were looked at.
@@ -130,8 +130,9 @@ def split(
 
     Args:
         images: A labelled set.
-        share: Of each class's images, what goes into the second part; at least one, but never all.
-        seed: Of the choice.
+        share: The share of each class's images that goes into the second part; at least one, but
+            never all.
+        seed: The seed of the choice.
         unlabelled: Images without a label are taken for one more class.
 
     Raises:

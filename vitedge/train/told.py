@@ -15,9 +15,9 @@ def what_was_read(parts: Parts, class_names: Sequence[str], name: str) -> str:
     """One line: how many images of which classes there are, and what becomes of them.
 
     Args:
-        parts: What was opened; labels may be missing.
+        parts: The opened parts; labels may be missing.
         class_names: Names of the classes.
-        name: What it was opened by.
+        name: The name that it was opened by.
     """
     training, held_out = parts.training, parts.held_out
     counts = _counts(training) + _counts(held_out)

@@ -30,7 +30,7 @@ def answers_of_each(model: NetworkModel, features: Any) -> tuple[Any, Any]:
 
     Args:
         model: One that reads two tokens.
-        features: What its head reads, ``(N, 2 * dim)``.
+        features: The features that its head reads, ``(N, 2 * dim)``.
     """
     from keras import ops
 
@@ -101,7 +101,7 @@ def _taken_tokens(network: Network) -> Value | None:
 
 
 def _joined_last(network: Network, taken: Value) -> Network:
-    """The same network, in which norms stand before tokens become one vector, not behind it."""
+    """The same network with norms before tokens become one vector, not behind it."""
     chain = [network.logits.inputs[0]]
     while chain[-1] is not taken:
         chain.append(chain[-1].inputs[0])

@@ -39,9 +39,9 @@ def settled(
     """A recipe with the usual value for whatever was not named and has no default for all.
 
     Args:
-        recipe: What was named, and what has one default.
+        recipe: The options that were named, and those that have one default.
         named: Names of fields of ``Recipe``, ``Distillation`` and ``Augmentation``.
-        images: How many are trained on.
+        images: The number of training images.
         fine_tuning: The model has learnt something already.
         grey: Its images have one channel.
 

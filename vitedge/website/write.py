@@ -46,9 +46,9 @@ class Site:
     """The files that were written.
 
     Attributes:
-        folder: Where to.
+        folder: The folder of the site.
         files: Names inside it.
-        megabytes: What a browser may have to fetch, in 10^6 bytes.
+        megabytes: The size that a browser may have to fetch, in 10^6 bytes.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ def write_site(
 
     Args:
         artifact: A TFLite or ONNX file that vitedge wrote.
-        folder: Where to; made if need be.
+        folder: The folder of the site; made if it does not exist.
         force: Files of the same names may be overwritten.
         progress: Told what is being done.
 
@@ -170,7 +170,7 @@ def _json(values: dict[str, Any]) -> bytes:
 
 
 def _digest(contents: dict[str, bytes | Path]) -> str:
-    """Of everything: another one makes browsers fetch the site anew."""
+    """The digest of all contents: another one makes browsers fetch the site anew."""
     digest = hashlib.sha256()
     for place, content in sorted(contents.items()):
         digest.update(place.encode() + b"\0" + _bytes(content))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from vitedge.network.evaluate import forward
 from vitedge.network.tasks import Task
 
 SWIN = GOLDEN / "timm_swin" / "model.safetensors"
+SWIN_V2 = GOLDEN / "timm_swinv2" / "model.safetensors"
 
 
 def test_the_authors_own_layout_is_read(tmp_path: Path) -> None:
@@ -35,14 +38,56 @@ def test_the_authors_own_layout_is_read(tmp_path: Path) -> None:
 
 
 def test_windows_that_no_table_tells_are_asked_for(tmp_path: Path) -> None:
-    shutil.copy(GOLDEN / "timm_swinv2" / "model.safetensors", tmp_path)
+    shutil.copy(SWIN_V2, tmp_path)
     path = tmp_path / "model.safetensors"
     with pytest.raises(ModelError, match="size of its windows: give --architecture"):
         read_model(path)
-    options = ImportOptions(architecture="swinv2_tiny_window8_256", image_size=(16, 16))
-    assert read_model(path, options).network.classes == 5
     with pytest.raises(ModelError, match="'swinv3' is not a Swin of timm"):
         read_model(path, ImportOptions(architecture="swinv3"))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fact"),
+    [
+        ("swin_tiny_patch4_window7_224", "version is 1, not 2"),
+        ("swinv2_tiny_window8_256", "dim is 96, not 8"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(
+    architecture: str, fact: str, tmp_path: Path
+) -> None:
+    # With exit 0, their windows were those of the architecture that was said.
+    options = ImportOptions(architecture=architecture, image_size=(16, 16))
+    path = shutil.copy(SWIN_V2, tmp_path)
+    with pytest.raises(ModelError, match=fact):
+        read_model(Path(path), options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"window_size": 2}, "biases of windows of 4 x 4, not those of 2 x 2"),
+        ({"pretrained_window_sizes": [2, 2]}, "biases of windows of 4 x 4"),
+        ({"depths": [2, 1]}, r"depths is \[2, 1\], not \[2, 2\]"),
+        ({"always_partition": True}, "gives its model 'always_partition'"),
+    ],
+)
+def test_a_config_that_contradicts_the_weights_is_refused(
+    arguments: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    arrays = load_file(SWIN_V2)
+    axes = np.sign(place := np.arange(-3, 4) * 8 / 3) * np.log2(np.abs(place) + 1) / 3
+    distances = np.stack(np.meshgrid(axes, axes, indexing="ij"), axis=-1)[None]
+    arrays["layers.0.blocks.0.attn.relative_coords_table"] = distances.astype(np.float32)
+    config = json.loads((SWIN_V2.parent / "config.json").read_text("utf-8"))
+    path = tmp_path / "model.safetensors"
+    save_file(arrays, path)
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    assert read_model(path).network.classes == 5
+    config["model_args"] |= arguments
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(ModelError, match=match):
+        read_model(path)
 
 
 def test_another_image_size_has_more_windows() -> None:

@@ -129,3 +129,29 @@ def test_rotary_positions_follow_the_image_size() -> None:
 def test_a_relative_position_bias_fixes_the_image_size() -> None:
     with pytest.raises(ModelError, match="a relative position bias is for one image size"):
         read_model(bare("beit"), ImportOptions(heads=2, image_size=(24, 24)))
+
+
+@pytest.mark.parametrize(
+    ("case", "architecture", "match"),
+    [
+        ("vit", "vit_base_patch32_plus_256", None),
+        ("vit", "vit_base_patch16_clip_quickgelu_224", "but like those of .*vit_"),
+        ("vit", "vit_small_patch16_rope_mixed_224", "but like those of .*vit_"),
+        ("dinov3", "vit_small_patch16_224", "but like those of .*dinov3"),
+        # Weights of no registered model: a variant of one that has all but optional parts.
+        ("qk_norm", "vit_base_patch16_224", None),
+        ("qk_norm", "vit_base_patch16_rope_224", "lacks 'pos_embed'"),
+        ("qk_norm", "eva02_base_patch14_224", "has 'blocks.0.attn.k_proj.weight'"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(
+    case: str, architecture: str, match: str | None, tmp_path: Path
+) -> None:
+    # With exit 0, they were read with that architecture's rotary positions and activation.
+    options = ImportOptions(architecture=architecture, heads=2, image_size=(16, 16))
+    path = alone(case, tmp_path)
+    if match is None:
+        assert read_model(path, options).network.classes > 0
+        return
+    with pytest.raises(ModelError, match=match):
+        read_model(path, options)

@@ -29,7 +29,7 @@ from vitedge.report.colours import (
 from vitedge.report.label_places import WIDTHS, Spot, place_labels
 from vitedge.report.points import front_of, label_of, quality_title, timed_points
 from vitedge.report.quality import Confusion, Drop, VsFloat
-from vitedge.report.results import LayerError, Pick, Ratio, Report, Row, Status
+from vitedge.report.results import LayerError, MadeBy, Pick, Ratio, Report, Row, Status
 from vitedge.report.summary import summary
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -279,6 +279,20 @@ def test_a_pick_opens_the_page_with_its_words_and_its_command(library: str) -> N
     assert ("the ring is around the pick" in page) == (library == "vega")
     points = timed_points(report.rows, report.pick)
     assert [point.label for point in points if point.is_picked] == ["model.int8.tflite, tflite-cpu"]
+
+
+def test_the_page_says_what_made_each_point_of_the_front() -> None:
+    paths = "out/model.int8.tflite", "out/model.tokens-0.7.int8.tflite"
+    rows = [make_row(artifact=path) for path in paths]
+    made_by = MadeBy(paths[0], "", "make <all>"), MadeBy(paths[1], "tokens 0.7", "make fewer")
+    front = tuple(f"{path} on tflite-cpu" for path in paths)
+    pick = Pick(paths[1], "tflite-cpu", True, "", "make fewer", 0.5, None, None, front, made_by)
+    points = timed_points(rows, pick)
+    assert [label_of(point, points) for point in points] == ["int8", "int8 tokens 0.7"]
+    assert [point.details["leaves out"] for point in points] == ["", "tokens 0.7"]
+    markup = render_html(report_of(*rows, pick=pick))
+    assert "<dt>model.int8.tflite</dt><dd><pre><code>make &lt;all&gt;</code></pre></dd>" in markup
+    assert "<dt>model.tokens-0.7" not in markup  # what was picked stands above
 
 
 def test_steps_beside_inference_stand_apart_and_so_does_what_was_lost(library: str) -> None:

@@ -35,8 +35,8 @@ class _Prepared:
     """Images that are prepared as apps on the target do it, against ours.
 
     Attributes:
-        images: How many.
-        alike: Those with the same top class.
+        images: The number of images.
+        alike: The number of images with the same top class.
         largest: Largest difference of a pixel.
         total: Sum of the images' mean absolute differences.
     """

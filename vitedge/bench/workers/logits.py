@@ -132,7 +132,7 @@ class LogitsWriter:
         """Appends rows, and zeros for the images left out before and between them.
 
         Args:
-            positions: Of the images, ascending.
+            positions: The positions of the images, ascending.
             logits: float32 ``(len(positions), classes)``.
 
         Raises:
@@ -183,8 +183,8 @@ class LogitsStore:
     """The folder in which the logits of one set of images lie.
 
     Attributes:
-        folder: It is made if need be.
-        of: What all of them have in common: the images, the machine, the engines' versions.
+        folder: The folder, which is made if it does not exist.
+        of: The common origin of all rows: the images, the machine, the engines' versions.
         keeps: Whether they stay when they have been read, for another bench to go on from.
     """
 
@@ -217,7 +217,7 @@ class LogitsStore:
 
 
 def _read_reasons(path: Path, rows: int) -> dict[int, str]:
-    """Those of images before a row; a process that died may have noted one more, or half of it."""
+    """The reasons for images before a row; a process that died may have noted one more in part."""
     if not path.exists():
         return {}
     found: dict[int, str] = {}

@@ -57,7 +57,8 @@ class Opened:
         first_run_ms: The first inference, in which engines compile and allocate.
         input_shape: ``[N, H, W, C]``.
         classes: Number of logits per image, or of all numbers of a map.
-        fault: What is visibly wrong with the logits, in words; empty when nothing is.
+        fault: The visible fault of the logits, in words; empty if there is none.
+        output_shape: The shape of the output for one image.
     """
 
     load_ms: float
@@ -65,6 +66,7 @@ class Opened:
     input_shape: list[int]
     classes: int
     fault: str
+    output_shape: list[int]
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,9 @@ class Saturate:
     """Runs several sessions of the opened artefact at once. Answer: ``Saturated``.
 
     Attributes:
-        parallel: How many.
+        parallel: The number of sessions.
         threads: CPU threads of each.
-        seconds: For how long.
+        seconds: The time during which runs may begin.
     """
 
     parallel: int
@@ -152,7 +154,7 @@ class Inspected:
         peak_rss_mb: Peak resident memory in 10^6 bytes; None where the system does not tell.
         on_device: Nodes on the device; None when the runtime does not tell.
         total: Nodes of the graph; None when the runtime does not tell.
-        estimate: What the device's compiler predicts of its speed, in words.
+        estimate: The speed that the device's compiler predicts, in words.
     """
 
     peak_rss_mb: float | None
@@ -189,7 +191,7 @@ class Inferred:
         inference_ms: Time of each run, of the first thousand.
         postprocess_ms: Time of each run's softmax and ranking, of the first thousand.
         prepared: Images that were prepared as an app there does it, too; 0 where apps use our code.
-        prepared_alike: Those of them with the same top class as with our pixels.
+        prepared_alike: The number of those images that have the same top class as with our pixels.
         prepared_largest: Largest difference of a pixel, of 255.
         prepared_mean: Mean absolute difference of the pixels.
     """

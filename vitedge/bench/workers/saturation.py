@@ -18,9 +18,9 @@ def saturate(
     """Runs each session in a thread of its own; engines let go of Python's lock meanwhile.
 
     Args:
-        sessions: At least one, not used by anyone else.
+        sessions: The sessions, at least one, which nobody else uses.
         pixels: One batch.
-        seconds: How long runs may begin.
+        seconds: The time during which runs may begin.
 
     Returns:
         Images that went through, and the seconds until the last was done.

@@ -62,7 +62,7 @@ class Worker:
     """Obeys one command after the other.
 
     Args:
-        answers: Where ``Progress`` goes while a command runs.
+        answers: The receiver of ``Progress`` while a command runs.
     """
 
     def __init__(self, answers: TextIO) -> None:
@@ -77,7 +77,7 @@ class Worker:
         """Carries out a command.
 
         Raises:
-            VitedgeError: It could not be carried out.
+            VitedgeError: The command could not be carried out.
         """
         match command:
             case Probe():
@@ -112,8 +112,10 @@ class Worker:
         self._pixels = noise
         first_run_ms = time_ms(self._run, self._clock)
         logits = [session.run(pixels) for pixels in (noise, *others)]
+        made = logits[0].shape[1:]
         return Opened(
-            load_ms, first_run_ms, list(shape), math.prod(logits[0].shape[1:]), fault_of(logits)
+            *(load_ms, first_run_ms, list(shape), math.prod(made), fault_of(logits)),
+            output_shape=list(made),
         )
 
     def _measure(self, budget: RunBudget) -> Measured:

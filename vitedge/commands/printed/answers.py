@@ -34,7 +34,7 @@ def answers_of(
     Args:
         artifact: The file.
         images: Paths of pictures.
-        top: How many classes or labels to name at most.
+        top: The largest number of classes or labels to name.
         threshold: Least probability of a label.
         output: File for embeddings, or for one image's map.
         on: Target and threads.
@@ -61,7 +61,7 @@ def _demand_output(model: LoadedModel, images: Sequence[Path], output: Path | No
     """Refuses an output that the answers do not fit into.
 
     Raises:
-        UsageError: They do not.
+        UsageError: The answers do not fit into the output.
     """
     suffix = None if output is None else output.suffix.lower()
     match model:
@@ -135,7 +135,7 @@ def _png(found: npt.NDArray[np.float32]) -> bytes:
     """A map as a grey picture: black the least number, white the largest; unseen places black.
 
     Raises:
-        UsageError: It has several channels.
+        UsageError: The map has several channels.
     """
     from PIL import Image
 

@@ -23,7 +23,7 @@ class Alternative:
 
     Attributes:
         draft: The artefact but for its metadata.
-        description: What was quantized how, in words per kind of layer.
+        description: The layers that were quantized, and how, in words per kind of layer.
         calibrated: Whether the calibration images took part.
         versions: The packages that made it.
     """
@@ -40,7 +40,7 @@ class CalibrationImages:
     Args:
         images: The set.
         kind: ``images`` or ``synthetic``.
-        preprocessing: How an image becomes pixels.
+        preprocessing: The steps from an image to pixels.
         progress: Told how far things are.
     """
 

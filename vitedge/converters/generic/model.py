@@ -1,4 +1,4 @@
-"""A model that is not a Vision Transformer, opened: its images, its labels, its own answers."""
+"""A model that is not a vision transformer, opened: its images, its labels, its own answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vitedge.importers.lift.probe import Experiments
 from vitedge.network.tasks import Task
 
 _OF_A_VIT = ("heads", "activation", "norm_eps")
-"""Options that say something about a Vision Transformer's layers."""
+"""Options that say something about a vision transformer's layers."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class GenericModel:
     Attributes:
         network: The source.
         experiments: Access to it in its own engine, up to what artefacts give.
-        taken: What it takes as input.
-        preprocessing: How an image becomes pixels.
+        taken: The input that the model takes.
+        preprocessing: The steps from an image to pixels.
         labels: One name per class, or empty.
-        ending: What its outputs mean, and what is removed at its end.
-        left_out: What of the source takes no part, in words.
+        ending: The meaning of its outputs, and the operators that are removed at its end.
+        left_out: The parts of the source that take no part in the outputs, in words.
     """
 
     network: Network
@@ -95,13 +95,13 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
     """Opens any Keras model, SavedModel or ONNX file.
 
     Raises:
-        ModelError: It is damaged, or does not say what its outputs mean.
-        UsageError: An option speaks of layers that only a Vision Transformer has.
+        ModelError: The model is damaged, or does not say what its outputs mean.
+        UsageError: An option speaks of layers that only a vision transformer has.
     """
     for name in _OF_A_VIT:
         if getattr(options, name) is not None:
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} is about Vision Transformers, and '{path}' is none")
+            raise UsageError(f"{flag} is about vision transformers, and '{path}' is not one")
     network = _open_network(path, options)
     experiments = Experiments(network.probe)
     try:

@@ -27,8 +27,8 @@ class Answer:
     """The output of an artefact in place of the source's.
 
     Attributes:
-        name: What artefacts call it.
-        shape: Of one image in the source, without axes of size 1.
+        name: The name of the output in artefacts.
+        shape: The shape for one image in the source, without axes of size 1.
         axes: The order of those axes in artefacts; empty where it stays.
         is_before_activation: Artefacts give what the source's softmax or sigmoid reads.
     """
@@ -45,9 +45,9 @@ class Answer:
         """The answer of a model that ends so; maps get their channels last, as images are here.
 
         Args:
-            ending: How it ends.
-            shape: Of its output for one image.
-            image_shape: Of the image, as the model takes it: maps have the same layout.
+            ending: The end of the model.
+            shape: The shape of its output for one image.
+            image_shape: The shape of the image, as the model takes it: maps have the same layout.
         """
         kept = tuple(size for size in shape if size > 1) or (1,)
         turned = ending.task is Task.MAP and len(kept) == 3 and channels_first(image_shape)
@@ -78,7 +78,7 @@ class Network(Protocol):
     inside.
 
     Attributes:
-        answer: What becomes of the output; set before a graph is asked for.
+        answer: The changes to the output; set before a graph is asked for.
     """
 
     answer: Answer
@@ -128,7 +128,7 @@ def read_into_openvino(read: Callable[[Any], Any], answer: Answer) -> Any:
 
     Args:
         read: Given the module ``openvino``, returns an ``openvino.Model``.
-        answer: What its output is called.
+        answer: The name of its output.
 
     Raises:
         ConversionError: The frontend cannot read the model.

@@ -158,7 +158,7 @@ def _allow_inlining(definition: Any) -> None:
 
 
 def _folded(definition: Any, output: str) -> Any:
-    """The same graph, with what depends on shapes only computed by Grappler."""
+    """The graph after Grappler has computed whatever depends on shapes alone."""
     import tensorflow as tf
     from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.grappler import tf_optimizer

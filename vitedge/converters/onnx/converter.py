@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters.converter import refuse_further_outputs
 from vitedge.converters.onnx.emitter import OnnxEmitter
 from vitedge.converters.onnx.file import write_onnx
 from vitedge.converters.onnx.integer import OnnxIntegerEmitter
@@ -51,7 +50,6 @@ class OnnxConverter:
             import onnx  # noqa: F401
         except ImportError as error:
             raise missing_package("onnx", "convert") from error
-        refuse_further_outputs(network, recipe)
         emitter = OnnxIntegerEmitter if recipe.tensors else OnnxEmitter
         return OnnxDraft(emitter(network, recipe, batch).emit(), batch_leads=True)
 

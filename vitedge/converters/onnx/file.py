@@ -34,7 +34,7 @@ def write_onnx(model: Any, path: Path, metadata: Metadata, *, limit: int = PROTO
     Args:
         model: The model; its initializers keep their values in ``raw_data``.
         path: The ``.onnx`` file; the weights go beside it when they must.
-        metadata: For ``vitedge.artifacts.metadata``, and for other clients.
+        metadata: The metadata for ``vitedge.artifacts.metadata``, and for other clients.
         limit: Largest message in bytes.
     """
     import onnx

@@ -1,137 +1,55 @@
-"""A trunk of ours with its source's own tail behind it, in one ONNX file.
+"""Puts the source's own last nodes behind a converted trunk, in one ONNX file.
 
-Where nobody can read what stands at a model's end, such as a detector's non-maximum suppression,
-what stands before it is read, rewritten and quantized by itself. Behind its outputs come the
-source's own nodes, as they are and in float. The trunk's outputs stay outputs of the file.
+The trunk's outputs remain outputs of the file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import LOGITS_SCALE_KEY, LOGITS_ZERO_POINT_KEY
 from vitedge.converters.converter import Draft
 from vitedge.converters.onnx.converter import OnnxDraft
+from vitedge.converters.source_tail import Joint, Tail, tail_behind
 from vitedge.errors import ConversionError, first_line
-from vitedge.importers.lift.embedding import channels_first
-from vitedge.importers.lift.onnx_files import load_onnx
-from vitedge.importers.lift.onnx_probe import OnnxProbe
 
 _PREFIX = "tail/"
 
 
-@dataclass(frozen=True)
-class Tail:
-    """What stands behind a trunk.
-
-    Attributes:
-        source: The ONNX file that both are of.
-        joints: The tensor of the source that each output of the trunk is, by the output's name.
-        maps: Outputs that have channels last where the source may have them first.
-        image_size: Height and width, where the source leaves them open.
-    """
-
-    source: Path
-    joints: Mapping[str, str]
-    maps: frozenset[str]
-    image_size: tuple[int, int] | None = None
-
-
 def with_tail(draft: Draft, tail: Tail) -> OnnxDraft:
-    """An artefact with the source's nodes behind its outputs.
+    """Appends the source's nodes to an artefact's outputs.
 
     Args:
-        draft: Of the trunk; left unchanged.
-        tail: What comes behind.
+        draft: The artefact of the trunk; it is left unchanged.
+        tail: The nodes to append.
 
     Raises:
-        ConversionError: It is no ONNX artefact, the tail reads the image by another way, or the
-            two cannot be one graph.
+        ConversionError: The tail also reads the image directly, or trunk and tail cannot form one
+            graph.
     """
     import onnx
 
-    if not isinstance(draft, OnnxDraft):
-        raise ConversionError(
-            "only ONNX files can hold a source's own nodes; leave out --tail, or take --format onnx"
-        )
+    assert isinstance(draft, OnnxDraft)
     model = onnx.ModelProto()
     model.CopyFrom(draft.model)
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
-    probe = OnnxProbe(tail.source, image_size=tail.image_size)
-    shapes = probe.shapes(batch, list(tail.joints.values()))
-    turned = channels_first(probe.image_shape)
-    behind = _behind(tail, dict(zip(tail.joints.values(), shapes, strict=True)))
+    behind, joints = tail_behind(tail, batch)
     behind = _prefixed(_of_opset(behind, model))
     taken = {name for node in model.graph.node for name in node.output}
     clash = sorted(taken & {each.name for each in behind.graph.output})
     if clash:
-        raise ConversionError(f"the tail's output '{clash[0]}' is called like one of the trunk's")
-    for (output, tensor), shape in zip(tail.joints.items(), shapes, strict=True):
-        is_turned = turned and output in tail.maps and len(shape) == 4
-        _join(model, output, f"{_PREFIX}{tensor}", shape, is_turned=is_turned)
+        raise ConversionError(
+            f"the tail's output '{clash[0]}' is also the name of a trunk's tensor"
+        )
+    for joint in joints:
+        _join(model, joint)
     model.graph.node.extend(behind.graph.node)
     model.graph.initializer.extend(behind.graph.initializer)
     model.graph.output.extend(behind.graph.output)
     known = {each.domain for each in model.opset_import}
     model.opset_import.extend(each for each in behind.opset_import if each.domain not in known)
     return OnnxDraft(model)
-
-
-def _behind(tail: Tail, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    """The part of the source that reads the joints, as a model of its own."""
-    import onnx
-
-    source = load_onnx(tail.source)
-    makers = {name: node for node in source.graph.node for name in node.output if name}
-    stored = {each.name: each for each in source.graph.initializer}
-    if source.functions:
-        raise ConversionError("a tail of ONNX functions cannot be put behind a trunk")
-    joints = set(shapes)
-    outputs = [each for each in source.graph.output if each.name not in joints]
-    wanted, read, stack = set(), set(), [each.name for each in outputs]
-    while stack:
-        name = stack.pop()
-        if name in read or name in joints:
-            continue
-        read.add(name)
-        if name in makers:
-            wanted.add(id(makers[name]))
-            stack += _read_by(makers[name])
-        elif name and name not in stored:
-            words = " and ".join(f"'{each}'" for each in joints)
-            raise ConversionError(
-                f"what stands behind {words} reads the image ('{name}') by another way, too: name "
-                "what it reads with --beside"
-            )
-    if not wanted:
-        raise ConversionError("nothing stands behind the trunk; leave out --tail")
-    kind = onnx.TensorProto.FLOAT
-    graph = onnx.helper.make_graph(
-        [node for node in source.graph.node if id(node) in wanted],
-        "tail",
-        [onnx.helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()],
-        outputs,
-        [stored[name] for name in read if name in stored],
-    )
-    return onnx.helper.make_model(
-        graph, ir_version=source.ir_version, opset_imports=source.opset_import
-    )
-
-
-def _read_by(node: Any) -> Iterable[str]:
-    """What a node reads, and what the graphs inside of it read from outside."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            inner = {name for each in graph.node for name in each.output}
-            inner |= {each.name for each in (*graph.input, *graph.initializer)}
-            read = [name for each in graph.node for name in _read_by(each)]
-            read += [each.name for each in graph.output]
-            yield from (name for name in read if name not in inner)
 
 
 def _of_opset(behind: Any, trunk: Any) -> Any:
@@ -153,38 +71,34 @@ def _of_opset(behind: Any, trunk: Any) -> Any:
 
 
 def _prefixed(behind: Any) -> Any:
-    """Under names that no tensor of a trunk has; outputs keep theirs."""
+    """The tail under names that no tensor of a trunk has; its outputs keep their names."""
     from onnx import compose
 
     return compose.add_prefix(behind, _PREFIX, rename_outputs=False)
 
 
-def _join(model: Any, output: str, tensor: str, shape: tuple[int, ...], *, is_turned: bool) -> None:
-    """Makes a tensor of the source of an output of the trunk."""
+def _join(model: Any, joint: Joint) -> None:
+    """Turns an output of the trunk into the source's tensor: its name, shape and layout."""
     import onnx
 
-    graph, helper = model.graph, onnx.helper
-    (shown,) = (each.type.tensor_type for each in graph.output if each.name == output)
-    count = math.prod(each.dim_value for each in shown.shape.dim)
-    if count != math.prod(shape):
-        raise ConversionError(f"'{output}' has {count} numbers, where the tail reads {shape}")
-    made = output
+    graph, helper, tensor = model.graph, onnx.helper, f"{_PREFIX}{joint.tensor}"
+    (shown,) = (each.type.tensor_type for each in graph.output if each.name == joint.output)
+    joint.demand(math.prod(each.dim_value for each in shown.shape.dim))
+    made = joint.output
     if shown.elem_type != onnx.TensorProto.FLOAT:
-        made = _dequantized(model, output, tensor, shown.elem_type)
-    if is_turned:
+        made = _dequantized(model, joint.output, tensor, shown.elem_type)
+    if joint.is_turned:
         graph.node.append(
             helper.make_node("Transpose", [made], [tensor], f"{tensor}/turned", perm=(0, 3, 1, 2))
         )
         return
-    sizes = f"{tensor}/shape"
-    graph.initializer.append(
-        helper.make_tensor(sizes, onnx.TensorProto.INT64, [len(shape)], list(shape))
-    )
+    sizes, shape = f"{tensor}/shape", list(joint.shape)
+    graph.initializer.append(helper.make_tensor(sizes, onnx.TensorProto.INT64, [len(shape)], shape))
     graph.node.append(helper.make_node("Reshape", [made, sizes], [tensor], f"{tensor}/reshaped"))
 
 
 def _dequantized(model: Any, output: str, tensor: str, kind: int) -> str:
-    """The float numbers of an output of integers, whose scale the file says."""
+    """Dequantizes an integer output by the scale in the file's metadata."""
     import onnx
 
     texts = {each.key: each.value for each in model.metadata_props}

@@ -61,7 +61,7 @@ class TFLiteOperators(MergingEmitter[int]):
         return number
 
     def lying(self, x: int, shape: Axes, name: str) -> int:
-        """The same numbers in this shape, in the file too."""
+        """The tensor's numbers in this shape, in the file too."""
         x = self.as_it_lies(x)
         if shape == self.model.shape(x):
             return x

@@ -86,7 +86,7 @@ def client_metadata(metadata: Metadata, outputs: Iterable[str]) -> bytes:
     """The ``ModelMetadata`` flatbuffer of an artefact.
 
     Args:
-        metadata: What the artefact says of itself.
+        metadata: The metadata of the artefact.
         outputs: Names of its outputs, in order: ``logits`` or ``probabilities``, ``features``.
     """
     import flatbuffers

@@ -76,8 +76,9 @@ class TFLiteModel:
     """A model of one subgraph under construction; tensors are the integers it hands out.
 
     Args:
-        ranges: Of an all-integer model: the range of each output by its name. What only moves
-            numbers keeps the range of what it moves. Without ranges, outputs are float32.
+        ranges: The range of each output of an all-integer model, by the output's name. Operators
+            that only move numbers keep the range of their input. Without ranges, outputs are
+            float32.
     """
 
     def __init__(self, ranges: Mapping[str, Range] | None = None) -> None:
@@ -144,8 +145,8 @@ class TFLiteModel:
         Args:
             name: Name of the tensor.
             values: The bias.
-            steps: What one unit of each output is worth.
-            bits: Of the layer's input; the bias has 32 for 8, and 64 for 16.
+            steps: The value of one unit of each output.
+            bits: The width of the layer's input; the bias has 32 bits for 8, and 64 for 16.
         """
         dtype = np.int32 if bits == 8 else np.int64
         limits = np.iinfo(np.int32) if bits == 8 else np.iinfo(np.int64)
@@ -187,7 +188,7 @@ class TFLiteModel:
         Args:
             name: Name of the tensor.
             weight: The integers and their scales.
-            shape: What to split the inputs into, outputs first; None leaves them.
+            shape: The shape to split the inputs into, outputs first; None leaves them.
         """
         if weight.zero is not None:
             raise ConversionError(f"the 4-bit weights of '{name}' have zero points, TFLite's none")
@@ -237,7 +238,7 @@ class TFLiteModel:
             name: Name of the output.
             options: Fields of the operator's options table, plus ``"table"``, that table's name.
             version: Least operator version that has the features used.
-            dtype: Of the output, in the schema's words; with ranges, they say it.
+            dtype: The dtype of the output, in the schema's words; with ranges, the ranges decide.
         """
         return self.operator_many(code, inputs, [shape], [name], options, version, [dtype])[0]
 
@@ -296,7 +297,7 @@ class TFLiteModel:
         Args:
             outputs: The tensors that the graph returns, in order, by their signature names.
             description: One line for viewers.
-            metadata: For ``vitedge.artifacts.metadata``, and for other clients.
+            metadata: The metadata for ``vitedge.artifacts.metadata``, and for other clients.
 
         Raises:
             ConversionError: The file would be larger than a flatbuffer can be.

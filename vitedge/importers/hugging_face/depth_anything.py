@@ -44,12 +44,12 @@ def depth_outputs(
     """The network's output: ``map``, ``(height, width)``.
 
     Args:
-        net: Where the values are made.
-        trunk: Of DINOv2.
+        net: The builder that makes the values.
+        trunk: The trunk, a DINOv2.
         tensors: All weights.
         config: The ``config.json``.
         values: Its part for the trunk.
-        preprocessing: Of the images.
+        preprocessing: The preprocessing of the images.
     """
     states = states_of(net, trunk, preprocessing)
     (height, width), (down, across) = preprocessing.size, trunk.patch_size
@@ -84,7 +84,7 @@ def _reassembled(net: Builder, x: Value, neck: Tensors, index: int, factor: floa
 
 
 def _fused(net: Builder, features: Sequence[Value], stage: Tensors) -> list[Value]:
-    """From the last block to the first, each enlarged to the next and added to it."""
+    """Fuses features, the last block's first: each is enlarged and added to the one before it."""
     made: list[Value] = []
     order = list(reversed(features))
     for index, feature in enumerate(order):

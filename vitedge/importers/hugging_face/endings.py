@@ -1,4 +1,4 @@
-"""From the tokens of transformers' models to logits, or to an embedding."""
+"""Makes logits or an embedding of the tokens of transformers' models."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def outputs_of(
     """The network's outputs: ``logits`` where there is a classifier, else ``embedding``.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         x: All tokens after the last norm of the trunk.
         tensors: All weights.
-        body: Those of the trunk.
-        values: Of the ``config.json``, or of its part for images.
+        body: The tensors of the trunk.
+        values: The content of ``config.json``, or of its part for images.
         kind: Its ``model_type``.
-        options: What the user says.
-        prefix_tokens: How many tokens stand before the patches.
+        options: The user's options.
+        prefix_tokens: The number of tokens that stand before the patches.
     """
     head = _head(tensors, options)
     is_classifier, eps = head is not None, number(values, "layer_norm_eps")

@@ -17,18 +17,21 @@ class Names:
     Attributes:
         patch: The patch projection.
         tokens: The tokens before the patches, in order; the first ``placed`` have positions.
-        placed: How many kinds of tokens have positions.
+        placed: The number of kinds of tokens that have positions.
+        behind: Whether the positions of all tokens but the first lie behind those of the
+            patches (YOLOS).
         positions: The position embedding.
         block: A block, by its number.
         qkv: Queries, keys and values.
         out: The layer behind the attention.
-        mlp: Both layers of an MLP.
-        packed: Both layers of a gated MLP whose first makes gates and what is gated.
+        mlp: The names of both layers of an MLP.
+        packed: The names of both layers of a gated MLP whose first layer makes gates and gated
+            values.
         gated: Gate, other half, and last layer of a gated MLP.
-        norms: Of the attention and of the MLP.
+        norms: The norms of the attention and of the MLP.
         scales: LayerScale of both.
-        norm: Of all tokens after the last block, or None.
-        input_norm: Of all tokens before the first.
+        norm: The norm of all tokens after the last block, or None.
+        input_norm: The norm of all tokens before the first block.
         bias: The relative position bias of a block.
         shared_bias: That of all blocks.
     """
@@ -36,6 +39,7 @@ class Names:
     patch: str = "embeddings.patch_embeddings.projection"
     tokens: tuple[str, ...] = ("embeddings.cls_token", "embeddings.distillation_token")
     placed: int = 2
+    behind: bool = False
     positions: str = "embeddings.position_embeddings"
     block: str = "encoder.layer.{}"
     qkv: tuple[str, str, str] = (
@@ -60,16 +64,17 @@ class Family:
     """The particulars of models of one ``model_type``.
 
     Attributes:
-        names: Of their parts.
-        prefixes: What may stand before the names of the body in a file.
-        ignored: What takes no part in the outputs, by the first part of its name below the prefix
-            or in the file: what pre-training left behind, the text tower of two.
-        moves: How positions are interpolated, while the model runs, to the size that its processor
-            makes; None where that is refused.
+        names: The names of their parts.
+        prefixes: The prefixes that may stand before the names of the body in a file.
+        ignored: The tensors that take no part in the outputs, by the first part of their names
+            below the prefix or in the file: remains of pre-training, or the text tower of two.
+        moves: The interpolation of positions, while the model runs, to the size that its processor
+            makes; None if that is refused.
         rotary: Positions are rotary, of any size.
         resizable: The user may want another size, which is not made by interpolating later.
-        renamed: How names begin that one version of transformers wrote, and what is meant.
-        defaults: What a ``config.json`` leaves out of a part of a model, by transformers' classes.
+        renamed: The beginnings of names that one version of transformers wrote, and what they mean.
+        defaults: The values that a ``config.json`` leaves out of a part of a model, by
+            transformers' classes.
     """
 
     names: Names
@@ -174,6 +179,17 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
         "swin": Family(_VIT, ("swin.",), resizable=True),
         "swinv2": Family(_VIT, ("swinv2.",), resizable=True),
+        # Attention does not know in which order tokens lie: those behind the patches are before.
+        "yolos": Family(
+            replace(
+                _VIT,
+                tokens=("embeddings.cls_token", "embeddings.detection_tokens"),
+                behind=True,
+            ),
+            ("vit.",),
+            moves=Resampling.BICUBIC,
+            resizable=True,
+        ),
         "data2vec-vision": replace(_beit, prefixes=("data2vec_vision.",)),
     }
 )

@@ -49,12 +49,12 @@ def segformer_outputs(
     """The network's output: ``map`` ``(rows, columns, classes)``, ``logits`` or ``embedding``.
 
     Args:
-        net: Where the values are made.
+        net: The builder that makes the values.
         tensors: All weights.
-        prefix: What stands before the names of the body.
-        values: Of the ``config.json``.
-        preprocessing: Of the images.
-        options: What the user says.
+        prefix: The prefix of the body's names.
+        values: The content of ``config.json``.
+        preprocessing: The preprocessing of the images.
+        options: The user's options.
     """
     x = net("pixels", Pixels(*preprocessing.size, preprocessing.channels))
     mean, std = tuple(preprocessing.mean), tuple(preprocessing.std)

@@ -67,11 +67,11 @@ def swin_outputs(
     """The network's outputs: ``logits`` where there is a classifier, else ``embedding``.
 
     Args:
-        net: Where the values are made.
-        tensors: By timm's names.
-        values: Of the ``config.json``.
-        preprocessing: Of the images.
-        options: What the user says.
+        net: The builder that makes the values.
+        tensors: The tensors, by timm's names.
+        values: The content of ``config.json``.
+        preprocessing: The preprocessing of the images.
+        options: The user's options.
 
     Raises:
         NotAViTError: The config says what vitedge lacks.

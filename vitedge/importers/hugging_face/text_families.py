@@ -17,13 +17,16 @@ class TextFamily:
 
     Attributes:
         head: The layer that makes the embedding of the pooled token.
-        task: What texts are to images: one of them is right, or each is or is not.
-        defaults: What ``config.json`` may leave out of ``text_config``, by transformers' classes.
+        task: The relation of texts to images: one text is right, or each is right or wrong by
+            itself.
+        defaults: The values that ``config.json`` may leave out of ``text_config``, by transformers'
+            classes.
         causal: A token sees those before it, the last token is the pooled one, and nothing is
             padded; else all tokens see each other, and texts are padded to the longest.
         ends: The tokenizer's class ends each text, whatever ``tokenizer.json`` says.
-        cleaned: What the tokenizer's class does to a text before ``tokenizer.json`` says anything.
-        padding_side: On which side its class pads, where its config does not say it.
+        cleaned: The changes that the tokenizer's class makes to a text before ``tokenizer.json``
+            applies.
+        padding_side: The side on which its class pads, if its config does not say.
     """
 
     head: str

@@ -34,8 +34,8 @@ class EmbeddedTexts:
 
     Attributes:
         embeddings: ``(texts, width)``, of any length.
-        scale: What the cosine of an image and a text is multiplied with.
-        bias: What is added to it then.
+        scale: The factor of the cosine of an image and a text.
+        bias: The term that is added to the scaled cosine.
         task: Whether one text is right, or each by itself.
     """
 
@@ -50,8 +50,8 @@ def embed_texts(path: Path, texts: Sequence[str], options: ImportOptions) -> Emb
 
     Args:
         path: The folder, or a file in it.
-        texts: At least one.
-        options: What the user says of the weights.
+        texts: The texts, at least one.
+        options: The user's options for the weights.
 
     Raises:
         ModelError: There is no text tower of CLIP, SigLIP or SigLIP 2, or it is damaged.

@@ -31,7 +31,7 @@ class Tokens:
 
     Attributes:
         ids: ``(texts, length)``.
-        seen: Which of them others may look at, ``(texts, length)``.
+        seen: Whether other tokens may look at each token, ``(texts, length)``.
         pooled: The position in each text whose token stands for it, ``(texts,)``.
     """
 
@@ -46,9 +46,9 @@ def tokens_of(
     """The tokens of texts.
 
     Args:
-        folder: Where the tokenizer lies.
-        family: Of the model.
-        values: Of its ``text_config``.
+        folder: The folder of the tokenizer.
+        family: The family of the model.
+        values: The content of its ``text_config``.
         written: The texts.
 
     Raises:

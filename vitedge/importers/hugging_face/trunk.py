@@ -48,8 +48,8 @@ def read_trunk(
 
     Args:
         body: The weights, below their prefix.
-        values: Of the ``config.json``, or of its part for images.
-        family: Of the ``model_type``.
+        values: The content of ``config.json``, or of its part for images.
+        family: The family of the ``model_type``.
         size: Height and width in pixels.
 
     Raises:
@@ -136,7 +136,9 @@ def _tokens(body: Tensors, names: Names) -> tuple[Array, Array | None]:
     if names.positions not in body:
         return prefix, None
     positions = body[names.positions].reshape(-1, dim)
-    placed = sum(name in body for name in names.tokens[: names.placed])
+    placed = sum(len(each) for each in tokens[: names.placed])
+    if names.behind:
+        positions = np.concatenate([positions[:1], np.roll(positions[1:], placed - 1, axis=0)])
     prefix[:placed] += positions[:placed]
     return prefix, np.ascontiguousarray(positions[placed:])
 

@@ -31,14 +31,14 @@ def open_weights(
     """The weights, and what of them was chosen, in words.
 
     Args:
-        folder: Where they lie.
+        folder: The folder of the weights.
         marks: Names of weights that such models have, of which the first that is there tells
             theirs; the last one where none is.
-        options: What the user says.
-        head: What such models call their head; empty where none may be named.
+        options: The user's options.
+        head: The name of the head in such models; empty if none may be named.
 
     Raises:
-        ModelError: They are missing or damaged, or lack the head that the options name.
+        ModelError: The weights are missing or damaged, or lack the head that the options name.
     """
     if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
         with open_sharded(folder / _INDEX) as tensors:

@@ -5,7 +5,7 @@ products around them) are found by structure and recognised by behaviour; the af
 them are read off by feeding basis vectors. However reshapes, einsums, splits and transposes were
 written, the answers are the same.
 
-A plain Vision Transformer is put together from these pieces. What has another structure is read
+A plain vision transformer is put together from these pieces. What has another structure is read
 node by node between its norms, activations and softmaxes: rotary positions, gates, position biases,
 windows, attention pooling, convolutional stages.
 
@@ -66,11 +66,11 @@ class Lifted:
 
     Attributes:
         network: Its canonical form.
-        vit: The plain Vision Transformer that it is, or None.
-        proof: How near its logits are to the source's.
-        taken: What the source takes as input.
+        vit: The plain vision transformer that it is, or None.
+        proof: The distance of its logits from the source's, in words.
+        taken: The input that the source takes.
         softmax_removed: The source ended in a softmax; the network gives the logits before it.
-        ending: What was found or removed at the source's end, in words.
+        ending: The operators that were found or removed at the source's end, in words.
     """
 
     network: Network
@@ -110,11 +110,11 @@ def lift(
 
     Args:
         probe: Access to the traced model.
-        mean: What is subtracted from pixels scaled to 0..1 before the model; None: see
+        mean: The value that is subtracted from pixels scaled to 0..1 before the model; None: see
             ``input_range``.
-        std: What they are then divided by.
+        std: The value that pixels are divided by after that.
         images: Images to compare the logits on, besides made-up ones.
-        task: What the outputs mean, where the user says so.
+        task: The meaning of the outputs, if the user says so.
         beside: Names of further outputs, which the probe's graph joins with the main one.
 
     Raises:
@@ -148,7 +148,7 @@ class _Source:
         self._given = mean, std
 
     def as_plain_vit(self) -> Lifted | None:
-        """As a plain Vision Transformer, or None where it has another structure.
+        """Lifts the model as a plain vision transformer; None if it has another structure.
 
         Raises:
             ModelError: The model does not say what its outputs mean, or contradicts the user.
@@ -163,18 +163,20 @@ class _Source:
             return None
 
     def as_network(self, beside: Sequence[str] = ()) -> Lifted:
-        """As a network, node by node.
+        """Lifts the model as a network, node by node.
 
         Args:
             beside: Names of further outputs.
 
         Raises:
-            ModelError: As above.
+            ModelError: The conditions of ``as_plain_vit`` apply.
             NotAViTError: Nobody has one of its operators, or it has no attention.
         """
         batch = self._probe.batch
         if batch is not None and batch > 1:
-            raise NotAViTError(f"it takes {batch} images at once, and no single one")
+            raise NotAViTError(
+                f"it takes {batch} images at once, and no single one: export it for one image"
+            )
         # Where there are several outputs, the main one ends a graph of its own.
         experiments = main = Experiments(self._probe, single=True)
         others: tuple[str, ...] = ()
@@ -248,7 +250,7 @@ def _refuse_without_attention(network: Network) -> None:
     """Leaves networks of convolutions or layers alone to each format's own quantizer.
 
     Raises:
-        NotAViTError: It is one.
+        NotAViTError: The network has no attention.
     """
     if not any(isinstance(value.operator, Product | Softmax) for value in network.values):
         raise NotAViTError("it has no softmax attention, nor any other product of two values")

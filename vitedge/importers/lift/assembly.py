@@ -1,4 +1,4 @@
-"""From pieces to a ViT: probes the linear layers of each block and puts everything together."""
+"""Makes a ViT of pieces: probes the linear layers of each block and puts everything together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Assembler:
         experiments: Access to the model.
         structure: Its pieces.
         stops: The sinks of all pieces and the results of all bilinear nodes.
-        taken: What the model takes as input.
+        taken: The input that the model takes.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Assembler:
         """Probes all layers.
 
         Raises:
-            NotAViTError: Something between the pieces is not a layer of a Vision Transformer.
+            NotAViTError: Something between the pieces is not a layer of a vision transformer.
         """
         structure = self._structure
         streams = self._streams()
@@ -74,7 +74,7 @@ class Assembler:
         try:
             return self._vit(embedding, blocks, norm, head)
         except ValueError as error:  # blocks of different sizes
-            raise NotAViTError(f"its parts do not make one Vision Transformer: {error}") from error
+            raise NotAViTError(f"its parts do not make one vision transformer: {error}") from error
 
     def _norm_kind(self) -> NormKind:
         structure = self._structure

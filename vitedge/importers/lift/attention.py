@@ -125,7 +125,7 @@ def _attention(
 
 
 def _operands(experiments: Experiments, node: Node) -> tuple[Operand, Operand, Operand]:
-    """Both operands as ``(heads, free, contracted)``, the result as ``(heads, left, right)``."""
+    """The operands as ``(heads, free, contracted)``, and the result as ``(heads, left, right)``."""
     names = (*node.inputs[:2], node.outputs[0])
     shapes = [experiments.shape(name) for name in names]
     a, b, out = _letters(node.equation, [len(shape.per_image) for shape in shapes])

@@ -1,4 +1,4 @@
-"""Layers of augmentation in a Keras model, which leave pictures as they are where it serves."""
+"""Finds augmentation layers of a Keras model, which leave pictures unchanged at inference."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from vitedge.importers.lift.keras_files import keras_config
 
-# Of Keras's own that change nothing outside of training; RandomCrop crops the middle there.
+# Keras's own layers that change nothing at inference; RandomCrop, which crops there, is not one.
 _LAYERS = frozenset(
     [
         *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomShear"),
@@ -21,7 +21,7 @@ _LAYERS = frozenset(
 
 
 def augmentation_words(path: Path) -> str:
-    """Which augmentation of a Keras file is left out, in words; empty where it has none."""
+    """The augmentation layers of a Keras file that are left out, in words; empty without any."""
     config = keras_config(path)
     found = dict.fromkeys(() if config is None else _classes(config.model))
     named = ", ".join(name for name in found if name in _LAYERS)

@@ -18,8 +18,8 @@ def contracted(draft: Draft, equation: str, a: Tensor, b: Tensor) -> Tensor:
     """Any einsum of two tensors without repeated letters.
 
     Args:
-        draft: Where values are made.
-        equation: As of ``numpy.einsum``.
+        draft: The draft that makes the values.
+        equation: The equation, as ``numpy.einsum`` takes it.
         a: First operand.
         b: Second operand.
 

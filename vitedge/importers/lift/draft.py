@@ -24,7 +24,7 @@ class Draft:
     """Makes values, each move and each constant once.
 
     Attributes:
-        net: Where the values are made, under numbers for names.
+        net: The builder that makes the values, with numbers for names.
     """
 
     def __init__(self) -> None:
@@ -71,12 +71,12 @@ class Draft:
         return self.reshape(value, shape)
 
     def in_order(self, view: View) -> View:
-        """The same tensor of a value whose axes are those of the source, without size 1."""
+        """The tensor as a value whose axes are those of the source, without size 1."""
         axes = [axis for axis in view.axes if axis]
         return View.whole(self.lying(view, axes), view.shape)
 
     def without_ones(self, view: View) -> View:
-        """The same tensor of a value without axes of size 1."""
+        """The tensor as a value without axes of size 1."""
         factors = tuple(each for each in view.factors if each)
         if len(factors) == len(view.factors) or not factors:
             return view

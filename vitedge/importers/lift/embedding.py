@@ -1,4 +1,4 @@
-"""From pixels to tokens: patches, their projection, positions and prefix tokens, by probing."""
+"""Probes how pixels become tokens: patches, their projection, positions and prefix tokens."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Embedding:
     Attributes:
         image_size: Height and width.
         patch_size: Height and width.
-        channels: Of the image.
+        channels: The channels of the image.
         patch: Projection of a patch as the model takes it, in row, column, channel order.
-        tokens: What every token is for a black image, ``(tokens, dim)``, in the model's order.
+        tokens: The value of every token for a black image, ``(tokens, dim)``, in the model's order.
         patch_rows: The row of each patch, patches row by row.
         prefix_rows: The rows that do not depend on the image.
     """

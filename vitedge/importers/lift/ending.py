@@ -33,10 +33,11 @@ class Ending:
     """The way in which a model ends.
 
     Attributes:
-        task: What its outputs mean.
-        before: What the last activation reads, where artefacts give the logits before it; None
-            where the outputs are taken as they are.
-        words: What was found or removed, for reports; empty for classes without a softmax.
+        task: The meaning of its outputs.
+        before: The tensor that the last activation reads, if artefacts give the logits before it;
+            None if the outputs stay as they are.
+        words: The operators that were found or removed, for reports; empty for classes without a
+            softmax.
     """
 
     task: Task
@@ -52,8 +53,8 @@ def read_ending(experiments: Experiments, task: Task | None = None) -> Ending:
 
     Args:
         experiments: Access to the model.
-        task: What the user says that the outputs mean; None lets the model's end say it: a softmax,
-            a sigmoid, a linear layer, or the name of the output.
+        task: The meaning of the outputs by the user's word; None lets the model's end decide: a
+            softmax, a sigmoid, a linear layer, or the name of the output.
 
     Raises:
         ModelError: The model does not say it, or contradicts the user.
@@ -84,8 +85,8 @@ def unknown_task(what: str, why: str, *tasks: Task) -> ModelError:
 
     Args:
         what: The model.
-        why: What it says of them.
-        tasks: What they may be.
+        why: The evidence that the model gives.
+        tasks: The tasks that are possible.
     """
     choices = " or ".join(f"--task {each} ({each.words})" for each in tasks)
     return ModelError(f"{what} {why}: say what its outputs mean with {choices}")
@@ -95,7 +96,7 @@ def refuse_single_class(what: str, task: Task, size: int) -> None:
     """Refuses classes of one logit, whose softmax is always 100 %.
 
     Raises:
-        ModelError: They are such.
+        ModelError: The model has a single class.
     """
     if task is Task.CLASSES and size == 1:
         raise unknown_task(what, "gives one number for each image", Task.BINARY, Task.NUMBERS)

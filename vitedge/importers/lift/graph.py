@@ -49,10 +49,11 @@ class Node:
     Attributes:
         name: Its name in the source, for messages.
         op: The source's name of the operation, for messages.
-        kind: What it does to values.
+        kind: The kind of operation.
         inputs: Names of the tensors it reads.
         outputs: Names of the tensors it makes.
-        equation: For contractions, in ``numpy.einsum``'s notation: ``...ij,...jk->...ik``.
+        equation: The equation of a contraction in ``numpy.einsum``'s notation:
+            ``...ij,...jk->...ik``; empty for other nodes.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Graph:
             raise NotAViTError(f"the output '{output}' does not depend on the image")
 
     def ending_at(self, output: str) -> Graph:
-        """The same graph with another tensor as its output."""
+        """The graph with another tensor as its output."""
         return Graph(self._nodes, self.image, output)
 
     def producer(self, tensor: str) -> Node:
@@ -237,7 +238,7 @@ class Graph:
                 continue
             node = self.producer(current)
             if not self.is_affine(node):
-                raise NotAViTError(f"node {node} is not part of a Vision Transformer")
+                raise NotAViTError(f"node {node} is not part of a vision transformer")
             stack.extend(self.live_inputs(node))
         return frozenset(found)
 

@@ -1,4 +1,4 @@
-"""From the last tokens to the logits: which tokens are read, and the layers of the head."""
+"""Makes logits of the last tokens: which tokens are read, and the layers of the head."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Head:
     """The way in which a model makes logits.
 
     Attributes:
-        pooling: What it reads.
+        pooling: The tokens that it reads.
         order: The model's rows of tokens: those read one by one, other prefix tokens, patches.
         pooled_norm: Norm after pooling.
         layers: The linear layers; the last one makes the logits.
@@ -47,13 +47,13 @@ def read_head(
 
     Args:
         experiments: Access to the model.
-        tokens: What the head reads.
+        tokens: The tokens that the head reads.
         prefix_rows: The rows of ``tokens`` that are not patches.
         patch_rows: The rows of the patches.
         tail: The pieces between ``tokens`` and the logits.
 
     Raises:
-        NotAViTError: It is not a pooling followed by linear layers.
+        NotAViTError: The head is not a pooling followed by linear layers.
     """
     norm, activations = _split(experiments, tail)
     kind = activations[0].activation if activations else Activation.TANH

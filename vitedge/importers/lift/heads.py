@@ -61,7 +61,7 @@ def project(
         experiments: Access to the model.
         read: The tokens that the attention reads.
         attention: The attention.
-        norms: Those of queries and keys.
+        norms: The norms of queries and keys.
         head_dim: Width of every head of the result.
 
     Raises:

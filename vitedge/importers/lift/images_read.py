@@ -33,9 +33,9 @@ class Sliding:
     """The way in which a window slides over rows and columns.
 
     Attributes:
-        strides: From one place to the next.
+        strides: The step from one place to the next.
         padding: Before and after the rows, before and after the columns.
-        dilations: From one place in the window to the next.
+        dilations: The step from one place in the window to the next.
     """
 
     strides: Pair = (1, 1)
@@ -50,9 +50,9 @@ def image_of(draft: Draft, x: View, axes: Sequence[int]) -> Value:
     """A value ``(height, width, channels)`` of a tensor.
 
     Args:
-        draft: Where values are made.
+        draft: The draft that makes the values.
         x: The tensor.
-        axes: Which of its axes are rows, columns and channels; all others have size 1.
+        axes: The axes of rows, columns and channels; all others have size 1.
     """
     return draft.lying(x, [x.axes[axis] for axis in axes])
 
@@ -71,9 +71,9 @@ def images_among_channels(draft: Draft, x: View, axes: Sequence[int]) -> tuple[V
     """Several images as one that has the channels of all, and how many they are.
 
     Args:
-        draft: Where values are made.
+        draft: The draft that makes the values.
         x: The tensor.
-        axes: Which of its axes are rows, columns and channels; all others number images.
+        axes: The axes of rows, columns and channels; all others number images.
     """
     others = _others(x, axes)
     count = math.prod(x.shape[axis] for axis in others)
@@ -130,12 +130,12 @@ def convolved(
     """A convolution.
 
     Args:
-        draft: Where values are made.
+        draft: The draft that makes the values.
         x: The tensor.
         axes: Rows, columns and channels of it.
         weight: ``(kernel_height, kernel_width, channels / groups, outputs)``.
         bias: ``(outputs,)``, or None.
-        sliding: How the kernel slides.
+        sliding: The way in which the kernel slides.
         groups: See ``Convolution``.
     """
     weight = _dilated(float_array(weight), sliding.dilations)
@@ -184,7 +184,7 @@ def spread(draft: Draft, x: View, axes: Sequence[int], weight: Array, bias: Arra
     """A transposed convolution whose stride is its kernel.
 
     Args:
-        draft: Where values are made.
+        draft: The draft that makes the values.
         x: The tensor.
         axes: Rows, columns and channels of it.
         weight: ``(kernel_height, kernel_width, channels, outputs)``.

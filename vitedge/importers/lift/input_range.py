@@ -31,7 +31,7 @@ class InputRange:
         raw: The model takes 0..255; then mean and std are what it does inside.
         mean: Per channel, of pixels scaled to 0..1.
         std: Per channel.
-        words: How it is known, for reports.
+        words: The evidence for it, for reports.
         neutral: Per channel, the input that the model's own arithmetic turns into zero.
         factor: Per channel, what its own arithmetic multiplies the input with.
         end: The tensor that its own arithmetic ends with; the image where there is none.
@@ -74,8 +74,8 @@ def input_range(
 
     Args:
         experiments: Access to the model.
-        mean: What the caller says; together with ``std`` it is believed.
-        std: What the caller says.
+        mean: The mean that the caller gives; together with ``std`` it is believed.
+        std: The standard deviation that the caller gives.
     """
     shape = experiments.probe.image_shape
     first = channels_first(shape)

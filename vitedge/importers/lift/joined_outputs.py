@@ -68,7 +68,7 @@ def join_onnx(path: Path, model: onnx.ModelProto, main: str, beside: Sequence[st
 
 
 def join_tensors(main: Any, beside: Sequence[Any]) -> Any:
-    """The same of TensorFlow's tensors."""
+    """Joins TensorFlow's tensors in the same way."""
     import tensorflow as tf
 
     parts = [tf.reshape(each, (tf.shape(each)[0], -1)) for each in (main, *beside)]

@@ -55,7 +55,7 @@ class KerasConfig:
     """A Keras file's description of its model, without its weights.
 
     Attributes:
-        container: What the file is.
+        container: The kind of file.
         model: The model's config, without losses, metrics and optimizers.
         version: The version of Keras that wrote it.
     """
@@ -69,7 +69,7 @@ def keras_config(path: Path) -> KerasConfig | None:
     """Reads the config of a ``.keras`` or a whole-model ``.h5`` file; None for any other file.
 
     Raises:
-        SizeError: It would take more memory than the bound on sources.
+        SizeError: The file would take more memory than the bound on sources.
     """
     container = container_of(path)
     if container is None:
@@ -158,7 +158,7 @@ def open_keras_model(
         beside: Names of further outputs, which are joined with the logits.
 
     Raises:
-        ModelError: It is damaged, needs code that was not given, or is not an image model.
+        ModelError: The file is damaged, needs code that was not given, or is not an image model.
         UsageError: A custom object cannot be imported.
         UnavailableError: Keras is missing, or runs on another backend than TensorFlow.
     """
@@ -252,7 +252,7 @@ def open_preset(path: Path, *, trust: bool = False) -> LoadedModel:
         trust: Whatever it names may be made.
 
     Raises:
-        ModelError: It is damaged, or needs trust.
+        ModelError: The file is damaged, or needs trust.
         UnavailableError: KerasHub is missing.
     """
     _tensorflow()
@@ -373,7 +373,7 @@ def _sizes(
 
     Raises:
         ModelError: Sizes are open, or it is not an image.
-        SizeError: It is too large an image.
+        SizeError: The model takes images that are too large.
     """
     if len(shape) != 4:
         raise ModelError(f"{what} takes {tuple(shape)}; one image with channels last is needed")

@@ -51,7 +51,7 @@ def handed_over(
 
     Args:
         path: A ``.keras`` or ``.h5`` file.
-        container: What it is.
+        container: The kind of file.
         config: Its config, which was checked.
         zipped: Keras 2 takes archives, Keras 3 takes their folders, too.
 

@@ -227,7 +227,7 @@ def refuse_findings(path: Path, findings: Findings) -> None:
     """Refuses a file that asks for what is not on the list.
 
     Raises:
-        ModelError: It does; the message names the first.
+        ModelError: The file does so; the message names the first class.
     """
     if findings.code:
         layer = one_line(findings.code[0], _LONGEST)

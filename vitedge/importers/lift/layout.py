@@ -31,7 +31,7 @@ def axis_of_first_image(changed: npt.NDArray[Any], batch: int) -> int:
     """The axis along which a change of the first image stays within its first part.
 
     Args:
-        changed: Where a tensor changed, bool.
+        changed: Whether the tensor changed at each place, bool.
         batch: Number of images.
 
     Raises:

@@ -51,8 +51,8 @@ def tokenwise(
 
     Args:
         experiments: Access to the model.
-        source: Where to feed.
-        target: Where to read.
+        source: The place to feed.
+        target: The place to read.
         residual: A tensor that is added to the target unchanged; zero while the layer is probed.
 
     Raises:
@@ -101,8 +101,8 @@ def dense(
 
     Args:
         experiments: Access to the model.
-        source: Where to feed; its tokens and width together are the layer's inputs.
-        target: Where to read.
+        source: The place to feed; its tokens and width together are the layer's inputs.
+        target: The place to read.
         inputs: Indices of the inputs that count, int; None: all.
 
     Raises:

@@ -29,7 +29,7 @@ class NormPiece:
     """A norm over the channels of each row.
 
     Attributes:
-        piece: Where it lies.
+        piece: The place of the norm in the graph.
         source: Rows and channels of the tensor that goes in.
         sink: Rows and channels of the tensor that comes out.
         norm: Its vectors.
@@ -63,7 +63,7 @@ KnownPiece: TypeAlias = NormPiece | ActivationPiece | SoftmaxPiece
 
 
 def recognize(experiments: Experiments, piece: Piece) -> KnownPiece | None:
-    """Tells what a piece computes, or None when it is nothing of a Vision Transformer's."""
+    """Tells what a piece computes, or None when it is nothing of a vision transformer's."""
     source, sink = (experiments.shape(name) for name in (piece.source, piece.sink))
     if source.elements != sink.elements:
         return None

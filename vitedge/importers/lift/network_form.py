@@ -35,8 +35,8 @@ def read_network(
     Args:
         experiments: Access to the model, one image at a time.
         rules: The engine's operators.
-        pieces: What was recognised.
-        taken: What the model takes as input.
+        pieces: The pieces that were recognised.
+        taken: The input that the model takes.
         outputs: The tensors that it gives, by name.
 
     Raises:

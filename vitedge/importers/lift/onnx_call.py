@@ -24,10 +24,10 @@ class Call:
     """One node with what it reads.
 
     Attributes:
-        draft: Where values are made.
+        draft: The draft that makes the values.
         op: The operator.
-        inputs: What it reads; None for an optional input that is left out.
-        attributes: By name, as Python's own numbers, strings and lists.
+        inputs: The tensors that it reads; None for an optional input that is left out.
+        attributes: The attributes by name, as Python's own numbers, strings and lists.
         opset: Version of the operators.
     """
 
@@ -41,7 +41,7 @@ class Call:
         """An input that depends on the image.
 
         Raises:
-            ValueError: It does not.
+            ValueError: The input is constant.
         """
         found = self.inputs[place]
         if not isinstance(found, View):
@@ -52,7 +52,7 @@ class Call:
         """An input that does not, or None where it is left out.
 
         Raises:
-            ValueError: It does.
+            ValueError: The input depends on the image.
         """
         found = self.inputs[place] if place < len(self.inputs) else None
         if isinstance(found, View):

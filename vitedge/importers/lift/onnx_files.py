@@ -51,7 +51,7 @@ def open_onnx(path: Path) -> OnnxSource:
     """Reads a file, and writes out what engines fuse and round.
 
     Raises:
-        ModelError: It is truncated, no ONNX file, or computes in integers.
+        ModelError: The file is truncated, computes in integers, or is not an ONNX file.
         UnavailableError: onnx or ONNX Runtime is missing.
     """
     model = load_onnx(path)
@@ -97,7 +97,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     """Reads a file, external weights included, with its functions written out.
 
     Raises:
-        ModelError: It is truncated or no ONNX file.
+        ModelError: The file is truncated or not an ONNX file.
         UnavailableError: onnx or ONNX Runtime is missing.
     """
     try:
@@ -176,7 +176,7 @@ def shape_of(
 
     Raises:
         ModelError: Height and width are open and nobody gave them, or it is not an image.
-        SizeError: It is too large an image.
+        SizeError: The model takes images that are too large.
     """
     image = image_of(path, model)
     given_dims = (dim.dim_value for dim in image.type.tensor_type.shape.dim)

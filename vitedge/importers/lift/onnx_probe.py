@@ -236,7 +236,7 @@ class OnnxProbe:
         """Compares the logits with those of the file itself, at its own precision.
 
         Raises:
-            ModelError: They differ by more than that explains.
+            ModelError: The logits differ by more than the precision explains.
         """
         import onnx
         import onnxruntime

@@ -16,10 +16,10 @@ def placed(draft: Draft, into: Tensor, places: Fixed, numbers: Tensor) -> Tensor
     """A tensor with other numbers at some places, as ``ScatterND`` without a reduction.
 
     Args:
-        draft: What is being read.
+        draft: The draft that is being read.
         into: The tensor.
         places: ``(..., k)`` coordinates on its first ``k`` axes.
-        numbers: What lies there then.
+        numbers: The new numbers at those places.
 
     Raises:
         ValueError: The places are not those of a slice, in order.

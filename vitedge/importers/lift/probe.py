@@ -29,10 +29,10 @@ def refuse_large_images(what: str, batch: int | None, shape: tuple[int, int, int
     Args:
         what: The model, for the message.
         batch: The only number of images that it takes at once, or None.
-        shape: Of one image.
+        shape: The shape of one image.
 
     Raises:
-        SizeError: They are too large.
+        SizeError: The images are too large.
     """
     claimed = max(batch or 0, _IMAGES) * _BYTES * math.prod(shape)
     refuse_inflation(f"images of {' x '.join(map(str, shape))} for {what}", claimed)

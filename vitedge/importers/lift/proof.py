@@ -26,8 +26,8 @@ class Proof:
     """The comparison.
 
     Attributes:
-        random: How many made-up images were compared.
-        real: How many images of the user's were.
+        random: The number of made-up images that were compared.
+        real: The number of the user's images that were compared.
         difference: Largest absolute difference of a logit.
         logit_range: Largest logit minus the smallest.
         largest: Largest absolute logit.
@@ -90,8 +90,8 @@ def compare_logits(
 
     Args:
         experiments: Access to the source.
-        network: What it is said to be.
-        taken: What the source takes.
+        network: The network that the source is said to be.
+        taken: The input that the source takes.
         images: The user's; they are prepared as the network says.
         outputs: The source's tensor of each of the network's outputs; None is the source's output
             and the main one. Of several the proof is that of the one that differs most.

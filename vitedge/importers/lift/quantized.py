@@ -35,7 +35,7 @@ def refuse_quantized_operations(operations: Iterable[tuple[str, str, Sequence[st
         operations: Type, name and the element types of the inputs of each operator.
 
     Raises:
-        ModelError: It does; the message names the first such operator.
+        ModelError: The graph does so; the message names the first such operator.
     """
     for kind, name, inputs in operations:
         in_integers = _CONTRACTIONS.match(kind) and len(inputs) > 1
@@ -50,7 +50,7 @@ def refuse_quantized_layers(path: Path, config: Mapping[str, Any]) -> None:
     """Refuses a model that Keras's own ``quantize`` made, or TensorFlow's toolkit, by its config.
 
     Raises:
-        ModelError: It is one; the message names its kind and a layer.
+        ModelError: The model is quantized; the message names its kind and a layer.
     """
     stack: list[tuple[str, Any]] = [("", config)]
     while stack:

@@ -21,6 +21,6 @@ class Rules(Protocol):
 
         Raises:
             NotAViTError: Nobody has its operator.
-            ValueError: It uses the operator in a way that nobody has.
+            ValueError: The node uses the operator in a way that has no rule.
         """
         ...

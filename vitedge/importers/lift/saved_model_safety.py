@@ -57,7 +57,7 @@ def parse(folder: Path) -> Any:
     """The ``SavedModel`` message of a folder.
 
     Raises:
-        ModelError: It is truncated or damaged.
+        ModelError: The file is truncated or damaged.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2

@@ -34,7 +34,7 @@ class Squash:
 
     Attributes:
         op: ``Sigmoid``, ``Softmax`` or ``LogSoftmax``.
-        name: Of its last node, for messages.
+        name: The name of its last node, for messages.
         source: The tensor of logits that it reads.
     """
 

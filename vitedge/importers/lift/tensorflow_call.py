@@ -20,9 +20,9 @@ class Call:
     """One operation with what it reads.
 
     Attributes:
-        draft: Where values are made.
+        draft: The draft that makes the values.
         operation: TensorFlow's ``tf.Operation``, for its attributes.
-        inputs: What it reads.
+        inputs: The tensors that it reads.
     """
 
     draft: Draft
@@ -43,7 +43,7 @@ class Call:
         """An input that depends on the image.
 
         Raises:
-            ValueError: It does not.
+            ValueError: The input is constant.
         """
         found = self.inputs[place]
         if not isinstance(found, View):
@@ -54,7 +54,7 @@ class Call:
         """An input that does not.
 
         Raises:
-            ValueError: It does.
+            ValueError: The input depends on the image.
         """
         found = self.inputs[place]
         if isinstance(found, View):

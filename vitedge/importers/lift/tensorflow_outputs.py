@@ -21,7 +21,7 @@ def select_logits(
     (arXiv:2012.12877, 5.2).
 
     Args:
-        result: What the model returns: a tensor, or any nest of them.
+        result: The value that the model returns: a tensor, or any nest of tensors.
         wanted: Names that the user gave; several are averaged.
         names: The model's own names of the tensors of a list.
         beside: Names of further outputs; with such, all are joined, the logits first.

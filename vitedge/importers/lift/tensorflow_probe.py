@@ -58,7 +58,7 @@ class TensorFlowProbe:
         dtype: TensorFlow's name of the input's type.
 
     Attributes:
-        left_out: What was taken out of the model, in words; empty where nothing was.
+        left_out: The parts that were taken out of the model, in words; empty if there were none.
 
     Raises:
         ModelError: TensorFlow cannot trace the model.

@@ -150,7 +150,7 @@ def _as_traced(function: Any, operations: Any) -> Traced:
 
 
 def _in_float32(graph: Any, image: str) -> Any:
-    """The same graph; one of other floats or of integer pixels is imported anew, widened."""
+    """The graph in float32: one of other floats or of integer pixels is imported again, widened."""
     import tensorflow as tf
 
     if not graph.get_tensor_by_name(image).dtype.is_integer and not any(

@@ -24,7 +24,7 @@ from vitedge.network.operators import (
 
 
 def tidied(network: Network) -> Network:
-    """The same model: packed layers apart, constant factors and terms inside of layers."""
+    """The model with packed layers apart, and constant factors and terms inside of layers."""
     while True:
         before = network
         for step in (_unpacked, _absorbed, _composed, _turned, _positions_apart):

@@ -31,8 +31,8 @@ class Phases:
     """One axis of a transposed convolution as a convolution.
 
     Attributes:
-        taps: For each phase, the tap of the kernel at each place of the window; -1 for none.
-        padding: Of the input, before and after.
+        taps: The tap of the kernel at each place of the window, for each phase; -1 for none.
+        padding: The padding of the input, before and after.
     """
 
     taps: tuple[tuple[int, ...], ...]
@@ -43,7 +43,7 @@ def phases_of(size: int, kernel: int, stride: int, padding: Pair, extra: int) ->
     """The phases of an axis.
 
     Args:
-        size: Of the input.
+        size: The size of the input.
         kernel: Taps of the kernel.
         stride: Places of the result from one place of the input to the next.
         padding: Places that are cut off the result, before and after.
@@ -83,14 +83,14 @@ def overlapping(
     """A transposed convolution.
 
     Args:
-        draft: Where values are made.
+        draft: The draft that makes the values.
         x: The tensor.
         axes: Rows, columns and channels of it; all others have size 1.
         weight: ``(kernel_height, kernel_width, channels, outputs)``.
         bias: ``(outputs,)``, or None.
-        strides: Of rows and of columns.
-        padding: What is cut off the result, of rows and of columns.
-        extra: What is added to it at its end, of rows and of columns.
+        strides: The strides of rows and of columns.
+        padding: The border that is cut off the result, of rows and of columns.
+        extra: The border that is added to the result's end, of rows and of columns.
 
     Raises:
         ValueError: See ``phases_of``.

@@ -26,11 +26,11 @@ class View:
     """A tensor of the source.
 
     Attributes:
-        value: What holds its numbers.
-        factors: For each axis of the value the sizes whose product it is, none of them 1. They are
+        value: The value that holds its numbers.
+        factors: The sizes, none of them 1, whose product is each axis of the value. They are
             numbered through, in order.
-        axes: For each axis of the source's tensor the factors that it is made of; every factor
-            belongs to one axis.
+        axes: The factors that each axis of the source's tensor is made of; every factor belongs to
+            one axis.
     """
 
     value: Value
@@ -110,7 +110,7 @@ class View:
         return replace(cut, axes=tuple(axes))
 
     def split(self, factor: int, sizes: Sequence[int]) -> View:
-        """With a factor in several, whose product it is; the axes stay as they are."""
+        """Splits a factor into several, whose product it is; the axes stay as they are."""
         more = len(sizes) - 1
 
         def renumbered(axis: Axis) -> Axis:
@@ -128,7 +128,7 @@ class View:
         return View(self.value, factors, tuple(map(renumbered, self.axes)))
 
     def on(self, value: Value) -> View:
-        """The same way of seeing another value of the same shape."""
+        """The same view of another value of the same shape."""
         return replace(self, value=value)
 
 

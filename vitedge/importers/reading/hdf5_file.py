@@ -38,10 +38,10 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
 
     Args:
         source: Name of the file, for messages.
-        file: Where it is, or its bytes.
+        file: The path of the file, or its bytes.
 
     Raises:
-        ModelError: The file is truncated or no HDF5, or a part of it lies in another file.
+        ModelError: The file is truncated or not an HDF5 file, or a part of it lies in another file.
     """
     try:
         import h5py
@@ -82,7 +82,7 @@ def hdf5_names(path: Path) -> frozenset[str]:
     """Paths of all datasets; empty when it is not a readable HDF5 file.
 
     Raises:
-        SizeError: It would take more memory than the bound on sources.
+        SizeError: The file would take more memory than the bound on sources.
     """
     if not is_hdf5(path):
         return frozenset()

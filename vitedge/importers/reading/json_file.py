@@ -16,7 +16,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
     Raises:
         ModelError: The file is missing, truncated or holds something else.
-        SizeError: It is too long.
+        SizeError: The text is too long.
     """
     try:
         refuse_long_text(f"'{path}'", path.stat().st_size)
@@ -26,7 +26,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
 
 def peek_json(path: Path) -> Mapping[str, Any]:
-    """The same, but empty where ``read_json`` would raise anything but ``SizeError``."""
+    """Reads JSON, but gives nothing if ``read_json`` would raise anything except ``SizeError``."""
     try:
         return read_json(path)
     except SizeError:

@@ -36,8 +36,8 @@ class Adapter:
     """A LoRA adapter in memory.
 
     Attributes:
-        folder: Where it lies, for messages.
-        deltas: What is added to each weight of the base, by its name: the two factors and a scale.
+        folder: The folder of the adapter, for messages.
+        deltas: The change to each weight of the base, by its name: the two factors and a scale.
         replaced: Arrays that take the place of the base's, such as a new classifier.
         transposed: The base stores its layers as ``(inputs, outputs)``.
     """
@@ -88,7 +88,7 @@ def read_adapter(folder: Path) -> Adapter:
     """Reads the folder of an adapter.
 
     Raises:
-        ModelError: It is damaged, or of a kind that cannot be merged exactly.
+        ModelError: The adapter is damaged, or of a kind that cannot be merged exactly.
     """
     config = read_json(folder / CONFIG)
     _refuse_other_kinds(folder, config)

@@ -33,7 +33,7 @@ def open_npz(path: Path) -> Iterator[Tensors]:
     """Opens a file.
 
     Raises:
-        ModelError: It is truncated, or holds objects instead of numbers.
+        ModelError: The file is truncated, or holds objects instead of numbers.
     """
     try:
         archive = zipfile.ZipFile(path)

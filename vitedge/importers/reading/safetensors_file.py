@@ -48,7 +48,7 @@ def _header(path: Path) -> tuple[Mapping[str, Any], int]:
     """The file's description of its arrays, and the start of the first of them.
 
     Raises:
-        ValueError: It is not such a file.
+        ValueError: The file is not in this format.
     """
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -67,7 +67,7 @@ def open_safetensors(path: Path, chosen: Mapping[str, str] | None = None) -> Ite
         chosen: The name of each array in the file, by the name it gets; None takes all as they are.
 
     Raises:
-        ModelError: It is truncated, or holds a type that is not a number of 8 to 64 bits.
+        ModelError: The file is truncated, or holds a type that is not a number of 8 to 64 bits.
     """
     with _opened(path) as (shapes, load):
         names = dict.fromkeys(shapes) if chosen is None else chosen

@@ -65,8 +65,8 @@ def split_heads(folder: Path, part: str, width: int) -> int | None:
 
     Args:
         folder: The SavedModel.
-        part: What the names of the attention's nodes contain.
-        width: Of all heads together.
+        part: A part of the names of the attention's nodes.
+        width: The width of all heads together.
 
     Returns:
         The number; None where the graph has no such function, or several numbers.

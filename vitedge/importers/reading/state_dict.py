@@ -48,7 +48,7 @@ class _Model:
 
     Attributes:
         keys: The keys that lead to its dictionary, joined by slashes.
-        prefix: What stands before its names there.
+        prefix: The prefix of its names there.
         names: Its names there, by those of its layers.
         averaged: Whether its weights are a moving average.
     """
@@ -70,8 +70,8 @@ class Opened:
     """A model's tensors.
 
     Attributes:
-        tensors: By the names that the importer knows.
-        words: What of the file was taken and what was left out; empty where nothing was chosen.
+        tensors: The tensors, by the names that the importer knows.
+        words: The parts of the file that were taken and left out; empty if nothing was chosen.
     """
 
     tensors: Tensors
@@ -100,7 +100,7 @@ def open_checkpoint(
         path: A ``.safetensors`` or torch file.
         marks: Names that tell such a model.
         options: ``weights`` chooses among several models, ``head`` names a layer beside the model.
-        head: What such models call their head; empty where none may lie beside them.
+        head: The name of the head in such models; empty if none may lie beside them.
 
     Raises:
         ModelError: There are several, or beside the model lies what may be a part of it.
@@ -163,7 +163,7 @@ def _models(
 
 
 def _identity(state: State | frozenset[str], names: Mapping[str, str]) -> Any:
-    """The same for two names of one model, as of a module that is an attribute of two others."""
+    """A key that is equal for two names of one model (a module may be an attribute of two)."""
     if not isinstance(state, State):
         return None
     return frozenset((name, state.places[old]) for name, old in names.items())
@@ -202,7 +202,7 @@ def _layers(
     """The model's names with those of the file, and what else lies there.
 
     Raises:
-        ModelError: What else lies there may be a part of the model.
+        ModelError: Another part of the file may belong to the model.
     """
     names = {name: old for name, old in model.names.items() if not _is_no_layer(name)}
     left = sorted(set(model.names.values()) - set(names.values()))

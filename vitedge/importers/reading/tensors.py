@@ -106,7 +106,7 @@ class Tensors:
         return values
 
     def get(self, name: str) -> Array | None:
-        """The same, but None where there is no such array."""
+        """The array, or None if there is no such array."""
         if name not in self:
             return None
         return self[name]
@@ -119,7 +119,7 @@ class Tensors:
         """Checks that every array was taken.
 
         Args:
-            head: What models of this kind call their head, where ``--head`` can name another one.
+            head: The name of the head in models of this kind, if ``--head`` can name another one.
 
         Raises:
             NotAViTError: Some were not, so the model computes something that was not read.
@@ -147,8 +147,8 @@ def as_head(places: Mapping[str, str], layer: str, head: str) -> dict[str, str]:
 
     Args:
         places: Any values by the arrays' names.
-        layer: Which layer, by its name; where there is none, nothing changes.
-        head: What it is to be called.
+        layer: The layer's name; if there is none, nothing changes.
+        head: The new name of the head.
     """
     below = f"{layer}."
     return {

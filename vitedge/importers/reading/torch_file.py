@@ -57,8 +57,8 @@ class State:
     """The tensors that lie in one dictionary of a checkpoint.
 
     Attributes:
-        places: Where each lies, by name.
-        foreign: What would make each value that is neither a tensor nor plain, by name.
+        places: The place of each tensor, by name.
+        foreign: The maker of each value that is neither a tensor nor plain, by the value's name.
     """
 
     places: Mapping[str, TensorPlace] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def torch_states(path: Path) -> Mapping[str, State]:
     Reads no tensor. Empty for a file that is none of torch 1.6 or later, or holds none.
 
     Raises:
-        SizeError: It would take more memory than the bound on sources.
+        SizeError: The file would take more memory than the bound on sources.
     """
     if not is_zip(path):
         return {}
@@ -88,7 +88,7 @@ def torch_names(path: Path) -> frozenset[str]:
     """Names of all tensors, without reading any; empty when there are none to be had.
 
     Raises:
-        SizeError: It would take more memory than the bound on sources.
+        SizeError: The file would take more memory than the bound on sources.
     """
     return frozenset(name for state in torch_states(path).values() for name in state.places)
 

@@ -105,7 +105,7 @@ def read_weights_pickle(content: bytes) -> object:
     Whatever else it holds is a ``Foreign``.
 
     Raises:
-        pickle.UnpicklingError: It is damaged, or does what a checkpoint does not need.
+        pickle.UnpicklingError: The pickle is damaged, or does what a checkpoint does not need.
     """
     machine = _Machine()
     try:

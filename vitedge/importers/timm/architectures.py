@@ -40,14 +40,21 @@ _TOLD_BY_WEIGHTS = frozenset(
 # Names that timm's VisionTransformer never has; what has them is not a plain ViT of unusual sizes.
 _FOREIGN = re.compile(r"block\.(gamma_1|attn\.(q_bias|q_proj\.weight))")
 
+# What a variant of a registered model may have more or less; its weights tell what they compute.
+_OPTIONAL = re.compile(
+    r"cls_token|reg_token|(fc_|)norm(_pre|)\.|attn_pool\.|patch_embed\.(norm\.|proj\.bias)|"
+    r"block\.(ls|gamma_)[12]|block\.attn\.((q_|k_|)norm\.|(q|k|v|qkv|q_proj|k_proj|v_proj)[._]bias)|"
+    r"block\.mlp\.norm\."
+)
+
 
 @dataclass(frozen=True)
 class Rotary:
     """Rotary positions; those of learned frequencies lie in the weights (``rope.freqs``).
 
     Attributes:
-        positions: How angles follow from places.
-        pairing: Which channels are turned together.
+        positions: The way in which angles follow from places.
+        pairing: The channels that are turned together.
         mixed: The frequencies are learned, for each block and head.
     """
 
@@ -61,13 +68,14 @@ class Facts:
     """The computation that neither names nor shapes of a model's weights tell.
 
     Attributes:
-        activation: Of the MLPs; of gated ones the names of the weights tell more.
-        eps: Of every norm.
-        norms: Where they stand.
-        heads: Of each attention; None where the width has to tell.
+        activation: The activation of the MLPs; for gated ones the names of the weights tell more.
+        eps: The epsilon of every norm.
+        norms: The place of the norms.
+        heads: The number of heads of each attention; None if the width has to tell.
         image: Height and width in pixels where no positions tell.
         pool: ``token``, ``avg``, ``map`` or empty; None where the weights have to tell.
-        pool_heads: Of the attention pooling; None where they are as many as those of the blocks.
+        pool_heads: The number of heads of the attention pooling; None if it equals that of the
+            blocks.
         pool_reads_prefix: The attention pooling reads class token and registers, too.
         rope: Rotary positions, or None.
     """
@@ -89,7 +97,7 @@ class Weights:
 
     Attributes:
         source: Name of the file, for messages.
-        names: Of all arrays.
+        names: The names of all arrays.
         dim: Width of the tokens.
         patch: Height and width of a patch in pixels.
         is_packed: See the function of this name.
@@ -103,7 +111,7 @@ class Weights:
 
     @property
     def signature(self) -> frozenset[str]:
-        """By what the registered models of such weights are found."""
+        """The mark by which the registered models of such weights are found."""
         return signature(self.names, is_packed=self.is_packed)
 
 
@@ -111,18 +119,21 @@ def facts_of(weights: Weights, architecture: str | None, activation: Activation 
     """The facts of a model.
 
     Args:
-        weights: What was found.
-        architecture: What the user or a ``config.json`` says it is; other tags behind a dot.
-        activation: What the user says; it need not be asked for.
+        weights: The facts that were found.
+        architecture: The architecture, by the user's word or a ``config.json``; other tags follow a
+            dot.
+        activation: The activation by the user's word, which then need not be asked for.
 
     Raises:
         NotAViTError: The architecture has something that vitedge does not know by name.
         ModelError: Several architectures have such weights and compute different things.
     """
     named = None if architecture is None else _table().models.get(architecture.partition(".")[0])
-    if named is not None:
-        return _resized(weights, _known(weights, {str(architecture): named})[0], named)
     candidates = _table().groups.get(weights.signature, {})
+    if named is not None:
+        said = _resized(weights, _known(weights, {str(architecture): named})[0], named)
+        _refuse_other(weights, str(architecture), said, candidates)
+        return said
     alike = {
         name: each
         for name, each in candidates.items()
@@ -144,7 +155,7 @@ def with_arguments(facts: Facts, arguments: Mapping[str, Any], source: str) -> F
     """The facts of a model that was made with other arguments than its architecture has.
 
     Args:
-        facts: Of the architecture.
+        facts: The facts of the architecture.
         arguments: ``model_args`` of a ``config.json``.
         source: Name of the file, for messages.
 
@@ -168,7 +179,7 @@ def refuse_unknown(architecture: str) -> None:
     """Refuses a name that timm does not register.
 
     Raises:
-        ModelError: With names that are near.
+        ModelError: The name is unknown; the message names similar ones.
     """
     name = architecture.partition(".")[0]
     if name not in _table().models:
@@ -189,6 +200,44 @@ def _known(weights: Weights, models: Mapping[str, Mapping[str, Any]]) -> list[Fa
             "vitedge does not read by name: export it to .onnx"
         )
     return readable
+
+
+def _refuse_other(
+    weights: Weights,
+    architecture: str,
+    facts: Facts,
+    candidates: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Refuses an architecture that computes something else than the models of such weights.
+
+    A variant, whose weights are like those of no registered model, differs in optional parts alone.
+
+    Raises:
+        ModelError: The weights are those of another architecture.
+    """
+    what = f"the weights of '{weights.source}' are not those of timm's '{architecture}'"
+    theirs = [_facts(each) for each in candidates.values() if "unknown" not in each]
+    if candidates and all(_of_any_size(each) != _of_any_size(facts) for each in theirs):
+        raise ModelError(f"{what}, but like those of {_named(candidates)}")
+    name = architecture.partition(".")[0]
+    own = next(names for names, models in _table().groups.items() if name in models)
+    for each in sorted(own ^ weights.signature):
+        if not candidates and not _OPTIONAL.match(each):
+            has = "has" if each in own else "lacks"
+            raise ModelError(f"{what}, which {has} '{each.replace('block.', 'blocks.0.')}'")
+
+
+def _of_any_size(facts: Facts) -> Facts:
+    """The facts without sizes; positions of a grid are scaled by its own size in each model."""
+    rope = facts.rope
+    if rope is not None:
+        rope = replace(rope, positions=replace(rope.positions, reference=None))
+    return replace(facts, heads=None, image=None, pool_heads=None, rope=rope)
+
+
+def _named(models: Mapping[str, Any]) -> str:
+    names = list(models)
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _resized(weights: Weights, facts: Facts, named: Mapping[str, Any]) -> Facts:
@@ -212,9 +261,8 @@ def _might_be_plain(weights: Weights, registered: Iterable[Facts]) -> bool:
 def _ask(
     weights: Weights, candidates: Mapping[str, Mapping[str, Any]], found: Iterable[Facts]
 ) -> ModelError:
-    names = list(candidates)
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    if not names:
+    shown = _named(candidates)
+    if not candidates:
         return ModelError(
             f"the weights of '{weights.source}' are like those of no registered architecture of "
             "timm: if it is a variant of one, say of which with --architecture"
@@ -254,10 +302,10 @@ def _table() -> _Table:
 
 
 def signature(names: Iterable[str], *, is_packed: bool) -> frozenset[str]:
-    """By what a model is known again: its names without the head, of the blocks the first alone.
+    """The mark of a model: its names without the head, and of the first block only.
 
     Args:
-        names: Of all its weights.
+        names: The names of all its weights.
         is_packed: See ``is_packed``.
     """
     kept = (re.sub(r"^blocks\.0\.", "block.", name) for name in names)

@@ -29,7 +29,7 @@ def read_norm(tensors: Tensors, name: str, eps: float) -> Norm:
 
 
 def read_norm_if_present(tensors: Tensors, name: str, eps: float) -> Norm | None:
-    """The same, or None where there is an identity instead."""
+    """Reads a norm, or gives None if the model has an identity there."""
     return read_norm(tensors, name, eps) if f"{name}.weight" in tensors else None
 
 
@@ -46,8 +46,8 @@ def read_block(
 
     Args:
         tensors: Below its name.
-        facts: Of the model.
-        heads: Of its attention.
+        facts: The facts of the model.
+        heads: The number of heads of its attention.
         grid: Rows and columns of patches.
         class_token: Whether one stands before them.
         turn: Rotary positions of this block, or None.

@@ -50,11 +50,11 @@ def read_network(
 
     Args:
         tensors: All weights.
-        tokens: What was read of them already.
-        facts: What the weights do not tell.
-        options: What the user says.
+        tokens: The parts of the model's tokens that were read already.
+        facts: The facts that the weights do not tell.
+        options: The user's options.
         published: The ``config.json`` beside the weights.
-        preprocessing: At the size of the tokens' grid.
+        preprocessing: The preprocessing at the size of the tokens' grid.
     """
     net = Builder()
     heads, width = _heads(tensors.below("blocks.0."), facts, options)

@@ -30,7 +30,7 @@ class Tokens:
 
     Attributes:
         prefix: The tokens before the patches, with their positions added, ``(tokens, dim)``.
-        positions: Of the patches, or None.
+        positions: The positions of the patches, or None.
         grid: Rows and columns of patches.
         patch_size: Height and width in pixels.
     """

@@ -30,7 +30,7 @@ def refuse_unknown_elements(tensors: Tensors) -> None:
     """Refuses a model by the element that is not known.
 
     Raises:
-        NotAViTError: It has one.
+        NotAViTError: The model has such an element.
     """
     for pattern, words in _ELEMENTS.items():
         found = sorted(name for name in tensors.names if re.match(pattern, name))

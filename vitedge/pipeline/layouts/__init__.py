@@ -83,7 +83,7 @@ class FolderLayout(Protocol):
         Args:
             folder: The layout's folder.
             written: The artefacts in it.
-            model: What the network is like; None where only the format's own converter read it.
+            model: The sizes of the network; None if only the format's own converter read it.
 
         Raises:
             VitedgeError: The disk refuses.

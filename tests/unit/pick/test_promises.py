@@ -1,4 +1,4 @@
-"""Which artefact with fewer tokens is measured next, and what an interrupted pick takes up."""
+"""Which artefact is measured next, and what an interrupted pick takes up."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ import pytest
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.samples import ArraySamples
 from vitedge.importers import ImportOptions
-from vitedge.pick.fewer_tokens import Course, Line, Measured, most_promising
 from vitedge.pick.journal import Journal, about
+from vitedge.pick.promises import Course, Kind, Line, Measured, most_promising
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
 
+TOKENS = Kind(tuple(percent / 100 for percent in range(95, 35, -5)), 2.0)
+PIXELS = Kind((0.86, 0.73, 0.62), 25.0)
 
-def course(precision: Precision, latency_ms: float, lost: float) -> Course:
+
+def course(
+    precision: Precision, latency_ms: float, lost: float, kinds: tuple[Kind, ...] = (TOKENS,)
+) -> Course:
     line = Line(Target("tflite", "cpu"), Format.TFLITE, precision, constant=False)
-    return Course(line, latency_ms, lost)
+    return Course(line, latency_ms, lost, kinds)
 
 
 def followed(
@@ -34,9 +39,9 @@ def followed(
     """What is measured in turn, where artefacts behave so."""
     asked = []
     while (promise := most_promising(courses, max_drop)) is not None:
-        share, of = promise.share, promise.course
+        (share,), of = promise.works, promise.course
         asked.append((of.line.precision, share))
-        of.measured.append(Measured(share, ratio(share), of.lost + loss * (1 - share) ** 2))
+        of.measured.append(Measured((share,), ratio(share), of.lost + loss * (1 - share) ** 2))
         assert len(asked) < 30
     return asked
 
@@ -71,10 +76,37 @@ def test_a_share_that_cannot_be_made_is_not_asked_for_again() -> None:
     of = course(Precision.INT8, 10.0, 0.0)
     first = most_promising([of], 5.0)
     assert first is not None
-    of.refused = first.share
+    of.refused.append(first.works)
     second = most_promising([of], 5.0)
     assert second is not None
-    assert second.share > first.share
+    assert second.works > first.works
+
+
+def test_savings_are_combined_where_together_they_promise_more() -> None:
+    of = course(Precision.INT8, 10.0, 0.0, (TOKENS, PIXELS))
+    # Pixels lose much by what is usual, so tokens alone come first.
+    first = most_promising([of], 0.5)
+    assert first is not None
+    assert first.works == (0.5, 1.0)
+    of.measured.append(Measured(first.works, 0.6, 0.5))
+    # Where fewer pixels turn out to cost nothing, they are taken together with fewer tokens.
+    of.measured.append(Measured((1.0, 0.73), 0.8, 0.0))
+    second = most_promising([of], 0.5)
+    assert second is not None
+    assert second.works[0] < 1
+    assert second.works[1] < 1
+    assert second.latency_ms < 6.0
+
+
+def test_what_leaves_less_than_something_that_lost_too_much_is_not_tried() -> None:
+    of = course(Precision.INT8, 10.0, 0.0, (TOKENS, PIXELS))
+    of.measured.append(Measured((0.7, 1.0), 0.75, 3.0))
+    of.measured.append(Measured((0.9, 0.86), 0.8, 0.1))
+    left = of.open_works(1.0)
+    assert (0.7, 0.86) not in left
+    assert (0.6, 0.73) not in left
+    assert (0.95, 1.0) not in left  # slower than what is within the budget
+    assert (0.8, 0.62) in left
 
 
 def test_without_anything_within_the_budget_nothing_is_promised() -> None:
