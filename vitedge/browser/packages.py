@@ -152,7 +152,7 @@ def is_for_gpu_alone(place: str) -> bool:
     """Whether a file of ``engine_files`` is read by pages that compute on a GPU, and by no other.
 
     Args:
-        place: Where it lies beside the page.
+        place: The path of the file beside the page.
     """
     return place.startswith("ort/") and (".asyncify." in place or ".webgpu." in place)
 

@@ -77,7 +77,7 @@ class _Widening:
         return name
 
     def _repeat(self, name: str) -> str:
-        """What stands beside each image: a constant once for each of them."""
+        """The constant, once for each image; a tensor that depends on images stays as it is."""
         if name in self._of_images:
             return name
         if name not in self._repeated:

@@ -64,12 +64,12 @@ class FolderLayout(Protocol):
 
         Args:
             task: The meaning of the output.
-            shape: Of the output for one image.
-            labels: Its names, or empty.
-            preprocessing: How an image becomes pixels.
+            shape: The shape of the output for one image.
+            labels: The names of its numbers, or empty.
+            preprocessing: The steps from an image to pixels.
 
         Raises:
-            UsageError: They would.
+            UsageError: The clients would misread it.
         """
         ...
 

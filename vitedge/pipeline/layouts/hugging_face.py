@@ -144,10 +144,10 @@ def with_client_names(model: Any) -> Any:
 
 
 def _client_names(outputs: Sequence[tuple[str, int]]) -> dict[str, str]:
-    """What clients call outputs, by our names, of which the first is the main one.
+    """The clients' names of outputs, by ours; the first output is the main one.
 
     Args:
-        outputs: Names, and the numbers of axes with the batch.
+        outputs: The name of each output, and the number of its axes with the batch.
     """
     (main, axes), *others = outputs
     further = {FEATURES: POOLED, EMBEDDING: POOLED, TOKENS: STATES}

@@ -40,8 +40,8 @@ class Client:
 
     Attributes:
         pipeline: The pipeline.
-        architecture: For ``architectures``.
-        model_type: For ``model_type``.
+        architecture: The entry of ``architectures`` in ``config.json``.
+        model_type: The entry of the same name.
         processor: The image processor with the pipeline's last step; empty where there is none.
         in_optimum: The class of Optimum; empty where it has none.
     """
@@ -83,9 +83,9 @@ def config_of(metadata: Metadata, channels: int, model: Summary | None) -> dict[
     """The content of ``config.json``.
 
     Args:
-        metadata: Of the artefacts.
-        channels: Of the main output: the number of classes, where these are named.
-        model: What the network is like, or None.
+        metadata: The metadata of an artefact.
+        channels: The number of channels of the main output, such as classes.
+        model: The sizes of the network, or None.
     """
     client = client_of(metadata)
     height, width = metadata.preprocessing.size
@@ -172,7 +172,7 @@ def usage(client: Client, folder: str, written: Written) -> str:
     """Markdown that shows how an artefact is run.
 
     Args:
-        client: Of the model.
+        client: The client of the model.
         folder: The name of the artefacts' folder.
         written: One of them.
     """

@@ -27,12 +27,12 @@ _CALLS = {
 
 
 def front_matter(library: str, format_tag: str, metadata: Metadata) -> FrontMatter:
-    """What a hub files a model under.
+    """The keys and values under which a hub files a model.
 
     Args:
         library: The client's name, as hubs spell it.
         format_tag: The tag of the files' format.
-        metadata: Of one of the files.
+        metadata: The metadata of one file.
     """
     is_segmenter = metadata.task is Task.MAP and len(metadata.labels) > 1
     tag = "image-segmentation" if is_segmenter else _TAGS.get(metadata.task, "")
@@ -59,7 +59,7 @@ def model_card(
 
     Args:
         matter: Keys and values for the hub.
-        folder: Where the files lie.
+        folder: The folder of the files.
         written: The artefacts.
         usage: Markdown that shows how a client loads them.
     """
