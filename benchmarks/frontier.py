@@ -95,7 +95,7 @@ class Point:
         latency_ms: Median of its processor milliseconds.
         rounds: The number of rounds.
         top1: Percent of the first photos, or None without labels.
-        lost: The loss on each set of photos.
+        lost: The loss on each set of photos; none of stock routes (`accuracy.py` has those).
     """
 
     format: Format
@@ -232,7 +232,8 @@ def _measured(
     described = [read_metadata(path) for path in runs.values()]
     try:
         seconds = processor_seconds(sessions, rounds)
-        judged = [_judged(target, sessions, described[0].preprocessing, each) for each in sets]
+        ours, preprocessing = sessions[: len(runs)], described[0].preprocessing
+        judged = [_judged(target, ours, preprocessing, each) for each in sets]
     finally:
         for session in sessions:
             session.close()
@@ -242,13 +243,13 @@ def _measured(
         Point(
             target,
             name,
-            merged[at] if at < len(merged) else "",
+            merged[at] if at < len(runs) else "",
             _ratio(seconds[0], seconds[at]),
             None if fastest is None else _ratio(fastest, seconds[at]),
             1e3 * statistics.median(seconds[at]),
             rounds,
-            judged[0][at][0],
-            tuple(each[at][1] for each in judged),
+            judged[0][at][0] if at < len(runs) else None,
+            tuple(each[at][1] for each in judged if at < len(runs)),
         )
         for at, name in enumerate((*runs, *stock))
     ]
