@@ -156,14 +156,14 @@ def _refuse_outputs(jobs: _Jobs, options: ConvertOptions) -> None:
 
 
 def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViTError) -> None:
-    """Refuses options that only a Vision Transformer can serve.
+    """Refuses options that only a vision transformer can serve.
 
     Raises:
         NotAViTError: There is one.
     """
     if options.features or options.also:
         raise NotAViTError(
-            f"'{source}' is not a Vision Transformer, so its features are unknown: {why}; leave "
+            f"'{source}' is not a vision transformer, so its features are unknown: {why}; leave "
             "out --features and --also"
         ) from why
     if options.tail:
@@ -172,17 +172,22 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
         ) from why
     if options.probabilities:
         raise NotAViTError(
-            f"'{source}' is not a Vision Transformer, and --probabilities works for those only: "
+            f"'{source}' is not a vision transformer, and --probabilities works for those only: "
             f"{why}; leave out --probabilities"
         ) from why
     if options.tokens is not None or options.search is not None:
         raise NotAViTError(
-            f"'{source}' is not a Vision Transformer, so it has no tokens to merge: {why}; leave "
+            f"'{source}' is not a vision transformer, so it has no tokens to merge: {why}; leave "
             "out --tokens"
+        ) from why
+    if options.width is not None:
+        raise NotAViTError(
+            f"'{source}' is not a Vision Transformer, and --width works for those only: {why}; "
+            "leave out --width"
         ) from why
     if options.budget is not None or options.tune:
         raise NotAViTError(
-            f"'{source}' is not a Vision Transformer, and --max-drop and --tune work for those "
+            f"'{source}' is not a vision transformer, and --max-drop and --tune work for those "
             f"only: {why}; leave out --max-drop and --tune"
         ) from why
 

@@ -139,9 +139,6 @@ def _start(
         options.add_session_config_entry("session.x64quantprecision", "1")
     if device == "cpu" and platform.machine() in _FASTER_IN_FLOAT:
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-    if device == "cpu":
-        # Where the processor lacks VNNI, products of uint8 and int8 saturate at 16 bits otherwise.
-        options.add_session_config_entry("session.x64quantprecision", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
