@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from gemm_rate import OPERATIONS, write_gemm
 from stock_routes import ROUTES, Workbench
 
@@ -19,8 +21,10 @@ from vitedge.images.synthetic import synthetic_images
 from vitedge.importers import read_model
 from vitedge.network.network import Network
 from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.runtimes import Session, runtime_for
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
+from vitedge.targets.target import Target
 
 MODELS = {
     "deit-tiny": lambda: preset("deit-tiny", classes=1000),
@@ -32,6 +36,9 @@ MODELS = {
 }
 
 RUNTIMES = {Format.TFLITE: "tflite", Format.ONNX: "onnx", Format.OPENVINO: "openvino"}
+
+# Rounds whose times do not count.
+_WARM_UP = 3
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,26 @@ def photo_sets(
         return open_images(folder / "calibration"), open_images(folder / "validation")
     first, second = (synthetic_images(preprocessing, made_up, seed=seed) for seed in (0, 1))
     return first, second
+
+
+def open_on_one_thread(target: Format, path: Path) -> Session:
+    """An artefact in its format's runtime on the processor."""
+    name = Target(RUNTIMES[target], "cpu")
+    return runtime_for(name).open(path, "cpu", threads=1)
+
+
+def processor_seconds(sessions: Sequence[Session], rounds: int) -> list[list[float]]:
+    """Processor seconds of each session, round by round, in turns A B C A B C."""
+    shape = sessions[0].input_shape
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    found: list[list[float]] = [[] for _ in sessions]
+    for number in range(_WARM_UP + rounds):
+        for times, session in zip(found, sessions, strict=True):
+            start = time.process_time()
+            session.run(pixels)
+            if number >= _WARM_UP:
+                times.append(time.process_time() - start)
+    return found
 
 
 def say(words: str) -> None:

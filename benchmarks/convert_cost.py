@@ -29,6 +29,7 @@ from vitedge.elements.presets import initialize, preset
 from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.images.preprocess import Preprocessing
 from vitedge.images.synthetic import synthetic_images
+from vitedge.importers import ImportOptions
 from vitedge.machine.memory import peak_rss_mb
 from vitedge.network.operators import Array, Linear, Norm
 from vitedge.pipeline.convert import ConvertOptions, convert
@@ -36,6 +37,10 @@ from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
 SIZES = ("tiny", "small", "base", "large", "huge")
+
+DINOV3 = "dinov3-large"
+"""DINOv3's trunk of 300 million parameters, by its shapes: registers, rotary positions, LayerScale,
+no classifier."""
 
 MINIATURE = "miniature"
 """A size for a look at whether everything runs."""
@@ -107,7 +112,9 @@ def measure(job: Job, result: Path) -> None:
     """Converts, and writes the cost."""
     watch, refused = _Stopwatch(), list[str]()
     with tempfile.TemporaryDirectory(dir=job.source.parent) as folder:
-        options = ConvertOptions(job.formats, job.precisions, Path(folder))
+        architecture = "vit_large_patch16_dinov3" if job.size == DINOV3 else None
+        importing = ImportOptions(architecture=architecture)
+        options = ConvertOptions(job.formats, job.precisions, Path(folder), importing=importing)
         started, worked = time.perf_counter(), time.process_time()
         written = convert(
             job.source,
@@ -147,6 +154,10 @@ def save_model(size: str, path: Path) -> None:
     """Writes a ViT with random weights under timm's names."""
     from safetensors.numpy import save_file
 
+    if size == DINOV3:
+        config = preset("large", classes=1, image_size=256)
+        save_file(_as_dinov3(parameters_of(initialize(config, _preprocessing(size)))), path)
+        return
     if size == MINIATURE:
         config = preset("tiny", classes=10, image_size=32, patch_size=8, dim=64, heads=1, depth=2)
     else:
@@ -155,6 +166,8 @@ def save_model(size: str, path: Path) -> None:
 
 
 def _preprocessing(size: str) -> Preprocessing:
+    if size == DINOV3:
+        return Preprocessing((256, 256))
     # As timm's models of that name are evaluated, by what the importer takes for given.
     return Preprocessing((32, 32)) if size == MINIATURE else Preprocessing((224, 224), resize=248)
 
@@ -173,6 +186,22 @@ def _timm_arrays(vit: PlainViT) -> dict[str, Array]:
         arrays |= _norm("norm", vit.norm)
     for index, block in enumerate(vit.blocks):
         arrays |= _block(f"blocks.{index}", block)
+    return arrays
+
+
+def _as_dinov3(vit: PlainViT) -> dict[str, Array]:
+    """The arrays of timm's ``vit_large_patch16_dinov3``."""
+    dim = vit.config.dim
+    absent = ("pos_embed", "head.weight", "head.bias")
+    arrays = {
+        name: values
+        for name, values in _timm_arrays(vit).items()
+        if name not in absent and not name.endswith("qkv.bias")
+    }
+    arrays["reg_token"] = np.repeat(arrays["cls_token"], 4, axis=1)
+    for index in range(vit.config.depth):
+        for gamma in ("gamma_1", "gamma_2"):
+            arrays[f"blocks.{index}.{gamma}"] = np.full(dim, 0.5, np.float32)
     return arrays
 
 
@@ -204,7 +233,9 @@ def _norm(name: str, norm: Norm) -> dict[str, Array]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sizes", nargs="*", choices=(*SIZES, MINIATURE), default=list(SIZES))
+    parser.add_argument(
+        "--sizes", nargs="*", choices=(*SIZES, DINOV3, MINIATURE), default=list(SIZES)
+    )
     parser.add_argument("--precisions", nargs="*", type=Precision, default=["fp16", "int8"])
     parser.add_argument("--formats", nargs="*", type=Format, default=list(all_formats()))
     parser.add_argument("--calibration", type=Path, help="folder of images [default: synthetic]")

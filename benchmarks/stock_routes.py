@@ -7,6 +7,7 @@ a choice: static shapes, calibration photos as raw pixels, per-channel weights.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,18 +40,26 @@ class Workbench:
         photos: Calibration photos, uint8 ``(H, W, C)`` each.
         folder: Where files go; what lies there already is not made again.
         ours: Our own float32 OpenVINO artefact.
+        graph: An ONNX file that takes pixels as the artefacts do. Routes to ONNX and OpenVINO start
+            from it, and those to TFLite from our Keras model; without it all start from a stock
+            Keras model, which only a plain ViT has.
     """
 
     network: Network
     photos: Sequence[npt.NDArray[np.uint8]]
     folder: Path
     ours: Path
+    graph: Path | None = None
 
     @cached_property
     def keras_model(self) -> keras.Model:
-        """The stock Keras model that every route starts from."""
+        """The Keras model that routes start from."""
         from stock_keras import stock_keras_model
 
+        from vitedge.in_keras.model import to_keras
+
+        if self.graph is not None:
+            return to_keras(self.network)
         model = stock_keras_model(self.network)
         # Keras exports no model that was never called.
         model(np.zeros(model.input_shape, np.float32))
@@ -147,6 +156,9 @@ def _tflite_quantizer(bench: Workbench, path: Path) -> None:
 def _onnx_float(bench: Workbench, path: Path) -> None:
     import onnx
 
+    if bench.graph is not None:
+        shutil.copy(bench.graph, path)
+        return
     bench.keras_model.export(str(path), format="onnx", verbose=False)
     model = onnx.load(path)
     _without_erfc(model.graph)
@@ -227,9 +239,10 @@ def _onnx_static(bench: Workbench, path: Path, operators: Sequence[str] | None) 
 def _openvino_float(bench: Workbench, path: Path) -> None:
     import openvino
 
-    bench.keras_model.export(str(path), format="openvino", verbose=False)
-    model = openvino.Core().read_model(path)
-    model.reshape([1, *bench.keras_model.input_shape[1:]])
+    if bench.graph is None:
+        bench.keras_model.export(str(path), format="openvino", verbose=False)
+    model = openvino.Core().read_model(bench.graph or path)
+    model.reshape([1, *bench.network.image_shape])
     _save_openvino(bench, model, path, Precision.FP32)
 
 

@@ -15,15 +15,19 @@ from tests.support.bench_fixtures import few_devices
 from tests.support.task_artifacts import artifact_of, network_of_task
 from vitedge.bench.reference import reference_from_network
 from vitedge.bench.run import BenchOptions, run_bench
+from vitedge.check.measure_limits import MeasureLimit
 from vitedge.check.report_file import read_report
 from vitedge.check.rules import Kind, Limits, Outcome, check
+from vitedge.errors import DataError
 from vitedge.files.dataclass_json import from_plain
 from vitedge.images.image_sets import open_images
+from vitedge.network.evaluate import forward
 from vitedge.network.network import Network, map_linears
 from vitedge.network.operators import Linear
 from vitedge.network.tasks import Task
 from vitedge.pick.choice import Budget, choose
 from vitedge.pick.words import in_words
+from vitedge.remote.shipment import pack
 from vitedge.report import render_html
 from vitedge.report.csv_table import render_csv
 from vitedge.report.markdown_table import render_markdown
@@ -111,6 +115,41 @@ def test_each_task_is_measured_in_its_own_words(
     choice = choose(report.rows, Budget(max_drop=100))
     assert choice.best is not None
     assert drop_of in in_words(choice)
+
+
+@pytest.mark.parametrize(
+    ("channels", "measure"), [(1, "delta-1 fitted"), (3, "mean IoU")], ids=["depth", "classes"]
+)
+def test_maps_are_measured_against_ground_truth(
+    channels: int, measure: str, few_devices: None, photos: Path, tmp_path: Path
+) -> None:
+    network = network_of_task(Task.MAP, channels=channels)
+    images = open_images(photos, ("cat", "dog"))
+    rows = ["file,truth"]
+    for number, sample in enumerate(images.samples):
+        # What the model itself says is true, so float32 is nearly always right.
+        (made,) = forward(network, network.preprocessing.batch([sample.image]))
+        large = made.repeat(40 // len(made), 0).repeat(40 // len(made), 1)
+        truth = large.argmax(axis=-1) if channels > 1 else large - large.min() + 1
+        np.save(tmp_path / f"{number}.npy", truth)
+        rows.append(f"photos/{sample.name},{number}.npy")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    report = bench(network, tmp_path, tmp_path / "labels.csv")
+    (row,) = report.rows
+    assert row.status is Status.OK, row.message
+    assert row.task_quality is not None
+    found = {each.name: each.value for each in row.task_quality.measures}
+    assert found[f"{measure} of float32"] > 90
+    assert found[measure] > 80
+    assert found["relative error"] < 10
+    path = tmp_path / "report.json"
+    path.write_text(report.to_json(), encoding="utf-8")
+    for limit, outcome in ((80, Outcome.PASSED), (101, Outcome.FAILED)):
+        limits = Limits(max_drop=100, measures=(MeasureLimit(measure, True, limit),))
+        outcomes = [each.outcome for each in check(read_report(path), None, limits)]
+        assert (Outcome.FAILED in outcomes) == (outcome is Outcome.FAILED)
+    with pytest.raises(DataError, match="has ground truth of pixels"):
+        pack(open_images(tmp_path / "labels.csv"), None, tmp_path, lambda done: None)
 
 
 def test_a_map_of_zeros_is_no_fault_of_the_device(

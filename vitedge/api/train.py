@@ -174,7 +174,7 @@ def train(
     warn: Tell = python_warning,
     **options: Unpack[TrainOptions],
 ) -> TrainedModel:
-    """Trains a Vision Transformer on your images, from fresh weights or from a model's.
+    """Trains a vision transformer on your images, from fresh weights or from a model's.
 
     The run is recorded beside the output, in ``model.run/``, so that ``resume`` continues it::
 

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.bench.spread import paired_drop, wilson_interval
+from vitedge.bench.true_maps import TrueMaps
 from vitedge.bench.workers.logits import Logits
 from vitedge.errors import DataError, ModelError
+from vitedge.images.samples import Sample
 from vitedge.report.quality import Accuracy, Confusion, Difference, VsFloat
 
 # Logits of a large set lie on the disk; this many rows of them are in memory at a time.
@@ -32,12 +34,28 @@ class Truth:
         labels: Class index of each, int64 ``(n,)``; -1 where there is none.
         class_names: Name of each class, or empty.
         usable: Whether each image could be read, bool ``(n,)``.
+        maps: Ground truth of their pixels, or None where no image has any.
     """
 
     names: Sequence[str]
     labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
     usable: npt.NDArray[np.bool_]
+    maps: TrueMaps | None = None
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], class_names: tuple[str, ...] = ()) -> Truth:
+        """The facts that samples have, all of them usable."""
+        labels = [-1 if sample.label is None else sample.label for sample in samples]
+        files = [sample.truth for sample in samples]
+        maps = TrueMaps(files, [sample.image for sample in samples]) if any(files) else None
+        return cls(
+            names=[sample.name for sample in samples],
+            labels=np.asarray(labels, np.int64),
+            class_names=class_names,
+            usable=np.ones(len(labels), np.bool_),
+            maps=maps,
+        )
 
     def class_name(self, index: int) -> str:
         """The class's name, or its index where it has none."""

@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from vitedge.bench.accuracy import Truth
 from vitedge.bench.spread import mean_drop, paired_drop
+from vitedge.bench.true_maps import quality_of_maps
 from vitedge.bench.workers.logits import Logits
 from vitedge.errors import ModelError
+from vitedge.images.true_maps import Grid
 from vitedge.network.tasks import Task
 from vitedge.report.quality import Drop, TaskMeasure, TaskQuality
 
@@ -28,7 +30,13 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 def quality_of(
-    task: Task, made: Logits, reference: Logits, truth: Truth, *, middle: float = 0.0
+    task: Task,
+    made: Logits,
+    reference: Logits,
+    truth: Truth,
+    *,
+    middle: float = 0.0,
+    grid: Grid | None = None,
 ) -> TaskQuality | None:
     """Measures outputs against the reference's, and against labels where there are any.
 
@@ -39,12 +47,14 @@ def quality_of(
         reference: The float32 model's.
         truth: Names, labels, and which images count.
         middle: The score of a label that is as likely right as wrong.
+        grid: The places of a map in an image; None compares with the reference alone.
 
     Returns:
         None where no image counts.
 
     Raises:
         ModelError: The two give different numbers.
+        DataError: Ground truth of maps cannot be used.
     """
     if made.shape != reference.shape:
         raise ModelError(
@@ -55,6 +65,11 @@ def quality_of(
     if not len(rows):
         return None
     measures, drop, drop_of = _MEASURES[task](made, reference, rows, truth, middle)
+    if task is Task.MAP and truth.maps is not None and grid is not None:
+        known = [row for row in rows.tolist() if truth.maps.files[row] is not None]
+        if known:
+            found, drop, drop_of = quality_of_maps(made, reference, known, truth.maps, grid)
+            measures = (*found, *measures)
     return TaskQuality(
         str(task), len(rows), _sqnr_db(made, reference, rows), measures, drop, drop_of
     )

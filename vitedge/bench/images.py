@@ -140,13 +140,7 @@ def spool(data: ImageSet, folder: Path, *, keep: Path | None, machine: str) -> I
     if not data.samples:
         raise DataError(f"'{data.name}' holds no images")
     index = write_spool(data.samples, folder)
-    labels = [-1 if sample.label is None else sample.label for sample in data.samples]
-    truth = Truth(
-        names=[sample.name for sample in data.samples],
-        labels=np.asarray(labels, np.int64),
-        class_names=data.class_names,
-        usable=np.ones(len(labels), np.bool_),
-    )
+    truth = Truth.of(data.samples, data.class_names)
     if keep is None:
         return Images(data, index, truth, LogitsStore(folder, of="", keeps=False))
     store = LogitsStore(keep, of=f"{digest_spool(index)} {machine}", keeps=True)

@@ -39,6 +39,7 @@ from vitedge.bench.workers.messages import (
 )
 from vitedge.errors import DataError, ModelError
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.true_maps import Grid
 from vitedge.machine.energy import battery_watts, read_counters, used_mj
 from vitedge.machine.environment import mean_frequency_mhz, temperature_c
 from vitedge.machine.throttling import throttle_count
@@ -259,13 +260,21 @@ class Trial:
         elif task is not Task.CLASSES:
             if expected is None:
                 return
-            quality = quality_of(task, made, expected, truth, middle=scores.middle)
+            grid = self._grid()
+            quality = quality_of(task, made, expected, truth, middle=scores.middle, grid=grid)
             self.task_quality = quality and replace(quality, same_pixels=self._same_pixels)
             return
         self.accuracy = accuracy(made, truth)
         if expected is not None:
             found = versus_float(made, expected, truth)
             self.vs_float = found and replace(found, same_pixels=self._same_pixels)
+
+    def _grid(self) -> Grid | None:
+        """The places of a map, where the artefact says which part of an image it sees."""
+        metadata = self.candidate.metadata
+        if metadata is None or self.opened is None or self.task is not Task.MAP:
+            return None
+        return Grid(metadata.preprocessing, tuple(self.opened.output_shape))
 
     def _attempt(self, step: Callable[[WorkerProcess], None]) -> None:
         if self.failure is not None or self.worker is None:

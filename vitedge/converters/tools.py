@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from vitedge.artifacts.contents import Interface, Operator
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters.converter import Converter
+from vitedge.converters.converter import Converter, Draft
 from vitedge.converters.generic.candidate import Alternative, CalibrationImages
 from vitedge.converters.generic.model import GenericModel
+from vitedge.converters.source_tail import Tail
 from vitedge.errors import ConversionError, PrecisionError
 from vitedge.network.operators import Array
 from vitedge.quantize import Activations
@@ -84,6 +85,8 @@ class FormatTools:
         limits: The rules of each kind of device.
         client_needs: The things that a file lacks for each other client of the format, in words;
             empty for a client that takes the file unchanged.
+        with_tail: Appends an ONNX source's own nodes to a draft's outputs; None if files of the
+            format cannot hold them.
         variants: The graphs that may be faster somewhere than the usual graph of a precision, and
             as accurate.
         finish_compiled: Adds what a compiler for a chip leaves out of an artefact's file.
@@ -98,6 +101,7 @@ class FormatTools:
     generic_precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
     limits: Mapping[DeviceLimits, Rule] = field(default_factory=lambda: MappingProxyType({}))
     client_needs: Callable[[Interface, Metadata | None], dict[str, str]] = _no_needs
+    with_tail: Callable[[Draft, Tail], Draft] | None = None
     variants: Callable[[Precision], tuple[Variant, ...]] = _no_variants
     finish_compiled: Callable[[Path, Metadata], None] = _as_compiled
 

@@ -6,7 +6,6 @@ decoded by whoever asks for it. The exceptions say so.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,8 @@ from vitedge.errors import DataError, missing_package
 from vitedge.files.npz_arrays import read_arrays
 from vitedge.images import cifar
 from vitedge.images.cifar import Part
-from vitedge.images.class_matching import as_index, checked_labels, match_classes, renumbered
+from vitedge.images.class_matching import checked_labels, match_classes, renumbered
+from vitedge.images.labels_file import LABELS_FILE, read_labels_file
 from vitedge.images.samples import ArraySamples, JoinedSamples, RelabelledSamples, Sample
 
 IMAGE_SUFFIXES = (
@@ -32,8 +32,6 @@ PLUGIN_SUFFIXES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pill
 
 _COMPANIONS = (".csv", ".html", ".json", ".md", ".toml", ".txt", ".xml", ".yaml", ".yml")
 """Files that lie beside images to say something about them."""
-
-LABELS_FILE = "labels.csv"
 
 HELD_OUT_SHARE = 0.2
 _SPLIT_SEED = 0
@@ -66,8 +64,7 @@ def open_images(
 
     * an ``ImageSet``, which is open already;
     * a folder of one folder per class;
-    * a folder with ``labels.csv``, or such a file itself: columns ``file`` (relative to the
-      file's folder) and ``label`` (a class name or index);
+    * a folder with ``labels.csv``, or such a file itself; see ``images.labels_file``;
     * a folder of images, or one image, without labels;
     * an ``.npz`` with ``images`` uint8 ``(N, H, W)`` or ``(N, H, W, C)`` and, optionally,
       ``labels`` integers ``(N,)`` and ``classes`` names. What NumPy saved uncompressed is
@@ -101,7 +98,7 @@ def open_images(
         elif not path.exists():
             raise DataError(f"there are no images '{path}'")
         elif path.suffix.lower() == ".csv":
-            found = _open_labels(path, tuple(class_names))
+            found = _of_labels_file(path, tuple(class_names))
         elif path.suffix.lower() == ".npz":
             found = _open_npz(path, tuple(class_names))
         elif path.suffix.lower() == cifar.SUFFIX:
@@ -177,7 +174,7 @@ def _why_left_out(suffix: str, count: int) -> str:
 
 def _open_folder(folder: Path, class_names: tuple[str, ...]) -> ImageSet:
     if (folder / LABELS_FILE).is_file():
-        return _open_labels(folder / LABELS_FILE, class_names)
+        return _of_labels_file(folder / LABELS_FILE, class_names)
     left_out = _left_out_below(folder)
     loose = sorted(path for path in folder.iterdir() if is_image(path) and path.is_file())
     below = {
@@ -205,27 +202,8 @@ def _open_folder(folder: Path, class_names: tuple[str, ...]) -> ImageSet:
     return ImageSet(folder.name, samples, names, left_out)
 
 
-def _open_labels(path: Path, class_names: tuple[str, ...]) -> ImageSet:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if not {"file", "label"} <= set(reader.fieldnames or ()):
-                raise DataError(f"the first line of '{path}' must be: file,label")
-            rows = [(row["file"], (row["label"] or "").strip()) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"'{path}' is not a readable CSV file ({error})") from error
-    for line, (file, label) in enumerate(rows, start=2):
-        if not file or not label:
-            raise DataError(f"line {line} of '{path}' lacks a file or a label")
-        if not (path.parent / file).is_file():
-            raise DataError(f"line {line} of '{path}' names '{file}', which is not there")
-    labels = {label for _, label in rows}
-    indices = {label: index for label in labels if (index := as_index(label)) is not None}
-    if not class_names and len(indices) == len(labels):
-        index_of = indices
-    else:
-        class_names, index_of = match_classes(labels, class_names, str(path))
-    samples = tuple(Sample(file, str(path.parent / file), index_of[label]) for file, label in rows)
+def _of_labels_file(path: Path, class_names: tuple[str, ...]) -> ImageSet:
+    samples, class_names = read_labels_file(path, class_names)
     return ImageSet(path.parent.resolve().name, samples, class_names)
 
 

@@ -24,11 +24,13 @@ class Sample:
         name: The name in messages and reports: its path within the set.
         image: The image in any form that ``Preprocessing`` takes.
         label: Index of its class, or None.
+        truth: Path of the ground truth of its pixels, or None; see ``images.true_maps``.
     """
 
     name: str
     image: ImageLike
     label: int | None
+    truth: str | None = None
 
 
 class Samples(Sequence[Sample]):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.artifacts.written import Written
-from vitedge.converters.converter import Draft
-from vitedge.converters.onnx.tail import with_tail
+from vitedge.converters.converter import Draft, refuse_further_outputs
 from vitedge.converters.tools import Variant, converter_for, tools_of
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
@@ -18,7 +17,7 @@ from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.open_model import OpenModel, Prepared, Rewriting
 from vitedge.pipeline.options import ConvertOptions
 from vitedge.pipeline.probabilities import demand_logits, probabilities, with_probabilities
-from vitedge.pipeline.tail import tail_of
+from vitedge.pipeline.tail import tail_of, with_tail
 from vitedge.pipeline.token_merging import finds_alike
 from vitedge.pipeline.token_search import Proved
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
@@ -52,9 +51,13 @@ class ArtifactMaker:
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
         network, self.merging, also = imported.network, None, options.also
+        self.narrowing = None
+        if options.width is not None:
+            narrowed = opened.narrowed(options.width)
+            network, self.narrowing = narrowed.network, narrowed.described
         if options.tokens is not None:
             progress("merging tokens", 0, 1)
-            merged = opened.merged(options.tokens, also)
+            merged = opened.merged(network, options.tokens, also)
             network, self.merging, also = merged.network, merged.described, ()
         rewriting = Rewriting(options.without, options.extra, options.features, also)
         self._prepared: dict[tuple[str, ...], Prepared] = {(): opened.prepared(network, rewriting)}
@@ -154,9 +157,11 @@ class ArtifactMaker:
         network, recipe = made.network, made.recipe
         if self._options.probabilities:
             network, recipe = with_probabilities(network, recipe)
+        if self._tail is None:
+            refuse_further_outputs(network, recipe)
         draft = converter.convert(network, recipe, batch=self._options.batch)
         if self._tail is not None:
-            draft = with_tail(draft, self._tail)
+            draft = with_tail(draft, target, self._tail)
         if self._options.layout is not None:
             draft = LAYOUTS[self._options.layout].adapted(draft)
         return draft, self._metadata(target, precision, made, prepared)
@@ -201,5 +206,6 @@ class ArtifactMaker:
             macs=prepared.network.macs,
             scores=self.scores,
             merging=self.merging,
+            narrowing=self.narrowing,
             task=self.task,
         )

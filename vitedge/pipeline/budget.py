@@ -18,6 +18,7 @@ from vitedge.errors import BudgetError
 from vitedge.files.temporary import temporary_folder
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
+from vitedge.images.true_maps import Grid
 from vitedge.network.tasks import Task
 from vitedge.report.quality import Drop
 from vitedge.runtimes import run_batches, runtime_for
@@ -47,6 +48,7 @@ class Outputs:
     def __init__(self, budget: DropBudget, preprocessing: Preprocessing, target: Format) -> None:
         self._samples = budget.images.samples
         self._preprocessing, self._target = preprocessing, target
+        self._shape: tuple[int, ...] = ()  # of one image's output, once there was one
 
     def of(self, draft: Draft, metadata: Metadata) -> npt.NDArray[np.float32]:
         """Outputs ``(N, numbers)``; the draft is saved to a temporary folder and run."""
@@ -56,13 +58,11 @@ class Outputs:
             draft.save(path, metadata)
             session = runtime_for(target).open(path, target.device)
             try:
-                found = [
-                    run_batches(session, pixels).reshape(len(pixels), -1)
-                    for pixels in self._chunks()
-                ]
+                found = np.concatenate([run_batches(session, each) for each in self._chunks()])
             finally:
                 session.close()
-        return np.concatenate(found)
+        self._shape = found.shape[1:]
+        return found.reshape(len(found), -1)
 
     def _chunks(self) -> Iterator[npt.NDArray[np.uint8]]:
         for start in range(0, len(self._samples), _CHUNK):
@@ -99,9 +99,9 @@ class Outputs:
         labels = [sample.label for sample in self._samples]
         truth = np.asarray([-1 if label is None else label for label in labels], np.int64)
         if task not in (Task.CLASSES, Task.BINARY):
-            names = [sample.name for sample in self._samples]
-            known = Truth(names, truth, (), np.ones(len(truth), np.bool_))
-            quality = quality_of(task, found, floats, known, middle=middle)
+            known = Truth.of(self._samples)
+            grid = Grid(self._preprocessing, self._shape)
+            quality = quality_of(task, found, floats, known, middle=middle, grid=grid)
             assert quality is not None
             return quality.drop
         before, now = (_answers(each, task, middle) for each in (floats, found))

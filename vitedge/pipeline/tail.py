@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitedge.converters.onnx.tail import Tail
-from vitedge.errors import UsageError
+from vitedge.converters.converter import Draft
+from vitedge.converters.source_tail import Tail
+from vitedge.converters.tools import tools_of
+from vitedge.errors import ConversionError, UsageError
 from vitedge.importers import ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.tasks import Task
@@ -40,3 +42,18 @@ def tail_of(source: Path, importing: ImportOptions, network: Network) -> Tail:
         maps=frozenset(maps),
         image_size=importing.image_size,
     )
+
+
+def with_tail(draft: Draft, target: Format, tail: Tail) -> Draft:
+    """An artefact with the source's nodes behind its outputs.
+
+    Raises:
+        ConversionError: The format cannot hold them, or they cannot be joined.
+    """
+    join = tools_of(target).with_tail
+    if join is None:
+        raise ConversionError(
+            f"{target} files cannot hold a source's own nodes; leave out --tail, or take --format "
+            "onnx or openvino"
+        )
+    return join(draft, tail)

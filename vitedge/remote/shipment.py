@@ -79,9 +79,15 @@ def pack(
         The files, and the digest of what they hold.
 
     Raises:
-        DataError: There are no images, or one of them is missing.
+        DataError: There are no images, one of them is missing, or they have ground truth of their
+            pixels, which stays here.
         ModelError: The reference cannot be run.
     """
+    if any(sample.truth is not None for sample in data.samples):
+        raise DataError(
+            f"'{data.name}' has ground truth of pixels, which no other device is given: measure "
+            "accuracy without --host, and there with images that have none"
+        )
     facts: dict[str, object] = {"name": data.name, "class_names": list(data.class_names)}
     if reference is not None:
         facts["reference"] = _write_reference(data, reference, folder / _LOGITS, on_image)

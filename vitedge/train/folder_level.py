@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from vitedge.errors import DataError
-from vitedge.images.image_sets import LABELS_FILE, ImageSet, is_image
+from vitedge.images.image_sets import ImageSet, is_image
+from vitedge.images.labels_file import LABELS_FILE
 
 HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
 _SHOWN = 4

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from tests.support.models import random_images, random_network
+from tests.support.task_artifacts import network_of_task
 from vitedge.artifacts.metadata import read_metadata
 from vitedge.errors import BudgetError
 from vitedge.images.image_sets import ImageSet
-from vitedge.images.samples import ArraySamples
+from vitedge.images.samples import ArraySamples, Sample
 from vitedge.network.evaluate import forward
 from vitedge.network.network import Network, map_linears
 from vitedge.network.operators import Linear
+from vitedge.network.tasks import Task
 from vitedge.pipeline.budget import DropBudget, fewest_lifted
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.keras_model import write_keras
@@ -131,3 +133,26 @@ def test_what_cannot_keep_its_budget_is_not_written(network: Network, tmp_path: 
     with pytest.raises(BudgetError, match=r"model\.w8a16\.tflite loses \d"):
         convert(model, options)
     assert not list(tmp_path.glob("*.tflite"))
+
+
+def test_the_budget_of_a_map_is_of_its_ground_truth(tmp_path: Path) -> None:
+    network = network_of_task(Task.MAP)
+    write_keras(network, tmp_path / "model.keras")
+    samples = []
+    for number, image in enumerate(random_images(network, 6)):
+        (made,) = forward(network, image[None])
+        side = len(image) // len(made)
+        # Depths near each other, so that nothing but a broken file is a quarter wrong.
+        np.save(tmp_path / f"{number}.npy", made.repeat(side, 0).repeat(side, 1) * 1e-3 + 1)
+        samples.append(Sample(f"{number}", image, None, str(tmp_path / f"{number}.npy")))
+    images = ImageSet("depths", samples)
+
+    def asked(max_drop: float) -> ConvertOptions:
+        budget = DropBudget(max_drop, images)
+        return ConvertOptions((Format.ONNX,), (Precision.INT8,), tmp_path, budget=budget)
+
+    (written,) = convert(tmp_path / "model.keras", asked(0.5))
+    # A map of random weights is no depth as it is; fitted, nothing is lost.
+    assert written.lost.startswith("0.00 points lost of 0.5, on 6 images")
+    with pytest.raises(BudgetError, match=r"loses 0\.00 points, and still 0\.00"):
+        convert(tmp_path / "model.keras", replace(asked(-1.0), force=True))

@@ -14,6 +14,7 @@ import vitedge
 from tests.support.models import random_network
 from tests.unit.importers.lift.test_network_form import GOLDEN
 from tests.unit.importers.lift.test_outputs_beside import tokens_of
+from vitedge.converters.openvino.emitter import GROUP_SIZE
 from vitedge.errors import ConversionError, ModelError, NotAViTError, UsageError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.tasks import Task
@@ -31,9 +32,11 @@ def detector(tmp_path: Path) -> Path:
     (shape,) = (each for each in inferred.graph.value_info if each.name == tokens)
     width = shape.type.tensor_type.shape.dim[2].dim_value
     rng = np.random.default_rng(0)
+    # Small, so that no sigmoid is a step, which no rounding would leave alone.
+    weights = rng.standard_normal((2, width, 4)).astype(np.float32) / np.float32(width**0.5)
     arrays = {
-        "box weight": rng.standard_normal((width, 4)).astype(np.float32),
-        "score weight": rng.standard_normal((width, 2)).astype(np.float32),
+        "box weight": weights[0],
+        "score weight": weights[1, :, :2],
         "most": np.asarray([8]),
         "overlap": np.asarray([0.6], np.float32),
         "least": np.asarray([0.1], np.float32),
@@ -95,13 +98,87 @@ def test_a_tail_that_nobody_reads_stands_behind_the_trunk(detector: Path, tmp_pa
     assert {"MatMulInteger", "QuantizeLinear", "DynamicQuantizeLinear"} & set(kinds)
 
 
+def test_openvino_holds_a_tail_as_well(detector: Path, tmp_path: Path) -> None:
+    import openvino
+
+    made = vitedge.convert(
+        detector,
+        precisions=["fp32", "int8"],
+        formats="openvino",
+        output=tmp_path,
+        warn=lambda _: None,
+        **OPTIONS,
+    )
+    exact, rounded = (
+        openvino.Core().compile_model(each.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        for each in made.artifacts
+    )
+    names = [min(each.names) for each in exact.outputs]
+    assert names == ["embedding", "scores", "found"]
+    for seed in range(3):
+        pixels = np.random.default_rng(seed).integers(0, 256, exact.input(0).shape)
+        pixels = pixels.astype(np.float32)
+        for _ in range(2):
+            found = exact(pixels)["found"]
+            np.testing.assert_array_equal(found, of_source(detector, pixels))
+        assert rounded(pixels)["found"].shape[1] == 3
+    (of_trunk,) = vitedge.convert(
+        detector,
+        precisions="int8",
+        formats="openvino",
+        output=tmp_path / "trunk",
+        warn=lambda _: None,
+        **{**OPTIONS, "tail": False},
+    ).artifacts
+    with_tail, without = (
+        openvino.Core().read_model(path) for path in (made.artifacts[1].path, of_trunk.path)
+    )
+    assert with_tail.has_rt_info(GROUP_SIZE) == without.has_rt_info(GROUP_SIZE)
+
+
+@pytest.mark.parametrize("precision", ["int8-static", "w8a16"])
+def test_a_tail_in_float_stands_behind_a_trunk_of_integers(
+    precision: str, detector: Path, tmp_path: Path
+) -> None:
+    made = vitedge.convert(
+        detector,
+        precisions=["fp32", precision],
+        formats="onnx",
+        output=tmp_path,
+        warn=lambda _: None,
+        **OPTIONS,
+    )
+    exact, integers = (
+        onnxruntime.InferenceSession(str(each.path), providers=["CPUExecutionProvider"])
+        for each in made.artifacts
+    )
+    main, *others = (each.type for each in integers.get_outputs())
+    assert main.startswith("tensor(uint")  # the output whose scale the file names
+    assert others == ["tensor(float)", "tensor(int64)"]
+    pixels = np.random.default_rng(0).integers(0, 256, exact.get_inputs()[0].shape, np.uint8)
+    (expected,) = exact.run(["scores"], {"pixels": pixels.astype(np.float32)})
+    scores, found = integers.run(["scores", "found"], {"pixels": pixels})
+    error = np.square(scores - expected).sum() / np.square(expected).sum()
+    assert error < 10 ** (-8 / 10)  # the precision's own tolerance
+    assert found.shape[1] == 3
+    with pytest.raises(ConversionError, match="computes in integers alone"):
+        vitedge.convert(
+            detector,
+            precisions=precision,
+            formats="onnx",
+            output=tmp_path / "trunk",
+            warn=lambda _: None,
+            **{**OPTIONS, "tail": False},
+        )
+
+
 def test_the_message_says_where_the_trunk_may_end(detector: Path) -> None:
     with pytest.raises(NotAViTError, match=r"--logits and --beside take .*'boxes' and 'scores'"):
         read_model(detector, ImportOptions(task=Task.EMBEDDING))
 
 
-def test_other_formats_cannot_hold_a_tail(detector: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="only ONNX files can hold a source's own nodes"):
+def test_tflite_cannot_hold_a_tail(detector: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="tflite files cannot hold a source's own nodes"):
         vitedge.convert(
             detector,
             precisions="fp32",
@@ -115,7 +192,7 @@ def test_other_formats_cannot_hold_a_tail(detector: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changed", "kind", "words"),
     [
-        ({"beside": ()}, ConversionError, "reads the image .* by another way"),
+        ({"beside": ()}, ConversionError, "read the image .* by another way"),
         ({"logits": ()}, ModelError, "'found' of .* holds no float numbers"),
         ({"logits": (), "beside": ()}, NotAViTError, "where its trunk ends was not said: node"),
         ({"layout": "huggingface"}, UsageError, "no client of a --layout"),
@@ -140,9 +217,9 @@ def test_a_tail_that_cannot_be_joined_is_refused(
 @pytest.mark.parametrize(
     ("source", "logits", "words"),
     [
-        ("model.keras", ("x",), "takes an ONNX file's nodes"),
+        ("model.keras", ("x",), "works for ONNX files only"),
         ("model.onnx", (), "needs --logits NAME"),
-        ("model.onnx", ("x",), "classes lose their softmax"),
+        ("model.onnx", ("x",), "a classifier loses its softmax"),
     ],
 )
 def test_a_trunk_ends_in_a_tensor_that_is_read_as_it_is(

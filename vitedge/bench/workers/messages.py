@@ -58,6 +58,7 @@ class Opened:
         input_shape: ``[N, H, W, C]``.
         classes: Number of logits per image, or of all numbers of a map.
         fault: The visible fault of the logits, in words; empty if there is none.
+        output_shape: The shape of the output for one image.
     """
 
     load_ms: float
@@ -65,6 +66,7 @@ class Opened:
     input_shape: list[int]
     classes: int
     fault: str
+    output_shape: list[int]
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,10 @@ class Worker:
         self._pixels = noise
         first_run_ms = time_ms(self._run, self._clock)
         logits = [session.run(pixels) for pixels in (noise, *others)]
+        made = logits[0].shape[1:]
         return Opened(
-            load_ms, first_run_ms, list(shape), math.prod(logits[0].shape[1:]), fault_of(logits)
+            *(load_ms, first_run_ms, list(shape), math.prod(made), fault_of(logits)),
+            output_shape=list(made),
         )
 
     def _measure(self, budget: RunBudget) -> Measured:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.artifacts.metadata import Metadata
-from vitedge.converters.converter import refuse_further_outputs
 from vitedge.converters.onnx.emitter import OnnxEmitter
 from vitedge.converters.onnx.file import write_onnx
 from vitedge.converters.onnx.integer import OnnxIntegerEmitter
@@ -51,16 +50,22 @@ class OnnxConverter:
             import onnx  # noqa: F401
         except ImportError as error:
             raise missing_package("onnx", "convert") from error
-        refuse_further_outputs(network, recipe)
         emitter = OnnxIntegerEmitter if recipe.tensors else OnnxEmitter
-        return OnnxDraft(emitter(network, recipe, batch).emit())
+        return OnnxDraft(emitter(network, recipe, batch).emit(), batch_leads=True)
 
 
 @dataclass(frozen=True)
 class OnnxDraft:
-    """A finished graph; see ``Draft``."""
+    """A finished graph; see ``Draft``.
+
+    Attributes:
+        model: The ``ModelProto``.
+        batch_leads: Whether the first axis of every tensor that is made of images is the batch, as
+            ``with_any_batch`` needs it.
+    """
 
     model: Any
+    batch_leads: bool = False
 
     def save(self, path: Path, metadata: Metadata) -> None:
         """See ``Draft``."""

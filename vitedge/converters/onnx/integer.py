@@ -61,14 +61,22 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
         return self._range_of[x]
 
     def emit(self) -> Any:
-        """The finished model; pixels are uint8, outputs uint16 or, of narrow tensors, uint8."""
+        """The finished model; pixels are uint8, and its main output uint16 or, if narrow, uint8.
+
+        A file names the scale of one output, so all others are floats.
+        """
         from onnx import TensorProto
 
-        ((output, logits),) = self.lower(self._dequantize("pixels", _PIXELS)).items()
+        (output, logits), *others = self.lower(self._dequantize("pixels", _PIXELS)).items()
         last = self._range_of[logits]
         self._add("QuantizeLinear", [logits, *self._grid(last)], [output], output)
+        for name, made in others:
+            self._add("Identity", [made], [name], name)
         given = TensorProto.UINT8 if last.bits == 8 else TensorProto.UINT16
         model = self.model(TensorProto.UINT8, given, _OPSET, _IR_VERSION)
+        for shown in model.graph.output:
+            if shown.name != output:
+                shown.type.tensor_type.elem_type = TensorProto.FLOAT
         scale, zero = last.scale_and_zero_point()
         model.metadata_props.add(key=LOGITS_SCALE_KEY, value=repr(scale))
         model.metadata_props.add(key=LOGITS_ZERO_POINT_KEY, value=str(zero))

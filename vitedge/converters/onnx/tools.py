@@ -8,6 +8,7 @@ from vitedge.converters.onnx.inner_tensors import inner_tensors
 from vitedge.converters.onnx.interface import client_needs, read_interface
 from vitedge.converters.onnx.limits import LIMITS
 from vitedge.converters.onnx.operators import read_operators
+from vitedge.converters.onnx.tail import with_tail
 from vitedge.converters.tools import RMS_NORM, FormatTools, Variant
 from vitedge.quantize import Activations
 from vitedge.targets.precisions import Precision
@@ -26,6 +27,7 @@ TOOLS = FormatTools(
     inner_tensors=inner_tensors,
     generic=onnx_candidates,
     client_needs=client_needs,
+    with_tail=with_tail,
     variants=_variants,
     limits=LIMITS,
 )

@@ -17,6 +17,9 @@ from vitedge.network.network import Value
 from vitedge.network.operators import Linear, Norm
 from vitedge.quantize import IntegerWeight, Range
 
+GROUP_SIZE = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
+"""Where a file says how many numbers share a scale that is found when the model runs."""
+
 
 class OpenVINOEmitter(OpenVINOMerging):
     """The graph that the CPU plug-in fuses."""
@@ -44,7 +47,7 @@ class OpenVINOEmitter(OpenVINOMerging):
             # One option for all layers: where a group is not a divisor of the inputs, the plug-in
             # would compute the layer in float.
             group = str(math.gcd(*widths))
-            model.set_rt_info(group, ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+            model.set_rt_info(group, GROUP_SIZE)
         return model
 
     def split_columns(self, joined: Any, values: Sequence[Value]) -> list[Any]:

@@ -7,6 +7,7 @@ from vitedge.converters.openvino.generic import openvino_candidates
 from vitedge.converters.openvino.inner_tensors import inner_tensors
 from vitedge.converters.openvino.interface import client_needs, read_interface
 from vitedge.converters.openvino.operators import read_operators
+from vitedge.converters.openvino.tail import with_tail
 from vitedge.converters.tools import RMS_NORM, FormatTools, Variant
 from vitedge.quantize import Activations
 from vitedge.targets.precisions import Precision
@@ -25,5 +26,6 @@ TOOLS = FormatTools(
     inner_tensors=inner_tensors,
     generic=openvino_candidates,
     client_needs=client_needs,
+    with_tail=with_tail,
     variants=_variants,
 )

@@ -1,4 +1,4 @@
-"""Models that are no plain Vision Transformers, read node by node."""
+"""Models that are no plain vision transformers, read node by node."""
 
 from __future__ import annotations
 
