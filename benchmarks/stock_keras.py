@@ -1,4 +1,4 @@
-"""The Vision Transformer that a Keras user would write: a functional model of stock layers.
+"""The vision transformer that a Keras user would write: a functional model of stock layers.
 
 What the stock routes are given. Input normalisation is folded into the patch projection already, so
 that no contender pays for it and all take raw pixels 0..255.

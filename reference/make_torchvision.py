@@ -1,4 +1,4 @@
-"""torchvision's Vision Transformer, saved as its ``.pth`` files are."""
+"""torchvision's vision transformer, saved as its ``.pth`` files are."""
 
 from __future__ import annotations
 

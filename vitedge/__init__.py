@@ -1,4 +1,4 @@
-"""vitedge: Vision Transformers to TFLite, ONNX and OpenVINO, and honest numbers about them.
+"""vitedge: vision transformers to TFLite, ONNX and OpenVINO, and honest numbers about them.
 
 On a device::
 

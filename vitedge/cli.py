@@ -68,7 +68,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vitedge")
 def main() -> None:
-    """Vision Transformers to TFLite, ONNX and OpenVINO: converted, quantized, measured honestly.
+    """Vision transformers to TFLite, ONNX and OpenVINO: converted, quantized, measured honestly.
 
     \b
     vitedge import deit_tiny.safetensors -o model.keras   read a checkpoint
@@ -109,7 +109,7 @@ for _command in discover(commands.__name__, commands.__path__):
             metavar="SIZE",
             expose_value=False,
             callback=_bound_sources,
-            help="Memory that a file may inflate to, as 8GB.  [default: 2GiB]",
+            help="Memory that a file may inflate to, such as 8GB.  [default: 2GiB]",
         )
     )
     main.add_command(_command)

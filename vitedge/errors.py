@@ -5,7 +5,7 @@
     VitedgeError                exit 1: what happened, the value, what to do
     ├── UsageError              exit 2: the request itself makes no sense
     ├── ModelError              a model file or network that cannot be read as asked
-    │   ├── NotAViTError        it was read, but it is not a Vision Transformer
+    │   ├── NotAViTError        it was read, but it is not a vision transformer
     │   ├── SizeError           it would take more memory than allowed
     │   └── PlacementError      the device asked for cannot run all of it
     ├── DataError               images or labels that cannot be used
@@ -57,7 +57,7 @@ class ModelError(VitedgeError):
 
 
 class NotAViTError(ModelError):
-    """A model was read, but its computation is not a Vision Transformer's."""
+    """A model was read, but its computation is not a vision transformer's."""
 
 
 class PlacementError(ModelError):

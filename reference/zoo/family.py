@@ -10,6 +10,9 @@ from typing import Any
 
 SOURCE_FILE, EXPECTED_FILE = "source.json", "expected.npz"
 
+STOCK_TFLITE_FILE = "stock.tflite"
+"""The float32 TFLite file that a torch model's own converter makes, where that is installed."""
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import shutil
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from reference.zoo.family import SOURCE_FILE, Family, first_line
+from reference.zoo.family import SOURCE_FILE, STOCK_TFLITE_FILE, Family, first_line
 
 _LIBRARIES = {
     "timm": "timm_families",
@@ -35,7 +36,10 @@ def make(folder: Path, words: Sequence[str]) -> None:
         print(f"{name} is not installed here: its families are left out", flush=True)
     for family in families(words):
         place = folder / family.name
-        if family.name.partition(".")[0] in absent or (place / SOURCE_FILE).exists():
+        if family.name.partition(".")[0] in absent:
+            continue
+        if (place / SOURCE_FILE).exists():
+            _add_stock(family, place)
             continue
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
@@ -45,3 +49,27 @@ def make(folder: Path, words: Sequence[str]) -> None:
         except Exception as error:  # whatever the libraries raise is one line
             shutil.rmtree(place)
             print(f"{family.name}: {type(error).__name__}: {first_line(error)}", flush=True)
+
+
+def _add_stock(family: Family, place: Path) -> None:
+    """Adds the stock converter's file to a torch model that was made before that was installed.
+
+    A model is made from seeds, so making it again gives the same weights.
+    """
+    if (
+        family.name.startswith("keras_hub.")
+        or (place / STOCK_TFLITE_FILE).exists()
+        or importlib.util.find_spec("litert_torch") is None
+    ):
+        return
+    with tempfile.TemporaryDirectory() as again:
+        made = Path(again) / family.name
+        made.mkdir()
+        try:
+            family.make(family, made)
+        except Exception as error:  # whatever the libraries raise is one line
+            print(f"{family.name}: {type(error).__name__}: {first_line(error)}", flush=True)
+            return
+        if (made / STOCK_TFLITE_FILE).exists():
+            shutil.copy(made / STOCK_TFLITE_FILE, place / STOCK_TFLITE_FILE)
+            print(f"{family.name}: litert-torch's file is made", flush=True)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from reference.zoo.family import STOCK_TFLITE_FILE
 from vitedge.artifacts.metadata import Metadata, Source
 from vitedge.converters.generic.candidate import CalibrationImages
 from vitedge.converters.generic.model import open_generic
@@ -30,7 +31,8 @@ def stock_artifacts(
     """The format's stock int8 artefacts of a graph, and how each was made, in words.
 
     The generic path has the stock quantizers of each format. It makes no TFLite of ONNX, because no
-    converter does: there the stock quantizer gets our float32 artefact.
+    converter does: there the stock quantizer gets the file that litert-torch made of the torch
+    model, or our float32 artefact where there is none.
 
     Args:
         source: ONNX or Keras.
@@ -44,10 +46,14 @@ def stock_artifacts(
         ConversionError: No tool makes one.
     """
     if target is Format.TFLITE and source.suffix == Format.ONNX.suffix:
-        if ours is None:
-            raise ConversionError("there is no float32 TFLite artefact to quantize")
         folder.mkdir(parents=True, exist_ok=True)
-        yield _quantized_tflite(ours, folder / "quantizer.tflite"), "litert-quantizer"
+        converted = source.parent / STOCK_TFLITE_FILE
+        if converted.exists():
+            yield _quantized_tflite(converted, folder / "stock.tflite"), "litert-torch"
+        elif ours is not None:
+            yield _quantized_tflite(ours, folder / "quantizer.tflite"), "quantizer on our graph"
+        else:
+            raise ConversionError("there is no float32 TFLite artefact to quantize")
         return
     model = open_generic(source, options)
     shown = synthetic_images(model.preprocessing, images, seed=0)

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reference.zoo.family import EXPECTED_FILE
 from reference.zoo.images import normalized, shown
+from reference.zoo.torch_to_tflite import export_tflite, is_installed
 
 _PLACES = ("pos_emb", "position", "token", "cls", "latent", "probe", "query", "reg")
 _BIASES = ("bias_table", "relative", "rel_pos", "attention_bias")
@@ -146,7 +147,9 @@ def write_expected(model: nn.Module, size: tuple[int, int], folder: Path) -> Non
 
 
 def export(model: nn.Module, size: tuple[int, int], path: Path, *outputs: str) -> None:
-    """By the exporter of torch that traces, or else by the newer one."""
+    """By the exporter of torch that traces, or else by the newer one; to TFLite by litert-torch."""
+    if is_installed():
+        export_tflite(model, size, path.parent)
     image = torch_pixels(shown(size, 1))
     names: dict[str, Any] = {"input_names": ["pixel_values"], "output_names": list(outputs)}
     try:

@@ -1,4 +1,4 @@
-"""Models that are no Vision Transformers, from file to checked artefact."""
+"""Models that are no vision transformers, from file to checked artefact."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_what_speaks_of_a_vit_alone_is_refused(tmp_path: Path) -> None:
 def test_importing_it_says_that_convert_takes_it(tmp_path: Path) -> None:
     write_nchw_onnx(tmp_path / "cnn.onnx")
     with pytest.raises(
-        NotAViTError, match=r"not a Vision Transformer: .*`vitedge convert` takes it"
+        NotAViTError, match=r"not a vision transformer: .*`vitedge convert` takes it"
     ):
         import_model(tmp_path / "cnn.onnx", tmp_path / "model.keras", ImportOptions())
 

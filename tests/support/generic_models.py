@@ -1,4 +1,4 @@
-"""Small models that are no Vision Transformers, for the generic path; as people write them."""
+"""Small models that are no vision transformers, for the generic path; as people write them."""
 
 from __future__ import annotations
 

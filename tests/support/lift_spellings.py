@@ -1,4 +1,4 @@
-"""One Vision Transformer, written by hand in Keras and TensorFlow the many ways people do it."""
+"""One vision transformer, written by hand in Keras and TensorFlow the many ways people do it."""
 
 from __future__ import annotations
 

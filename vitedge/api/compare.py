@@ -10,6 +10,7 @@ from vitedge.api.listening import Tell, python_warning
 from vitedge.api.models import Model, opened
 from vitedge.api.options import SourceOptions, import_options
 from vitedge.api.photos import photos_of
+from vitedge.images.cifar import Part
 from vitedge.images.image_sets import open_images
 from vitedge.images.in_memory import Images
 from vitedge.inspection.compare import Comparison, compare_layers
@@ -24,6 +25,7 @@ def compare(
     artifact: str | os.PathLike[str],
     *,
     data: Images | None = None,
+    calibration: Images | None = None,
     progress: Progress = silent,
     warn: Tell = python_warning,
     **source: Unpack[SourceOptions],
@@ -37,6 +39,8 @@ def compare(
         model: The model that the artefact was made of: a path, or a Keras model in memory.
         artifact: An artefact that vitedge made.
         data: Images to compare on, of which the first few are taken. None means synthetic ones.
+        calibration: The images that the artefact was calibrated on; needed where it was made with
+            ``width``, for what remained was fitted to them.
         progress: Told how far things are.
         warn: Told what is odd; by default Python warns.
         **source: See ``SourceOptions``.
@@ -48,7 +52,14 @@ def compare(
     """
     photos = photos_of(data)
     images = None if photos is None else open_images(photos)
+    fitted = photos_of(calibration)
+    fitted_to = None if fitted is None else open_images(fitted, part=Part.TRAINING)
     with opened(model, import_options(source, warn)) as found:
         return compare_layers(
-            found.path, Path(artifact), found.importing, images=images, progress=progress
+            found.path,
+            Path(artifact),
+            found.importing,
+            images=images,
+            calibration=fitted_to,
+            progress=progress,
         )

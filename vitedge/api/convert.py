@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,9 @@ from vitedge.api.models import Model, opened
 from vitedge.api.options import SourceOptions, each_of, import_options, one_of, several, targets_of
 from vitedge.api.photos import photos_of
 from vitedge.api.tokens import AUTO, MERGES, read_tokens
-from vitedge.artifacts.metadata import size_of
+from vitedge.artifacts.metadata import Metadata, size_of
+from vitedge.artifacts.narrowing import Narrowing
+from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.artifacts.written import Written
 from vitedge.errors import ConversionError, PrecisionError, UsageError
 from vitedge.images.cifar import Part
@@ -77,17 +79,18 @@ class Conversion(Shown):
         words = [f"{each.path.name}: {each.lost}" for each in self.artifacts if each.lost]
         return [
             f"read {self.source}: {_calmly(self.read)}",
-            *self._merging(),
+            *self._of_all(lambda metadata: metadata.narrowing),
+            *self._of_all(lambda metadata: metadata.merging),
             Table(rows, ("", "", ""), numbers=frozenset([1]), folds=False),
             *words,
         ]
 
-    def _merging(self) -> list[str]:
-        """Says where tokens are merged: once, where that is the same in all artefacts."""
+    def _of_all(self, part: Callable[[Metadata], Narrowing | TokenMerging | None]) -> list[str]:
+        """A part of the metadata in words: once, where it is the same in all artefacts."""
         found = {
-            each.path.name: each.metadata.merging.words
+            each.path.name: described.words
             for each in self.artifacts
-            if each.metadata.merging is not None
+            if (described := part(each.metadata)) is not None
         }
         if len(set(found.values())) == 1:
             return [next(iter(found.values()))]
@@ -121,6 +124,7 @@ def convert(
     max_drop: float | None = None,
     tune: bool = False,
     tokens: float | str | None = None,
+    width: float | None = None,
     merge: str | None = None,
     minutes: float | None = None,
     layout: str | None = None,
@@ -164,6 +168,9 @@ def convert(
             as 0.7; or by a schedule such as ``4:53,8:45``, 53 after block 4 and 45 after block 8;
             or ``auto``: the fastest schedule here, for each artefact, that keeps ``max_drop``
             against float32 without merging, measured on ``data``.
+        width: Remove the heads and hidden channels that the outputs miss least, as measured on
+            ``calibration``, until this share of the multiplications is left, such as 0.9. Where
+            tokens are merged, too, the two shares are multiplied.
         merge: ``alike``: what is alike in each picture; ``constant``: the same tokens in every
             picture, those that are alike on average, for devices that cannot sort. None means
             ``alike``, but ``constant`` where a target or a precision needs that.
@@ -199,6 +206,7 @@ def convert(
     importing = import_options(source, warn)
     asked = _Asked.of(precisions, formats, targets, chips, layout)
     photos = _open_calibration(calibration, asked.each_made, warn, strict=strict)
+    width = _read_width(width, tokens)
     merged = _read_tokens(tokens, merge, minutes, asked)
     searches = isinstance(merged, TokenSearch)
     if searches and (data is None or max_drop is None):
@@ -218,6 +226,7 @@ def convert(
         compared=measured,
         tune=tune,
         tokens=merged if isinstance(merged, TokenOptions) else None,
+        width=width,
         search=merged if isinstance(merged, TokenSearch) else None,
         features=features,
         also=several(also),
@@ -314,6 +323,19 @@ def _read_name(name: str | None, asked: _Asked) -> str | None:
     if not name or Path(name).name != name or name.startswith((".", "-")) or "\\" in name:
         raise UsageError(f"--name is what file names begin with, not a path: '{name}'")
     return name
+
+
+def _read_width(width: float | None, tokens: float | str | None) -> float | None:
+    if width is None:
+        return None
+    if not 0 < width < 1:
+        raise UsageError(f"--width is the share of the work that is left, 0 to 1, not {width:g}")
+    if tokens == AUTO:
+        raise UsageError(
+            "--tokens auto searches merging for the model as wide as it is: give --tokens SHARE "
+            "with --width"
+        )
+    return width
 
 
 def _read_tokens(

@@ -74,7 +74,7 @@ def import_model(
     warn: Tell = python_warning,
     **source: Unpack[SourceOptions],
 ) -> ImportedModel:
-    """Reads a Vision Transformer and writes it as a Keras model.
+    """Reads a vision transformer and writes it as a Keras model.
 
     The model that is written carries its preprocessing and labels; ``convert`` and
     ``keras.saving.load_model`` read it.

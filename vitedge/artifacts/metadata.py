@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.artifacts.narrowing import Narrowing
 from vitedge.artifacts.token_merging import TokenMerging
 from vitedge.errors import ModelError, UsageError
 from vitedge.files import json_values
@@ -174,6 +175,8 @@ class Metadata:
         parity: The comparison after writing; None only while that is being made.
         merging: The places where tokens are merged, if any. Parity is against the model that merges
             them.
+        narrowing: The heads and hidden channels that were removed, if any. Parity is against the
+            narrower model.
         scores: The meaning of the first output for each class; logits in files that do not say.
         task: The meaning of the first output; classes in files that do not say.
     """
@@ -192,6 +195,7 @@ class Metadata:
     parity: Parity | None = None
     scores: Scores = Scores.LOGITS
     merging: TokenMerging | None = None
+    narrowing: Narrowing | None = None
     task: Task = Task.CLASSES
 
     def to_json(self) -> str:
@@ -226,6 +230,7 @@ class Metadata:
                 parity=Parity.from_dict(values["parity"]),
                 scores=_scores(values),
                 merging=TokenMerging.from_dict(values.get("merging")),
+                narrowing=Narrowing.from_dict(values.get("narrowing")),
                 task=_task(values),
             )
         except (KeyError, ValueError) as error:
@@ -297,7 +302,9 @@ def read_metadata(path: Path) -> Metadata | None:
         refuse_long_text(f"the metadata of '{path}'", len(text or ""))
         found = None if text is None else Metadata.from_json(text)
     except ValueError as error:
-        raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
+        raise ModelError(
+            f"'{path}' is truncated or not a readable {format_of(path)} file ({error})"
+        ) from error
     digest = texts.get(WEIGHTS_KEY)
     if digest is not None:
         for weights in files_of(path)[1:]:
@@ -318,7 +325,9 @@ def read_texts(path: Path) -> Mapping[str, str]:
     try:
         return format_of(path).record.read_texts(path)
     except (ValueError, struct.error, LookupError, ElementTree.ParseError) as error:
-        raise ModelError(f"'{path}' is truncated or no {format_of(path)} file ({error})") from error
+        raise ModelError(
+            f"'{path}' is truncated or not a readable {format_of(path)} file ({error})"
+        ) from error
 
 
 def read_logits_grid(path: Path) -> tuple[float, int]:
@@ -331,7 +340,7 @@ def read_logits_grid(path: Path) -> tuple[float, int]:
     try:
         return float(texts.get(LOGITS_SCALE_KEY, 1.0)), int(texts.get(LOGITS_ZERO_POINT_KEY, 0))
     except (ValueError, OverflowError) as error:
-        raise ModelError(f"'{path}' garbles the grid of its logits ({error})") from error
+        raise ModelError(f"'{path}' has a malformed grid of its logits ({error})") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -55,12 +55,18 @@ def row_of(trial: Trial, ratio: Ratio | None) -> Row:
         task_quality=trial.task_quality,
         merges_tokens=metadata is not None and metadata.merging is not None,
         merging=_merging(metadata),
+        narrowing=narrowing_of(metadata),
         preparation=_preparation(trial),
     )
 
 
 def _merging(metadata: Metadata | None) -> str:
     return "" if metadata is None or metadata.merging is None else metadata.merging.where
+
+
+def narrowing_of(metadata: Metadata | None) -> str:
+    """The heads and hidden channels that an artefact does without, in words."""
+    return "" if metadata is None or metadata.narrowing is None else metadata.narrowing.where
 
 
 def _battery_mj(trial: Trial) -> float | None:

@@ -41,8 +41,9 @@ def drift(row: Row) -> str:
     if not compared.same_pixels:
         return ""  # who saw another picture may say something else
     found, name = compared.sqnr_db, row.precision or "any precision"
-    # A file that does not state its precision, or merges tokens, is held to the least of all.
-    is_held = row.precision is not None and not row.merges_tokens
+    # A file that does not state its precision, merges tokens or is narrower than its source is held
+    # to the least of all.
+    is_held = row.precision is not None and not (row.merges_tokens or row.narrowing)
     held_to = [row.precision] if row.precision and is_held else all_precisions()
     least = min(each.row.tolerance.drift_db for each in held_to)
     if found >= least:

@@ -22,7 +22,7 @@ _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
     "wanted",
     type=TARGET,
     multiple=True,
-    help="Where to run; may repeat.  [default: all that are ready]",
+    help="Target to run on; may be repeated.  [default: all that are ready]",
 )
 @click.option(
     "--data",
@@ -31,14 +31,16 @@ _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
     "or CIFAR's binary batches.",
 )
 @click.option("--reference", type=PATH, help="Model or float32 artefact to compare with.")
-@click.option("--threads", type=click.IntRange(1))
+@click.option("--threads", type=click.IntRange(1), help="Threads of each runtime.")
 @click.option("--runs", type=click.IntRange(1), help="Timed inferences of each row.")
 @click.option("--json", "json_file", type=PATH, help="Write the report here; - is stdout.")
 @click.option("--csv", "csv_file", type=PATH, help="Write the rows here.")
 @click.option("--markdown", "markdown_file", type=PATH, help="Write the table here.")
 @click.option("--html", "html_file", type=PATH, help="Write the report page here.")
 @click.option(
-    "--interleave", is_flag=True, help="Measure artefacts in turns: ratios that noise cannot bend."
+    "--interleave",
+    is_flag=True,
+    help="Measure artefacts in turns, so that noise cannot distort ratios.",
 )
 @click.option(
     "--sustained", type=float, metavar="MINUTES", help="Keep running, to see how latency drifts."
@@ -51,7 +53,7 @@ _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
     "--resume",
     type=PATH,
     metavar="FOLDER",
-    help="Keep logits here, and go on from those that an interrupted run left.",
+    help="Folder for logits; continue from those of an interrupted run.",
 )
 @click.option(
     "--host",
@@ -95,8 +97,8 @@ def bench(
 ) -> None:
     """Measures ARTIFACTS (files or folders): latency, memory, accuracy, agreement, placement.
 
-    Each row is measured in a process of its own. Without ARTIFACTS, those in the current folder
-    are taken; if there are none, the built-in digits model.
+    Each row is measured in a process of its own. Without ARTIFACTS, the command measures those in
+    the current folder or, if there are none, the built-in digits model.
     """
     from dataclasses import replace
 

@@ -18,24 +18,25 @@ from vitedge.terminal.output import echo, print_json
     "--max-drop",
     type=click.FloatRange(0),
     metavar="POINTS",
-    help="Top-1 that may be lost against the baseline; without one, against float32. Of outputs "
-    "other than classes, points of what `bench` says is lost.  [default with a baseline: 0.5]",
+    help="Top-1 that may be lost against the baseline; without one, against float32. For outputs "
+    "other than classes, the points lost that `bench` prints.  [default with a baseline: 0.5]",
 )
 @click.option(
     "--limit",
     "limits",
     multiple=True,
     metavar="MEASURE>=N",
-    help="What a measure of the report must be in each row: 'cosine>=0.99', 'relative error<=5'.",
+    help="Bound on a measure of the report in each row: 'cosine>=0.99', 'relative error<=5'.",
 )
 @click.option(
     "--max-slowdown",
     type=click.FloatRange(0, min_open=True),
     metavar="RATIO",
-    help="Latency over the baseline's: 1.2 is a fifth slower.  [default with a baseline: 1.2]",
+    help="Latency divided by the baseline's: 1.2 is a fifth slower."
+    "  [default with a baseline: 1.2]",
 )
 @click.option(
-    "--require-device", is_flag=True, help="All nodes must have run on the device asked for."
+    "--require-device", is_flag=True, help="All nodes must have run on the chosen device."
 )
 @click.option("--junit", "junit_file", type=PATH, help="Write the checks here, as JUnit XML.")
 @force_option
@@ -53,11 +54,12 @@ def check(
 ) -> None:
     """Checks REPORT, the JSON of a bench, for a build that must not get worse.
 
-    With a baseline and neither of the two limits, both have their defaults, and what the reports do
-    not both hold is skipped. The last line says what was checked and what was not.
+    With a baseline and without --max-drop and --max-slowdown, both limits have their defaults, and
+    a measure that only one of the reports has is skipped. The last line says which checks were
+    made.
 
-    Exit code 0: all is well. 1: something did not run. 2: the request makes no sense. 3: accuracy.
-    4: latency. 5: nodes off the device. When several fail, the smallest of them.
+    Exit codes: 0 if all checks passed, 1 if a row did not run, 2 if the request is wrong, 3 for
+    accuracy, 4 for latency, 5 for nodes off the device. If several checks fail, the smallest code.
     """
     from dataclasses import asdict
 

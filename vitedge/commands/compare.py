@@ -16,13 +16,25 @@ from vitedge.terminal.output import print_json, warn
 @click.argument("model", type=PATH)
 @click.argument("artifact", type=PATH)
 @click.option("--data", type=PATH, help="Images to compare on.  [default: synthetic ones]")
+@click.option(
+    "--calibration",
+    type=PATH,
+    help="The photos that ARTIFACT was made with, where that has a --width.",
+)
 @import_options
 @json_option
-def compare(model: Path, artifact: Path, data: Path | None, as_json: bool, **options: Any) -> None:
+def compare(
+    model: Path,
+    artifact: Path,
+    data: Path | None,
+    calibration: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Shows layer by layer how much of MODEL's signal ARTIFACT keeps, in MODEL's own names.
 
-    The artefact itself runs, in its own runtime. A layer's figure holds its own error and that of
-    all layers before it.
+    The artefact itself runs, in its own runtime. A layer's figure contains its own error and that
+    of all layers before it.
     """
     from dataclasses import asdict
 
@@ -35,6 +47,7 @@ def compare(model: Path, artifact: Path, data: Path | None, as_json: bool, **opt
             model,
             artifact,
             data=data,
+            calibration=calibration,
             progress=progress,
             warn=warn,
             **read_source_options(options),

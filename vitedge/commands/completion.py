@@ -12,7 +12,7 @@ from vitedge.commands.grouped import GroupedCommand
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Prints what makes SHELL complete commands, options and targets.
+    """Prints the script that makes SHELL complete commands, options and targets.
 
     \b
     bash:  vitedge completion bash >> ~/.bashrc

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vitedge.commands.grouped import GroupedCommand
+from vitedge.commands.grouped import GroupedCommand, option_group
 from vitedge.commands.options import (
     PATH,
     TARGET,
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
     "targets",
     multiple=True,
     type=TARGET,
-    help="Write what this target takes, compiled too where it takes that; may repeat.",
+    help="Write what this target takes, compiled too if it takes that; may be repeated.",
 )
 @click.option(
     "--chip",
     "chips",
     multiple=True,
-    help="Compile for this chip only; may repeat.  [default: all that take the model]",
+    help="Compile for this chip only; may be repeated.  [default: all that take the model]",
 )
 @click.option(
     "--format",
     "formats",
     multiple=True,
     type=click.Choice([str(each) for each in all_formats()]),
-    help="Format to write; may repeat.  [default: all]",
+    help="Format to write; may be repeated.  [default: all]",
 )
 @click.option(
     "--calibration",
@@ -69,23 +69,33 @@ if TYPE_CHECKING:
 @click.option(
     "--tune", is_flag=True, help="Time several graphs of each artefact here; keep the fastest."
 )
-@click.option(
-    "--tokens",
-    metavar="SHARE|auto",
-    help="Merge tokens that are alike until this share of the work is left, such as 0.7; or where "
-    "a schedule says, such as 4:53,8:45; or, auto, as is fastest here within --max-drop on --data. "
-    "What that costs is said apart from what integers cost.",
-)
-@click.option(
-    "--minutes",
-    type=click.FloatRange(0, min_open=True),
-    help="How long --tokens auto may search for each artefact.",
-)
-@click.option(
-    "--merge",
-    type=click.Choice(["alike", "constant"]),
-    help="Which tokens --tokens merges: those alike in each picture, or the same in every picture, "
-    "for devices that cannot sort.  [default: alike, if the target can]",
+@option_group(
+    click.option(
+        "--tokens",
+        metavar="SHARE|auto",
+        help="Merge similar tokens until this share of the work is left, such as 0.7; or by a "
+        "schedule, such as 4:53,8:45; or auto, the fastest schedule on this machine within "
+        "--max-drop on --data. The loss by merging is reported apart from that by integers.",
+    ),
+    click.option(
+        "--width",
+        type=float,
+        metavar="SHARE",
+        help="Remove the heads and hidden channels that the outputs need least until this share of "
+        "the work is left, such as 0.9. The loss is reported apart from that by integers.",
+    ),
+    click.option(
+        "--minutes",
+        type=click.FloatRange(0, min_open=True),
+        help="Longest search of --tokens auto for each artefact.",
+    ),
+    click.option(
+        "--merge",
+        type=click.Choice(["alike", "constant"]),
+        help="Tokens that --tokens merges: similar ones in each picture, or the same in every "
+        "picture, for devices that cannot sort.  [default: alike, if the target can]",
+    ),
+    title="Less work",
 )
 @click.option(
     "--layout",
@@ -93,35 +103,44 @@ if TYPE_CHECKING:
     help="Write a folder for transformers.js and Optimum, or for LiteRT's hub, with a model card.",
 )
 @click.option(
-    "--name", help="What file names begin with.  [default: the name of SOURCE]", metavar="NAME"
+    "--name", help="Beginning of file names.  [default: the name of SOURCE]", metavar="NAME"
 )
-@click.option("-o", "--output", type=PATH, default=Path(), help="Folder.  [default: .]")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "-o", "--output", type=PATH, default=Path(), help="Folder for the artefacts.  [default: .]"
+)
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at once."
+)
 @click.option(
     "--without",
     multiple=True,
     metavar="REWRITE",
-    help="Exact rewrite to leave out; may repeat. An unknown name lists them all.",
+    help="Exact rewrite to leave out; may be repeated. An unknown name lists them all.",
 )
 @import_options
-@click.option(
-    "--features", is_flag=True, help="Give what the head reads as a second output, for embeddings."
-)
-@click.option(
-    "--also",
-    multiple=True,
-    metavar="OUTPUT",
-    help="Give this as well: embedding, tokens, map, or block.0 and so on; may repeat.",
-)
-@click.option(
-    "--tail",
-    is_flag=True,
-    help="Put SOURCE's own nodes behind --logits and --beside again (ONNX, OpenVINO).",
-)
-@click.option(
-    "--probabilities",
-    is_flag=True,
-    help="Give the softmax of the logits in their place, or the sigmoid of each label.",
+@option_group(
+    click.option(
+        "--features",
+        is_flag=True,
+        help="Give the vector that the head reads as a second output, for embeddings.",
+    ),
+    click.option(
+        "--also",
+        multiple=True,
+        metavar="OUTPUT",
+        help="Further output: embedding, tokens, map, or block.0 and so on; may be repeated.",
+    ),
+    click.option(
+        "--tail",
+        is_flag=True,
+        help="Append SOURCE's own nodes to --logits and --beside again (ONNX, OpenVINO).",
+    ),
+    click.option(
+        "--probabilities",
+        is_flag=True,
+        help="Give the softmax instead of the logits, or the sigmoid of each label.",
+    ),
+    title="Outputs",
 )
 @strict_option
 @force_option
@@ -137,6 +156,7 @@ def convert(
     data: Path | None,
     tune: bool,
     tokens: str | None,
+    width: float | None,
     minutes: float | None,
     merge: str | None,
     layout: str | None,
@@ -155,9 +175,9 @@ def convert(
 ) -> None:
     """Writes artefacts of SOURCE: model.int8.tflite, model.int8.onnx, model.int8.xml and so on.
 
-    Each is loaded in its own runtime after writing and compared with the model; one that computes
+    Each artefact is loaded in its own runtime and compared with the model; one that computes
     something else is an error and is not written. With --for, precision and form follow from the
-    target (model.int8-static.ethos-u.tflite), which is asked whether it runs the whole of it.
+    target (model.int8-static.ethos-u.tflite), which checks that it can run every operator.
     """
     from vitedge.api.convert import convert
     from vitedge.report.shown import print_shown
@@ -176,6 +196,7 @@ def convert(
             max_drop=max_drop,
             tune=tune,
             tokens=tokens,
+            width=width,
             minutes=minutes,
             merge=merge,
             layout=layout,

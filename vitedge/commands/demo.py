@@ -12,10 +12,17 @@ from vitedge.terminal.output import echo, when_interrupted
 
 
 @click.command(cls=GroupedCommand)
-@click.option("-o", "--output", type=PATH, default=Path("vitedge-demo"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    default=Path("vitedge-demo"),
+    show_default=True,
+    help="Folder for everything.",
+)
 @force_option
 def demo(output: Path, force: bool) -> None:
-    """Trains a small ViT on handwritten digits, converts it nine ways, measures all of them."""
+    """Trains a small ViT on handwritten digits, makes nine artefacts of it, and measures them."""
     from vitedge.demo.run import run_demo
     from vitedge.report.shown import print_shown
     from vitedge.terminal.display import progress_on_stderr

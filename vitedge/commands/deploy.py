@@ -20,19 +20,19 @@ from vitedge.terminal.output import echo, print_json
 @force_option
 @json_option
 def deploy(artifact: Path, destination: str, web: bool, force: bool, as_json: bool) -> None:
-    """Leaves ARTIFACT and an app that uses it in FOLDER of HOST, ready to run.
+    """Copies ARTIFACT, and an app that uses it, to FOLDER of HOST, ready to run.
 
     \b
     vitedge deploy model.int8.tflite pi@raspberrypi.local:vitedge-camera
 
-    HOST is what ssh takes; only Python 3.11 or newer need be installed there. Files of the
-    app that were changed there are left as they are.
+    HOST is a name that ssh knows; it needs Python 3.11 or newer, and nothing else. Files of the app
+    that you changed there are not overwritten.
 
     \b
     vitedge deploy --web model.int8.tflite site
 
-    With --web, FOLDER is one here: a page that runs ARTIFACT in the browser that opens it, with
-    its camera or a photo, for any static host. npm fetches what computes it.
+    With --web, FOLDER is a folder of this machine. It gets a page for any static host, which runs
+    ARTIFACT in the browser that opens it, on camera pictures or photos. npm fetches the engine.
     """  # noqa: D301  # click's mark for "do not wrap" is the character itself
     if web:
         _deploy_site(artifact, Path(destination), force=force, as_json=as_json)

@@ -20,9 +20,18 @@ from vitedge.terminal.output import next_command, print_json, warn
 
 @click.command("import", cls=GroupedCommand)
 @click.argument("source", type=PATH)
-@click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    default=Path("model.keras"),
+    show_default=True,
+    help="File to write.",
+)
 @click.option("--check", is_flag=True, help="Only read and compare; write nothing.")
-@click.option("--images", type=PATH, help="Photos to compare logits with the source's on, too.")
+@click.option(
+    "--images", type=PATH, help="Photos on which logits are compared with the source's, too."
+)
 @import_options
 @force_option
 @json_option
@@ -35,10 +44,10 @@ def import_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Reads a Vision Transformer from SOURCE and writes it as a Keras model.
+    """Reads a vision transformer from SOURCE and writes it as a Keras model.
 
-    The model carries its preprocessing and labels; `convert` and Keras itself read it. With
-    --check, says what was compared with what instead of writing anything.
+    The model holds its preprocessing and labels; `convert` and Keras itself read it. With --check,
+    the command writes nothing and reports what it compared.
     """
     from vitedge.api.importing import import_model
     from vitedge.report.shown import print_shown

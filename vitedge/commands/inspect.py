@@ -17,7 +17,7 @@ from vitedge.terminal.output import print_json, warn
 @import_options
 @json_option
 def inspect(file: Path, as_json: bool, **options: Any) -> None:
-    """Shows what FILE is: a model's config, or an artefact's metadata and operators."""
+    """Describes FILE: a model's sizes, or an artefact's metadata and operators."""
     from vitedge.api.inspect import inspect
     from vitedge.report.shown import print_shown
 

@@ -25,27 +25,36 @@ from vitedge.terminal.output import print_json, warn
     "--text-embeddings",
     type=PATH,
     metavar="FILE.npz",
-    help="Holds `embeddings`, a row a text, and perhaps `scale` and `bias`.",
+    help="File with `embeddings`, one row for each text, and perhaps `scale` and `bias`.",
 )
-@click.option("--names", help="Of the texts: with commas between, or a file of a name a line.")
+@click.option(
+    "--names", help="Names of the texts, separated by commas, or a file with one name a line."
+)
 @click.option(
     "--classes",
-    help="Texts that MODEL's own text tower embeds, where MODEL is a folder of CLIP or SigLIP: "
-    "with commas between, or a file of a text a line.",
+    help="Texts that MODEL's own text tower embeds, if MODEL is a folder of CLIP or SigLIP: "
+    "separated by commas, or a file with one text a line.",
 )
 @click.option(
     "--template",
     "templates",
     multiple=True,
     metavar="TEXT",
-    help="Says each class, as in 'a photo of a {}'; may be given several times.",
+    help="Sentence for each class, such as 'a photo of a {}'; may be repeated.",
 )
-@click.option("--scale", type=float, help="What cosines are multiplied with; CLIP's is about 100.")
-@click.option("--bias", type=float, help="What is added then: SigLIP's logit_bias.")
+@click.option("--scale", type=float, help="Factor of the cosines; CLIP's is about 100.")
+@click.option("--bias", type=float, help="Term added to the scaled cosines: SigLIP's logit_bias.")
 @click.option(
-    "--as-labels", is_flag=True, help="Each text is right or not by itself, as of SigLIP."
+    "--as-labels", is_flag=True, help="Each text is right or wrong by itself, as in SigLIP."
 )
-@click.option("-o", "--output", type=PATH, default=Path("labelled.keras"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    default=Path("labelled.keras"),
+    show_default=True,
+    help="File to write.",
+)
 @import_options
 @force_option
 @json_option
@@ -63,11 +72,11 @@ def labels_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Lets MODEL, which embeds images, name them by texts: zero-shot labels.
+    """Makes texts the classes of MODEL, which embeds images: zero-shot labels.
 
-    The texts' embeddings are those of MODEL's own text model, which the device does not need: it
-    makes them now (--classes), or made them elsewhere (--text-embeddings and --names). What is
-    written is a Keras model with the texts as its classes; `convert` takes it.
+    MODEL's own text model makes the embeddings of the texts, so the device does not need it: either
+    now (--classes), or elsewhere before (--text-embeddings and --names). The command writes a Keras
+    model with the texts as its classes, which `convert` takes.
     """
     from vitedge.api.labels import label_by_text
     from vitedge.report.shown import print_shown

@@ -69,7 +69,9 @@ TARGETS_IN_WORDS = f"Targets: {', '.join(SHIPPED_TARGETS)}; `vitedge targets` sa
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not text.")
 strict_option = click.option(
-    "--strict", is_flag=True, help="An image that cannot be read is an error, not left out."
+    "--strict",
+    is_flag=True,
+    help="Treat an unreadable image as an error instead of leaving it out.",
 )
 force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
 
@@ -104,7 +106,11 @@ import_options = option_group(
         metavar="SIZE",
         help="Input in pixels, 224 or HEIGHTxWIDTH; positions are interpolated when it differs.",
     ),
-    click.option("--activation", type=click.Choice([str(each) for each in MLP_ACTIVATIONS])),
+    click.option(
+        "--activation",
+        type=click.Choice([str(each) for each in MLP_ACTIVATIONS]),
+        help="Activation of the MLPs.",
+    ),
     click.option(
         "--norm-eps", type=click.FloatRange(0, 1, min_open=True), help="Epsilon of every norm."
     ),
@@ -115,12 +121,16 @@ import_options = option_group(
         type=click.IntRange(0),
         help="Shorter side before the centre crop; 0 stretches the image to the input.",
     ),
-    click.option("--interpolation", type=click.Choice([str(each) for each in Interpolation])),
+    click.option(
+        "--interpolation",
+        type=click.Choice([str(each) for each in Interpolation]),
+        help="Filter that resizes photos.",
+    ),
     click.option("--labels", type=PATH, help="Text file with one class name a line."),
     click.option(
         "--weights",
         metavar="NAME",
-        help="Which weights of a checkpoint that holds several: ema, raw or a name.",
+        help="Weights to take from a checkpoint that holds several: ema, raw or a name.",
     ),
     click.option(
         "--head",
@@ -130,33 +140,33 @@ import_options = option_group(
     click.option(
         "--head-activation",
         type=click.Choice([str(each) for each in MLP_ACTIVATIONS]),
-        help="Between the layers of a head that has several.",
+        help="Activation between the layers of a head that has several.",
     ),
     click.option(
         "--architecture",
         metavar="NAME",
-        help="timm's name of the model, where its weights do not tell: vit_base_patch16_rpn_224.",
+        help="timm's name of the model, if its weights do not tell: vit_base_patch16_rpn_224.",
     ),
     click.option("--base", type=PATH, help="Model that SOURCE, a LoRA adapter, belongs to."),
     click.option(
         "--logits",
         multiple=True,
         metavar="NAME",
-        help="Output to take, where there are several, such as logits; two are averaged.",
+        help="Output to take if there are several, such as logits; two are averaged.",
     ),
     click.option(
         "--beside",
         multiple=True,
         metavar="NAME",
-        help="Output to give beside the main one, such as pred_boxes; may repeat.",
+        help="Output to give beside the main one, such as pred_boxes; may be repeated.",
     ),
     click.option(
         "--task",
         type=click.Choice([str(each) for each in Task]),
-        help="What the outputs mean, where SOURCE does not say it.",
+        help="Meaning of the outputs, if SOURCE does not say it.",
     ),
     trust_options,
-    title="What the model's file does not say itself",
+    title="Facts that the model's file does not hold",
 )
 
 

@@ -45,7 +45,7 @@ _NONE_MEETS_THE_BUDGET = 3
     "wanted",
     type=TARGET,
     multiple=True,
-    help="Where to run; may repeat.  [default: all that are ready]",
+    help="Target to run on; may be repeated.  [default: all that are ready]",
 )
 @click.option(
     "--max-drop",
@@ -55,8 +55,18 @@ _NONE_MEETS_THE_BUDGET = 3
     metavar="POINTS",
     help="Top-1 that may be lost against float32.",
 )
-@click.option("--max-latency", type=click.FloatRange(0, min_open=True), metavar="MS")
-@click.option("--max-size", type=click.FloatRange(0, min_open=True), metavar="MB")
+@click.option(
+    "--max-latency",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MS",
+    help="Longest median time of an inference, in milliseconds.",
+)
+@click.option(
+    "--max-size",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MB",
+    help="Largest size of the artefact, in 10^6 bytes.",
+)
 @click.option(
     "-o",
     "--output",
@@ -67,15 +77,16 @@ _NONE_MEETS_THE_BUDGET = 3
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
-    help="Try fewer tokens and pixels as well, as `vitedge convert --tokens` and `--image-size` "
-    "make them, while one promises to be faster, and begin none after so long.  [default: neither]",
+    help="Also try fewer tokens and pixels, like `vitedge convert --tokens` and `--image-size`, as "
+    "long as that promises to be faster, and begin no trial after so many minutes."
+    "  [default: neither]",
 )
-@click.option("--threads", type=click.IntRange(1))
+@click.option("--threads", type=click.IntRange(1), help="Threads of each runtime.")
 @click.option(
     "--resume",
     type=PATH,
     metavar="FOLDER",
-    help="As for `vitedge bench`; artefacts that were made are not made again.",
+    help="Folder that an interrupted run continues from: its logits and artefacts are kept.",
 )
 @click.option("--json", "json_file", type=PATH, help="Write the report here; - is stdout.")
 @click.option("--html", "html_file", type=PATH, help="Write the report page here.")
@@ -100,13 +111,13 @@ def pick(
     force: bool,
     **options: Any,
 ) -> None:
-    """Names the artefact of MODEL to ship: made, measured and chosen within a budget.
+    """Makes and measures artefacts of MODEL, and names the one to ship within a budget.
 
-    Every precision that the targets' formats have is converted and measured in turns; with
-    --minutes those with fewer tokens, fewer pixels or both, too, as long as one promises to be
-    faster. Of those within the budget the fastest is named, with how sure that is, and the command
-    that makes it.
-    Exit code 3: none is within the budget; the nearest is named.
+    The command converts to every precision that the targets' formats have, and measures in turns.
+    With --minutes it also tries fewer tokens, fewer pixels or both, as long as that promises to be
+    faster. It names the fastest artefact within the budget, how certain the choice is, and the
+    command that makes it. If no artefact is within the budget, it names the nearest, and the exit
+    code is 3.
     """
     from dataclasses import replace
 

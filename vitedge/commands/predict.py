@@ -20,24 +20,32 @@ if TYPE_CHECKING:
 @click.command(cls=GroupedCommand)
 @click.argument("artifact", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Number of classes to print.",
+)
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Least probability of a label that is shown, where each is right by itself.",
+    help="Least probability of a label that is printed, if each label is right by itself.",
 )
 @click.option(
     "--output",
     type=PATH,
-    help="File for embeddings (.npy, a row an image) or for a map (.npy, or a grey .png).",
+    help="File for embeddings (.npy, one row for each image) or for a map (.npy, or a grey .png).",
 )
 @click.option("--force", is_flag=True, help="Overwrite --output.")
 @click.option(
-    "--target", type=TARGET, help="Where to run, such as tflite-cpu.  [default: the format's CPU]"
+    "--target",
+    type=TARGET,
+    help="Target to run on, such as tflite-cpu.  [default: the format's CPU]",
 )
-@click.option("--threads", type=click.IntRange(1))
+@click.option("--threads", type=click.IntRange(1), help="Threads of the runtime.")
 @json_option
 def predict(
     artifact: Path,
@@ -50,7 +58,7 @@ def predict(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Says what ARTIFACT makes of IMAGES: classes, labels, numbers, an embedding or a map."""
+    """Runs ARTIFACT on IMAGES: prints classes, labels or numbers, writes embeddings or a map."""
     from vitedge.files.limits import engine_bytes
     from vitedge.files.staging import refuse_existing
     from vitedge.terminal.crash_guard import guarded

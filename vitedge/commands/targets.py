@@ -17,7 +17,7 @@ _ANDROID = (
 @click.command(cls=GroupedCommand)
 @json_option
 def targets(as_json: bool) -> None:
-    """Lists every target: ready here, or what is missing and the command that brings it."""
+    """Lists every target, the ready ones first; for the others, what is missing."""
     from dataclasses import asdict
 
     from vitedge.bench.request import probe_targets

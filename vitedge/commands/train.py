@@ -33,28 +33,35 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     help="Folder of class folders, or of train/ and test/ with class folders inside; or a folder "
     "with labels.csv, an .npz, CIFAR's binary batches, or: digits",
 )
-@click.option("-o", "--output", type=PATH, default=Path("model.keras"), show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    default=Path("model.keras"),
+    show_default=True,
+    help="File to write.",
+)
 @click.option("--init", type=PATH, help="Model to start from.")
 @click.option(
     "--held-out",
     type=_SHARE,
     default=0.1,
     show_default=True,
-    help="Share of each class to measure on; not where --data has a part for that.",
+    help="Share of each class to measure on, unless --data has a part for that.",
 )
 @click.option(
     "--folds",
     type=click.IntRange(2),
     metavar="K",
-    help="Measure on every image: K models, each on the Kth that it has not seen, then one of all. "
-    "For few images; K + 1 times as long.",
+    help="Measure on every image: train K models, measure each on the Kth of the images that it "
+    "has not seen, then train one on all. For few images; takes K + 1 times as long.",
 )
 @click.option(
     "--mixed-precision",
     type=click.Choice(["auto", "off", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
-    help="Float of matrix products; all else is float32. auto: as the device is faster.",
+    help="Type of matrix products; all else is float32. auto: the fastest on the device.",
 )
 @click.option(
     "--strategy",
@@ -82,16 +89,15 @@ def train(
     strict: bool,
     **options: Any,
 ) -> None:
-    """Trains a Vision Transformer on your images, from fresh weights or from a model's.
+    """Trains a vision transformer on your images, from random or pretrained weights.
 
-    Where --data holds train/ and test/ (or validation/, valid/, val/), each with class folders, the
-    model learns from the first and is measured on the second; else a share of each class is held
-    out. How many images there are decides batch size, epochs, warm-up and learning rate, where
-    these are not given. The run is recorded beside the output, in model.run/, so that --resume
-    continues it.
+    If --data holds train/ and test/ (or validation/, valid/, val/), each with class folders, the
+    model learns from the first and is measured on the second; otherwise a share of each class is
+    held out. The number of images decides batch size, epochs, warm-up and learning rate, unless you
+    give them. The run is recorded beside the output, in model.run/, so that --resume continues it.
 
-    Past one machine: give --strategy multiworker on each, with the same options and images, and the
-    environment variable TF_CONFIG as TensorFlow has it, which differs in its index:
+    To train on several machines, give --strategy multiworker on each, with the same options and
+    images. The environment variable TF_CONFIG, as TensorFlow defines it, differs only in its index:
     {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.
     Worker 0 writes the model.
     """

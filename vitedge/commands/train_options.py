@@ -21,7 +21,7 @@ size_options = option_group(
     click.option("--heads", type=click.IntRange(1), help="Attention heads per block."),
     click.option("--mlp", type=click.IntRange(1), help="Width of the MLPs."),
     click.option("--grey", is_flag=True, default=None, help="One channel instead of three."),
-    title="Size of a fresh model",
+    title="Size of a new model",
 )
 
 recipe_options = option_group(
@@ -33,7 +33,7 @@ recipe_options = option_group(
         help="[default: by the batch size; at 128 1e-3, or 3e-4 after --init]",
     ),
     click.option("--warmup-epochs", type=float, help="[default: 5, or a fifth of few epochs]"),
-    click.option("--weight-decay", type=float, help="Of weight matrices.  [default: 0.05]"),
+    click.option("--weight-decay", type=float, help="Weight decay of matrices.  [default: 0.05]"),
     click.option("--gradient-clip", type=float, help="Largest norm of a gradient.  [default: 1]"),
     click.option(
         "--label-smoothing", type=float, help="Probability for all classes.  [default: 0.1]"
@@ -50,7 +50,7 @@ recipe_options = option_group(
     click.option(
         "--trainable-blocks",
         type=int,
-        help="How many of the last blocks learn; 0 is the head alone.  [default: all]",
+        help="Number of last blocks that learn; 0 is the head alone.  [default: all]",
     ),
     click.option(
         "--quantize-aware",
@@ -68,8 +68,8 @@ recipe_options = option_group(
         type=float,
         help="Factor on the rate per block towards the input.  [default: 1, or 0.75 after --init]",
     ),
-    click.option("--seed", type=int, help="Fixes all that is random.  [default: 0]"),
-    title="How it learns",
+    click.option("--seed", type=int, help="Seed of everything random.  [default: 0]"),
+    title="Training",
 )
 
 teacher_options = option_group(
@@ -77,7 +77,7 @@ teacher_options = option_group(
     click.option(
         "--teacher-share",
         type=click.FloatRange(0, 1),
-        help="Its weight in the loss; at 1 images need no labels.  [default: 0.5]",
+        help="Weight of the teacher in the loss; at 1 images need no labels.  [default: 0.5]",
     ),
     click.option(
         "--distill",
@@ -116,7 +116,9 @@ augmentation_options = option_group(
         help="Mirror every second image.  [default: yes; no with --grey or --init]",
     ),
     click.option("--randaugment", type=int, help="Random operations.  [default: 0]"),
-    click.option("--magnitude", type=float, help="Their strength, 0 to 10.  [default: 9]"),
+    click.option(
+        "--magnitude", type=float, help="Strength of the random operations, 0 to 10.  [default: 9]"
+    ),
     click.option("--shift", type=float, help="Largest shift, as a share.  [default: 0]"),
     click.option("--rotation", type=float, help="Largest rotation in degrees.  [default: 0]"),
     click.option("--zoom", type=float, help="Largest zoom, as a share.  [default: 0]"),

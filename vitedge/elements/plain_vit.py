@@ -1,4 +1,4 @@
-"""The parameters of a plain Vision Transformer: what importers by name and presets fill in.
+"""The parameters of a plain vision transformer: what importers by name and presets fill in.
 
 ``vision_transformer.network_of`` makes the network of it (Dosovitskiy et al., arXiv:2010.11929, and
 its descendants). Normalising moves of a format are made on the way in: LayerScale is multiplied
@@ -24,7 +24,7 @@ from vitedge.network.operators import Array, Linear, Norm
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """The sizes and choices of a Vision Transformer.
+    """The sizes and choices of a vision transformer.
 
     Attributes:
         image_size: Height and width in pixels; multiples of the patch size.
@@ -137,7 +137,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class PlainViT:
-    """A whole plain Vision Transformer.
+    """A whole plain vision transformer.
 
     Attributes:
         config: Sizes and choices.

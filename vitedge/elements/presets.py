@@ -1,4 +1,4 @@
-"""The published sizes of Vision Transformers, and fresh weights for any size."""
+"""The published sizes of vision transformers, and fresh weights for any size."""
 
 from __future__ import annotations
 

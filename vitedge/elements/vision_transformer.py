@@ -1,4 +1,4 @@
-"""A whole plain Vision Transformer out of the other elements (arXiv:2010.11929 and descendants)."""
+"""A whole plain vision transformer out of the other elements (arXiv:2010.11929 and descendants)."""
 
 from __future__ import annotations
 

@@ -105,13 +105,13 @@ def open_verified(path: Path) -> Iterator[Table]:
         try:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:
-            raise ModelError(f"'{path}' is truncated or no tflite file (it is empty)") from error
+            raise ModelError(f"'{path}' is truncated or not a TFLite file (it is empty)") from error
         with data:
             try:
                 root = verify(data, _schema(), tflite_schema.MODEL, tflite_schema.IDENTIFIER)
                 _Check(path, root, len(data)).run()
             except ValueError as error:
-                raise ModelError(f"'{path}' is truncated or no tflite file ({error})") from error
+                raise ModelError(f"'{path}' is truncated or not a TFLite file ({error})") from error
             yield root
 
 

@@ -47,7 +47,7 @@ def why_unrecognized(source: Path) -> str:
     if names:
         shown = ", ".join(f"'{name}'" for name in names[:_NAMES_SHOWN])
         return (
-            f"it holds {len(names)} arrays by names of no known Vision Transformer ({shown}), and "
+            f"it holds {len(names)} arrays by names of no known vision transformer ({shown}), and "
             "not how they are computed with; give the whole model as .keras, SavedModel or .onnx"
         )
     kind = _KINDS.get(source.suffix)

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from vitedge.artifacts.metadata import Metadata, read_metadata
 from vitedge.errors import ModelError, UsageError
 from vitedge.images.image_sets import ImageSet, open_images
-from vitedge.images.preprocess import Preprocessing
 from vitedge.images.synthetic import synthetic_images
 from vitedge.importers import ImportOptions, read_model
 from vitedge.inspection.inner_tensors import intermediates
@@ -25,6 +24,7 @@ from vitedge.network.agreement import agreement
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Add, Array, Linear, Norm
 from vitedge.network.structure import attentions, is_move, layers_on, readers
+from vitedge.pipeline.narrowing import narrowed_again
 from vitedge.pipeline.token_merging import merged_again
 from vitedge.quantize.moves import bases
 from vitedge.quantize.trace import Tensor, trace
@@ -87,6 +87,7 @@ def compare_layers(
     options: ImportOptions,
     *,
     images: ImageSet | None = None,
+    calibration: ImageSet | None = None,
     progress: Progress = silent,
 ) -> Comparison:
     """Runs both on the same images.
@@ -96,15 +97,18 @@ def compare_layers(
         artifact: An artefact of ours.
         options: The options that say what the source does not.
         images: Images to compare on; the first few are taken. None means synthetic ones.
+        calibration: The images that the artefact was calibrated on; an artefact with fewer heads or
+            hidden channels needs them, for the others were fitted to them.
         progress: Told how far things are.
 
     Raises:
-        UsageError: The artefact is of no known origin, or of another shape than the model.
+        UsageError: The artefact is of no known origin, of another shape than the model, or was
+            fitted to other images.
         ModelError: A file cannot be read, or holds none of the model's tensors.
     """
     metadata = _metadata_of(artifact)
     progress("reading the model", 0, 3)
-    model = _Model(source, read_model(source, options).network, images)
+    model = _Model(source, read_model(source, options).network, images, calibration)
     return _compared(model, artifact, metadata, progress)
 
 
@@ -129,17 +133,28 @@ class _Model:
     Artefacts of one model differ in few rewrites, so that most of them share what is expected.
     """
 
-    def __init__(self, source: Path, network: Network, images: ImageSet | None) -> None:
-        self.source, self._network = source, network
+    def __init__(
+        self,
+        source: Path,
+        network: Network,
+        images: ImageSet | None,
+        calibration: ImageSet | None = None,
+    ) -> None:
+        self.source, self._network, self._calibration = source, network, calibration
         self.images = images or synthetic_images(network.preprocessing, _IMAGES, seed=0)
         self.words = images.name if images is not None else "synthetic images"
-        self._made: dict[tuple[frozenset[str], Preprocessing], _Made] = {}
+        self._made: dict[tuple[object, ...], _Made] = {}
 
     def as_made(self, artifact: Path, metadata: Metadata, progress: Progress) -> _Made:
         """The model under an artefact's rewrites."""
-        key = frozenset(metadata.rewrites), metadata.preprocessing
+        key = (
+            frozenset(metadata.rewrites),
+            metadata.preprocessing,
+            metadata.narrowing,
+            metadata.merging and (metadata.merging.blocks, metadata.merging.tokens),
+        )
         if key not in self._made:
-            network = _as_made(self._network, metadata)
+            network = _as_made(self._network, metadata, self._calibration)
             samples = self.images.samples[:_IMAGES]
             pixels = metadata.preprocessing.batch([sample.image for sample in samples])
             if pixels.shape[1:] != network.image_shape:
@@ -210,7 +225,9 @@ def compare_all(
     return tuple(_compared(model, path, _metadata_of(path), progress).errors for path in ran)
 
 
-def _as_made(network: Network, metadata: Metadata) -> Network:
+def _as_made(network: Network, metadata: Metadata, calibration: ImageSet | None) -> Network:
+    if metadata.narrowing is not None:
+        network = narrowed_again(network, metadata.narrowing, calibration)
     if metadata.merging is not None:
         network = merged_again(network, metadata.merging)
     applied = set(metadata.rewrites)

@@ -184,10 +184,11 @@ class Network:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one image: layers, matrix products, and merging of tokens."""
-        return sum(map(_macs, self.values))
+        return sum(map(macs_of, self.values))
 
 
-def _macs(value: Value) -> int:
+def macs_of(value: Value) -> int:
+    """Multiply-accumulates of one value for one image."""
     match value.operator:
         case Linear(weight=weight):
             return math.prod(value.shape[:-1]) * weight.size

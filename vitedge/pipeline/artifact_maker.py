@@ -51,9 +51,13 @@ class ArtifactMaker:
         self._parameters = imported.network.parameters
         self.model = summary(imported.network)
         network, self.merging, also = imported.network, None, options.also
+        self.narrowing = None
+        if options.width is not None:
+            narrowed = opened.narrowed(options.width)
+            network, self.narrowing = narrowed.network, narrowed.described
         if options.tokens is not None:
             progress("merging tokens", 0, 1)
-            merged = opened.merged(options.tokens, also)
+            merged = opened.merged(network, options.tokens, also)
             network, self.merging, also = merged.network, merged.described, ()
         rewriting = Rewriting(options.without, options.extra, options.features, also)
         self._prepared: dict[tuple[str, ...], Prepared] = {(): opened.prepared(network, rewriting)}
@@ -202,5 +206,6 @@ class ArtifactMaker:
             macs=prepared.network.macs,
             scores=self.scores,
             merging=self.merging,
+            narrowing=self.narrowing,
             task=self.task,
         )

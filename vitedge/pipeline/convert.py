@@ -16,7 +16,7 @@ from vitedge.pipeline.artifact_maker import ArtifactMaker
 from vitedge.pipeline.compared_images import ImagesInUse, divide
 from vitedge.pipeline.folder_turn import in_turn
 from vitedge.pipeline.generic import GenericJob, convert_generically
-from vitedge.pipeline.layouts import LAYOUTS, demand_classes
+from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.options import ConvertOptions
 from vitedge.pipeline.searching_maker import SearchingMaker
@@ -115,7 +115,11 @@ def _convert(
             layout.describe(options.output, made, None)
         return made
     if options.layout is not None:
-        demand_classes(options.layout, imported.network.task)
+        network = imported.network
+        LAYOUTS[options.layout].demand_model(
+            network.task, network.main.shape, network.labels, network.preprocessing
+        )
+        del network
     make = ArtifactMaker if options.search is None else SearchingMaker
     maker = make(opened, options, progress)
     del opened, imported  # gigabytes, now that there is a rewritten model
@@ -156,14 +160,14 @@ def _refuse_outputs(jobs: _Jobs, options: ConvertOptions) -> None:
 
 
 def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViTError) -> None:
-    """Refuses options that only a Vision Transformer can serve.
+    """Refuses options that only a vision transformer can serve.
 
     Raises:
         NotAViTError: There is one.
     """
     if options.features or options.also:
         raise NotAViTError(
-            f"'{source}' is not a Vision Transformer, so its features are unknown: {why}; leave "
+            f"'{source}' is not a vision transformer, so its features are unknown: {why}; leave "
             "out --features and --also"
         ) from why
     if options.tail:
@@ -172,17 +176,22 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
         ) from why
     if options.probabilities:
         raise NotAViTError(
-            f"'{source}' is not a Vision Transformer, and --probabilities works for those only: "
+            f"'{source}' is not a vision transformer, and --probabilities works for those only: "
             f"{why}; leave out --probabilities"
         ) from why
     if options.tokens is not None or options.search is not None:
         raise NotAViTError(
-            f"'{source}' is not a Vision Transformer, so it has no tokens to merge: {why}; leave "
+            f"'{source}' is not a vision transformer, so it has no tokens to merge: {why}; leave "
             "out --tokens"
+        ) from why
+    if options.width is not None:
+        raise NotAViTError(
+            f"'{source}' is not a Vision Transformer, and --width works for those only: {why}; "
+            "leave out --width"
         ) from why
     if options.budget is not None or options.tune:
         raise NotAViTError(
-            f"'{source}' is not a Vision Transformer, and --max-drop and --tune work for those "
+            f"'{source}' is not a vision transformer, and --max-drop and --tune work for those "
             f"only: {why}; leave out --max-drop and --tune"
         ) from why
 

@@ -15,7 +15,7 @@ from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError
 from vitedge.files.staging import staging
 from vitedge.images.synthetic import synthetic_images
 from vitedge.pipeline.compared_images import COMPARED_IMAGES
-from vitedge.pipeline.layouts import FolderLayout, demand_classes
+from vitedge.pipeline.layouts import FolderLayout
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import (
     OnRefusal,
@@ -36,7 +36,7 @@ _SYNTHETIC_IMAGES = 64
 
 @dataclass(frozen=True)
 class GenericJob:
-    """The artefacts to make of a model that is not a Vision Transformer.
+    """The artefacts to make of a model that is not a vision transformer.
 
     Attributes:
         opened: The model.
@@ -71,7 +71,7 @@ def convert_generically(
         on_written: Told of each artefact as soon as it is there.
 
     Raises:
-        UsageError: Options speak of what only a Vision Transformer has.
+        UsageError: Options speak of what only a vision transformer has.
         ModelError: The source cannot be read, or does not say what its outputs mean.
         DataError: A calibration image cannot be read, or there is none.
         ConversionError: A format's converter or quantizer refuses the model.
@@ -80,7 +80,7 @@ def convert_generically(
     source = job.opened.source
     if job.without:
         raise UsageError(
-            f"'{source}' is not a Vision Transformer, so there is no rewrite "
+            f"'{source}' is not a vision transformer, so there is no rewrite "
             f"'{job.without[0]}' to leave out"
         )
     possible: dict[Path, tuple[Format, Precision]] = {}
@@ -90,11 +90,11 @@ def convert_generically(
             offered = () if tools.generic is None else tools.generic_precisions
             if precision not in offered:
                 raise ConversionError(
-                    f"'{source}' is not a Vision Transformer, and the {target} tools for other "
+                    f"'{source}' is not a vision transformer, and the {target} tools for other "
                     f"models have no {precision}; choose among {', '.join(offered) or 'nothing'}"
                 )
             possible[path] = target, precision
-    progress("no Vision Transformer: converting generically", 0, len(possible))
+    progress("no vision transformer: converting generically", 0, len(possible))
     work = _Work(job, progress)
     written = []
     for number, (path, (target, precision)) in enumerate(possible.items()):
@@ -118,7 +118,9 @@ class _Work:
         self._job, opened, in_use = job, job.opened, job.opened.images
         self._model = model = opened.generic
         if job.layout is not None:
-            demand_classes(job.layout.name, model.task)
+            job.layout.demand_model(
+                model.task, model.network.answer.shape_given, model.labels, model.preprocessing
+            )
         images = in_use.calibration or synthetic_images(
             model.preprocessing, _SYNTHETIC_IMAGES, seed=0
         )

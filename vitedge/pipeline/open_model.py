@@ -20,6 +20,7 @@ from vitedge.importers import Imported, ImportOptions
 from vitedge.network.network import Network
 from vitedge.network.operators import Array
 from vitedge.pipeline.compared_images import ImagesInUse
+from vitedge.pipeline.narrowing import Narrowed, narrowed_as
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.pipeline.source_check import read_compared
 from vitedge.pipeline.token_merging import Merged, TokenOptions, merged_as
@@ -79,7 +80,8 @@ class OpenModel:
         self.source, self.importing, self.images = source, importing, images
         self._progress = progress
         self._prepared: dict[tuple[Network, Rewriting], Prepared] = {}
-        self._merged: dict[tuple[TokenOptions, tuple[str, ...]], Merged] = {}
+        self._merged: dict[tuple[Network, TokenOptions, tuple[str, ...]], Merged] = {}
+        self._narrowed: dict[float, Narrowed] = {}
         self._outputs: dict[Network, Array] = {}
 
     @property
@@ -138,19 +140,28 @@ class OpenModel:
 
         return _kept(self._prepared, (network, rewriting), make)
 
-    def merged(self, options: TokenOptions, also: tuple[str, ...] = ()) -> Merged:
-        """The imported network with tokens merged.
+    def narrowed(self, share: float) -> Narrowed:
+        """The imported network with as many heads and hidden channels as leave a share of work."""
+
+        def make() -> Narrowed:
+            return narrowed_as(self.imported.network, share, self.images, self._progress)
+
+        return _kept(self._narrowed, share, make)
+
+    def merged(self, network: Network, options: TokenOptions, also: tuple[str, ...] = ()) -> Merged:
+        """A network with tokens merged.
 
         Args:
+            network: The imported one, or one that is narrower.
             options: The number of tokens to merge, and how.
             also: Names of values that become further outputs; they have all tokens.
         """
 
         def make() -> Merged:
-            network = with_outputs(self.imported.network, also)
-            return merged_as(network, options, self.images.calibration)
+            start = with_outputs(network, also)
+            return merged_as(start, options, self.images.calibration)
 
-        return _kept(self._merged, (options, also), make)
+        return _kept(self._merged, (network, options, also), make)
 
     def with_images(self, images: ImagesInUse) -> OpenModel:
         """The model with other images; it is not read again, and nothing is made of it yet."""

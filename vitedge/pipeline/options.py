@@ -29,6 +29,8 @@ class ConvertOptions:
         budget: The budget of integer artefacts; layers are kept in float until it is met.
         tune: Time several graphs of each artefact here, and keep the fastest.
         tokens: The number of tokens to merge, and how; None merges none.
+        width: Share of the multiply-accumulates that is left when heads and hidden channels are
+            removed, before tokens are merged; None removes none.
         search: The search, for each artefact, for the tokens to merge within the budget; None does
             not search.
         features: Give the artefacts what the head reads as a second output.
@@ -53,6 +55,7 @@ class ConvertOptions:
     budget: DropBudget | None = None
     tune: bool = False
     tokens: TokenOptions | None = None
+    width: float | None = None
     search: TokenSearch | None = None
     features: bool = False
     also: tuple[str, ...] = ()

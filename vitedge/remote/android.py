@@ -18,7 +18,7 @@ from vitedge.artifacts.metadata import format_of, read_metadata, sha256_of
 from vitedge.bench import builtin
 from vitedge.bench.process import WorkerError, WorkerProcess
 from vitedge.bench.request import Request, find_artifacts
-from vitedge.bench.rows import size_mb
+from vitedge.bench.rows import narrowing_of, size_mb
 from vitedge.bench.verdict import judge
 from vitedge.bench.workers.messages import Open, Opened
 from vitedge.errors import ModelError, UsageError, VitedgeError
@@ -169,6 +169,7 @@ def _row(
         samples_ms=(),
         merges_tokens=metadata is not None and metadata.merging is not None,
         merging="" if metadata is None or metadata.merging is None else metadata.merging.where,
+        narrowing=narrowing_of(metadata),
     )
 
 

@@ -200,6 +200,7 @@ def _point(row: Row, measure: Measure, stem: str, savings: str, pick: Pick | Non
             "accuracy": f"{accuracy.top1:.1f} % of {accuracy.n}" if accuracy else "",
             "agreement": f"{vs_float.agreement:.1f} % of {vs_float.n}" if vs_float else "",
             "tokens merged": row.merging,
+            "removed": row.narrowing,
             "leaves out": savings,
             "verdict": str(row.status),
             **({"lost of": row.task_quality.drop_of} if row.task_quality else {}),

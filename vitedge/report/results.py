@@ -145,6 +145,8 @@ class Row:
         merges_tokens: Whether it merges tokens, so that it computes something else than its source
             on purpose.
         merging: The places where tokens are merged, in words; empty if it merges none.
+        narrowing: The heads and hidden channels that were removed from its source, in words; empty
+            if none were.
         preparation: The effect of the target's own way to prepare images; None if apps there
             prepare them as the bench does.
     """
@@ -182,6 +184,7 @@ class Row:
     task_quality: TaskQuality | None = None
     merges_tokens: bool = False
     merging: str = ""
+    narrowing: str = ""
     preparation: Preparation | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 Where a few tokens are taken out of many, and nobody reads the others, everything before that works
 on each token by itself may as well work on those few: norms, linear layers, activations, sums. So
-the taking moves back, until somebody reads the other tokens, too. In a Vision Transformer whose
+the taking moves back, until somebody reads the other tokens, too. In a vision transformer whose
 head reads the class token that is the last block's attention: one query is left, and keys and
 values of all tokens. Of 12 blocks this saves about 7 % of all multiplications.
 """

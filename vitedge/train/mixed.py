@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vitedge.errors import UsageError
+from vitedge.machine.processor import processor_flags
 from vitedge.train.recipe import Products
 
 AUTO, OFF = "auto", "off"
@@ -47,7 +47,7 @@ def choose(wanted: str) -> Chosen:
         devices = tf.config.list_physical_devices("GPU")
         details = [tf.config.experimental.get_device_details(device) for device in devices]
         capabilities = [tuple(each.get("compute_capability", (0, 0))) for each in details]
-        return fastest(capabilities, _processor_flags())
+        return fastest(capabilities, processor_flags())
     if wanted == OFF:
         return Chosen(Products.FLOAT32, "mixed precision is off")
     if wanted not in tuple(Products):
@@ -74,19 +74,6 @@ def fastest(capabilities: Sequence[tuple[int, ...]], flags: Collection[str]) -> 
         if flag in flags:
             return Chosen(Products.BFLOAT16, f"the processor has {flag.upper()}")
     return Chosen(Products.FLOAT32, "neither a GPU nor the processor is known to be faster else")
-
-
-def _processor_flags() -> frozenset[str]:
-    """Empty where the system is not Linux on x86."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() == "flags":
-            return frozenset(value.split())
-    return frozenset()
 
 
 class LossScale:

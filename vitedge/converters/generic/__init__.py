@@ -1,4 +1,4 @@
-"""The generic path: what is not a Vision Transformer, through each format's own converter.
+"""The generic path: what is not a vision transformer, through each format's own converter.
 
 A Swin, a MobileViT, a plain CNN: nothing of ours knows their layers, so the formats' own tools
 convert and quantize them: LiteRT's converter, tf2onnx, OpenVINO's frontends, ONNX Runtime's

@@ -1,4 +1,4 @@
-"""A model that is not a Vision Transformer, opened: its images, its labels, its own answers."""
+"""A model that is not a vision transformer, opened: its images, its labels, its own answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vitedge.importers.lift.probe import Experiments
 from vitedge.network.tasks import Task
 
 _OF_A_VIT = ("heads", "activation", "norm_eps")
-"""Options that say something about a Vision Transformer's layers."""
+"""Options that say something about a vision transformer's layers."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
 
     Raises:
         ModelError: The model is damaged, or does not say what its outputs mean.
-        UsageError: An option speaks of layers that only a Vision Transformer has.
+        UsageError: An option speaks of layers that only a vision transformer has.
     """
     for name in _OF_A_VIT:
         if getattr(options, name) is not None:
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} is about Vision Transformers, and '{path}' is none")
+            raise UsageError(f"{flag} is about vision transformers, and '{path}' is not one")
     network = _open_network(path, options)
     experiments = Experiments(network.probe)
     try:

@@ -5,7 +5,7 @@ products around them) are found by structure and recognised by behaviour; the af
 them are read off by feeding basis vectors. However reshapes, einsums, splits and transposes were
 written, the answers are the same.
 
-A plain Vision Transformer is put together from these pieces. What has another structure is read
+A plain vision transformer is put together from these pieces. What has another structure is read
 node by node between its norms, activations and softmaxes: rotary positions, gates, position biases,
 windows, attention pooling, convolutional stages.
 
@@ -66,7 +66,7 @@ class Lifted:
 
     Attributes:
         network: Its canonical form.
-        vit: The plain Vision Transformer that it is, or None.
+        vit: The plain vision transformer that it is, or None.
         proof: The distance of its logits from the source's, in words.
         taken: The input that the source takes.
         softmax_removed: The source ended in a softmax; the network gives the logits before it.

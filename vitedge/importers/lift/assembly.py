@@ -48,7 +48,7 @@ class Assembler:
         """Probes all layers.
 
         Raises:
-            NotAViTError: Something between the pieces is not a layer of a Vision Transformer.
+            NotAViTError: Something between the pieces is not a layer of a vision transformer.
         """
         structure = self._structure
         streams = self._streams()
@@ -74,7 +74,7 @@ class Assembler:
         try:
             return self._vit(embedding, blocks, norm, head)
         except ValueError as error:  # blocks of different sizes
-            raise NotAViTError(f"its parts do not make one Vision Transformer: {error}") from error
+            raise NotAViTError(f"its parts do not make one vision transformer: {error}") from error
 
     def _norm_kind(self) -> NormKind:
         structure = self._structure

@@ -238,7 +238,7 @@ class Graph:
                 continue
             node = self.producer(current)
             if not self.is_affine(node):
-                raise NotAViTError(f"node {node} is not part of a Vision Transformer")
+                raise NotAViTError(f"node {node} is not part of a vision transformer")
             stack.extend(self.live_inputs(node))
         return frozenset(found)
 

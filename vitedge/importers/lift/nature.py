@@ -63,7 +63,7 @@ KnownPiece: TypeAlias = NormPiece | ActivationPiece | SoftmaxPiece
 
 
 def recognize(experiments: Experiments, piece: Piece) -> KnownPiece | None:
-    """Tells what a piece computes, or None when it is nothing of a Vision Transformer's."""
+    """Tells what a piece computes, or None when it is nothing of a vision transformer's."""
     source, sink = (experiments.shape(name) for name in (piece.source, piece.sink))
     if source.elements != sink.elements:
         return None

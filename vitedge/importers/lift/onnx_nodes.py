@@ -30,7 +30,7 @@ def translated(
 
     rule = _RULES.get(node.op_type)
     if rule is None or node.domain not in ("", "ai.onnx"):
-        raise NotAViTError("computes nothing that a Vision Transformer has")
+        raise NotAViTError("computes nothing that a vision transformer has")
     attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
     text = {name: each.decode() for name, each in attributes.items() if isinstance(each, bytes)}
     call = Call(draft, node.op_type, tuple(inputs), attributes | text, opset)

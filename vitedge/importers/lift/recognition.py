@@ -12,7 +12,7 @@ def recognize_all(experiments: Experiments) -> list[KnownPiece]:
     """All non-linear pieces, in topological order.
 
     Raises:
-        NotAViTError: One of them computes nothing that a Vision Transformer has.
+        NotAViTError: One of them computes nothing that a vision transformer has.
     """
     graph = experiments.graph
     pieces = find_pieces(graph)
@@ -32,7 +32,7 @@ def recognize_all(experiments: Experiments) -> list[KnownPiece]:
     for piece in unknown:
         if not any(piece.sink in other.piece.interior for other in known.values()):
             raise NotAViTError(
-                f"node {graph.describe(piece.sink)} computes nothing that a Vision Transformer has"
+                f"node {graph.describe(piece.sink)} computes nothing that a vision transformer has"
             )
     return sorted(known.values(), key=lambda piece: graph.position[piece.piece.sink])
 

@@ -75,7 +75,7 @@ class Parser:
         """Reads the structure.
 
         Raises:
-            NotAViTError: The pieces do not follow each other as in a Vision Transformer.
+            NotAViTError: The pieces do not follow each other as in a vision transformer.
         """
         if not self._attentions:
             raise NotAViTError("the model has no softmax attention")
@@ -146,7 +146,7 @@ class Parser:
         known = self._take("a norm")
         if not isinstance(known, NormPiece) or self._sources(known.piece.source) != expected:
             raise NotAViTError(
-                f"node {self._graph.describe(known.piece.sink)} stands where a Vision Transformer "
+                f"node {self._graph.describe(known.piece.sink)} stands where a vision transformer "
                 f"has the norm of its tokens{self._guess(known)}"
             )
         return known
@@ -161,14 +161,14 @@ class Parser:
         sources = self._sources(known.piece.source)
         if not isinstance(known, ActivationPiece) or sources != {norm.piece.sink}:
             raise NotAViTError(
-                f"node {self._graph.describe(known.piece.sink)} stands where a Vision Transformer "
+                f"node {self._graph.describe(known.piece.sink)} stands where a vision transformer "
                 "has the activation of its MLP"
             )
         following = self._queue[0] if self._queue else None
         if following is not None and self._sources(following.piece.source) == {known.piece.sink}:
             raise NotAViTError(
                 f"node {self._graph.describe(following.piece.sink)} follows the second layer of an "
-                "MLP, where a Vision Transformer has nothing"
+                "MLP, where a vision transformer has nothing"
             )
         return known
 

@@ -23,6 +23,6 @@ def translated(draft: Draft, operation: Any, inputs: Sequence[Tensor]) -> list[T
     """
     rule = _RULES.get(operation.type)
     if rule is None:
-        raise NotAViTError("computes nothing that a Vision Transformer has")
+        raise NotAViTError("computes nothing that a vision transformer has")
     made = rule(Call(draft, operation, tuple(inputs)))
     return list(made) if isinstance(made, list | tuple) else [made]  # type: ignore[list-item]

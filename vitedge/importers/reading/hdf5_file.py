@@ -41,7 +41,7 @@ def open_hdf5(source: str, file: Path | BinaryIO) -> Iterator[Tensors]:
         file: The path of the file, or its bytes.
 
     Raises:
-        ModelError: The file is truncated or no HDF5, or a part of it lies in another file.
+        ModelError: The file is truncated or not an HDF5 file, or a part of it lies in another file.
     """
     try:
         import h5py

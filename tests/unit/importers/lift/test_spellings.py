@@ -96,7 +96,7 @@ def test_every_spelling_gives_the_same_config_and_logits(spelling: Spelling) -> 
 
 @st.composite
 def spellings(draw: st.DrawFn) -> Spelling:
-    """Any combination of sizes, choices and spellings that is a Vision Transformer."""
+    """Any combination of sizes, choices and spellings that is a vision transformer."""
     patch = draw(st.tuples(st.integers(2, 6), st.integers(2, 6)))
     grid = draw(st.tuples(st.integers(2, 4), st.integers(2, 4)))
     prefix = draw(st.integers(0, 4))

@@ -1,0 +1,78 @@
+"""Products of 8 bits are exact in every runtime, on whatever processor the tests run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.models import random_images
+from tests.support.target_artifacts import small_vit
+from vitedge.artifacts.metadata import Metadata, Source
+from vitedge.converters.tools import converter_for
+from vitedge.machine.processor import processor_flags, products_saturate
+from vitedge.network.network import with_operators
+from vitedge.network.operators import Linear
+from vitedge.quantize.calibrate import calibrate
+from vitedge.quantize.recipe import quantize
+from vitedge.quantize.simulate import simulate
+from vitedge.runtimes import runtime_for
+from vitedge.targets.formats import Format
+from vitedge.targets.precisions import Precision
+from vitedge.targets.target import Target
+
+
+@pytest.mark.parametrize("format_", [Format.TFLITE, Format.ONNX, Format.OPENVINO], ids=str)
+def test_sums_of_large_products_do_not_saturate(tmp_path: Path, format_: Format) -> None:
+    network, images = with_large_integers(), random_images(small_vit(), 4, seed=2)
+    converter = converter_for(format_, Precision.INT8)
+    statistics = calibrate(network, random_images(small_vit(), 16, seed=1))
+    made = quantize(network, Precision.INT8, statistics, activations=converter.activations)
+    path = tmp_path / f"large{format_.suffix}"
+    converter.convert(made.network, made.recipe).save(path, metadata(format_))
+    session = runtime_for(Target(format_.record.default_target.runtime, "cpu")).open(path, "cpu")
+    found = np.concatenate([np.asarray(session.run(each[None])) for each in images])
+    session.close()
+    expected = simulate(made.network, made.recipe, images, activations=converter.activations)
+    noise = np.square(found - expected).sum() / np.square(expected).sum()
+    # Saturated sums leave 5 dB; a rounding that falls the other way, 35 or more.
+    assert -10 * np.log10(noise) > 25
+
+
+def with_large_integers():
+    """A network whose weights become 127 or -127, so that two products exceed 16 bits."""
+    network = small_vit()
+    return with_operators(
+        network,
+        {
+            value: replace(operator, weight=largest(operator.weight))
+            for value in network.values
+            if isinstance(operator := value.operator, Linear) and value.name != "head"
+        },
+    )
+
+
+def largest(weight: np.ndarray) -> np.ndarray:
+    return (np.sign(weight) * np.abs(weight).mean()).astype(np.float32)
+
+
+def metadata(format_: Format) -> Metadata:
+    network = small_vit()
+    return Metadata(
+        format=format_,
+        precision=Precision.INT8,
+        labels=network.labels,
+        preprocessing=network.preprocessing,
+        source=Source("large.keras", "0" * 64, "by name: test"),
+    )
+
+
+def test_the_processor_says_whether_products_saturate(tmp_path: Path) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nflags\t\t: fpu avx2 fma\nbugs\t\t:\n")
+    assert processor_flags(path) == {"fpu", "avx2", "fma"}
+    assert products_saturate(processor_flags(path))
+    assert not products_saturate(frozenset(["avx2", "avx_vnni"]))
+    assert not products_saturate(processor_flags(tmp_path / "absent"))  # not Linux on x86
