@@ -80,7 +80,7 @@ def told_apart(made: Quantized, before: Network) -> Quantized:
     """The quantized network with the move among its moves and in its words.
 
     Args:
-        made: What was quantized.
+        made: The quantized network.
         before: The network before the move.
     """
     layers = {value.name for value, _ in before.linears()}
