@@ -195,15 +195,18 @@ class OnnxSession:
             raise ModelError(f"'{path}' is damaged: {first_line(error)}") from error
         self._dtype = np.uint8 if "uint8" in self._input.type else np.float32
         shape = self._input.shape
+        if self._is_channels_first and len(shape) == 4 and isinstance(shape[0], str):
+            shape = [1, *shape[1:]]  # it takes any number of images; vitedge gives it one
         if len(shape) != 4 or not all(isinstance(size, int) and size > 0 for size in shape):
             raise ModelError(f"'{path}' takes {shape}; vitedge runs static (N, H, W, C) inputs")
+        self._shape = tuple(shape)
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
         """See ``Session``."""
-        n, height, width, channels = self._input.shape
+        n, height, width, channels = self._shape
         if self._is_channels_first:
-            n, channels, height, width = self._input.shape
+            n, channels, height, width = self._shape
         return n, height, width, channels
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -217,6 +220,8 @@ class OnnxSession:
             raise ModelError(
                 f"ONNX Runtime failed on '{self._path}': {first_line(error)}"
             ) from error
+        if self._is_channels_first and logits.ndim == 4:  # a map of classes
+            logits = logits.transpose(0, 2, 3, 1)
         return dequantize_output(logits, self._scale, self._zero_point)
 
     def _feeds(self, pixels: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
