@@ -60,7 +60,7 @@ PROGRAMS := tests/support/client_programs
 PIP_CLIENTS := $(BIN)/python -m pip install --quiet --upgrade --target
 
 clients: $(VENV)/.installed-dev $(CLIENTS)/.python $(CLIENTS)/.npm $(CLIENTS)/.optimum
-	VITEDGE_TEST_PHOTOS=1 $(BIN)/python -m pytest tests/e2e/test_clients.py tests/e2e/test_browsers.py
+	VITEDGE_TEST_PHOTOS=1 $(PYTEST) --durations=10 tests/e2e/test_clients.py tests/e2e/test_browsers.py
 
 $(CLIENTS)/.python: $(PROGRAMS)/python.txt | $(VENV)/.installed-dev
 	$(PIP_CLIENTS) $(CLIENTS)/python --no-deps -r $<

@@ -3,7 +3,8 @@
 Run: ``python benchmarks/wrapper_overhead.py ARTIFACT... --photos FOLDER [--threads 1] [--json]``.
 Everything is timed in turns, image by image, so that ratios hold on a machine whose speed drifts:
 in one turn the wrapper twice between two runs of the bare runtime, in the next the other way round.
-A ratio is the median over all turns of times within one, with its 95 % interval.
+A ratio is the median over all turns of processor seconds within one, with its 95 % interval. With
+several threads they add up, so measure with one.
 
 * overhead: ``classify`` of pixels that need no resizing (checks, copies, lock, float32 conversion,
   softmax, ranking), over the engine's own calls on a float32 array that lies ready.
@@ -152,10 +153,10 @@ def measure(path: Path, photos: list[Path], threads: int, rounds: int) -> Result
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+    """Processor seconds of one call; with one thread that is its time on a quiet machine."""
+    start = time.process_time()
     run()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def median_interval(ratios: list[float]) -> tuple[float, float, float]:

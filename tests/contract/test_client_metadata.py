@@ -19,11 +19,13 @@ from tests.support.models import random_network
 from tests.support.task_artifacts import artifact_of, network_of_task
 from vitedge.artifacts.metadata import Metadata, Source, files_of, read_metadata
 from vitedge.converters.model_info import model_info
-from vitedge.converters.tools import converter_for
+from vitedge.converters.tools import converter_for, tools_of
+from vitedge.errors import ConversionError
 from vitedge.files.flatbuffer import Table, parse_schema, verify
 from vitedge.inspection.description import inspect
 from vitedge.network.tasks import Task
 from vitedge.rewrite.features import with_features
+from vitedge.runtimes import runtime_for
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 from vitedge.targets.scores import Scores
@@ -197,6 +199,27 @@ def test_all_integer_files_take_bytes(
     interpreter = Interpreter(str(path))
     (taken,) = interpreter.get_input_details()
     assert (taken["dtype"], taken["quantization"]) == (np.uint8, (1.0, 0))
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8_STATIC, Precision.W8A16])
+@pytest.mark.parametrize("format_", all_formats())
+def test_pixels_are_bytes_or_floats_and_mean_the_same(
+    tmp_path: Path, format_: Format, precision: Precision
+) -> None:
+    if precision in tools_of(format_).converter.refusals:
+        with pytest.raises(ConversionError, match="take"):
+            converter_for(format_, precision)
+        return
+    path, _ = artefact(tmp_path, format_, precision)
+    target = format_.default_target
+    session = runtime_for(target).open(path, target.device)
+    try:
+        pixels = np.random.default_rng(0).integers(0, 256, session.input_shape, np.uint8)
+        found, again = session.run(pixels), session.run(pixels.astype(np.float32))
+    finally:
+        session.close()
+    np.testing.assert_array_equal(found, again)
+    assert found.any()
 
 
 @pytest.mark.parametrize("task", Task, ids=str)

@@ -178,14 +178,19 @@ def test_every_contender_of_the_smallest_model_is_measured_and_judged(tmp_path: 
 @pytest.mark.slow
 def test_the_front_has_a_point_for_each_share_of_the_work() -> None:
     command = [sys.executable, "frontier.py", "--format", "onnx", "--tokens", "0.9", "--constant",
-               "0.9", "--rounds", "2", "--json"]  # fmt: skip
+               "0.9", "--rounds", "2", "--devices", "ethos-u", "--json"]  # fmt: skip
     found = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
-    points = json.loads(found.stdout)
+    *points, whole, constant = json.loads(found.stdout)
     assert [each["tokens"] for each in points] == ["all", "0.9", "0.9 constant"]
     assert points[0]["latency_ratio"] == 1
-    assert points[0]["lost"] == 0
-    assert all(each["n"] == 8 and each["interval"] >= 0 for each in points)
+    losses = [lost for each in points for lost in each["lost"]]
+    assert losses[0]["points"] == 0
+    assert all(lost["n"] == 8 and lost["interval"] >= 0 for lost in losses)
     assert "every picture alike" in points[2]["merged"]
+    assert (whole["tokens"], constant["tokens"]) == ("all", "0.7")
+    assert constant["work"] < whole["work"] == 1
+    assert constant["estimate_ms"] > 0
+    assert "on the device" in constant["placed"]
 
 
 @pytest.mark.usefixtures("on_path")

@@ -15,7 +15,7 @@ from PIL import Image
 import vitedge
 from tests.support.browsers import IN_A_BROWSER, NPM
 from tests.support.chromium import Chromium
-from tests.support.client_artifacts import SHARED, ForClients, deit_tiny, small
+from tests.support.client_artifacts import SHARED, ForClients, made_once
 from tests.support.models import random_network
 from tests.support.target_artifacts import bench_small, small_artifact, small_images
 from vitedge.bench.run import BenchOptions
@@ -53,7 +53,7 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> ForClients:
-    return small(tmp_path_factory.mktemp("browsers"))
+    return made_once("small", tmp_path_factory)
 
 
 @pytest.mark.parametrize(
@@ -322,9 +322,10 @@ def test_a_site_says_so_when_a_file_is_no_picture(page: Chromium, tmp_path: Path
     assert "is not a picture" in page.run("document.querySelector('#state').innerText")
 
 
-def test_a_site_offers_the_gpu_and_checks_what_it_computes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", [Format.TFLITE, Format.ONNX], ids=str)
+def test_a_site_offers_the_gpu_and_checks_what_it_computes(format_: Format, tmp_path: Path) -> None:
     folder = tmp_path / "site"
-    write_site(small_artifact(tmp_path, Format.TFLITE, Precision.FP32), folder)
+    write_site(small_artifact(tmp_path, format_, Precision.FP32), folder)
     photos = [tmp_path / "one.png", tmp_path / "other.png"]
     for number, photo in enumerate(photos):
         noise = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
@@ -383,8 +384,10 @@ def test_a_site_forbids_code_and_connections_of_others(page: Chromium) -> None:
     not os.environ.get("VITEDGE_TEST_PHOTOS") or not SHARED.exists(),
     reason="a real model takes minutes and needs ../shared/data: make clients",
 )
-def test_deit_tiny_names_photos_in_a_page_as_the_wrapper_does(tmp_path: Path) -> None:
-    made = deit_tiny(tmp_path)
+def test_deit_tiny_names_photos_in_a_page_as_the_wrapper_does(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    made = made_once("deit_tiny", tmp_path_factory)
     for name, target in (("model.int8.tflite", "tflite-web"), ("model.int8.onnx", "onnx-web")):
         with vitedge.load(made.folder / name, target) as model:
             found = model.logits(made.photos).argmax(axis=1)

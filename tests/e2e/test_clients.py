@@ -17,12 +17,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import vitedge
 from tests.e2e.test_client_pages import PAGES, blocks
-from tests.support.client_artifacts import MODELS, SHARED, ForClients
+from tests.support.client_artifacts import MODELS, SHARED, ForClients, made_once
 from tests.support.target_artifacts import small_artifact
+from tests.support.task_artifacts import network_of_task
+from vitedge.network.network import Network
+from vitedge.network.tasks import Task
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.targets.formats import Format
+from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 
 PROGRAMS = Path(__file__).parents[1] / "support" / "client_programs"
@@ -48,10 +55,10 @@ IN_NODE = pytest.mark.skipif(
 @pytest.fixture(scope="module", params=MODELS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ForClients:
     if request.param == "deit_tiny" and not os.environ.get("VITEDGE_TEST_PHOTOS"):
-        pytest.skip("a real model takes a quarter of an hour: make clients")
+        pytest.skip("a real model takes minutes: make clients")
     if request.param == "deit_tiny" and not SHARED.exists():
         pytest.skip(f"no DeiT-tiny and photos in {SHARED}")
-    return MODELS[request.param](tmp_path_factory.mktemp("clients"))
+    return made_once(request.param, tmp_path_factory)
 
 
 def run(folder: Path, *command: object) -> str:
@@ -152,6 +159,66 @@ def test_optimum_classifies_photos(made: ForClients, file: str) -> None:
 def test_transformers_js_classifies_photos(made: ForClients, dtype: str, file: str) -> None:
     found = ask("transformers_js.mjs", made.folder / "hub", dtype, *made.photos)
     assert agreement(found, made, f"hub/onnx/{file}") >= AT_LEAST
+
+
+def laid_out(network: Network, folder: Path, also: tuple[str, ...] = ()) -> Path:
+    """The file of a folder for Hugging Face's clients."""
+    write_keras(network, folder / "source.keras")
+    options = ConvertOptions(
+        (Format.ONNX,),
+        (Precision.FP32,),
+        folder / "hub",
+        layout=Layout.HUGGING_FACE,
+        also=also,
+    )
+    (made,) = convert(folder / "source.keras", options)
+    return made.path
+
+
+def two_photos(folder: Path) -> list[Path]:
+    """Pictures of smooth noise in the models' own size, so that no filter makes a difference."""
+    photos = [folder / f"{number}.png" for number in range(2)]
+    for number, photo in enumerate(photos):
+        coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC).save(photo)
+    return photos
+
+
+@IN_NODE
+@pytest.mark.parametrize("also", [(), ("tokens",)], ids=["vectors", "tokens"])
+def test_transformers_js_embeds(also: tuple[str, ...], tmp_path: Path) -> None:
+    path, photos = laid_out(network_of_task(Task.EMBEDDING), tmp_path, also), two_photos(tmp_path)
+    found = ask(
+        "transformers_js_outputs.mjs", tmp_path / "hub", "image-feature-extraction", *photos
+    )
+    with vitedge.load(path) as model:
+        expected = model.output("last_hidden_state", photos) if also else model.embed(photos)
+    assert tuple(found["dims"]) == expected.shape
+    np.testing.assert_allclose(found["values"], expected.ravel(), atol=1e-4)
+
+
+@IN_NODE
+def test_transformers_js_lays_maps_over_pictures(tmp_path: Path) -> None:
+    path, photos = laid_out(network_of_task(Task.MAP), tmp_path), two_photos(tmp_path)
+    found = ask("transformers_js_outputs.mjs", tmp_path / "hub", "depth-estimation", *photos)
+    with vitedge.load(path) as model:
+        expected = [model.predict(photo) for photo in photos]
+    for one, other in zip(found, expected, strict=True):
+        assert tuple(one["dims"]) == other.shape
+        np.testing.assert_allclose(one["values"], other.ravel(), atol=1e-3 * np.ptp(other))
+
+
+@IN_NODE
+def test_transformers_js_names_what_it_segments(tmp_path: Path) -> None:
+    labels = ("sky", "sea", "shore")
+    network = replace(network_of_task(Task.MAP, channels=3), labels=labels)
+    path, photos = laid_out(network, tmp_path), two_photos(tmp_path)
+    found = ask("transformers_js_outputs.mjs", tmp_path / "hub", "image-segmentation", *photos)
+    with vitedge.load(path) as model:
+        classes = [model.predict(photo).argmax(axis=-1) for photo in photos]
+    for masks, each in zip(found, classes, strict=True):
+        expected = {labels[index]: int((each == index).sum()) for index in np.unique(each)}
+        assert {label: round(area) for label, area in masks} == pytest.approx(expected, abs=8)
 
 
 @pytest.mark.parametrize("name", ["model.fp32.onnx", "model.int8.onnx"])

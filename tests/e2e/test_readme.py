@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import onnx
@@ -75,8 +77,33 @@ def reader(shared_data: Path, tmp_path: Path) -> Path:
 def test_the_readme_has_commands_to_run() -> None:
     assert commands("make ") == ["make demo", "make test"]
     assert len(commands("vitedge ")) >= 5
-    assert len(commands("")) == len(commands("make ")) + len(commands("vitedge "))
+    assert commands("python3 ") == ["python3 -m http.server --directory site"]
+    runs = [*commands("make "), *commands("vitedge "), *commands("python3 ")]
+    assert len(commands("")) == len(runs)
     assert programs()
+
+
+def assert_serves(command: str, folder: Path) -> None:
+    """A page and what computes it come from the command's server, on a port that is free."""
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    server = subprocess.Popen(
+        [sys.executable, *shlex.split(command)[1:], "0", "--bind", "127.0.0.1"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with server:
+        try:
+            assert server.stdout is not None
+            address = re.search(r"http://[\d.:]+/", server.stdout.readline())
+            assert address is not None
+            for name in ("index.html", "model.json", "engine.mjs", "model.int8.tflite"):
+                with urlopen(address[0] + name) as answer:
+                    assert answer.read()
+        finally:
+            server.terminate()
 
 
 @pytest.mark.slow
@@ -98,6 +125,8 @@ def test_the_commands_of_the_readme_work_in_their_order(reader: Path) -> None:
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert {"report.json", "report.html"} <= {each.name for each in reader.iterdir()}
+    if NPM.exists():
+        assert_serves(*commands("python3 "), reader)
     shutil.copy(reader / "artefacts" / "model.int8.tflite", reader / "model.int8.tflite")
     for program in programs():
         done = subprocess.run(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import functools
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import vitedge
 from tests.support.models import random_network
+from vitedge.files.folder_lock import only_writer
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.samples import Sample
 from vitedge.importers import ImportOptions
@@ -51,33 +55,49 @@ class ForClients:
             return [int(each) for each in model.logits(self.photos).argmax(axis=1)]
 
 
-def small(folder: Path) -> ForClients:
+def made_once(name: str, factory: pytest.TempPathFactory) -> ForClients:
+    """A model of ``MODELS`` in all forms, made by the first worker of a test run that wants it."""
+    base = factory.getbasetemp()
+    everybodys = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = everybodys / "for-clients" / name
+    photos_file = folder / "photos.json"
+    with only_writer(folder.parent, wait=True):
+        if not photos_file.exists():  # it comes last
+            folder.mkdir()
+            photos = MODELS[name](folder)
+            _write_pictures(folder, photos)
+            photos_file.write_text(json.dumps([str(each) for each in photos]))
+    photos = [Path(each) for each in json.loads(photos_file.read_text())]
+    with vitedge.load(folder / "model.fp32.onnx") as model:
+        labels = model.labels
+    return ForClients(folder, photos, _pictures(folder), folder / "pixels.npy", labels)
+
+
+def _small(folder: Path) -> list[Path]:
     """A small model with random weights, and pictures of smooth noise, which no decoder garbles."""
     network = random_network(3, image_size=(224, 224), patch_size=(32, 32), dim=48)
     network = replace(network, preprocessing=replace(network.preprocessing, resize=248))
     source = folder / "source.keras"
     write_keras(network, source)
     photos = [_noise(folder / "photos" / f"{number:02d}.png", number) for number in range(N)]
-    return _all_forms(source, folder, photos, photos, ImportOptions())
+    _write_all_forms(source, folder, photos, ImportOptions())
+    return photos
 
 
-def deit_tiny(folder: Path) -> ForClients:
+def _deit_tiny(folder: Path) -> list[Path]:
     """timm's DeiT-tiny and photos, which developers keep beside their checkout."""
     data = SHARED / "imagenet_photos"
     labels = tuple((data / "synset_words.txt").read_text().splitlines())
     with (data / "calibration" / "labels.csv").open() as stream:
         names = [row["file"] for row in csv.DictReader(stream)][:N_CALIBRATION]
     source = SHARED / "deit_tiny" / "deit_tiny_patch16_224.safetensors"
-    return _all_forms(
-        source,
-        folder,
-        sorted((data / "validation").glob("*.jpg"))[:N],
-        [data / "calibration" / name for name in names],
-        ImportOptions(labels=labels, resize=248),
-    )
+    calibration = [data / "calibration" / name for name in names]
+    _write_all_forms(source, folder, calibration, ImportOptions(labels=labels, resize=248))
+    return sorted((data / "validation").glob("*.jpg"))[:N]
 
 
-MODELS: dict[str, Callable[[Path], ForClients]] = {"small": small, "deit_tiny": deit_tiny}
+MODELS: dict[str, Callable[[Path], list[Path]]] = {"small": _small, "deit_tiny": _deit_tiny}
+"""Each writes a model's artefacts into a folder, and names the photos to compare clients on."""
 
 
 def _noise(path: Path, seed: int) -> Path:
@@ -89,19 +109,24 @@ def _noise(path: Path, seed: int) -> Path:
     return path
 
 
-def _all_forms(
-    source: Path,
-    folder: Path,
-    photos: list[Path],
-    calibration: list[Path],
-    importing: ImportOptions,
-) -> ForClients:
+def _write_all_forms(
+    source: Path, folder: Path, calibration: list[Path], importing: ImportOptions
+) -> None:
     images = ImageSet("photos", [Sample(each.name, each, None) for each in calibration])
     plain = ConvertOptions(
-        precisions=(Precision.FP32, Precision.INT8), output=folder, importing=importing
+        precisions=(Precision.FP32, Precision.INT8),
+        output=folder,
+        importing=importing,
+        name="model",
     )
     convert(source, plain, calibration=images)
-    hub = replace(plain, formats=(Format.ONNX,), output=folder / "hub", layout=Layout.HUGGING_FACE)
+    hub = replace(
+        plain,
+        formats=(Format.ONNX,),
+        output=folder / "hub",
+        layout=Layout.HUGGING_FACE,
+        name=None,
+    )
     convert(source, hub, calibration=images)
     probable = replace(
         plain,
@@ -112,17 +137,16 @@ def _all_forms(
         features=True,
     )
     convert(source, probable)
-    for path in [*folder.glob(f"{source.stem}.*.*"), *(folder / "probabilities").iterdir()]:
-        path.rename(path.with_name(path.name.replace(source.stem, "model")))
-    return _with_pictures(folder, photos)
 
 
-def _with_pictures(folder: Path, photos: list[Path]) -> ForClients:
+def _pictures(folder: Path) -> list[Path]:
+    return [folder / "pictures" / f"{number:02d}.png" for number in range(N)]
+
+
+def _write_pictures(folder: Path, photos: list[Path]) -> None:
     with vitedge.load(folder / "model.fp32.onnx") as model:
-        pixels, labels = model.preprocessing.batch(photos), model.labels
+        pixels = model.preprocessing.batch(photos)
     np.save(folder / "pixels.npy", pixels)
     (folder / "pictures").mkdir()
-    pictures = [folder / "pictures" / f"{number:02d}.png" for number in range(len(photos))]
-    for path, each in zip(pictures, pixels, strict=True):
+    for path, each in zip(_pictures(folder), pixels, strict=True):
         Image.fromarray(each).save(path)
-    return ForClients(folder, photos, pictures, folder / "pixels.npy", labels)

@@ -148,6 +148,15 @@ def install(engine: WebEngine) -> None:
         raise UnavailableError(f"npm did not bring {engine.pin}: {said[0]}", remedy(engine))
 
 
+def is_for_gpu_alone(place: str) -> bool:
+    """Whether a file of ``engine_files`` is read by pages that compute on a GPU, and by no other.
+
+    Args:
+        place: The path of the file beside the page.
+    """
+    return place.startswith("ort/") and (".asyncify." in place or ".webgpu." in place)
+
+
 def engine_files(engine: WebEngine) -> dict[str, bytes | Path]:
     """Everything that a page needs to compute, by its place beside the page.
 

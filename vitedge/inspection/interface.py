@@ -19,6 +19,10 @@ from vitedge.targets.scores import Scores
 _MEANINGS = {
     "features": "what the head reads",
     "pooler_output": "what the head reads",
+    "embedding": "what the head reads",
+    "tokens": "a vector for each token",
+    "last_hidden_state": "a vector for each token",
+    "map": "a vector for each patch, at its place",
 }
 
 
@@ -40,10 +44,12 @@ def read_interface(path: Path, metadata: Metadata | None) -> Interface:
 
 def _explained(found: Interface, metadata: Metadata) -> Interface:
     channels = "RGB" if metadata.preprocessing.channels == 3 else "grey"
+    is_channels_first = any(port.name == CHANNELS_FIRST_PIXELS for port in found.inputs)
+    image_layout = "NCHW" if is_channels_first else "NHWC"
     inputs = tuple(
         replace(
             port,
-            layout="NCHW" if port.name == CHANNELS_FIRST_PIXELS else "NHWC",
+            layout=image_layout,
             low=0.0,
             high=255.0,
             meaning=f"raw {channels} pixels",
@@ -57,7 +63,7 @@ def _explained(found: Interface, metadata: Metadata) -> Interface:
         outputs.append(
             replace(
                 port,
-                layout=_layout(port, metadata.task if is_main else None),
+                layout=_layout(port, metadata.task if is_main else None, image_layout),
                 low=0.0 if is_share else None,
                 high=1.0 if is_share else None,
                 meaning=_meaning(metadata) if is_main else _MEANINGS.get(port.name, ""),
@@ -66,11 +72,11 @@ def _explained(found: Interface, metadata: Metadata) -> Interface:
     return replace(found, inputs=inputs, outputs=tuple(outputs))
 
 
-def _layout(port: Port, task: Task | None) -> str:
+def _layout(port: Port, task: Task | None, image_layout: str) -> str:
     if len(port.shape) == 2:
         return "NC"
     if task is Task.MAP:
-        return {3: "NHW", 4: "NHWC"}.get(len(port.shape), "")
+        return {3: "NHW", 4: image_layout}.get(len(port.shape), "")
     return {3: "NTC", 4: "NHWC"}.get(len(port.shape), "")
 
 

@@ -16,7 +16,7 @@ from vitedge.pipeline.artifact_maker import ArtifactMaker
 from vitedge.pipeline.compared_images import ImagesInUse, divide
 from vitedge.pipeline.folder_turn import in_turn
 from vitedge.pipeline.generic import GenericJob, convert_generically
-from vitedge.pipeline.layouts import LAYOUTS, demand_classes
+from vitedge.pipeline.layouts import LAYOUTS
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.options import ConvertOptions
 from vitedge.pipeline.searching_maker import SearchingMaker
@@ -115,7 +115,11 @@ def _convert(
             layout.describe(options.output, made, None)
         return made
     if options.layout is not None:
-        demand_classes(options.layout, imported.network.task)
+        network = imported.network
+        LAYOUTS[options.layout].demand_model(
+            network.task, network.main.shape, network.labels, network.preprocessing
+        )
+        del network
     make = ArtifactMaker if options.search is None else SearchingMaker
     maker = make(opened, options, progress)
     del opened, imported  # gigabytes, now that there is a rewritten model

@@ -15,7 +15,7 @@ from vitedge.errors import ConversionError, DataError, NotAViTError, ParityError
 from vitedge.files.staging import staging
 from vitedge.images.synthetic import synthetic_images
 from vitedge.pipeline.compared_images import COMPARED_IMAGES
-from vitedge.pipeline.layouts import FolderLayout, demand_classes
+from vitedge.pipeline.layouts import FolderLayout
 from vitedge.pipeline.open_model import OpenModel
 from vitedge.pipeline.verified_write import (
     OnRefusal,
@@ -118,7 +118,9 @@ class _Work:
         self._job, opened, in_use = job, job.opened, job.opened.images
         self._model = model = opened.generic
         if job.layout is not None:
-            demand_classes(job.layout.name, model.task)
+            job.layout.demand_model(
+                model.task, model.network.answer.shape_given, model.labels, model.preprocessing
+            )
         images = in_use.calibration or synthetic_images(
             model.preprocessing, _SYNTHETIC_IMAGES, seed=0
         )

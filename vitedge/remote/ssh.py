@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vitedge.errors import UnavailableError, UsageError, VitedgeError
+from vitedge.remote.adb import PREFIX as ADB
 from vitedge.remote.conversation import converse, last_line
 from vitedge.remote.errors import ConnectionLost, RemoteError
 from vitedge.terminal.printable import one_line
@@ -47,7 +48,7 @@ class SshDevice:
     folder: PurePosixPath
 
     def __post_init__(self) -> None:
-        if self.host.startswith("adb:"):
+        if self.host.startswith(ADB):
             raise UsageError(
                 f"'{one_line(self.host)}' is an Android device, which ssh does not reach: vitedge "
                 "bench --host measures on it, and a site of vitedge deploy --web opens there"

@@ -246,6 +246,8 @@ class BrowserSession:
                 f"LiteRT.js does not tell what the {found.dtype} scores of '{self._path}' mean; "
                 "convert with --int8"
             )
+        if self._facts["isChannelsFirst"] and found.ndim == 4:  # a map of classes
+            found = found.transpose(0, 2, 3, 1)
         return dequantize_output(found, self._scale, self._zero_point)
 
     def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

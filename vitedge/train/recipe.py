@@ -120,7 +120,7 @@ class TrainingRecipe:
         repair: Let the model imitate the model that it was made of, which has more tokens, wider
             layers or larger images.
         keep_best: Keep the weights of the epoch with the best held-out accuracy, not the last.
-            The accuracy on these held-out images is then flattered: test on others.
+            The accuracy on these held-out images is then too high: test on others.
         augmentation: Random changes of the images.
         products: The dtype of matrix products; float16 comes with a scale on the loss.
         seed: Fixes the order, the augmentation and all else that is random.

@@ -25,6 +25,7 @@ from vitedge.browser.packages import (
     WebEngine,
     engine_files,
     install,
+    is_for_gpu_alone,
 )
 from vitedge.errors import ModelError, UsageError
 from vitedge.files.staging import refuse_existing, staging
@@ -77,16 +78,16 @@ def write_site(
     refuse_existing([folder / "index.html"], force=force)  # before anything is fetched
     progress(f"fetching {engine.name} {engine.version}", 0, 0)
     install(engine)
+    gpu = _gpu(metadata)
     contents = {
-        # ONNX Runtime's forms for a GPU are large, and not faster than int8 on a CPU.
         place: found
         for place, found in engine_files(engine).items()
-        if ".asyncify." not in place and "webgpu" not in place
+        if gpu is not None or not is_for_gpu_alone(place)
     }
     for page in (*sorted(_PAGE.iterdir()), PIXELS):
         contents[page.name] = page
     contents[artifact.name] = artifact
-    contents["model.json"] = _json(_facts(artifact, metadata, engine))
+    contents["model.json"] = _json(_facts(artifact, metadata, engine) | {"gpu": gpu})
     contents["site.webmanifest"] = _json(_manifest(metadata))
     worker = (_PAGE / "service-worker.js").read_bytes()
     digest = f"vitedge-{_digest(contents)[:16]}".encode()
@@ -134,7 +135,6 @@ def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, A
         "engine": f"{engine.name} {engine.version}",
         "labels": list(names_for_people(metadata.labels)),
         "scores": str(metadata.scores),
-        "gpu": _gpu(metadata),
         "scale": scale,
         "zeroPoint": zero_point,
         "preprocessing": metadata.preprocessing.to_dict(),
@@ -144,10 +144,11 @@ def _facts(artifact: Path, metadata: Metadata, engine: WebEngine) -> dict[str, A
 def _gpu(metadata: Metadata) -> dict[str, Any] | None:
     """The way in which WebGPU has to compute, and how exactly; None where it is not offered.
 
-    LiteRT.js computes on both with the same files. ONNX Runtime Web has 27 MB more for it.
+    LiteRT.js computes on both with the same files. ONNX Runtime Web has files of its own for it,
+    27 MB, which a browser fetches when somebody asks for the GPU.
     """
     precision = metadata.precision
-    if metadata.format is not Format.TFLITE or precision not in FLOATS:
+    if precision not in FLOATS:
         return None
     return {"half": precision is not Precision.FP32, "leastDb": precision.row.tolerance.drift_db}
 

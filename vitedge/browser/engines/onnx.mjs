@@ -62,7 +62,8 @@ export async function open(model, { accelerator, threads }) {
   const [input] = session.inputMetadata;
   const isChannelsFirst = input.name === "pixel_values"; // as Hugging Face's clients name it
   const kind = input.type === "uint8" ? Uint8Array : Float32Array;
-  const [n, ...rest] = input.shape;
+  const [batch, ...rest] = input.shape;
+  const n = typeof batch === "number" ? batch : 1; // a name: it takes any number
   const shape = isChannelsFirst ? [n, rest[1], rest[2], rest[0]] : [n, ...rest];
   return {
     inputs: session.inputMetadata.length,
@@ -78,7 +79,7 @@ export async function open(model, { accelerator, threads }) {
     async run(pixels) {
       const laid = isChannelsFirst ? channelsFirst(pixels, shape, kind) : pixels;
       const values = laid instanceof kind ? laid : new kind(laid);
-      const given = new ort.Tensor(input.type, values, input.shape);
+      const given = new ort.Tensor(input.type, values, [n, ...rest]);
       const outputs = await session.run({ [input.name]: given });
       return session.outputNames.map((name) => {
         const { data, dims } = outputs[name];

@@ -54,6 +54,11 @@ class Answer:
         axes = (1, 2, 0) if turned else ()
         return cls(ending.task.output, kept, axes, ending.before is not None)
 
+    @property
+    def shape_given(self) -> tuple[int, ...]:
+        """The shape of one image's output in artefacts."""
+        return tuple(self.shape[axis] for axis in self.axes) or self.shape
+
     def of(self, made: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """An artefact's values in place of these of the source, ``(N, ...)``."""
         shaped = made.reshape(-1, *self.shape)

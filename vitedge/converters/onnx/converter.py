@@ -51,14 +51,21 @@ class OnnxConverter:
         except ImportError as error:
             raise missing_package("onnx", "convert") from error
         emitter = OnnxIntegerEmitter if recipe.tensors else OnnxEmitter
-        return OnnxDraft(emitter(network, recipe, batch).emit())
+        return OnnxDraft(emitter(network, recipe, batch).emit(), batch_leads=True)
 
 
 @dataclass(frozen=True)
 class OnnxDraft:
-    """A finished graph; see ``Draft``."""
+    """A finished graph; see ``Draft``.
+
+    Attributes:
+        model: The ``ModelProto``.
+        batch_leads: Whether the first axis of every tensor that is made of images is the batch, as
+            ``with_any_batch`` needs it.
+    """
 
     model: Any
+    batch_leads: bool = False
 
     def save(self, path: Path, metadata: Metadata) -> None:
         """See ``Draft``."""

@@ -53,6 +53,6 @@ def client_needs(found: Interface, metadata: Metadata | None) -> dict[str, str]:
     """See ``FormatTools``."""
     given = [port.name for port in found.inputs] == [CHANNELS_FIRST_PIXELS]
     missing = "" if given else "other names and configs: convert with --layout huggingface"
-    if metadata is not None and metadata.task is not Task.CLASSES:
-        missing = f"a model of classes, not {metadata.task.words}"
+    if metadata is not None and metadata.task not in (Task.CLASSES, Task.EMBEDDING, Task.MAP):
+        missing = f"a model of classes, an embedding or a map, not {metadata.task.words}"
     return {**model_api_needs(found, metadata), "transformers.js and Optimum": missing}

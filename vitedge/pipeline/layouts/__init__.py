@@ -12,7 +12,7 @@ from typing import Protocol
 
 from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
-from vitedge.errors import UsageError
+from vitedge.images.preprocess import Preprocessing
 from vitedge.network.summary import Summary
 from vitedge.network.tasks import Task
 from vitedge.pipeline.layouts.hugging_face import HuggingFace
@@ -53,6 +53,26 @@ class FolderLayout(Protocol):
         """
         ...
 
+    def demand_model(
+        self,
+        task: Task,
+        shape: Sequence[int],
+        labels: Sequence[str],
+        preprocessing: Preprocessing,
+    ) -> None:
+        """Refuses a model whose main output its clients would misread.
+
+        Args:
+            task: The meaning of the output.
+            shape: The shape of the output for one image.
+            labels: The names of its numbers, or empty.
+            preprocessing: The steps from an image to pixels.
+
+        Raises:
+            UsageError: The clients would misread it.
+        """
+        ...
+
     def adapted(self, draft: Draft) -> Draft:
         """An artefact with the names and the order of axes that its clients expect."""
         ...
@@ -74,16 +94,3 @@ class FolderLayout(Protocol):
 LAYOUTS: Mapping[Layout, FolderLayout] = MappingProxyType(
     {Layout.HUGGING_FACE: HuggingFace(), Layout.LITERT_COMMUNITY: LiteRTCommunity()}
 )
-
-
-def demand_classes(layout: Layout, task: Task) -> None:
-    """Refuses what a layout's clients would take a softmax of.
-
-    Raises:
-        UsageError: The model names no classes.
-    """
-    if task is not Task.CLASSES:
-        raise UsageError(
-            f"the clients of --layout {layout} name classes, and the model gives {task.words}; "
-            "leave out --layout"
-        )

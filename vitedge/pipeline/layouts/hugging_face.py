@@ -13,61 +13,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitedge.artifacts.metadata import CHANNELS_FIRST_PIXELS, Metadata
+from vitedge.artifacts.metadata import CHANNELS_FIRST_PIXELS
 from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
+from vitedge.converters.onnx.any_batch import with_any_batch
 from vitedge.converters.onnx.converter import OnnxDraft
 from vitedge.errors import UsageError
 from vitedge.files.staging import write_whole
-from vitedge.images.interpolation import Interpolation
-from vitedge.images.label_names import names_for_people
 from vitedge.images.preprocess import Preprocessing
 from vitedge.network.summary import Summary
-from vitedge.pipeline.layouts.model_card import model_card
+from vitedge.network.tasks import Task
+from vitedge.pipeline.layouts.hugging_face_configs import (
+    client_of,
+    config_of,
+    preprocessor_config,
+    usage,
+)
+from vitedge.pipeline.layouts.model_card import front_matter, model_card
 from vitedge.rewrite.features import FEATURES
+from vitedge.rewrite.further_outputs import EMBEDDING, TOKENS
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 
 _CARD, _CONFIG, _PREPROCESSOR = "README.md", "config.json", "preprocessor_config.json"
 
-_POOLED = "pooler_output"
-
-# Pillow's numbers of its filters.
-_RESAMPLING = {
-    Interpolation.NEAREST: 0,
-    Interpolation.LANCZOS: 1,
-    Interpolation.BILINEAR: 2,
-    Interpolation.BICUBIC: 3,
-}
-
-_USE = """\
-```js
-import {{ pipeline }} from "@huggingface/transformers";
-
-const classify = await pipeline("image-classification", "{folder}", {{ dtype: "{dtype}" }});
-console.log(await classify("photo.jpg"));
-```
-
-```python
-from optimum.onnxruntime import ORTModelForImageClassification
-from transformers import AutoImageProcessor, pipeline
-
-model = ORTModelForImageClassification.from_pretrained(
-    "{folder}", subfolder="onnx", file_name="{file}"
-)
-processor = AutoImageProcessor.from_pretrained("{folder}")
-classify = pipeline("image-classification", model=model, image_processor=processor)
-print(classify("photo.jpg"))
-```"""
-
-# What transformers.js calls the file of each precision.
-_DTYPES = {
-    Precision.FP32: "fp32",
-    Precision.FP16: "fp16",
-    Precision.INT8: "q8",
-    Precision.INT4: "q4",
-}
+POOLED, STATES, EMBEDS = "pooler_output", "last_hidden_state", "image_embeds"
+LOGITS, DEPTH = "logits", "predicted_depth"
 
 
 @dataclass(frozen=True)
@@ -95,42 +67,61 @@ class HuggingFace:
             )
         if batch != 1:
             raise UsageError(
-                "transformers.js and Optimum send as many images as they are given, one as a rule, "
-                f"and a file of batch {batch} takes no other number; leave out --batch"
+                f"the files of --layout {self.name} take as many images at a time as they are "
+                "given; leave out --batch"
+            )
+
+    def demand_model(
+        self,
+        task: Task,
+        shape: Sequence[int],
+        labels: Sequence[str],
+        preprocessing: Preprocessing,
+    ) -> None:
+        """See ``FolderLayout``."""
+        if task not in (Task.CLASSES, Task.EMBEDDING, Task.MAP):
+            raise UsageError(
+                f"transformers.js and Optimum take a softmax of what names classes, and the model "
+                f"gives {task.words}; leave out --layout"
+            )
+        if task is Task.MAP and len(shape) == 3 and not labels:
+            raise UsageError(
+                f"the model gives {shape[-1]} numbers for each place, and its clients want to know "
+                "the class of each; give --labels, or leave out --layout"
+            )
+        if task is Task.MAP and preprocessing.resize is not None:
+            raise UsageError(
+                "transformers.js lays a map over the whole picture, and the model sees the middle "
+                "of it; give --resize 0, or leave out --layout"
             )
 
     def adapted(self, draft: Draft) -> Draft:
         """See ``FolderLayout``."""
         assert isinstance(draft, OnnxDraft)
-        return OnnxDraft(with_client_names(draft.model))
+        named = with_client_names(draft.model)
+        return OnnxDraft(with_any_batch(named) if draft.batch_leads else named)
 
     def describe(self, folder: Path, written: Sequence[Written], model: Summary | None) -> None:
         """See ``FolderLayout``."""
         metadata = written[0].metadata
-        _write_json(folder / _CONFIG, config_of(metadata, _classes(written[0].path), model))
-        _write_json(folder / _PREPROCESSOR, preprocessor_config(metadata.preprocessing))
-        front_matter = {
-            "library_name": "transformers.js",
-            "pipeline_tag": "image-classification",
-            "tags": ["vision", "image-classification", "onnx", "vitedge"],
-        }
-        usage = _USE.format(
-            folder=folder.resolve().name,
-            dtype=_DTYPES[metadata.precision],
-            file=written[0].path.name,
-        )
-        write_whole(folder / _CARD, model_card(front_matter, folder, written, usage))
+        client = client_of(metadata)
+        config = config_of(metadata, _channels(written[0].path), model)
+        _write_json(folder / _CONFIG, config)
+        _write_json(folder / _PREPROCESSOR, preprocessor_config(metadata))
+        matter = front_matter("transformers.js", "onnx", metadata)
+        use = usage(client, folder.resolve().name, written[0])
+        write_whole(folder / _CARD, model_card(matter, folder, written, use))
 
 
 def with_client_names(model: Any) -> Any:
-    """An ONNX model that reads ``pixel_values`` in NCHW, and calls features ``pooler_output``."""
+    """An ONNX model that reads ``pixel_values`` in NCHW, and whose outputs have clients' names."""
     import onnx
 
     renamed = onnx.ModelProto()
     renamed.CopyFrom(model)
     graph = renamed.graph
     (pixels,) = graph.input
-    batch, height, width, channels = (each.dim_value for each in pixels.type.tensor_type.shape.dim)
+    batch, height, width, channels = _sizes(pixels)
     taken = onnx.helper.make_tensor_value_info(
         CHANNELS_FIRST_PIXELS,
         pixels.type.tensor_type.elem_type,
@@ -141,7 +132,9 @@ def with_client_names(model: Any) -> Any:
     )
     graph.input[0].CopyFrom(taken)
     graph.node.insert(0, transposed)
-    names = {FEATURES: _POOLED}
+    names = _client_names([(output.name, len(_sizes(output))) for output in graph.output])
+    if names.get(graph.output[0].name) == LOGITS:
+        _turn_map(graph)
     for output in graph.output:
         output.name = names.get(output.name, output.name)
     for node in graph.node:
@@ -150,75 +143,52 @@ def with_client_names(model: Any) -> Any:
     return renamed
 
 
-def _classes(path: Path) -> int:
-    """The number of logits that an artefact gives."""
-    import onnx
-
-    logits = onnx.load(path, load_external_data=False).graph.output[0]
-    return int(logits.type.tensor_type.shape.dim[-1].dim_value)
-
-
-def config_of(metadata: Metadata, classes: int, model: Summary | None) -> dict[str, Any]:
-    """The content of ``config.json``.
-
-    ``model_type`` is the class of these clients that runs the file. All of their classes for image
-    classification run an ONNX file alike, and ``vit`` is the one whose sizes a transformer has.
+def _client_names(outputs: Sequence[tuple[str, int]]) -> dict[str, str]:
+    """The clients' names of outputs, by ours; the first output is the main one.
 
     Args:
-        metadata: The metadata of the artefacts.
-        classes: The number of classes.
-        model: The sizes of the network, or None.
+        outputs: The name of each output, and the number of its axes with the batch.
     """
-    labels = names_for_people(metadata.labels) or tuple(f"LABEL_{i}" for i in range(classes))
-    height, width = metadata.preprocessing.size
-    return {
-        "architectures": ["ViTForImageClassification"],
-        "model_type": "vit",
-        "image_size": height if height == width else [height, width],
-        "num_channels": metadata.preprocessing.channels,
-        "num_labels": classes,
-        "id2label": {str(index): label for index, label in enumerate(labels)},
-        "label2id": {label: index for index, label in enumerate(labels)},
-    } | ({} if model is None else _sizes(model))
-
-
-def _sizes(model: Summary) -> dict[str, Any]:
-    """The sizes of a transformer; no client computes with them."""
-    found: dict[str, Any] = {
-        "hidden_size": model.dim,
-        "num_hidden_layers": model.depth,
-        "intermediate_size": model.mlp_dim,
-    }
-    if model.heads:
-        found["num_attention_heads"] = model.heads[0]
-    if model.patch_size is not None:
-        found["patch_size"] = model.patch_size[0]
+    (main, axes), *others = outputs
+    further = {FEATURES: POOLED, EMBEDDING: POOLED, TOKENS: STATES}
+    found = {name: further.get(name, name) for name, _ in others}
+    if main == Task.EMBEDDING.output:
+        # A pipeline gives the states where there are some, and the pooled output where asked for.
+        vector = POOLED if TOKENS in found else EMBEDS
+        found[main] = vector if axes == 2 else STATES
+    elif main == Task.MAP.output:
+        found[main] = DEPTH if axes == 3 else LOGITS
     return found
 
 
-def preprocessor_config(preprocessing: Preprocessing) -> dict[str, Any]:
-    """The content of ``preprocessor_config.json``: resize and crop as ours, and raw pixels."""
-    height, width = preprocessing.size
-    size = {"height": height, "width": width}
-    found: dict[str, Any] = {
-        "do_resize": True,
-        "resample": _RESAMPLING[preprocessing.interpolation],
-        "do_rescale": False,
-        "do_normalize": False,
-        "do_convert_rgb": preprocessing.channels == 3,
-    }
-    if preprocessing.channels == 1:
-        found["do_convert_grayscale"] = True
-    if preprocessing.resize is None:
-        return {"image_processor_type": "ViTImageProcessor", "size": size, **found}
-    return {
-        # The class of that library that resizes the shorter side.
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": preprocessing.resize},
-        "do_center_crop": True,
-        "crop_size": size,
-        **found,
-    }
+def _turn_map(graph: Any) -> None:
+    """Gives the main output, a map of classes, its channels first."""
+    import onnx
+
+    output = graph.output[0]
+    last, inner = output.name, f"{output.name}/channels_last"
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [inner if each == last else each for each in tensors]
+    turned = onnx.helper.make_node(
+        "Transpose", [inner], [last], f"{last}/channels_first", perm=(0, 3, 1, 2)
+    )
+    graph.node.append(turned)
+    batch, height, width, channels = _sizes(output)
+    element = output.type.tensor_type.elem_type
+    shape = (batch, channels, height, width)
+    output.CopyFrom(onnx.helper.make_tensor_value_info(last, element, shape))
+
+
+def _sizes(value: Any) -> list[int]:
+    return [int(each.dim_value) for each in value.type.tensor_type.shape.dim]
+
+
+def _channels(path: Path) -> int:
+    """The number of channels that the main output of an artefact has: the classes of logits."""
+    import onnx
+
+    return _sizes(onnx.load(path, load_external_data=False).graph.output[0])[1]
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -6,28 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitedge.artifacts.metadata import Metadata
 from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
 from vitedge.converters.tflite.metadata import LABELS_FILE, label_lines
 from vitedge.files.staging import write_whole
+from vitedge.images.preprocess import Preprocessing
 from vitedge.network.summary import Summary
-from vitedge.pipeline.layouts.model_card import model_card
+from vitedge.network.tasks import Task
+from vitedge.pipeline.layouts.model_card import front_matter, in_vitedge, model_card
 from vitedge.targets.formats import Format
 from vitedge.targets.layouts import Layout
 from vitedge.targets.precisions import Precision
 
 _CARD = "README.md"
 
-_USE = """\
-```python
-import vitedge
+_IN_MEDIAPIPE = """\
+The files carry TFLite Metadata{labels}, so MediaPipe's `{client}` and Android Studio open them as
+they are."""
 
-with vitedge.load("{file}") as model:
-    print(model.classify("photo.jpg"))
-```
+_OPEN_IN_STUDIO = "The files carry TFLite Metadata, which Android Studio shows."
 
-The files carry TFLite Metadata with their labels, so MediaPipe's `ImageClassifier` and Android
-Studio open them as they are."""
+# Scores of other tasks are no shares of one another, which its classifier takes them for.
+_CLIENTS = {Task.CLASSES: "ImageClassifier", Task.EMBEDDING: "ImageEmbedder"}
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,35 @@ class LiteRTCommunity:
     def demand_fit(self, *, probabilities: bool, batch: int) -> None:
         """See ``FolderLayout``; its clients take everything."""
 
+    def demand_model(
+        self,
+        task: Task,
+        shape: Sequence[int],
+        labels: Sequence[str],
+        preprocessing: Preprocessing,
+    ) -> None:
+        """See ``FolderLayout``; a TFLite file of every task has its place there."""
+
     def adapted(self, draft: Draft) -> Draft:
         """See ``FolderLayout``; the file is as its clients take it."""
         return draft
 
     def describe(self, folder: Path, written: Sequence[Written], model: Summary | None) -> None:
         """See ``FolderLayout``."""
-        front_matter = {
-            "library_name": "litert",
-            "pipeline_tag": "image-classification",
-            "tags": ["vision", "image-classification", "tflite", "vitedge"],
-        }
+        metadata = written[0].metadata
+        names = label_lines(metadata)
+        (folder / LABELS_FILE).unlink(missing_ok=True)  # of a model that was there before
+        if names:
+            write_whole(folder / LABELS_FILE, "".join(f"{name}\n" for name in names))
         file = written[0].path.relative_to(folder).as_posix()
-        names = label_lines(written[0].metadata)
-        write_whole(folder / LABELS_FILE, "".join(f"{name}\n" for name in names))
-        card = model_card(front_matter, folder, written, _USE.format(file=file))
-        write_whole(folder / _CARD, card)
+        use = f"{in_vitedge(file, metadata.task)}\n\n{_in_others(metadata)}"
+        matter = front_matter("litert", "tflite", metadata)
+        write_whole(folder / _CARD, model_card(matter, folder, written, use))
+
+
+def _in_others(metadata: Metadata) -> str:
+    client = _CLIENTS.get(metadata.task)
+    if client is None:
+        return _OPEN_IN_STUDIO
+    labels = " with their labels" if metadata.labels else ""
+    return _IN_MEDIAPIPE.format(client=client, labels=labels)
