@@ -1,6 +1,6 @@
 """LiteRT's compiled models: one accelerator alone, no CPU behind it.
 
-LiteRT is told of the accelerator only. A set that holds the CPU too falls back to it in silence,
+LiteRT is told of the accelerator only. A set that holds the CPU too falls back to it without a message,
 and says that it is fully accelerated. What the accelerator cannot run, LiteRT
 writes to stderr; its exception says nothing.
 """
