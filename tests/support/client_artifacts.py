@@ -88,7 +88,7 @@ def _small(folder: Path) -> list[Path]:
 
 
 def _clearest(network: Network, photos: list[Path]) -> list[Path]:
-    """The photos whose first class leads by most, as clients round products in ways of their own."""
+    """The photos whose first class leads by most: clients round products differently."""
     logits = evaluate(network, network.preprocessing.batch(photos))["logits"]
     second, first = np.sort(logits, axis=1)[:, -2:].T
     return [photos[index] for index in sorted(np.argsort(second - first)[:N])]
