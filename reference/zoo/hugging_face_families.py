@@ -87,7 +87,6 @@ _FAMILIES: dict[str, _Model] = {
     "dinov2_swiglu": _classifier("Dinov2", {"use_swiglu_ffn": True, **_DINO}),
     "dinov2_with_registers": _classifier("Dinov2WithRegisters", _DINO),
     "dinov2_with_registers_trunk": _trunk("Dinov2WithRegisters", _DINO),
-    "dinov3": _classifier("DINOv3ViT", {"num_register_tokens": 4, **_ViT}),
     "dinov3_trunk": _trunk("DINOv3ViT", {"num_register_tokens": 4, **_ViT}),
     "dinov3_gated": _trunk("DINOv3ViT", {"use_gated_mlp": True, "hidden_act": "silu", **_ViT}),
     "clip_projection": _Model(
@@ -121,7 +120,9 @@ _FAMILIES: dict[str, _Model] = {
     "beit": _classifier("Beit", {"layer_scale_init_value": 0.1, **_BIASED, **_ViT}),
     "beit_trunk": _trunk("Beit", {**_BIASED, **_ViT}),
     "data2vec_vision": _classifier("Data2VecVision", {**_BIASED, **_ViT}),
-    "data2vec_vision_trunk": _trunk("Data2VecVision", {**_BIASED, **_ViT}),
+    "data2vec_vision_trunk": _trunk(
+        "Data2VecVision", {**_BIASED, **_ViT}, "class_token", task="embedding"
+    ),
     "vit_mae": _trunk("ViTMAE", {"mask_ratio": 0.0, **_ViT}, "class_token", task="embedding"),
     "vit_msn": _classifier("ViTMSN", _ViT),
     "vit_msn_trunk": _trunk("ViTMSN", _ViT, "class_token", task="embedding"),
@@ -238,7 +239,7 @@ _FAMILIES: dict[str, _Model] = {
         "GLPNConfig",
         {
             "depths": [1, 1, 1, 1],
-            "hidden_sizes": [16, 32, 64, 96],
+            "hidden_sizes": [16, 32, 80, 128],
             "decoder_hidden_size": 32,
         },
         "predicted_depth",

@@ -295,8 +295,8 @@ def _how_well(outcome: Outcome) -> Iterator[str]:
         right, n, count = outcome.folds.right, outcome.folds.images, outcome.folds.count
         yield f"{_share(right, n, 'images')}, each by one of {count} models that had not seen it"
         yield (
-            f"the model that is written has learnt from all {n} and should do as well; only other "
-            "images can tell"
+            f"the written model has learnt from all {n} and should be as accurate; only other "
+            "images can prove it"
         )
         return
     if trained.held_out_accuracy is None:
@@ -305,8 +305,8 @@ def _how_well(outcome: Outcome) -> Iterator[str]:
     epochs = len(trained.history)
     if outcome.recipe.keep_best and epochs > 1:
         yield (
-            f"that is the best of {epochs} epochs, chosen by these same images, so it flatters: "
-            "images that no epoch was chosen by (vitedge bench --data) will tell, or --keep last"
+            f"this is the best of {epochs} epochs, chosen on the same images, so it is too high: "
+            "measure on other images (vitedge bench --data), or train with --keep last"
         )
     if n < _FEW and outcome.divisible:
         yield (

@@ -117,6 +117,18 @@ def train(
         raise
 
 
+# Fields of a recipe, each with the value that leaves it without effect.
+_OFF = {
+    "weight_decay": 0,
+    "label_smoothing": 0,
+    "stochastic_depth": 0,
+    "average": 0,
+    "balance_classes": False,
+    "layer_decay": 1,
+    "quantize_aware": None,
+}
+
+
 def _facts(
     network: Network,
     images: ImageSet,
@@ -136,22 +148,22 @@ def _facts(
     }
     if replicas.count > 1:
         words["Replicas"] = str(replicas.count)
-    idle = set() if is_taught else {"distillation"}
-    if recipe.quantize_aware is None:
-        idle.add("quantize_aware")
-    if held_out is None:
-        idle.add("keep_best")
+    idle = {"keep_best"} if is_taught else {"keep_best", "distillation"}
     for name, value in asdict(recipe).items():
-        if name in idle:
-            continue
-        words[name.replace("_", " ").capitalize()] = _in_words(value)
+        if name not in idle and (name not in _OFF or value != _OFF[name]):
+            words[name.replace("_", " ").capitalize()] = _in_words(value)
+    if held_out is not None:
+        words["Epoch kept"] = "the best on held-out images" if recipe.keep_best else "the last"
     return words
 
 
 def _in_words(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {each:g}" for key, each in value.items() if each) or "none"
-    return "all" if value is None else f"{value}"
+        changes = {key: each for key, each in value.items() if each and (key, each) != ("crop", 1)}
+        if not changes.get("operations"):
+            changes.pop("magnitude", None)
+        return ", ".join(f"{key} {each:g}" for key, each in changes.items()) or "none"
+    return "all" if value is None else "yes" if value is True else f"{value}"
 
 
 def _grid(

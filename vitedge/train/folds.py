@@ -97,7 +97,7 @@ def measured_in_folds(
 ) -> Folds:
     """Trains a model for each fold on all others, and counts what the last epochs get right.
 
-    No epoch is chosen by the images that it is measured on, so the accuracy does not flatter.
+    No epoch is chosen by the images that it is measured on, so the accuracy is not too high.
 
     Raises:
         DataError: There are fewer images than folds.

@@ -117,7 +117,7 @@ class TrainingRecipe:
         quantize_aware: Round weights as an artefact of this precision will (int8 or int4), and for
             int8 the inputs of its layers, while the model learns; None leaves them as they are.
         keep_best: Keep the weights of the epoch with the best held-out accuracy, not the last.
-            The accuracy on these held-out images is then flattered: test on others.
+            The accuracy on these held-out images is then too high: test on others.
         augmentation: Random changes of the images.
         products: The dtype of matrix products; float16 comes with a scale on the loss.
         seed: Fixes the order, the augmentation and all else that is random.

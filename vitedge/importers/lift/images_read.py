@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +16,8 @@ from vitedge.importers.lift.views import View
 from vitedge.network.network import Value
 from vitedge.network.operators import (
     Array,
+    Concatenate,
+    Constant,
     Convolution,
     Linear,
     Multiply,
@@ -139,9 +141,11 @@ def convolved(
         groups: See ``Convolution``.
     """
     weight = _dilated(float_array(weight), sliding.dilations)
+    kernel = weight.shape[0], weight.shape[1]
+    if kernel != sliding.strides:
+        x, sliding = _unpadded(x, axes, sliding, kernel, 0.0)
     outputs = weight.shape[3]
     bias = np.zeros(outputs, np.float32) if bias is None else float_array(bias)
-    kernel = weight.shape[0], weight.shape[1]
     is_tight = sliding.padding == ((0, 0), (0, 0)) and groups == 1
     is_one = not _others(x, axes)
     if is_tight and kernel == (1, 1) == sliding.strides:
@@ -155,6 +159,44 @@ def convolved(
     layer = Convolution(*several, sliding.strides, sliding.padding, groups * count)
     made = draft(layer, image_of(draft, joined, (ROWS, COLUMNS, CHANNELS)))
     return draft.without_ones(images_apart(draft, made, x, axes))
+
+
+def _unpadded(
+    x: View, axes: Sequence[int], sliding: Sliding, window: Pair, number: float
+) -> tuple[View, Sliding]:
+    """The image without the padding that stands before a window, which takes it over.
+
+    Args:
+        x: The tensor.
+        axes: The axes of rows, columns and channels.
+        sliding: The way in which the window slides.
+        window: Rows and columns of the window.
+        number: The number that the window has beyond the edge.
+    """
+    padding = list(sliding.padding)
+    while isinstance(x.value.operator, Concatenate):
+        place = x.value.operator.axis
+        side = next((each for each in (0, 1) if x.axes[axes[each]] == x.of_axis(place)), None)
+        parts = x.value.inputs
+        image = [each for each in parts if not _is_filled(each, number)]
+        if side is None or len(x.factors[place]) != 1 or len(image) != 1:
+            break
+        size, index = image[0].shape[place], parts.index(image[0])
+        before, after = (
+            each + sum(part.shape[place] for part in some)
+            for each, some in zip(padding[side], (parts[:index], parts[index + 1 :]), strict=True)
+        )
+        if size == 1 or max(before, after) >= window[side]:
+            break
+        padding[side] = before, after
+        factors = (*x.factors[:place], (size,), *x.factors[place + 1 :])
+        x = View(image[0], factors, x.axes)
+    return x, replace(sliding, padding=(padding[0], padding[1]))
+
+
+def _is_filled(value: Value, number: float) -> bool:
+    made = value.operator
+    return isinstance(made, Constant) and bool((made.values == number).all())
 
 
 def _dilated(weight: Array, dilations: Pair) -> Array:
@@ -218,6 +260,8 @@ def pooled(
     """
     if sliding.dilations != (1, 1):
         raise ValueError("its window has gaps")
+    if kind is PoolKind.MAX:
+        x, sliding = _unpadded(x, axes, sliding, window, -math.inf)
     pool = Pool(kind, window, sliding.strides, sliding.padding)
     joined, _ = images_among_channels(draft, x, axes)
     made = draft(pool, image_of(draft, joined, (ROWS, COLUMNS, CHANNELS)))
@@ -225,6 +269,37 @@ def pooled(
         shares = _inside(x, axes, window, sliding) / math.prod(window)
         made = draft(Multiply(), made, draft.constant(shares[:, :, None]))
     return images_apart(draft, made, x, axes)
+
+
+def largest(draft: Draft, x: View, axes: Sequence[int], *, keep: bool) -> View:
+    """The largest numbers along axes: a pool whose window is all of an axis.
+
+    Args:
+        draft: The draft that makes the values.
+        x: The tensor, of one axis or more besides those.
+        axes: The axes.
+        keep: Whether they stay, with size 1.
+
+    Raises:
+        ValueError: The tensor has no other axis.
+    """
+    for axis in axes:
+        others = [each for each in range(len(x.shape)) if each != axis]
+        if not others:
+            raise ValueError("it takes the largest of all numbers")
+        sizes = tuple(x.shape[each] for each in others)
+        stacked = (x.shape[axis], math.prod(sizes[:-1]), sizes[-1])
+        image = draft.reshaped(x.transposed([axis, *others]), stacked)
+        assert isinstance(image, View)
+        pool = Pool(PoolKind.MAX, (stacked[0], 1))
+        made = draft.reshape(draft(pool, image_of(draft, image, (0, 1, 2))), stacked[1:])
+        found = draft.reshaped(View.whole(made, made.shape), (*sizes[:axis], 1, *sizes[axis:]))
+        assert isinstance(found, View)
+        x = found
+    if keep:
+        return x
+    left = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
+    return x.reshaped(left)
 
 
 def _inside(x: View, axes: Sequence[int], window: Pair, sliding: Sliding) -> Array:

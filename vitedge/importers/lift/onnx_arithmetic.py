@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,14 +16,12 @@ from vitedge.importers.lift.arithmetic import (
 )
 from vitedge.importers.lift.contraction import contracted
 from vitedge.importers.lift.draft import Tensor
+from vitedge.importers.lift.images_read import largest
 from vitedge.importers.lift.moving import averaged
+from vitedge.importers.lift.onnx_call import Call, Rule
 from vitedge.importers.lift.views import View
 from vitedge.network.kinds import Activation
 from vitedge.network.operators import Norm, Softmax
-
-if TYPE_CHECKING:
-    pass
-from vitedge.importers.lift.onnx_call import Call, Rule
 
 
 def _sum(call: Call) -> Tensor:
@@ -123,6 +120,8 @@ def _reduce(call: Call) -> Tensor:
             return x
         axes = list(range(len(x.shape)))
     axes = [axis % len(x.shape) for axis in axes]
+    if call.op == "ReduceMax":
+        return largest(call.draft, x, axes, keep=keep)
     made = averaged(call.draft, x, axes, keep=keep)
     if call.op == "ReduceMean":
         return made
@@ -187,6 +186,7 @@ ARITHMETIC: dict[str, Rule] = {
     "Einsum": _einsum,
     "ReduceMean": _reduce,
     "ReduceSum": _reduce,
+    "ReduceMax": _reduce,
     "InstanceNormalization": _instance_norm,
     "BatchNormalization": _batch_norm,
     "Softmax": _softmax,

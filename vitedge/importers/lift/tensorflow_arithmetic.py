@@ -16,6 +16,7 @@ from vitedge.importers.lift.arithmetic import (
 )
 from vitedge.importers.lift.contraction import contracted
 from vitedge.importers.lift.draft import Tensor
+from vitedge.importers.lift.images_read import largest
 from vitedge.importers.lift.moving import averaged
 from vitedge.importers.lift.tensorflow_call import Call, Rule
 from vitedge.importers.lift.views import View
@@ -91,7 +92,10 @@ def _einsum(call: Call) -> Tensor:
 def _reduce(call: Call) -> Tensor:
     x = call.live()
     axes = [axis % len(x.shape) for axis in call.integers(1)]
-    made = averaged(call.draft, x, axes, keep=bool(call.attribute("keep_dims")))
+    keep = bool(call.attribute("keep_dims"))
+    if call.op == "Max":
+        return largest(call.draft, x, axes, keep=keep)
+    made = averaged(call.draft, x, axes, keep=keep)
     if call.op == "Mean":
         return made
     count = math.prod(x.shape[axis] for axis in axes)
@@ -129,7 +133,7 @@ ARITHMETIC: dict[str, Rule] = {
     **dict.fromkeys(("Select", "SelectV2"), _select),
     **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), _matmul),
     "Einsum": _einsum,
-    **dict.fromkeys(("Mean", "Sum"), _reduce),
+    **dict.fromkeys(("Mean", "Sum", "Max"), _reduce),
     **dict.fromkeys(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), _batch_norm),
     "Relu": _activation(Activation.RELU),
     "Relu6": _activation(Activation.RELU6),

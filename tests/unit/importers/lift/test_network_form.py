@@ -14,7 +14,7 @@ from vitedge.errors import NotAViTError
 from vitedge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from vitedge.importers import Imported, ImportOptions, read_model
 from vitedge.network.evaluate import forward
-from vitedge.network.operators import Convolution, Linear, Norm, Product, Resize
+from vitedge.network.operators import Convolution, Linear, Norm, Pool, Product, Resize
 from vitedge.network.structure import attentions
 from vitedge.network.tasks import Task
 from vitedge.pipeline.convert import ConvertOptions, convert
@@ -201,8 +201,8 @@ def insert_before_softmax(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], m
         graph.node.insert(place, node)
 
 
-def runs_as(path: Path) -> None:
-    """What was read computes what ONNX Runtime does."""
+def runs_as(path: Path) -> Imported:
+    """What was read, which computes what ONNX Runtime does."""
     imported = read_model(path)
     network = imported.network
     pixels = np.random.default_rng(0).integers(0, 256, (1, *network.image_shape), np.uint8)
@@ -211,6 +211,7 @@ def runs_as(path: Path) -> None:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     logits = session.run(None, {session.get_inputs()[0].name: images.transpose(0, 3, 1, 2)})[0]
     assert_same(imported, pixels, logits)
+    return imported
 
 
 def test_group_norm_as_torch_spells_it_lifts(tmp_path: Path) -> None:
@@ -321,3 +322,45 @@ def test_heads_in_the_place_of_a_batch_are_convolved_each_by_itself(
         insert_before_softmax(graph, nodes, "back")
 
     runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_convolved_heads))
+
+
+@pytest.mark.parametrize(("operator", "edge"), [("Conv", 0.0), ("MaxPool", -np.inf)])
+def test_padding_before_a_window_goes_into_it(operator: str, edge: float, tmp_path: Path) -> None:
+    # As TensorFlow's "same" padding becomes in timm; infinity is no number of an artefact.
+    def with_padded(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        constants = {
+            "kernel": np.random.default_rng(0).normal(size=(1, 1, 3, 3)).astype(np.float32),
+            "pads": np.array([0, 0, 1, 0, 0, 0, 1, 2]),
+            "edge": np.array(edge, np.float32),
+        }
+        for name, values in constants.items():
+            graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        inputs = ["padded", "kernel"] if operator == "Conv" else ["padded"]
+        nodes = [
+            make("Transpose", [""], ["heads"], perm=[1, 0, 2, 3]),
+            make("Pad", ["heads", "pads", "edge"], ["padded"]),
+            make(operator, inputs, ["slid"], kernel_shape=[3, 3]),
+            make("Transpose", ["slid"], ["back"], perm=[1, 0, 2, 3]),
+        ]
+        insert_before_softmax(graph, nodes, "back")
+
+    network = runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_padded)).network
+    kinds = (Convolution, Pool)
+    windows = [each.operator for each in network.values if isinstance(each.operator, kinds)]
+    assert ((1, 1), (0, 2)) in [each.padding for each in windows]
+
+
+@pytest.mark.parametrize("axes", [[3], [1, -1], [2]])
+def test_the_largest_of_an_axis_is_read(axes: list[int], tmp_path: Path) -> None:
+    # As Hiera and MViT pool their queries.
+    def with_largest(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        nodes = [
+            make("Identity", [""], ["scores"]),
+            make("ReduceMax", ["scores"], ["largest"], axes=axes),
+            make("Sub", ["scores", "largest"], ["less"]),
+        ]
+        insert_before_softmax(graph, nodes, "less")
+
+    runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_largest))
