@@ -40,6 +40,7 @@ def train(
     *,
     held_out: ImageSet | None = None,
     teacher: Network | None = None,
+    original: Network | None = None,
     folder: Path | None = None,
     resume: bool = False,
     named: frozenset[str] | None = None,
@@ -58,6 +59,8 @@ def train(
         recipe: The recipe.
         held_out: Labelled images to measure the accuracy on after each epoch.
         teacher: A model of the same classes and image size to learn from.
+        original: The model that a lighter one was made of, whose blocks it imitates. Its images may
+            be larger: those are then loaded, and the lighter model sees them scaled down.
         folder: The folder that the run is recorded in after each epoch: its state, ``log.csv``, and
             TensorBoard's events. None records nothing. Outputs of frozen layers are kept there,
             too, until the run ends.
@@ -86,9 +89,9 @@ def train(
             f"the model gives {network.task.words}, and what it learns from are classes: give a "
             "model of classes"
         )
-    _check_teacher(network, teacher, recipe)
+    _check_teacher(original or network, teacher, recipe)
     tf = start_tensorflow()
-    loader = Loader(images, network.preprocessing, network.classes)
+    loader = Loader(images, (original or network).preprocessing, network.classes)
     held_out_loader = None
     if held_out is not None:
         held_out_loader = Loader(held_out, network.preprocessing, network.classes)
@@ -103,7 +106,10 @@ def train(
         # None is some temporary place: beside the record, on the machine that has it.
         kept = folder if replicas.is_chief else None
         grid = _grid(network, loader, recipe, progress)
-        run = Run(network, loader, held_out_loader, recipe, teacher, kept, progress, replicas, grid)
+        run = Run(
+            *(network, loader, held_out_loader, recipe, teacher),
+            *(kept, progress, replicas, grid, original),
+        )
         return run.finish(record, resume=resume, on_step=on_step, on_epoch=on_epoch)
     except tf.errors.OpError as error:
         for each in (loader, held_out_loader):
@@ -126,6 +132,7 @@ _OFF = {
     "balance_classes": False,
     "layer_decay": 1,
     "quantize_aware": None,
+    "repair": False,
 }
 
 

@@ -47,6 +47,7 @@ class Lesson:
         replicas: The replicas that share the work.
         resume: Go on with what is recorded.
         named: Names of the recipe's values that somebody chose; see ``train``.
+        original: The model that ``network`` was made of; see ``train``.
     """
 
     network: Network
@@ -55,6 +56,7 @@ class Lesson:
     replicas: Replicas
     resume: bool
     named: frozenset[str] | None = None
+    original: Network | None = None
 
     def learn(
         self,
@@ -82,6 +84,7 @@ class Lesson:
             self.recipe,
             held_out=held_out,
             teacher=self.teacher,
+            original=self.original,
             folder=folder,
             resume=self.resume,
             named=self.named,

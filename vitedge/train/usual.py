@@ -53,7 +53,7 @@ def settled(
     def pick(name: str, was: Value, usual: Value) -> Value:
         return was if name in named else usual
 
-    repairs = recipe.quantize_aware is not None
+    repairs = recipe.repairs
     batch_size = pick("batch_size", recipe.batch_size, 16 if repairs else _batch_size(images))
     steps = steps_per_epoch(images, batch_size)
     epochs = pick("epochs", recipe.epochs, 80 if repairs else _epochs(steps, fine_tuning))
