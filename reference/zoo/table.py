@@ -47,8 +47,8 @@ def _lines(results: Sequence[Result]) -> Iterator[str]:
     yield f"  {len(gains)} artefacts, and takes at most {_RATIO} of its time in {len(quick)} of"
     yield f"  {len(timed)}."
     yield ""
-    yield "| family | model | read | float32 dB | TFLite int8 | ONNX int8 | OpenVINO int8 |"
-    yield "|---|---|---|--:|--:|--:|--:|"
+    yield "| family | model | read | float32 dB | TFLite int8 | ONNX int8 | OpenVINO int8 | on |"
+    yield "|---|---|---|--:|--:|--:|--:|---|"
     for each in results:
         yield _row(each)
     yield ""
@@ -78,7 +78,7 @@ def _row(result: Result) -> str:
     parities = [each.fp32_db for each in result.formats.values() if each.fp32_db is not None]
     parity = shown_number(min(parities, default=result.read_db), 0)
     cells = [_cell(result.formats.get(name, InFormat())) for name in _FORMATS]
-    words = [result.name, result.architecture, result.road, parity, *cells]
+    words = [result.name, result.architecture, result.road, parity, *cells, result.products or "-"]
     return f"| {' | '.join(words)} |"
 
 
