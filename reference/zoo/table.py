@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from reference.zoo.making import families
 from reference.zoo.measuring import InFormat, Result, read_results, shown_number
 from vitedge.files.staging import write_whole
 
@@ -53,6 +54,10 @@ def _lines(results: Sequence[Result]) -> Iterator[str]:
         yield _row(each)
     yield ""
     yield from _shortfalls(results)
+    untried = [each.name for each in families(()) if each.name not in {one.name for one in results}]
+    if untried:
+        yield ""
+        yield f"{len(untried)} families of the program have no result: {', '.join(untried)}."
 
 
 def _count(results: Sequence[Result], road: str) -> int:
