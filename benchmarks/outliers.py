@@ -2,8 +2,9 @@
 
 Run: ``python benchmarks/outliers.py --weights deit_tiny_patch16_224.safetensors --photos FOLDER``
 (``pip install -e '.[benchmarks]'``). ``outlier_vit`` gives the model its outliers without changing
-a logit; what is printed is the share of validation photos whose top class is still that of float32,
-and the signal-to-noise ratio of the logits, for the model as it is and for the one with outliers.
+a logit, and ``register_vit`` gives it registers of massive numbers. What is printed is the share of
+validation photos whose top class is still that of the same model in float32, and the
+signal-to-noise ratio of the logits, for the model as it is and for those two.
 Artefacts stay in ``--folder``, and a later run measures them again without making them.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from contenders import say
 from outlier_vit import with_outliers
+from register_vit import with_massive_registers
 from stock_routes import ROUTES, Workbench
 
 from vitedge.images.image_sets import ImageSet, open_images
@@ -54,18 +56,24 @@ def main() -> None:
     """Prints both tables side by side."""
     arguments = _arguments()
     network = read_model(arguments.weights).network
-    models = {"as it is": network, "with outliers": with_outliers(network)}
+    seen = [network.preprocessing(each.image) for each in _calibration(arguments).samples[:8]]
+    models = {
+        "as it is": network,
+        "with outliers": with_outliers(network),
+        "massive registers": with_massive_registers(network, np.stack(seen)),
+    }
     found = {name: dict(_results(each, name, arguments)) for name, each in models.items()}
     print(f"{'':28}" + "".join(f"{name:>28}" for name in found))
     for artifact in found["as it is"]:
         cells = (found[name][artifact] for name in found)
         words = (f"{each.agreement:9.1f} % {each.sqnr_db:6.1f} dB" for each in cells)
         print(f"{artifact:28}" + "".join(f"{word:>28}" for word in words))
-    print(*_verdicts(found["with outliers"]), sep="\n")
+    for name in list(models)[1:]:
+        print(f"{name}:", *_verdicts(found[name]), sep="\n")
 
 
 def _verdicts(found: dict[str, Result]) -> Iterator[str]:
-    """The goals: with outliers the stock routes collapse, and our int8 does not."""
+    """The goals: the stock routes collapse, and our int8 does not."""
     stock = max(found[route].agreement for route in STOCK)
     yield f"best stock route {stock:.1f} %, goal under 60: {_said(stock < _COLLAPSED)}"
     ours = min(

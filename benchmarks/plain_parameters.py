@@ -59,7 +59,7 @@ def _config(network: Network, values: dict[str, Value], blocks: tuple[Block, ...
         head_dim=found.head_dim[0],
         mlp_dim=found.mlp_dim,
         classes=network.classes,
-        prefix_tokens=1,
+        prefix_tokens=len(_constant(values["prefix"])),
         pooling=Pooling.CLASS,
         norm_position=NormPosition.PRE,
         norm_kind=NormKind.LAYER,

@@ -36,18 +36,31 @@ def stock_keras_model(network: Network) -> keras.Model:
 
 
 @keras.saving.register_keras_serializable("benchmarks")
-class ClassToken(layers.Layer):  # type: ignore[misc]  # Keras is untyped
-    """Puts a learned token before the others, and adds positions to all."""
+class LearnedTokens(layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    """Puts learned tokens before the others, and adds positions to all.
+
+    Args:
+        count: The count of learned tokens.
+        options: Keras's own.
+    """
+
+    def __init__(self, count: int = 1, **options: Any) -> None:
+        super().__init__(**options)
+        self.count = count
+
+    def get_config(self) -> dict[str, Any]:
+        """What a saved model needs to make it again."""
+        return {**super().get_config(), "count": self.count}
 
     def build(self, shape: tuple[int, ...]) -> None:
-        """Creates the token and the positions."""
+        """Creates the tokens and the positions."""
         _, patches, dim = shape
-        self.token = self.add_weight(shape=(1, 1, dim), name="token")
-        self.positions = self.add_weight(shape=(1, patches + 1, dim), name="positions")
+        self.token = self.add_weight(shape=(1, self.count, dim), name="token")
+        self.positions = self.add_weight(shape=(1, patches + self.count, dim), name="positions")
 
     def call(self, x: Any) -> Any:
-        """``(N, patches, dim)`` to ``(N, patches + 1, dim)``."""
-        shape = (keras.ops.shape(x)[0], 1, x.shape[-1])
+        """``(N, patches, dim)`` to ``(N, patches + count, dim)``."""
+        shape = (keras.ops.shape(x)[0], self.count, x.shape[-1])
         token = keras.ops.broadcast_to(self.token, shape)
         return keras.ops.concatenate([token, x], axis=1) + self.positions
 
@@ -57,7 +70,7 @@ def _functional(vit: PlainViT) -> keras.Model:
     image = keras.Input((*config.image_size, config.channels), batch_size=1, name="pixels")
     x = layers.Conv2D(config.dim, config.patch_size, config.patch_size, name="patch")(image)
     x = layers.Reshape((config.patches, config.dim))(x)
-    x = ClassToken(name="tokens")(x)
+    x = LearnedTokens(config.prefix_tokens, name="tokens")(x)
     for index, block in enumerate(vit.blocks):
         x = _block(x, block, vit, f"block{index}")
     x = layers.LayerNormalization(epsilon=vit.norm.eps, name="norm")(x)

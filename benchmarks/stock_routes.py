@@ -58,11 +58,9 @@ class Workbench:
 
         from vitedge.in_keras.model import to_keras
 
-        if self.graph is not None:
-            return to_keras(self.network)
-        model = stock_keras_model(self.network)
+        model = stock_keras_model(self.network) if self.graph is None else to_keras(self.network)
         # Keras exports no model that was never called.
-        model(np.zeros(model.input_shape, np.float32))
+        model(np.zeros((1, *self.network.image_shape), np.float32))
         return model
 
     def samples(self) -> Iterator[npt.NDArray[np.float32]]:

@@ -76,7 +76,7 @@ class Thermometer:
         self._at = -SECONDS_BETWEEN_LINES
 
     def celsius(self) -> float | None:
-        """Of the hottest part; None where the system does not tell."""
+        """The temperature of the hottest part; None if the system does not tell."""
         now = time.monotonic()
         if now - self._at >= SECONDS_BETWEEN_LINES:
             self._celsius, self._at = temperature_c(), now
@@ -93,7 +93,7 @@ def slideshow(folder: Path, seconds: float) -> Iterator[Path]:
 
 
 def _in_words(error: Exception, port: int) -> str:
-    """What went wrong; the system's own words for a port in use name neither port nor remedy."""
+    """The error in words; the system names neither port nor remedy if a port is in use."""
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"port {port} is in use: end what uses it, or give another with --port"
     return str(error)
@@ -104,15 +104,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("artifact", type=Path, help="a file that `vitedge convert` wrote")
     parser.add_argument("--source", default="0", help="camera number or folder  [default: 0]")
-    parser.add_argument("--target", help="where to run, such as tflite-cpu")
+    parser.add_argument("--target", help="target to run on, such as tflite-cpu")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--host", default="127.0.0.1", help="address of the page")
     parser.add_argument("--port", type=int, default=8000, help="port of the page; 0 takes any")
     parser.add_argument(
-        "--name", action="append", default=[], help="what else this machine is called; may repeat"
+        "--name", action="append", default=[], help="another name of this machine; may be repeated"
     )
     parser.add_argument("--window", action="store_true", help="show the picture on the screen")
-    parser.add_argument("--seconds", type=float, default=1.0, help="per image of a folder")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time per image of a folder")
     arguments = parser.parse_args()
     # systemd stops a service with SIGTERM; the camera shall be freed as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

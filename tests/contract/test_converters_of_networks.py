@@ -24,7 +24,7 @@ from tests.support.networks import (
 )
 from tests.support.networks import NETWORKS as PLAIN_NETWORKS
 from tests.support.random_networks import STEMS, Plan, assembled_network
-from vitedge.artifacts.metadata import Metadata, Source
+from vitedge.artifacts.metadata import Metadata, Source, read_metadata
 from vitedge.converters.tools import converter_for
 from vitedge.elements.kinds import Pooling
 from vitedge.errors import ConversionError
@@ -37,6 +37,8 @@ from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.rewrite import apply_rewrites
 from vitedge.runtimes import run_batches, runtimes
+from vitedge.runtimes.onnx_runtime import multiply_exactly
+from vitedge.runtimes.openvino_runtime import exact_products
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
 
@@ -65,13 +67,19 @@ def run(path: Path, target: Format, pixels: npt.NDArray[np.uint8]) -> dict[str, 
         case Format.ONNX:
             import onnxruntime
 
-            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            exact = onnxruntime.SessionOptions()
+            multiply_exactly(exact)
+            session = onnxruntime.InferenceSession(
+                str(path), exact, providers=["CPUExecutionProvider"]
+            )
             names = [each.name for each in session.get_outputs()]
             return dict(zip(names, session.run(names, {"pixels": given}), strict=True))
         case Format.OPENVINO:
             import openvino
 
-            options = {"INFERENCE_PRECISION_HINT": "f32"}
+            metadata = read_metadata(path)
+            assert metadata is not None
+            options = {"INFERENCE_PRECISION_HINT": "f32", **exact_products(metadata)}
             compiled = openvino.Core().compile_model(str(path), "CPU", options)
             found = compiled({"pixels": given})
             return {name: np.array(found[name]) for each in compiled.outputs for name in each.names}

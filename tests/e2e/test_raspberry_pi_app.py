@@ -244,7 +244,7 @@ def test_the_page_shows_picture_and_classes_in_a_browser(app: Running, tmp_path:
     assert re.findall(r"<span>(\d)</span>", classes[0])[0] == "7"
     # The label is said once.
     assert len(re.findall(r">7<", done.stdout)) == 1
-    assert done.stdout.count("<meter") == 5
+    assert done.stdout.count('class="bar"') == 5
     assert ARTIFACT.name in done.stdout
     page = np.asarray(Image.open(screenshot).convert("L"), np.int16)
     assert page.shape == (800, 1100)

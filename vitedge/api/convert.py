@@ -13,7 +13,7 @@ from vitedge.api.listening import Tell, python_warning
 from vitedge.api.models import Model, opened
 from vitedge.api.options import SourceOptions, each_of, import_options, one_of, several, targets_of
 from vitedge.api.photos import photos_of
-from vitedge.api.tokens import AUTO, MERGES, read_tokens
+from vitedge.api.tokens import AUTO, MERGES, read_tokens, read_width
 from vitedge.artifacts.metadata import Metadata, size_of
 from vitedge.artifacts.narrowing import Narrowing
 from vitedge.artifacts.token_merging import TokenMerging
@@ -55,7 +55,7 @@ class Conversion(Shown):
         artifacts: The artefacts, each with its ``path`` and ``metadata``.
         skipped: The reasons why the format has no precision for an artefact, by file name.
         missing: The reasons why an artefact could not be made of this model, by file name.
-        assumed: The precision, where nobody named any.
+        assumed: The precision, if none was given.
     """
 
     source: str
@@ -206,7 +206,11 @@ def convert(
     importing = import_options(source, warn)
     asked = _Asked.of(precisions, formats, targets, chips, layout)
     photos = _open_calibration(calibration, asked.each_made, warn, strict=strict)
-    width = _read_width(width, tokens)
+    if width is not None and tokens == AUTO:
+        raise UsageError(
+            "--tokens auto searches merging for the model as wide as it is: give --tokens SHARE "
+            "with --width"
+        )
     merged = _read_tokens(tokens, merge, minutes, asked)
     searches = isinstance(merged, TokenSearch)
     if searches and (data is None or max_drop is None):
@@ -226,7 +230,7 @@ def convert(
         compared=measured,
         tune=tune,
         tokens=merged if isinstance(merged, TokenOptions) else None,
-        width=width,
+        width=read_width(width),
         search=merged if isinstance(merged, TokenSearch) else None,
         features=features,
         also=several(also),
@@ -323,19 +327,6 @@ def _read_name(name: str | None, asked: _Asked) -> str | None:
     if not name or Path(name).name != name or name.startswith((".", "-")) or "\\" in name:
         raise UsageError(f"--name is what file names begin with, not a path: '{name}'")
     return name
-
-
-def _read_width(width: float | None, tokens: float | str | None) -> float | None:
-    if width is None:
-        return None
-    if not 0 < width < 1:
-        raise UsageError(f"--width is the share of the work that is left, 0 to 1, not {width:g}")
-    if tokens == AUTO:
-        raise UsageError(
-            "--tokens auto searches merging for the model as wide as it is: give --tokens SHARE "
-            "with --width"
-        )
-    return width
 
 
 def _read_tokens(

@@ -1,4 +1,4 @@
-"""``--tokens``: how many tokens to merge, or how to find out."""
+"""``--tokens`` and ``--width``: the share of the work that is left, or the way to find it."""
 
 from __future__ import annotations
 
@@ -48,6 +48,17 @@ def read_tokens(
     if not 0 < share < 1:
         raise UsageError(f"--tokens is the share of the work that is left, 0 to 1, not {share:g}")
     return TokenOptions(share, constant)
+
+
+def read_width(width: float | None) -> float | None:
+    """Reads what ``width`` says: a share of the work between 0 and 1; None stays None.
+
+    Raises:
+        UsageError: ``width`` is not such a share.
+    """
+    if width is not None and not 0 < width < 1:
+        raise UsageError(f"--width is the share of the work that is left, 0 to 1, not {width:g}")
+    return width
 
 
 def _schedule(text: str) -> tuple[Merging, ...]:

@@ -6,17 +6,20 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from vitedge.api.listening import Tell, nobody, python_warning
 from vitedge.api.models import Model, opened_or_none
 from vitedge.api.options import one_of, refuse_unknown
 from vitedge.api.photos import photos_of
+from vitedge.api.tokens import MERGES, read_tokens, read_width
 from vitedge.bench.spread import wilson_interval
 from vitedge.errors import UsageError
 from vitedge.images.image_sets import ImageSet, open_images
 from vitedge.images.in_memory import Images
 from vitedge.importers import ImportOptions
+from vitedge.pipeline.token_merging import TokenOptions
+from vitedge.pipeline.token_search import TokenSearch
 from vitedge.report.shown import Block, Shown
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import Progress, silent
@@ -73,13 +76,21 @@ class TrainOptions(TypedDict, total=False):
         balance_classes: Weigh rare classes more.
         trainable_blocks: The number of last blocks that learn; 0 is the head alone.
         quantize_aware: ``int8`` or ``int4``: round as this precision does while the model learns.
+        tokens: Merge tokens of ``init`` until this share of the multiplications is left, such as
+            0.7, or by a schedule such as ``4:53,8:45``, and repair it.
+        merge: ``alike`` or ``constant``: tokens that are alike in each picture, or the same tokens
+            in every picture.
+        width: Remove heads and hidden channels of ``init`` until this share of the multiplications
+            is left, and repair it.
+        repair: Let ``init``, made lighter by ``tokens``, ``width`` or ``image_size``, imitate
+            itself as it was, without labels; ``tokens`` and ``width`` imply it.
         keep: ``best`` or ``last``: the epoch that is kept.
         layer_decay: Factor on the learning rate per block towards the input.
         seed: Fixes all that is random.
         teacher_share: Weight of the teacher in the loss, 0..1.
         distill: ``hard`` or ``soft``: imitate the teacher's class, or its probabilities.
         temperature: Softens probabilities that are imitated.
-        imitate_blocks: The weight of each block's outputs in the loss; needs ``quantize_aware``.
+        imitate_blocks: The weight of each block's outputs in the loss of a repair.
         distillation_token: A second token and head learn from a hard teacher, as in DeiT.
         crop: Least share of an image that a random crop keeps.
         flip: Mirror every second image.
@@ -112,6 +123,10 @@ class TrainOptions(TypedDict, total=False):
     balance_classes: bool
     trainable_blocks: int | None
     quantize_aware: str | None
+    tokens: float | str | None
+    merge: str | None
+    width: float | None
+    repair: bool
     keep: str | None
     layer_decay: float | None
     seed: int | None
@@ -266,6 +281,7 @@ def _request(request: TrainRequest, options: TrainOptions) -> TrainRequest:
             if given[field] not in (wanted, other):
                 raise UsageError(f"{name} is {wanted} or {other}, not '{given[field]}'")
             given[field] = given[field] == wanted
+    lighter = _lighter(given)
     if "quantize_aware" in given:
         given["quantize_aware"] = one_of(Precision, given["quantize_aware"], "--quantize-aware")
 
@@ -283,9 +299,35 @@ def _request(request: TrainRequest, options: TrainOptions) -> TrainRequest:
         request,
         size=Size(**chosen(Size), channels=1 if given.get("grey") else 3),
         distillation_token=given.get("distillation_token", False),
+        tokens=lighter.tokens,
+        width=lighter.width,
         recipe=recipe,
         named=frozenset(given),
     )
+
+
+class _Lighter(NamedTuple):
+    """The ways to make a model lighter."""
+
+    tokens: TokenOptions | None
+    width: float | None
+
+
+def _lighter(given: dict[str, Any]) -> _Lighter:
+    """The ways that options ask for; they are taken out of the options, which then say repair."""
+    tokens, merge, width = (given.pop(name, None) for name in ("tokens", "merge", "width"))
+    if merge is not None and tokens is None:
+        raise UsageError("--merge says how --tokens merges; give --tokens as well")
+    if merge not in (None, *MERGES):
+        raise UsageError(f"--merge is {' or '.join(MERGES)}, not '{merge}'")
+    merged = None
+    if tokens is not None:
+        merged = read_tokens(tokens, constant=merge == "constant", minutes=None)
+    if isinstance(merged, TokenSearch):
+        raise UsageError("training takes the tokens as they are given: --tokens SHARE, not auto")
+    if tokens is not None or width is not None:
+        given["repair"] = True
+    return _Lighter(merged, read_width(width))
 
 
 def _how_well(outcome: Outcome) -> Iterator[str]:
@@ -295,8 +337,8 @@ def _how_well(outcome: Outcome) -> Iterator[str]:
         right, n, count = outcome.folds.right, outcome.folds.images, outcome.folds.count
         yield f"{_share(right, n, 'images')}, each by one of {count} models that had not seen it"
         yield (
-            f"the model that is written has learnt from all {n} and should do as well; only other "
-            "images can tell"
+            f"the written model has learnt from all {n} and should be as accurate; only other "
+            "images can prove it"
         )
         return
     if trained.held_out_accuracy is None:
@@ -305,8 +347,8 @@ def _how_well(outcome: Outcome) -> Iterator[str]:
     epochs = len(trained.history)
     if outcome.recipe.keep_best and epochs > 1:
         yield (
-            f"that is the best of {epochs} epochs, chosen by these same images, so it flatters: "
-            "images that no epoch was chosen by (vitedge bench --data) will tell, or --keep last"
+            f"this is the best of {epochs} epochs, chosen on the same images, so it is too high: "
+            "measure on other images (vitedge bench --data), or train with --keep last"
         )
     if n < _FEW and outcome.divisible:
         yield (

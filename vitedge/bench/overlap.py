@@ -1,4 +1,4 @@
-"""Whether an artefact is measured on images that made it: then its accuracy flatters."""
+"""Warns if an artefact is measured on images that made it: its accuracy is then too high."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TRAINED_HERE = "by name: vitedge"
 
 
 def overlaps(artifacts: Iterable[Path], images: ImageSet, folders: Sequence[Path]) -> Iterator[str]:
-    """A line for whatever makes an accuracy on these images flatter, or hides whether it does.
+    """A line for each cause that makes an accuracy on these images too high, or may do so.
 
     Args:
         artifacts: Files of artefacts; those that cannot be read say nothing.
@@ -83,11 +83,11 @@ def _shared(images: ImageSet, digests: Sequence[str], how: str, who: str) -> Ite
     of = (
         f"{found.looked_at} images"
         if found.looked_at == len(images.samples)
-        else (f"{found.looked_at} images that can be told")
+        else (f"{found.looked_at} compared images")
     )
     yield (
         f"{who} {how} {len(found.names)} of the {of} of '{images.name}' ({names}{more}): accuracy "
-        "on them flatters; measure on other images"
+        "on them is too high; measure on other images"
     )
 
 

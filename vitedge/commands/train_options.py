@@ -59,6 +59,31 @@ recipe_options = option_group(
         "other defaults, meant for few photos.",
     ),
     click.option(
+        "--tokens",
+        metavar="SHARE",
+        help="Merge tokens of --init as convert does, and repair it; a schedule such as 4:53,8:45, "
+        "too.",
+    ),
+    click.option(
+        "--merge",
+        type=click.Choice(["alike", "constant"]),
+        help="The tokens that --tokens merges: alike in each picture, or the same in every picture."
+        "  [default: alike]",
+    ),
+    click.option(
+        "--width",
+        type=float,
+        metavar="SHARE",
+        help="Remove heads and hidden channels of --init as convert does, and repair it.",
+    ),
+    click.option(
+        "--repair",
+        is_flag=True,
+        default=None,
+        help="--init, made lighter by --tokens, --width or --image-size, imitates itself as it "
+        "was; no labels are needed. --tokens and --width imply it.",
+    ),
+    click.option(
         "--keep",
         type=click.Choice(["best", "last"]),
         help="The epoch that is kept, by its accuracy on held-out images.  [default: best]",
@@ -92,8 +117,8 @@ teacher_options = option_group(
     click.option(
         "--imitate-blocks",
         type=click.FloatRange(0),
-        help="With --quantize-aware: weight of what each block makes, against the float model's.  "
-        "[default: 10]",
+        help="With --quantize-aware and --repair: weight of what each block makes, against the "
+        "model's as it was.  [default: 10]",
     ),
     click.option(
         "--distillation-token",

@@ -9,8 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from vitedge.network.channels import takes_means
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Activate, Add, Constant, Linear, Multiply, Norm
+from vitedge.network.operators import (
+    Activate,
+    Add,
+    Constant,
+    Count,
+    Linear,
+    Merge,
+    Multiply,
+    Norm,
+)
 from vitedge.network.structure import Readers, attentions, is_move, readers, source_of
 
 
@@ -217,7 +227,13 @@ def learnt_constants(network: Network) -> frozenset[Value]:
         and value.operator.values.dtype == "float32"
         and value.shape
         and not _only_multiplies(value, read)
+        and not any(_says_how_to_merge(each) for each in read[value])
     )
+
+
+def _says_how_to_merge(reader: Value) -> bool:
+    """Whether a value reads a constant that says how tokens are merged, or how many there are."""
+    return isinstance(reader.operator, Merge | Count) or takes_means(reader)
 
 
 def _only_multiplies(value: Value, read: Readers) -> bool:

@@ -48,11 +48,11 @@ class Uses:
 
 def vectors_of(value: Value) -> tuple[Value, ...]:
     """The inputs whose vectors it may be made of: all, but for what says how tokens are merged."""
-    merges = isinstance(value.operator, Merge) or _takes_means(value)
+    merges = isinstance(value.operator, Merge) or takes_means(value)
     return value.inputs[1:2] if merges else value.inputs
 
 
-def _takes_means(value: Value) -> bool:
+def takes_means(value: Value) -> bool:
     """Whether a product makes each vector the mean of some of those that it reads."""
     if value.operator != Product() or not isinstance(value.inputs[0].operator, Constant):
         return False
@@ -66,7 +66,7 @@ def passes_vectors(value: Value, width: int) -> bool:
     An affine map of each such vector may as well come before it: it moves vectors, or takes means
     of them. Vectors that stand behind one another along the last axis count one by one.
     """
-    if isinstance(value.operator, Merge) or _takes_means(value):
+    if isinstance(value.operator, Merge) or takes_means(value):
         return value.shape[-1] % width == 0
     sizes = [each.shape[-1] if each.shape else 0 for each in (value, *value.inputs)]
     if not value.inputs or any(size == 0 or size % width for size in sizes):

@@ -10,7 +10,7 @@ _SHOWN = 3
 
 
 def refuse_overlap(calibration: ImageSet, evaluation: ImageSet) -> None:
-    """Refuses to measure on images that ranges are fitted to: their accuracy flatters.
+    """Refuses to measure on images that ranges are fitted to: their accuracy is too high.
 
     Images count as the same when their bytes are, whatever their names.
 
@@ -33,6 +33,7 @@ def refuse_overlap(calibration: ImageSet, evaluation: ImageSet) -> None:
         more = ", ..." if len(shared) > _SHOWN else ""
         raise DataError(
             f"{len(shared)} of {len(evaluation.samples)} images of '{evaluation.name}' are also in "
-            f"the calibration set '{calibration.name}' ({names}{more}): accuracy on them flatters; "
+            f"the calibration set '{calibration.name}' ({names}{more}): accuracy on them is too "
+            "high; "
             "calibrate on other images"
         )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from vitedge.errors import ConversionError
+from vitedge.network.coupled import coupled
 from vitedge.network.network import Network
 from vitedge.pipeline.options import ConvertOptions
 from vitedge.pipeline.token_merging import TokenOptions
@@ -96,7 +97,23 @@ def _pixels_typed(side: float, is_constant: bool) -> list[str]:
     return ["--image-size", f"{side:g}"]
 
 
+def _widths(network: Network) -> list[Level]:
+    """Shares of the work, where there are heads or hidden channels to remove."""
+    if not coupled(network):
+        return []
+    return [Level(percent / 100, percent / 100) for percent in range(95, 65, -5)]
+
+
+def _narrower(options: ConvertOptions, share: float, is_constant: bool) -> ConvertOptions:
+    return replace(options, width=share)
+
+
+def _width_typed(share: float, is_constant: bool) -> list[str]:
+    return ["--width", f"{share:g}"]
+
+
 SAVINGS = (
     Saving("tokens", 2.0, _shares, _fewer_tokens, _tokens_typed),
     Saving("pixels", 25.0, _sides, _fewer_pixels, _pixels_typed),
+    Saving("width", 300.0, _widths, _narrower, _width_typed),
 )

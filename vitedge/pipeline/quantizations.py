@@ -19,9 +19,11 @@ from vitedge.images.synthetic import synthetic_images
 from vitedge.network.network import Network
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import Statistics, calibrate
+from vitedge.quantize.prefix_apart import PrefixApart, told_apart
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.quantize.shared import Shared
-from vitedge.rewrite.learnt_grid import Groups
+from vitedge.rewrite import PREFIX_APART
+from vitedge.rewrite.learnt_grid import Groups, learnt_bits
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import Progress
@@ -60,7 +62,7 @@ class Quantizations:
         self.images = images or synthetic_images(preprocessing, _SYNTHETIC_IMAGES, seed=0)
         if not self.images.samples:
             raise DataError(f"'{self.images.name}' holds no images to calibrate on")
-        self._statistics: Statistics | None = None
+        self._statistics: dict[Network, Statistics] = {}
         self._shared = Shared()
         self._made: dict[_Key, Quantized] = {}
 
@@ -86,16 +88,17 @@ class Quantizations:
         network = network or self._network
         if precision.is_float:
             return quantize(network, precision)
+        base = self._of_integers if precision.all_integer else self._network
+        if precision.all_integer:
+            network = base
         activations = activations or self.activations(target, precision)
         groups = self._groups(target, precision)
         key = (network, precision, activations, groups, frozenset(keep_float))
         if key not in self._made:
-            if self._statistics is None:
-                self._statistics = calibrate(self._network, self.pixels())
-            self._made[key] = quantize(
+            made = quantize(
                 network,
                 precision,
-                self._statistics,
+                self._seen(base),
                 activations=activations,
                 keep_float=keep_float,
                 images=self.pixels,
@@ -103,7 +106,21 @@ class Quantizations:
                 without=self._without,
                 groups=groups,
             )
+            self._made[key] = made if base is self._network else told_apart(made, self._network)
         return self._made[key]
+
+    def _seen(self, network: Network) -> Statistics:
+        """The statistics of a network; calibration runs once for each."""
+        if network not in self._statistics:
+            self._statistics[network] = calibrate(network, self.pixels())
+        return self._statistics[network]
+
+    @cached_property
+    def _of_integers(self) -> Network:
+        """The network that all-integer artefacts compute."""
+        if PREFIX_APART in self._without or learnt_bits(self._network) is not None:
+            return self._network
+        return PrefixApart().apply(self._network, self.pixels())
 
     def activations(self, target: Format, precision: Precision) -> Activations:
         """Ways to quantize the inputs of integer layers."""
@@ -127,9 +144,9 @@ class Quantizations:
     @property
     def calibration(self) -> Calibration | None:
         """The statistics that the recipes rest on; None before the first that needs images."""
-        if self._statistics is None:
-            return None
-        return Calibration(self._kind, self._statistics.n, self._statistics.sha256, self._digests)
+        for seen in self._statistics.values():  # all of the same images
+            return Calibration(self._kind, seen.n, seen.sha256, self._digests)
+        return None
 
     @cached_property
     def _digests(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ is lost for the multiplications saved; what remains stands in for all that went 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -58,19 +58,19 @@ def chosen(
     wanted = (1 - share) * total
     if wanted <= 0:
         return ()
-    removals = []
+    ways = []
     for place in coupled(network):
         work, watched = _work(place, macs), statistics.inputs[place.readers[0].name]
         if work and len(watched.gradients):
-            removals.append(_Removal(place, watched, work))
-    if not removals:
+            ways.append(_Way(place, work, _bundles(place, watched)))
+    if not ways:
         raise ConversionError(
             "this model has no heads or hidden channels that could be removed: what stands between "
             "its linear layers is not understood; leave out --width"
         )
     saved = 0.0
     while saved < wanted:
-        cheapest = min(removals, key=lambda each: each.price)
+        cheapest = min(ways, key=lambda each: each.price)
         if not np.isfinite(cheapest.price):
             least = 1 - saved / total
             raise ConversionError(
@@ -78,7 +78,7 @@ def chosen(
                 f"{least + 0.01:.2f} or more"
             )
         saved += cheapest.go()
-    return tuple(each.removed for each in removals if each.gone)
+    return tuple(each.removed for each in ways if each.gone)
 
 
 def _work(place: Coupled, macs: Mapping[str, int]) -> int:
@@ -136,81 +136,110 @@ def _reading_less(
     return Linear(left.astype(np.float32), bias.astype(np.float32))
 
 
-class _Removal:
-    """The channels of one place on their way out, the cheapest first.
+class _Bundle(NamedTuple):
+    """Units of one place that go together.
+
+    Attributes:
+        units: Their numbers.
+        rows: The number of channels that are read less.
+        cost: Squared error of one image's outputs from their going, all before them being gone.
+    """
+
+    units: tuple[int, ...]
+    rows: int
+    cost: float
+
+
+class _Way:
+    """The bundles of one place on their way out.
 
     Args:
         place: The layers and the values between.
-        watched: The statistics of the value that is read there.
         macs: Multiply-accumulates of all of them; above 0.
+        bundles: The bundles in the order in which they go.
     """
 
-    def __init__(self, place: Coupled, watched: InputStatistics, macs: int) -> None:
-        self._place, self._macs, self.gone = place, macs, list[int]()
-        self._inverse: _Matrix = np.linalg.inv(output_hessian(watched).astype(np.float64))
-        weighted = watched.gradients * watched.counts[:, None]
-        self._slopes: _Matrix = (weighted.T @ watched.gradients).astype(np.float64)
-        self._rows = place.rows
-        self._next: tuple[float, Numbers] | None = None
-        self._find()
+    def __init__(self, place: Coupled, macs: int, bundles: Sequence[_Bundle]) -> None:
+        self._place, self._macs, self._bundles = place, macs, bundles
+        self.gone = 0
 
     @property
     def removed(self) -> Removed:
         """All that is gone."""
+        units = sorted(unit for each in self._bundles[: self.gone] for unit in each.units)
         of = len(set(self._place.rows.tolist()))
-        units = tuple(sorted(self.gone))
-        return Removed(self._place.read.name, units, of, heads=self._place.mixes_tokens)
+        return Removed(self._place.read.name, tuple(units), of, heads=self._place.mixes_tokens)
 
     @property
     def price(self) -> float:
         """The loss of the outputs for each multiplication that the next bundle saves."""
-        return np.inf if self._next is None else self._next[0] / self._saved(self._next[1])
+        if self.gone == len(self._bundles):
+            return np.inf
+        bundle = self._bundles[self.gone]
+        return bundle.cost / self._saved(bundle)
 
     def go(self) -> float:
         """Removes the next bundle; the multiply-accumulates that this saves."""
-        assert self._next is not None
-        units = self._next[1]
-        saved = self._saved(units)
-        self._remove(np.isin(self._rows, units))
-        self.gone += units.tolist()
-        self._find()
-        return saved
+        self.gone += 1
+        return self._saved(self._bundles[self.gone - 1])
 
-    def _saved(self, units: Numbers) -> float:
-        return float(self._macs * np.isin(self._place.rows, units).mean())
+    def _saved(self, bundle: _Bundle) -> float:
+        return self._macs * bundle.rows / len(self._place.rows)
 
-    def _remove(self, out: npt.NDArray[np.bool_]) -> None:
-        """Leaves the inverse without some channels, and the slopes of weights that stand in."""
-        residual = np.linalg.inv(self._inverse[np.ix_(out, out)])
-        across = self._inverse[np.ix_(~out, out)]
-        stands_in = -across @ residual
-        slopes = self._slopes
-        mixed = stands_in @ slopes[np.ix_(out, ~out)]
-        inside = stands_in @ slopes[np.ix_(out, out)] @ stands_in.T
-        self._slopes = slopes[np.ix_(~out, ~out)] + mixed + mixed.T + inside
-        self._inverse = self._inverse[np.ix_(~out, ~out)] - across @ residual @ across.T
-        self._rows = self._rows[~out]
 
-    def _find(self) -> None:
-        """The cheapest bundle of those that may go."""
-        names, sizes = np.unique(self._rows, return_counts=True)
-        total = len(set(self._place.rows.tolist()))
-        if sizes.max() > 1:  # heads
-            count = 1
-        else:
-            bundle = max(1, min(BUNDLE, total // _PARTS))
-            count = len(names) % bundle or bundle
-        if len(names) - count < max(1, (1 - _MOST) * total):
-            self._next = None
-            return
-        if count == 1:
-            costs = np.asarray([self._cost(self._rows == name) for name in names])
-        else:
-            costs, names = np.diag(self._slopes) / np.diag(self._inverse), self._rows
-        units = names[np.argsort(costs, kind="stable")[:count]]
-        self._next = self._cost(np.isin(self._rows, units)), units
+def _bundles(place: Coupled, watched: InputStatistics) -> list[_Bundle]:
+    """The bundles of a place in the order in which they go, the cheapest first."""
+    inverse: _Matrix = np.linalg.inv(output_hessian(watched).astype(np.float64))
+    weighted = watched.gradients * watched.counts[:, None]
+    slopes: _Matrix = (weighted.T @ watched.gradients).astype(np.float64)
+    rows, total, found = place.rows, len(set(place.rows.tolist())), list[_Bundle]()
+    while True:
+        units = _cheapest(rows, inverse, slopes, total)
+        if units is None:
+            return found
+        out = np.isin(rows, units)
+        cost = _cost(out, inverse, slopes)
+        found.append(_Bundle(tuple(units.tolist()), int(out.sum()), cost))
+        inverse, slopes = _without(out, inverse, slopes)
+        rows = rows[~out]
 
-    def _cost(self, out: npt.NDArray[np.bool_]) -> float:
-        """Squared error of one image's outputs when these go."""
-        residual = np.linalg.inv(self._inverse[np.ix_(out, out)])
-        return float((self._slopes[np.ix_(out, out)] * residual).sum())
+
+def _cheapest(rows: Numbers, inverse: _Matrix, slopes: _Matrix, total: int) -> Numbers | None:
+    """The units that go next; None if no more may go.
+
+    Args:
+        rows: The unit of each channel that is left.
+        inverse: The inverse of the covariance of these channels.
+        slopes: The second moments of the outputs' gradients at these channels.
+        total: The number of units in the beginning.
+    """
+    names, sizes = np.unique(rows, return_counts=True)
+    is_of_heads = sizes.max() > 1
+    bundle = 1 if is_of_heads else max(1, min(BUNDLE, total // _PARTS))
+    count = len(names) % bundle or bundle
+    if len(names) - count < max(1, (1 - _MOST) * total):
+        return None
+    if is_of_heads:
+        costs = np.asarray([_cost(rows == name, inverse, slopes) for name in names])
+    else:
+        costs, names = np.diag(slopes) / np.diag(inverse), rows
+    units: Numbers = names[np.argsort(costs, kind="stable")[:count]]
+    return units
+
+
+def _cost(out: npt.NDArray[np.bool_], inverse: _Matrix, slopes: _Matrix) -> float:
+    """Squared error of one image's outputs when some channels go."""
+    residual = np.linalg.inv(inverse[np.ix_(out, out)])
+    return float((slopes[np.ix_(out, out)] * residual).sum())
+
+
+def _without(
+    out: npt.NDArray[np.bool_], inverse: _Matrix, slopes: _Matrix
+) -> tuple[_Matrix, _Matrix]:
+    """The inverse without some channels, and the slopes of weights that stand in for them."""
+    across = inverse[np.ix_(~out, out)]
+    stands_in = -across @ np.linalg.inv(inverse[np.ix_(out, out)])
+    mixed = stands_in @ slopes[np.ix_(out, ~out)]
+    inside = stands_in @ slopes[np.ix_(out, out)] @ stands_in.T
+    left = inverse[np.ix_(~out, ~out)] + stands_in @ across.T
+    return left, slopes[np.ix_(~out, ~out)] + mixed + mixed.T + inside

@@ -127,16 +127,16 @@ def _charts(history: Sequence[EpochValues]) -> Iterator[Chart]:
         "loss",
         "Loss",
         losses,
-        "Mean loss: training images as they were changed at random, with label smoothing and a "
-        "teacher where there are some; held-out images as they are, after the epoch, so the two "
-        "lines need not meet",
+        "Mean loss: on randomly changed training images, with label smoothing and a teacher if "
+        "there are any; on unchanged held-out images after the epoch, so the two lines need not "
+        "meet",
     )
     yield Chart(
         "accuracy",
         "Right, %",
         accuracies,
-        "Images classified right: training images as they were changed at random, held-out ones "
-        "as they are, after the epoch",
+        "Images classified right: randomly changed training images, and unchanged held-out images "
+        "after the epoch",
     )
     yield Chart("rate", "Learning rate", (rate,), "Learning rate at the end of each epoch")
 

@@ -64,21 +64,19 @@ def _plain(points: Sequence[Point]) -> str:
         )
     ]
     if title is not None:
-        caption = (
-            f"{title} against latency{_interval_words(points)}; the area of a point is the size of "
-            "the file"
-        )
+        caption = _front_words(title, points)
         figures.insert(0, figure(plain.front(points, title), caption))
     return "".join(figures)
 
 
-def _interval_words(points: Sequence[Point]) -> str:
-    """Explains the upright lines of the front, where it has some."""
+def _front_words(title: str, points: Sequence[Point]) -> str:
+    """Explains the front: its axes, its upright lines if it has any, and the size of a point."""
+    words = f"{title}, over latency. The area of a point is the size of the file"
     if all(point.interval is None for point in points):
-        return ""
-    words = ", with its 95 % interval"
+        return words
+    words += ". Upright lines are 95 % intervals"
     if shows_loss(points):
-        words += "; one that crosses the line at zero shows no sure difference from float32"
+        words += "; if one crosses zero, the difference to float32 is uncertain"
     return words
 
 
@@ -89,17 +87,17 @@ def _interactive(points: Sequence[Point]) -> tuple[dict[str, Spec], str]:
     charts: dict[str, tuple[Spec, str]] = {}
     title = quality_title(points)
     if title is not None:
-        caption = (
-            f"{title} against latency{_interval_words(points)}; the area of a point is the size of "
-            "the file, and along the dashed line nothing is both faster and better"
-        )
+        caption = _front_words(title, points)
+        caption += ". No file is both faster and better than those on the dashed line"
         if any(point.is_picked for point in points):
-            caption += "; the ring is around the pick"
+            caption += ". A ring marks the pick"
         charts["front"] = front(points, title), caption
-    caption = f"Warm inferences of each row: up to {QUANTILES}, evenly by rank, and the median"
+    caption = (
+        f"Warm inferences of each row (up to {QUANTILES}, evenly chosen by rank), and the median"
+    )
     charts["latencies"] = distributions(points), caption
     if any(len(point.sustained) > 1 for point in points):
-        caption = "Median latency while running on, in windows of a few seconds"
+        caption = "Median latency of a long run, in windows of a few seconds"
         charts["sustained"] = sustained(points), caption
     figures = [figure(place(name), caption) for name, (_, caption) in charts.items()]
     return {name: spec for name, (spec, _) in charts.items()}, "".join(figures)

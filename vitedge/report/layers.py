@@ -11,8 +11,7 @@ from vitedge.report.results import LayerErrors
 from vitedge.targets.formats import Format
 
 LAYERS_CAPTION = (
-    "Signal over error behind each layer, in the model's order; a fall shows where the error comes "
-    "from"
+    "Signal over error behind each layer, in the model's order; a fall shows where the error begins"
 )
 
 

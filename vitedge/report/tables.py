@@ -94,7 +94,7 @@ def messages(report: Report) -> str:
     if not items:
         return ""
     listed = "".join(f"<li>{item}</li>" for item in items)
-    return f"<section><h2>To know</h2><ul>{listed}</ul></section>"
+    return f"<section><h2>Remarks</h2><ul>{listed}</ul></section>"
 
 
 def environment(machine: Environment) -> str:

@@ -18,8 +18,9 @@ from vitedge.targets.plugins import discover
 
 CENTRE, SCALE = "centre-keys-and-values", "scale-channels"
 BALANCE, BALANCE_QUERIES = "balance-values", "balance-queries"
+PREFIX_APART = "prefix-apart"
 
-MEASURED = (CENTRE, BALANCE, BALANCE_QUERIES, SCALE)
+MEASURED = (PREFIX_APART, CENTRE, BALANCE, BALANCE_QUERIES, SCALE)
 """Exact moves that the quantizer makes, because they need calibration's measurements.
 
 They can be left out by these names as rewrites can; an artefact's quantization recipe says so."""

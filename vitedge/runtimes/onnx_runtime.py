@@ -113,6 +113,16 @@ class OnnxRuntime:
         return onnxruntime
 
 
+def multiply_exactly(options: Any) -> None:
+    """Makes a session on the CPU compute integer products without saturation.
+
+    On x86 without VNNI the product of uint8 and int8 saturates in 16 bits: DeiT-tiny's int8 file
+    then has 10 dB in place of 27. With this option the product is exact, and takes 1.1 of the time.
+    On other processors the option has no effect.
+    """
+    options.add_session_config_entry("session.x64quantprecision", "1")
+
+
 def _start(
     path: Path, device: str, threads: int | None, *, strict: bool = True, profile: str = ""
 ) -> Any:
@@ -133,10 +143,7 @@ def _start(
     if device != "cpu" and strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     if device == "cpu":
-        # On x86 without VNNI the product of uint8 and int8 saturates in 16 bits: DeiT-tiny's int8
-        # file then has 10 dB in place of 27. This takes a product that does not, at 1.1 of the
-        # time; where there is VNNI it changes nothing.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        multiply_exactly(options)
     if device == "cpu" and platform.machine() in _FASTER_IN_FLOAT:
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if threads is not None:

@@ -40,6 +40,7 @@ def train(
     *,
     held_out: ImageSet | None = None,
     teacher: Network | None = None,
+    original: Network | None = None,
     folder: Path | None = None,
     resume: bool = False,
     named: frozenset[str] | None = None,
@@ -58,6 +59,8 @@ def train(
         recipe: The recipe.
         held_out: Labelled images to measure the accuracy on after each epoch.
         teacher: A model of the same classes and image size to learn from.
+        original: The model that a lighter one was made of, whose blocks it imitates. Its images may
+            be larger: those are then loaded, and the lighter model sees them scaled down.
         folder: The folder that the run is recorded in after each epoch: its state, ``log.csv``, and
             TensorBoard's events. None records nothing. Outputs of frozen layers are kept there,
             too, until the run ends.
@@ -86,9 +89,9 @@ def train(
             f"the model gives {network.task.words}, and what it learns from are classes: give a "
             "model of classes"
         )
-    _check_teacher(network, teacher, recipe)
+    _check_teacher(original or network, teacher, recipe)
     tf = start_tensorflow()
-    loader = Loader(images, network.preprocessing, network.classes)
+    loader = Loader(images, (original or network).preprocessing, network.classes)
     held_out_loader = None
     if held_out is not None:
         held_out_loader = Loader(held_out, network.preprocessing, network.classes)
@@ -103,7 +106,10 @@ def train(
         # None is some temporary place: beside the record, on the machine that has it.
         kept = folder if replicas.is_chief else None
         grid = _grid(network, loader, recipe, progress)
-        run = Run(network, loader, held_out_loader, recipe, teacher, kept, progress, replicas, grid)
+        run = Run(
+            *(network, loader, held_out_loader, recipe, teacher),
+            *(kept, progress, replicas, grid, original),
+        )
         return run.finish(record, resume=resume, on_step=on_step, on_epoch=on_epoch)
     except tf.errors.OpError as error:
         for each in (loader, held_out_loader):
@@ -115,6 +121,19 @@ def train(
                 f"to go on after the last epoch ({str(error).splitlines()[0]})"
             ) from error
         raise
+
+
+# Fields of a recipe, each with the value that leaves it without effect.
+_OFF = {
+    "weight_decay": 0,
+    "label_smoothing": 0,
+    "stochastic_depth": 0,
+    "average": 0,
+    "balance_classes": False,
+    "layer_decay": 1,
+    "quantize_aware": None,
+    "repair": False,
+}
 
 
 def _facts(
@@ -136,22 +155,22 @@ def _facts(
     }
     if replicas.count > 1:
         words["Replicas"] = str(replicas.count)
-    idle = set() if is_taught else {"distillation"}
-    if recipe.quantize_aware is None:
-        idle.add("quantize_aware")
-    if held_out is None:
-        idle.add("keep_best")
+    idle = {"keep_best"} if is_taught else {"keep_best", "distillation"}
     for name, value in asdict(recipe).items():
-        if name in idle:
-            continue
-        words[name.replace("_", " ").capitalize()] = _in_words(value)
+        if name not in idle and (name not in _OFF or value != _OFF[name]):
+            words[name.replace("_", " ").capitalize()] = _in_words(value)
+    if held_out is not None:
+        words["Epoch kept"] = "the best on held-out images" if recipe.keep_best else "the last"
     return words
 
 
 def _in_words(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {each:g}" for key, each in value.items() if each) or "none"
-    return "all" if value is None else f"{value}"
+        changes = {key: each for key, each in value.items() if each and (key, each) != ("crop", 1)}
+        if not changes.get("operations"):
+            changes.pop("magnitude", None)
+        return ", ".join(f"{key} {each:g}" for key, each in changes.items()) or "none"
+    return "all" if value is None else "yes" if value is True else f"{value}"
 
 
 def _grid(

@@ -47,6 +47,7 @@ class Lesson:
         replicas: The replicas that share the work.
         resume: Go on with what is recorded.
         named: Names of the recipe's values that somebody chose; see ``train``.
+        original: The model that ``network`` was made of; see ``train``.
     """
 
     network: Network
@@ -55,6 +56,7 @@ class Lesson:
     replicas: Replicas
     resume: bool
     named: frozenset[str] | None = None
+    original: Network | None = None
 
     def learn(
         self,
@@ -82,6 +84,7 @@ class Lesson:
             self.recipe,
             held_out=held_out,
             teacher=self.teacher,
+            original=self.original,
             folder=folder,
             resume=self.resume,
             named=self.named,
@@ -97,7 +100,7 @@ def measured_in_folds(
 ) -> Folds:
     """Trains a model for each fold on all others, and counts what the last epochs get right.
 
-    No epoch is chosen by the images that it is measured on, so the accuracy does not flatter.
+    No epoch is chosen by the images that it is measured on, so the accuracy is not too high.
 
     Raises:
         DataError: There are fewer images than folds.

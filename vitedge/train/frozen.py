@@ -34,7 +34,7 @@ def can_be_kept(recipe: TrainingRecipe, teacher: Network | None) -> bool:
         recipe.trainable_blocks is not None
         and recipe.augmentation.at_most_mirrors
         and teacher is None
-        and recipe.quantize_aware is None
+        and not recipe.repairs
     )
 
 

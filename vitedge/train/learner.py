@@ -116,7 +116,7 @@ class Learner:
         """Logits of pixels ``(N, H, W, C)``, or of what ``frozen`` made of them.
 
         With ``each``, those of the class token and of the distillation token. ``outputs`` is
-        given what each block made, where weights are on a grid.
+        given the tensors that the loss takes beside the logits.
         """
         import keras
 
@@ -127,9 +127,9 @@ class Learner:
         compute_products_in(model, products)
         logits = model.form.logits
         wanted = [logits.inputs[0] if each else logits]
-        shows = grid is not None and outputs is not None
-        wanted += [block.end for block in self._blocks] if shows else []
+        wanted += [] if outputs is None else self._loss.shown
         given = None if self._kept is None else self._kept.unpacked(inputs)
+        inputs = inputs if given else _scaled(inputs, model.form.image_shape)
         # Within the scope each kernel is what it is rounded to.
         with keras.StatelessScope(state_mapping=grid.weights()) if grid else nullcontext():
             made, *ends = model.compute(
@@ -308,3 +308,14 @@ class Learner:
         optimizer = self._optimizer
         scale = [] if self._scale is None else self._scale.state
         return [*optimizer.variables, *optimizer.state, *self._averages, self._steps, *scale]
+
+
+def _scaled(pixels: Any, shape: tuple[int, int, int]) -> Any:
+    """Pixels ``(N, H, W, C)`` as large as a model takes them: those of a larger model are not."""
+    import tensorflow as tf
+
+    size = shape[:2]
+    if tuple(pixels.shape[1:3]) == size:
+        return pixels
+    made = tf.image.resize(tf.cast(pixels, tf.float32), size, "bicubic", antialias=True)
+    return tf.clip_by_value(made, 0.0, 255.0)

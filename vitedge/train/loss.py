@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitedge.network.blocks import blocks
-
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from vitedge.in_keras.model import NetworkModel
+    from vitedge.network.network import Value
+    from vitedge.train.imitation import Imitation
     from vitedge.train.recipe import TrainingRecipe
 
 
@@ -28,8 +27,8 @@ class Loss:
         recipe: Smoothing, and how the teacher is listened to.
         class_weights: Factor on the loss of each class, float32 ``(classes,)``.
         teacher: Makes logits of pixels: a Keras model of the same classes and image size, or None.
-        exact: The student before its weights were rounded, whose blocks it imitates; None where
-            nothing is rounded. It may be the teacher as well.
+        imitation: The student beside the model whose blocks it imitates; None if there is none.
+            That model may be the teacher as well.
     """
 
     def __init__(
@@ -37,11 +36,15 @@ class Loss:
         recipe: TrainingRecipe,
         class_weights: npt.NDArray[np.float32],
         teacher: Callable[[Any], Any] | None = None,
-        exact: NetworkModel | None = None,
+        imitation: Imitation | None = None,
     ) -> None:
         self._recipe, self._weights = recipe, class_weights
-        self._teacher, self._exact = teacher, exact
-        self._ends = [] if exact is None else [block.end for block in blocks(exact.form)]
+        self._teacher, self._imitation = teacher, imitation
+
+    @property
+    def shown(self) -> Sequence[Value]:
+        """The values of the student whose tensors a call takes as ``outputs``."""
+        return () if self._imitation is None else self._imitation.shown
 
     @property
     def separate(self) -> bool:
@@ -77,8 +80,9 @@ class Loss:
             losses = (1 - share) * losses + share * self._distance(answers, compared)
         weights = tf.linalg.matvec(targets, self._weights)
         mean = tf.reduce_mean(weights * losses)
-        if wanted:
-            mean += self._recipe.distillation.blocks * _distance_of_blocks(outputs, wanted)
+        if wanted and self._imitation is not None:
+            distance = self._imitation.distance(outputs, wanted)
+            mean += self._recipe.distillation.blocks * distance
         return mean
 
     def _shown(self, pixels: Any) -> tuple[Any, list[Any]]:
@@ -87,11 +91,13 @@ class Loss:
 
         outputs: list[Any] = []
         answers = None
-        if self._exact is not None:
-            answers, *outputs = self._exact.compute([self._exact.form.logits, *self._ends], pixels)
+        exact = None
+        if self._imitation is not None:
+            exact, ends = self._imitation.exact, self._imitation.ends
+            answers, *outputs = exact.compute([exact.form.logits, *ends], pixels)
         if self._teacher is None:
             answers = None
-        elif self._teacher is not self._exact:
+        elif self._teacher is not exact:
             answers = self._teacher(pixels)
         if answers is not None:
             answers = tf.stop_gradient(answers)
@@ -112,18 +118,6 @@ class Loss:
         )
         # Gradients shrink with the square of the temperature (arXiv:1503.02531, section 2).
         return temperature**2 * (distance - least)
-
-
-def _distance_of_blocks(outputs: Sequence[Any], wanted: Sequence[Any]) -> Any:
-    """Noise over signal of what blocks made, the mean over images and blocks."""
-    import tensorflow as tf
-
-    def of_block(output: Any, exact: Any) -> Any:
-        axes = list(range(1, len(exact.shape)))
-        off = tf.reduce_mean(tf.square(output - exact), axis=axes)
-        return tf.reduce_mean(off / tf.math.reduce_variance(exact, axis=axes))
-
-    return tf.add_n([of_block(*pair) for pair in zip(outputs, wanted, strict=True)]) / len(wanted)
 
 
 def balanced_weights(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float32]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from vitedge.errors import UsageError
 from vitedge.network.blocks import blocks, head_of, parts_of
-from vitedge.network.network import Value, needed
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Match
 
 if TYPE_CHECKING:
     from vitedge.in_keras.model import NetworkModel
@@ -56,7 +57,7 @@ def groups(model: NetworkModel, recipe: TrainingRecipe) -> tuple[Group, ...]:
 
 def _group(model: NetworkModel, values: Sequence[Value], rate: float) -> Group:
     """The variables that the logits are made with."""
-    used = set(needed(model.form.values, [model.form.logits]))
+    used = _reached_by_gradients(model.form)
     weights = [model.weights_of(value) for value in values if value in used]
     return Group(
         tuple(one for each in weights for one in each.values() if one.trainable),
@@ -64,6 +65,15 @@ def _group(model: NetworkModel, values: Sequence[Value], rate: float) -> Group:
         # Only matrices decay: of all else, pulling towards zero has no meaning.
         tuple(each["weight"] for each in weights if "weight" in each),
     )
+
+
+def _reached_by_gradients(network: Network) -> set[Value]:
+    """The values that the logits are made with; no gradient passes a choice of tokens."""
+    reached = {network.logits}
+    for value in reversed(network.values):
+        if value in reached and not isinstance(value.operator, Match):
+            reached.update(value.inputs)
+    return reached
 
 
 class LayerwiseAdamW:

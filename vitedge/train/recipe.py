@@ -75,7 +75,8 @@ class Distillation:
         share: Weight of the teacher in the loss, 0..1; the labels have the rest.
         temperature: Softens both sides' probabilities; for the soft kind only.
         blocks: The weight of the noise over the signal of each block's outputs, if weights are
-            rounded; taken against the float model, whoever the teacher is.
+            rounded or the model is lighter; taken against the model as it was, whoever the
+            teacher is.
     """
 
     hard: bool = True
@@ -116,8 +117,10 @@ class TrainingRecipe:
         distillation: The way in which a teacher is listened to, if there is one.
         quantize_aware: Round weights as an artefact of this precision will (int8 or int4), and for
             int8 the inputs of its layers, while the model learns; None leaves them as they are.
+        repair: Let the model imitate the model that it was made of, which has more tokens, wider
+            layers or larger images.
         keep_best: Keep the weights of the epoch with the best held-out accuracy, not the last.
-            The accuracy on these held-out images is then flattered: test on others.
+            The accuracy on these held-out images is then too high: test on others.
         augmentation: Random changes of the images.
         products: The dtype of matrix products; float16 comes with a scale on the loss.
         seed: Fixes the order, the augmentation and all else that is random.
@@ -137,10 +140,16 @@ class TrainingRecipe:
     layer_decay: float = 1.0
     distillation: Distillation = field(default_factory=Distillation)
     quantize_aware: Precision | None = None
+    repair: bool = False
     keep_best: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
     products: Products = Products.FLOAT32
     seed: int = 0
+
+    @property
+    def repairs(self) -> bool:
+        """Whether the model learns to be what it was before it was rounded or made lighter."""
+        return self.repair or self.quantize_aware is not None
 
     def __post_init__(self) -> None:
         _within("epochs", self.epochs, 1, 1_000_000)
@@ -165,6 +174,11 @@ class TrainingRecipe:
                 "the head alone cannot make up for rounded blocks: with quantize-aware training, "
                 "train some blocks, too"
             )
+        if self.repair and self.quantize_aware is not None:
+            raise UsageError(
+                "--quantize-aware comes second: first --repair, --tokens or --width, then "
+                "--quantize-aware with --init on the model that was written"
+            )
 
 
 @dataclass(frozen=True)
@@ -176,7 +190,7 @@ class Rates:
 
 
 def usual_rates(*, fine_tuning: bool, trainable_blocks: int | None, batch_size: int = 128) -> Rates:
-    """The rates where nobody names any.
+    """The rates that apply if none is given.
 
     What a model has learnt is lost at the rate that fresh weights need; its first layers, which
     fit other images, too, lose most (arXiv:2106.08254). A head alone is fresh weights. Adam's rate

@@ -17,6 +17,7 @@ from vitedge.images.seen_images import record_seen
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.network import Network
 from vitedge.pipeline.keras_model import write_keras
+from vitedge.pipeline.token_merging import TokenOptions
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import Progress, silent
 from vitedge.train import (
@@ -33,6 +34,7 @@ from vitedge.train import (
 )
 from vitedge.train.fine_tune import answered, in_classes_of
 from vitedge.train.folds import Folds, Lesson, measured_in_folds
+from vitedge.train.lighter import lighter
 from vitedge.train.mixed import AUTO, OFF
 from vitedge.train.record import STATE_FILE, run_folder_of
 from vitedge.train.size import Size, fresh_network
@@ -54,6 +56,9 @@ class TrainRequest:
         importing: The options for reading it and the teacher.
         teacher: A model to learn from beside the labels, or None.
         distillation_token: The model has, or gets, a second token that learns from the teacher.
+        tokens: The way in which the model that is repaired merges tokens; None merges none.
+        width: Share of the multiplications that is left when heads and hidden channels of the model
+            that is repaired are removed, before tokens are merged; None removes none.
         recipe: The recipe of the training; the dtype of products follows from ``mixed_precision``.
         named: Names of the recipe's values that somebody chose; all others are set to what is usual
             for so many images (see ``vitedge.train.usual``). None: the recipe is taken as it is.
@@ -74,6 +79,8 @@ class TrainRequest:
     importing: ImportOptions = field(default_factory=ImportOptions)
     teacher: Path | None = None
     distillation_token: bool = False
+    tokens: TokenOptions | None = None
+    width: float | None = None
     recipe: TrainingRecipe = field(default_factory=TrainingRecipe)
     named: frozenset[str] | None = None
     mixed_precision: str = AUTO
@@ -168,15 +175,33 @@ def train_model(
     if measured is not None:
         measured = _labelled(request, measured, init, teacher, progress)
     class_names = learnt.class_names or _numbered(learnt)
-    if init is not None:
+    original = None
+    if init is not None and request.recipe.repair:
+        original, network = init, _lighter(request, init, learnt, say, progress)
+    elif init is not None:
         network = _adapted(request, init, class_names)
         teacher = network if teacher is init else teacher
     else:
         network = fresh or _fresh(request, class_names)
     recipe = replace(request.recipe, products=_products(request, say))
-    lesson = Lesson(network, teacher, recipe, replicas, request.resume, request.named)
+    lesson = Lesson(network, teacher, recipe, replicas, request.resume, request.named, original)
+    trained, folds = _learnt_and_written(request, lesson, learnt, measured, progress, on_epoch)
+    held_out, whole = (0 if each is None else len(each.samples) for each in (measured, parts.whole))
+    return Outcome(trained, recipe, held_out, folds, whole)
+
+
+def _learnt_and_written(
+    request: TrainRequest,
+    lesson: Lesson,
+    learnt: ImageSet,
+    measured: ImageSet | None,
+    progress: Progress,
+    on_epoch: Callable[[Epoch], None],
+) -> tuple[Trained, Folds | None]:
+    """The model that was written, and what its folds came to."""
+    chief = lesson.replicas.is_chief
     # Several workers may be one machine's; the chief alone writes.
-    alone = only_writer(request.run_folder) if replicas.is_chief else nullcontext()
+    alone = only_writer(request.run_folder) if chief else nullcontext()
     with alone:
         folds = None
         if request.folds is not None:
@@ -184,19 +209,36 @@ def train_model(
             is_begun = request.resume and (request.run_folder / STATE_FILE).exists()
             lesson = replace(lesson, resume=is_begun)
         trained = lesson.learn(learnt, measured, request.run_folder, progress, on_epoch)
-        if replicas.is_chief:
+        if chief:
             progress(f"writing {request.output.name}", 0, 1)
             write_keras(trained.network, request.output)
             progress("recording what the model has seen", 0, 1)
-            chosen_by = measured if recipe.keep_best else None
+            chosen_by = measured if lesson.recipe.keep_best else None
             record_seen(request.run_folder, sha256_of(request.output), learnt, chosen_by)
-    return Outcome(
-        trained,
-        recipe,
-        held_out=0 if measured is None else len(measured.samples),
-        folds=folds,
-        divisible=0 if parts.whole is None else len(parts.whole.samples),
+    return trained, folds
+
+
+def _lighter(
+    request: TrainRequest,
+    init: Network,
+    images: ImageSet,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> Network:
+    return lighter(
+        init,
+        images,
+        image_size=_image_size(request),
+        width=request.width,
+        tokens=request.tokens,
+        say=say,
+        progress=progress,
     )
+
+
+def _image_size(request: TrainRequest) -> tuple[int, int] | None:
+    side = request.size.image_size
+    return None if side is None else (side, side)
 
 
 def _fresh(request: TrainRequest, class_names: tuple[str, ...]) -> Network:
@@ -309,9 +351,18 @@ def _check_teaching(request: TrainRequest) -> None:
         raise UsageError(f"there are no {request.folds} folds: give 2 or more")
     if request.folds is not None and request.strategy is not None:
         raise UsageError("folds are trained one after another on one device: leave out --strategy")
-    if recipe.quantize_aware is not None and request.init is None:
+    if recipe.repairs and request.init is None:
+        asked = "--repair, --tokens and --width make a trained model lighter and repair it"
+        if recipe.quantize_aware is not None:
+            asked = f"--quantize-aware {recipe.quantize_aware} repairs a trained model"
+        raise UsageError(f"{asked}: name it with --init")
+    if recipe.repair and request.distillation_token:
+        raise UsageError("a repaired model keeps its tokens: leave out --distillation-token")
+    lightens = (request.tokens, request.width, request.size.image_size)
+    if recipe.repair and all(each is None for each in lightens):
         raise UsageError(
-            f"--quantize-aware {recipe.quantize_aware} repairs a trained model: name it with --init"
+            "--repair makes up for what a lighter model loses: give --tokens, --width or "
+            "--image-size, too"
         )
     if request.distillation_token and not (request.teacher and recipe.distillation.hard):
         raise UsageError("a distillation token learns from the classes that a --teacher names")
@@ -319,7 +370,7 @@ def _check_teaching(request: TrainRequest) -> None:
 
 def _labels_are_idle(request: TrainRequest) -> bool:
     """Whether a teacher alone is listened to; then it may label the images, too."""
-    taught = request.teacher is not None or request.recipe.quantize_aware is not None
+    taught = request.teacher is not None or request.recipe.repairs
     return taught and request.recipe.distillation.share == 1
 
 
@@ -328,7 +379,7 @@ def _teacher(request: TrainRequest, init: Network | None) -> Network | None:
     if request.teacher is not None:
         return read_model(request.teacher, request.importing).network
     listens = request.recipe.distillation.share > 0
-    return init if listens and request.recipe.quantize_aware is not None else None
+    return init if listens and request.recipe.repairs else None
 
 
 def _labelled(
@@ -339,7 +390,7 @@ def _labelled(
     progress: Progress,
 ) -> ImageSet:
     """The images with the labels that the model will have."""
-    if init is not None and request.recipe.quantize_aware is not None:
+    if init is not None and request.recipe.repairs:
         images = in_classes_of(init, images)
     if teacher is None or all(sample.label is not None for sample in images.samples):
         return images
@@ -350,7 +401,5 @@ def _adapted(request: TrainRequest, init: Network, class_names: tuple[str, ...])
     """The model to start from, with one logit for each class of the data; repair keeps its own."""
     if request.distillation_token:
         init = with_distillation_token(init)
-    side = request.size.image_size
-    wanted = None if side is None else (side, side)
-    names = class_names if request.recipe.quantize_aware is None else ()
-    return adapt(init, names, image_size=wanted, seed=request.recipe.seed)
+    names = () if request.recipe.repairs else class_names
+    return adapt(init, names, image_size=_image_size(request), seed=request.recipe.seed)

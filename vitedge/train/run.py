@@ -20,6 +20,7 @@ from vitedge.train.frozen import (
     kept_batches,
     kept_evaluation_batches,
 )
+from vitedge.train.imitation import Imitation
 from vitedge.train.integer_grid import IntegerGrid
 from vitedge.train.learner import Learner, Measured
 from vitedge.train.loss import Loss, balanced_weights
@@ -77,6 +78,7 @@ class Run:
         progress: Progress,
         replicas: Replicas,
         grid: GridStart | None = None,
+        original: Network | None = None,
     ) -> None:
         from vitedge.in_keras.model import compute_products_in, to_keras
 
@@ -96,14 +98,16 @@ class Run:
         if recipe.balance_classes:
             weights = balanced_weights(loader.labels, self._classes)
         exact = teaching = None
-        if grid is not None and (teacher is network or recipe.distillation.blocks):
-            exact = to_keras(grid.exact)
+        imitated = network if grid is not None else original
+        if imitated is not None and (teacher is imitated or recipe.distillation.blocks):
+            exact = to_keras(imitated if grid is None else grid.exact)
         if teacher is not None:
-            teaching = exact if exact is not None and teacher is network else to_keras(teacher)
+            teaching = exact if exact is not None and teacher is imitated else to_keras(teacher)
         for each in (exact, teaching):
             if each is not None:
                 compute_products_in(each, recipe.products)
-        loss = Loss(recipe, weights, teaching, exact)
+        imitation = None if exact is None else Imitation(self._model.form, exact)
+        loss = Loss(recipe, weights, teaching, imitation)
         self._learner = Learner(
             *(self._model, recipe, loss, self._steps),
             after_frozen=self._keeps,

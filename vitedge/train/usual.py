@@ -1,4 +1,4 @@
-"""The values of a recipe that nobody named: they follow from the images and from the start.
+"""The values of a recipe that are not given: they follow from the images and from the start.
 
 Steps teach, not epochs: few images get small batches and more epochs.
 """
@@ -53,7 +53,7 @@ def settled(
     def pick(name: str, was: Value, usual: Value) -> Value:
         return was if name in named else usual
 
-    repairs = recipe.quantize_aware is not None
+    repairs = recipe.repairs
     batch_size = pick("batch_size", recipe.batch_size, 16 if repairs else _batch_size(images))
     steps = steps_per_epoch(images, batch_size)
     epochs = pick("epochs", recipe.epochs, 80 if repairs else _epochs(steps, fine_tuning))

@@ -65,7 +65,7 @@ def test_images_that_were_calibrated_on_are_named(artifact: Path, network: Netwo
     first, *_ = overlaps([artifact], numbered(2, 9, 3, network=network), [])
     assert first == (
         "'model.int8.onnx' was calibrated on 2 of the 3 images of 'photos' ('image 0', 'image 2'): "
-        "accuracy on them flatters; measure on other images"
+        "accuracy on them is too high; measure on other images"
     )
 
 

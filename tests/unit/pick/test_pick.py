@@ -170,7 +170,7 @@ def test_images_in_both_sets_are_refused_under_any_name(tmp_path: Path) -> None:
         return ImageSet("set", [Sample(name, str(tmp_path / name), None) for name in names])
 
     refuse_overlap(images("0.png", "1.png"), images("2.png", "3.png"))
-    with pytest.raises(DataError, match=r"1 of 2 images of 'set' .*\('3.png'\): .* flatters"):
+    with pytest.raises(DataError, match=r"1 of 2 images of 'set' .*\('3.png'\): .* too high"):
         refuse_overlap(images("0.png", "other.png"), images("2.png", "3.png"))
     arrays = ImageSet("arrays", [Sample("a", pixels[0], None), Sample("b", pixels[1], None)])
     with pytest.raises(DataError, match="2 of 2 images"):

@@ -122,6 +122,23 @@ def test_fewer_pixels_are_measured_and_made_again(
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
+def test_narrower_layers_are_measured_and_made_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_level(monkeypatch, "width", Level(0.9, 0.9))
+    monkeypatch.setattr(promises, "_FASTER", 100.0)
+    result = pick("--minutes", "10")
+    assert result.exit_code == 0, result.output
+    path = folder / "model.width-0.9.int8.onnx"
+    before = path.read_bytes()
+    words = ["--calibration", "calibration.npz", "--int8", "--format", "onnx"]
+    words += ["--width", "0.9", "--name", "model.width-0.9", "--force"]
+    again = CliRunner().invoke(main, ["convert", "model.keras", *words])
+    assert again.exit_code == 0, again.output
+    assert path.read_bytes() == before
+
+
 def test_only_what_is_not_known_yet_is_made_when_a_pick_is_resumed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

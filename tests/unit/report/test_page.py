@@ -276,7 +276,7 @@ def test_a_pick_opens_the_page_with_its_words_and_its_command(library: str) -> N
     near = replace(pick, meets_budget=False)
     assert "Nearest to the budget: model.int8" in read(render_html(report_of(pick=near))).text
     assert command in read(page).text
-    assert ("the ring is around the pick" in page) == (library == "vega")
+    assert ("A ring marks the pick" in page) == (library == "vega")
     points = timed_points(report.rows, report.pick)
     assert [point.label for point in points if point.is_picked] == ["model.int8.tflite, tflite-cpu"]
 

@@ -19,6 +19,8 @@ def inner_tensors(
     import onnx
     import onnxruntime
 
+    from vitedge.runtimes.onnx_runtime import multiply_exactly
+
     model = onnx.load(str(path))
     made = [output for node in model.graph.node for output in node.output if output in names]
     shown = {output.name for output in model.graph.output}
@@ -26,6 +28,7 @@ def inner_tensors(
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in further)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    multiply_exactly(options)
     with temporary_folder() as folder:
         copy = folder / "model.onnx"
         onnx.save(model, str(copy), save_as_external_data=model.ByteSize() > 1 << 30)

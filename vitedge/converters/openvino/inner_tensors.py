@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.artifacts.metadata import read_metadata
 from vitedge.network.operators import Array
 
 
@@ -17,6 +18,8 @@ def inner_tensors(
 ) -> dict[str, Array]:
     """See ``FormatTools``."""
     import openvino
+
+    from vitedge.runtimes.openvino_runtime import exact_products
 
     core = openvino.Core()
     model: Any = core.read_model(str(path))
@@ -27,7 +30,11 @@ def inner_tensors(
         output.get_node().input(0).get_source_output().get_node().get_friendly_name()
         for output in model.outputs
     ]
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    config = {"INFERENCE_PRECISION_HINT": "f32"}
+    metadata = read_metadata(path)
+    if metadata is not None:
+        config |= exact_products(metadata)
+    compiled = core.compile_model(model, "CPU", config)
     request = compiled.create_infer_request()
     request.infer({0: pixels.astype(np.float32)})
     return {
