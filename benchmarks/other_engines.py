@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from engine_graph import INPUT, OUTPUT
 
+# ExecuTorch's export takes half a minute of a core, and as much again for its imports.
+_EXPORT_SECONDS = 1800.0
+
 Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Floats]
 
@@ -92,38 +95,17 @@ def _tract(graph: Path, folder: Path) -> Run:
 
 
 def _executorch(graph: Path, folder: Path, *, dynamic: bool = False) -> Run:
-    """The graph in torch, exported and given to XNNPACK; int8 by ExecuTorch's own quantizer."""
+    """The graph in torch, exported for XNNPACK; int8 by ExecuTorch's own quantizer."""
     import torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime
-    from torch_graph import module_of
 
     path = folder / f"executorch{'-int8' if dynamic else ''}.pte"
     if not path.exists():
-        side = _side(graph)
-        example = (torch.zeros(1, 3, side, side),)
-        exported = torch.export.export(module_of(graph), example)
-        if dynamic:
-            exported = torch.export.export(_quantized(exported.module(), example), example)
-        partitioner = XnnpackPartitioner()
-        edge = to_edge_transform_and_lower(exported, partitioner=[partitioner])
-        path.write_bytes(edge.to_executorch().buffer)
+        program = str(Path(__file__).with_name("executorch_export.py"))
+        words = [program, str(graph), str(path), *(["--dynamic"] if dynamic else [])]
+        _call(sys.executable, *words, seconds=_EXPORT_SECONDS)
     method = Runtime.get().load_program(str(path)).load_method("forward")
     return lambda planes: method.execute([torch.from_numpy(planes)])[0].numpy()
-
-
-def _quantized(module: Any, example: tuple[Any, ...]) -> Any:
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-
-    config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
-    prepared = prepare_pt2e(module, XNNPACKQuantizer().set_global(config))
-    prepared(*example)
-    return convert_pt2e(prepared)
 
 
 def _side(graph: Path) -> int:
@@ -133,9 +115,10 @@ def _side(graph: Path) -> int:
     return model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
 
 
-def _call(program: str, *words: str) -> None:
+def _call(program: str, *words: str, seconds: float | None = None) -> None:
     """Runs a converter, whose own words say why it refused."""
-    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    command = [program, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
     if done.returncode:
         raise RuntimeError((done.stderr or done.stdout).strip().splitlines()[-1])
 

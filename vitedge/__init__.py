@@ -76,7 +76,7 @@ _MODULES = {
 class _Package(ModuleType):
     """The package, whose public names come before its folders of the same names.
 
-    Importing ``vitedge.bench.run`` would otherwise put the folder in the place of the function.
+    Importing ``vitedge.bench.run`` would otherwise replace the function by the folder.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -55,7 +55,7 @@ class Conversion(Shown):
         artifacts: The artefacts, each with its ``path`` and ``metadata``.
         skipped: The reasons why the format has no precision for an artefact, by file name.
         missing: The reasons why an artefact could not be made of this model, by file name.
-        assumed: The precision, where nobody named any.
+        assumed: The precision, if none was given.
     """
 
     source: str

@@ -1,8 +1,8 @@
 """onnx's own C++ on graphs that nobody vouches for, in a process of its own.
 
-Its shape inference ends the process on some malformed graphs, without a word that Python could
-catch. In a child, the same is an error. A process that helps imports onnx once, in 0.2 s, and forks
-for each graph; where it cannot fork, it is started anew after it died.
+Its shape inference ends the process on some malformed graphs, without an error that Python
+could catch. In a child process this becomes an error. A process that helps imports onnx once, in
+0.2 s, and forks for each graph; where it cannot fork, it is started anew after it died.
 """
 
 from __future__ import annotations

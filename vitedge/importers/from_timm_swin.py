@@ -1,8 +1,8 @@
 """Swin and SwinV2 of timm, and the authors' own files, which have the same names.
 
 Tables of position biases tell the windows of Swin; those of SwinV2 are told by the architecture,
-in a hub folder's ``config.json`` or by the user. Swin's last stage is one window where nobody says
-how large its images are.
+in a hub folder's ``config.json`` or by the user. Swin's last stage is one window if the size
+of its images is not given.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _facts(
     published: Mapping[str, Any],
     arguments: Mapping[str, Any],
 ) -> Mapping[str, Any]:
-    """The table's facts about the architecture; empty where nobody names one.
+    """The table's facts about the architecture; empty if none is given.
 
     Raises:
         ModelError: The weights are not of that architecture, or it was made with arguments whose

@@ -140,7 +140,7 @@ def torch_head(tensors: Tensors, name: str, options: ImportOptions) -> Head:
     Dropout and activations leave nothing in a file but gaps between the numbers.
 
     Raises:
-        ModelError: There is none, or nobody said by which activation its layers are joined.
+        ModelError: There is none, or the activation between its layers is unknown.
     """
     if f"{name}.weight" in tensors:
         return Head(torch_linear(tensors, name))

@@ -163,7 +163,7 @@ class LoadedModel:
 
         Raises:
             ModelError: The outputs are all zero or not finite, as those of accelerators are that
-                fail in silence; or the model is closed.
+                fail without an error; or the model is closed.
         """
         size, channels = self.preprocessing.size, self.preprocessing.channels
         noise = np.random.default_rng(0).integers(0, 256, (1, *size, channels), np.uint8)

@@ -1,4 +1,4 @@
-"""Moves what has arrived on a device into place; sent there as it stands, so it needs no package.
+"""Moves what has arrived on a device into place; it is sent there unchanged and needs no package.
 
 A file of the app that the maker has changed since it was left there is the maker's: its digest is
 not the one that was noted. It is printed, and stays.

@@ -1,8 +1,8 @@
 """LiteRT's compiled models: one accelerator alone, no CPU behind it.
 
-LiteRT is told of the accelerator only. A set that holds the CPU too falls back to it in silence,
-and says that it is fully accelerated. What the accelerator cannot run, LiteRT
-writes to stderr; its exception says nothing.
+LiteRT is told of the accelerator only. A set that holds the CPU too falls back to it without a
+message, and says that it is fully accelerated. LiteRT writes the nodes that the accelerator cannot
+run to stderr; its exception says nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Work in a child process, whose crash is an error and not the end of the command.
 
-An engine that trips over a file ends its process without a word. The child is forked before any
+An engine that trips over a file ends its process without a message. The child is forked before any
 engine or thread is there, so it costs a millisecond and starts nothing anew. Where the system
 cannot do that, the work is done in this process.
 """

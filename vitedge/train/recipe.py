@@ -190,7 +190,7 @@ class Rates:
 
 
 def usual_rates(*, fine_tuning: bool, trainable_blocks: int | None, batch_size: int = 128) -> Rates:
-    """The rates where nobody names any.
+    """The rates that apply if none is given.
 
     What a model has learnt is lost at the rate that fresh weights need; its first layers, which
     fit other images, too, lose most (arXiv:2106.08254). A head alone is fresh weights. Adam's rate

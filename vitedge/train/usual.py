@@ -1,4 +1,4 @@
-"""The values of a recipe that nobody named: they follow from the images and from the start.
+"""The values of a recipe that are not given: they follow from the images and from the start.
 
 Steps teach, not epochs: few images get small batches and more epochs.
 """

@@ -109,7 +109,7 @@ def client_metadata(metadata: Metadata, outputs: Iterable[str]) -> bytes:
 
 
 def label_lines(metadata: Metadata) -> tuple[str, ...]:
-    """One line for each score, as ``labels.txt`` has them; empty where nobody named the classes."""
+    """One line for each score, as ``labels.txt`` has them; empty if the classes have no names."""
     names = names_for_people(metadata.labels)
     if metadata.task is Task.BINARY:
         names = names[-1:]  # of yes, which the score is of

@@ -65,7 +65,7 @@ def seen_as(made: Value, axes: Sequence[int], rank: int) -> View:
 
 
 def _others(x: View, axes: Sequence[int]) -> list[int]:
-    """Axes that number images, such as heads in the place of a batch."""
+    """Axes that number images, such as heads instead of a batch."""
     return [axis for axis, size in enumerate(x.shape) if axis not in axes and size > 1]
 
 

@@ -75,7 +75,7 @@ class _Reader:
         return draft.net.network(made, preprocessing)
 
     def _image(self) -> tuple[str, Preprocessing]:
-        """The tensor that standardized pixels are put in the place of."""
+        """The tensor that standardized pixels replace."""
         shape = self._experiments.probe.image_shape
         first = channels_first(shape)
         channels, height, width = shape if first else (shape[2], shape[0], shape[1])

@@ -231,7 +231,7 @@ def add_logits(
         beside: Names of further outputs, which hold no logits.
 
     Raises:
-        ModelError: An output is unknown, or nobody said which of several holds the logits.
+        ModelError: An output is unknown, or it is unclear which of several holds the logits.
     """
     outputs = [item for item in model.graph.output if item.name not in beside]
     names = [item.name for item in outputs]
