@@ -54,11 +54,16 @@ class Workbench:
     @cached_property
     def keras_model(self) -> keras.Model:
         """The Keras model that routes start from."""
+        import keras
         from stock_keras import stock_keras_model
 
-        from vitedge.in_keras.model import to_keras
+        from vitedge.in_keras.model import main_output, to_keras
 
-        model = stock_keras_model(self.network) if self.graph is None else to_keras(self.network)
+        if self.graph is not None:  # the converter takes no subclass of Keras's model
+            image = keras.Input(self.network.image_shape, batch_size=1, name="pixels")
+            made = main_output(self.network, to_keras(self.network)(image))
+            return keras.Model(image, made)
+        model = stock_keras_model(self.network)
         # Keras exports no model that was never called.
         model(np.zeros((1, *self.network.image_shape), np.float32))
         return model

@@ -52,7 +52,7 @@ def test_families_and_goals_are_counted(page):
     words = " ".join(page.read_text("utf-8").split())
     assert "4 families; 3 are read (1 by name); 1 take the generic path, 0 are refused." in words
     assert "2 were converted here, of which 1 reach all formats" in words
-    assert "| timm.read | read | lifted | 115 | - | - | - |" in words
+    assert "| timm.read | read | lifted | 115 | - | - | - | - |" in words
     assert "at least 3 dB above the best stock quantizer in 3 of 4 artefacts" in words
     assert "at most 0.95 of its time in 3 of 4" in words
 

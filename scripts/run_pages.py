@@ -32,7 +32,10 @@ _ENVIRONMENT = os.environ | {
 _FIRST_BLOCKS = 5
 
 # Facts of the machine of the day, not of the command.
-_OF_THE_MACHINE = re.compile(r"^the machine was busy|times are unstable", re.IGNORECASE)
+_OF_THE_MACHINE = re.compile(
+    r"^(?:the machine was busy|all times are unstable|\S+ on \S+: times are unstable)"
+)
+_IN_BRACKETS = re.compile(r" \(unstable: [^)]*\)")
 
 
 def main() -> None:
@@ -67,7 +70,7 @@ def _shown(output: str) -> Iterator[str]:
     home = str(Path.home())
     for line in output.splitlines():
         if not _OF_THE_MACHINE.search(line):
-            yield line.replace(home, "~")
+            yield _IN_BRACKETS.sub("", line).replace(home, "~")
 
 
 def _output(command: list[str], folder: Path) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from reference.zoo.family import EXPECTED_FILE, SOURCE_FILE, Source, first_line
 from reference.zoo.images import preprocessing_of
 from reference.zoo.stock import stock_artifacts
-from reference.zoo.timing import latency_ratio
+from reference.zoo.timing import latency_ratio, products_here
 from vitedge.errors import VitedgeError
 from vitedge.files.staging import write_whole
 from vitedge.images.synthetic import synthetic_images
@@ -69,6 +69,7 @@ class Result:
         why: What was not read, and why.
         read_db: Of the network that was read against the library, in float32.
         formats: By format.
+        products: The instructions that multiply integers on the machine; see ``products_here``.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Result:
     why: str = "the measuring process died"
     read_db: float | None = None
     formats: dict[str, InFormat] = field(default_factory=dict)
+    products: str = ""
 
     def line(self) -> str:
         """The result on one line."""
@@ -192,6 +194,7 @@ def _measure(place: Path, told: Source, result: Result, asked: Asked) -> None:
         result.why = "; ".join(reasons)
     if not asked.formats:
         return
+    result.products = products_here()
     try:
         made = _converted(place, told, path, options, asked, result)
     except VitedgeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from reference.zoo.making import families
 from reference.zoo.measuring import InFormat, Result, read_results, shown_number
 from vitedge.files.staging import write_whole
 
@@ -47,12 +48,16 @@ def _lines(results: Sequence[Result]) -> Iterator[str]:
     yield f"  {len(gains)} artefacts, and takes at most {_RATIO} of its time in {len(quick)} of"
     yield f"  {len(timed)}."
     yield ""
-    yield "| family | model | read | float32 dB | TFLite int8 | ONNX int8 | OpenVINO int8 |"
-    yield "|---|---|---|--:|--:|--:|--:|"
+    yield "| family | model | read | float32 dB | TFLite int8 | ONNX int8 | OpenVINO int8 | on |"
+    yield "|---|---|---|--:|--:|--:|--:|---|"
     for each in results:
         yield _row(each)
     yield ""
     yield from _shortfalls(results)
+    untried = [each.name for each in families(()) if each.name not in {one.name for one in results}]
+    if untried:
+        yield ""
+        yield f"{len(untried)} families of the program have no result: {', '.join(untried)}."
 
 
 def _count(results: Sequence[Result], road: str) -> int:
@@ -78,7 +83,7 @@ def _row(result: Result) -> str:
     parities = [each.fp32_db for each in result.formats.values() if each.fp32_db is not None]
     parity = shown_number(min(parities, default=result.read_db), 0)
     cells = [_cell(result.formats.get(name, InFormat())) for name in _FORMATS]
-    words = [result.name, result.architecture, result.road, parity, *cells]
+    words = [result.name, result.architecture, result.road, parity, *cells, result.products or "-"]
     return f"| {' | '.join(words)} |"
 
 

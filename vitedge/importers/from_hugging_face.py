@@ -216,8 +216,8 @@ def _as_named(stored: Tensors, kind: str) -> Tensors:
     family = FAMILIES[kind]
     if kind in swin.KINDS:
         return swin.as_timm_names(stored, _prefix_of(family, stored.names))
-    if not family.renamed or not any(name.startswith(family.renamed[0]) for name in stored.names):
-        return stored
+    if not family.renamed or not _prefix_of(family, stored.names):
+        return stored  # of a trunk alone, whose names have no prefix anyway
     old, new = family.renamed
     places = {
         new + name.removeprefix(old) if name.startswith(old) else name: name

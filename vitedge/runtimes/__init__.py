@@ -5,6 +5,7 @@ Packages outside may add theirs under the entry point group ``vitedge.runtimes``
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -274,8 +275,10 @@ def runtime_for(target: Target) -> Runtime:
     for runtime in runtimes():
         if runtime.name == target.runtime and target.device in runtime.devices:
             return runtime
-    known = ", ".join(str(known) for known in targets())
-    raise UsageError(f"unknown target '{target}'; known: {known}")
+    known = [str(each) for each in targets()]
+    close = difflib.get_close_matches(str(target), known, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+    raise UsageError(f"unknown target '{target}'; {hint}")
 
 
 def fit_of(target: Target) -> Fit | None:

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from vitedge.runtimes import Readiness, targets
+from vitedge.errors import UsageError
+from vitedge.runtimes import Readiness, runtime_for, targets
 from vitedge.runtimes._vulkan import VulkanDevice, readiness_on
+from vitedge.targets.target import Target
 
 NAMES = {
     *("tflite-cpu", "tflite-gpu", "tflite-npu", "ethos-u"),
@@ -52,3 +54,10 @@ def test_a_gpu_is_ready_only_in_hardware(
     state = readiness_on("engine 1.0", devices)
     assert state.readiness is readiness
     assert words in state.detail
+
+
+def test_an_unknown_target_is_refused_with_the_name_that_is_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown target 'tflite-cp'; did you mean 'tflite-cpu'"):
+        runtime_for(Target("tflite", "cp"))
+    with pytest.raises(UsageError, match=r"unknown target 'x-y'; known: .*onnx-cpu"):
+        runtime_for(Target("x", "y"))
