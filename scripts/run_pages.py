@@ -32,7 +32,9 @@ _ENVIRONMENT = os.environ | {
 _FIRST_BLOCKS = 5
 
 # Facts of the machine of the day, not of the command.
-_OF_THE_MACHINE = re.compile(r"^the machine was busy|times are unstable", re.IGNORECASE)
+_OF_THE_MACHINE = re.compile(
+    r"^(?:the machine was busy|all times are unstable|\S+ on \S+: times are unstable)"
+)
 _IN_BRACKETS = re.compile(r" \(unstable: [^)]*\)")
 
 
