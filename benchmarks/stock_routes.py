@@ -57,12 +57,11 @@ class Workbench:
         import keras
         from stock_keras import stock_keras_model
 
-        from vitedge.in_keras.model import main_output, to_keras
+        from vitedge.in_keras.model import to_keras
 
         if self.graph is not None:  # the converter takes no subclass of Keras's model
             image = keras.Input(self.network.image_shape, batch_size=1, name="pixels")
-            made = main_output(self.network, to_keras(self.network)(image))
-            return keras.Model(image, made)
+            return keras.Model(image, to_keras(self.network)(image))
         model = stock_keras_model(self.network)
         # Keras exports no model that was never called.
         model(np.zeros((1, *self.network.image_shape), np.float32))
