@@ -52,10 +52,6 @@ def _columns(choice: Choice) -> list[_Column]:
     ]
 
 
-def _misses(each: Contender) -> str:
-    return ", ".join(miss.limit for miss in each.misses)
-
-
 def _top1(each: Contender) -> str:
     return "" if each.row.accuracy is None else f"{each.row.accuracy.top1:.1f}"
 
