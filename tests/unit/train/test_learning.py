@@ -14,6 +14,7 @@ from vitedge.errors import UsageError
 from vitedge.in_keras.model import NetworkModel, from_keras, to_keras
 from vitedge.network.blocks import blocks
 from vitedge.train import Augmentation, Distillation, TrainingRecipe, usual_rates
+from vitedge.train.imitation import Imitation
 from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss, balanced_weights
 from vitedge.train.optimizer import Group, LayerwiseAdamW, groups
@@ -69,7 +70,7 @@ class TestLoss:
 
         def value(outputs: list[object]) -> float:
             return float(
-                Loss(recipe, np.ones(10, np.float32), exact=exact)(
+                Loss(recipe, np.ones(10, np.float32), imitation=Imitation(exact.form, exact))(
                     images, tf.constant(targets), logits, outputs=outputs
                 )
             )
