@@ -79,7 +79,7 @@ def test_it_is_converted_inspected_compared_loaded_and_measured(tmp_path: Path) 
     assert "toy-numpy" in page.read_text("utf-8")
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.usefixtures("toys")
 def test_its_runtime_says_what_fits_and_what_it_lacks_is_refused_in_words(tmp_path: Path) -> None:
     vitedge(tmp_path, "convert", *SOURCE, "--for", "toy-numpy", "--output", str(tmp_path))

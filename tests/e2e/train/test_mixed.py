@@ -63,6 +63,7 @@ def test_float32_again_is_what_it_was():
     np.testing.assert_array_equal(np.asarray(model(pixels)), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("products", SHORTER)
 def test_a_model_learns_as_well(products):
     recipe = replace(QUICK, epochs=20, products=products, average=0.9)
@@ -95,6 +96,7 @@ def test_the_gradients_are_those_of_float32_but_for_rounding(products):
     assert np.linalg.norm(mixed) == pytest.approx(np.linalg.norm(plain), rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "products", [Products.BFLOAT16, pytest.param(Products.FLOAT16, marks=pytest.mark.slow)]
 )

@@ -167,6 +167,7 @@ def aware(request: pytest.FixtureRequest, float_network: Network) -> tuple[Preci
     return request.param, train(float_network, halves(), recipe, held_out=halves(30, seed=1))
 
 
+@pytest.mark.slow
 class TestTraining:
     def test_leaves_weights_that_conversion_keeps(self, aware):
         precision, trained = aware
@@ -239,6 +240,7 @@ def sqnr_db(wanted: Array, found: Array) -> float:
     return float(10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", list(all_formats()), ids=str)
 def test_an_artefact_answers_as_training_measured(aware, target, tmp_path):
     precision, trained = aware

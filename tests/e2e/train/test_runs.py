@@ -176,6 +176,7 @@ def tensorboard_losses(folder: Path) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [

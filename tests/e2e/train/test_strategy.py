@@ -206,6 +206,7 @@ class TestCluster:
             read_cluster(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [

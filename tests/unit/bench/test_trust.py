@@ -27,7 +27,7 @@ from vitedge.targets.target import Target
 __all__ = ["fake_runtime"]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_in_turns_every_artifact_gets_a_ratio_to_its_own_float32(
     fake_runtime: object, tmp_path: Path
 ) -> None:

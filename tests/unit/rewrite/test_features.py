@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import vitedge
@@ -17,6 +18,8 @@ from vitedge.errors import ConversionError
 from vitedge.network.evaluate import evaluate, forward
 from vitedge.network.network import Network
 from vitedge.network.operators import Linear
+from vitedge.pipeline.convert import ConvertOptions, convert
+from vitedge.pipeline.keras_model import write_keras
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.rewrite import apply_rewrites
@@ -107,7 +110,16 @@ def test_every_format_gives_the_models_own_features(
 
 
 @pytest.mark.parametrize("target", [Format.TFLITE, Format.ONNX], ids=str)
-def test_all_integer_artefacts_refuse_features(target: Format) -> None:
+def test_all_integer_artefacts_refuse_features(target: Format, tmp_path: Path) -> None:
+    model = tmp_path / "model.keras"
+    write_keras(MODELS[0].network, model)
+    options = ConvertOptions((target,), (Precision.INT8_STATIC,), tmp_path / "made", features=True)
+    with pytest.raises(ConversionError, match="leave out --features"):
+        convert(model, options)
+
+
+def test_integers_alone_give_further_outputs_in_float(tmp_path: Path) -> None:
+    # A source's tail reads them so.
     network = MODELS[0].network
     rewritten, _ = apply_rewrites(with_features(network))
     images = random_images(network, 4)
@@ -117,5 +129,13 @@ def test_all_integer_artefacts_refuse_features(target: Format) -> None:
         calibrate(rewritten, iter(images)),
         images=lambda: iter(images),
     )
-    with pytest.raises(ConversionError, match="leave out --features"):
-        converter_for(target, Precision.INT8_STATIC).convert(made.network, made.recipe)
+    path = tmp_path / "model.onnx"
+    source = Source("random", "0" * 64, "a test")
+    metadata = Metadata(Format.ONNX, Precision.INT8_STATIC, (), network.preprocessing, source)
+    converter = converter_for(Format.ONNX, Precision.INT8_STATIC)
+    converter.convert(made.network, made.recipe).save(path, metadata)
+    session = onnxruntime.InferenceSession(path)
+    assert [each.type for each in session.get_outputs()] == ["tensor(uint16)", "tensor(float)"]
+    _, found = session.run(["logits", "features"], {"pixels": images[:1]})
+    expected = evaluate(made.network, images[:1])["features"]
+    assert np.abs(found - expected).max() <= TOLERANCES[Precision.INT8] * np.ptp(expected)
