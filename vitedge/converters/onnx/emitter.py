@@ -28,6 +28,9 @@ _OPSET_OF_INT4, _IR_OF_INT4 = 21, 10
 class OnnxEmitter(OnnxMerging):
     """The graph of float numbers between linear layers."""
 
+    cuts_into_outputs = True
+    """Whether the parts of a Split may be outputs of the file as they are."""
+
     def emit(self) -> Any:
         """The finished model."""
         from onnx import TensorProto
@@ -68,7 +71,8 @@ class OnnxEmitter(OnnxMerging):
     def cut(self, parts: Sequence[Value], x: str, axis: int) -> list[str]:
         """See ``Emitter``; parts that are outputs and nothing else have their names at once."""
         names = {value: name for name, value in self.network.outputs.items()}
-        if names.keys() != set(parts) or any(self.readers[part] for part in parts):
+        are_outputs = names.keys() == set(parts) and not any(self.readers[part] for part in parts)
+        if not (are_outputs and self.cuts_into_outputs):
             return super().cut(parts, x, axis)
         label, sizes = self._size_of_parts(parts)
         made = [names[part] for part in parts]

@@ -48,6 +48,7 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
     """
 
     multiplies = False
+    cuts_into_outputs = False
 
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         super().__init__(network, recipe, batch)
