@@ -75,7 +75,7 @@ class Converter(Protocol):
 
         Raises:
             ConversionError: The format lacks the precision, or cannot express the model; or there
-                are several outputs and no float operators that could give all but the main one.
+                are several outputs and no float operators that could give the others.
         """
         ...
 
