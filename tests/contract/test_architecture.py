@@ -69,29 +69,25 @@ def test_the_device_side_installs_and_runs_without_tensorflow(tmp_path: Path) ->
     install = [python, "-m", "pip", "install", "--quiet", f"{ROOT}[tflite]"]
     subprocess.run(install, check=True)
     program = (
-        "import time; begin = time.process_time(); from vitedge import load\n"
-        "seconds = time.process_time() - begin\n"
+        "import sys; from vitedge import load\n"
+        "heavy = {'tensorflow', 'keras', 'ai_edge_litert', 'onnxruntime', 'openvino', 'rich'}\n"
+        "loaded = heavy & set(sys.modules)\n"
         "from vitedge.bench import builtin\n"
         "path = next(each for each in builtin.artifacts() if each.suffix == '.tflite')\n"
         "images = builtin.images().samples\n"
         "with load(path) as model:\n"
         "    right = sum(model.classify(s.image)[0][0] == str(s.label) for s in images)\n"
-        "print(seconds, right / len(images))\n"
+        "print(right / len(images), *loaded)\n"
     )
-    outputs = [
-        subprocess.run(
-            [python, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
-        ).stdout.split()
-        for _ in range(3)
-    ]
-    seconds, accuracy = min(float(each[0]) for each in outputs), float(outputs[0][1])
+    accuracy, *loaded = subprocess.run(
+        [python, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    ).stdout.split()
     installed = subprocess.run(
         [python, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=True
     ).stdout.lower()
-    assert accuracy >= 0.97
+    assert float(accuracy) >= 0.97
     assert not any(heavy in installed for heavy in ("tensorflow", "keras", "torch", "scipy"))
-    # Processor time of the best of three, so that a busy machine does not fail it.
-    assert seconds < 0.3
+    assert not loaded  # an engine is loaded with the first artefact, so that the import is quick
     onnx = next(each for each in builtin.artifacts() if each.suffix == ".onnx")
     absent = subprocess.run(
         [environment / "bin" / "vitedge", "predict", onnx, "digit.png"],
