@@ -22,6 +22,7 @@ The command line prints the message of a ``VitedgeError`` on one line and exits 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 # How loaders on Linux, macOS and Windows, and C++ itself, say that memory is short.
 _SIGNS_OF_TOO_LITTLE_MEMORY = (
@@ -133,6 +134,20 @@ def load_remedy(words: str, otherwise: str) -> str:
     if any(sign in words.lower() for sign in _SIGNS_OF_TOO_LITTLE_MEMORY):
         return "Free memory, or raise the limit on it (ulimit -v)"
     return otherwise
+
+
+def nearest_of(name: str, known: Sequence[str], listed: str) -> str:
+    """The end of a message about an unknown name.
+
+    Args:
+        name: The unknown name.
+        known: The names that there are.
+        listed: The words before all of them, where none is near.
+    """
+    import difflib  # only a message needs it
+
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"{listed}: {', '.join(known)}"
 
 
 def first_line(error: Exception) -> str:

@@ -56,11 +56,11 @@ def _add_stock(family: Family, place: Path) -> None:
 
     A model is made from seeds, so making it again gives the same weights.
     """
-    if (
-        family.name.startswith("keras_hub.")
-        or (place / STOCK_TFLITE_FILE).exists()
-        or importlib.util.find_spec("litert_torch") is None
-    ):
+    if family.name.startswith("keras_hub.") or (place / STOCK_TFLITE_FILE).exists():
+        return
+    from reference.zoo.torch_to_tflite import is_installed  # needs torch, as the family does
+
+    if not is_installed():
         return
     with tempfile.TemporaryDirectory() as again:
         made = Path(again) / family.name

@@ -50,8 +50,8 @@ def pick(
     """Names the artefact of a model to ship: made, measured and chosen within a budget.
 
     Every precision that the targets' formats have is converted and measured in turns; with
-    ``minutes`` those with fewer tokens, fewer pixels or both, too, as long as one promises to be
-    faster. Of those within the budget the fastest is named, with how sure that is::
+    ``minutes`` those with fewer tokens, fewer pixels or narrower layers, too, as long as one
+    promises to be faster. Of those within the budget the fastest is named, with how sure that is::
 
         picked = vitedge.pick(model, (images, labels), max_drop=0.5)
         picked.choice.meets_budget, picked.choice.best

@@ -13,6 +13,7 @@ from vitedge.commands.options import (
     force_option,
     import_options,
     json_option,
+    model_output_option,
     read_source_options,
 )
 from vitedge.terminal.output import next_command, print_json, warn
@@ -20,14 +21,7 @@ from vitedge.terminal.output import next_command, print_json, warn
 
 @click.command("import", cls=GroupedCommand)
 @click.argument("source", type=PATH)
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    default=Path("model.keras"),
-    show_default=True,
-    help="File to write.",
-)
+@model_output_option
 @click.option("--check", is_flag=True, help="Only read and compare; write nothing.")
 @click.option(
     "--images", type=PATH, help="Photos on which logits are compared with the source's, too."

@@ -74,6 +74,14 @@ strict_option = click.option(
     help="Treat an unreadable image as an error instead of leaving it out.",
 )
 force_option = click.option("--force", is_flag=True, help="Overwrite what exists.")
+model_output_option = click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    default=Path("model.keras"),
+    show_default=True,
+    help="File to write.",
+)
 
 
 precision_options = option_group(

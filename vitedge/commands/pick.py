@@ -77,9 +77,9 @@ _NONE_MEETS_THE_BUDGET = 3
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
-    help="Also try fewer tokens and pixels, like `vitedge convert --tokens` and `--image-size`, as "
-    "long as that promises to be faster, and begin no trial after so many minutes."
-    "  [default: neither]",
+    help="Also try fewer tokens, fewer pixels and narrower layers, like `vitedge convert` with "
+    "`--tokens`, `--image-size` and `--width`, as long as that promises to be faster, and begin no "
+    "trial after so many minutes.  [default: none of them]",
 )
 @click.option("--threads", type=click.IntRange(1), help="Threads of each runtime.")
 @click.option(
@@ -114,10 +114,10 @@ def pick(
     """Makes and measures artefacts of MODEL, and names the one to ship within a budget.
 
     The command converts to every precision that the targets' formats have, and measures in turns.
-    With --minutes it also tries fewer tokens, fewer pixels or both, as long as that promises to be
-    faster. It names the fastest artefact within the budget, how certain the choice is, and the
-    command that makes it. If no artefact is within the budget, it names the nearest, and the exit
-    code is 3.
+    With --minutes it also tries fewer tokens, fewer pixels and narrower layers, as long as that
+    promises to be faster. It names the fastest artefact within the budget, how certain the choice
+    is, and the command that makes it. If no artefact is within the budget, it names the nearest,
+    and the exit code is 3.
     """
     from dataclasses import replace
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from vitedge.commands.grouped import GroupedCommand
-from vitedge.commands.options import PATH, force_option, strict_option
+from vitedge.commands.options import PATH, force_option, model_output_option, strict_option
 from vitedge.commands.train_options import (
     augmentation_options,
     recipe_options,
@@ -33,14 +33,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     help="Folder of class folders, or of train/ and test/ with class folders inside; or a folder "
     "with labels.csv, an .npz, CIFAR's binary batches, or: digits",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    default=Path("model.keras"),
-    show_default=True,
-    help="File to write.",
-)
+@model_output_option
 @click.option("--init", type=PATH, help="Model to start from.")
 @click.option(
     "--held-out",

@@ -6,12 +6,11 @@ docstring. Packages outside may add theirs under the entry point group ``vitedge
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Protocol
 
-from vitedge.errors import UsageError
+from vitedge.errors import UsageError, nearest_of
 from vitedge.network.network import Network
 from vitedge.rewrite.learnt_grid import keeps_grid, learnt_bits
 from vitedge.targets.plugins import discover
@@ -135,6 +134,5 @@ def _check_names(names: Iterable[str]) -> None:
     known = list(dict.fromkeys([*(rewrite.name for rewrite in rewrites()), *MEASURED]))
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+            hint = nearest_of(name, known, "there are")
             raise UsageError(f"there is no rewrite '{name}'; {hint}")

@@ -5,7 +5,6 @@ Packages outside may add theirs under the entry point group ``vitedge.runtimes``
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.errors import ModelError, UsageError
+from vitedge.errors import ModelError, UsageError, nearest_of
 from vitedge.files.limits import refuse_inflation
 from vitedge.targets.fits import Fit
 from vitedge.targets.formats import Format
@@ -276,9 +275,7 @@ def runtime_for(target: Target) -> Runtime:
         if runtime.name == target.runtime and target.device in runtime.devices:
             return runtime
     known = [str(each) for each in targets()]
-    close = difflib.get_close_matches(str(target), known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
-    raise UsageError(f"unknown target '{target}'; {hint}")
+    raise UsageError(f"unknown target '{target}'; {nearest_of(str(target), known, 'known')}")
 
 
 def fit_of(target: Target) -> Fit | None:

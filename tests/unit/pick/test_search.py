@@ -65,6 +65,17 @@ def only_level(monkeypatch: pytest.MonkeyPatch, name: str, level: Level) -> None
     monkeypatch.setattr(search, "SAVINGS", (only,))
 
 
+def assert_made_again(folder: Path, name: str, *saving: str) -> None:
+    """The command line that the page shows for an artefact makes the same bytes."""
+    path = folder / f"{name}.int8.onnx"
+    before = path.read_bytes()
+    words = ["--calibration", "calibration.npz", "--int8", "--format", "onnx", *saving]
+    words += ["--name", name, "--force"]
+    again = CliRunner().invoke(main, ["convert", "model.keras", *words])
+    assert again.exit_code == 0, again.output
+    assert path.read_bytes() == before
+
+
 @pytest.mark.slow
 def test_fewer_tokens_are_measured_named_and_made_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -86,13 +97,7 @@ def test_fewer_tokens_are_measured_named_and_made_again(
     assert CliRunner().invoke(main, command).exit_code == 0
     assert path.read_bytes() == before
 
-    path = folder / "model.tokens-0.7.int8.onnx"
-    before = path.read_bytes()
-    words = ["--calibration", "calibration.npz", "--int8", "--format", "onnx", "--tokens", "0.7"]
-    words += ["--merge", "alike", "--name", "model.tokens-0.7", "--force"]
-    again = CliRunner().invoke(main, ["convert", "model.keras", *words])
-    assert again.exit_code == 0, again.output
-    assert path.read_bytes() == before
+    assert_made_again(folder, "model.tokens-0.7", "--tokens", "0.7", "--merge", "alike")
 
     refused = pick("--minutes", "10")
     assert refused.exit_code == 2
@@ -113,13 +118,7 @@ def test_fewer_pixels_are_measured_and_made_again(
     monkeypatch.setattr(promises, "_FASTER", 100.0)
     result = pick("--minutes", "10")
     assert result.exit_code == 0, result.output
-    path = folder / "model.pixels-40.int8.onnx"
-    before = path.read_bytes()
-    words = ["--calibration", "calibration.npz", "--int8", "--format", "onnx"]
-    words += ["--image-size", "40", "--name", "model.pixels-40", "--force"]
-    again = CliRunner().invoke(main, ["convert", "model.keras", *words])
-    assert again.exit_code == 0, again.output
-    assert path.read_bytes() == before
+    assert_made_again(folder, "model.pixels-40", "--image-size", "40")
 
 
 @pytest.mark.slow
@@ -130,13 +129,7 @@ def test_narrower_layers_are_measured_and_made_again(
     monkeypatch.setattr(promises, "_FASTER", 100.0)
     result = pick("--minutes", "10")
     assert result.exit_code == 0, result.output
-    path = folder / "model.width-0.9.int8.onnx"
-    before = path.read_bytes()
-    words = ["--calibration", "calibration.npz", "--int8", "--format", "onnx"]
-    words += ["--width", "0.9", "--name", "model.width-0.9", "--force"]
-    again = CliRunner().invoke(main, ["convert", "model.keras", *words])
-    assert again.exit_code == 0, again.output
-    assert path.read_bytes() == before
+    assert_made_again(folder, "model.width-0.9", "--width", "0.9")
 
 
 def test_only_what_is_not_known_yet_is_made_when_a_pick_is_resumed(
