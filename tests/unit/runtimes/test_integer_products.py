@@ -18,7 +18,8 @@ from vitedge.network.operators import Linear
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.quantize.simulate import simulate
-from vitedge.runtimes import runtime_for
+from vitedge.runtimes import openvino_runtime, runtime_for
+from vitedge.runtimes.openvino_runtime import exact_products
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
@@ -58,15 +59,29 @@ def largest(weight: np.ndarray) -> np.ndarray:
     return (np.sign(weight) * np.abs(weight).mean()).astype(np.float32)
 
 
-def metadata(format_: Format) -> Metadata:
+def metadata(
+    format_: Format, precision: Precision = Precision.INT8, read: str = "by name: test"
+) -> Metadata:
     network = small_vit()
     return Metadata(
         format=format_,
-        precision=Precision.INT8,
+        precision=precision,
         labels=network.labels,
         preprocessing=network.preprocessing,
-        source=Source("large.keras", "0" * 64, "by name: test"),
+        source=Source("large.keras", "0" * 64, read),
     )
+
+
+@pytest.mark.parametrize("read", ["by name: test", "generic: it has no attention"])
+def test_openvino_multiplies_as_floats_where_products_saturate(
+    read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_runtime, "processor_flags", lambda: frozenset(["avx2"]))
+    integers = metadata(Format.OPENVINO, Precision.INT8, read)
+    assert exact_products(integers) == {"LP_TRANSFORMS_MODE": "NO"}
+    assert exact_products(metadata(Format.OPENVINO, Precision.FP16, read)) == {}
+    monkeypatch.setattr(openvino_runtime, "processor_flags", lambda: frozenset(["avx_vnni"]))
+    assert exact_products(integers) == {}
 
 
 def test_the_processor_says_whether_products_saturate(tmp_path: Path) -> None:
