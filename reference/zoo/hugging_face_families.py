@@ -51,6 +51,7 @@ class _Model:
         nested: Settings of configs within the config: their class, and theirs.
         beside: Further outputs of the ONNX file.
         cut: The model reads patches of this many pixels that its processor cuts.
+        rectified: Its last convolution stands before a ReLU, and is to be positive mostly.
     """
 
     model: str
@@ -63,6 +64,7 @@ class _Model:
     nested: dict[str, tuple[str, Settings]] = field(default_factory=dict)
     beside: tuple[str, ...] = ()
     cut: int | None = None
+    rectified: bool = False
 
 
 def _classifier(name: str, settings: Settings, **more: Any) -> _Model:
@@ -249,7 +251,7 @@ _FAMILIES: dict[str, _Model] = {
     ),
     "pvt": _classifier("Pvt", {"image_size": 64, "depths": [1, 1, 1, 1]}, size=_64),
     "pvt_v2": _classifier("PvtV2", {"image_size": 64, "depths": [1, 1, 1, 1]}, size=_64),
-    "cvt": _classifier("Cvt", {"depth": [1, 1, 2]}, size=_64),
+    "cvt": _classifier("Cvt", {"depth": [1, 2, 3]}, size=_64),
     "levit": _classifier("Levit", {"image_size": 224, "depths": [1, 1, 1]}, size=(224, 224)),
     "vitdet": _Model(
         "VitDetModel",
@@ -278,6 +280,7 @@ _FAMILIES: dict[str, _Model] = {
         "predicted_depth",
         task="map",
         head=None,
+        rectified=True,
     ),
     "vitpose": _Model(
         "VitPoseForPoseEstimation",
@@ -320,6 +323,7 @@ def _make(family: Family, folder: Path) -> Source:
         Outputs,
         centre,
         export,
+        lift_last_convolution,
         liven,
         write_expected,
     )
@@ -337,6 +341,8 @@ def _make(family: Family, folder: Path) -> Source:
     whole = model if told.cut is None else OfPatches(model, told.cut).eval()
     one = OneOutput(whole, _picked(told.output)).eval()
     liven(whole, family.size)
+    if told.rectified:
+        lift_last_convolution(whole, family.size)
     if told.head is not None:
         centre(one, getattr(model, told.head, None), family.size)
     write_expected(one, family.size, folder)

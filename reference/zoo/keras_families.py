@@ -106,7 +106,7 @@ def _depth_anything(size: int) -> Any:
         fusion_hidden_dim=32,
         head_hidden_dim=16,
         head_in_index=-1,
-        feature_keys=["Stage1", "Stage2", "Stage3", "Stage4"],
+        feature_keys=["stage1", "stage2", "stage3", "stage4"],
     )
 
 

@@ -99,13 +99,13 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
     "pvt_v2": ("pvt_v2_b0", 64, {"depths": (1, 1, 1, 1)}),
     "hiera": ("hiera_tiny_224", 224, {"embed_dim": 32}),
     "hiera_absolute": ("hiera_small_abswin_256", 256, {"embed_dim": 32}),
-    "hiera_detector": ("sam2_hiera_tiny", 128, {"img_size": 128}),
+    "hiera_detector": ("sam2_hiera_tiny", 128, {}),
     "maxvit": ("maxvit_nano_rw_256", 128, {"img_size": 128}),
     "maxxvit_rmlp": ("maxvit_rmlp_pico_rw_256", 128, {"img_size": 128}),
     "coatnet": ("coatnet_nano_rw_224", 64, {"img_size": 64}),
     "coat": ("coat_tiny", 64, {"img_size": 64}),
     "coat_lite": ("coat_lite_tiny", 64, {"img_size": 64}),
-    "caformer": ("caformer_s18", 64, {"depths": (1, 1, 1, 1)}),
+    "caformer": ("caformer_s18", 64, {}),
     "botnet": ("botnet26t_256", 128, {"img_size": 128}),
     "iformer": ("iformer_t", 224, {}),
     "lowformer": ("lowformer_b0", 64, {}),
@@ -113,24 +113,27 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
     "crossvit": ("crossvit_tiny_240", 240, {}),
     "twins_svt": ("twins_svt_small", 64, {"img_size": 64, "depths": (1, 1, 1, 1)}),
     "twins_pcpvt": ("twins_pcpvt_small", 64, {"img_size": 64, "depths": (1, 1, 1, 1)}),
-    "pit": ("pit_ti_224", 224, {"depths": (1, 1, 1)}),
-    "nest": ("nest_tiny", 224, {"embed_dims": (32, 64, 128), "num_heads": (1, 2, 4)}),
+    "pit": ("pit_ti_224", 224, {"depth": (1, 1, 1)}),
+    "nest": ("nest_tiny", 224, {}),
     "visformer": ("visformer_tiny", 224, {}),
     "davit": ("davit_tiny", 64, {"embed_dims": (32, 64, 96, 128)}),
     "gcvit": ("gcvit_xxtiny", 224, {"depths": (1, 1, 1, 1)}),
     "edgenext": ("edgenext_xx_small", 128, {}),
     "vitamin": ("vitamin_small_224", 96, {"img_size": 96}),
-    "nextvit": ("nextvit_small", 64, {"depths": (1, 1, 2, 1)}),
+    "nextvit": ("nextvit_small", 64, {}),
     "repvit": ("repvit_m0_9", 64, {}),
     "shvit": ("shvit_s1", 224, {}),
     "swiftformer": ("swiftformer_xs", 224, {}),
     "mobilenetv4_hybrid": ("mobilenetv4_hybrid_medium", 128, {}),
-    "focalnet": ("focalnet_tiny_srf", 64, {"embed_dim": 32, "depths": (1, 1, 1, 1)}),
+    "focalnet": ("focalnet_tiny_srf", 64, {}),
     "poolformer": ("poolformer_s12", 64, {}),
-    "volo": ("volo_d1_224", 224, {"layers": (1, 1, 1, 1)}),
+    "volo": ("volo_d1_224", 224, {}),
     "tnt": ("tnt_s_patch16_224", 224, {"depth": 2}),
-    "mixer": ("mixer_s16_224", 96, {"img_size": 96, "embed_dim": 192, "num_blocks": 2}),
+    "mixer": ("mixer_s16_224", 96, {"img_size": 96}),
 }
+
+_HEADS_AVERAGED = ("crossvit",)
+"""Families whose logits are the mean of two heads', so that they are said to be logits."""
 
 _BY_NAME = ("vision_transformer", "deit", "eva", "beit", "swin_transformer", "swin_transformer_v2")
 """Modules of timm whose models are read by name."""
@@ -143,7 +146,8 @@ def _make(family: Family, folder: Path) -> Source:
     from reference.zoo.torch_making import centre, export, liven, write_expected
 
     timm.layers.set_fused_attn(False)  # whose flag the tracing exporter cannot follow
-    sizes = _FAMILIES[family.name.partition(".")[2]][2]
+    name = family.name.partition(".")[2]
+    sizes = _FAMILIES[name][2]
     model = timm.create_model(family.architecture, num_classes=_CLASSES, **sizes).eval()
     liven(model, family.size)
     centre(model, model.get_classifier(), family.size)
@@ -168,6 +172,7 @@ def _make(family: Family, folder: Path) -> Source:
         by_name="model.safetensors" if by_name else None,
         options=options if by_name else {},
         traced="model.onnx",
+        told={"task": "classes"} if name in _HEADS_AVERAGED else {},
         parameters=sum(each.numel() for each in model.parameters()),
     )
 

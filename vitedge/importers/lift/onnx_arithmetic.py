@@ -20,7 +20,7 @@ from vitedge.importers.lift.images_read import largest
 from vitedge.importers.lift.moving import averaged
 from vitedge.importers.lift.onnx_call import Call, Rule
 from vitedge.importers.lift.views import View
-from vitedge.network.kinds import Activation
+from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.operators import Norm, Softmax
 
 
@@ -129,6 +129,31 @@ def _reduce(call: Call) -> Tensor:
     return scaled(call.draft, made, count)
 
 
+_TINY = 1e-24
+"""Epsilon of the length of a vector: its root is a length that no float32 activation has."""
+
+
+def _length(call: Call) -> Tensor:
+    """The length of vectors: the product with the unit vector, summed."""
+    x, axes = call.live(), call.integers(1, "axes")
+    rank = len(x.shape)
+    axes = list(range(rank)) if axes is None else [axis % rank for axis in axes]
+    rest = [axis for axis in range(rank) if axis not in axes]
+    count = math.prod(x.shape[axis] for axis in axes)
+    sizes = [x.shape[axis] for axis in rest]
+    vectors = call.draft.reshaped(x.transposed([*rest, *axes]), (*sizes, count))
+    assert isinstance(vectors, View)
+    norm = Norm(np.ones(count, np.float32), np.zeros(count, np.float32), _TINY, NormKind.L2)
+    unit = along(call.draft, vectors, len(rest), norm)
+    parts = combined(call.draft, Elementwise.PRODUCT, vectors, unit)
+    assert isinstance(parts, View)
+    made = scaled(call.draft, averaged(call.draft, parts, [len(rest)], keep=False), count)
+    if not call.attributes.get("keepdims", 1):
+        return made
+    kept = tuple(1 if axis in axes else x.shape[axis] for axis in range(rank))
+    return call.draft.reshaped(made, kept)
+
+
 def _batch_norm(call: Call) -> Tensor:
     x = call.live()
     gamma, beta, mean, variance = (
@@ -187,6 +212,7 @@ ARITHMETIC: dict[str, Rule] = {
     "ReduceMean": _reduce,
     "ReduceSum": _reduce,
     "ReduceMax": _reduce,
+    "ReduceL2": _length,
     "InstanceNormalization": _instance_norm,
     "BatchNormalization": _batch_norm,
     "Softmax": _softmax,

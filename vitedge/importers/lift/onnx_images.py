@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitedge.importers.lift.arithmetic import activated
+from vitedge.importers.lift.arithmetic import Elementwise, activated, combined, negated, scaled
 from vitedge.importers.lift.draft import Tensor
+from vitedge.importers.lift.folding import folded
 from vitedge.importers.lift.images_read import Sliding, convolved, pooled, resized, spread
 from vitedge.importers.lift.moving import averaged
 from vitedge.importers.lift.transposed import overlapping
@@ -181,11 +182,54 @@ def _clip(call: Call) -> Tensor:
         return activated(call.draft, Activation.RELU, call.live())
     if bounds == (0.0, 6.0):
         return activated(call.draft, Activation.RELU6, call.live())
-    raise ValueError(f"it clips to {bounds}")
+    low, high = bounds
+    made = call.live()
+    if low is not None:  # max(x, low) = relu(x - low) + low
+        made = _shifted(
+            call, activated(call.draft, Activation.RELU, _shifted(call, made, -low)), low
+        )
+    if high is not None:  # min(x, high) = high - relu(high - x)
+        below = _shifted(call, negated(call.draft, made), high)
+        rectified = activated(call.draft, Activation.RELU, below)
+        made = _shifted(call, negated(call.draft, rectified), high)
+    return made
+
+
+def _shifted(call: Call, x: Tensor, by: float) -> View:
+    made = combined(call.draft, Elementwise.SUM, x, np.asarray(by, np.float64))
+    assert isinstance(made, View)
+    return made
+
+
+def _hard_sigmoid(call: Call) -> Tensor:
+    """``clip(alpha x + beta, 0, 1)`` as ReLU6 of six times that."""
+    slope, height = call.attributes.get("alpha", 0.2), call.attributes.get("beta", 0.5)
+    sixfold = _shifted(call, scaled(call.draft, call.live(), 6 * slope), 6 * height)
+    return scaled(call.draft, activated(call.draft, Activation.RELU6, sixfold), 1 / 6)
+
+
+def _col2im(call: Call) -> Tensor:
+    size, patch = call.integers(1, ""), call.integers(2, "")
+    if size is None or patch is None or len(size) != 2 or len(patch) != 2:
+        raise ValueError("it folds no image of two axes")
+    if set(call.attributes.get("dilations", (1,))) != {1}:
+        raise ValueError("its patches have gaps")
+    strides = call.attributes.get("strides", (1, 1))
+    top, left, bottom, right = call.attributes.get("pads", (0, 0, 0, 0))
+    return folded(
+        call.draft,
+        call.live(),
+        (size[0], size[1]),
+        (patch[0], patch[1]),
+        strides=(strides[0], strides[1]),
+        padding=((top, bottom), (left, right)),
+    )
 
 
 IMAGES: dict[str, Rule] = {
     "Clip": _clip,
+    "HardSigmoid": _hard_sigmoid,
+    "Col2Im": _col2im,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "MaxPool": _pool,

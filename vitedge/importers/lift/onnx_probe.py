@@ -48,7 +48,7 @@ _KINDS: dict[Kind, frozenset[str]] = {
     Kind.AFFINE: frozenset(
         "Conv AveragePool GlobalAveragePool BatchNormalization ReduceMean ReduceSum Transpose "
         "Concat Split Slice Gather GatherND GatherElements Expand Tile Pad SpaceToDepth "
-        "ScatterND DepthToSpace Resize Upsample ReorderInput ReorderOutput".split()
+        "ScatterND DepthToSpace Col2Im Resize Upsample ReorderInput ReorderOutput".split()
     ),
 }
 _SPELLING = 0.05

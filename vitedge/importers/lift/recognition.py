@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from vitedge.errors import NotAViTError
 from vitedge.importers.lift.nature import KnownPiece, recognize
 from vitedge.importers.lift.pieces import Piece, curved, find_pieces, variants
@@ -67,8 +69,27 @@ def recognize_within(experiments: Experiments) -> list[KnownPiece]:
         inside = [[each for each in order if each in piece.interior] for piece in unknown]
         last = {each[-1] for each in inside if each and each[-1] not in opened}
         if not last - opened:
-            return known
+            return [*known, *_read_from_outside(experiments, known)]
         opened |= last
+
+
+def _read_from_outside(experiments: Experiments, known: list[KnownPiece]) -> Iterator[KnownPiece]:
+    """Parts of pieces that nodes outside of the piece read, too, where a part is recognised alone.
+
+    So a unit vector is weighted by a softmax over one place, and added as it is behind that.
+    """
+    graph = experiments.graph
+    for each in known:
+        piece = each.piece
+        for tensor in piece.interior - {piece.sink}:
+            readers = {name for node in graph.consumers(tensor) for name in node.outputs}
+            if readers <= piece.interior or tensor == graph.output:
+                continue
+            part = Piece(piece.source, tensor, graph.between(piece.source, tensor))
+            _measure(experiments, [part])
+            found = recognize(experiments, part)
+            if found is not None:
+                yield found
 
 
 def _measure(experiments: Experiments, options: list[Piece]) -> None:
