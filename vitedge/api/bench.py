@@ -14,6 +14,8 @@ from vitedge.api.photos import photos_of
 from vitedge.bench import request
 from vitedge.bench.run import BenchOptions
 from vitedge.errors import UsageError
+from vitedge.images.cifar import Part
+from vitedge.images.image_sets import open_images
 from vitedge.images.in_memory import Images
 from vitedge.remote.adb import PREFIX as ADB
 from vitedge.report.results import Report
@@ -36,6 +38,7 @@ def bench(
     sustained: float | None = None,
     throughput: bool = False,
     layers: bool = False,
+    calibration: Images | None = None,
     resume: str | os.PathLike[str] | None = None,
     host: str | None = None,
     remote_dir: str | os.PathLike[str] | None = None,
@@ -62,6 +65,8 @@ def bench(
         sustained: Minutes to keep running, to see how latency drifts.
         throughput: Measure parallel requests as well.
         layers: Compare artefacts with the reference model layer by layer.
+        calibration: The images that the artefacts were calibrated on; ``layers`` needs them where
+            an artefact was made with ``width``, because what remained was fitted to them.
         resume: Folder that keeps logits, so that an interrupted bench goes on.
         host: Measure on this machine, which ssh reaches; ``adb:SERIAL`` is an Android device.
         remote_dir: Folder on the host for the environment and the files; None means
@@ -80,6 +85,8 @@ def bench(
     """
     if layers and (reference is None or host is not None):
         raise UsageError("--layers needs the model as --reference, and no --host")
+    if calibration is not None and not layers:
+        raise UsageError("--calibration is for --layers alone")
     there = None if host is None else _Host(host, remote_dir, benchmark_model)
     if there is None and benchmark_model is not None:
         raise UsageError("--benchmark-model is what --host adb:SERIAL runs on an Android device")
@@ -107,7 +114,12 @@ def bench(
 
         network = read_model(model.path, model.importing).network
         report = _measured(replace(asked, network=network), there, progress, warn)
-        compared = compare_all(model.path, network, report, asked.data, progress=progress)
+        fitted = photos_of(calibration)
+        compared = compare_all(
+            *(model.path, network, report, asked.data),
+            calibration=None if fitted is None else open_images(fitted, part=Part.TRAINING),
+            progress=progress,
+        )
         return replace(report, layers=compared)
 
 

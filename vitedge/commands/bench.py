@@ -50,6 +50,11 @@ _FAILURES = ("CRASHED", "TIMEOUT", "ERROR", "DRIFT", "FALLBACK")
     "--layers", is_flag=True, help="Compare artefacts with the --reference model layer by layer."
 )
 @click.option(
+    "--calibration",
+    type=PATH,
+    help="The photos that artefacts were made with, for --layers where those have a --width.",
+)
+@click.option(
     "--resume",
     type=PATH,
     metavar="FOLDER",
@@ -89,6 +94,7 @@ def bench(
     sustained: float | None,
     throughput: bool,
     layers: bool,
+    calibration: Path | None,
     resume: Path | None,
     host: str | None,
     remote_dir: PurePosixPath | None,
@@ -136,6 +142,7 @@ def bench(
             sustained=sustained,
             throughput=throughput,
             layers=layers,
+            calibration=calibration,
             resume=resume,
             host=host,
             remote_dir=remote_dir,

@@ -204,6 +204,7 @@ def compare_all(
     report: Report,
     data: Path | ImageSet | None,
     *,
+    calibration: ImageSet | None = None,
     progress: Progress = silent,
 ) -> tuple[LayerErrors, ...]:
     """Compares every artefact of a report that ran with the model that is the bench's reference.
@@ -213,12 +214,15 @@ def compare_all(
         network: The network in the file.
         report: The report of the bench.
         data: Images to compare on; the first few are taken. None means synthetic ones.
+        calibration: The images that the artefacts were calibrated on; see ``compare_layers``.
         progress: Told how far things are.
 
     Raises:
-        UsageError: One is not of this model, or does not say how it was made.
+        UsageError: One is not of this model, does not say how it was made, or was fitted to other
+            images.
     """
-    model = _Model(source, network, None if data is None else open_images(data))
+    images = None if data is None else open_images(data)
+    model = _Model(source, network, images, calibration)
     ran = [
         Path(path) for path in dict.fromkeys(row.artifact for row in report.rows if row.was_loaded)
     ]

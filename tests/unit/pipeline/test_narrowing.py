@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,23 @@ def test_layers_are_compared_with_what_was_fitted_to_the_same_photos(
         compare_layers(model, written.path, ImportOptions())
     with pytest.raises(UsageError, match="was not fitted to these photos"):
         compare_layers(model, written.path, ImportOptions(), calibration=photos(16, seed=2))
+
+
+def test_a_bench_compares_the_layers_of_narrower_artefacts(model: Path, tmp_path: Path) -> None:
+    calibration = photos(16)
+    options = ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path, width=0.9)
+    (written,) = convert(model, options, calibration=calibration)
+    np.savez(tmp_path / "seen.npz", images=random_images(network(), 16))
+    bench = ["bench", str(written.path), "--target", "onnx-cpu", "--runs", "2"]
+    seen = str(tmp_path / "seen.npz")
+    reference = ["--reference", str(model), "--data", seen, "--calibration", seen]
+    report = tmp_path / "report.json"
+    result = CliRunner().invoke(main, [*bench, *reference, "--layers", "--json", str(report)])
+    assert result.exit_code == 0, result.output
+    (compared,) = json.loads(report.read_text())["layers"]
+    assert min(each["sqnr_db"] or np.inf for each in compared["layers"]) > 60
+    result = CliRunner().invoke(main, [*bench, *reference])
+    assert "--calibration is for --layers alone" in result.output
 
 
 def test_the_command_says_what_is_removed(model: Path, tmp_path: Path) -> None:
