@@ -29,4 +29,13 @@ def products_saturate(flags: frozenset[str]) -> bool:
     Args:
         flags: The result of ``processor_flags``; without flags the answer is no.
     """
-    return bool(flags) and not flags & _VNNI
+    return bool(flags) and not has_exact_products(flags)
+
+
+def has_exact_products(flags: frozenset[str]) -> bool:
+    """Whether fast products of uint8 and int8 are known to add in 32 bits.
+
+    Args:
+        flags: The result of ``processor_flags``; without flags the answer is no.
+    """
+    return not flags.isdisjoint(_VNNI)

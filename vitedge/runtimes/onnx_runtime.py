@@ -33,6 +33,7 @@ from vitedge.errors import (
     missing_package,
 )
 from vitedge.files.weights_digest import unreplaced
+from vitedge.machine.processor import has_exact_products, processor_flags
 from vitedge.runtimes import Availability, Placement, Readiness, no_features, only_input
 from vitedge.runtimes._onnx_placement import assigned_nodes, placement_on
 from vitedge.runtimes._onnx_providers import PROVIDERS
@@ -118,9 +119,12 @@ def multiply_exactly(options: Any) -> None:
 
     On x86 without VNNI the product of uint8 and int8 saturates in 16 bits: DeiT-tiny's int8 file
     then has 10 dB in place of 27. With this option the product is exact, and takes 1.1 of the time.
-    On other processors the option has no effect.
+    With VNNI the product is exact without it; with AMX the option also makes products take several
+    times as long (docs/decisions/0051), so it is set only where VNNI is not known to be there.
+    Arm has no such option.
     """
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not has_exact_products(processor_flags()):
+        options.add_session_config_entry("session.x64quantprecision", "1")
 
 
 def _start(

@@ -18,7 +18,8 @@ from vitedge.network.operators import Linear
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.quantize.simulate import simulate
-from vitedge.runtimes import openvino_runtime, runtime_for
+from vitedge.runtimes import onnx_runtime, openvino_runtime, runtime_for
+from vitedge.runtimes.onnx_runtime import multiply_exactly
 from vitedge.runtimes.openvino_runtime import exact_products
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
@@ -82,6 +83,26 @@ def test_openvino_multiplies_as_floats_where_products_saturate(
     assert exact_products(metadata(Format.OPENVINO, Precision.FP16, read)) == {}
     monkeypatch.setattr(openvino_runtime, "processor_flags", lambda: frozenset(["avx_vnni"]))
     assert exact_products(integers) == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [(["avx2"], "1"), ([], "1"), (["avx2", "avx512_vnni", "amx_int8"], None)],
+    ids=["AVX2", "unknown", "AMX"],
+)
+def test_onnx_runtime_gets_its_slower_exact_product_only_without_vnni(
+    flags: list[str], wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnx_runtime, "processor_flags", lambda: frozenset(flags))
+    options = onnxruntime.SessionOptions()
+    multiply_exactly(options)
+    try:
+        found = options.get_session_config_entry("session.x64quantprecision")
+    except RuntimeError:  # has no such key
+        found = None
+    assert found == wanted
 
 
 def test_the_processor_says_whether_products_saturate(tmp_path: Path) -> None:
