@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from vitedge.importers import Imported, ImportOptions
@@ -39,7 +40,8 @@ class LiftedKerasImporter:
             task=options.task,
             beside=options.beside,
         )
-        network = with_options(lifted.network, options)
+        # Lifting joined mean and std with the model's own arithmetic.
+        network = with_options(lifted.network, replace(options, mean=None, std=None))
         words = ", ".join(filter(None, (str(lifted), probe.left_out)))
         return Imported(network, words, str(lifted.proof))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from vitedge.importers import Imported, ImportOptions
@@ -33,7 +34,8 @@ class LiftedOnnxImporter:
             task=options.task,
             beside=options.beside,
         )
-        network = with_options(lifted.network, options)
+        # Lifting joined mean and std with the model's own arithmetic.
+        network = with_options(lifted.network, replace(options, mean=None, std=None))
         return Imported(network, str(lifted), str(lifted.proof))
 
 

@@ -201,9 +201,9 @@ def insert_before_softmax(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], m
         graph.node.insert(place, node)
 
 
-def runs_as(path: Path) -> Imported:
-    """What was read, which computes what ONNX Runtime does."""
-    imported = read_model(path)
+def runs_as(path: Path, options: ImportOptions | None = None) -> Imported:
+    """What was read, which computes what ONNX Runtime does of ImageNet's pixels."""
+    imported = read_model(path, options)
     network = imported.network
     pixels = np.random.default_rng(0).integers(0, 256, (1, *network.image_shape), np.uint8)
     scaled = pixels.astype(np.float32) / np.float32(255)
@@ -229,6 +229,24 @@ def test_group_norm_as_torch_spells_it_lifts(tmp_path: Path) -> None:
         insert_before_softmax(graph, nodes, "whole")
 
     runs_as(changed("attention_pooling", tmp_path / "model.onnx", with_group_norm))
+
+
+def test_a_model_that_normalises_what_the_caller_normalised_is_read_with_both(
+    tmp_path: Path,
+) -> None:
+    def with_own_arithmetic(graph: onnx.GraphProto) -> None:
+        make = onnx.helper.make_node
+        for name, value in {"shift": 0.25, "slope": 2.0}.items():
+            made = onnx.numpy_helper.from_array(np.full((1, 3, 1, 1), value, np.float32), name)
+            graph.initializer.append(made)
+        (image,) = graph.input
+        for node in graph.node:
+            node.input[:] = ["own" if each == image.name else each for each in node.input]
+        graph.node.insert(0, make("Mul", ["shifted", "slope"], ["own"]))
+        graph.node.insert(0, make("Sub", [image.name, "shift"], ["shifted"]))
+
+    path = changed("attention_pooling", tmp_path / "model.onnx", with_own_arithmetic)
+    runs_as(path, ImportOptions(mean=IMAGENET_MEAN, std=IMAGENET_STD))
 
 
 def test_a_constant_that_a_branch_makes_of_outer_constants_is_read(tmp_path: Path) -> None:
