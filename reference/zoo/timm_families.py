@@ -132,8 +132,8 @@ _FAMILIES: dict[str, tuple[str, int, Sizes]] = {
     "mixer": ("mixer_s16_224", 96, {"img_size": 96}),
 }
 
-_HEADS_AVERAGED = ("crossvit",)
-"""Families whose logits are the mean of two heads', so that they are said to be logits."""
+_HEADS_JOINED = ("crossvit", "volo")
+"""Families whose logits are made of two heads', so that they are said to be logits."""
 
 _BY_NAME = ("vision_transformer", "deit", "eva", "beit", "swin_transformer", "swin_transformer_v2")
 """Modules of timm whose models are read by name."""
@@ -172,7 +172,7 @@ def _make(family: Family, folder: Path) -> Source:
         by_name="model.safetensors" if by_name else None,
         options=options if by_name else {},
         traced="model.onnx",
-        told={"task": "classes"} if name in _HEADS_AVERAGED else {},
+        told={"task": "classes"} if name in _HEADS_JOINED else {},
         parameters=sum(each.numel() for each in model.parameters()),
     )
 

@@ -23,13 +23,15 @@ windows, attention pooling, convolutional stages.
     arithmetic, contraction, moving, images_read    sums, einsums, moves and convolutions of views
     network_form    the network, node by node
     tidying, naming packed layers apart, constants inside of layers, names as in reports
+    transformer     whether the network mixes places as a vision transformer does
     ending          what the outputs mean; spelled_ending finds the sigmoid or softmax at the end
     proof           its outputs against the source's
+    proof_in_parts  part by part, where the source multiplies its rounding
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,12 +50,19 @@ from vitedge.importers.lift.naming import named
 from vitedge.importers.lift.nature import KnownPiece, SoftmaxPiece
 from vitedge.importers.lift.network_form import read_network
 from vitedge.importers.lift.probe import Experiments, Probe
-from vitedge.importers.lift.proof import Proof, prove
+from vitedge.importers.lift.proof import Proof, believed, compare_logits, prove
+from vitedge.importers.lift.proof_in_parts import (
+    compare_parts,
+    multiplies_rounding,
+    sums_of,
+    without_parts,
+)
 from vitedge.importers.lift.recognition import recognize_all, recognize_within
 from vitedge.importers.lift.structure import Parser
 from vitedge.importers.lift.tidying import tidied
+from vitedge.importers.lift.transformer import refuse_without_attention
 from vitedge.network.network import Network, Value, needed, with_task
-from vitedge.network.operators import Product, Softmax, Transpose
+from vitedge.network.operators import Transpose
 from vitedge.network.structure import attentions
 from vitedge.network.tasks import Task
 
@@ -190,10 +199,7 @@ class _Source:
         if ending.task.output in beside:
             raise ModelError(f"the main output is called '{ending.task.output}': see --logits")
         outputs = {ending.task.output: main.graph.output, **dict(zip(beside, others, strict=True))}
-        read = read_network(experiments, self._probe.rules(), known, taken, outputs)
-        network = named(tidied(read))
-        _refuse_without_attention(network)
-        proof = prove(experiments, network, taken, self._images, outputs)
+        network, proof = self._proven(experiments, known, taken, outputs)
         if channels_first(self._probe.image_shape):
             maps = [
                 name
@@ -204,6 +210,34 @@ class _Source:
             network = _with_channels_last(network, maps)
         network = with_task(network, ending.task)
         return Lifted(network, None, proof, taken, "softmax" in ending.words, ending.words)
+
+    def _proven(
+        self,
+        experiments: Experiments,
+        known: Sequence[KnownPiece],
+        taken: InputRange,
+        outputs: Mapping[str, str],
+    ) -> tuple[Network, Proof]:
+        """The network with these outputs, and why it is believed.
+
+        Raises:
+            NotAViTError: The network is not believed, or the conditions of ``as_network`` apply.
+        """
+
+        def read(tensors: Mapping[str, str]) -> Network:
+            rules = self._probe.rules()
+            return named(tidied(read_network(experiments, rules, known, taken, tensors)))
+
+        network = read(outputs)
+        refuse_without_attention(network)
+        proof = compare_logits(experiments, network, taken, self._images, outputs)
+        parts = {} if proof.holds else sums_of(experiments.graph, known)
+        if not parts or not multiplies_rounding(experiments, network, taken, outputs):
+            return network, believed(proof)
+        all_outputs = {**outputs, **parts}
+        marked = read(all_outputs)
+        proof = compare_parts(proof, experiments, marked, taken, self._images, all_outputs)
+        return without_parts(marked, parts), believed(proof)
 
     def _ending(self, experiments: Experiments) -> Ending:
         ending = read_ending(experiments, self._task)
@@ -244,13 +278,3 @@ def _with_channels_last(network: Network, names: Sequence[str]) -> Network:
                 outputs[name] = Value(f"{made.name}/channels_last", turned, (made,))
     order = dict.fromkeys((*network.values, *outputs.values()))
     return replace(network, values=needed(order, outputs.values()), outputs=outputs)
-
-
-def _refuse_without_attention(network: Network) -> None:
-    """Leaves networks of convolutions or layers alone to each format's own quantizer.
-
-    Raises:
-        NotAViTError: The network has no attention.
-    """
-    if not any(isinstance(value.operator, Product | Softmax) for value in network.values):
-        raise NotAViTError("it has no softmax attention, nor any other product of two values")

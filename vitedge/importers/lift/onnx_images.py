@@ -60,7 +60,7 @@ def _sliding(call: Call, window: Sequence[int]) -> Sliding:
 
 def _conv(call: Call) -> Tensor:
     if len(call.live().shape) == 3:
-        return _conv_of_line(call)
+        return _of_line(call, _conv)
     weight, bias = call.fixed(1), call.fixed(2)
     assert weight is not None
     sliding = _sliding(call, weight.shape[2:])
@@ -69,20 +69,24 @@ def _conv(call: Call) -> Tensor:
     return convolved(call.draft, call.live(), _NCHW, turned, bias, sliding, groups)
 
 
-def _conv_of_line(call: Call) -> Tensor:
-    """A convolution of ``(N, C, length)``, as of an image of one row."""
-    x, weight = call.live(), call.fixed(1)
-    assert weight is not None
+def _of_line(call: Call, rule: Rule) -> Tensor:
+    """A convolution or pool of ``(N, C, length)``, as of an image of one row."""
+    x = call.live()
     attributes = dict(call.attributes)
-    for name, filler in (("strides", 1), ("dilations", 1), ("kernel_shape", 1)):
+    for name in ("strides", "dilations", "kernel_shape"):
         if name in attributes:
-            attributes[name] = [filler, *attributes[name]]
+            attributes[name] = [1, *attributes[name]]
     if "pads" in attributes:
         before, after = attributes["pads"]
         attributes["pads"] = [0, before, 0, after]
     image = call.draft.reshaped(x, (*x.shape[:2], 1, x.shape[2]))
-    inputs = (image, weight[:, :, None], *call.inputs[2:])
-    made = _conv(Call(call.draft, call.op, inputs, attributes, call.opset))
+    inputs = (image, *call.inputs[1:])
+    if len(inputs) > 1:
+        weight = call.fixed(1)
+        assert weight is not None
+        inputs = (image, weight[:, :, None], *call.inputs[2:])
+    made = rule(Call(call.draft, call.op, inputs, attributes, call.opset))
+    assert isinstance(made, View)
     return call.draft.reshaped(made, (*made.shape[:2], made.shape[3]))
 
 
@@ -113,11 +117,14 @@ def _conv_transpose(call: Call) -> Tensor:
 
 
 def _pool(call: Call) -> Tensor:
+    if len(call.live().shape) == 3:
+        return _of_line(call, _pool)
     kind = PoolKind.MAX if call.op == "MaxPool" else PoolKind.AVERAGE
     window = tuple(call.attributes["kernel_shape"])
     sliding = _sliding(call, window)
     counts = bool(call.attributes.get("count_include_pad", 0))
-    if counts and call.attributes.get("ceil_mode"):
+    top, left, bottom, right = call.attributes.get("pads", (0, 0, 0, 0))
+    if counts and sliding.padding != ((top, bottom), (left, right)):  # rounded up by ``ceil_mode``
         raise ValueError("it counts some of the padding")
     return pooled(
         call.draft,

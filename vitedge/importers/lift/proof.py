@@ -21,6 +21,11 @@ TOLERANCE = 1e-3
 1e-5; models that compute in float16 inside differ by their own rounding, a few 1e-4."""
 
 
+PART_TOLERANCE = 1e-4
+"""Largest difference of a number within a part, over the range of what the part makes. Parts of a
+few layers reach 1e-5."""
+
+
 @dataclass(frozen=True)
 class Proof:
     """The comparison.
@@ -31,6 +36,9 @@ class Proof:
         difference: Largest absolute difference of a logit.
         logit_range: Largest logit minus the smallest.
         largest: Largest absolute logit.
+        parts: The number of parts that were compared, each on the source's own values; see
+            ``proof_in_parts``. 0 where the logits were enough.
+        part_difference: The largest difference of a part over the range of what it makes.
     """
 
     random: int
@@ -38,6 +46,8 @@ class Proof:
     difference: float
     logit_range: float
     largest: float
+    parts: int = 0
+    part_difference: float = 0.0
 
     @property
     def relative(self) -> float:
@@ -47,13 +57,21 @@ class Proof:
     @property
     def holds(self) -> bool:
         """Whether the two compute the same; never when a logit is not a number."""
+        if self.parts:
+            return self.part_difference <= PART_TOLERANCE
         return self.difference <= TOLERANCE * max(self.logit_range, self.largest * 1e-3)
 
     def __str__(self) -> str:
         real = f" and {self.real} real" if self.real else ""
-        return (
+        words = (
             f"max logit difference {self.difference:.1g} ({self.relative:.1g} of the range) on "
             f"{self.random} random{real} images"
+        )
+        if not self.parts:
+            return words
+        return (
+            f"{words}, as the source's own where its input is rounded; each of {self.parts} parts "
+            f"on the source's values: at most {self.part_difference:.1g} of its range"
         )
 
 
@@ -70,7 +88,15 @@ def prove(
         NotAViTError: The logits differ by more than ``TOLERANCE``.
         DataError: An image cannot be read.
     """
-    proof = compare_logits(experiments, network, taken, images, outputs)
+    return believed(compare_logits(experiments, network, taken, images, outputs))
+
+
+def believed(proof: Proof) -> Proof:
+    """The proof, if it holds.
+
+    Raises:
+        NotAViTError: The proof does not hold.
+    """
     if not proof.holds:
         raise NotAViTError(
             f"lifted, but its logits differ from the source's by {proof.difference:.2g} "
@@ -99,24 +125,14 @@ def compare_logits(
     Raises:
         DataError: An image cannot be read.
     """
-    made_up = _images(network)
-    pixels = np.concatenate([made_up, network.preprocessing.batch(images).astype(np.float32)])
-    graph, shape = experiments.graph, experiments.probe.image_shape
-    outputs = {network.main_name: graph.output} if outputs is None else outputs
-    run = experiments.between([graph.image], list(outputs.values()))
-    n = experiments.batch_for(len(made_up))
-    wanted: list[list[Array]] = []
-    for start in range(0, len(pixels), n):
-        part = pixels[start : start + n]
-        padded = np.concatenate([part, np.repeat(part[-1:], n - len(part), axis=0)])
-        answers = run(as_model_input(taken.apply(padded), shape))
-        wanted.append([each.reshape(n, -1)[: len(part)] for each in answers])
+    pixels = pixels_compared(network, images)
+    outputs = {network.main_name: experiments.graph.output} if outputs is None else outputs
+    wanted = source_outputs(experiments, taken.apply(pixels), list(outputs.values()))
     ours = evaluate_each(network, pixels)
     proofs = []
-    for name, theirs in zip(outputs, zip(*wanted, strict=True), strict=True):
-        source = np.concatenate(theirs)
+    for name, source in zip(outputs, wanted, strict=True):
         proof = Proof(
-            random=len(made_up),
+            random=len(pixels) - len(images),
             real=len(images),
             difference=float(np.abs(ours[name].reshape(source.shape) - source).max()),
             logit_range=float(np.ptp(source)),
@@ -124,6 +140,31 @@ def compare_logits(
         )
         proofs.append(proof)
     return max(proofs, key=lambda each: (not each.holds, each.relative))
+
+
+def pixels_compared(network: Network, images: Sequence[ImageLike]) -> Array:
+    """Raw pixels of made-up images and behind them the user's, float32 ``(N, H, W, C)``."""
+    real = network.preprocessing.batch(images).astype(np.float32)
+    return np.concatenate([_images(network), real])
+
+
+def source_outputs(experiments: Experiments, inputs: Array, tensors: Sequence[str]) -> list[Array]:
+    """Tensors of the source, each flat, ``(N, numbers)``, of images as ``InputRange.apply`` makes.
+
+    The source runs as many images at once as there are made-up ones, or as it takes.
+    """
+    run = experiments.between([experiments.graph.image], tensors)
+    n = experiments.batch_for(_MADE_UP)
+    wanted: list[list[Array]] = []
+    for start in range(0, len(inputs), n):
+        part = inputs[start : start + n]
+        padded = np.concatenate([part, np.repeat(part[-1:], n - len(part), axis=0)])
+        answers = run(as_model_input(padded, experiments.probe.image_shape))
+        wanted.append([each.reshape(n, -1)[: len(part)] for each in answers])
+    return [np.concatenate(each) for each in zip(*wanted, strict=True)]
+
+
+_MADE_UP = 4
 
 
 def _images(network: Network) -> Array:

@@ -96,6 +96,44 @@ def test_the_length_of_vectors_is_read(axes: list[int] | None, keep: int, tmp_pa
     runs_as(with_nodes(tmp_path / "m.onnx", nodes, "less", **constants))
 
 
+@pytest.mark.parametrize(("window", "is_read"), [(2, True), (3, False)])
+def test_a_pool_that_rounds_up_is_read_where_that_changes_nothing(
+    window: int, is_read: bool, tmp_path: Path
+) -> None:
+    make = helper.make_node
+    attributes = {"kernel_shape": [window] * 2, "strides": [2, 2], "ceil_mode": 1}
+    nodes = [
+        make("Identity", [""], ["scores"]),
+        make("AveragePool", ["scores"], ["fewer"], count_include_pad=1, **attributes),
+        make("Tile", ["fewer", "repeats"], ["tiled"]),
+    ]
+    repeats = np.array([1, 1, 2, 2])
+    path = with_nodes(tmp_path / "m.onnx", nodes, "tiled", repeats=repeats)
+    if is_read:
+        runs_as(path)
+        return
+    with pytest.raises(NotAViTError, match="counts some of the padding"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("operator", ["AveragePool", "MaxPool"])
+def test_a_pool_of_tokens_is_read(operator: str, tmp_path: Path) -> None:
+    # As NextViT makes fewer keys.
+    make = helper.make_node
+    nodes = [
+        make("Reshape", ["", "lines"], ["tokens"]),
+        make(operator, ["tokens"], ["fewer"], kernel_shape=[4], strides=[4]),
+        make("Reshape", ["fewer", "grid"], ["small"]),
+        make("Tile", ["small", "repeats"], ["tiled"]),
+    ]
+    constants = {
+        "lines": np.array([1, 48, 16]),
+        "grid": np.array([1, 3, 16, 4]),
+        "repeats": np.array([1, 1, 1, 4]),
+    }
+    runs_as(with_nodes(tmp_path / "m.onnx", nodes, "tiled", **constants))
+
+
 @pytest.mark.parametrize(
     ("operator", "inputs", "attributes"),
     [
