@@ -99,12 +99,14 @@ def shown_number(value: float | None, digits: int) -> str:
 
 def read_results(folder: Path) -> list[Result]:
     """All results of a folder, by name."""
-    results = []
-    for path in sorted(folder.glob(f"*/{RESULT_FILE}")):
-        values = json.loads(path.read_text("utf-8"))
-        values["formats"] = {key: InFormat(**each) for key, each in values["formats"].items()}
-        results.append(Result(**values))
-    return results
+    paths = sorted(folder.glob(f"*/{RESULT_FILE}"))
+    return [result_of(json.loads(path.read_text("utf-8"))) for path in paths]
+
+
+def result_of(values: dict[str, Any]) -> Result:
+    """A result from its JSON."""
+    formats = {key: InFormat(**each) for key, each in values["formats"].items()}
+    return Result(**{**values, "formats": formats})
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reference.zoo.making import families
 from reference.zoo.measuring import InFormat, Result, read_results, shown_number
+from reference.zoo.record import RECORD, merged, read_record, write_record
 from vitedge.files.staging import write_whole
 
 BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
@@ -16,8 +17,8 @@ _GAIN_DB, _RATIO = 3.0, 0.95
 """The goals of int8: above the format's stock quantizer, and the share of its time."""
 
 
-def write_table(folder: Path, page: Path) -> None:
-    """Replaces what stands between the marks of the page.
+def write_table(folder: Path, page: Path, record: Path = RECORD) -> None:
+    """Replaces what stands between the marks of the page, and adds the results to the record.
 
     Raises:
         ValueError: The page lacks the marks.
@@ -27,7 +28,9 @@ def write_table(folder: Path, page: Path) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"'{page}' lacks the marks {BEGIN} and {END}")
-    lines = "\n".join(_lines(read_results(folder)))
+    results = merged(read_record(record), read_results(folder))
+    write_record(record, results)
+    lines = "\n".join(_lines(results))
     write_whole(page, f"{before}{BEGIN}\n{lines}\n{END}{after}")
 
 
@@ -54,7 +57,8 @@ def _lines(results: Sequence[Result]) -> Iterator[str]:
         yield _row(each)
     yield ""
     yield from _shortfalls(results)
-    untried = [each.name for each in families(()) if each.name not in {one.name for one in results}]
+    known = {each.name for each in results}
+    untried = [each.name for each in families(()) if each.name not in known]
     if untried:
         yield ""
         yield f"{len(untried)} families of the program have no result: {', '.join(untried)}."

@@ -33,9 +33,11 @@ def latency_ratio(ours: Session, theirs: Session, pixels: np.ndarray) -> float:
 
 
 def products_here() -> str:
-    """The instructions for products of 8 bits: ``VNNI``, ``AVX2``, or the kind of the machine."""
+    """The instructions for products of 8 bits: AMX, VNNI or AVX2; else the kind of the machine."""
     about = Path("/proc/cpuinfo")
     flags = about.read_text("utf-8") if about.exists() else ""
+    if "amx_int8" in flags:
+        return "AMX"
     if "avx512_vnni" in flags or "avx_vnni" in flags:
         return "VNNI"
     return "AVX2" if "avx2" in flags else platform.machine()

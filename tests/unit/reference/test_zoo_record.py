@@ -1,0 +1,51 @@
+"""The record of the zoo's results, and what a new measurement changes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reference.zoo.measuring import InFormat, Result
+from reference.zoo.record import RECORD, merged, read_record, write_record
+from reference.zoo.table import BEGIN, END, write_table
+
+ROOT = Path(__file__).parents[3]
+
+CONVERTED = Result(
+    "timm.vit",
+    "vit_tiny",
+    10,
+    "by name",
+    "",
+    110.0,
+    {"onnx": InFormat(111.0, 30.0, 25.0, "dynamic", 0.5)},
+    "VNNI",
+)
+
+
+def test_what_was_only_read_again_keeps_its_artefacts() -> None:
+    again = Result("timm.vit", "vit_tiny", 10, "lifted", "", 112.0)
+    (kept,) = merged([CONVERTED], [again])
+    assert (kept.road, kept.read_db) == ("lifted", 112.0)
+    assert (kept.formats, kept.products) == (CONVERTED.formats, "VNNI")
+
+
+def test_what_is_read_no_longer_keeps_none() -> None:
+    (kept,) = merged([CONVERTED], [Result("timm.vit", "vit_tiny", 10, "generic", "an operator")])
+    assert not kept.formats
+
+
+def test_new_families_stand_beside_the_others(tmp_path: Path) -> None:
+    other = Result("timm.beit", "beit", 10, "by name", "", 100.0)
+    write_record(tmp_path / "record.json", merged([CONVERTED], [other]))
+    assert read_record(tmp_path / "record.json") == [other, CONVERTED]
+
+
+def test_the_page_shows_the_record(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "models.md"
+    copy, record = tmp_path / "models.md", tmp_path / "measured.json"
+    record.write_bytes(RECORD.read_bytes())
+    copy.write_text(f"{BEGIN}\n{END}\n", "utf-8")
+    write_table(tmp_path, copy, record)
+    region = copy.read_text("utf-8").strip()
+    assert region in page.read_text("utf-8")
+    assert record.read_bytes() == RECORD.read_bytes()
