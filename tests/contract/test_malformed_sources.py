@@ -75,6 +75,8 @@ VALUES = [
     Value("hugging_face_vit", CONFIG, "num_hidden_layers", "1e999", "out of range"),
     Value("hugging_face_vit", CONFIG, "num_hidden_layers", "9" * 4000, "out of range"),
     Value("hugging_face_vit", CONFIG, "num_hidden_layers", "1" + "0" * 40, "not a whole number"),
+    Value("hugging_face_vit", CONFIG, "num_hidden_layers", "1" + "0" * 12, "and the file has"),
+    Value("hugging_face_beit", CONFIG, "num_hidden_layers", "1" + "0" * 12, "and the file has"),
     Value("hugging_face_vit", CONFIG, "hidden_size", "32.5", "not a whole number"),
     Value("hugging_face_vit", CONFIG, "hidden_size", DEEP, "nested too deeply"),
     Value("hugging_face_vit", CONFIG, "image_size", "[8, 8, 8]", "do not fit"),

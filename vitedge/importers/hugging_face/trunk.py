@@ -146,8 +146,16 @@ def _tokens(body: Tensors, names: Names) -> tuple[Array, Array | None]:
 def _biases(
     body: Tensors, values: Mapping[str, Any], names: Names, grid: tuple[int, int]
 ) -> list[Pass | None]:
-    """The position bias of each block."""
+    """The position bias of each block.
+
+    Raises:
+        ModelError: The config claims more blocks than there are weights.
+    """
     depth = whole(values, "num_hidden_layers", least=1)
+    if depth > len(body.names):
+        raise ModelError(
+            f"'num_hidden_layers' is {depth}, and the file has {len(body.names)} weights"
+        )
     if names.shared_bias in body:
         return [learned_bias(body, names.shared_bias, grid, class_token=True)] * depth
     found = [f"{names.block.format(index)}.{names.bias}" for index in range(depth)]
