@@ -8,7 +8,8 @@ the rounds of processor seconds, which other work on the machine disturbs least.
 paired: of the same photos, with the interval that holds 95 % of such sets of photos. Artefacts stay
 in ``--folder``, and a later run measures them again without making them.
 
-``--stock`` measures the faster stock int8 routes of each format in the same turns
+``--repaired FILE`` measures a model that ``vitedge train --init MODEL --tokens SHARE`` wrote in the
+same turns. ``--stock`` measures the faster stock int8 routes of each format in the same turns
 (``pip install -e '.[benchmarks]'``), and gives each time over the fastest of them. ``--also
 FOLDER`` counts the points lost on other photos, too. ``--devices`` converts for devices that cannot
 sort, by a constant matrix, and says what their compilers make of it.
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where artefacts stay")
     parser.add_argument("--tokens", nargs="*", default=["0.8", "0.7", "0.6"])
     parser.add_argument("--constant", nargs="*", default=[])
+    parser.add_argument("--repaired", nargs="*", type=Path, default=[], help="of `train --tokens`")
     parser.add_argument("--format", choices=list(all_formats()), nargs="*", dest="formats")
     parser.add_argument("--stock", action="store_true", help="measure stock routes as well")
     parser.add_argument("--devices", nargs="*", choices=TARGETS, default=[])
@@ -140,6 +142,10 @@ def main() -> None:
             runs = {
                 _words(each): _artefact(source, folder, target, each, calibration)
                 for each in (None, *wanted)
+            }
+            runs |= {
+                each.stem: _artefact(each, folder, target, None, calibration)
+                for each in options.repaired
             }
             stock = _stock(network, calibration, folder, target) if options.stock else {}
             points += _measured(target, runs, stock, sets, options.rounds)
