@@ -260,7 +260,7 @@ def test_an_artefact_answers_as_training_measured(aware, target, tmp_path):
 @pytest.mark.slow
 def test_training_on_digits_loses_less_at_int4_than_rounding_alone():
     training, held_out = digits()
-    quick = TrainingRecipe(epochs=12, batch_size=64, learning_rate=2e-3, warmup_epochs=1)
+    quick = TrainingRecipe(epochs=6, batch_size=64, learning_rate=2e-3, warmup_epochs=1)
     float_network = train(digits_vit(), training, quick).network
     pixels = float_network.preprocessing.batch([sample.image for sample in training.samples[:256]])
     unseen = float_network.preprocessing.batch([sample.image for sample in held_out.samples])
@@ -277,7 +277,7 @@ def test_training_on_digits_loses_less_at_int4_than_rounding_alone():
         distillation=Distillation(hard=False, share=1.0),
     )
     trained = train(float_network, training, recipe, teacher=float_network).network
-    # Measured: 24.5 dB by rounding alone, 26.8 dB trained.
+    # Measured: 25.5 dB by rounding alone, 29.6 dB trained.
     assert sqnr_db(wanted, forward(trained, unseen)) > sqnr_db(wanted, rounded_alone)
 
 

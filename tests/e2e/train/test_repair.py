@@ -26,10 +26,8 @@ from vitedge.train.fine_tune import adapt
 from vitedge.train.imitation import Imitation
 
 WAYS = {
-    "tokens": {"tokens": 0.8},
     "constant": {"tokens": 0.8, "merge": "constant"},
-    "width": {"width": 0.8},
-    "both": {"tokens": 0.8, "width": 0.8},
+    "tokens and width": {"tokens": 0.8, "width": 0.8},
     "image size": {"image_size": 32, "repair": True},
 }
 
@@ -109,7 +107,7 @@ def test_a_repaired_model_is_nearer_to_what_it_was_and_converts_to_itself(
     repaired = read_model(output, ImportOptions()).network
     assert repaired.macs < 0.9 * network().macs
     assert any(isinstance(each.operator, Match) for each in repaired.values) == (
-        name in ("tokens", "both")
+        name == "tokens and width"
     )
     (path,) = vitedge.convert(output, precisions="fp32", formats="onnx", output=tmp_path).paths
     metadata, few = read_metadata(path), random_images(repaired, 8, seed=1)

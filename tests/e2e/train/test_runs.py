@@ -16,13 +16,12 @@ import pytest
 import tensorflow as tf
 
 from tests.support.models import random_images, random_network, random_vit
-from vitedge.demo.digits import digits_recipe, digits_vit
 from vitedge.elements.kinds import Pooling
 from vitedge.elements.plain_vit import ViTConfig
 from vitedge.elements.presets import initialize
 from vitedge.elements.vision_transformer import network_of
 from vitedge.errors import DataError, UsageError, VitedgeError
-from vitedge.images.image_sets import ImageSet, digits
+from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
 from vitedge.images.samples import ArraySamples, Sample
 from vitedge.importers.positions import interpolate_positions
@@ -177,16 +176,9 @@ def tensorboard_losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        pytest.param(QUICK, id="plain"),
-        pytest.param(EVERYTHING, id="everything on", marks=pytest.mark.slow),
-    ],
-)
-def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, recipe):
+def test_an_interrupted_run_resumes_to_the_same_result(tmp_path):
     held_out = halves(30, seed=1)
-    whole = train(small_network(), halves(), recipe, held_out=held_out)
+    whole = train(small_network(), halves(), EVERYTHING, held_out=held_out)
 
     def interrupt(epoch: Epoch) -> None:
         if epoch.number == 2:
@@ -196,13 +188,13 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, recipe):
         train(
             small_network(),
             halves(),
-            recipe,
+            EVERYTHING,
             held_out=held_out,
             folder=tmp_path,
             on_epoch=interrupt,
         )
     resumed = train(
-        small_network(), halves(), recipe, held_out=held_out, folder=tmp_path, resume=True
+        small_network(), halves(), EVERYTHING, held_out=held_out, folder=tmp_path, resume=True
     )
     assert_same_weights(resumed.network, whole.network)
     assert [epoch.loss for epoch in resumed.history] == [epoch.loss for epoch in whole.history]
@@ -215,24 +207,23 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, recipe):
     )
 
 
-TO_BE_KILLED = {"plain": QUICK, "rounded": replace(QUICK, quantize_aware=Precision.INT4)}
+ROUNDED = replace(QUICK, quantize_aware=Precision.INT4)
 
 KILLED = """
 import sys
 from pathlib import Path
-from tests.e2e.train.test_runs import TO_BE_KILLED, halves, small_network
+from tests.e2e.train.test_runs import ROUNDED, halves, small_network
 from vitedge.train import train
-folder, name, how = Path(sys.argv[1]), *sys.argv[2:]
-train(small_network(), halves(), TO_BE_KILLED[name], folder=folder, resume=how == "resume")
+folder, how = Path(sys.argv[1]), sys.argv[2]
+train(small_network(), halves(), ROUNDED, folder=folder, resume=how == "resume")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TO_BE_KILLED)
-def test_a_killed_run_resumes_to_the_same_result(name, tmp_path):
+def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     def start(how: str) -> subprocess.Popen[bytes]:
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-        command = [sys.executable, "-c", KILLED, str(tmp_path), name, how]
+        command = [sys.executable, "-c", KILLED, str(tmp_path), how]
         return subprocess.Popen(command, env=environment)
 
     process = start("anew")
@@ -242,9 +233,8 @@ def test_a_killed_run_resumes_to_the_same_result(name, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert start("resume").wait() == 0
-    recipe = TO_BE_KILLED[name]
-    whole = train(small_network(), halves(), recipe)
-    resumed = train(small_network(), halves(), recipe, folder=tmp_path, resume=True)
+    whole = train(small_network(), halves(), ROUNDED)
+    resumed = train(small_network(), halves(), ROUNDED, folder=tmp_path, resume=True)
     assert_same_weights(resumed.network, whole.network)
 
 
@@ -517,10 +507,3 @@ class TestAdapting:
         adapted = adapt(network_of(vit), (), image_size=(48, 16))
         assert described(adapted)[0] == described(wanted)[0]
         assert_same_weights(adapted, wanted)
-
-
-@pytest.mark.slow
-def test_the_demos_digits_reach_97_percent():
-    training, held_out = digits()
-    result = train(digits_vit(), training, digits_recipe(), held_out=held_out)
-    assert result.held_out_accuracy >= 0.97

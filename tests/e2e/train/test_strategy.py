@@ -207,13 +207,7 @@ class TestCluster:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        "plain",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("everything", "float16", "head")),
-    ],
-)
+@pytest.mark.parametrize("recipe", ["everything", "float16", "head"])
 def test_two_devices_of_one_machine_train_as_one_does(tmp_path, recipe):
     worker = launch(tmp_path, recipe=recipe, strategy="mirrored", devices=2)
     expected = alone(recipe)

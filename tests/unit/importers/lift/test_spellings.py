@@ -162,7 +162,7 @@ def test_random_spellings_lift(spelling: Spelling) -> None:
 
 @pytest.mark.slow
 @given(spellings())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_many_random_spellings_lift(spelling: Spelling) -> None:
     assert_lifts(spelling)
 
