@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from vitedge.importers.lift.draft import Tensor
-from vitedge.importers.lift.images_read import Pair, Sliding, convolved, pooled, resized
+from vitedge.importers.lift.images_read import (
+    Pair,
+    Sliding,
+    convolved,
+    pooled,
+    resized,
+    spread,
+)
 from vitedge.importers.lift.tensorflow_call import NHWC, Call, Rule
+from vitedge.importers.lift.transposed import overlapping
 from vitedge.network.operators import PoolKind, ResizeKind
 
 
@@ -33,6 +41,36 @@ def _conv(call: Call) -> Tensor:
     sliding = _sliding(call, weight.shape[:2], call.pair("dilations"))
     groups = x.shape[call.axes[2]] // weight.shape[2]
     return convolved(call.draft, x, call.axes, weight, None, sliding, groups)
+
+
+def _conv_transposed(call: Call) -> Tensor:
+    """``Conv2DTranspose``: the gradient of a convolution by its input."""
+    size, weight, x = call.integers(0), call.fixed(1), call.live(2)
+    if set(call.pair("dilations")) != {1}:
+        raise ValueError("it has dilations")
+    rows, columns, channels = call.axes
+    window, strides = weight.shape[:2], call.pair("strides")
+    padding, extra = [], []
+    for axis, kernel, stride in zip((rows, columns), window, strides, strict=True):
+        spread_out = (x.shape[axis] - 1) * stride + kernel
+        cut = max(spread_out - size[axis], 0) if call.attribute("padding") == "SAME" else 0
+        padding.append((cut // 2, cut - cut // 2))
+        extra.append(size[axis] - spread_out + cut)
+    if call.attribute("padding") == "EXPLICIT" or x.shape[channels] != weight.shape[3]:
+        raise ValueError("it has paddings of its own, or groups")
+    turned = weight.transpose(0, 1, 3, 2)
+    if window == strides and not any(map(sum, padding)) and not any(extra):
+        return spread(call.draft, x, call.axes, turned, None)
+    return overlapping(
+        call.draft,
+        x,
+        call.axes,
+        turned,
+        None,
+        strides=strides,
+        padding=(padding[0], padding[1]),
+        extra=(extra[0], extra[1]),
+    )
 
 
 def _depthwise(call: Call) -> Tensor:
@@ -82,6 +120,7 @@ def _resize(call: Call) -> Tensor:
 
 IMAGES: dict[str, Rule] = {
     "Conv2D": _conv,
+    "Conv2DBackpropInput": _conv_transposed,
     "DepthwiseConv2dNative": _depthwise,
     "ExtractImagePatches": _patches,
     **dict.fromkeys(("MaxPool", "AvgPool"), _pool),

@@ -37,10 +37,10 @@ _KINDS: dict[Kind, frozenset[str]] = {
     Kind.SELECTION: frozenset(["Select", "SelectV2"]),
     Kind.CONTRACTION: frozenset("MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum".split()),
     Kind.AFFINE: frozenset(
-        "Conv2D Conv3D DepthwiseConv2dNative AvgPool Mean Sum Transpose ConjugateTranspose "
-        "ConcatV2 Concat Pack Unpack Split SplitV Slice StridedSlice GatherV2 Gather GatherNd "
-        "Tile BroadcastTo Pad PadV2 MirrorPad ExtractImagePatches SpaceToDepth DepthToSpace "
-        "SpaceToBatchND BatchToSpaceND ReverseV2 Roll ResizeBilinear "
+        "Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative AvgPool Mean Sum Transpose "
+        "ConjugateTranspose ConcatV2 Concat Pack Unpack Split SplitV Slice StridedSlice GatherV2 "
+        "Gather GatherNd Tile BroadcastTo Pad PadV2 MirrorPad ExtractImagePatches SpaceToDepth "
+        "DepthToSpace SpaceToBatchND BatchToSpaceND ReverseV2 Roll ResizeBilinear "
         "ResizeBicubic ResizeNearestNeighbor".split()
     ),
 }

@@ -93,3 +93,29 @@ def test_phases_take_turns_with_the_taps() -> None:
     phases = phases_of(7, 3, 2, (1, 1), 1)
     assert phases.taps == ((1, -1), (2, 0))
     assert phases.padding == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "strides", "padding"),
+    [(4, 4, "valid"), (3, 2, "same")],
+)
+def test_a_transposed_convolution_of_keras_computes_what_it_did(
+    kernel: int, strides: int, padding: str, tmp_path: Path
+) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 24, 3))
+    x = keras.layers.Conv2D(6, 4, 4)(image)
+    tokens = keras.layers.Reshape((24, 6))(x)
+    tokens = keras.layers.Attention()([tokens, tokens])
+    x = keras.layers.Reshape((4, 6, 6))(tokens)
+    x = keras.layers.Conv2DTranspose(5, kernel, strides, padding, activation="relu")(x)
+    model = keras.Model(image, keras.layers.Conv2D(1, 1)(x))
+    model.save(tmp_path / "model.keras")
+    options = ImportOptions(task=Task.MAP, mean=(0.0,) * 3, std=(1.0,) * 3)
+    network = read_model(tmp_path / "model.keras", options).network
+    pixels = RNG.integers(0, 256, (2, 16, 24, 3)).astype(np.float32)
+    expected = np.asarray(model(pixels / 255))
+    found = forward(network, pixels).reshape(expected.shape)
+    assert np.abs(found - expected).max() < 1e-5 * np.ptp(expected)
