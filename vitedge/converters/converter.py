@@ -57,6 +57,16 @@ class Converter(Protocol):
         ...
 
     @property
+    def integers_pay_from(self) -> float:
+        """Least ``inputs * outputs / (inputs + outputs)`` of an int8 layer between convolutions.
+
+        The product grows with the first number, and what is quantized, made float and turned on
+        the way with the second: below, its runtime computes a float convolution faster. 0 if it
+        computes all such layers faster in integers.
+        """
+        ...
+
+    @property
     def rewrites(self) -> tuple[str, ...]:
         """Rewrites beyond the default ones that make its float graphs faster or more accurate.
 

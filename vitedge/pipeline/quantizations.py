@@ -31,7 +31,7 @@ from vitedge.terminal.progress import Progress
 # Synthetic calibration images; more change the ranges of natural models by under 1 %.
 _SYNTHETIC_IMAGES = 64
 
-_Key: TypeAlias = tuple[Network, Precision, Activations, Groups | None, frozenset[str]]
+_Key: TypeAlias = tuple[Network, Precision, Activations, Groups | None, float, frozenset[str]]
 
 
 class Quantizations:
@@ -93,7 +93,8 @@ class Quantizations:
             network = base
         activations = activations or self.activations(target, precision)
         groups = self._groups(target, precision)
-        key = (network, precision, activations, groups, frozenset(keep_float))
+        pay = converter_for(target, precision).integers_pay_from
+        key = (network, precision, activations, groups, pay, frozenset(keep_float))
         if key not in self._made:
             made = quantize(
                 network,
@@ -105,6 +106,7 @@ class Quantizations:
                 shared=self._shared,
                 without=self._without,
                 groups=groups,
+                integers_pay_from=pay,
             )
             self._made[key] = made if base is self._network else told_apart(made, self._network)
         return self._made[key]

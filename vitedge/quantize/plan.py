@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vitedge.network.channels_first import images_of_convolutions
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Convolution, Pixels
-from vitedge.network.structure import after_layers, is_inner, readers, source_of
+from vitedge.network.structure import after_layers, is_inner, layers_on, readers, source_of
 from vitedge.quantize import Activations
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow
@@ -43,6 +44,7 @@ def plan_of(
     statistics: Statistics,
     activations: Activations,
     kept: frozenset[str],
+    integers_pay_from: float = 0.0,
 ) -> Plan:
     """The layers that stay float or have wide inputs.
 
@@ -52,6 +54,7 @@ def plan_of(
         statistics: The statistics of that network.
         activations: The runtime's treatment of inputs.
         kept: Layers that somebody wants out of 8 bits; ``liftable`` ones.
+        integers_pay_from: See ``Converter``.
     """
     layers = [value for value, _ in network.linears()]
     if precision.all_integer and not has_narrow_products(precision):
@@ -69,7 +72,30 @@ def plan_of(
         is_unknown = each.inputs[0] not in measured and not reads_raw_pixels(each)
         if is_end or is_unknown:
             floats.add(each.name)
+    if not precision.row.grouped:
+        floats |= _faster_as_convolutions(network, kept | floats, integers_pay_from)
     return Plan(precision, activations, floats=kept | floats)
+
+
+def _faster_as_convolutions(
+    network: Network, floats: frozenset[str] | set[str], integers_pay_from: float
+) -> set[str]:
+    """Linear layers between convolutions that have too few channels to be faster in integers."""
+    read, found = readers(network), set()
+
+    def may_convolve(layer: Value) -> bool:
+        if layer.name not in floats and not _is_thin(layers_on(layer.inputs[0], read)):
+            return False
+        found.add(layer.name)
+        return True
+
+    def _is_thin(side_by_side: tuple[Value, ...]) -> bool:
+        inputs = side_by_side[0].inputs[0].shape[-1]
+        outputs = sum(each.shape[-1] for each in side_by_side)
+        return inputs * outputs < integers_pay_from * (inputs + outputs)
+
+    images_of_convolutions(network, may_convolve)
+    return found
 
 
 def reads_raw_pixels(layer: Value) -> bool:

@@ -71,6 +71,7 @@ def quantize(
     shared: Shared | None = None,
     without: Collection[str] = (),
     groups: Groups | None = None,
+    integers_pay_from: float = 0.0,
 ) -> Quantized:
     """Chooses the numbers of an artefact.
 
@@ -95,6 +96,7 @@ def quantize(
         without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
         groups: The weights of grouped precisions that share a scale; None is the grouping that
             every format has. Weights that learnt on a grid keep theirs, whatever is asked for.
+        integers_pay_from: See ``Converter``; of int8 alone.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
@@ -122,7 +124,14 @@ def quantize(
         moved = move_difficulty(
             network, statistics, activations, shared, rounds_queries=narrow, without=without
         )
-    plan = plan_of(moved.network, precision, moved.statistics, activations, frozenset(keep_float))
+    plan = plan_of(
+        moved.network,
+        precision,
+        moved.statistics,
+        activations,
+        frozenset(keep_float),
+        integers_pay_from,
+    )
     if precision.row.grouped:
         plan = replace(plan, groups=COMMON_GROUPS if learnt or groups is None else groups)
     plan = replace(plan, costly_below_db=costly_below_db, learnt=learnt)

@@ -32,6 +32,9 @@ from vitedge.targets.precisions import Arithmetic, Precision
 # The smallest that ONNX Runtime fuses to MatMulNBits.
 _GROUPS = Groups(16, zero_points=True)
 
+# Measured with AMX, of 12 pairs of convolutions and 15 single ones (docs/decisions/0066).
+_INTEGERS_PAY_FROM = 100.0
+
 
 @dataclass(frozen=True)
 class OnnxConverter:
@@ -42,6 +45,7 @@ class OnnxConverter:
     activations: Activations = Activations.PER_TENSOR
     groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
+    integers_pay_from: float = _INTEGERS_PAY_FROM
     rewrites: tuple[str, ...] = ()
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> OnnxDraft:

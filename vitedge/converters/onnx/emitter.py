@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vitedge.converters.emitter import part_name
 from vitedge.converters.joined import packed_nibbles, side_by_side
-from vitedge.converters.onnx.merging import OnnxMerging
+from vitedge.converters.onnx.channels_first import OnnxChannelsFirst
 from vitedge.converters.onnx.nodes import pads
 from vitedge.network.kinds import NormKind
 from vitedge.network.network import Value
@@ -25,7 +25,7 @@ _IR_VERSION = 9
 _OPSET_OF_INT4, _IR_OF_INT4 = 21, 10
 
 
-class OnnxEmitter(OnnxMerging):
+class OnnxEmitter(OnnxChannelsFirst):
     """The graph of float numbers between linear layers."""
 
     cuts_into_outputs = True
@@ -55,7 +55,7 @@ class OnnxEmitter(OnnxMerging):
         stored = (
             self._grouped(store, weight)
             if isinstance(weight, IntegerWeight)
-            else self._in_half(store, weight)
+            else self.stored(store, weight)
         )
         return self._node("Gemm", [x, stored, self.constant(f"{name}.bias", bias)], name)
 
@@ -81,7 +81,7 @@ class OnnxEmitter(OnnxMerging):
 
     def convolution(self, value: Value, layer: Convolution, x: str) -> str:
         """See ``Steps``."""
-        weight = self._in_half(f"{value.name}.weight", layer.weight.transpose(3, 2, 0, 1))
+        weight = self.stored(f"{value.name}.weight", layer.weight.transpose(3, 2, 0, 1))
         inputs = [
             self._with_channels_first(x, value.name),
             weight,
@@ -142,7 +142,7 @@ class OnnxEmitter(OnnxMerging):
         """4-bit weights, which ONNX Runtime multiplies as they are (MatMulNBits)."""
         inputs = [
             self._nibbles(f"{name}/integers", weight.values),
-            self._in_half(f"{name}/scale", weight.scale),
+            self.stored(f"{name}/scale", weight.scale),
         ]
         if weight.zero is not None:
             inputs.append(self._nibbles(f"{name}/zero", weight.zero))
@@ -230,7 +230,7 @@ class OnnxEmitter(OnnxMerging):
             x = self._node("Add", [x, self.constant(f"{name}.beta", norm.beta)], f"{name}/shifted")
         return x
 
-    def _in_half(self, name: str, values: Array) -> str:
+    def stored(self, name: str, values: Array) -> str:
         """Float weights, or scales of 4-bit ones, stored in half but in fp32 files.
 
         Widened when the session is made. So it is in int8 files, for the layers that stay float

@@ -47,6 +47,7 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
     Tensors are the names of dequantized ones.
     """
 
+    keeps_channels_first = False
     multiplies = False
     cuts_into_outputs = False
 

@@ -94,11 +94,19 @@ class OnnxNodes(MergingEmitter[str]):
 
     def standardize(self, value: Value, operator: Standardize, image: str) -> str:
         """See ``Steps``."""
+        return self._standardized(value, operator, image, (-1,))
+
+    def _standardized(
+        self, value: Value, operator: Standardize, image: str, shape: tuple[int, ...]
+    ) -> str:
+        """The numbers of each channel have a shape in which they meet the channels."""
         name = value.inputs[0].name
         mean, std = (np.asarray(each, np.float64) for each in (operator.mean, operator.std))
-        factor = self.constant(f"{name}.factor", (1 / (255 * std)).astype(np.float32))
+        factor, offset = (
+            self.constant(f"{name}.{label}", each.astype(np.float32).reshape(shape))
+            for label, each in (("factor", 1 / (255 * std)), ("offset", -mean / std))
+        )
         scaled = self._node("Mul", [image, factor], f"{name}/scaled")
-        offset = self.constant(f"{name}.offset", (-mean / std).astype(np.float32))
         return self._node("Add", [scaled, offset], value.name)
 
     def activate(self, value: Value, activation: Activate, x: str) -> str:

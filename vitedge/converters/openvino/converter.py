@@ -50,6 +50,7 @@ class OpenVINOConverter:
     activations: Activations = Activations.STATIC_OR_PER_TOKEN
     groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
+    integers_pay_from: float = 0.0
     rewrites: tuple[str, ...] = ("centre-stream",)
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> OpenVINODraft:

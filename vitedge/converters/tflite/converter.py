@@ -39,6 +39,7 @@ class TFLiteConverter:
     groups: Groups = COMMON_GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
     # There is no norm operator: what RMSNorm saves is two of six.
+    integers_pay_from: float = 0.0
     rewrites: tuple[str, ...] = ("centre-residual",)
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> TFLiteDraft:

@@ -31,6 +31,7 @@ class ToyConverter:
     activations: Activations = Activations.STATIC
     groups: Groups = COMMON_GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
+    integers_pay_from: float = 0.0
     rewrites: tuple[str, ...] = ()
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> ToyDraft:
