@@ -94,11 +94,17 @@ class SearchingMaker:
         plain = self._plain.draft(target, precision)
         allowed = self._max_drop - max(0.0, judges[0].lost(plain).points)
         trials, count = self._trials(path.name, plain, judges[0], allowed, deadline)
-        made = self._proved(path, precision, judges[1], trials, count)
+        ended = ""
+        if minutes is not None and time.monotonic() > deadline:
+            ended = f" (the search ended after {minutes:g} minutes)"
+        made = self._proved(path, precision, judges[1], trials, count, ended)
         if made is not None:
             return made
         written = self._plain.write(path, target, precision)
-        why = f"no tokens are merged: of {count} schedules none is faster and within the budget"
+        why = (
+            f"no tokens are merged: of {count} schedules none is faster and within the "
+            f"budget{ended}"
+        )
         return replace(written, lost="; ".join(filter(None, (written.lost, why))))
 
     def _trials(
@@ -130,9 +136,18 @@ class SearchingMaker:
         return found, count
 
     def _proved(
-        self, path: Path, precision: Precision, judge: _Judge, trials: Sequence[Trial], count: int
+        self,
+        path: Path,
+        precision: Precision,
+        judge: _Judge,
+        trials: Sequence[Trial],
+        count: int,
+        ended: str,
     ) -> Written | None:
-        """The fastest that keeps the budget on the images that no schedule was chosen by."""
+        """The fastest that keeps the budget on the images that no schedule was chosen by.
+
+        ``ended`` says in words what ended the search before its time; it is empty if nothing did.
+        """
         failed: list[float] = []
         for trial in trials:
             found = trial.scheduled
@@ -150,13 +165,14 @@ class SearchingMaker:
                 continue
             lost = judge.paired(judge.floats, floats)
             words = (
-                f"found as the fastest of {count} schedules measured here: {trial.ratio:.2f} of "
-                f"the time; --tokens {found.words} makes it again"
+                f"found as the fastest of {count} schedules measured here{ended}: "
+                f"{trial.ratio:.2f} of the time; --tokens {found.words} makes it again"
             )
             proved = Proved(
                 replace(maker.merging, lost=_shown(lost), search=words),
-                f"{_shown(total)} lost of {self._max_drop:g} in all; by {precision} alone "
-                f"{_shown(integers)}, by merging alone {_shown(lost)}",
+                f"{_shown(total)} lost of {self._max_drop:g} in all, on the half of the images "
+                f"that no schedule was chosen by; by {precision} alone {_shown(integers)}, by "
+                f"merging alone {_shown(lost)}",
             )
             return maker.write(path, judge.target, precision, proved)
         return None

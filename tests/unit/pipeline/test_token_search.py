@@ -168,7 +168,7 @@ def test_the_schedule_stands_in_the_artefact_and_makes_it_again(
     assert merging is not None
     assert merging.lost is not None
     assert merging.lost.n == 20  # the half that no schedule was chosen by
-    assert "in all; by" in result.output
+    assert "on the half of the images that no schedule was chosen by; by" in result.output
     assert "makes it again" in result.output
     assert f"by merging alone {merging.lost}" in " ".join(result.output.split())
     schedule = merging.search.split("--tokens ")[1].split()[0]
