@@ -14,7 +14,7 @@ from vitedge.network.network import Network
 from vitedge.quantize import Activations
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.queries import BalanceWorthwhileQueries
-from vitedge.quantize.shared import Shared
+from vitedge.quantize.shared import Images, Shared
 from vitedge.quantize.smoothing import ScaleChannels
 from vitedge.rewrite import MEASURED
 from vitedge.rewrite.balance_queries import BalanceQueries
@@ -44,6 +44,7 @@ def move_difficulty(
     *,
     rounds_queries: bool,
     without: Collection[str] = (),
+    images: Images | None = None,
 ) -> Moved:
     """Centres, balances and scales what is between layers; the outputs stay.
 
@@ -54,9 +55,10 @@ def move_difficulty(
         shared: Keeps what is the same for all activations.
         rounds_queries: Whether queries and keys become integers of 8 bits.
         without: Moves to leave out, of ``vitedge.rewrite.MEASURED``.
+        images: The images that the statistics are of; see ``Shared.centred_and_balanced``.
     """
     changed = list(shared.moves(network, statistics, without))
-    network, statistics = shared.centred_and_balanced(network, statistics, without)
+    network, statistics = shared.centred_and_balanced(network, statistics, without, images)
     queries, scaling = BalanceWorthwhileQueries(), ScaleChannels(activations)
     if rounds_queries and queries.name not in without:
         balanced, statistics = queries.apply(network, statistics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from vitedge.quantize.plan import (
     liftable,
     plan_of,
 )
-from vitedge.quantize.shared import Shared
+from vitedge.quantize.shared import Images, Shared
 from vitedge.quantize.simulate import with_integer_weights
 from vitedge.quantize.widths import require_integers
 from vitedge.rewrite import BALANCE
@@ -36,9 +36,6 @@ from vitedge.targets.precisions import Precision
 # Predicted from calibration; a third of DeiT-tiny's inputs lie below. Finer quantization of those
 # gains 3 dB of logits for 4 % of time, of the others hardly anything.
 COSTLY_DB = 44.0
-
-Images = Callable[[], Iterable[npt.NDArray[np.uint8]]]
-"""Gives the calibration pixels once more, each uint8 ``(H, W, C)``."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,8 @@ def quantize(
             where activations are per tensor, they are scaled token by token
             (``Recipe.token_scaled``); where they are static or per token, they are per token. None
             for never; all other ``activations`` have no finer way.
-        images: The images that the statistics are of; all-integer precisions look at them again.
+        images: The images that the statistics are of; static ranges look at them again, where
+            there are any. All-integer precisions need them.
         shared: The results of earlier calls with the same network and statistics, which are not
             computed again.
         without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
@@ -121,8 +119,15 @@ def quantize(
     else:
         # Only there are queries and keys rounded to 8 bits.
         narrow = has_narrow_products(precision)
+        is_static = activations in (Activations.STATIC, Activations.STATIC_OR_PER_TOKEN)
         moved = move_difficulty(
-            network, statistics, activations, shared, rounds_queries=narrow, without=without
+            network,
+            statistics,
+            activations,
+            shared,
+            rounds_queries=narrow,
+            without=without,
+            images=images if is_static else None,
         )
     plan = plan_of(
         moved.network,

@@ -7,17 +7,25 @@ quantizing a large model takes its time for.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import TypeAlias
 from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+import numpy.typing as npt
 
 from vitedge.network.network import Network
 from vitedge.network.operators import Array
 from vitedge.quantize import IntegerWeight
+from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.centring import CentreKeysAndValues
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.smoothing import BalanceMeasuredValues
 from vitedge.rewrite.learnt_grid import Groups
+
+Images: TypeAlias = Callable[[], Iterable[npt.NDArray[np.uint8]]]
+"""Gives the calibration pixels once more, each uint8 ``(H, W, C)``."""
 
 _Key: TypeAlias = tuple[Network, Statistics, frozenset[str]]
 
@@ -31,18 +39,34 @@ class Shared:
 
     def __init__(self) -> None:
         self._centred: dict[_Key, tuple[Network, Statistics, tuple[str, ...]]] = {}
+        self._remeasured: dict[_Key, Statistics] = {}
         self._integers: WeakKeyDictionary[
             InputStatistics, list[tuple[ref[Array], tuple[int, Groups | None], IntegerWeight]]
         ] = WeakKeyDictionary()
 
     def centred_and_balanced(
-        self, network: Network, statistics: Statistics, without: Collection[str] = ()
+        self,
+        network: Network,
+        statistics: Statistics,
+        without: Collection[str] = (),
+        images: Images | None = None,
     ) -> tuple[Network, Statistics]:
         """Keys and values around zero, values in their best basis, and statistics of it.
 
-        Either is left out where ``without`` names it.
+        Args:
+            network: Left unchanged.
+            statistics: The statistics of that network.
+            without: Names of moves to leave out.
+            images: The images that the statistics are of, for exact extremes in another basis; None
+                leaves those that the sampled tokens have, which are too small for static ranges.
         """
-        return self._moved(network, statistics, frozenset(without))[:2]
+        key = network, statistics, frozenset(without)
+        moved, found, names = self._moved(*key)
+        if images is None or BalanceMeasuredValues.name not in names:
+            return moved, found
+        if key not in self._remeasured:
+            self._remeasured[key] = _remeasured(moved, statistics, found, images)
+        return moved, self._remeasured[key]
 
     def moves(
         self, network: Network, statistics: Statistics, without: Collection[str] = ()
@@ -90,3 +114,18 @@ class Shared:
     ) -> None:
         """Keeps integers as long as their statistics live."""
         self._integers.setdefault(watched, []).append((ref(weight), (bits, groups), integers))
+
+
+def _remeasured(
+    network: Network, before: Statistics, moved: Statistics, images: Images
+) -> Statistics:
+    """Statistics with the inputs whose channels were mixed measured in their new basis.
+
+    All others are the very same objects, so that integers found by them stay known.
+    """
+    fresh = calibrate(network, images()).inputs
+    inputs = {
+        name: known if known is before.inputs[name] else fresh[name]
+        for name, known in moved.inputs.items()
+    }
+    return replace(moved, inputs=inputs)

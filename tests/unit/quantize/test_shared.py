@@ -78,3 +78,17 @@ def test_centring_the_stream_changes_no_input_of_a_linear_layer() -> None:
         np.testing.assert_allclose(
             known.gradients / scale, fresh.gradients / scale, atol=1e-3, err_msg=name
         )
+
+
+def test_what_values_mix_to_in_their_new_basis_has_the_extremes_of_all_images() -> None:
+    network, _ = apply_rewrites(random_network())
+    pixels = list(random_images(network, 16))
+    statistics, shared = calibrate(network, pixels), Shared()
+    moved, exact = shared.centred_and_balanced(network, statistics, images=lambda: iter(pixels))
+    measured = calibrate(moved, pixels)
+    sampled = shared.centred_and_balanced(network, statistics)[1]
+    again = {name for name, known in exact.inputs.items() if known is not sampled.inputs[name]}
+    assert again == {name for name in exact.inputs if name.endswith(".out")}
+    for name in again:
+        np.testing.assert_array_equal(exact.inputs[name].low, measured.inputs[name].low)
+        np.testing.assert_array_equal(exact.inputs[name].high, measured.inputs[name].high)
