@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vitedge.importers.lift.arithmetic import Elementwise, activated, combined, negated, scaled
+from vitedge.importers.lift.arithmetic import (
+    Elementwise,
+    activated,
+    along,
+    combined,
+    negated,
+    scaled,
+)
 from vitedge.importers.lift.draft import Tensor
 from vitedge.importers.lift.folding import folded
 from vitedge.importers.lift.images_read import Sliding, convolved, pooled, resized, spread
@@ -15,7 +22,7 @@ from vitedge.importers.lift.moving import averaged
 from vitedge.importers.lift.transposed import overlapping
 from vitedge.importers.lift.views import View
 from vitedge.network.kinds import Activation
-from vitedge.network.operators import PoolKind, ResizeKind
+from vitedge.network.operators import Array, Linear, PoolKind, ResizeKind
 
 if TYPE_CHECKING:
     pass
@@ -158,6 +165,8 @@ def _resize(call: Call) -> Tensor:
         if scales is None or not scales.size:
             raise ValueError("it has no size")
         sizes = np.floor(np.asarray(x.shape) * scales + 1e-6)
+    else:
+        scales = np.asarray(sizes) / np.asarray(x.shape)
     height, width = int(sizes[-2]), int(sizes[-1])
     mode = call.attributes.get("mode", "nearest")
     how = call.attributes.get("coordinate_transformation_mode", "half_pixel")
@@ -165,10 +174,33 @@ def _resize(call: Call) -> Tensor:
         raise ValueError("it smooths")
     if mode == "nearest":
         return _nearest(call, x, (height, width), how)
+    if (mode, how) == ("cubic", "half_pixel") and not call.attributes.get("exclude_outside"):
+        curve = float(call.attributes.get("cubic_coeff_a", -0.75))
+        for axis, size in ((_ROWS, height), (_COLUMNS, width)):
+            matrix = cubic_matrix(x.shape[axis], size, float(scales[axis]), curve)
+            x = along(call.draft, x, axis, Linear(matrix, np.zeros(size, np.float32)))
+        return x
     kind = _RESIZES.get((mode, how))
     if kind is None:
         raise ValueError(f"it resizes by {mode} and {how}")
     return resized(call.draft, x, _NCHW, (height, width), kind)
+
+
+def cubic_matrix(old: int, new: int, scale: float, curve: float) -> Array:
+    """The share that each of the ``new`` places has of each of the ``old``, ``(old, new)``.
+
+    Cubic convolution (Keys, 1981) of four neighbours; beyond the edge stands what is at the edge.
+    """
+    where = (np.arange(new) + 0.5) / scale - 0.5
+    first = np.floor(where).astype(int)
+    matrix = np.zeros((old, new))
+    for step in range(-1, 3):
+        far = np.abs(where - (first + step))
+        near_share = ((curve + 2) * far - (curve + 3)) * far * far + 1
+        far_share = ((far - 5) * far + 8) * far * curve - 4 * curve
+        share = np.where(far <= 1, near_share, far_share)
+        np.add.at(matrix, (np.clip(first + step, 0, old - 1), np.arange(new)), share)
+    return matrix.astype(np.float32)
 
 
 def _nearest(call: Call, x: View, size: tuple[int, int], how: str) -> Tensor:

@@ -96,6 +96,20 @@ def test_the_length_of_vectors_is_read(axes: list[int] | None, keep: int, tmp_pa
     runs_as(with_nodes(tmp_path / "m.onnx", nodes, "less", **constants))
 
 
+@pytest.mark.parametrize("sizes", [[1, 3, 14, 16], [1, 3, 24, 20]])
+def test_a_cubic_resize_is_read(sizes: list[int], tmp_path: Path) -> None:
+    # CrossViT makes its second image so.
+    make = helper.make_node
+    nodes = [
+        make("Identity", [""], ["scores"]),
+        make("Resize", ["scores", "", "", "sizes"], ["resized"], mode="cubic"),
+        make("Tanh", ["resized"], ["bent"]),
+        make("Resize", ["bent", "", "", "back"], ["made"], mode="cubic"),
+    ]
+    constants = {"sizes": np.array(sizes), "back": np.array([1, 3, 16, 16])}
+    runs_as(with_nodes(tmp_path / "m.onnx", nodes, "made", **constants))
+
+
 @pytest.mark.parametrize(("window", "is_read"), [(2, True), (3, False)])
 def test_a_pool_that_rounds_up_is_read_where_that_changes_nothing(
     window: int, is_read: bool, tmp_path: Path
