@@ -117,7 +117,7 @@ def pick(
         request: The request.
         reproduce: The command that makes one artefact of the model again.
         progress: Told how far things are.
-        warn: Told what is left out of the images.
+        warn: Told what is left out of the images, and of the search.
 
     Raises:
         UsageError: An output exists, or a target is unknown.
@@ -162,7 +162,7 @@ def pick(
         report = measure(artifacts, targets)
         if request.minutes is not None:
             deadline = started + 60 * request.minutes
-            cheaper = cheaper_within(request.budget, report, made, measure, deadline)
+            cheaper = cheaper_within(request.budget, report, made, measure, deadline, warn)
             if cheaper:
                 report = measure([*artifacts, *cheaper], targets)
     choice = choose(report.rows, request.budget)

@@ -19,7 +19,12 @@ _Measure: TypeAlias = Callable[[Sequence[Path], Sequence[Target]], Report]
 
 
 def cheaper_within(
-    budget: Budget, report: Report, made: Made, measure: _Measure, deadline: float
+    budget: Budget,
+    report: Report,
+    made: Made,
+    measure: _Measure,
+    deadline: float,
+    warn: Callable[[str], None],
 ) -> tuple[Path, ...]:
     """Artefacts with savings that were worth measuring.
 
@@ -29,6 +34,7 @@ def cheaper_within(
         made: Makes the artefacts.
         measure: Measures artefacts in turns.
         deadline: The time by ``time.monotonic`` after which no other is begun.
+        warn: Told what promised to be faster when the time was over.
     """
     levels = _levels(made)
     if not any(levels):
@@ -40,11 +46,18 @@ def cheaper_within(
     rows = {(str(row.target), row.artifact): row for row in report.rows}
     courses = [each for row in rows.values() if (each := _course(row, budget, kinds)) is not None]
     found: dict[Path, None] = {}
-    while time.monotonic() < deadline:
-        promise = most_promising(courses, budget.max_drop)
-        if promise is None:
-            break
+    while (promise := most_promising(courses, budget.max_drop)) is not None:
         line = promise.course.line
+        if time.monotonic() >= deadline:
+            less = ", ".join(
+                f"{each.saving.name} {each.value:g}" for each in _chosen(promise.works, levels)
+            )
+            warn(
+                f"the minutes ended before all was tried that promises to be faster: next is "
+                f"{line.precision} for {line.target} with {less}; give --minutes more, and "
+                "--resume FOLDER to keep what was made"
+            )
+            break
         path = made.cheaper(
             Variety(line.precision, line.format, _chosen(promise.works, levels), line.constant)
         )

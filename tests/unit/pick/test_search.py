@@ -77,6 +77,16 @@ def assert_made_again(folder: Path, name: str, *saving: str) -> None:
 
 
 @pytest.mark.slow
+def test_what_time_left_untried_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_level(monkeypatch, "tokens", Level(0.7, 0.7))
+    monkeypatch.setattr(promises, "_FASTER", 100.0)
+    result = pick("--minutes", "0.0001")
+    assert result.exit_code == 0, result.output
+    assert "the minutes ended before all was tried" in result.output
+    assert "for onnx-cpu with tokens 0.7; give --minutes more" in result.output
+
+
+@pytest.mark.slow
 def test_fewer_tokens_are_measured_named_and_made_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
