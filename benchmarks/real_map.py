@@ -151,9 +151,12 @@ def make_ours(arguments: argparse.Namespace, model: Model, record: Record) -> No
         _path(arguments, each, target).name: f"{each} {target}"
         for each in arguments.precisions
         for target in arguments.formats
-        if f"refused: {each} {target}" not in record.found
     }
-    missing = [name for file, name in asked.items() if not (arguments.folder / file).exists()]
+    missing = [
+        name
+        for file, name in asked.items()
+        if not (arguments.folder / file).exists() and f"refused: {name}" not in record.found
+    ]
     if not missing:
         return
     say(f"making ours: {', '.join(missing)}")
