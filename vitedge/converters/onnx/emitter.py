@@ -115,19 +115,23 @@ class OnnxEmitter(OnnxChannelsFirst):
         ONNX Runtime makes one QGemm of it, if the bias is an integer too: int32 in steps of both
         scales' product.
         """
-        step, zero = covered.scale_and_zero_point()
-        scale = self.constant(f"{name}.x_scale", np.asarray(step, np.float32))
-        zero_point = self.constant(f"{name}.x_zero", np.asarray(zero, np.uint8))
-        quantized = self._node("QuantizeLinear", [x, scale, zero_point], f"{name}/quantized")
-        steps = np.float32(step) * weight.scale
+        steps = np.float32(covered.scale_and_zero_point()[0]) * weight.scale
         limits = np.iinfo(np.int32)
         whole = np.rint(bias / steps.astype(np.float64)).clip(limits.min, limits.max)
         inputs = [
-            self._node("DequantizeLinear", [quantized, scale, zero_point], f"{name}/input"),
+            self._rounded(x, covered, name),
             self._dequantized(f"{name}.weight", weight.values, weight.scale, axis=1),
             self._dequantized(f"{name}.bias", whole.astype(np.int32), steps, axis=0),
         ]
         return self._node("Gemm", inputs, name)
+
+    def _rounded(self, x: str, covered: Range, name: str) -> str:
+        """The input of a product in a range that is known."""
+        step, zero = covered.scale_and_zero_point()
+        scale = self.constant(f"{name}.x_scale", np.asarray(step, np.float32))
+        zero_point = self.constant(f"{name}.x_zero", np.asarray(zero, np.uint8))
+        quantized = self._node("QuantizeLinear", [x, scale, zero_point], f"{name}/quantized")
+        return self._node("DequantizeLinear", [quantized, scale, zero_point], f"{name}/input")
 
     def _dequantized(self, name: str, values: npt.NDArray[Any], scale: Array, *, axis: int) -> str:
         zeros = np.zeros(len(scale), values.dtype)
@@ -167,18 +171,21 @@ class OnnxEmitter(OnnxChannelsFirst):
         bias: Array,
         name: str,
     ) -> str:
-        """Each token over its largest magnitude is quantized, and the product multiplied by it."""
+        """Each token over its largest magnitude is quantized, and the product multiplied by it.
+
+        ONNX Runtime makes one QGemm of Q/DQ and the product; MatMulInteger would be three nodes.
+        """
         least = self.constant(f"{name}/floor", np.asarray(floor, np.float32))
         axes = self._axis(-1)
         size = self._node("Abs", [x], f"{name}/size")
         largest = self._node("ReduceMax", [size, axes], f"{name}/largest", keepdims=1)
         largest = self._node("Max", [largest, least], f"{name}/divisor")
-        step, zero = covered.scale_and_zero_point()
-        x_scale = self.constant(f"{name}.x_scale", np.asarray(step, np.float32))
-        x_zero = self.constant(f"{name}.x_zero", np.asarray(zero, np.uint8))
         quotient = self._node("Div", [x, largest], f"{name}/quotient")
-        quantized = self._node("QuantizeLinear", [quotient, x_scale, x_zero], f"{name}/quantized")
-        product = self._integer_product(quantized, weight, x_scale, x_zero, name)
+        inputs = [
+            self._rounded(quotient, covered, name),
+            self._dequantized(f"{name}.weight", weight.values, weight.scale, axis=1),
+        ]
+        product = self._node("Gemm", inputs, f"{name}/product")
         product = self._node("Mul", [product, largest], f"{name}/scaled_back")
         return self._node("Add", [product, self.constant(f"{name}.bias", bias)], name)
 
