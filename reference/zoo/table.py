@@ -61,7 +61,7 @@ def _lines(results: Sequence[Result]) -> Iterator[str]:
     untried = [each.name for each in families(()) if each.name not in known]
     if untried:
         yield ""
-        yield f"{len(untried)} families of the program have no result: {', '.join(untried)}."
+        yield f"Families of the program without a result: {', '.join(untried)}."
 
 
 def _count(results: Sequence[Result], road: str) -> int:
