@@ -94,6 +94,41 @@ class Graph:
         product = self.node("ConvInteger", x, weight, zero, middle, **layer.settings)[0]
         return self._made_float(product, step, scale[:, None, None], layer, (-1, 1, 1))
 
+    def product_of_windows(self, x: str, layer: Layer, side: int) -> str:
+        """The windows of an image that is quantized when it runs, side by side, in one product."""
+        _, integers, scale = self.weight(layer)
+        settings, (rows, columns) = layer.settings, [layer.kernel] * 2
+        pad, stride = settings["pads"][0], layer.stride
+        size = (side + 2 * pad - layer.kernel) // stride + 1
+        x = self.node("Transpose", x, perm=[0, 2, 3, 1])[0]
+        x, step, zero = self.node("DynamicQuantizeLinear", x, outputs=3)
+        x = self.node("Pad", x, self.shape(0, pad, pad, 0, 0, pad, pad, 0), zero)[0]
+        axes, steps = self.shape(1, 2), self.shape(stride, stride)
+        parts = [
+            self.node(
+                "Slice",
+                x,
+                self.shape(row, column),
+                self.shape(row + stride * size, column + stride * size),
+                axes,
+                steps,
+            )[0]
+            for row in range(rows)
+            for column in range(columns)
+        ]
+        joined = self.node("Concat", *parts, axis=3)[0]
+        inputs = layer.kernel**2 * layer.inputs
+        joined = self.node("Reshape", joined, self.shape(size * size, inputs))[0]
+        matrix = self.constant(integers.transpose(2, 3, 1, 0).reshape(inputs, -1))
+        zeros = self.constant(np.zeros(layer.outputs, np.int8))
+        product = self.node("MatMulInteger", joined, matrix, zero, zeros)[0]
+        made = self._made_float(product, step, scale, layer, (-1,))
+        return self.image(made, (1, size, size, layer.outputs))
+
+    def shape(self, *numbers: int) -> str:
+        """A constant of whole numbers."""
+        return self.constant(np.asarray(numbers, np.int64))
+
     def matrix_product(self, x: str, layer: Layer, integer: bool) -> str:
         """A pointwise layer on rows of channels: a Gemm, or a product of integers."""
         weight, integers, scale = self.weight(layer)
@@ -167,6 +202,8 @@ def chain(form: str, layers: Sequence[Layer], side: int, exact: bool) -> tuple[A
                 x = graph.node("Mul", x, graph.constant(np.ones(1, np.float32) * 1.01))[0]
             case "ConvInteger":
                 x = graph.integer_convolution(x, layer)
+            case "windows":
+                x = graph.product_of_windows(x, layer, side)
         x = graph.node("Relu", x)[0]
     return _opened(graph, x, (1, layers[0].inputs, side, side), exact)
 
@@ -256,7 +293,7 @@ def main() -> None:
     for kind in asked.kinds or kinds:
         is_pointwise = kind == "pointwise"
         forms = ["float", "Gemm", "MatMulInteger"] if is_pointwise else ["float", "QLinearConv"]
-        forms += ["ConvInteger"] if kind in ("dense", "strided") else []
+        forms += ["ConvInteger", "windows"] if kind in ("dense", "strided") else []
         make = between if is_pointwise else chain
         for name, side, layers in _pointwise() if is_pointwise else in_chains[kind]:
             found = medians({form: make(form, layers, side, asked.exact) for form in forms})
@@ -265,8 +302,9 @@ def main() -> None:
                 for form, taken in found.items()
             )
             one = layers[0]
-            gain = one.inputs * one.outputs / (one.inputs + one.outputs)
-            told = f", inputs x outputs / (inputs + outputs) {gain:.0f}" if is_pointwise else ""
+            inputs = one.kernel**2 * one.inputs // one.groups
+            gain = inputs * one.outputs / (inputs + one.outputs)
+            told = f", inputs x outputs / (inputs + outputs) {gain:.0f}"
             print(f"{kind} {side}x{side}, {name}{told}: {shares}", flush=True)
 
 

@@ -58,11 +58,13 @@ class Converter(Protocol):
 
     @property
     def integers_pay_from(self) -> float:
-        """Least ``inputs * outputs / (inputs + outputs)`` of an int8 layer between convolutions.
+        """Least ``inputs * outputs / (inputs + outputs)`` of a convolution in int8.
 
         The product grows with the first number, and what is quantized, made float and turned on
-        the way with the second: below, its runtime computes a float convolution faster. 0 if it
-        computes all such layers faster in integers.
+        the way with the second: below, the runtime computes a float convolution faster. A linear
+        layer between convolutions is such a convolution, and a dense convolution has the numbers of
+        its window as inputs. 0 if linear layers are always faster in integers, and convolutions in
+        float.
         """
         ...
 

@@ -20,7 +20,7 @@ from vitedge.network.structure import Readers, readers
 
 
 def images_of_convolutions(
-    network: Network, may_convolve: Callable[[Value], bool]
+    network: Network, is_convolved: Callable[[Value], bool]
 ) -> frozenset[Value]:
     """The images ``(H, W, C)`` that convolutions, pools and resizes make, and what stays so.
 
@@ -30,19 +30,19 @@ def images_of_convolutions(
 
     Args:
         network: The network.
-        may_convolve: Whether a linear layer whose input is such an image may be a pointwise
-            convolution; is asked in the order of computation.
+        is_convolved: Whether the runtime convolves a convolution, or a linear layer whose input is
+            such an image; is asked in the order of computation.
     """
     found: set[Value] = set()
     read = readers(network)
     for value in network.values:
-        if len(value.shape) == 3 and _is_such(value, found, read, may_convolve):
+        if len(value.shape) == 3 and _is_such(value, found, read, is_convolved):
             found.add(value)
     return frozenset(found)
 
 
 def _is_such(
-    value: Value, found: set[Value], read: Readers, may_convolve: Callable[[Value], bool]
+    value: Value, found: set[Value], read: Readers, is_convolved: Callable[[Value], bool]
 ) -> bool:
     # What is smaller than the image, such as a gate for each channel, is cheap to turn.
     live = [each for each in value.inputs if not each.is_constant]
@@ -50,8 +50,10 @@ def _is_such(
     ranks = {len(each.shape) for each in live}
     are_such = bool(images) and found.issuperset(images) and ranks == {3}
     match value.operator:
-        case Convolution() | Pool() | Resize():
+        case Pool() | Resize():
             return True
+        case Convolution():
+            return is_convolved(value)
         case Standardize():
             return all(isinstance(each.operator, Convolution) for each in read[value])
         case Activate() | Add() | Multiply():
@@ -59,6 +61,6 @@ def _is_such(
         case Concatenate(axis=axis):
             return are_such and axis == 2 and len(images) == len(value.inputs)
         case Linear():
-            return are_such and may_convolve(value)
+            return are_such and is_convolved(value)
         case _:
             return False

@@ -62,6 +62,15 @@ def after_layers(network: Network) -> frozenset[Value]:
     return frozenset(found)
 
 
+def before_products(network: Network) -> frozenset[Value]:
+    """The values that a product of two values, such as attention has, depends on."""
+    found: set[Value] = set()
+    for value in reversed(network.values):
+        if isinstance(value.operator, Product) or value in found:
+            found.update(value.inputs)
+    return frozenset(found)
+
+
 def is_inner(value: Value) -> bool:
     """Whether a linear layer is neither the first, which reads pixels, nor one of the head.
 

@@ -1,6 +1,8 @@
-"""The integers of convolutions in a graph without any float operator."""
+"""The integers of convolutions."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 
@@ -13,8 +15,10 @@ from vitedge.rewrite.learnt_grid import INTEGER_LIMITS
 _BITS = 8
 
 
-def convolution_weights(network: Network) -> dict[str, IntegerWeight]:
-    """Integers for every convolution, by its name.
+def convolution_weights(
+    network: Network, names: Collection[str] | None = None
+) -> dict[str, IntegerWeight]:
+    """Integers for convolutions, by their names; for every one if none are given.
 
     Rows and columns of the window and the channels of a group are the inputs of each output, in
     the order in which ``Convolution.weight`` has them.
@@ -22,7 +26,8 @@ def convolution_weights(network: Network) -> dict[str, IntegerWeight]:
     low, high = INTEGER_LIMITS[_BITS]
     found = {}
     for value in network.values:
-        if isinstance(value.operator, Convolution):
+        is_meant = names is None or value.name in names
+        if is_meant and isinstance(value.operator, Convolution):
             weight = value.operator.weight
             matrix = weight.reshape(-1, weight.shape[-1])
             scale = searched_scale(matrix, high)

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from vitedge.network.channels_first import images_of_convolutions
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Convolution, Pixels
-from vitedge.network.structure import after_layers, is_inner, layers_on, readers, source_of
+from vitedge.network.structure import (
+    after_layers,
+    before_products,
+    is_inner,
+    layers_on,
+    readers,
+    reads_image,
+    source_of,
+)
 from vitedge.quantize import Activations
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow
@@ -27,6 +35,7 @@ class Plan:
         costly_below_db: See ``quantize``.
         groups: The groups of 4-bit weights; None is 8 bits, and one scale for each output.
         learnt: Whether weights are integers already, which they keep.
+        convolutions: Convolutions that are integer products of their windows.
     """
 
     precision: Precision
@@ -36,6 +45,7 @@ class Plan:
     costly_below_db: float | None = None
     groups: Groups | None = None
     learnt: bool = False
+    convolutions: frozenset[str] = frozenset()
 
 
 def plan_of(
@@ -64,7 +74,20 @@ def plan_of(
         wide = {each.name for each in layers if not is_narrow(each, read)}
         return Plan(precision, activations, wide=kept | wide)
     measured = after_layers(network)
-    floats = {each.name for each in network.values if isinstance(each.operator, Convolution)}
+    pay_from = 0.0 if precision.row.grouped else integers_pay_from
+    # An error in a stem or between blocks passes through all blocks behind it; one in a decoder
+    # does not, and its images are the largest.
+    decoder = measured - before_products(network) if pay_from else frozenset[Value]()
+    convolutions = frozenset(
+        each.name
+        for each in decoder
+        if not reads_image(each) and _is_wide_convolution(each, pay_from)
+    )
+    floats = {
+        each.name
+        for each in network.values
+        if isinstance(each.operator, Convolution) and each.name not in convolutions
+    }
     for each in layers:
         few = statistics.inputs[each.name].tokens <= FEW_TOKENS
         is_end = not is_inner(each) if precision.row.grouped else few
@@ -72,29 +95,40 @@ def plan_of(
         is_unknown = each.inputs[0] not in measured and not reads_raw_pixels(each)
         if is_end or is_unknown:
             floats.add(each.name)
-    if not precision.row.grouped:
-        floats |= _faster_as_convolutions(network, kept | floats, integers_pay_from)
-    return Plan(precision, activations, floats=kept | floats)
+    floats |= _faster_as_convolutions(network, kept | floats, pay_from)
+    return Plan(precision, activations, floats=kept | floats, convolutions=convolutions)
+
+
+def _is_wide_convolution(value: Value, pay_from: float) -> bool:
+    layer = value.operator
+    if not isinstance(layer, Convolution) or layer.groups > 1:
+        return False
+    rows, columns, inputs, outputs = layer.weight.shape
+    return not _is_thin(rows * columns * inputs, outputs, pay_from)
+
+
+def _is_thin(inputs: int, outputs: int, pay_from: float) -> bool:
+    """Whether what integers cost beside the product is more than they save."""
+    return inputs * outputs < pay_from * (inputs + outputs)
 
 
 def _faster_as_convolutions(
-    network: Network, floats: frozenset[str] | set[str], integers_pay_from: float
+    network: Network, floats: frozenset[str] | set[str], pay_from: float
 ) -> set[str]:
     """Linear layers between convolutions that have too few channels to be faster in integers."""
     read, found = readers(network), set()
 
-    def may_convolve(layer: Value) -> bool:
-        if layer.name not in floats and not _is_thin(layers_on(layer.inputs[0], read)):
+    def is_convolved(layer: Value) -> bool:
+        if isinstance(layer.operator, Convolution):
+            return layer.name in floats
+        (x,) = layer.inputs
+        outputs = sum(each.shape[-1] for each in layers_on(x, read))
+        if layer.name not in floats and not _is_thin(x.shape[-1], outputs, pay_from):
             return False
         found.add(layer.name)
         return True
 
-    def _is_thin(side_by_side: tuple[Value, ...]) -> bool:
-        inputs = side_by_side[0].inputs[0].shape[-1]
-        outputs = sum(each.shape[-1] for each in side_by_side)
-        return inputs * outputs < integers_pay_from * (inputs + outputs)
-
-    images_of_convolutions(network, may_convolve)
+    images_of_convolutions(network, is_convolved)
     return found
 
 
@@ -158,6 +192,8 @@ def description_of(plan: Plan) -> dict[str, str]:
         )
     if plan.floats:
         words["float layers"] = ", ".join(sorted(plan.floats))
+    if plan.convolutions:
+        words["convolutions in integers"] = ", ".join(sorted(plan.convolutions))
     if has_narrow_products(plan.precision):
         words["16-bit inputs"] = ", ".join(sorted(plan.wide))
     return words

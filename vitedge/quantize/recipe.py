@@ -76,7 +76,8 @@ def quantize(
         network: The model, already rewritten; left unchanged.
         precision: fp32 and fp16 have no integers; int8 quantizes every linear layer but those that
             see only one or two tokens of an image, int4 every one but the first and those of the
-            head, the all-integer ones everything. In int8 and int4 convolutions stay float.
+            head, the all-integer ones everything. In int8 and int4 convolutions stay float, but for
+            those that ``integers_pay_from`` makes integers.
         statistics: The statistics of this very network.
         activations: The runtime's treatment of the inputs of integer layers; all-integer precisions
             and int4 ignore it.
@@ -142,6 +143,9 @@ def quantize(
     plan = replace(plan, costly_below_db=costly_below_db, learnt=learnt)
     words = description_of(plan) | moved.description
     rounded, recipe = Rounding(moved.network, moved.statistics, plan, shared).result(words)
+    if plan.convolutions:
+        weights = {**recipe.weights, **convolution_weights(rounded, plan.convolutions)}
+        recipe = replace(recipe, weights=weights)
     if precision.all_integer and images is not None:
         weights = {**recipe.weights, **convolution_weights(rounded)}
         recipe = replace(recipe, weights=weights)

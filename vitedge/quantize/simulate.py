@@ -40,7 +40,7 @@ def simulate_outputs(
         recipe: Integer weights and static ranges.
         images: Pixels ``(N, H, W, C)``.
         activations: The quantization of inputs without a static range; for ``STATIC`` they stay
-            float.
+            float. The inputs of integer convolutions stay float in any case.
     """
     if recipe.tensors:
         return _simulate_integers(network, recipe, images)

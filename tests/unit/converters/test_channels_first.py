@@ -7,15 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.support.networks import Random
 from vitedge.artifacts.metadata import Metadata, Source
+from vitedge.converters.onnx.any_batch import with_any_batch
 from vitedge.converters.tools import converter_for
 from vitedge.network.channels_first import images_of_convolutions
 from vitedge.network.evaluate import forward
 from vitedge.network.kinds import Activation
-from vitedge.network.network import Network
-from vitedge.network.operators import Activate, Add, Concatenate, Mean, Multiply, Reshape
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import (
+    Activate,
+    Add,
+    Concatenate,
+    Convolution,
+    Mean,
+    Multiply,
+    Product,
+    Reshape,
+)
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
@@ -43,13 +54,18 @@ def stages() -> Network:
     gate = net("gate", Activate(Activation.SIGMOID), made.linear("excite", rows, 24))
     x = net("gated", Multiply(), x, net("gate/image", Reshape((1, 1, 24)), gate))
     x = net("beside", Concatenate(2), x, stem)
-    x = made.convolution("middle", x, 256, (3, 3), padding=SAME)
+    odd = ((1, 0), (2, 1))
+    x = made.convolution("middle", x, 256, (3, 3), strides=(2, 1), padding=odd)
     wide = net("wide/gelu", Activate(Activation.GELU), made.linear("wide.a", x, 512))
     x = made.linear("wide.b", wide, 256)
     x = made.convolution("last", x, 24, (3, 3), padding=SAME)
     x = made.linear("tokens.a", made.norm("norm", x), 24)
-    pooled = net("pooled/mean", Mean(0), net("pooled/rows", Reshape((64, 24)), x))
+    pooled = net("pooled/mean", Mean(0), net("pooled/rows", Reshape((36, 24)), x))
     return made.network(logits=made.linear("head", pooled, 5))
+
+
+def is_convolution(value: Value) -> bool:
+    return isinstance(value.operator, Convolution)
 
 
 def pixels_of(network: Network, count: int, seed: int) -> np.ndarray:
@@ -96,18 +112,32 @@ def test_images_of_convolutions_end_at_norms_and_at_layers_that_may_not_convolve
     found = {each.name for each in images_of_convolutions(network, lambda layer: True)}
     assert {"pixels/shifted", "thin.b", "shifted", "gated", "beside", "wide.b", "last"} <= found
     assert not found & {"pixels", "tokens.a", "excite", "gate/image", "norm", "pooled/mean"}
-    none = {each.name for each in images_of_convolutions(network, lambda layer: False)}
+    none = {each.name for each in images_of_convolutions(network, is_convolution)}
     assert not none & {"thin.a", "thin/silu", "wide.a"}
     assert {"stem/relu", "middle", "last"} <= none
 
 
-def test_thin_layers_between_convolutions_stay_float_and_wide_ones_become_integers() -> None:
+def test_thin_layers_stay_float_and_wide_ones_become_integers() -> None:
     network = stages()
-    assert {"wide.a", "wide.b", "tokens.a"} == set(in_integers(network, 100).recipe.weights)
-    every = set(in_integers(network, 0).recipe.weights)
-    assert every == {"thin.a", "thin.b", "wide.a", "wide.b", "tokens.a"}
-    # Between a wide layer and another, channels stand last already.
-    assert "thin.a" not in in_integers(network, 20).recipe.weights
+    # 24 x 48 / 72 and 24 x 24 x 9 / 240 are less than 100; 432 x 256 / 688 is more.
+    wide = {"middle", "wide.a", "wide.b", "tokens.a"}
+    assert set(in_integers(network, 100).recipe.weights) == wide
+    every_linear = {"thin.a", "thin.b", "wide.a", "wide.b", "tokens.a"}
+    assert set(in_integers(network, 0).recipe.weights) == every_linear
+
+
+def test_a_convolution_before_attention_stays_float() -> None:
+    made = Random(12)
+    stem = made.convolution("stem", made.image(16), 128, (3, 3), strides=(2, 2), padding=SAME)
+    x = made.convolution("before", stem, 128, (3, 3), padding=SAME)
+    rows = made.net("rows", Reshape((64, 128)), x)
+    mixed = made.net(
+        "mixed", Product(), made.net("scores", Product(transposed=True), rows, rows), rows
+    )
+    image = made.net("image", Reshape((8, 8, 128)), made.norm("norm", mixed))
+    x = made.convolution("behind", image, 128, (3, 3), padding=SAME)
+    network = made.network(map=made.convolution("map", x, 1, (3, 3), padding=SAME))
+    assert set(in_integers(network, 60).recipe.weights) == {"behind"}
 
 
 def test_a_float_file_turns_images_only_where_tokens_are_read(tmp_path: Path) -> None:
@@ -120,14 +150,27 @@ def test_a_float_file_turns_images_only_where_tokens_are_read(tmp_path: Path) ->
     assert operators(path)["Conv"] == 3 + 4
 
 
-def test_an_integer_file_computes_what_its_layout_does_not_change(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pay_from", [0, 20, 100])
+def test_an_integer_file_computes_what_its_source_does(tmp_path: Path, pay_from: float) -> None:
     network, pixels = stages(), pixels_of(stages(), 3, seed=2)
     expected = forward(network, pixels)
+    path = written(in_integers(network, pay_from), tmp_path)
+    noise = np.square(computed(path, pixels) - expected).sum() / np.square(expected).sum()
+    assert -10 * np.log10(noise) > 24  # as of the other networks with 8-bit inputs
+    windows = {0: 0, 20: 2, 100: 1}[pay_from]  # of "last", too
+    assert operators(path)["Pad"] == windows
+    assert operators(path)["Slice"] == 9 * windows
 
-    def noise(pay_from: float) -> float:
-        found = computed(written(in_integers(network, pay_from), tmp_path), pixels)
-        return float(np.square(found - expected).sum() / np.square(expected).sum())
 
-    thin_in_float, all_in_integers = noise(100), noise(0)
-    assert all_in_integers < 10**-2.4  # as of the other networks with 8-bit inputs
-    assert thin_in_float < all_in_integers
+def test_windows_of_several_images_are_those_of_each(tmp_path: Path) -> None:
+    import onnx
+
+    pixels = pixels_of(stages(), 2, seed=2)
+    path = written(in_integers(stages(), 100), tmp_path)
+    alone = computed(path, pixels[:1])
+    onnx.save(with_any_batch(onnx.load(str(path))), str(path))
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"pixels": np.repeat(pixels[:1], 3, 0).astype(np.float32)})
+    assert np.abs(found - alone).max() < 1e-5 * np.ptp(alone)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from vitedge.converters.emitter import part_name
 from vitedge.converters.joined import packed_nibbles, side_by_side
-from vitedge.converters.onnx.channels_first import OnnxChannelsFirst
 from vitedge.converters.onnx.nodes import pads
+from vitedge.converters.onnx.windows import OnnxWindows
 from vitedge.network.kinds import NormKind
 from vitedge.network.network import Value
 from vitedge.network.operators import Array, Convolution, Linear, Norm
@@ -25,7 +25,7 @@ _IR_VERSION = 9
 _OPSET_OF_INT4, _IR_OF_INT4 = 21, 10
 
 
-class OnnxEmitter(OnnxChannelsFirst):
+class OnnxEmitter(OnnxWindows):
     """The graph of float numbers between linear layers."""
 
     cuts_into_outputs = True
@@ -81,6 +81,9 @@ class OnnxEmitter(OnnxChannelsFirst):
 
     def convolution(self, value: Value, layer: Convolution, x: str) -> str:
         """See ``Steps``."""
+        integers = self.recipe.weights.get(value.name)
+        if integers is not None:
+            return self._integer_convolution(value, layer, integers, x)
         weight = self.stored(f"{value.name}.weight", layer.weight.transpose(3, 2, 0, 1))
         inputs = [
             self._with_channels_first(x, value.name),
@@ -95,6 +98,16 @@ class OnnxEmitter(OnnxChannelsFirst):
             pads=pads(layer.padding),
             strides=layer.strides,
         )
+
+    def _integer_convolution(
+        self, value: Value, layer: Convolution, weight: IntegerWeight, x: str
+    ) -> str:
+        name = value.name
+        quantized, scale, zero = self._quantized(x, name)
+        windows = self.windows(value, layer, quantized, zero)
+        product = self._integer_product(windows, weight, scale, zero, name)
+        rows = self._node("Add", [product, self.constant(f"{name}.bias", layer.bias)], name)
+        return self.reshape(rows, (self.batch, *value.shape), f"{name}/image")
 
     def _int8_product(
         self, x: str, first: str, weight: IntegerWeight, bias: Array, name: str
@@ -191,14 +204,14 @@ class OnnxEmitter(OnnxChannelsFirst):
 
     def _dynamic_product(self, x: str, weight: IntegerWeight, bias: Array, name: str) -> str:
         """One uint8 scale per tensor, when it runs; ONNX Runtime fuses all others."""
-        quantized, x_scale, x_zero = self._node_many(
-            "DynamicQuantizeLinear",
-            [x],
-            [f"{name}/quantized", f"{name}/x_scale", f"{name}/x_zero"],
-            f"{name}/quantize",
-        )
+        quantized, x_scale, x_zero = self._quantized(x, name)
         product = self._integer_product(quantized, weight, x_scale, x_zero, name)
         return self._node("Add", [product, self.constant(f"{name}.bias", bias)], name)
+
+    def _quantized(self, x: str, name: str) -> list[str]:
+        """The tensor in uint8 when it runs, its scale and its zero point."""
+        made = [f"{name}/quantized", f"{name}/x_scale", f"{name}/x_zero"]
+        return self._node_many("DynamicQuantizeLinear", [x], made, f"{name}/quantize")
 
     def _integer_product(
         self, quantized: str, weight: IntegerWeight, x_scale: str, x_zero: str, name: str
