@@ -28,6 +28,9 @@ from vitedge.rewrite.learnt_grid import COMMON_GROUPS, Groups
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
 
+# Chosen by three models on one processor (docs/decisions/0066).
+_INTEGERS_PAY_FROM = 40.0
+
 
 @dataclass(frozen=True)
 class TFLiteConverter:
@@ -39,7 +42,7 @@ class TFLiteConverter:
     groups: Groups = COMMON_GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
     # There is no norm operator: what RMSNorm saves is two of six.
-    integers_pay_from: float = 0.0
+    integers_pay_from: float = _INTEGERS_PAY_FROM
     rewrites: tuple[str, ...] = ("centre-residual",)
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> TFLiteDraft:

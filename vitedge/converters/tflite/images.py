@@ -28,6 +28,9 @@ _SAME, _VALID = 0, 1
 
 _NO_PADDING = ((0, 0), (0, 0))
 
+# CONV_2D reads per-channel int8 weights under float inputs since this version.
+_OF_INTEGER_WEIGHTS = 5
+
 
 class TFLiteImages(TFLiteOperators):
     """Convolutions, pools and resizes of TFLite."""
@@ -41,7 +44,13 @@ class TFLiteImages(TFLiteOperators):
         return self.slid(value, layer, x, *self.convolution_arrays(value, layer))
 
     def convolution_arrays(self, value: Value, layer: Convolution) -> tuple[int, int]:
-        """Weight and bias as the operator takes them."""
+        """Weight and bias as the operator takes them; it quantizes the input of integer weights."""
+        integers = self.recipe.weights.get(value.name)
+        if integers is not None:
+            rows, columns, part, outputs = layer.weight.shape
+            shape = (outputs, rows, columns, part)
+            weight = self.model.weight(f"{value.name}.weight", integers, shape)
+            return weight, self.constant(f"{value.name}.bias", layer.bias)
         stored = layer.weight.transpose(2, 0, 1, 3)
         if not is_depthwise(layer):
             stored = layer.weight.transpose(3, 0, 1, 2)
@@ -57,6 +66,7 @@ class TFLiteImages(TFLiteOperators):
             x = self._padded(x, layer.padding, 0.0, value.name)
         options = {"padding": _SAME if same else _VALID, **_strides(layer.strides)}
         depthwise = is_depthwise(layer)
+        is_integer = not self.recipe.tensors and value.name in self.recipe.weights
         if depthwise:
             options |= {"depthMultiplier": layer.weight.shape[-1] // layer.groups}
         kind = "Depthwise" if depthwise else ""
@@ -66,7 +76,7 @@ class TFLiteImages(TFLiteOperators):
             (self.batch, *value.shape),
             name=value.name,
             options={"table": f"{kind}Conv2DOptions", **options},
-            version=self.version_of_convolution,
+            version=_OF_INTEGER_WEIGHTS if is_integer else self.version_of_convolution,
         )
 
     def pool(self, value: Value, pool: Pool, x: int) -> int:
