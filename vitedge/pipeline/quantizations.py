@@ -93,7 +93,9 @@ class Quantizations:
             network = base
         activations = activations or self.activations(target, precision)
         groups = self._groups(target, precision)
-        pay = converter_for(target, precision).integers_pay_from
+        # Other integers are the same for all formats, and found once.
+        are_mixed = not precision.all_integer and not precision.row.grouped
+        pay = converter_for(target, precision).integers_pay_from if are_mixed else 0.0
         key = (network, precision, activations, groups, pay, frozenset(keep_float))
         if key not in self._made:
             made = quantize(
