@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from vitedge.elements.patches import patches
 from vitedge.elements.pooling import pooled
 from vitedge.elements.swiglu import swiglu
 from vitedge.network.kinds import MLP_ACTIVATIONS, Activation, NormKind
-from vitedge.network.network import Network, Value
+from vitedge.network.network import Builder, Network, Value
 from vitedge.network.operators import (
     Activate,
     Add,
@@ -29,6 +29,7 @@ from vitedge.network.operators import (
     Resize,
     ResizeKind,
     Standardize,
+    Transpose,
 )
 
 HIDDEN = 10
@@ -89,6 +90,11 @@ def random_plan(seed: int) -> Plan:
     )
 
 
+def enlarged_network(seed: int) -> Network:
+    """A random network whose image is made smaller, and enlarged by a transposed convolution."""
+    return assembled_network(seed, replace(random_plan(seed), stem="enlarged"))
+
+
 def assembled_network(seed: int, plan: Plan | None = None, *, depth: int = 2) -> Network:
     """The network of a plan, random where none is given, with random weights."""
     return _Assembly(plan or random_plan(seed), seed).network(depth)
@@ -142,6 +148,10 @@ class _Assembly(Parts):
                 kind = PoolKind.MAX if stem == "max pool" else PoolKind.AVERAGE
                 x = net("stem/pool", Pool(kind, (2, 2), (2, 2)), x)
                 x = net("patch", Reshape((GRID * GRID, DIM)), x)
+            case "enlarged":
+                x = net("small", weights.convolution(3, 6, 2, stride=2), x)
+                x = enlarged_by_overlap(net, x, weights)
+                x = net("patch", weights.linear(12, DIM), patches(net, x, (2, 2), "patches"))
             case "two streams":
                 small = net("small", Resize(GRID, GRID, weights.one_of(tuple(ResizeKind))), x)
                 rows = net("small/rows", Reshape((GRID * GRID, 3)), small)
@@ -220,3 +230,16 @@ class _Assembly(Parts):
             scale = net(f"{name}.scale", Constant(weights.array(DIM, scale=0.3, shift=1.0)))
             y = net(f"{name}/layer_scale", Multiply(), y, scale)
         return y
+
+
+def enlarged_by_overlap(net: Builder, x: Value, weights: Weights) -> Value:
+    """A transposed convolution, kernel 4 and stride 2, as four phases of a window of 3."""
+    rows, columns, channels = x.shape
+    layer = weights.convolution(channels, 12, 3, padding=1)
+    phases = layer.weight.reshape(3, 3, channels, 2, 2, 3).copy()
+    phases[2, :, :, 0], phases[0, :, :, 1] = 0, 0
+    phases[:, 2, :, :, 0], phases[:, 0, :, :, 1] = 0, 0
+    x = net("large", replace(layer, weight=phases.reshape(layer.weight.shape)), x)
+    x = net("large/phases", Reshape((rows, columns, 2, 6)), x)
+    x = net("large/rows", Transpose((0, 2, 1, 3)), x)
+    return net("large/image", Reshape((2 * rows, 2 * columns, 3)), x)

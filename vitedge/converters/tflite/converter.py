@@ -28,7 +28,7 @@ from vitedge.rewrite.learnt_grid import COMMON_GROUPS, Groups
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
 
-# Chosen by three models on one processor (docs/decisions/0066).
+# Chosen by two models on one processor (docs/decisions/0066).
 _INTEGERS_PAY_FROM = 40.0
 
 
