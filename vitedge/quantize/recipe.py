@@ -120,7 +120,9 @@ def quantize(
     else:
         # Only there are queries and keys rounded to 8 bits.
         narrow = has_narrow_products(precision)
+        # Ranges of 16 bits have room beyond what was seen, so exact extremes clip no less there.
         is_static = activations in (Activations.STATIC, Activations.STATIC_OR_PER_TOKEN)
+        are_exact = is_static and precision.row.activation_bits != 16
         moved = move_difficulty(
             network,
             statistics,
@@ -128,7 +130,7 @@ def quantize(
             shared,
             rounds_queries=narrow,
             without=without,
-            images=images if is_static else None,
+            images=images if are_exact else None,
         )
     plan = plan_of(
         moved.network,

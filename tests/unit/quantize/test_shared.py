@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
+import pytest
 
 from tests.support.models import random_images, random_network
 from vitedge.converters.tools import converter_for
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.samples import ArraySamples
+from vitedge.network.network import Network
 from vitedge.pipeline.quantizations import Quantizations
 from vitedge.quantize import Activations
-from vitedge.quantize.calibrate import calibrate
+from vitedge.quantize.calibrate import Statistics, calibrate
 from vitedge.quantize.recipe import quantize
-from vitedge.quantize.shared import Shared
+from vitedge.quantize.shared import Images, Shared
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
@@ -92,3 +96,45 @@ def test_what_values_mix_to_in_their_new_basis_has_the_extremes_of_all_images() 
     for name in again:
         np.testing.assert_array_equal(exact.inputs[name].low, measured.inputs[name].low)
         np.testing.assert_array_equal(exact.inputs[name].high, measured.inputs[name].high)
+
+
+class _Watched(Shared):
+    """Says whether extremes were to be exact."""
+
+    are_exact: bool
+
+    def centred_and_balanced(
+        self,
+        network: Network,
+        statistics: Statistics,
+        without: Collection[str] = (),
+        images: Images | None = None,
+    ) -> tuple[Network, Statistics]:
+        self.are_exact = images is not None
+        return super().centred_and_balanced(network, statistics, without, images)
+
+
+@pytest.mark.parametrize(
+    ("precision", "activations", "are_exact"),
+    [
+        (Precision.INT8, Activations.STATIC_OR_PER_TOKEN, True),
+        (Precision.INT8, Activations.PER_TENSOR, False),
+        (Precision.INT8_STATIC, Activations.STATIC, True),
+        (Precision.W8A16, Activations.STATIC, False),
+    ],
+)
+def test_extremes_are_exact_where_ranges_are_static_and_have_no_room(
+    precision: Precision, activations: Activations, are_exact: bool
+) -> None:
+    network, _ = apply_rewrites(random_network())
+    pixels, shared = list(random_images(network, 4)), _Watched()
+    statistics = calibrate(network, pixels)
+    quantize(
+        network,
+        precision,
+        statistics,
+        activations=activations,
+        images=lambda: iter(pixels),
+        shared=shared,
+    )
+    assert shared.are_exact is are_exact
