@@ -10,12 +10,10 @@ from pathlib import Path, PurePosixPath
 from vitedge.api.listening import Tell, python_warning
 from vitedge.api.models import Model, opened
 from vitedge.api.options import several_paths, targets_of
-from vitedge.api.photos import photos_of
+from vitedge.api.photos import calibration_set, photos_of
 from vitedge.bench import request
 from vitedge.bench.run import BenchOptions
 from vitedge.errors import UsageError
-from vitedge.images.cifar import Part
-from vitedge.images.image_sets import open_images
 from vitedge.images.in_memory import Images
 from vitedge.remote.adb import PREFIX as ADB
 from vitedge.report.results import Report
@@ -105,6 +103,7 @@ def bench(
     )
     if reference is None:
         return _measured(asked, there, progress, warn)
+    fitted_to = calibration_set(calibration)
     with opened(reference) as model:
         asked = replace(asked, reference=model.path, importing=model.importing)
         if not layers:
@@ -114,10 +113,12 @@ def bench(
 
         network = read_model(model.path, model.importing).network
         report = _measured(replace(asked, network=network), there, progress, warn)
-        fitted = photos_of(calibration)
         compared = compare_all(
-            *(model.path, network, report, asked.data),
-            calibration=None if fitted is None else open_images(fitted, part=Part.TRAINING),
+            model.path,
+            network,
+            report,
+            asked.data,
+            calibration=fitted_to,
             progress=progress,
         )
         return replace(report, layers=compared)

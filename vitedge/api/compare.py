@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from vitedge.api.listening import Tell, python_warning
 from vitedge.api.models import Model, opened
 from vitedge.api.options import SourceOptions, import_options
-from vitedge.api.photos import photos_of
-from vitedge.images.cifar import Part
+from vitedge.api.photos import calibration_set, photos_of
 from vitedge.images.image_sets import open_images
 from vitedge.images.in_memory import Images
 from vitedge.inspection.compare import Comparison, compare_layers
@@ -52,8 +51,7 @@ def compare(
     """
     photos = photos_of(data)
     images = None if photos is None else open_images(photos)
-    fitted = photos_of(calibration)
-    fitted_to = None if fitted is None else open_images(fitted, part=Part.TRAINING)
+    fitted_to = calibration_set(calibration)
     with opened(model, import_options(source, warn)) as found:
         return compare_layers(
             found.path,

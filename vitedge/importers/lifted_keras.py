@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.lift import lift
 from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_keras_model
-from vitedge.importers.overrides import with_options
+from vitedge.importers.overrides import with_options_after_lifting
 
 
 class LiftedKerasImporter:
@@ -40,8 +39,7 @@ class LiftedKerasImporter:
             task=options.task,
             beside=options.beside,
         )
-        # Lifting joined mean and std with the model's own arithmetic.
-        network = with_options(lifted.network, replace(options, mean=None, std=None))
+        network = with_options_after_lifting(lifted.network, options)
         words = ", ".join(filter(None, (str(lifted), probe.left_out)))
         return Imported(network, words, str(lifted.proof))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.lift import lift
 from vitedge.importers.lift.onnx_probe import OnnxProbe
-from vitedge.importers.overrides import with_options
+from vitedge.importers.overrides import with_options_after_lifting
 
 
 class LiftedOnnxImporter:
@@ -34,8 +33,7 @@ class LiftedOnnxImporter:
             task=options.task,
             beside=options.beside,
         )
-        # Lifting joined mean and std with the model's own arithmetic.
-        network = with_options(lifted.network, replace(options, mean=None, std=None))
+        network = with_options_after_lifting(lifted.network, options)
         return Imported(network, str(lifted), str(lifted.proof))
 
 

@@ -58,6 +58,15 @@ def with_options(network: Network, options: ImportOptions) -> Network:
         raise ModelError(f"the options do not fit the model: {error}") from error
 
 
+def with_options_after_lifting(network: Network, options: ImportOptions) -> Network:
+    """Lays the options over a lifted model, whose arithmetic has mean and std in it already.
+
+    Raises:
+        ModelError: An option contradicts the model.
+    """
+    return with_options(network, replace(options, mean=None, std=None))
+
+
 def with_image_size(network: Network, size: tuple[int, int]) -> Network:
     """The network for images of another height and width.
 

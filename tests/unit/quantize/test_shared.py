@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +13,10 @@ from vitedge.images.image_sets import ImageSet
 from vitedge.images.samples import ArraySamples
 from vitedge.network.network import Network
 from vitedge.pipeline.quantizations import Quantizations
-from vitedge.quantize import Activations
+from vitedge.quantize import Activations, shared
 from vitedge.quantize.calibrate import Statistics, calibrate
 from vitedge.quantize.recipe import quantize
-from vitedge.quantize.shared import Images, Shared
+from vitedge.quantize.shared import Shared
 from vitedge.rewrite import apply_more, apply_rewrites
 from vitedge.targets.formats import Format, all_formats
 from vitedge.targets.precisions import Precision
@@ -98,22 +98,6 @@ def test_what_values_mix_to_in_their_new_basis_has_the_extremes_of_all_images() 
         np.testing.assert_array_equal(exact.inputs[name].high, measured.inputs[name].high)
 
 
-class _Watched(Shared):
-    """Says whether extremes were to be exact."""
-
-    are_exact: bool
-
-    def centred_and_balanced(
-        self,
-        network: Network,
-        statistics: Statistics,
-        without: Collection[str] = (),
-        images: Images | None = None,
-    ) -> tuple[Network, Statistics]:
-        self.are_exact = images is not None
-        return super().centred_and_balanced(network, statistics, without, images)
-
-
 @pytest.mark.parametrize(
     ("precision", "activations", "are_exact"),
     [
@@ -124,10 +108,21 @@ class _Watched(Shared):
     ],
 )
 def test_extremes_are_exact_where_ranges_are_static_and_have_no_room(
-    precision: Precision, activations: Activations, are_exact: bool
+    precision: Precision,
+    activations: Activations,
+    are_exact: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    asked: list[Network] = []
+
+    def watched(network: Network, *statistics: Any) -> Statistics:
+        asked.append(network)
+        return remeasured(network, *statistics)
+
+    remeasured = shared._remeasured
+    monkeypatch.setattr(shared, "_remeasured", watched)
     network, _ = apply_rewrites(random_network())
-    pixels, shared = list(random_images(network, 4)), _Watched()
+    pixels = list(random_images(network, 4))
     statistics = calibrate(network, pixels)
     quantize(
         network,
@@ -135,6 +130,5 @@ def test_extremes_are_exact_where_ranges_are_static_and_have_no_room(
         statistics,
         activations=activations,
         images=lambda: iter(pixels),
-        shared=shared,
     )
-    assert shared.are_exact is are_exact
+    assert bool(asked) is are_exact

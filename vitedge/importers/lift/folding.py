@@ -12,9 +12,8 @@ import numpy as np
 
 from vitedge.importers.lift.draft import Draft
 from vitedge.importers.lift.images_read import Pair, Sliding, convolved
-from vitedge.importers.lift.transposed import phases_of
+from vitedge.importers.lift.transposed import kernel_of_phases, phases_of
 from vitedge.importers.lift.views import View
-from vitedge.network.operators import Array
 
 _ROWS, _COLUMNS, _CHANNELS = 2, 3, 1
 
@@ -62,7 +61,9 @@ def folded(
         )
     ]
     rows, columns = map(phases_of, counts, patch, strides, padding, extra)
-    kernel = _kernel(rows.taps, columns.taps, patch)
+    places = patch[0] * patch[1]
+    one_for_each = np.eye(places, dtype=np.float32).reshape(*patch, places, 1)
+    kernel = kernel_of_phases(one_for_each, rows, columns)
     grid = draft.reshaped(x, (1, x.shape[1], *counts))
     assert isinstance(grid, View)
     made = convolved(
@@ -75,18 +76,6 @@ def folded(
         channels,
     )
     return _side_by_side(draft, made, (channels, *strides), counts)
-
-
-def _kernel(rows: Sequence[Sequence[int]], columns: Sequence[Sequence[int]], patch: Pair) -> Array:
-    """The kernel of one channel, ``(rows, columns, places of a patch, phases)``."""
-    kernel = np.zeros((len(rows[0]), len(columns[0]), *patch, len(rows), len(columns)), np.float32)
-    for row_phase, row_taps in enumerate(rows):
-        for column_phase, column_taps in enumerate(columns):
-            for row, row_tap in enumerate(row_taps):
-                for column, column_tap in enumerate(column_taps):
-                    if min(row_tap, column_tap) >= 0:
-                        kernel[row, column, row_tap, column_tap, row_phase, column_phase] = 1
-    return kernel.reshape(*kernel.shape[:2], patch[0] * patch[1], -1)
 
 
 def _side_by_side(

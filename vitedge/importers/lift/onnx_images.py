@@ -17,9 +17,9 @@ from vitedge.importers.lift.arithmetic import (
 )
 from vitedge.importers.lift.draft import Tensor
 from vitedge.importers.lift.folding import folded
-from vitedge.importers.lift.images_read import Sliding, convolved, pooled, resized, spread
+from vitedge.importers.lift.images_read import Sliding, convolved, pooled, resized
 from vitedge.importers.lift.moving import averaged
-from vitedge.importers.lift.transposed import overlapping
+from vitedge.importers.lift.transposed import transposed_convolution
 from vitedge.importers.lift.views import View
 from vitedge.network.kinds import Activation
 from vitedge.network.operators import Array, Linear, PoolKind, ResizeKind
@@ -109,9 +109,7 @@ def _conv_transpose(call: Call) -> Tensor:
     down, across = attributes.get("strides", (1, 1))
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     extra = tuple(attributes.get("output_padding", (0, 0)))
-    if (down, across) == turned.shape[:2] and not any((top, left, bottom, right, *extra)):
-        return spread(call.draft, call.live(), _NCHW, turned, bias)
-    return overlapping(
+    return transposed_convolution(
         call.draft,
         call.live(),
         _NCHW,

@@ -11,10 +11,9 @@ from vitedge.importers.lift.images_read import (
     convolved,
     pooled,
     resized,
-    spread,
 )
 from vitedge.importers.lift.tensorflow_call import NHWC, Call, Rule
-from vitedge.importers.lift.transposed import overlapping
+from vitedge.importers.lift.transposed import transposed_convolution
 from vitedge.network.operators import PoolKind, ResizeKind
 
 
@@ -59,9 +58,7 @@ def _conv_transposed(call: Call) -> Tensor:
     if call.attribute("padding") == "EXPLICIT" or x.shape[channels] != weight.shape[3]:
         raise ValueError("it has paddings of its own, or groups")
     turned = weight.transpose(0, 1, 3, 2)
-    if window == strides and not any(map(sum, padding)) and not any(extra):
-        return spread(call.draft, x, call.axes, turned, None)
-    return overlapping(
+    return transposed_convolution(
         call.draft,
         x,
         call.axes,

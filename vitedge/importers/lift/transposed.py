@@ -1,4 +1,4 @@
-"""Transposed convolutions whose windows overlap: a convolution for each phase, side by side.
+"""Transposed convolutions; where windows overlap, a convolution for each phase, side by side.
 
 With strides of s, every s-th row of the result is made by the same taps of the kernel, on
 neighbouring rows of the input. So one convolution makes all s x s phases as channels of their own,
@@ -21,6 +21,7 @@ from vitedge.importers.lift.images_read import (
     convolved,
     image_seen,
     laid_out,
+    spread,
 )
 from vitedge.importers.lift.views import View
 from vitedge.network.operators import Array
@@ -69,7 +70,7 @@ def phases_of(size: int, kernel: int, stride: int, padding: Pair, extra: int) ->
     return Phases(taps, (-first, last))
 
 
-def overlapping(
+def transposed_convolution(
     draft: Draft,
     x: View,
     axes: Sequence[int],
@@ -97,18 +98,30 @@ def overlapping(
     """
     sizes = x.shape[axes[ROWS]], x.shape[axes[COLUMNS]]
     kernels = weight.shape[0], weight.shape[1]
+    if strides == kernels and not any(map(any, (*padding, extra))):
+        return spread(draft, x, axes, weight, bias)
     rows, columns = map(phases_of, sizes, kernels, strides, padding, extra)
+    kernel = kernel_of_phases(weight, rows, columns)
+    shift = None if bias is None else np.tile(float_array(bias), strides[0] * strides[1])
+    sliding = Sliding(padding=(rows.padding, columns.padding))
+    made = convolved(draft, x, axes, kernel, shift, sliding, 1)
+    return _side_by_side(made, axes, strides)
+
+
+def kernel_of_phases(weight: Array, rows: Phases, columns: Phases) -> Array:
+    """The kernel that makes all phases, ``(rows, columns, channels, phases * outputs)``.
+
+    Args:
+        weight: ``(kernel_height, kernel_width, channels, outputs)``.
+        rows: The phases of the rows.
+        columns: The phases of the columns.
+    """
     # Behind the kernel's last tap, zeros: that is where -1 leads.
     padded = np.pad(float_array(weight), ((0, 1), (0, 1), (0, 0), (0, 0)))
     taps = np.array(rows.taps)[:, None, :, None], np.array(columns.taps)[None, :, None, :]
-    outputs = weight.shape[3]
     chosen = padded[taps]  # row phase, column phase, row, column, channels, outputs
     kernel = chosen.transpose(2, 3, 4, 0, 1, 5)
-    kernel = kernel.reshape(*kernel.shape[:3], strides[0] * strides[1] * outputs)
-    shift = None if bias is None else np.tile(float_array(bias), strides[0] * strides[1])
-    sliding = Sliding(padding=(rows.padding, columns.padding))
-    made = convolved(draft, x, axes, np.ascontiguousarray(kernel), shift, sliding, 1)
-    return _side_by_side(made, axes, strides)
+    return np.ascontiguousarray(kernel.reshape(*kernel.shape[:3], -1))
 
 
 def _side_by_side(made: View, axes: Sequence[int], strides: Pair) -> View:
