@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from vitedge.converters.tflite.graph import TFLiteOperators
+from vitedge.converters.tflite.window_parts import is_cut, is_depthwise, window_parts
 from vitedge.network.evaluate import windows
 from vitedge.network.network import Value
 from vitedge.network.operators import (
@@ -41,6 +44,9 @@ class TFLiteImages(TFLiteOperators):
 
     def convolution(self, value: Value, layer: Convolution, x: int) -> int:
         """See ``Steps``; where each channel is a group of its own, it is depthwise."""
+        is_float = not self.recipe.tensors and value.name not in self.recipe.weights
+        if is_float and is_cut(layer):
+            return self._in_parts(value, layer, x)
         return self.slid(value, layer, x, *self.convolution_arrays(value, layer))
 
     def convolution_arrays(self, value: Value, layer: Convolution) -> tuple[int, int]:
@@ -51,20 +57,25 @@ class TFLiteImages(TFLiteOperators):
             shape = (outputs, rows, columns, part)
             weight = self.model.weight(f"{value.name}.weight", integers, shape)
             return weight, self.constant(f"{value.name}.bias", layer.bias)
-        stored = layer.weight.transpose(2, 0, 1, 3)
-        if not is_depthwise(layer):
-            stored = layer.weight.transpose(3, 0, 1, 2)
-        return (
-            self.weight(stored, f"{value.name}.weight"),
-            self.constant(f"{value.name}.bias", layer.bias),
-        )
+        return self._float_arrays(value.name, layer)
+
+    def _float_arrays(self, name: str, layer: Convolution) -> tuple[int, int]:
+        order = (2, 0, 1, 3) if is_depthwise(layer) else (3, 0, 1, 2)
+        stored = self.weight(layer.weight.transpose(order), f"{name}.weight")
+        return stored, self.constant(f"{name}.bias", layer.bias)
 
     def slid(self, value: Value, layer: Convolution, x: int, weight: int, bias: int) -> int:
         """The convolution itself, of arrays that lie in the file."""
         same = _is_same(value, layer.weight.shape[:2], layer.strides, layer.padding)
         if not same:
             x = self._padded(x, layer.padding, 0.0, value.name)
-        options = {"padding": _SAME if same else _VALID, **_strides(layer.strides)}
+        padding = _SAME if same else _VALID
+        return self._window_slid(value, layer, [x, weight, bias], value.name, padding)
+
+    def _window_slid(
+        self, value: Value, layer: Convolution, inputs: list[int], name: str, padding: int
+    ) -> int:
+        options = {"padding": padding, **_strides(layer.strides)}
         depthwise = is_depthwise(layer)
         is_integer = not self.recipe.tensors and value.name in self.recipe.weights
         if depthwise:
@@ -72,12 +83,44 @@ class TFLiteImages(TFLiteOperators):
         kind = "Depthwise" if depthwise else ""
         return self.model.operator(
             "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
-            [x, weight, bias],
+            inputs,
             (self.batch, *value.shape),
-            name=value.name,
+            name=name,
             options={"table": f"{kind}Conv2DOptions", **options},
             version=_OF_INTEGER_WEIGHTS if is_integer else self.version_of_convolution,
         )
+
+    def _in_parts(self, value: Value, layer: Convolution, x: int) -> int:
+        """A depthwise convolution as the sum of those with parts of its window."""
+        x = self._padded(x, layer.padding, 0.0, value.name)
+        parts = list(window_parts(*layer.weight.shape[:2]))
+        height, width, _ = value.shape
+        bias, made = layer.bias, None
+        for number, part in enumerate(parts):
+            name = f"{value.name}/window{number}"
+            begin, size = part.of_image((height, width), layer.strides)
+            seen = self._cut_out(x, begin, size, name)
+            rows = slice(part.top, part.top + part.height)
+            columns = slice(part.left, part.left + part.width)
+            only = replace(layer, weight=layer.weight[rows, columns], bias=bias)
+            inputs = [seen, *self._float_arrays(name, only)]
+            found = self._window_slid(value, only, inputs, name, _VALID)
+            is_last = number == len(parts) - 1
+            label = value.name if is_last else f"{name}/sum"
+            made = found if made is None else self.binary("ADD", made, found, label)
+            bias = np.zeros_like(bias)
+        assert made is not None
+        return made
+
+    def _cut_out(self, x: int, begin: tuple[int, int], size: tuple[int, int], name: str) -> int:
+        """Some rows and columns of an image."""
+        batch, *sides, channels = self.model.shape(x)
+        if list(size) == sides:
+            return x
+        shape = (batch, *size, channels)
+        inputs = [x, self.integers((0, *begin, 0)), self.integers(shape)]
+        options = {"table": "SliceOptions"}
+        return self.model.operator("SLICE", inputs, shape, name=f"{name}/image", options=options)
 
     def pool(self, value: Value, pool: Pool, x: int) -> int:
         """See ``Steps``; zeros beside the image count in TFLite, where they are operators."""
@@ -163,11 +206,6 @@ class TFLiteImages(TFLiteOperators):
             options={"table": "DequantizeOptions"},
             version=_DEQUANTIZE_FLOAT16,
         )
-
-
-def is_depthwise(layer: Convolution) -> bool:
-    """Whether each channel is a group of its own, and there are several."""
-    return layer.groups > 1 and layer.weight.shape[2] == 1
 
 
 def _strides(strides: tuple[int, int]) -> dict[str, int]:

@@ -27,8 +27,8 @@ from vitedge.converters.emitter import beside
 from vitedge.converters.integer_emitter import InexpressibleError, IntegerEmitter, Ranges
 from vitedge.converters.tflite.emitter import TFLiteEmitter, layer_of
 from vitedge.converters.tflite.graph import MOST_AXES
-from vitedge.converters.tflite.images import is_depthwise
 from vitedge.converters.tflite.model import TFLiteModel
+from vitedge.converters.tflite.window_parts import is_depthwise
 from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Network, Value
 from vitedge.network.numerics import as_root_mean_square
