@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -60,6 +60,7 @@ def load(
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     task: str | None = None,
+    draft: bool = False,
 ) -> LoadedModel:
     """Loads an artefact and runs it once, so that the first image is as quick as the next.
 
@@ -73,6 +74,11 @@ def load(
         labels: One name per class, instead of those inside the file.
         preprocessing: Instead of that inside the file; needed for files that vitedge did not write.
         task: The meaning of the outputs of a file that vitedge did not write; None means classes.
+        draft: Decode JPEG files that are much larger than the input at 1/2, 1/4 or 1/8 of their
+            size (Pillow's draft mode), so that at least twice the resized size remains. Files of
+            2400 x 2400 pixels then take a sixth of the time, and a quarter of the input's values
+            change, by one on average; DeiT-tiny answers 2 or 3 of 100 photos differently.
+            Smaller files, other formats and images that are decoded already do not change.
 
     Raises:
         ModelError: The file is missing or unreadable, says nothing of its preprocessing, computes
@@ -89,6 +95,8 @@ def load(
     preprocessing = preprocessing or (metadata.preprocessing if metadata else None)
     if preprocessing is None:
         raise ModelError(f"'{file}' does not say how images are prepared; give preprocessing=...")
+    if draft:
+        preprocessing = replace(preprocessing, draft=True)
     if labels is None:
         labels = metadata.labels if metadata else ()
     try:

@@ -56,8 +56,14 @@ _UNREADABLE = (
 _BAND_PIXELS = 1 << 20
 
 
-def open_image(image: ImageLike) -> Image.Image:
+def open_image(image: ImageLike, *, least: int | None = None) -> Image.Image:
     """Decodes an image of any accepted form, upright.
+
+    Args:
+        image: The image.
+        least: Pixels of each side that are enough. A JPEG file is then decoded at the smallest of
+            1/2, 1/4 and 1/8 of its size that has them: Pillow's draft mode, which leaves out
+            frequencies (libjpeg's scaled inverse DCT).
 
     Raises:
         DataError: The file or bytes are not an image that Pillow reads, or an array has another
@@ -89,7 +95,7 @@ def open_image(image: ImageLike) -> Image.Image:
             return _decoded(image, name)
         # Pillow itself leaves files open that may have further frames.
         with io.BytesIO(image) if isinstance(image, bytes) else Path(image).open("rb") as stream:
-            return _decoded(_identified(stream), name)
+            return _decoded(_identified(stream), name, least)
     except FileNotFoundError as error:
         raise DataError(f"there is no image {name}") from error
     except Image.DecompressionBombError as error:
@@ -162,7 +168,7 @@ def _identified(source: BinaryIO) -> Image.Image:
     raise UnidentifiedImageError("it is of none of the formats " + ", ".join(PICTURE_FORMATS))
 
 
-def _decoded(picture: Image.Image, name: str) -> Image.Image:
+def _decoded(picture: Image.Image, name: str, least: int | None = None) -> Image.Image:
     from PIL import ImageOps
 
     width, height = picture.size
@@ -171,6 +177,8 @@ def _decoded(picture: Image.Image, name: str) -> Image.Image:
             f"{name} is {width} x {height}, and pictures may have {most_pixels():,} pixels; if "
             f"you trust it, allow more memory with {OPTION}"
         )
+    if least is not None:
+        picture.draft(None, (least, least))  # of other formats than JPEG it does nothing
     picture.load()
     if not width or not height:
         raise DataError(f"{name} has no pixels: it is {width} x {height}")

@@ -33,6 +33,10 @@ _MOST_PIXELS = 100_000_000
 
 _LONGEST_SIDE = 65_535  # of JPEG
 
+# So many times the resized size remains: Pillow's `thumbnail` does the same, since 2 is near to a
+# resize of the whole image. What 1, 2 and 3 cost and save is in benchmarks/README.md.
+_DRAFT_MARGIN = 2
+
 _FOUR = 4
 _COLOURS = {1: "grey", 3: "RGB", _FOUR: "RGB and one channel more"}
 _MODES = {1: "L", 3: "RGB", _FOUR: "RGBA"}
@@ -62,6 +66,9 @@ class Preprocessing:
         interpolation: Pillow filter of the resize.
         mean: Per-channel mean of pixels scaled to 0..1.
         std: Per-channel standard deviation of pixels scaled to 0..1.
+        draft: Decode JPEG files at 1/2, 1/4 or 1/8 of their size where twice the resized size
+            remains: Pillow's draft mode. It changes pixels a little; what that costs is in
+            ``load``. Metadata do not hold it: whoever loads an artefact chooses.
     """
 
     size: tuple[int, int]
@@ -70,6 +77,7 @@ class Preprocessing:
     interpolation: Interpolation = Interpolation.BICUBIC
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    draft: bool = False
 
     def __post_init__(self) -> None:
         demand_channels(self.channels)
@@ -108,10 +116,20 @@ class Preprocessing:
             return np.stack([self._fitted(Image.fromarray(band)) for band in bands], axis=-1)
         if isinstance(image, np.ndarray) and self.resize is None and image.shape == shape:
             return checked_pixels(image).reshape(shape).copy()  # nothing to do
-        picture = open_image(image)
+        picture = self.decoded(image)
         if picture.mode != _MODES[self.channels]:
             picture = picture.convert(_MODES[self.channels])
         return self._fitted(picture).reshape(shape)
+
+    def decoded(self, image: ImageLike) -> Image.Image:
+        """Decodes an image, upright, at the scale that ``draft`` allows.
+
+        Raises:
+            DataError: The image cannot be decoded or has an unknown form.
+        """
+        if not self.draft:
+            return open_image(image)
+        return open_image(image, least=_DRAFT_MARGIN * (self.resize or max(self.size)))
 
     def _fitted(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
         """Resizes and crops a picture."""
@@ -162,7 +180,8 @@ class Preprocessing:
     def makes_the_pixels_of(self, other: Preprocessing) -> bool:
         """Whether every image becomes the same pixels; mean and standard deviation come later."""
         ours, theirs = (
-            (each.size, each.channels, each.resize, each.interpolation) for each in (self, other)
+            (each.size, each.channels, each.resize, each.interpolation, each.draft)
+            for each in (self, other)
         )
         return ours == theirs
 
@@ -189,8 +208,8 @@ class Preprocessing:
         return ((pixels.astype(np.float32) / np.float32(255) - mean) / std).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready form that ``from_dict`` reads back."""
-        return asdict(self)
+        """A JSON-ready form that ``from_dict`` reads back, of all but ``draft``."""
+        return {name: value for name, value in asdict(self).items() if name != "draft"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:

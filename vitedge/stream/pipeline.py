@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.images.preprocess import ImageLike, Preprocessing, open_image
+from vitedge.images.preprocess import ImageLike, Preprocessing
 from vitedge.stream.mailbox import Closed, Mailbox
 from vitedge.stream.sources import Frames
 
@@ -60,7 +60,10 @@ def prepared_images(frames: Frames, preprocessing: Preprocessing) -> Generator[P
     ready: Mailbox[Prepared] = Mailbox(newest=frames.live)
     threads = (
         threading.Thread(
-            target=_decode, args=(frames, decoded), name="vitedge-decode", daemon=True
+            target=_decode,
+            args=(frames, decoded, preprocessing),
+            name="vitedge-decode",
+            daemon=True,
         ),
         threading.Thread(
             target=_prepare,
@@ -84,11 +87,11 @@ def prepared_images(frames: Frames, preprocessing: Preprocessing) -> Generator[P
             thread.join(_SECONDS_TO_END)
 
 
-def _decode(frames: Frames, decoded: Mailbox[_Decoded]) -> None:
+def _decode(frames: Frames, decoded: Mailbox[_Decoded], preprocessing: Preprocessing) -> None:
     try:
         for number, image in enumerate(frames):
             # Arrays are pixels already; files and bytes are decoded here.
-            picture = image if isinstance(image, np.ndarray) else open_image(image)
+            picture = image if isinstance(image, np.ndarray) else preprocessing.decoded(image)
             decoded.put(_Decoded(number, image, picture))
     except Closed:
         pass
