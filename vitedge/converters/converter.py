@@ -10,6 +10,7 @@ from vitedge.artifacts.metadata import Metadata
 from vitedge.errors import ConversionError
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.break_even import BreakEven
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
@@ -57,15 +58,8 @@ class Converter(Protocol):
         ...
 
     @property
-    def integers_pay_from(self) -> float:
-        """Least ``inputs * outputs / (inputs + outputs)`` of a convolution in int8.
-
-        The product grows with the first number, and what is quantized, made float and turned on
-        the way with the second: below, the runtime computes a float convolution faster. A linear
-        layer between convolutions is such a convolution, and a dense convolution has the numbers of
-        its window as inputs. 0 if linear layers are always faster in integers, and convolutions in
-        float.
-        """
+    def break_even(self) -> BreakEven:
+        """The layers and convolutions that its runtime computes faster in int8 than in float."""
         ...
 
     @property

@@ -18,6 +18,7 @@ from vitedge.images.preprocess import Preprocessing
 from vitedge.images.synthetic import synthetic_images
 from vitedge.network.network import Network
 from vitedge.quantize import Activations
+from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.quantize.calibrate import Statistics, calibrate
 from vitedge.quantize.prefix_apart import PrefixApart, told_apart
 from vitedge.quantize.recipe import Quantized, quantize
@@ -31,7 +32,7 @@ from vitedge.terminal.progress import Progress
 # Synthetic calibration images; more change the ranges of natural models by under 1 %.
 _SYNTHETIC_IMAGES = 64
 
-_Key: TypeAlias = tuple[Network, Precision, Activations, Groups | None, float, frozenset[str]]
+_Key: TypeAlias = tuple[Network, Precision, Activations, Groups | None, BreakEven, frozenset[str]]
 
 
 class Quantizations:
@@ -95,8 +96,9 @@ class Quantizations:
         groups = self._groups(target, precision)
         # Other integers are the same for all formats, and found once.
         are_mixed = not precision.all_integer and not precision.row.grouped
-        pay = converter_for(target, precision).integers_pay_from if are_mixed else 0.0
-        key = (network, precision, activations, groups, pay, frozenset(keep_float))
+        found = converter_for(target, precision).break_even
+        even = found if are_mixed else INTEGERS_ALWAYS
+        key = (network, precision, activations, groups, even, frozenset(keep_float))
         if key not in self._made:
             made = quantize(
                 network,
@@ -108,7 +110,7 @@ class Quantizations:
                 shared=self._shared,
                 without=self._without,
                 groups=groups,
-                integers_pay_from=pay,
+                break_even=even,
             )
             self._made[key] = made if base is self._network else told_apart(made, self._network)
         return self._made[key]

@@ -17,6 +17,7 @@ from vitedge.network.structure import (
     source_of,
 )
 from vitedge.quantize import Activations
+from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow
 from vitedge.rewrite.learnt_grid import Groups
@@ -54,7 +55,7 @@ def plan_of(
     statistics: Statistics,
     activations: Activations,
     kept: frozenset[str],
-    integers_pay_from: float = 0.0,
+    break_even: BreakEven = INTEGERS_ALWAYS,
 ) -> Plan:
     """The layers that stay float or have wide inputs.
 
@@ -64,7 +65,7 @@ def plan_of(
         statistics: The statistics of that network.
         activations: The runtime's treatment of inputs.
         kept: Layers that somebody wants out of 8 bits; ``liftable`` ones.
-        integers_pay_from: See ``Converter``.
+        break_even: See ``Converter``.
     """
     layers = [value for value, _ in network.linears()]
     if precision.all_integer and not has_narrow_products(precision):
@@ -74,14 +75,15 @@ def plan_of(
         wide = {each.name for each in layers if not is_narrow(each, read)}
         return Plan(precision, activations, wide=kept | wide)
     measured = after_layers(network)
-    pay_from = 0.0 if precision.row.grouped else integers_pay_from
+    if precision.row.grouped:
+        break_even = INTEGERS_ALWAYS
     # An error in a stem or between blocks passes through all blocks behind it; one in a decoder
     # does not, and its images are the largest.
-    decoder = measured - before_products(network) if pay_from else frozenset[Value]()
+    decoder = measured - before_products(network)
     convolutions = frozenset(
         each.name
         for each in decoder
-        if not reads_image(each) and _is_wide_convolution(each, pay_from)
+        if not reads_image(each) and _is_wide_convolution(each, break_even)
     )
     floats = {
         each.name
@@ -95,35 +97,37 @@ def plan_of(
         is_unknown = each.inputs[0] not in measured and not reads_raw_pixels(each)
         if is_end or is_unknown:
             floats.add(each.name)
-    floats |= _faster_as_convolutions(network, kept | floats, pay_from)
+    floats |= _faster_in_float(network, kept | floats, break_even)
     return Plan(precision, activations, floats=kept | floats, convolutions=convolutions)
 
 
-def _is_wide_convolution(value: Value, pay_from: float) -> bool:
+def _is_wide_convolution(value: Value, break_even: BreakEven) -> bool:
     layer = value.operator
     if not isinstance(layer, Convolution) or layer.groups > 1:
         return False
     rows, columns, inputs, outputs = layer.weight.shape
-    return not _is_thin(rows * columns * inputs, outputs, pay_from)
+    return break_even.takes_convolution(rows * columns * inputs, outputs)
 
 
-def _is_thin(inputs: int, outputs: int, pay_from: float) -> bool:
-    """Whether what integers cost beside the product is more than they save."""
-    return inputs * outputs < pay_from * (inputs + outputs)
-
-
-def _faster_as_convolutions(
-    network: Network, floats: frozenset[str] | set[str], pay_from: float
+def _faster_in_float(
+    network: Network, floats: frozenset[str] | set[str], break_even: BreakEven
 ) -> set[str]:
-    """Linear layers between convolutions that have too few channels to be faster in integers."""
-    read, found = readers(network), set()
+    """Linear layers that have too few channels to be faster in integers."""
+    read = readers(network)
+
+    def is_thin(layer: Value) -> bool:
+        (x,) = layer.inputs
+        outputs = sum(each.shape[-1] for each in layers_on(x, read))
+        return break_even.keeps_layer(x.shape[-1], outputs)
+
+    if break_even.asks_tokens:
+        return {layer.name for layer, _ in network.linears() if is_thin(layer)}
+    found = set()
 
     def is_convolved(layer: Value) -> bool:
         if isinstance(layer.operator, Convolution):
             return layer.name in floats
-        (x,) = layer.inputs
-        outputs = sum(each.shape[-1] for each in layers_on(x, read))
-        if layer.name not in floats and not _is_thin(x.shape[-1], outputs, pay_from):
+        if layer.name not in floats and not is_thin(layer):
             return False
         found.add(layer.name)
         return True

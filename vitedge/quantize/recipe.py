@@ -11,6 +11,7 @@ import numpy.typing as npt
 from vitedge.errors import ConversionError, UsageError
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.quantize.convolutions import convolution_weights
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
@@ -68,7 +69,7 @@ def quantize(
     shared: Shared | None = None,
     without: Collection[str] = (),
     groups: Groups | None = None,
-    integers_pay_from: float = 0.0,
+    break_even: BreakEven = INTEGERS_ALWAYS,
 ) -> Quantized:
     """Chooses the numbers of an artefact.
 
@@ -77,7 +78,7 @@ def quantize(
         precision: fp32 and fp16 have no integers; int8 quantizes every linear layer but those that
             see only one or two tokens of an image, int4 every one but the first and those of the
             head, the all-integer ones everything. In int8 and int4 convolutions stay float, but for
-            those that ``integers_pay_from`` makes integers.
+            those that ``break_even`` makes integers.
         statistics: The statistics of this very network.
         activations: The runtime's treatment of the inputs of integer layers; all-integer precisions
             and int4 ignore it.
@@ -95,7 +96,7 @@ def quantize(
         without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
         groups: The weights of grouped precisions that share a scale; None is the grouping that
             every format has. Weights that learnt on a grid keep theirs, whatever is asked for.
-        integers_pay_from: See ``Converter``; of int8 alone.
+        break_even: See ``Converter``; of int8 alone.
 
     Raises:
         UsageError: ``keep_float`` names no layer.
@@ -138,7 +139,7 @@ def quantize(
         moved.statistics,
         activations,
         frozenset(keep_float),
-        integers_pay_from,
+        break_even,
     )
     if precision.row.grouped:
         plan = replace(plan, groups=COMMON_GROUPS if learnt or groups is None else groups)

@@ -28,6 +28,7 @@ from vitedge.network.operators import (
     Reshape,
 )
 from vitedge.quantize import Activations
+from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.runtimes import run_batches, runtime_for
@@ -82,14 +83,15 @@ def written(made: Quantized, folder: Path) -> Path:
     return path
 
 
-def in_integers(network: Network, pay_from: float) -> Quantized:
+def in_integers(network: Network, pay_from: float, *, asks_tokens: bool = False) -> Quantized:
+    """Rounded for a runtime whose break-even is at that number; 0 is that of none."""
     statistics = calibrate(network, list(pixels_of(network, 16, seed=1)))
     return quantize(
         network,
         Precision.INT8,
         statistics,
         activations=Activations.PER_TENSOR,
-        integers_pay_from=pay_from,
+        break_even=BreakEven(pay_from, pay_from, asks_tokens) if pay_from else INTEGERS_ALWAYS,
     )
 
 
@@ -124,6 +126,13 @@ def test_thin_layers_stay_float_and_wide_ones_become_integers() -> None:
     assert set(in_integers(network, 100).recipe.weights) == wide
     every_linear = {"thin.a", "thin.b", "wide.a", "wide.b", "tokens.a"}
     assert set(in_integers(network, 0).recipe.weights) == every_linear
+
+
+def test_thin_layers_of_tokens_stay_float_where_the_runtime_multiplies_them_faster() -> None:
+    wide = {"middle", "wide.a", "wide.b"}
+    assert set(in_integers(stages(), 100, asks_tokens=True).recipe.weights) == wide
+    # 24 x 24 / 48 is 12: what stands between convolutions is measured as tokens are.
+    assert "thin.a" in in_integers(stages(), 12, asks_tokens=True).recipe.weights
 
 
 def test_a_convolution_before_attention_stays_float() -> None:

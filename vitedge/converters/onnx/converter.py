@@ -25,6 +25,7 @@ from vitedge.converters.onnx.integer import OnnxIntegerEmitter
 from vitedge.errors import missing_package
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.break_even import BreakEven
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
@@ -33,7 +34,7 @@ from vitedge.targets.precisions import Arithmetic, Precision
 _GROUPS = Groups(16, zero_points=True)
 
 # Measured with AMX, of 12 pairs of convolutions and 15 single ones (docs/decisions/0066).
-_INTEGERS_PAY_FROM = 100.0
+_BREAK_EVEN = BreakEven(of_layers=100, of_convolutions=100)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class OnnxConverter:
     activations: Activations = Activations.PER_TENSOR
     groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
-    integers_pay_from: float = _INTEGERS_PAY_FROM
+    break_even: BreakEven = _BREAK_EVEN
     rewrites: tuple[str, ...] = ()
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> OnnxDraft:

@@ -25,6 +25,7 @@ from vitedge.converters.openvino.emitter import OpenVINOEmitter
 from vitedge.errors import ConversionError, missing_package
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
@@ -50,7 +51,7 @@ class OpenVINOConverter:
     activations: Activations = Activations.STATIC_OR_PER_TOKEN
     groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
-    integers_pay_from: float = 0.0
+    break_even: BreakEven = INTEGERS_ALWAYS
     rewrites: tuple[str, ...] = ("centre-stream",)
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> OpenVINODraft:

@@ -24,12 +24,13 @@ from vitedge.converters.tflite.metadata import append_labels
 from vitedge.converters.tflite.model import TFLiteModel
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.break_even import BreakEven
 from vitedge.rewrite.learnt_grid import COMMON_GROUPS, Groups
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
 
-# Chosen by two models on one processor (docs/decisions/0066).
-_INTEGERS_PAY_FROM = 40.0
+# Measured with AMX, of 25 pairs of layers and 28 convolutions (docs/decisions/0070).
+_BREAK_EVEN = BreakEven(of_layers=35, of_convolutions=20, asks_tokens=True)
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class TFLiteConverter:
     activations: Activations = Activations.PER_TOKEN
     groups: Groups = COMMON_GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
+    break_even: BreakEven = _BREAK_EVEN
     # There is no norm operator: what RMSNorm saves is two of six.
-    integers_pay_from: float = _INTEGERS_PAY_FROM
     rewrites: tuple[str, ...] = ("centre-residual",)
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> TFLiteDraft:

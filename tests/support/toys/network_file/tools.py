@@ -17,6 +17,7 @@ from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network
 from vitedge.network.operators import Array
 from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.rewrite.learnt_grid import COMMON_GROUPS, Groups
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
@@ -31,7 +32,7 @@ class ToyConverter:
     activations: Activations = Activations.STATIC
     groups: Groups = COMMON_GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=dict)
-    integers_pay_from: float = 0.0
+    break_even: BreakEven = INTEGERS_ALWAYS
     rewrites: tuple[str, ...] = ()
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> ToyDraft:
