@@ -23,8 +23,9 @@ from vitedge.network.evaluate import forward
 from vitedge.network.kinds import Activation, NormKind
 from vitedge.network.network import Network
 from vitedge.network.operators import Linear
-from vitedge.quantize import Activations
+from vitedge.quantize import Activations, Range
 from vitedge.quantize.calibrate import calibrate
+from vitedge.quantize.ranges import divides_by_largest
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.quantize.simulate import simulate
 from vitedge.rewrite import apply_rewrites
@@ -326,6 +327,45 @@ def test_a_normalisation_that_was_not_folded_is_computed(
     draft.save(path, metadata(network, converter, Precision.FP32))
     pixels = random_images(network, 1)
     np.testing.assert_allclose(run(path, converter, pixels), forward(network, pixels), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "converter",
+    [each for each in converters() if each.activations is not Activations.PER_TOKEN],
+    ids=lambda each: str(each.format),
+)
+def test_tokens_are_divided_by_their_largest_number_and_multiplied_back(
+    converter: Converter, tmp_path: Path
+) -> None:
+    network, _ = apply_rewrites(random_network(pooling=Pooling.MEAN))
+    images = random_images(network, 16, seed=1)
+    made = quantize(
+        network,
+        Precision.INT8,
+        calibrate(network, images),
+        activations=converter.activations,
+        images=lambda: images,
+        costly_below_db=300.0,
+    )
+    # Behind GELU, numbers reach further up than down; behind norms, as far.
+    assert any(
+        map(divides_by_largest, map(made.recipe.inputs.__getitem__, made.recipe.token_scaled))
+    )
+    behind_norms = [name for name in made.recipe.weights if name[-2:] in (".q", ".k", ".v")]
+    recipe = replace(
+        made.recipe,
+        inputs=made.recipe.inputs | dict.fromkeys(behind_norms, Range(-1.0, 1.0)),
+        token_scaled=made.recipe.token_scaled | dict.fromkeys(behind_norms, 0.01),
+    )
+    path = tmp_path / f"model{converter.format.suffix}"
+    draft = converter.convert(made.network, recipe)
+    draft.save(path, metadata(made.network, converter, Precision.INT8))
+    pixels = random_images(network, 4)
+    expected = simulate(made.network, recipe, pixels, activations=converter.activations)
+    parity = Parity.of(run(path, converter, pixels), expected)
+    # A token that is not multiplied back leaves 0 dB; bfloat16 between the layers leaves 30.
+    assert parity.sqnr_db is not None
+    assert parity.sqnr_db > 25
 
 
 @pytest.mark.parametrize("converter", converters(), ids=lambda each: str(each.format))

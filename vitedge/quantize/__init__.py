@@ -27,9 +27,9 @@ class Activations(StrEnum):
     """When it runs, with one scale per tensor: ONNX Runtime's DynamicQuantizeLinear."""
     STATIC = "static"
     """With a range that was fixed before, from calibration."""
-    STATIC_OR_PER_TOKEN = "static or per-token"
-    """With a fixed range, but where that costs the logits much when it runs, with a scale per
-    token: OpenVINO."""
+    STATIC_OR_TOKEN_SCALED = "static or token-scaled"
+    """With a fixed range, but where that costs the logits much each token is divided by its largest
+    number before: OpenVINO."""
 
 
 def of_each_weight(shared: npt.NDArray[Any], inputs: int) -> npt.NDArray[Any]:
@@ -141,9 +141,10 @@ class Recipe:
             ``vitedge.quantize.trace`` gives it, if the recipe has no float operator. Operators that
             only move numbers (reshape, slice) keep the range of their input.
         token_scaled: Integer layers in ``inputs`` whose input ``x`` is divided, token by token, by
-            its largest magnitude ``m = max(max|x|, floor)`` before it is quantized, and whose
-            product is multiplied by ``m`` before the bias is added; the value is the floor. The
-            range in ``inputs`` is that of ``x / m``, within -1..1.
+            ``m = max(max|x|, floor)`` before it is quantized, and whose product is multiplied by
+            ``m`` before the bias is added; the value is the floor. The range in ``inputs`` is that
+            of ``x / m``, within -1..1. Where that range begins above -1 (``divides_by_largest``),
+            ``m`` is ``max(max x, floor)``: no negative number is as large as the floor.
         description: The quantization in words per kind of layer, for people.
         predicted_sqnr_db: Signal-to-noise ratio of the logits if the input of this layer alone were
             quantized, by the name of the layer, as calibration predicts it. Where several layers

@@ -145,13 +145,11 @@ class Rounding:
         integers = round_with_feedback(layer.weight, known, scale, zero, bits=bits)
         return refitted(IntegerWeight(integers, scale, bits, zero), layer.weight, known)
 
-    def _finer(self, watched: InputStatistics) -> tuple[Range | None, float | None, float] | None:
+    def _finer(self, watched: InputStatistics) -> tuple[Range, float, float] | None:
         """Range, floor and error of a finer quantization, where the runtime has one."""
         match self._plan.activations:
-            case Activations.PER_TENSOR:
+            case Activations.PER_TENSOR | Activations.STATIC_OR_TOKEN_SCALED:
                 return token_scaled_range(watched)
-            case Activations.STATIC_OR_PER_TOKEN:
-                return None, None, input_error(watched, Activations.PER_TOKEN)
             case _:
                 return None
 
@@ -166,7 +164,7 @@ class Rounding:
             largest = float(max(watched.high.max(), -watched.low.min())) or 1.0
             return Range.symmetric(largest * _HEADROOM, 16), None
         covered, floor = None, None
-        if plan.activations in (Activations.STATIC, Activations.STATIC_OR_PER_TOKEN):
+        if plan.activations in (Activations.STATIC, Activations.STATIC_OR_TOKEN_SCALED):
             covered, error = searched_range(watched)
         else:
             error = input_error(watched, plan.activations)

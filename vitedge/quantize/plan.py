@@ -172,8 +172,8 @@ def description_of(plan: Plan) -> dict[str, str]:
             Activations.PER_TOKEN: "int8 per token, when it runs",
             Activations.PER_TENSOR: "uint8 per tensor, when it runs",
             Activations.STATIC: "uint8, range searched by the predicted error of the logits",
-            Activations.STATIC_OR_PER_TOKEN: "uint8, range searched by the predicted error of the "
-            "logits; where that is large, int8 per token, when it runs",
+            Activations.STATIC_OR_TOKEN_SCALED: "uint8, range searched by the predicted error of "
+            "the logits; where that is large, each token over its largest number",
         }[plan.activations],
     }
     if plan.groups is not None:

@@ -33,10 +33,20 @@ def fake_quantized(x: Array, covered: Range) -> Array:
 
 
 def token_scaled_quantized(x: Array, covered: Range, floor: float) -> Array:
-    """Quantizes each token divided by its largest magnitude, and multiplies it back."""
-    largest = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.float32(floor))
+    """Quantizes each token divided by its largest number, and multiplies it back."""
+    numbers = x if divides_by_largest(covered) else np.abs(x)
+    largest = np.maximum(numbers.max(axis=-1, keepdims=True), np.float32(floor))
     kept: Array = fake_quantized(x / largest, covered) * largest
     return kept
+
+
+def divides_by_largest(covered: Range) -> bool:
+    """Whether tokens are divided by their largest number, and not by their largest magnitude.
+
+    Where the range of the quotients begins above -1, no negative number is as large as the floor of
+    the divisors (``token_scaled_range``), so magnitudes need not be computed.
+    """
+    return covered.low > -1
 
 
 def dynamically_quantized(x: Array, axes: tuple[int, ...]) -> Array:
@@ -128,7 +138,7 @@ def input_error(statistics: InputStatistics, activations: Activations) -> float:
     The extremes of a tensor are taken for those of its sampled rows, which hold its largest
     tokens.
     """
-    if activations in (Activations.STATIC, Activations.STATIC_OR_PER_TOKEN):
+    if activations in (Activations.STATIC, Activations.STATIC_OR_TOKEN_SCALED):
         return searched_range(statistics)[1]
     low = statistics.rows.min(axis=1, initial=0.0)
     high = statistics.rows.max(axis=1, initial=0.0)

@@ -86,9 +86,9 @@ def quantize(
             have 16 bits (see ``liftable``).
         costly_below_db: Inputs whose quantization alone would leave the logits less signal-to-noise
             ratio are quantized more finely if that at least halves the error, at some cost of time:
-            where activations are per tensor, they are scaled token by token
-            (``Recipe.token_scaled``); where they are static or per token, they are per token. None
-            for never; all other ``activations`` have no finer way.
+            where activations are per tensor, or static or token-scaled, they are scaled token by
+            token (``Recipe.token_scaled``). None for never; all other ``activations`` have no finer
+            way.
         images: The images that the statistics are of; static ranges look at them again, where
             there are any. All-integer precisions need them.
         shared: The results of earlier calls with the same network and statistics, which are not
@@ -122,7 +122,7 @@ def quantize(
         # Only there are queries and keys rounded to 8 bits.
         narrow = has_narrow_products(precision)
         # Ranges of 16 bits have room beyond what was seen, so exact extremes clip no less there.
-        is_static = activations in (Activations.STATIC, Activations.STATIC_OR_PER_TOKEN)
+        is_static = activations in (Activations.STATIC, Activations.STATIC_OR_TOKEN_SCALED)
         are_exact = is_static and precision.row.activation_bits != 16
         moved = move_difficulty(
             network,

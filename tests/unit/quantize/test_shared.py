@@ -101,7 +101,7 @@ def test_what_values_mix_to_in_their_new_basis_has_the_extremes_of_all_images() 
 @pytest.mark.parametrize(
     ("precision", "activations", "are_exact"),
     [
-        (Precision.INT8, Activations.STATIC_OR_PER_TOKEN, True),
+        (Precision.INT8, Activations.STATIC_OR_TOKEN_SCALED, True),
         (Precision.INT8, Activations.PER_TENSOR, False),
         (Precision.INT8_STATIC, Activations.STATIC, True),
         (Precision.W8A16, Activations.STATIC, False),

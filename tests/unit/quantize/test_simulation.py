@@ -32,7 +32,9 @@ def test_int8_keeps_the_logits_of_a_random_vit(activations: Activations) -> None
     assert sqnr_db(forward(network, images), logits) > 25
 
 
-@pytest.mark.parametrize("activations", [Activations.PER_TENSOR, Activations.STATIC_OR_PER_TOKEN])
+@pytest.mark.parametrize(
+    "activations", [Activations.PER_TENSOR, Activations.STATIC_OR_TOKEN_SCALED]
+)
 def test_recipes_that_are_finer_where_it_matters_keep_the_logits(activations: Activations) -> None:
     network, _ = apply_rewrites(random_network())
     statistics = calibrate(network, random_images(network, 32, seed=1))

@@ -16,6 +16,7 @@ from vitedge.network.kinds import NormKind
 from vitedge.network.network import Value
 from vitedge.network.operators import Array, Convolution, Linear, Norm
 from vitedge.quantize import IntegerWeight, Range
+from vitedge.quantize.ranges import divides_by_largest
 from vitedge.targets.precisions import Precision
 
 # Opset 20 has Gelu; IR 9 is what its release of ONNX writes. ONNX Runtime 1.17 and later read both.
@@ -184,14 +185,14 @@ class OnnxEmitter(OnnxWindows):
         bias: Array,
         name: str,
     ) -> str:
-        """Each token over its largest magnitude is quantized, and the product multiplied by it.
+        """Each token over its largest number is quantized, and the product multiplied by it.
 
         ONNX Runtime makes one QGemm of Q/DQ and the product; MatMulInteger would be three nodes.
         """
         least = self.constant(f"{name}/floor", np.asarray(floor, np.float32))
         axes = self._axis(-1)
-        size = self._node("Abs", [x], f"{name}/size")
-        largest = self._node("ReduceMax", [size, axes], f"{name}/largest", keepdims=1)
+        numbers = x if divides_by_largest(covered) else self._node("Abs", [x], f"{name}/size")
+        largest = self._node("ReduceMax", [numbers, axes], f"{name}/largest", keepdims=1)
         largest = self._node("Max", [largest, least], f"{name}/divisor")
         quotient = self._node("Div", [x, largest], f"{name}/quotient")
         inputs = [

@@ -5,8 +5,9 @@
   four tokens, followed by a residual sum) reads past two dimensions.
 * LayerNorm is one MVN, attention is MatMul, Softmax, MatMul on static shapes.
 * int8: a FakeQuantize with the calibrated range stands before each linear layer, and its weight is
-  int8 with one scale per output channel; the plug-in makes one integer kernel of it. Everything
-  between linear layers stays float (bfloat16 where the processor has it).
+  int8 with one scale per output channel; the plug-in makes one integer kernel of it. Where a range
+  costs the outputs much, each token is divided by its largest number before, and multiplied back
+  behind. Everything between linear layers stays float (bfloat16 where the processor has it).
 * int4: groups of weights are widened, less their zero point, times their scale, which the plug-in
   does inside the product.
 * fp16: weights are stored in half and widened when the model is compiled.
@@ -48,7 +49,7 @@ class OpenVINOConverter:
 
     format: Format = Format.OPENVINO
     arithmetics: frozenset[Arithmetic] = frozenset({Arithmetic.FLOAT, Arithmetic.MIXED})
-    activations: Activations = Activations.STATIC_OR_PER_TOKEN
+    activations: Activations = Activations.STATIC_OR_TOKEN_SCALED
     groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
     break_even: BreakEven = INTEGERS_ALWAYS

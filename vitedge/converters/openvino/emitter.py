@@ -16,6 +16,7 @@ from vitedge.network.lowering import group_of
 from vitedge.network.network import Value
 from vitedge.network.operators import Linear, Norm
 from vitedge.quantize import IntegerWeight, Range
+from vitedge.quantize.ranges import divides_by_largest
 
 GROUP_SIZE = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
 """Where a file says how many numbers share a scale that is found when the model runs."""
@@ -67,17 +68,32 @@ class OpenVINOEmitter(OpenVINOMerging):
     def linears(self, layers: dict[str, Linear], x: Any) -> Any:
         """One matrix product of several linear layers side by side on the same input."""
         name, weight, bias = side_by_side(layers, self.recipe)
+        largest = None
         if not isinstance(weight, IntegerWeight):
             stored = self._weight(f"{name}.weight", weight.T)
         else:
-            covered = self.recipe.inputs.get(next(iter(layers)))
+            first = next(iter(layers))
+            covered, floor = self.recipe.inputs.get(first), self.recipe.token_scaled.get(first)
             if covered is None:
                 stored = self._compressed_weight(weight, name)
             else:
+                if floor is not None:
+                    largest = self._largest_of_tokens(x, covered, floor, name)
+                    x = self._ops.divide(x, largest, name=f"{name}/quotient")
                 x = self._quantized(x, covered, name)
                 stored = self._integer_weight(weight, name)
         product = self._ops.matmul(x, stored, False, True, name=f"{name}/product")
+        if largest is not None:
+            product = self._ops.multiply(product, largest, name=f"{name}/scaled_back")
         return self._ops.add(product, self.constant(f"{name}.bias", bias), name=name)
+
+    def _largest_of_tokens(self, x: Any, covered: Range, floor: float, name: str) -> Any:
+        """What each token is divided by before it is quantized; see ``Recipe.token_scaled``."""
+        if not divides_by_largest(covered):
+            x = self._ops.absolute(x, name=f"{name}/size")
+        largest = self._ops.reduce_max(x, self._integers((-1,)), True, name=f"{name}/largest")
+        least = self._scalar(f"{name}/floor", floor)
+        return self._ops.maximum(largest, least, name=f"{name}/divisor")
 
     def _quantized(self, x: Any, covered: Range, name: str) -> Any:
         # Move the ends so that real 0 is one of the levels, as the recipe's zero point says.
