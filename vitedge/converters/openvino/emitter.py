@@ -88,7 +88,7 @@ class OpenVINOEmitter(OpenVINOMerging):
         return self._ops.add(product, self.constant(f"{name}.bias", bias), name=name)
 
     def _largest_of_tokens(self, x: Any, covered: Range, floor: float, name: str) -> Any:
-        """What each token is divided by before it is quantized; see ``Recipe.token_scaled``."""
+        """The divisor of each token; see ``Recipe.token_scaled``."""
         if not divides_by_largest(covered):
             x = self._ops.absolute(x, name=f"{name}/size")
         largest = self._ops.reduce_max(x, self._integers((-1,)), True, name=f"{name}/largest")
