@@ -35,6 +35,8 @@ def randomize(model: Any, seed: int = 0) -> None:
             values.append(1 + 0.2 * noise)
         elif leaf in ("beta", "bias"):
             values.append(0.1 * noise)
+        elif leaf == "moving_variance":
+            values.append(np.exp(0.2 * noise))
         elif any(token in leaf for token in _TOKENS):
             values.append(0.5 * noise)
         else:

@@ -194,11 +194,11 @@ def _make(family: Family, folder: Path) -> Source:
     model = _MODELS[family.name.partition(".")[2]][2](family.size[0])
     randomize(model)
     pixels = shown(family.size)
-    outputs = model.predict(normalized(pixels), verbose=0)
+    outputs = model(normalized(pixels), training=False)  # predict would compile for a minute
     if isinstance(outputs, dict):
         outputs = next(iter(outputs.values()))
     model.save(folder / "model.keras")
-    model.export(folder / "saved_model", verbose=False)  # which needs no KerasHub to be read
+    export(model, folder / "saved_model")  # which needs no KerasHub to be read
     np.savez_compressed(folder / EXPECTED_FILE, images=pixels, outputs=np.asarray(outputs))
     statistics = {"mean": MEAN, "std": STD}
     return Source(
@@ -210,6 +210,22 @@ def _make(family: Family, folder: Path) -> Source:
         told={**statistics, **told},
         parameters=model.count_params(),
     )
+
+
+def export(model: Any, folder: Path) -> None:
+    """Writes a SavedModel of what ``predict`` computes.
+
+    ``Model.export`` leaves ``training`` open. Keras 3.15 hands a layer's own default on to the
+    layers after it, and that of ``Resizing`` is True, so the batch norm after it in SegFormer's
+    decoder would be exported as in training.
+    """
+    import keras
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    signature = keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="float32")
+    archive.add_endpoint("serve", lambda images: model(images, training=False), [signature])
+    archive.write_out(str(folder), verbose=False)
 
 
 FAMILIES = tuple(

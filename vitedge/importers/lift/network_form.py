@@ -151,7 +151,10 @@ class _Reader:
             return along(draft, x, piece.axis, Softmax())
         axes = piece.source.groups[1]
         if len(axes) > 1:
-            raise ValueError("it norms over several axes")
+            raise ValueError(
+                "it norms over several axes; if it is a batch norm in training, export the model "
+                "with training=False"
+            )
         norm = Norm(piece.norm.gamma, piece.norm.beta, piece.norm.eps, piece.kind)
         made = along(draft, x, axes[0], norm)
         rows, columns = piece.source.groups[0], piece.source.groups[1]

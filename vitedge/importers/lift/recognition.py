@@ -9,6 +9,10 @@ from vitedge.importers.lift.nature import KnownPiece, recognize
 from vitedge.importers.lift.pieces import Piece, curved, find_pieces, variants
 from vitedge.importers.lift.probe import Experiments
 
+_OF_BATCHES = ("SquaredDifference", "FusedBatchNorm")
+"""TensorFlow's operators for the variance within a batch. Those within a LayerNorm are recognised
+with it, and a fused batch norm that knows its variance is affine."""
+
 
 def recognize_all(experiments: Experiments) -> list[KnownPiece]:
     """All non-linear pieces, in topological order.
@@ -35,8 +39,16 @@ def recognize_all(experiments: Experiments) -> list[KnownPiece]:
         if not any(piece.sink in other.piece.interior for other in known.values()):
             raise NotAViTError(
                 f"node {graph.describe(piece.sink)} computes nothing that a vision transformer has"
+                f"{_of_training(graph.producer(piece.sink).op)}"
             )
     return sorted(known.values(), key=lambda piece: graph.position[piece.piece.sink])
+
+
+def _of_training(op: str) -> str:
+    """What a node of this operator that is not recognised comes from, most likely."""
+    if not op.startswith(_OF_BATCHES):
+        return ""
+    return "; if it is a batch norm in training, export the model with training=False"
 
 
 def recognize_within(experiments: Experiments) -> list[KnownPiece]:
