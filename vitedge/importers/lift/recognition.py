@@ -45,7 +45,7 @@ def recognize_all(experiments: Experiments) -> list[KnownPiece]:
 
 
 def _of_training(op: str) -> str:
-    """What a node of this operator that is not recognised comes from, most likely."""
+    """The likely origin of a node that is not recognised, as the end of a message."""
     if not op.startswith(_OF_BATCHES):
         return ""
     return "; if it is a batch norm in training, export the model with training=False"
