@@ -77,7 +77,7 @@ def load(
         draft: Decode JPEG files that are much larger than the input at 1/2, 1/4 or 1/8 of their
             size (Pillow's draft mode), so that at least twice the resized size remains. Files of
             2400 x 2400 pixels then take a sixth of the time, and a quarter of the input's values
-            change, by one on average; DeiT-tiny answers 2 or 3 of 100 photos differently.
+            change, by one on average; DeiT-tiny answers 1 or 2 of 100 photos differently.
             Smaller files, other formats and images that are decoded already do not change.
 
     Raises:

@@ -177,13 +177,22 @@ class LiteRTSession:
 
     def run(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See ``Session``."""
-        values = quantize_input(pixels, self._input["dtype"], *self._input["quantization"])
         try:
-            self._interpreter.set_tensor(self._input["index"], values)
+            self._set_input(pixels)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"LiteRT failed on '{self._path}': {first_line(error)}") from error
         return self._read(self._output)
+
+    def _set_input(self, pixels: npt.NDArray[Any]) -> None:
+        """Writes pixels into the input; as floats straight into the engine's own memory."""
+        index = self._input["index"]
+        inside = self._interpreter.tensor(index)()
+        if inside.dtype == np.float32 and inside.shape == pixels.shape:
+            inside[...] = pixels
+            return
+        values = quantize_input(pixels, self._input["dtype"], *self._input["quantization"])
+        self._interpreter.set_tensor(index, values)
 
     def features(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See ``FeatureSession``."""

@@ -94,3 +94,24 @@ def test_a_vendors_package_that_was_installed_empty_is_told_from_a_whole_one(
     monkeypatch.syspath_prepend(str(tmp_path))
     fault = sdk_fault("samsung")
     assert fault == "" if is_whole else "installed but empty" in fault
+
+
+def test_pixels_of_another_shape_are_refused_and_not_repeated(tmp_path: Path) -> None:
+    artifact = small_artifact(tmp_path, Format.TFLITE, Precision.FP32)
+    session = litert.PLUGIN.open(artifact, "cpu", threads=1)
+    _, height, width, channels = session.input_shape
+    for shape in ((1, height, width, 1), (1, 1, 1, channels), (height, width, channels)):
+        with pytest.raises(ModelError, match="LiteRT failed on"):
+            session.run(np.zeros(shape, np.uint8))
+    session.close()
+
+
+def test_pixels_may_lie_apart_in_memory_and_be_floats(tmp_path: Path) -> None:
+    artifact = small_artifact(tmp_path, Format.TFLITE, Precision.FP32)
+    session = litert.PLUGIN.open(artifact, "cpu", threads=1)
+    pixels = np.random.default_rng(0).integers(0, 256, session.input_shape, np.uint8)
+    expected = session.run(pixels)
+    apart = np.repeat(pixels, 2, axis=2)[:, :, ::2]
+    for each in (pixels.astype(np.float32), apart, pixels.astype(np.float64)):
+        np.testing.assert_array_equal(session.run(each), expected)
+    session.close()
