@@ -29,6 +29,8 @@ from vitedge.targets.target import Target
 MODELS = {
     "deit-tiny": lambda: preset("deit-tiny", classes=1000),
     "vit-base": lambda: preset("base", classes=1000),
+    # As wide as DeiT-tiny, and short: to count instructions by.
+    "two-blocks": lambda: preset("deit-tiny", classes=1000, depth=2),
     # For a look at whether everything runs; judged like DeiT-tiny.
     "miniature": lambda: preset(
         "tiny", classes=10, image_size=32, patch_size=8, dim=32, heads=2, depth=2

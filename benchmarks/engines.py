@@ -2,10 +2,10 @@
 
 Run: ``make engines``, which brings the engines in an environment of their own, or
 ``python benchmarks/engines.py --weights deit_tiny_patch16_224.safetensors --photos FOLDER``.
-ExecuTorch (XNNPACK; float32, dynamic int8), MNN (float32; 8-bit weights with dynamic quantization),
-ncnn and tract (float32) run one thread each, in turns with ours:
-A B C A B C. The ratio is the median over the rounds of processor seconds over those of our float32
-TFLite file. An engine that is not installed, or does not take the model, is named with the reason.
+ExecuTorch (XNNPACK; float32, dynamic and static int8), MNN (float32; 8-bit weights with dynamic
+quantization), ncnn and tract (float32) run one thread each, in turns with ours: A B C A B C. The
+ratio is the median over the rounds of processor seconds over those of our float32 TFLite file. An
+engine that is not installed, or does not take the model, is named with the reason.
 
 The others start from normalised float32 planes, ours from the pixels, which is a little more work.
 Without weights it takes a miniature and synthetic images, which only shows that everything runs.
@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from contenders import open_model, photo_sets, say
+from contenders import MODELS, open_model, photo_sets, say
 from engine_graph import planes, write_graph
-from other_engines import ENGINES
+from other_engines import CALIBRATION, ENGINES
 
 from vitedge.images.image_sets import ImageSet
 from vitedge.network.network import Network
@@ -68,6 +68,7 @@ def main() -> None:
     """Parses the command line, measures, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, help="model to convert")
+    parser.add_argument("--model", choices=list(MODELS), help="another model, of random weights")
     parser.add_argument("--photos", type=Path, help="folder with calibration/ and validation/")
     parser.add_argument("--folder", type=Path, help="where files stay, and are taken from again")
     parser.add_argument("--limit", type=int, default=500, help="photos to run")
@@ -76,12 +77,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the rows to as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
+        folder = (options.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        name = "miniature" if options.weights is None else "deit-tiny"
+        name = options.model or ("miniature" if options.weights is None else "deit-tiny")
         network, source = open_model(name, folder, options.weights)
         calibration, photos = photo_sets(network.preprocessing, options.photos, made_up=8)
-        runs = {**_ours(source, folder, calibration), **_others(network, folder)}
+        runs = {**_ours(source, folder, calibration), **_others(network, folder, calibration)}
         rows = _measured(runs, network, photos, options.limit, options.rounds)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(each) for each in rows]))
@@ -127,11 +128,14 @@ def _session(target: Format, path: Path) -> _Engine:
     return _Engine(lambda pixels: pixels, lambda pixels: run_batches(session, pixels))
 
 
-def _others(network: Network, folder: Path) -> dict[str, _Engine]:
+def _others(network: Network, folder: Path, calibration: ImageSet) -> dict[str, _Engine]:
     """The other engines that are here and take the model; why the others are not is said."""
     graph = folder / "planes.onnx"
     if not graph.exists():
         write_graph(network, graph)
+    if not (folder / CALIBRATION).exists():
+        pixels = [network.preprocessing(each.image) for each in calibration.samples]
+        np.save(folder / CALIBRATION, planes(network, np.stack(pixels)))
     black = planes(network, np.zeros((1, *network.preprocessing.size, 3), np.uint8))
     runs: dict[str, _Engine] = {}
     for name, make in ENGINES.items():
