@@ -156,6 +156,10 @@ class Parity:
         )
 
 
+FLOAT_FOR_ACCURACY = "float for accuracy"
+"""The word of ``Metadata.quantization`` for the layers whose integers would be too coarse."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """Everything an app, a person or an auditor wants to know about an artefact.
@@ -197,6 +201,15 @@ class Metadata:
     merging: TokenMerging | None = None
     narrowing: Narrowing | None = None
     task: Task = Task.CLASSES
+
+    @property
+    def needs_float32(self) -> bool:
+        """Whether floats must be computed in float32, not in a shorter type.
+
+        Where layers are float for accuracy the model multiplies rounding errors, those of bfloat16
+        too.
+        """
+        return self.precision is Precision.FP32 or FLOAT_FOR_ACCURACY in self.quantization
 
     def to_json(self) -> str:
         """One line of JSON that ``from_json`` reads back."""

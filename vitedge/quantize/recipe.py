@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY
 from vitedge.errors import ConversionError, UsageError
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
+from vitedge.quantize.coarse import layers_too_coarse
 from vitedge.quantize.convolutions import convolution_weights
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.layer_rounding import Rounding
 from vitedge.quantize.moves import Moved, move_difficulty
 from vitedge.quantize.plan import (
+    Plan,
     description_of,
     has_narrow_products,
     liftable,
@@ -90,7 +93,8 @@ def quantize(
             token (``Recipe.token_scaled``). None for never; all other ``activations`` have no finer
             way.
         images: The images that the statistics are of; static ranges look at them again, where
-            there are any. All-integer precisions need them.
+            there are any, and int8 tries on some whether all of its layers may be integers (see
+            ``layers_too_coarse``). All-integer precisions need them.
         shared: The results of earlier calls with the same network and statistics, which are not
             computed again.
         without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
@@ -133,19 +137,35 @@ def quantize(
             without=without,
             images=images if are_exact else None,
         )
-    plan = plan_of(
-        moved.network,
-        precision,
-        moved.statistics,
-        activations,
-        frozenset(keep_float),
-        break_even,
-    )
     if precision.row.grouped:
-        plan = replace(plan, groups=COMMON_GROUPS if learnt or groups is None else groups)
-    plan = replace(plan, costly_below_db=costly_below_db, learnt=learnt)
-    words = description_of(plan) | moved.description
-    rounded, recipe = Rounding(moved.network, moved.statistics, plan, shared).result(words)
+        groups = COMMON_GROUPS if learnt or groups is None else groups
+    else:
+        groups = None
+
+    def rounding(kept: Collection[str]) -> tuple[Plan, Network, Recipe]:
+        plan = plan_of(
+            moved.network,
+            precision,
+            moved.statistics,
+            activations,
+            frozenset(kept),
+            break_even,
+        )
+        plan = replace(plan, costly_below_db=costly_below_db, groups=groups, learnt=learnt)
+        words = description_of(plan) | moved.description
+        made = Rounding(moved.network, moved.statistics, plan, shared).result(words)
+        return plan, *made
+
+    plan, rounded, recipe = rounding(keep_float)
+    is_mixed = not precision.all_integer and not precision.row.grouped
+    if is_mixed and images is not None and not learnt:
+        coarse = layers_too_coarse(
+            moved.network, rounded, recipe, moved.statistics, images, activations
+        )
+        if coarse:
+            plan, rounded, recipe = rounding({*keep_float, *coarse})
+            words = {**recipe.description, FLOAT_FOR_ACCURACY: ", ".join(sorted(coarse))}
+            recipe = replace(recipe, description=words)
     if plan.convolutions:
         weights = {**recipe.weights, **convolution_weights(rounded, plan.convolutions)}
         recipe = replace(recipe, weights=weights)

@@ -10,17 +10,18 @@ import pytest
 
 from tests.support.models import random_images
 from tests.support.target_artifacts import small_vit
-from vitedge.artifacts.metadata import Metadata, Source
+from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY, Metadata, Source
 from vitedge.converters.tools import converter_for
 from vitedge.machine.processor import processor_flags, products_saturate
 from vitedge.network.network import with_operators
 from vitedge.network.operators import Linear
+from vitedge.quantize import Recipe
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import quantize
 from vitedge.quantize.simulate import simulate
 from vitedge.runtimes import onnx_runtime, openvino_runtime, runtime_for
 from vitedge.runtimes.onnx_runtime import multiply_exactly
-from vitedge.runtimes.openvino_runtime import exact_products
+from vitedge.runtimes.openvino_runtime import OpenVINOSession, exact_products
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
@@ -112,3 +113,22 @@ def test_the_processor_says_whether_products_saturate(tmp_path: Path) -> None:
     assert products_saturate(processor_flags(path))
     assert not products_saturate(frozenset(["avx2", "avx_vnni"]))
     assert not products_saturate(processor_flags(tmp_path / "absent"))  # not Linux on x86
+
+
+def test_floats_beside_integers_stay_float32_where_the_model_multiplies_rounding(
+    tmp_path: Path,
+) -> None:
+    network = small_vit()
+    about = metadata(Format.OPENVINO, Precision.INT8)
+    coarse = replace(about, quantization={FLOAT_FOR_ACCURACY: "blocks.0.fc1"})
+    assert coarse.needs_float32
+    assert not about.needs_float32
+    path = tmp_path / "coarse.int8.xml"
+    converter = converter_for(Format.OPENVINO, Precision.INT8)
+    converter.convert(network, Recipe(Precision.INT8)).save(path, coarse)
+    session = runtime_for(Target("openvino", "cpu")).open(path, "cpu")
+    assert isinstance(session, OpenVINOSession)
+    # Left to itself the plug-in takes bfloat16 where the processor has it.
+    hint = session._model.get_property("INFERENCE_PRECISION_HINT")
+    session.close()
+    assert hint.to_string() == "f32"

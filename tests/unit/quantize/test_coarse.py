@@ -1,0 +1,97 @@
+"""Layers stay float where integers would make the outputs too coarse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support.models import random_images
+from tests.support.networks import Random
+from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY
+from vitedge.network.evaluate import forward
+from vitedge.network.kinds import Activation
+from vitedge.network.network import Network
+from vitedge.network.operators import Activate, Add, Constant, Linear, Mean
+from vitedge.quantize import Activations
+from vitedge.quantize.calibrate import calibrate
+from vitedge.quantize.coarse import FLOOR_DB
+from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.quantize.simulate import simulate
+from vitedge.targets.precisions import Precision
+
+WAYS = [Activations.PER_TOKEN, Activations.PER_TENSOR, Activations.STATIC_OR_TOKEN_SCALED]
+
+
+def lifted_far(offset: float, layers: tuple[str, ...] = ("blind", "blind.2")) -> Network:
+    """A network, some of whose layers read small numbers on a large offset that they do not see.
+
+    Eight bits of such an input are all needed for the offset.
+    """
+    made = Random(5)
+    net = made.net
+    x = made.tokens()
+    width = x.shape[-1]
+    far = net("far", Constant(np.full(width, offset, np.float32)))
+    for name in layers:
+        moved = net(f"{name}/moved", Add(), x, far)
+        weight = made.array(width, width, scale=width**-0.5)
+        weight -= weight.mean(axis=0)
+        branch = net(name, Linear(weight, np.zeros(width, np.float32)), moved)
+        x = net(f"{name}/added", Add(), x, branch)
+        inner = net(f"{name}/gelu", Activate(Activation.GELU), made.linear(f"{name}.a", x, 64))
+        x = net(f"{name}/mixed", Add(), x, made.linear(f"{name}.b", inner, width))
+    pooled = net("pooled", Mean(0), x)
+    return made.network(logits=made.linear("head", pooled, 5))
+
+
+def in_integers(network: Network, activations: Activations, *, shown: bool = True) -> Quantized:
+    images = random_images(network, 16, seed=1)
+    return quantize(
+        network,
+        Precision.INT8,
+        calibrate(network, images),
+        activations=activations,
+        images=(lambda: images) if shown else None,
+    )
+
+
+def sqnr_db(made: Quantized, network: Network, activations: Activations) -> float:
+    unseen = random_images(network, 8, seed=2)
+    wanted = forward(network, np.stack([*unseen]))
+    found = simulate(made.network, made.recipe, np.stack([*unseen]), activations=activations)
+    return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
+
+
+@pytest.mark.parametrize("activations", WAYS)
+def test_the_layers_that_make_the_error_stay_float_and_no_others(activations: Activations) -> None:
+    network = lifted_far(1000.0)
+    coarse = in_integers(network, activations, shown=False)
+    assert sqnr_db(coarse, network, activations) < FLOOR_DB
+    made = in_integers(network, activations)
+    assert made.recipe.description[FLOAT_FOR_ACCURACY] == "blind, blind.2"
+    assert set(coarse.recipe.weights) - set(made.recipe.weights) == {"blind", "blind.2"}
+    assert sqnr_db(made, network, activations) > FLOOR_DB
+    for name, weight in made.recipe.weights.items():
+        np.testing.assert_array_equal(weight.values, coarse.recipe.weights[name].values)
+
+
+@pytest.mark.parametrize("activations", WAYS)
+def test_integers_that_keep_the_floor_are_left_alone(activations: Activations) -> None:
+    network = lifted_far(0.0)
+    made, before = (in_integers(network, activations, shown=each) for each in (True, False))
+    assert FLOAT_FOR_ACCURACY not in made.recipe.description
+    assert made.recipe.weights.keys() == before.recipe.weights.keys()
+    assert made.recipe.description == before.recipe.description
+
+
+def test_no_more_layers_stay_float_than_the_floor_needs() -> None:
+    network = lifted_far(1000.0, ("blind", "blind.2", "blind.3"))
+    activations = Activations.PER_TENSOR
+    floats = in_integers(network, activations).recipe.description[FLOAT_FOR_ACCURACY]
+    assert set(floats.split(", ")) <= {"blind", "blind.2", "blind.3"}
+
+
+def test_a_model_without_images_is_not_searched() -> None:
+    network = lifted_far(1000.0)
+    made = in_integers(network, Activations.PER_TENSOR, shown=False)
+    assert FLOAT_FOR_ACCURACY not in made.recipe.description

@@ -1,0 +1,170 @@
+"""Finds the layers that stay float because integers there would make the outputs too coarse.
+
+Some networks multiply what is rounded: a layer in front loses the outputs as much as all layers of
+a plain vision transformer together. A few layers then make nearly all of the error.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from vitedge.network.evaluate import evaluate
+from vitedge.network.network import Network, Value, map_linears
+from vitedge.network.operators import Array, Linear
+from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.input_statistics import InputStatistics, Statistics
+from vitedge.quantize.shared import Images
+from vitedge.quantize.simulate import simulate_outputs
+
+FLOOR_DB = 20.0
+"""Least signal-to-noise ratio of the outputs, as simulated on calibration images."""
+
+# Images of the simulation. It is repeated for each step of the search.
+_IMAGES = 4
+
+# No error at all is some 300 dB, not a division by zero.
+_LEAST_ERROR = 1e-30
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Integer layers that share an input, which is rounded once for all of them.
+
+    Attributes:
+        layers: Their names.
+        error: Expected squared error of one image's outputs by their integers alone.
+        work: Multiplications for one image.
+    """
+
+    layers: tuple[str, ...]
+    error: float
+    work: int
+
+
+def layers_too_coarse(
+    exact: Network,
+    rounded: Network,
+    recipe: Recipe,
+    statistics: Statistics,
+    images: Images,
+    activations: Activations,
+) -> frozenset[str]:
+    """The layers that stay float, so that the outputs keep ``FLOOR_DB``; usually none.
+
+    Layers are taken by the error that they make for each multiplication, the largest first, and as
+    few as the simulated artefact needs. It is simulated only where the errors of all layers, as
+    calibration predicts them, add up to more than the floor allows.
+
+    Args:
+        exact: The network before its weights were rounded.
+        rounded: The network that the recipe is for.
+        recipe: Integers with float operators between them.
+        statistics: The statistics of ``exact``.
+        images: The images that the statistics are of.
+        activations: The treatment of inputs that the recipe was made for.
+    """
+    groups = _groups(exact, recipe, statistics)
+    if statistics.sqnr_db(sum(each.error for each in groups)) >= FLOOR_DB:
+        return frozenset()
+    simulated = _Simulated(exact, rounded, recipe, images, activations)
+    groups.sort(key=lambda each: each.error / each.work, reverse=True)
+    return frozenset(_fewest(groups, simulated))
+
+
+def _fewest(groups: Sequence[_Group], simulated: _Simulated) -> set[str]:
+    """The layers of the shortest beginning that keeps the floor, found by halving."""
+
+    def first(count: int) -> set[str]:
+        return {name for each in groups[:count] for name in each.layers}
+
+    if simulated.sqnr_db(set()) >= FLOOR_DB:
+        return set()
+    short, enough = 0, len(groups)
+    while enough - short > 1:
+        middle = (short + enough) // 2
+        if simulated.sqnr_db(first(middle)) >= FLOOR_DB:
+            enough = middle
+        else:
+            short = middle
+    return first(enough)
+
+
+class _Simulated:
+    """The artefact with some of its layers in float, on a few of the calibration images."""
+
+    def __init__(
+        self,
+        exact: Network,
+        rounded: Network,
+        recipe: Recipe,
+        images: Images,
+        activations: Activations,
+    ) -> None:
+        self._layers: Mapping[str, Linear] = dict(exact.named_linears())
+        self._rounded, self._recipe, self._activations = rounded, recipe, activations
+        self._images: npt.NDArray[np.uint8] = np.stack([*itertools.islice(images(), _IMAGES)])
+        self._wanted = evaluate(exact, self._images)
+
+    def sqnr_db(self, floats: Collection[str]) -> float:
+        """The signal-to-noise ratio of the outputs if these layers are float."""
+
+        def chosen(name: str, layer: Linear) -> Linear:
+            return self._layers[name] if name in floats else layer
+
+        integers = {name: each for name, each in self._recipe.weights.items() if name not in floats}
+        recipe = replace(self._recipe, weights=integers)
+        network = map_linears(self._rounded, chosen)
+        found = simulate_outputs(network, recipe, self._images, activations=self._activations)
+        error = sum(_energy(found[name] - each) for name, each in self._wanted.items())
+        signal = sum(_energy(each) for each in self._wanted.values())
+        return float(10 * np.log10(max(signal, _LEAST_ERROR) / max(error, _LEAST_ERROR)))
+
+
+def _energy(x: Array) -> float:
+    return float(np.square(x, dtype=np.float64).sum())
+
+
+def _groups(exact: Network, recipe: Recipe, statistics: Statistics) -> list[_Group]:
+    """The integer layers by their input; without those whose errors calibration cannot tell."""
+    by_input: dict[Value, list[Value]] = {}
+    for value, _ in exact.linears():
+        if value.name in recipe.weights:
+            by_input.setdefault(value.inputs[0], []).append(value)
+    found = []
+    for layers in by_input.values():
+        names = tuple(each.name for each in layers)
+        watched = statistics.inputs[names[0]]
+        if names[0] not in recipe.predicted_sqnr_db:
+            continue
+        of_input = statistics.logit_energy / 10 ** (recipe.predicted_sqnr_db[names[0]] / 10)
+        error = of_input + _error_of_weights(layers, recipe, watched)
+        found.append(_Group(names, error, sum(map(_work, layers))))
+    return found
+
+
+def _work(layer: Value) -> int:
+    return math.prod(layer.shape) * layer.inputs[0].shape[-1]
+
+
+def _error_of_weights(layers: Sequence[Value], recipe: Recipe, watched: InputStatistics) -> float:
+    """Expected squared error of one image's outputs if the weights of these layers are rounded.
+
+    Gradients are known at the input. What they are at each layer's output is taken to be the same
+    for all of them: an error of the layer's output then counts as much as an error of the input
+    that changes the output by as much.
+    """
+    moments = watched.moments - np.outer(watched.mean, watched.mean)  # biases make up for the mean
+    noise = energy = 0.0
+    for each in layers:
+        assert isinstance(each.operator, Linear)
+        missing = each.operator.weight - recipe.weights[each.name].dequantized()
+        noise += float((missing * (moments @ missing)).sum())
+        energy += _energy(each.operator.weight)
+    slope = float(watched.counts @ np.square(watched.gradients).sum(axis=1))
+    return slope * max(noise, 0.0) / max(energy, _LEAST_ERROR)
