@@ -65,6 +65,7 @@ def record_gradients(
     images: npt.NDArray[Any],
     directions: Mapping[str, Array],
     record: Recorder,
+    at_convolution: Callable[[str, Array], None] | None = None,
 ) -> dict[str, Array]:
     """Runs forward and backward once and hands out the gradient at each input of linear layers.
 
@@ -75,12 +76,13 @@ def record_gradients(
         images: Pixels ``(N, H, W, C)``.
         directions: The gradient of each output, by name, ``(N, ...)``.
         record: Called from the last value back to the first.
+        at_convolution: Called on the way forward with each convolution's name and its image.
 
     Returns:
         Each output by name, ``(N, ...)``.
     """
     passed = after_layers(network)
-    held, outputs = _forward(network, images, _looked_at(network, passed))
+    held, outputs = _forward(network, images, _looked_at(network, passed), at_convolution)
     by_layers: dict[Value, Array | None] = {}
     by_others: dict[Value, list[Array]] = {}
     for name, value in network.outputs.items():
@@ -115,13 +117,18 @@ def record_gradients(
 
 
 def _forward(
-    network: Network, images: npt.NDArray[Any], looked_at: Collection[Value]
+    network: Network,
+    images: npt.NDArray[Any],
+    looked_at: Collection[Value],
+    at_convolution: Callable[[str, Array], None] | None,
 ) -> tuple[dict[Value, Array], dict[str, Array]]:
     """Values that are looked at again, and the outputs by name."""
     unread = Counter(each for value in network.values for each in value.inputs)
     unread.update(network.outputs.values())
     held: dict[Value, Array] = {}
     for value in network.values:
+        if at_convolution is not None and isinstance(value.operator, Convolution):
+            at_convolution(value.name, held[value.inputs[0]])
         held[value] = computed(value, [held[each] for each in value.inputs], images)
         for each in value.inputs:
             unread[each] -= 1

@@ -49,7 +49,10 @@ An array that it returns takes the input's place; that is how quantization is si
 
 
 def evaluate(
-    network: Network, images: npt.NDArray[Any], observe: Observer | None = None
+    network: Network,
+    images: npt.NDArray[Any],
+    observe: Observer | None = None,
+    at_convolution: Observer | None = None,
 ) -> dict[str, Array]:
     """Computes the outputs of raw pixels.
 
@@ -59,6 +62,7 @@ def evaluate(
         network: The model.
         images: Pixels 0..255 of any real dtype, ``(N, H, W, C)``.
         observe: Called with each linear layer's name and input on the way; may replace the input.
+        at_convolution: Called with each convolution's name and the image that it reads; likewise.
 
     Returns:
         Each output by name, float32 ``(N, ...)``.
@@ -68,8 +72,10 @@ def evaluate(
     held: dict[Value, Array] = {}
     for value in network.values:
         inputs = [held[each] for each in value.inputs]
-        if observe is not None and isinstance(value.operator, Linear):
-            replacement = observe(value.name, inputs[0])
+        watches = observe if isinstance(value.operator, Linear) else None
+        watches = at_convolution if isinstance(value.operator, Convolution) else watches
+        if watches is not None:
+            replacement = watches(value.name, inputs[0])
             inputs = inputs if replacement is None else [replacement]
         held[value] = computed(value, inputs, images)
         for each in value.inputs:

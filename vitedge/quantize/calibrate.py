@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,9 +18,10 @@ import numpy.typing as npt
 
 from vitedge.errors import DataError
 from vitedge.network.differentiate import record_gradients
-from vitedge.network.evaluate import evaluate
+from vitedge.network.evaluate import evaluate, windows
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Array
+from vitedge.network.operators import Array, Convolution
+from vitedge.network.structure import reads_image
 from vitedge.quantize.cores import Cores, all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 
@@ -31,6 +33,10 @@ _BATCH = 4
 # Tokens of each image that enter the second moments. Neighbouring tokens are alike, and the
 # moments cost as much as the forward pass if all tokens of a ViT-B enter.
 _MOMENT_TOKENS = 64
+
+# The same of windows of convolutions, which hold more numbers; of larger windows nothing is kept,
+# because the moments would take a tenth of a gigabyte for each convolution.
+_MOMENT_WINDOWS, _MOST_WINDOW_NUMBERS = 128, 4096
 
 # Of the images that go backward, the tokens that are kept: those with the largest numbers, which
 # decide where a range may end, and others.
@@ -94,12 +100,14 @@ class _Seen:
     Attributes:
         energy: Sum of the squared outputs.
         inputs: The inputs of linear layers, by value, ``(tokens, channels)``.
+        windows: Some windows of dense convolutions, by their names, ``(windows, numbers)``.
         gradients: The gradients of the outputs at those values, from the last to the first; empty
             if the image did not go backward, and without values that no layer stands before.
     """
 
     energy: float
     inputs: dict[Value, Array]
+    windows: dict[str, Array]
     gradients: dict[Value, Array]
 
 
@@ -111,6 +119,8 @@ class _Calibration:
         self._rng = np.random.default_rng(seed)
         self._read = {value.name: value.inputs[0] for value, _ in network.linears()}
         self._watchers = {value: _Watcher(value.shape[-1]) for value in self._read.values()}
+        self._slid = {each.name: each for each in network.values if _is_watched(each)}
+        self._windows = {name: _Watcher(_numbers(each)) for name, each in self._slid.items()}
         self._energy = 0.0
         self._backward = 0
         self.n = 0
@@ -131,7 +141,11 @@ class _Calibration:
         def add(value: Value) -> None:
             self._watchers[value].add([each.inputs[value] for each in seen], self.n)
 
+        def add_windows(name: str) -> None:
+            self._windows[name].add([each.windows[name] for each in seen], 0, _MOMENT_WINDOWS)
+
         self._cores.map(add, self._watchers)
+        self._cores.map(add_windows, self._windows)
         for value in seen[0].gradients:
             for each in seen:
                 self._watchers[value].keep(each.inputs[value], each.gradients[value], self._rng)
@@ -141,6 +155,7 @@ class _Calibration:
         image, directions = task
         inputs: dict[Value, Array] = {}
         gradients: dict[Value, Array] = {}
+        slid: dict[str, Array] = {}
 
         def watch(name: str, x: Array) -> None:
             inputs[self._read[name]] = x.reshape(-1, x.shape[-1])
@@ -150,19 +165,50 @@ class _Calibration:
             if gradient is not None:
                 gradients[value] = gradient.reshape(-1, x.shape[-1])
 
+        def slide(name: str, x: Array) -> None:
+            if name in self._slid:
+                slid[name] = _some_windows(self._slid[name], x, self.n)
+
         if directions:
             drawn = {name: direction[None] for name, direction in directions.items()}
-            outputs = record_gradients(self._network, image[None], drawn, record)
+            outputs = record_gradients(self._network, image[None], drawn, record, slide)
         else:
-            outputs = evaluate(self._network, image[None], watch)
+            outputs = evaluate(self._network, image[None], watch, slide)
         energy = sum(float((each.astype(np.float64) ** 2).sum()) for each in outputs.values())
-        return _Seen(energy, inputs, gradients)
+        return _Seen(energy, inputs, slid, gradients)
 
     def result(self, sha256: str) -> Statistics:
         """All that was seen; layers on one value share one object."""
         watched = {value: watcher.result() for value, watcher in self._watchers.items()}
         inputs = {name: watched[value] for name, value in self._read.items()}
-        return Statistics(inputs, self._energy / self.n, self.n, sha256)
+        windows = {name: watcher.result() for name, watcher in self._windows.items()}
+        return Statistics(inputs, self._energy / self.n, self.n, sha256, windows)
+
+
+def _is_watched(value: Value) -> bool:
+    """Whether the windows of a value that is a dense convolution are looked at."""
+    layer = value.operator
+    is_dense = isinstance(layer, Convolution) and layer.groups == 1
+    return is_dense and not reads_image(value) and _numbers(value) <= _MOST_WINDOW_NUMBERS
+
+
+def _numbers(convolution: Value) -> int:
+    """The size of a window."""
+    assert isinstance(convolution.operator, Convolution)
+    return math.prod(convolution.operator.weight.shape[:-1])
+
+
+def _some_windows(convolution: Value, x: Array, first: int) -> Array:
+    """Windows of one image, evenly spread; ``first`` shifts them from image to image."""
+    layer = convolution.operator
+    assert isinstance(layer, Convolution)
+    seen = windows(x, layer.weight.shape[:2], layer.strides, layer.padding, 0.0)[0]
+    rows, columns = seen.shape[:2]
+    stride = max(1, rows * columns // _MOMENT_WINDOWS)
+    places = np.arange(first % stride, rows * columns, stride)
+    chosen: Array = seen[places // columns, places % columns]
+    numbers: Array = chosen.transpose(0, 2, 3, 1).reshape(len(places), -1)
+    return numbers
 
 
 class _Watcher:
@@ -179,13 +225,16 @@ class _Watcher:
         self._gradients: list[Array] = []
         self._counts: list[Array] = []
 
-    def add(self, images: Sequence[Array], first: int) -> None:
-        """Takes ``(tokens, inputs)`` of each image; ``first`` is the index of the first image."""
+    def add(self, images: Sequence[Array], first: int, most: int = _MOMENT_TOKENS) -> None:
+        """Takes ``(tokens, inputs)`` of each image; ``first`` is the index of the first image.
+
+        About ``most`` tokens of each image enter the second moments.
+        """
         self._tokens = len(images[0])
         for x in images:
             np.minimum(self._low, x.min(axis=0), out=self._low)
             np.maximum(self._high, x.max(axis=0), out=self._high)
-        stride = max(1, self._tokens // _MOMENT_TOKENS)
+        stride = max(1, self._tokens // most)
         some = np.concatenate([x[first % stride :: stride] for x in images])
         self._sum += some.sum(axis=0)
         self._outer += some.T @ some

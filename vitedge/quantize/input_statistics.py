@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -116,12 +116,15 @@ class Statistics:
             outputs, of the squares of all outputs.
         n: Number of images.
         sha256: Digest in hex of the pixels of all images in order.
+        windows: The statistics of the windows of dense convolutions, by their names, without rows;
+            the numbers of a window are in the order of ``Convolution.weight``.
     """
 
     inputs: Mapping[str, InputStatistics]
     logit_energy: float
     n: int
     sha256: str
+    windows: Mapping[str, InputStatistics] = field(default_factory=dict)
 
     def sqnr_db(self, error: float) -> float:
         """Signal-to-noise ratio of logits with this mean squared error per image."""

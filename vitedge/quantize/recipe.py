@@ -14,7 +14,7 @@ from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.quantize.coarse import layers_too_coarse
-from vitedge.quantize.convolutions import convolution_weights
+from vitedge.quantize.convolutions import convolution_weights, rounded_convolutions
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.layer_rounding import Rounding
@@ -167,8 +167,8 @@ def quantize(
             words = {**recipe.description, FLOAT_FOR_ACCURACY: ", ".join(sorted(coarse))}
             recipe = replace(recipe, description=words)
     if plan.convolutions:
-        weights = {**recipe.weights, **convolution_weights(rounded, plan.convolutions)}
-        recipe = replace(recipe, weights=weights)
+        rounded, found = rounded_convolutions(rounded, plan.convolutions, moved.statistics)
+        recipe = replace(recipe, weights={**recipe.weights, **found})
     if precision.all_integer and images is not None:
         weights = {**recipe.weights, **convolution_weights(rounded)}
         recipe = replace(recipe, weights=weights)
