@@ -206,6 +206,24 @@ def test_the_graph_that_other_engines_take_computes_what_the_vit_computes(tmp_pa
     np.testing.assert_allclose(found, forward(network, pixels), atol=1e-4)
 
 
+@pytest.mark.usefixtures("on_path")
+def test_the_torch_module_that_other_engines_take_computes_what_the_vit_computes(
+    tmp_path: Path,
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from engine_graph import planes, write_graph
+    from torch_vit import vit_of
+
+    network = random_network()
+    pixels = random_images(network, 1)
+    write_graph(network, tmp_path / "planes.onnx")
+    given = torch.from_numpy(planes(network, pixels))
+    for fused in (True, False):
+        with torch.no_grad():
+            found = vit_of(tmp_path / "planes.onnx", fused=fused)(given).numpy()
+        np.testing.assert_allclose(found, forward(network, pixels), atol=1e-4)
+
+
 @pytest.mark.slow
 def test_engines_that_are_not_here_are_named_and_ours_are_measured(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
