@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -76,6 +77,9 @@ def main() -> None:
     # Not to stdout, where MNN prints what it likes.
     parser.add_argument("--json", type=Path, help="file to write the rows to as JSON")
     options = parser.parse_args()
+    # Once TensorFlow is loaded, which makes a model of random weights, torch's libraries crash.
+    with suppress(ImportError):
+        import executorch.runtime  # noqa: F401
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
