@@ -18,11 +18,14 @@ class BreakEven:
             are never faster in integers.
         asks_tokens: Whether layers of tokens and of pixels have it, too, and not only those between
             convolutions, which a runtime would else compute as convolutions.
+        in_stages: Whether convolutions before attention are taken, too, as far as the outputs bear
+            it, and not only those of a decoder.
     """
 
     of_layers: float = 0.0
     of_convolutions: float | None = None
     asks_tokens: bool = False
+    in_stages: bool = False
 
     def keeps_layer(self, inputs: int, outputs: int) -> bool:
         """Whether a linear layer is faster in float."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from vitedge.network.channels_first import images_of_convolutions
@@ -23,6 +24,9 @@ from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.precisions import Arithmetic, Precision
 
+FLOATS, CONVOLUTIONS = "float layers", "convolutions in integers"
+"""What the description calls layers without integers, and convolutions that have some."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -37,6 +41,8 @@ class Plan:
         groups: The groups of 4-bit weights; None is 8 bits, and one scale for each output.
         learnt: Whether weights are integers already, which they keep.
         convolutions: Convolutions that are integer products of their windows.
+        stage_convolutions: Convolutions before attention that would be faster so, in the order of
+            computation; ``floats`` has them.
     """
 
     precision: Precision
@@ -47,6 +53,7 @@ class Plan:
     groups: Groups | None = None
     learnt: bool = False
     convolutions: frozenset[str] = frozenset()
+    stage_convolutions: tuple[str, ...] = ()
 
 
 def plan_of(
@@ -80,11 +87,13 @@ def plan_of(
     # An error in a stem or between blocks passes through all blocks behind it; one in a decoder
     # does not, and its images are the largest.
     decoder = measured - before_products(network)
-    convolutions = frozenset(
-        each.name
-        for each in decoder
-        if not reads_image(each) and _is_wide_convolution(each, break_even)
-    )
+    faster = [
+        each
+        for each in network.values
+        if each in measured and not reads_image(each) and _is_wide_convolution(each, break_even)
+    ]
+    convolutions = frozenset(each.name for each in faster if each in decoder)
+    in_stages = tuple(each.name for each in faster if each not in decoder and break_even.in_stages)
     floats = {
         each.name
         for each in network.values
@@ -98,7 +107,13 @@ def plan_of(
         if is_end or is_unknown:
             floats.add(each.name)
     floats |= _faster_in_float(network, kept | floats, break_even)
-    return Plan(precision, activations, floats=kept | floats, convolutions=convolutions)
+    return Plan(
+        precision,
+        activations,
+        floats=kept | floats,
+        convolutions=convolutions,
+        stage_convolutions=in_stages,
+    )
 
 
 def _is_wide_convolution(value: Value, break_even: BreakEven) -> bool:
@@ -195,9 +210,23 @@ def description_of(plan: Plan) -> dict[str, str]:
             "16 bits, symmetric, twice the range that was seen; of keys and values, that range"
         )
     if plan.floats:
-        words["float layers"] = ", ".join(sorted(plan.floats))
+        words[FLOATS] = ", ".join(sorted(plan.floats))
     if plan.convolutions:
-        words["convolutions in integers"] = ", ".join(sorted(plan.convolutions))
+        words[CONVOLUTIONS] = ", ".join(sorted(plan.convolutions))
     if has_narrow_products(plan.precision):
         words["16-bit inputs"] = ", ".join(sorted(plan.wide))
+    return words
+
+
+def with_integer_convolutions(
+    description: Mapping[str, str], names: Collection[str]
+) -> dict[str, str]:
+    """The description after some of its float layers became integer convolutions."""
+    words = dict(description)
+    floats = [each for each in words.pop(FLOATS, "").split(", ") if each and each not in names]
+    known = [each for each in words.pop(CONVOLUTIONS, "").split(", ") if each]
+    if floats:
+        words[FLOATS] = ", ".join(floats)
+    if known or names:
+        words[CONVOLUTIONS] = ", ".join(sorted({*known, *names}))
     return words

@@ -25,9 +25,11 @@ from vitedge.quantize.plan import (
     has_narrow_products,
     liftable,
     plan_of,
+    with_integer_convolutions,
 )
 from vitedge.quantize.shared import Images, Shared
 from vitedge.quantize.simulate import with_integer_weights
+from vitedge.quantize.stage_convolutions import bearable_convolutions
 from vitedge.quantize.widths import require_integers
 from vitedge.rewrite import BALANCE
 from vitedge.rewrite.learnt_grid import (
@@ -166,14 +168,34 @@ def quantize(
             plan, rounded, recipe = rounding({*keep_float, *coarse})
             words = {**recipe.description, FLOAT_FOR_ACCURACY: ", ".join(sorted(coarse))}
             recipe = replace(recipe, description=words)
-    if plan.convolutions:
-        rounded, found = rounded_convolutions(rounded, plan.convolutions, moved.statistics)
-        recipe = replace(recipe, weights={**recipe.weights, **found})
+    rounded, recipe = _with_convolutions(plan, moved, rounded, recipe, images)
     if precision.all_integer and images is not None:
         weights = {**recipe.weights, **convolution_weights(rounded)}
         recipe = replace(recipe, weights=weights)
         recipe = _with_tensors(recipe, rounded, images(), plan.wide)
     return Quantized(rounded, recipe, moved.network, moved.changed)
+
+
+def _with_convolutions(
+    plan: Plan, moved: Moved, rounded: Network, recipe: Recipe, images: Images | None
+) -> tuple[Network, Recipe]:
+    """Network and recipe with the integers of the convolutions that have some."""
+    if plan.convolutions:
+        rounded, found = rounded_convolutions(rounded, plan.convolutions, moved.statistics)
+        recipe = replace(recipe, weights={**recipe.weights, **found})
+    if plan.stage_convolutions and images is not None:
+        rounded, found = bearable_convolutions(
+            moved.network,
+            rounded,
+            recipe,
+            plan.stage_convolutions,
+            moved.statistics,
+            images,
+            plan.activations,
+        )
+        words = with_integer_convolutions(recipe.description, found)
+        recipe = replace(recipe, weights={**recipe.weights, **found}, description=words)
+    return rounded, recipe
 
 
 def _only_biases_moved(

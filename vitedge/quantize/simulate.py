@@ -40,7 +40,7 @@ def simulate_outputs(
         recipe: Integer weights and static ranges.
         images: Pixels ``(N, H, W, C)``.
         activations: The quantization of inputs without a static range; for ``STATIC`` they stay
-            float. The inputs of integer convolutions stay float in any case.
+            float. Images that integer convolutions read are rounded between their own extremes.
     """
     if recipe.tensors:
         return _simulate_integers(network, recipe, images)
@@ -59,7 +59,11 @@ def simulate_outputs(
         axes = tuple(range(1, x.ndim)) if per_tensor else (-1,)
         return dynamically_quantized(x, axes)
 
-    return evaluate(with_integer_weights(network, recipe), images, quantize_input)
+    def quantize_image(name: str, x: Array) -> Array | None:
+        return dynamically_quantized(x, (1, 2, 3)) if name in recipe.weights else None
+
+    network = with_integer_weights(network, recipe)
+    return evaluate(network, images, quantize_input, quantize_image)
 
 
 def _simulate_integers(
