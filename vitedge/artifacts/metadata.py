@@ -203,13 +203,12 @@ class Metadata:
     task: Task = Task.CLASSES
 
     @property
-    def needs_float32(self) -> bool:
-        """Whether floats must be computed in float32, not in a shorter type.
+    def multiplies_rounding(self) -> bool:
+        """Whether layers of the file are float for accuracy.
 
-        Where layers are float for accuracy the model multiplies rounding errors, those of bfloat16
-        too.
+        The model multiplies rounding errors then, those of bfloat16 between integers too.
         """
-        return self.precision is Precision.FP32 or FLOAT_FOR_ACCURACY in self.quantization
+        return FLOAT_FOR_ACCURACY in self.quantization
 
     def to_json(self) -> str:
         """One line of JSON that ``from_json`` reads back."""

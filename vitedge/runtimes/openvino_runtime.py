@@ -96,7 +96,9 @@ def _compiled(openvino: Any, path: Path, device: str, threads: int | None) -> An
     # it: 34 dB instead of 110. What was asked for as float must not lose that silently.
     if metadata is not None and metadata.precision.is_float:
         config["INFERENCE_PRECISION_HINT"] = "f32" if device == "cpu" else "f16"
-    if metadata is not None and metadata.needs_float32:
+        if metadata.precision is Precision.FP32:
+            config["INFERENCE_PRECISION_HINT"] = "f32"
+    elif metadata is not None and device == "cpu" and metadata.multiplies_rounding:
         config["INFERENCE_PRECISION_HINT"] = "f32"
     if threads is not None and device == "cpu":
         config["INFERENCE_NUM_THREADS"] = threads

@@ -121,8 +121,8 @@ def test_floats_beside_integers_stay_float32_where_the_model_multiplies_rounding
     network = small_vit()
     about = metadata(Format.OPENVINO, Precision.INT8)
     coarse = replace(about, quantization={FLOAT_FOR_ACCURACY: "blocks.0.fc1"})
-    assert coarse.needs_float32
-    assert not about.needs_float32
+    assert coarse.multiplies_rounding
+    assert not about.multiplies_rounding
     path = tmp_path / "coarse.int8.xml"
     converter = converter_for(Format.OPENVINO, Precision.INT8)
     converter.convert(network, Recipe(Precision.INT8)).save(path, coarse)
