@@ -90,7 +90,8 @@ class TrainOptions(TypedDict, total=False):
         teacher_share: Weight of the teacher in the loss, 0..1.
         distill: ``hard`` or ``soft``: imitate the teacher's class, or its probabilities.
         temperature: Softens probabilities that are imitated.
-        imitate_blocks: The weight of each block's outputs in the loss of a repair.
+        imitate_blocks: The weight of each block's outputs in the loss of a repair: 10, or 0 with
+            ``image_size``.
         distillation_token: A second token and head learn from a hard teacher, as in DeiT.
         crop: Least share of an image that a random crop keeps.
         flip: Mirror every second image.

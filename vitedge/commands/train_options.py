@@ -118,7 +118,7 @@ teacher_options = option_group(
         "--imitate-blocks",
         type=click.FloatRange(0),
         help="With --quantize-aware and --repair: weight of what each block makes, against the "
-        "model's as it was.  [default: 10]",
+        "model's as it was.  [default: 10, or 0 with --image-size]",
     ),
     click.option(
         "--distillation-token",

@@ -260,6 +260,7 @@ def _settled(request: TrainRequest, images: int) -> TrainRequest:
         images,
         fine_tuning=request.init is not None,
         grey=request.size.channels == 1,
+        smaller_images=request.recipe.repair and request.size.image_size is not None,
     )
     return replace(request, recipe=recipe)
 

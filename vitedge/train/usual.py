@@ -35,6 +35,7 @@ def settled(
     *,
     fine_tuning: bool,
     grey: bool = False,
+    smaller_images: bool = False,
 ) -> TrainingRecipe:
     """A recipe with the usual value for whatever was not named and has no default for all.
 
@@ -44,6 +45,7 @@ def settled(
         images: The number of training images.
         fine_tuning: The model has learnt something already.
         grey: Its images have one channel.
+        smaller_images: The model is repaired for smaller images than it had.
 
     Raises:
         UsageError: Named values do not go with each other.
@@ -90,6 +92,8 @@ def settled(
             inside,
             share=pick("share", inside.share, 1.0),
             hard=pick("hard", inside.hard, False),
+            # What blocks make of fewer pixels cannot be the same; see docs/decisions/0065.
+            blocks=pick("blocks", inside.blocks, 0.0 if smaller_images else inside.blocks),
         ),
         augmentation=replace(
             changes, crop=pick("crop", changes.crop, 0.35), flip=pick("flip", changes.flip, True)

@@ -13,7 +13,7 @@ from vitedge.errors import DataError
 from vitedge.images.image_sets import ImageSet
 from vitedge.images.samples import ArraySamples
 from vitedge.targets.precisions import Precision
-from vitedge.train import Augmentation, TrainingRecipe, split
+from vitedge.train import Augmentation, Distillation, TrainingRecipe, split
 from vitedge.train.pipeline import steps_per_epoch
 from vitedge.train.splits import Parts, folds, open_parts
 from vitedge.train.told import what_is_missing, what_was_read
@@ -70,6 +70,16 @@ def test_repair_has_values_of_its_own_and_keeps_what_was_named():
     assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (80, 16, 0.3)
     assert (recipe.distillation.share, recipe.distillation.hard) == (1.0, False)
     assert not recipe.keep_best
+
+
+def test_blocks_of_smaller_images_are_imitated_only_where_that_is_named():
+    asked = TrainingRecipe(repair=True, warmup_epochs=0, distillation=Distillation(blocks=3.0))
+
+    def weight(names: set[str], smaller_images: bool) -> float:
+        recipe = settled(asked, names, 200, fine_tuning=True, smaller_images=smaller_images)
+        return recipe.distillation.blocks
+
+    assert (weight(set(), True), weight({"blocks"}, True), weight(set(), False)) == (0, 3, 3)
 
 
 def test_the_choice_is_said_in_one_line():
