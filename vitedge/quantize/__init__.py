@@ -29,7 +29,7 @@ class Activations(StrEnum):
     """With a range that was fixed before, from calibration."""
     STATIC_OR_TOKEN_SCALED = "static or token-scaled"
     """With a fixed range, but where that costs the logits much each token is divided by its largest
-    number before: OpenVINO."""
+    number before, or has a scale that is found when the model runs: OpenVINO."""
 
 
 def of_each_weight(shared: npt.NDArray[Any], inputs: int) -> npt.NDArray[Any]:

@@ -20,16 +20,24 @@ class BreakEven:
             convolutions, which a runtime would else compute as convolutions.
         in_stages: Whether convolutions before attention are taken, too, as far as the outputs bear
             it, and not only those of a decoder.
+        of_divided_tokens: Linear layers whose tokens are divided before they are rounded in a fixed
+            range; the runtime finds the scales of tokens of smaller ones itself. 0 if it has no way
+            of its own.
     """
 
     of_layers: float = 0.0
     of_convolutions: float | None = None
     asks_tokens: bool = False
     in_stages: bool = False
+    of_divided_tokens: float = 0.0
 
     def keeps_layer(self, inputs: int, outputs: int) -> bool:
         """Whether a linear layer is faster in float."""
         return _size(inputs, outputs) < self.of_layers
+
+    def divides_tokens(self, inputs: int, outputs: int) -> bool:
+        """Whether dividing tokens is faster than the runtime's own way of scaling each."""
+        return _size(inputs, outputs) >= self.of_divided_tokens
 
     def takes_convolution(self, inputs: int, outputs: int) -> bool:
         """Whether a dense convolution is faster in integers."""

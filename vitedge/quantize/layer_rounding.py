@@ -52,6 +52,7 @@ class Rounding:
         self._network, self._statistics = network, statistics
         self._plan, self._shared = plan, shared
         self._of_pixels = {each.name for each, _ in network.linears() if reads_raw_pixels(each)}
+        self._outputs = _outputs_by_input(network, statistics)
         self._token_scaled: dict[str, float] = {}
         self._weights: dict[str, IntegerWeight] = {}
         self._inputs: dict[str, Range] = {}
@@ -145,11 +146,14 @@ class Rounding:
         integers = round_with_feedback(layer.weight, known, scale, zero, bits=bits)
         return refitted(IntegerWeight(integers, scale, bits, zero), layer.weight, known)
 
-    def _finer(self, watched: InputStatistics) -> tuple[Range, float, float] | None:
+    def _finer(self, watched: InputStatistics) -> tuple[Range | None, float | None, float] | None:
         """Range, floor and error of a finer quantization, where the runtime has one."""
         match self._plan.activations:
             case Activations.PER_TENSOR | Activations.STATIC_OR_TOKEN_SCALED:
-                return token_scaled_range(watched)
+                inputs, outputs = len(watched.mean), self._outputs[watched]
+                if self._plan.break_even.divides_tokens(inputs, outputs):
+                    return token_scaled_range(watched)
+                return None, None, input_error(watched, Activations.PER_TOKEN)
             case _:
                 return None
 
@@ -176,6 +180,15 @@ class Rounding:
         if len(watched.rows):
             self._predicted[name] = self._statistics.sqnr_db(error)
         return covered, floor
+
+
+def _outputs_by_input(network: Network, statistics: Statistics) -> dict[InputStatistics, int]:
+    """The outputs of all layers that share an input."""
+    outputs: dict[InputStatistics, int] = {}
+    for name, layer in network.named_linears():
+        watched = statistics.inputs[name]
+        outputs[watched] = outputs.get(watched, 0) + layer.weight.shape[1]
+    return outputs
 
 
 def _feedback(watched: InputStatistics) -> tuple[InputStatistics, Feedback]:

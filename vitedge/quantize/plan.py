@@ -41,6 +41,7 @@ class Plan:
         groups: The groups of 4-bit weights; None is 8 bits, and one scale for each output.
         learnt: Whether weights are integers already, which they keep.
         convolutions: Convolutions that are integer products of their windows.
+        break_even: See ``Converter``.
         stage_convolutions: Convolutions before attention that would be faster so, in the order of
             computation; ``floats`` has them.
     """
@@ -53,6 +54,7 @@ class Plan:
     groups: Groups | None = None
     learnt: bool = False
     convolutions: frozenset[str] = frozenset()
+    break_even: BreakEven = INTEGERS_ALWAYS
     stage_convolutions: tuple[str, ...] = ()
 
 
@@ -112,6 +114,7 @@ def plan_of(
         activations,
         floats=kept | floats,
         convolutions=convolutions,
+        break_even=break_even,
         stage_convolutions=in_stages,
     )
 
@@ -188,7 +191,8 @@ def description_of(plan: Plan) -> dict[str, str]:
             Activations.PER_TENSOR: "uint8 per tensor, when it runs",
             Activations.STATIC: "uint8, range searched by the predicted error of the logits",
             Activations.STATIC_OR_TOKEN_SCALED: "uint8, range searched by the predicted error of "
-            "the logits; where that is large, each token over its largest number",
+            "the logits; where that is large, each token over its largest number, or int8 per "
+            "token, when it runs",
         }[plan.activations],
     }
     if plan.groups is not None:

@@ -92,8 +92,8 @@ def quantize(
         costly_below_db: Inputs whose quantization alone would leave the logits less signal-to-noise
             ratio are quantized more finely if that at least halves the error, at some cost of time:
             where activations are per tensor, or static or token-scaled, they are scaled token by
-            token (``Recipe.token_scaled``). None for never; all other ``activations`` have no finer
-            way.
+            token (``Recipe.token_scaled``), or when the model runs if ``break_even`` says so. None
+            for never; all other ``activations`` have no finer way.
         images: The images that the statistics are of; static ranges look at them again, where
             there are any, and int8 tries on some whether all of its layers may be integers (see
             ``layers_too_coarse``). All-integer precisions need them.

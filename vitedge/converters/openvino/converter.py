@@ -7,7 +7,8 @@
 * int8: a FakeQuantize with the calibrated range stands before each linear layer, and its weight is
   int8 with one scale per output channel; the plug-in makes one integer kernel of it. Where a range
   costs the outputs much, each token is divided by its largest number before, and multiplied back
-  behind. Everything between linear layers stays float (bfloat16 where the processor has it).
+  behind; the tokens of thin layers are left to the plug-in. Everything between linear layers stays
+  float (bfloat16 where the processor has it).
 * int4: groups of weights are widened, less their zero point, times their scale, which the plug-in
   does inside the product.
 * fp16: weights are stored in half and widened when the model is compiled.
@@ -26,7 +27,7 @@ from vitedge.converters.openvino.emitter import OpenVINOEmitter
 from vitedge.errors import ConversionError, missing_package
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
-from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
+from vitedge.quantize.break_even import BreakEven
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
@@ -42,6 +43,9 @@ _REFUSALS: Mapping[Precision, str] = {
 # docs/decisions/0026.
 _GROUPS = Groups(16, zero_points=True)
 
+# Measured with AMX, of 12 pairs of layers (docs/decisions/0072).
+_BREAK_EVEN = BreakEven(of_divided_tokens=60)
+
 
 @dataclass(frozen=True)
 class OpenVINOConverter:
@@ -52,7 +56,7 @@ class OpenVINOConverter:
     activations: Activations = Activations.STATIC_OR_TOKEN_SCALED
     groups: Groups = _GROUPS
     refusals: Mapping[Precision, str] = field(default_factory=lambda: _REFUSALS)
-    break_even: BreakEven = INTEGERS_ALWAYS
+    break_even: BreakEven = _BREAK_EVEN
     rewrites: tuple[str, ...] = ("centre-stream",)
 
     def convert(self, network: Network, recipe: Recipe, *, batch: int = 1) -> OpenVINODraft:
