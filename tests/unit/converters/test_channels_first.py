@@ -1,4 +1,4 @@
-"""What stands between convolutions in an ONNX file keeps its channels first."""
+"""What stands between convolutions in ONNX and OpenVINO files keeps its channels first."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def pixels_of(network: Network, count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, *network.image_shape), np.uint8)
 
 
-def written(made: Quantized, folder: Path) -> Path:
+def written(made: Quantized, folder: Path, target: Format = Format.ONNX) -> Path:
     network, precision = made.network, made.recipe.precision
-    path = folder / f"stages.{precision}.onnx"
+    path = folder / f"stages.{precision}{target.suffix}"
     told = Source("stages.keras", "0" * 64, "by name: test")
-    about = Metadata(Format.ONNX, precision, network.labels, network.preprocessing, told)
-    converter = converter_for(Format.ONNX, precision)
+    about = Metadata(target, precision, network.labels, network.preprocessing, told)
+    converter = converter_for(target, precision)
     converter.convert(network, made.recipe).save(path, about)
     return path
 
@@ -95,8 +95,8 @@ def in_integers(network: Network, pay_from: float, *, asks_tokens: bool = False)
     )
 
 
-def computed(path: Path, pixels: np.ndarray) -> np.ndarray:
-    session = runtime_for(Target("onnx", "cpu")).open(path, "cpu")
+def computed(path: Path, pixels: np.ndarray, target: str = "onnx") -> np.ndarray:
+    session = runtime_for(Target(target, "cpu")).open(path, "cpu")
     found = np.concatenate([np.asarray(run_batches(session, each[None])) for each in pixels])
     session.close()
     return found
@@ -183,3 +183,48 @@ def test_windows_of_several_images_are_those_of_each(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"pixels": np.repeat(pixels[:1], 3, 0).astype(np.float32)})
     assert np.abs(found - alone).max() < 1e-5 * np.ptp(alone)
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8])
+def test_openvino_files_do_so_with_integers_too(tmp_path: Path, precision: Precision) -> None:
+    import openvino
+
+    network, pixels = stages(), pixels_of(stages(), 3, seed=2)
+    made = quantize(
+        network,
+        precision,
+        calibrate(network, list(pixels_of(network, 16, seed=1))),
+        activations=Activations.STATIC_OR_TOKEN_SCALED,
+        costly_below_db=None,
+    )
+    path = written(made, tmp_path, Format.OPENVINO)
+    expected = forward(network, pixels)
+    noise = np.square(computed(path, pixels, "openvino") - expected).sum()
+    assert -10 * np.log10(noise / np.square(expected).sum()) > 24  # bfloat16, or 8-bit inputs
+    found = Counter(each.get_type_name() for each in openvino.Core().read_model(path).get_ops())
+    # Of the pixels, of the squeezed image, of its gate, and before the norm.
+    assert (found["Transpose"], found["Convolution"]) == (4, 3 + 4)
+    assert found["FakeQuantize"] == (5 if precision is Precision.INT8 else 0)
+
+
+def test_tokens_that_openvino_scales_are_not_convolved(tmp_path: Path) -> None:
+    import openvino
+
+    network, pixels = stages(), pixels_of(stages(), 3, seed=2)
+    made = quantize(
+        network,
+        Precision.INT8,
+        calibrate(network, list(pixels_of(network, 16, seed=1))),
+        activations=Activations.STATIC_OR_TOKEN_SCALED,
+        costly_below_db=300.0,
+    )
+    assert "wide.b" in made.recipe.token_scaled
+    path = written(made, tmp_path, Format.OPENVINO)
+    expected = forward(network, pixels)
+    noise = np.square(computed(path, pixels, "openvino") - expected).sum()
+    assert -10 * np.log10(noise / np.square(expected).sum()) > 24
+    operators = openvino.Core().read_model(path).get_ops()
+    names = {
+        each.get_friendly_name() for each in operators if "Convolution" in each.get_type_name()
+    }
+    assert "wide.b/product" not in names

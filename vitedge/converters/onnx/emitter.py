@@ -87,7 +87,7 @@ class OnnxEmitter(OnnxWindows):
             return self._integer_convolution(value, layer, integers, x)
         weight = self.stored(f"{value.name}.weight", layer.weight.transpose(3, 2, 0, 1))
         inputs = [
-            self._with_channels_first(x, value.name),
+            self.with_channels_first(x, value.name),
             weight,
             self.constant(f"{value.name}.bias", layer.bias),
         ]

@@ -105,7 +105,7 @@ class OnnxIntegerEmitter(IntegerEmitter[str], OnnxEmitter):
     def convolution(self, value: Value, layer: Convolution, x: str) -> str:
         """See ``Steps``."""
         name, weight = value.name, self.recipe.weights[value.name]
-        x = self._with_channels_first(self.convolved(value, x), name)
+        x = self.with_channels_first(self.convolved(value, x), name)
         self.ranges[f"{name}/channels_first"] = self.ranges[name]
         rows, columns, part, outputs = layer.weight.shape
         stored = weight.values.reshape(rows, columns, part, outputs).transpose(3, 2, 0, 1)

@@ -219,7 +219,7 @@ class OnnxNodes(MergingEmitter[str]):
         kind = "MaxPool" if pool.kind is PoolKind.MAX else "AveragePool"
         return self._of_image(
             kind,
-            [self._with_channels_first(x, value.name)],
+            [self.with_channels_first(x, value.name)],
             value.name,
             kernel_shape=pool.window,
             strides=pool.strides,
@@ -229,18 +229,22 @@ class OnnxNodes(MergingEmitter[str]):
     def interpolated(self, value: Value, resize: Resize, x: str) -> str:
         """See ``Emitter``."""
         size = (self.batch, value.shape[2], resize.height, resize.width)
-        first = self._with_channels_first(x, value.name)
+        first = self.with_channels_first(x, value.name)
         sizes = self._integers(f"{value.name}/sizes", size)
         return self._of_image("Resize", [first, "", "", sizes], value.name, **_RESIZES[resize.kind])
 
     def _of_image(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """A node that wants channels first, with the image as its first input."""
         made = self._node(operator, inputs, f"{name}/channels_first", **attributes)
-        last = self.transpose(made, (0, 2, 3, 1), name)
-        self._channels_first[last] = made
+        return self.with_channels_last(made, name)
+
+    def with_channels_last(self, x: str, name: str) -> str:
+        """An image turned back, ``(batch, H, W, channels)``, of which it is known how it lay."""
+        last = self.transpose(x, (0, 2, 3, 1), name)
+        self._channels_first[last] = x
         return last
 
-    def _with_channels_first(self, x: str, name: str) -> str:
+    def with_channels_first(self, x: str, name: str) -> str:
         """An image ``(batch, channels, H, W)``; what was made so is not turned twice."""
         if x not in self._channels_first:
             first = self.transpose(x, (0, 3, 1, 2), f"{name}/input")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitedge.converters.joined import packed_nibbles, side_by_side
-from vitedge.converters.openvino.merging import OpenVINOMerging
+from vitedge.converters.openvino.channels_first import OpenVINOChannelsFirst
 from vitedge.network.kinds import NormKind
 from vitedge.network.lowering import group_of
 from vitedge.network.network import Value
@@ -22,7 +22,7 @@ GROUP_SIZE = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
 """Where a file says how many numbers share a scale that is found when the model runs."""
 
 
-class OpenVINOEmitter(OpenVINOMerging):
+class OpenVINOEmitter(OpenVINOChannelsFirst):
     """The graph that the CPU plug-in fuses."""
 
     def emit(self) -> Any:
@@ -94,21 +94,6 @@ class OpenVINOEmitter(OpenVINOMerging):
         largest = self._ops.reduce_max(x, self._integers((-1,)), True, name=f"{name}/largest")
         least = self._scalar(f"{name}/floor", floor)
         return self._ops.maximum(largest, least, name=f"{name}/divisor")
-
-    def _quantized(self, x: Any, covered: Range, name: str) -> Any:
-        # Move the ends so that real 0 is one of the levels, as the recipe's zero point says.
-        scale, zero = covered.scale_and_zero_point()
-        low = self._scalar(f"{name}/low", -zero * scale)
-        high = self._scalar(f"{name}/high", (covered.levels - 1 - zero) * scale)
-        return self._ops.fake_quantize(
-            x, low, high, low, high, covered.levels, name=f"{name}/quantized"
-        )
-
-    def _integer_weight(self, weight: IntegerWeight, name: str) -> Any:
-        stored = self.constant(f"{name}.weight/int8", np.ascontiguousarray(weight.values.T))
-        wide = self._ops.convert(stored, np.float32, name=f"{name}.weight/wide")
-        scale = self.constant(f"{name}.weight/scale", weight.scale[:, None])
-        return self._ops.multiply(wide, scale, name=f"{name}.weight")
 
     def _compressed_weight(self, weight: IntegerWeight, name: str) -> Any:
         """A weight under float inputs, which the CPU plug-in quantizes when it runs."""

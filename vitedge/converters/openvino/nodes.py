@@ -41,13 +41,24 @@ class OpenVINONodes(MergingEmitter[Any]):
         super().__init__(network, recipe, batch)
         self._ops: Any = opset13
         self._numbered = 0
+        # By the identity of the image with its channels last, which is kept beside, so that no
+        # other gets it.
+        self._channels_first: dict[int, tuple[Any, Any]] = {}
 
     def standardize(self, value: Value, operator: Standardize, image: Any) -> Any:
         """See ``Steps``."""
+        return self._standardized(value, operator, image, (-1,))
+
+    def _standardized(
+        self, value: Value, operator: Standardize, image: Any, shape: tuple[int, ...]
+    ) -> Any:
+        """The numbers of each channel have a shape in which they meet the channels."""
         name = value.inputs[0].name
         mean, std = (np.asarray(each, np.float64) for each in (operator.mean, operator.std))
-        factor = self.constant(f"{name}.factor", (1 / (255 * std)).astype(np.float32))
-        offset = self.constant(f"{name}.offset", (-mean / std).astype(np.float32))
+        factor, offset = (
+            self.constant(f"{name}.{label}", each.astype(np.float32).reshape(shape))
+            for label, each in (("factor", 1 / (255 * std)), ("offset", -mean / std))
+        )
         scaled = self._ops.multiply(image, factor, name=f"{name}/scaled")
         return self._ops.add(scaled, offset, name=value.name)
 
@@ -85,7 +96,7 @@ class OpenVINONodes(MergingEmitter[Any]):
 
         OpenVINO 2026.4 computes attention in bfloat16 wrongly where such a constant is not.
         """
-        if any(isinstance(each.operator, Softmax) for each in self.readers[value]):
+        if any(isinstance(each.operator, Softmax) for each in self.readers.get(value, ())):
             a, b = (
                 self._by_head(value, source, x)
                 for source, x in zip(value.inputs, (a, b), strict=True)
@@ -179,7 +190,7 @@ class OpenVINONodes(MergingEmitter[Any]):
             )
         before, after = zip(*layer.padding, strict=True)
         made = kind(
-            self._channels_first(x, name),
+            self.with_channels_first(x, name),
             self._weight(f"{name}.weight", weight),
             list(layer.strides),
             list(before),
@@ -188,12 +199,14 @@ class OpenVINONodes(MergingEmitter[Any]):
             name=f"{name}/product",
         )
         bias = self.constant(f"{name}.bias", layer.bias[:, None, None])
-        return self._channels_last(self._ops.add(made, bias, name=f"{name}/channels_first"), name)
+        return self.with_channels_last(
+            self._ops.add(made, bias, name=f"{name}/channels_first"), name
+        )
 
     def pool(self, value: Value, pool: Pool, x: Any) -> Any:
         """See ``Steps``."""
         name, (before, after) = value.name, zip(*pool.padding, strict=True)
-        image, label = self._channels_first(x, name), f"{name}/channels_first"
+        image, label = self.with_channels_first(x, name), f"{name}/channels_first"
         sizes = list(pool.strides), list(before), list(after), list(pool.window)
         if pool.kind is PoolKind.AVERAGE:
             made = self._ops.avg_pool(image, *sizes, True, name=label)
@@ -201,14 +214,14 @@ class OpenVINONodes(MergingEmitter[Any]):
             strides, begin, end, window = sizes
             largest = self._ops.max_pool(image, strides, [1, 1], begin, end, window, name=label)
             made = largest.output(0)
-        return self._channels_last(made, name)
+        return self.with_channels_last(made, name)
 
     def interpolated(self, value: Value, resize: Resize, x: Any) -> Any:
         """See ``Emitter``."""
         nearest = resize.kind is ResizeKind.NEAREST
         corners = resize.kind is ResizeKind.BILINEAR_CORNERS
         made = self._ops.interpolate(
-            self._channels_first(x, value.name),
+            self.with_channels_first(x, value.name),
             self._integers((resize.height, resize.width)),
             "nearest" if nearest else "linear_onnx",
             "sizes",
@@ -217,14 +230,19 @@ class OpenVINONodes(MergingEmitter[Any]):
             nearest_mode="round_prefer_ceil",
             name=f"{value.name}/channels_first",
         )
-        return self._channels_last(made, value.name)
+        return self.with_channels_last(made, value.name)
 
-    def _channels_first(self, x: Any, name: str) -> Any:
-        """``(batch, channels, H, W)``; two transpositions in a row are none for the plug-in."""
-        return self.transpose(x, (0, 3, 1, 2), f"{name}/input")
+    def with_channels_first(self, x: Any, name: str) -> Any:
+        """An image ``(batch, channels, H, W)``; what was made so is not turned twice."""
+        if id(x) not in self._channels_first:
+            self._channels_first[id(x)] = x, self.transpose(x, (0, 3, 1, 2), f"{name}/input")
+        return self._channels_first[id(x)][1]
 
-    def _channels_last(self, x: Any, name: str) -> Any:
-        return self.transpose(x, (0, 2, 3, 1), name)
+    def with_channels_last(self, x: Any, name: str) -> Any:
+        """An image turned back, ``(batch, H, W, channels)``, of which it is known how it lay."""
+        last = self.transpose(x, (0, 2, 3, 1), name)
+        self._channels_first[id(last)] = last, x
+        return last
 
     # --- constants
 
