@@ -25,7 +25,7 @@ COMMAND_PAGES = tuple(
 )
 PAGES = (
     *("index", "own-classes", "own-model", "reports", "embeddings", "ci", "files", "plugins"),
-    *("languages", *COMMAND_PAGES),
+    *("languages", "troubleshooting", *COMMAND_PAGES),
 )
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 

@@ -108,7 +108,10 @@ def plan_of(
         is_unknown = each.inputs[0] not in measured and not reads_raw_pixels(each)
         if is_end or is_unknown:
             floats.add(each.name)
-    floats |= _faster_in_float(network, kept | floats, break_even)
+    faster_in_float = _faster_in_float(network, kept | floats, break_even)
+    # A file without any integers would be a float file by another name.
+    if not {*(each.name for each in layers), *convolutions} <= kept | floats | faster_in_float:
+        floats |= faster_in_float
     return Plan(
         precision,
         activations,

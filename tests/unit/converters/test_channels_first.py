@@ -135,6 +135,11 @@ def test_thin_layers_of_tokens_stay_float_where_the_runtime_multiplies_them_fast
     assert "thin.a" in in_integers(stages(), 12, asks_tokens=True).recipe.weights
 
 
+def test_thin_layers_are_integers_where_there_are_no_others() -> None:
+    all_thin = in_integers(stages(), 1000, asks_tokens=True)
+    assert set(all_thin.recipe.weights) == set(in_integers(stages(), 0).recipe.weights)
+
+
 def test_a_convolution_before_attention_stays_float() -> None:
     made = Random(12)
     stem = made.convolution("stem", made.image(16), 128, (3, 3), strides=(2, 2), padding=SAME)
