@@ -270,14 +270,16 @@ def _near_words(name: str, near: Near) -> str:
 def _time_words(
     target: Format, entries: Sequence[Entry], times: dict[str, list[float]]
 ) -> Iterator[str]:
-    """Each time over that of our float32 artefact, and of our int8 over each stock int8."""
-    base = times[f"{Precision.FP32} {target}"]
+    """Each time over that of our float32 artefact, if there is one; our int8 over stock int8."""
+    base = times.get(f"{Precision.FP32} {target}")
     ours = times.get(f"{Precision.INT8} {target}")
     rivals = [e for e in entries if e.precision is Precision.INT8 and e.name in ROUTES]
     for entry in entries:
         own = times[entry.name]
         ms = 1e3 * statistics.median(own)
-        words = f"{entry.name}: {ms:.1f} ms, {_ratio(own, base):.3f} of our float32"
+        words = f"{entry.name}: {ms:.1f} ms"
+        if base is not None:
+            words += f", {_ratio(own, base):.3f} of our float32"
         if ours is not None and entry in rivals:
             words += f"; our int8 takes {_ratio(ours, own):.3f} of it"
         yield words
