@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from ctypes.util import find_library
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,10 @@ def test_mediapipe_embeds_features_and_shows_probabilities(made: ForClients) -> 
 @pytest.mark.skipif(
     not (PYTHON / "tensorflow_lite_support").exists(),
     reason="tflite-support has no wheels for this Python",
+)
+@pytest.mark.skipif(
+    find_library("usb-1.0") is None,
+    reason="tflite-support links libusb-1.0, which no package of Python brings (libusb-1.0-0)",
 )
 def test_tflite_support_reads_the_metadata(made: ForClients) -> None:
     found = ask("tflite_support_reader.py", made.folder / "model.int8.tflite")
