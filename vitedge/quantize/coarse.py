@@ -6,27 +6,21 @@ a plain vision transformer together. A few layers then make nearly all of the er
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network, Value, map_linears
-from vitedge.network.operators import Array, Linear
+from vitedge.network.operators import Linear
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.shared import Images
-from vitedge.quantize.simulate import simulate_outputs
+from vitedge.quantize.trial import Trial, energy
 
 FLOOR_DB = 20.0
 """Least signal-to-noise ratio of the outputs, as simulated on calibration images."""
-
-# Images of the simulation. It is repeated for each step of the search.
-_IMAGES = 4
 
 # No error at all is some 300 dB, not a division by zero.
 _LEAST_ERROR = 1e-30
@@ -107,9 +101,8 @@ class _Simulated:
         activations: Activations,
     ) -> None:
         self._layers: Mapping[str, Linear] = dict(exact.named_linears())
-        self._rounded, self._recipe, self._activations = rounded, recipe, activations
-        self._images: npt.NDArray[np.uint8] = np.stack([*itertools.islice(images(), _IMAGES)])
-        self._wanted = evaluate(exact, self._images)
+        self._rounded, self._recipe = rounded, recipe
+        self._trial = Trial(exact, images, activations)
 
     def sqnr_db(self, floats: Collection[str]) -> float:
         """The signal-to-noise ratio of the outputs if these layers are float."""
@@ -120,14 +113,10 @@ class _Simulated:
         integers = {name: each for name, each in self._recipe.weights.items() if name not in floats}
         recipe = replace(self._recipe, weights=integers)
         network = map_linears(self._rounded, chosen)
-        found = simulate_outputs(network, recipe, self._images, activations=self._activations)
-        error = sum(_energy(found[name] - each) for name, each in self._wanted.items())
-        signal = sum(_energy(each) for each in self._wanted.values())
-        return float(10 * np.log10(max(signal, _LEAST_ERROR) / max(error, _LEAST_ERROR)))
-
-
-def _energy(x: Array) -> float:
-    return float(np.square(x, dtype=np.float64).sum())
+        error = self._trial.error(network, recipe)
+        return float(
+            10 * np.log10(max(self._trial.signal, _LEAST_ERROR) / max(error, _LEAST_ERROR))
+        )
 
 
 def _groups(exact: Network, recipe: Recipe, statistics: Statistics) -> list[_Group]:
@@ -160,11 +149,11 @@ def _error_of_weights(layers: Sequence[Value], recipe: Recipe, watched: InputSta
     that changes the output by as much.
     """
     moments = watched.moments - np.outer(watched.mean, watched.mean)  # biases make up for the mean
-    noise = energy = 0.0
+    noise = weights = 0.0
     for each in layers:
         assert isinstance(each.operator, Linear)
         missing = each.operator.weight - recipe.weights[each.name].dequantized()
         noise += float((missing * (moments @ missing)).sum())
-        energy += _energy(each.operator.weight)
+        weights += energy(each.operator.weight)
     slope = float(watched.counts @ np.square(watched.gradients).sum(axis=1))
-    return slope * max(noise, 0.0) / max(energy, _LEAST_ERROR)
+    return slope * max(noise, 0.0) / max(weights, _LEAST_ERROR)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from vitedge.network.channels_first import images_of_convolutions
@@ -24,7 +23,7 @@ from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.precisions import Arithmetic, Precision
 
-FLOATS, CONVOLUTIONS = "float layers", "convolutions in integers"
+CHOSEN = FLOATS, CONVOLUTIONS = "float layers", "convolutions in integers"
 """What the description calls layers without integers, and convolutions that have some."""
 
 
@@ -222,18 +221,4 @@ def description_of(plan: Plan) -> dict[str, str]:
         words[CONVOLUTIONS] = ", ".join(sorted(plan.convolutions))
     if has_narrow_products(plan.precision):
         words["16-bit inputs"] = ", ".join(sorted(plan.wide))
-    return words
-
-
-def with_integer_convolutions(
-    description: Mapping[str, str], names: Collection[str]
-) -> dict[str, str]:
-    """The description after some of its float layers became integer convolutions."""
-    words = dict(description)
-    floats = [each for each in words.pop(FLOATS, "").split(", ") if each and each not in names]
-    known = [each for each in words.pop(CONVOLUTIONS, "").split(", ") if each]
-    if floats:
-        words[FLOATS] = ", ".join(floats)
-    if known or names:
-        words[CONVOLUTIONS] = ", ".join(sorted({*known, *names}))
     return words

@@ -20,12 +20,12 @@ from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.layer_rounding import Rounding
 from vitedge.quantize.moves import Moved, move_difficulty
 from vitedge.quantize.plan import (
+    CHOSEN,
     Plan,
     description_of,
     has_narrow_products,
     liftable,
     plan_of,
-    with_integer_convolutions,
 )
 from vitedge.quantize.shared import Images, Shared
 from vitedge.quantize.simulate import with_integer_weights
@@ -193,7 +193,12 @@ def _with_convolutions(
             images,
             plan.activations,
         )
-        words = with_integer_convolutions(recipe.description, found)
+        taken = replace(
+            plan, floats=plan.floats - {*found}, convolutions=plan.convolutions | {*found}
+        )
+        now = description_of(taken)
+        words = {name: each for name, each in recipe.description.items() if name not in CHOSEN}
+        words |= {name: now[name] for name in CHOSEN if name in now}
         recipe = replace(recipe, weights={**recipe.weights, **found}, description=words)
     return rounded, recipe
 

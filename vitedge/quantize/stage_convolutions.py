@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from vitedge.network.evaluate import evaluate
-from vitedge.network.network import Network
-from vitedge.network.operators import Array
+from vitedge.network.network import Network, with_operators
 from vitedge.quantize import Activations, IntegerWeight, Recipe
 from vitedge.quantize.coarse import FLOOR_DB
 from vitedge.quantize.convolutions import rounded_convolutions
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.shared import Images
-from vitedge.quantize.simulate import simulate_outputs
+from vitedge.quantize.trial import Trial
 
 # All of them together may make as much error as the integers of all other layers: 3 dB.
 _SHARE_OF_OTHERS = 1.0
-
-# Images of the simulation, which is repeated for each convolution that is left out.
-_IMAGES = 4
 
 
 def bearable_convolutions(
@@ -50,23 +42,22 @@ def bearable_convolutions(
     Returns:
         The network with the biases that make up for the integers, and the integers.
     """
-    shown = np.stack([*itertools.islice(images(), _IMAGES)])
-    wanted = evaluate(exact, shown)
-    signal = sum(_energy(each) for each in wanted.values())
+    trial = Trial(exact, images, activations)
 
     def error(network: Network, integers: dict[str, IntegerWeight]) -> float:
-        tried = replace(recipe, weights={**recipe.weights, **integers})
-        found = simulate_outputs(network, tried, shown, activations=activations)
-        return sum(_energy(found[name] - each) for name, each in wanted.items())
+        return trial.error(network, replace(recipe, weights={**recipe.weights, **integers}))
 
     most = error(rounded, {}) * (1 + _SHARE_OF_OTHERS)
-    most = min(most, signal / 10 ** (FLOOR_DB / 10))
+    most = min(most, trial.signal / 10 ** (FLOOR_DB / 10))
+    all_rounded, found = rounded_convolutions(rounded, names, statistics)
+    originals = {value.name: value.operator for value in rounded.values}
     for first in range(len(names)):
-        network, integers = rounded_convolutions(rounded, names[first:], statistics)
+        left_out = names[:first]
+        changes = {
+            value: originals[value.name] for value in all_rounded.values if value.name in left_out
+        }
+        network = with_operators(all_rounded, changes)
+        integers = {name: each for name, each in found.items() if name not in left_out}
         if error(network, integers) <= most:
             return network, integers
     return rounded, {}
-
-
-def _energy(x: Array) -> float:
-    return float(np.square(x, dtype=np.float64).sum())
