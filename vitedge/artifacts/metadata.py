@@ -159,6 +159,9 @@ class Parity:
 FLOAT_FOR_ACCURACY = "float for accuracy"
 """The word of ``Metadata.quantization`` for the layers whose integers would be too coarse."""
 
+FLOAT_OF_LITTLE_WORK = "float for much of the error and little work"
+"""The word for the layers that win much accuracy in float and take little time there."""
+
 
 @dataclass(frozen=True)
 class Metadata:

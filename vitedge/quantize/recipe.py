@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY
 from vitedge.errors import ConversionError, UsageError
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
-from vitedge.quantize.coarse import layers_too_coarse
 from vitedge.quantize.convolutions import convolution_weights, rounded_convolutions
+from vitedge.quantize.float_layers import layers_left_in_float
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.integer_tensors import tensor_ranges
 from vitedge.quantize.layer_rounding import Rounding
@@ -95,8 +94,8 @@ def quantize(
             token (``Recipe.token_scaled``), or when the model runs if ``break_even`` says so. None
             for never; all other ``activations`` have no finer way.
         images: The images that the statistics are of; static ranges look at them again, where
-            there are any, and int8 tries on some whether all of its layers may be integers (see
-            ``layers_too_coarse``). All-integer precisions need them.
+            there are any, and int8 needs them to leave layers in float whose integers cost too much
+            accuracy (see ``layers_left_in_float``). All-integer precisions need them.
         shared: The results of earlier calls with the same network and statistics, which are not
             computed again.
         without: Exact moves to leave out, of ``vitedge.rewrite.MEASURED``.
@@ -161,12 +160,12 @@ def quantize(
     plan, rounded, recipe = rounding(keep_float)
     is_mixed = not precision.all_integer and not precision.row.grouped
     if is_mixed and images is not None and not learnt:
-        coarse = layers_too_coarse(
+        left = layers_left_in_float(
             moved.network, rounded, recipe, moved.statistics, images, activations
         )
-        if coarse:
-            plan, rounded, recipe = rounding({*keep_float, *coarse})
-            words = {**recipe.description, FLOAT_FOR_ACCURACY: ", ".join(sorted(coarse))}
+        if left.names:
+            plan, rounded, recipe = rounding({*keep_float, *left.names})
+            words = {**recipe.description, **left.words}
             recipe = replace(recipe, description=words)
     rounded, recipe = _with_convolutions(plan, moved, rounded, recipe, images)
     if precision.all_integer and images is not None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from vitedge.network.network import Network, with_operators
 from vitedge.quantize import Activations, IntegerWeight, Recipe
-from vitedge.quantize.coarse import FLOOR_DB
 from vitedge.quantize.convolutions import rounded_convolutions
+from vitedge.quantize.float_layers import FLOOR_DB
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.shared import Images
 from vitedge.quantize.trial import Trial

@@ -14,7 +14,7 @@ from vitedge.network.network import Network
 from vitedge.network.operators import Activate, Add, Constant, Linear, Mean
 from vitedge.quantize import Activations
 from vitedge.quantize.calibrate import calibrate
-from vitedge.quantize.coarse import FLOOR_DB
+from vitedge.quantize.float_layers import FLOOR_DB
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.quantize.simulate import simulate
 from vitedge.targets.precisions import Precision

@@ -1,7 +1,8 @@
-"""Finds the layers that stay float because integers there would make the outputs too coarse.
+"""Finds the layers that stay float because integers there cost too much accuracy.
 
 Some networks multiply what is rounded: a layer in front loses the outputs as much as all layers of
-a plain vision transformer together. A few layers then make nearly all of the error.
+a plain vision transformer together. A few layers then make nearly all of the error. In others a
+layer that does little of the work makes much of the error.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY, FLOAT_OF_LITTLE_WORK
 from vitedge.network.network import Network, Value, map_linears
 from vitedge.network.operators import Linear
 from vitedge.quantize import Activations, Recipe
@@ -22,8 +24,39 @@ from vitedge.quantize.trial import Trial, energy
 FLOOR_DB = 20.0
 """Least signal-to-noise ratio of the outputs, as simulated on calibration images."""
 
+# Float multiplications take two to four times as long as integer ones.
+_WORTHWHILE_DB = 50.0
+"""Least gain of a layer in float, in decibels, over its share of all integer multiplications."""
+
+_MOST_WORK = 0.1
+"""Largest share of the integer multiplications that are made float for that."""
+
 # No error at all is some 300 dB, not a division by zero.
 _LEAST_ERROR = 1e-30
+
+
+@dataclass(frozen=True)
+class LeftInFloat:
+    """Names of linear layers that stay float.
+
+    Attributes:
+        too_coarse: Without them the outputs would not keep ``FLOOR_DB``; usually none.
+        little_work: They make much of the error and little of the work.
+    """
+
+    too_coarse: frozenset[str]
+    little_work: frozenset[str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All of them."""
+        return self.too_coarse | self.little_work
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What an artefact's description says of them."""
+        words = {FLOAT_FOR_ACCURACY: self.too_coarse, FLOAT_OF_LITTLE_WORK: self.little_work}
+        return {word: ", ".join(sorted(names)) for word, names in words.items() if names}
 
 
 @dataclass(frozen=True)
@@ -41,19 +74,20 @@ class _Group:
     work: int
 
 
-def layers_too_coarse(
+def layers_left_in_float(
     exact: Network,
     rounded: Network,
     recipe: Recipe,
     statistics: Statistics,
     images: Images,
     activations: Activations,
-) -> frozenset[str]:
-    """The layers that stay float, so that the outputs keep ``FLOOR_DB``; usually none.
+) -> LeftInFloat:
+    """The layers whose integers cost too much accuracy.
 
-    Layers are taken by the error that they make for each multiplication, the largest first, and as
-    few as the simulated artefact needs. It is simulated only where the errors of all layers, as
-    calibration predicts them, add up to more than the floor allows.
+    Layers are taken by the error that they make for each multiplication, the largest first: as many
+    as the simulated artefact needs to keep ``FLOOR_DB``, then each that gains half a decibel for
+    each percent of the multiplications. The artefact is simulated only where the errors of all
+    layers, as calibration predicts them, add up to more than the floor allows.
 
     Args:
         exact: The network before its weights were rounded.
@@ -64,29 +98,47 @@ def layers_too_coarse(
         activations: The treatment of inputs that the recipe was made for.
     """
     groups = _groups(exact, recipe, statistics)
-    if statistics.sqnr_db(sum(each.error for each in groups)) >= FLOOR_DB:
-        return frozenset()
-    simulated = _Simulated(exact, rounded, recipe, images, activations)
     groups.sort(key=lambda each: each.error / each.work, reverse=True)
-    return frozenset(_fewest(groups, simulated))
+    fewest = 0
+    if statistics.sqnr_db(sum(each.error for each in groups)) < FLOOR_DB:
+        fewest = _fewest(groups, _Simulated(exact, rounded, recipe, images, activations))
+    enough = fewest + _worthwhile(groups[fewest:])
+    return LeftInFloat(_names(groups[:fewest]), _names(groups[fewest:enough]))
 
 
-def _fewest(groups: Sequence[_Group], simulated: _Simulated) -> set[str]:
-    """The layers of the shortest beginning that keeps the floor, found by halving."""
+def _names(groups: Sequence[_Group]) -> frozenset[str]:
+    return frozenset(name for each in groups for name in each.layers)
 
-    def first(count: int) -> set[str]:
-        return {name for each in groups[:count] for name in each.layers}
 
-    if simulated.sqnr_db(set()) >= FLOOR_DB:
-        return set()
+def _worthwhile(groups: Sequence[_Group]) -> int:
+    """How many groups from the first on each gain enough for what they cost."""
+    error, work = (sum(getattr(each, name) for each in groups) for name in ("error", "work"))
+    taken = 0.0
+    for count, each in enumerate(groups):
+        share, rest = each.work / work, max(error - each.error, _LEAST_ERROR)
+        taken += share
+        if taken > _MOST_WORK or _decibels(error, rest) < _WORTHWHILE_DB * share:
+            return count
+        error = rest
+    return len(groups)
+
+
+def _decibels(signal: float, error: float) -> float:
+    return 10 * math.log10(max(signal, _LEAST_ERROR) / max(error, _LEAST_ERROR))
+
+
+def _fewest(groups: Sequence[_Group], simulated: _Simulated) -> int:
+    """How many groups from the first on keep the floor if they are float, found by halving."""
+    if simulated.sqnr_db(frozenset()) >= FLOOR_DB:
+        return 0
     short, enough = 0, len(groups)
     while enough - short > 1:
         middle = (short + enough) // 2
-        if simulated.sqnr_db(first(middle)) >= FLOOR_DB:
+        if simulated.sqnr_db(_names(groups[:middle])) >= FLOOR_DB:
             enough = middle
         else:
             short = middle
-    return first(enough)
+    return enough
 
 
 class _Simulated:
@@ -113,10 +165,7 @@ class _Simulated:
         integers = {name: each for name, each in self._recipe.weights.items() if name not in floats}
         recipe = replace(self._recipe, weights=integers)
         network = map_linears(self._rounded, chosen)
-        error = self._trial.error(network, recipe)
-        return float(
-            10 * np.log10(max(self._trial.signal, _LEAST_ERROR) / max(error, _LEAST_ERROR))
-        )
+        return _decibels(self._trial.signal, self._trial.error(network, recipe))
 
 
 def _groups(exact: Network, recipe: Recipe, statistics: Statistics) -> list[_Group]:
