@@ -1,4 +1,4 @@
-"""Layers stay float where integers would make the outputs too coarse."""
+"""Layers stay float where integers would cost too much accuracy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.models import random_images
 from tests.support.networks import Random
-from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY
+from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY, FLOAT_OF_LITTLE_WORK
 from vitedge.network.evaluate import forward
 from vitedge.network.kinds import Activation
 from vitedge.network.network import Network
@@ -42,6 +42,24 @@ def lifted_far(offset: float, layers: tuple[str, ...] = ("blind", "blind.2")) ->
         x = net(f"{name}/mixed", Add(), x, made.linear(f"{name}.b", inner, width))
     pooled = net("pooled", Mean(0), x)
     return made.network(logits=made.linear("head", pooled, 5))
+
+
+def with_a_blind_gate(offset: float, outputs: int) -> Network:
+    """A network with a layer of few outputs that does not see the offset of its input."""
+    made = Random(7)
+    net = made.net
+    x = made.tokens()
+    width = x.shape[-1]
+    far = net("far", Constant(np.full(width, offset, np.float32)))
+    weight = made.array(width, outputs, scale=width**-0.5)
+    weight -= weight.mean(axis=0)
+    moved = net("moved", Add(), x, far)
+    gate = net("gate", Linear(weight, np.zeros(outputs, np.float32)), moved)
+    x = net("gated", Add(), x, made.linear("opened", gate, width))
+    for number in range(4):
+        inner = net(f"gelu.{number}", Activate(Activation.GELU), made.linear(f"a.{number}", x, 64))
+        x = net(f"mixed.{number}", Add(), x, made.linear(f"b.{number}", inner, width))
+    return made.network(logits=made.linear("head", net("pooled", Mean(0), x), 5))
 
 
 def in_integers(network: Network, activations: Activations, *, shown: bool = True) -> Quantized:
@@ -95,3 +113,23 @@ def test_a_model_without_images_is_not_searched() -> None:
     network = lifted_far(1000.0)
     made = in_integers(network, Activations.PER_TENSOR, shown=False)
     assert FLOAT_FOR_ACCURACY not in made.recipe.description
+
+
+@pytest.mark.parametrize("activations", WAYS)
+def test_a_small_layer_that_makes_much_of_the_error_stays_float(activations: Activations) -> None:
+    network = with_a_blind_gate(50.0, outputs=2)
+    integers = in_integers(network, activations, shown=False)
+    made = in_integers(network, activations)
+    left = set(made.recipe.description[FLOAT_OF_LITTLE_WORK].split(", "))
+    assert {"gate"} <= left <= {"gate", "opened"}
+    assert FLOAT_FOR_ACCURACY not in made.recipe.description
+    assert set(integers.recipe.weights) - set(made.recipe.weights) == left
+    assert sqnr_db(made, network, activations) > sqnr_db(integers, network, activations) + 3
+
+
+def test_a_layer_with_much_of_the_work_stays_in_integers() -> None:
+    """As the one above, with a third of all multiplications."""
+    network = with_a_blind_gate(50.0, outputs=256)
+    made = in_integers(network, Activations.PER_TENSOR)
+    assert "gate" in made.recipe.weights
+    assert FLOAT_OF_LITTLE_WORK not in made.recipe.description
