@@ -40,8 +40,8 @@ class LeftInFloat:
     """Names of linear layers that stay float.
 
     Attributes:
-        too_coarse: Without them the outputs would not keep ``FLOOR_DB``; usually none.
-        little_work: They make much of the error and little of the work.
+        too_coarse: Layers whose integers would leave the outputs below ``FLOOR_DB``; usually none.
+        little_work: Layers that make much of the error and do little of the work.
     """
 
     too_coarse: frozenset[str]
@@ -54,7 +54,7 @@ class LeftInFloat:
 
     @property
     def words(self) -> dict[str, str]:
-        """What an artefact's description says of them."""
+        """The words of an artefact's description."""
         words = {FLOAT_FOR_ACCURACY: self.too_coarse, FLOAT_OF_LITTLE_WORK: self.little_work}
         return {word: ", ".join(sorted(names)) for word, names in words.items() if names}
 
@@ -111,7 +111,7 @@ def _names(groups: Sequence[_Group]) -> frozenset[str]:
 
 
 def _worthwhile(groups: Sequence[_Group]) -> int:
-    """How many groups from the first on each gain enough for what they cost."""
+    """The number of groups, from the first on, that gain enough for their work."""
     error, work = (sum(getattr(each, name) for each in groups) for name in ("error", "work"))
     taken = 0.0
     for count, each in enumerate(groups):
@@ -128,7 +128,7 @@ def _decibels(signal: float, error: float) -> float:
 
 
 def _fewest(groups: Sequence[_Group], simulated: _Simulated) -> int:
-    """How many groups from the first on keep the floor if they are float, found by halving."""
+    """The number of groups, from the first on, whose floats keep the floor; found by halving."""
     if simulated.sqnr_db(frozenset()) >= FLOOR_DB:
         return 0
     short, enough = 0, len(groups)

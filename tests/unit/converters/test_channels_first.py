@@ -32,6 +32,7 @@ from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
 from vitedge.runtimes import run_batches, runtime_for
+from vitedge.runtimes.onnx_runtime import multiply_exactly
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.targets.target import Target
@@ -185,7 +186,9 @@ def test_windows_of_several_images_are_those_of_each(tmp_path: Path) -> None:
     onnx.save(with_any_batch(onnx.load(str(path))), str(path))
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    multiply_exactly(options)
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"pixels": np.repeat(pixels[:1], 3, 0).astype(np.float32)})
     assert np.abs(found - alone).max() < 1e-5 * np.ptp(alone)
 
