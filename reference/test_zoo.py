@@ -6,7 +6,8 @@ from dataclasses import asdict
 import pytest
 
 from reference.zoo.measuring import RESULT_FILE, InFormat, Result
-from reference.zoo.table import BEGIN, END, write_table
+from reference.zoo.table import BEGIN, END
+from reference.zoo.table import write_table as write_table_and_record
 
 GOOD = InFormat(fp32_db=110.0, int8_db=30.0, stock_db=25.0, stock="stock", ratio=0.5)
 SLOW = InFormat(fp32_db=111.0, int8_db=26.0, stock_db=25.0, stock="stock", ratio=1.2)
@@ -25,6 +26,11 @@ RESULTS = (
     Result("timm.read", "read", 1, "lifted", "", 115.0),
     Result("timm.other", "other", 1, "generic", "node 'a|b' computes nothing"),
 )
+
+
+def write_table(folder, page):
+    """Leaves the record of the real results alone."""
+    write_table_and_record(folder, page, folder / "record.json")
 
 
 @pytest.fixture
@@ -53,8 +59,17 @@ def test_families_and_goals_are_counted(page):
     assert "4 families; 3 are read (1 by name); 1 take the generic path, 0 are refused." in words
     assert "2 were converted here, of which 1 reach all formats" in words
     assert "| timm.read | read | lifted | 115 | - | - | - | - |" in words
-    assert "at least 3 dB above the best stock quantizer in 3 of 4 artefacts" in words
-    assert "at most 0.95 of its time in 3 of 4" in words
+    assert (
+        "at least 3 dB above the best stock quantizer in 3 of 4 artefacts (TFLite 1 of 1," in words
+    )
+    assert "at most 0.95 of its time in 3 of 4 artefacts (TFLite 1 of 1," in words
+
+
+def test_a_cell_says_when_stock_got_our_own_graph(page):
+    write_table(page.parent, page)
+    words = " ".join(page.read_text("utf-8").split())
+    assert "30.0 / 25.0, 0.50† | 30.0 / 25.0, 0.50 | 30.0 / 25.0, 0.50 |" in words
+    assert "0 of 1 TFLite cells have a stock file of another converter" in words
 
 
 def test_what_falls_short_is_listed_with_its_reason(page):

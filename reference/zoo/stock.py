@@ -19,6 +19,9 @@ from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision
 from vitedge.terminal.progress import silent
 
+LITERT_TORCH = "litert-torch"
+"""The stock road from torch to TFLite, as results name it."""
+
 
 def stock_artifacts(
     source: Path,
@@ -49,7 +52,7 @@ def stock_artifacts(
         folder.mkdir(parents=True, exist_ok=True)
         converted = source.parent / STOCK_TFLITE_FILE
         if converted.exists():
-            yield _quantized_tflite(converted, folder / "stock.tflite"), "litert-torch"
+            yield _quantized_tflite(converted, folder / "stock.tflite"), LITERT_TORCH
         elif ours is not None:
             yield _quantized_tflite(ours, folder / "quantizer.tflite"), "quantizer on our graph"
         else:
