@@ -62,14 +62,10 @@ def _lines(results: Sequence[Result]) -> Iterator[str]:
 def _reached(own: Sequence[Result]) -> Iterator[str]:
     """The goals of int8, in all and by format."""
     pairs = [(each, name) for each in own for name in _written(each)]
-    gains = [
-        (name, gain) for each, name in pairs if (gain := _gain(each.formats[name])) is not None
-    ]
-    ratios = [
-        (name, ratio) for each, name in pairs if (ratio := each.formats[name].ratio) is not None
-    ]
-    above = [(name, gain >= _GAIN_DB) for name, gain in gains]
-    quick = [(name, ratio <= _RATIO) for name, ratio in ratios]
+    gains = [(name, _gain(each.formats[name])) for each, name in pairs]
+    ratios = [(name, each.formats[name].ratio) for each, name in pairs]
+    above = [(name, gain >= _GAIN_DB) for name, gain in gains if gain is not None]
+    quick = [(name, ratio <= _RATIO) for name, ratio in ratios if ratio is not None]
     yield f"* int8 is at least {_GAIN_DB:.0f} dB above the best stock quantizer in"
     yield f"  {_shares(above)}."
     yield f"* int8 takes at most {_RATIO} of its time in {_shares(quick)}."
