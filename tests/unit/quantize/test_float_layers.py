@@ -128,7 +128,7 @@ def test_a_small_layer_that_makes_much_of_the_error_stays_float(activations: Act
 
 
 def test_a_layer_with_much_of_the_work_stays_in_integers() -> None:
-    """As the one above, with a third of all multiplications."""
+    """As the one above, with a quarter of all multiplications."""
     network = with_a_blind_gate(50.0, outputs=256)
     made = in_integers(network, Activations.PER_TENSOR)
     assert "gate" in made.recipe.weights
