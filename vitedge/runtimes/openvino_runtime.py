@@ -102,10 +102,11 @@ def _compiled(openvino: Any, path: Path, device: str, threads: int | None) -> An
         config["INFERENCE_PRECISION_HINT"] = "f32"
     if threads is not None and device == "cpu":
         config["INFERENCE_NUM_THREADS"] = threads
-    if device == "cpu" and metadata is not None:
-        config |= exact_products(metadata)
+    exact = exact_products(metadata) if device == "cpu" and metadata is not None else {}
+    core = openvino.Core()
     try:
-        return openvino.Core().compile_model(str(path), device.upper(), config)
+        model = _with_float_weights(core, path) if exact else str(path)
+        return core.compile_model(model, device.upper(), config | exact)
     except RuntimeError as error:
         raise ModelError(
             f"OpenVINO cannot load '{path}' on {device}: {_last_line(error)}"
@@ -122,6 +123,21 @@ def exact_products(metadata: Metadata) -> dict[str, str]:
     """
     is_needed = not metadata.precision.is_float and products_saturate(processor_flags())
     return {"LP_TRANSFORMS_MODE": "NO"} if is_needed else {}
+
+
+def _with_float_weights(core: Any, path: Path) -> Any:
+    """A model whose integer weights are floats already.
+
+    What multiplies as floats would turn them into floats for every inference: DeiT-tiny's take an
+    eighth of its time. They take four times as much memory.
+    """
+    from openvino.passes import ConstantFolding, Manager
+
+    model = core.read_model(str(path))
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(model)
+    return model
 
 
 class OpenVINOSession:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +85,38 @@ def test_openvino_multiplies_as_floats_where_products_saturate(
     assert exact_products(metadata(Format.OPENVINO, Precision.FP16, read)) == {}
     monkeypatch.setattr(openvino_runtime, "processor_flags", lambda: frozenset(["avx_vnni"]))
     assert exact_products(integers) == {}
+
+
+def test_openvino_turns_weights_into_floats_once_where_it_multiplies_floats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    network, images = small_vit(), random_images(small_vit(), 2, seed=2)
+    converter = converter_for(Format.OPENVINO, Precision.INT8)
+    made = quantize(
+        network, Precision.INT8, calibrate(network, images), activations=converter.activations
+    )
+    path = tmp_path / "small.int8.xml"
+    converter.convert(made.network, made.recipe).save(path, metadata(Format.OPENVINO))
+    monkeypatch.setattr(openvino_runtime, "processor_flags", lambda: frozenset(["avx2"]))
+
+    session = runtime_for(Target("openvino", "cpu")).open(path, "cpu")
+    assert isinstance(session, OpenVINOSession)
+    types, found = constants_of(session._model), np.asarray(session.run(images[:1]))
+    session.close()
+
+    as_it_is = openvino.Core().compile_model(str(path), "CPU", {"LP_TRANSFORMS_MODE": "NO"})
+    assert "i8" not in types
+    assert "i8" in constants_of(as_it_is)
+    np.testing.assert_allclose(found, as_it_is(images[:1].astype(np.float32))[0], atol=1e-2)
+
+
+def constants_of(compiled: Any) -> set[str]:
+    """Types of the constants that OpenVINO reads when it computes."""
+    nodes = compiled.get_runtime_model().get_ops()
+    constants = [node for node in nodes if node.get_rt_info()["layerType"].astype(str) == "Const"]
+    return {node.get_output_element_type(0).get_type_name() for node in constants}
 
 
 @pytest.mark.parametrize(
