@@ -12,6 +12,11 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+# There is a test process for each core. More threads in each wait for one another, which takes an
+# eighth of the processor's time.
+for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    os.environ.setdefault(_threads, "1")
+
 # What somebody's own npm has fetched is no part of a test; those of browsers name their own.
 os.environ["VITEDGE_NPM"] = os.devnull
 

@@ -61,10 +61,10 @@ def timm_weights(
     grid: tuple[int, int] = (2, 2),
     patch: int = 8,
     head: tuple[str, ...] = ("head",),
+    dim: int = 16,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Random weights of two blocks, 16 wide, under timm's names."""
-    dim = 16
+    """Random weights of two blocks under timm's names."""
     shapes: dict[str, tuple[int, ...]] = {
         "cls_token": (1, 1, dim),
         "pos_embed": (1, 1 + grid[0] * grid[1], dim),

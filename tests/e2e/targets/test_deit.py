@@ -23,7 +23,7 @@ __all__ = ["htp_emulator", "software_vulkan"]
 pytestmark = pytest.mark.slow
 
 # An emulated GPU takes two seconds an image, an emulated HTP ten to forty.
-GPU_PHOTOS, HTP_PHOTOS, CALIBRATION_PHOTOS = 4, 1, 16
+GPU_PHOTOS, HTP_PHOTOS, CALIBRATION_PHOTOS = 2, 1, 16
 
 # The GPU adds nothing to what the precision costs on a CPU: 108, 59 and 30 dB on 500 photos.
 LEAST_SQNR_DB = {Precision.FP32: 80.0, Precision.FP16: 40.0, Precision.INT8: 15.0}
@@ -67,9 +67,8 @@ def test_deit_tiny_is_right_about_photos_on_an_emulated_gpu(
         assert row.latency_ms is None
         assert row.placement is not None
         assert row.placement.on_device == row.placement.total > 300
-        assert row.accuracy is not None
-        assert row.accuracy.top1 >= 75
         assert row.vs_float is not None
+        assert row.vs_float.agreement == 100
         assert row.vs_float.sqnr_db is not None
         assert row.precision is not None
         assert row.vs_float.sqnr_db >= LEAST_SQNR_DB[row.precision]
