@@ -112,24 +112,41 @@ def probe(target: Target, timeout_seconds: float, *, compiling: bool = False) ->
     Raises:
         UsageError: No runtime knows the target.
     """
-    runtime_for(target)
-    with WorkerProcess(timeout_seconds) as worker:
-        try:
-            return worker.ask(Probe(str(target), compiling), Probed)
-        except WorkerError as error:
-            return Probed(Readiness.MISSING, error.message, "")
+    return _probed([target], timeout_seconds, compiling=compiling)[target]
 
 
 def probe_all(wanted: Iterable[Target], timeout_seconds: float) -> dict[Target, Probed]:
-    """Asks about several targets at once: each is mostly an engine's import.
+    """Asks about several targets: a process for each runtime, as it is mostly an engine's import.
 
     Raises:
         UsageError: No runtime knows one of the targets.
     """
-    order = list(wanted)
+    order = list(dict.fromkeys(wanted))
+    groups: dict[str, list[Target]] = {}
+    for target in order:
+        groups.setdefault(target.runtime, []).append(target)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        states = pool.map(lambda target: probe(target, timeout_seconds), order)
-        return dict(zip(order, states, strict=True))
+        answers = pool.map(lambda group: _probed(group, timeout_seconds), groups.values())
+        found = {target: state for each in answers for target, state in each.items()}
+    return {target: found[target] for target in order}
+
+
+def _probed(
+    wanted: Sequence[Target], timeout_seconds: float, *, compiling: bool = False
+) -> dict[Target, Probed]:
+    """The answers of one process; where a driver ends it, another process asks about the rest."""
+    for target in wanted:
+        runtime_for(target)
+    found: dict[Target, Probed] = {}
+    while left := wanted[len(found) :]:
+        with WorkerProcess(timeout_seconds) as worker:
+            for target in left:
+                try:
+                    found[target] = worker.ask(Probe(str(target), compiling), Probed)
+                except WorkerError as error:
+                    found[target] = Probed(Readiness.MISSING, error.message, "")
+                    break
+    return found
 
 
 def _ready(fitting: list[Target], probed: dict[Target, Probed]) -> list[Target]:
