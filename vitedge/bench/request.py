@@ -257,7 +257,7 @@ def _name_classes(artifacts: tuple[Path, ...]) -> bool:
 
 
 def probe_targets() -> dict[Target, Probed]:
-    """Whether each target can run here, asked in processes of their own."""
+    """Whether each target can run here, as other processes than this one find."""
     return probe_all(targets(), _PROBE_SECONDS)
 
 
