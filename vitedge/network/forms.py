@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vitedge.network.network import Value
@@ -10,14 +12,17 @@ from vitedge.network.steps import Steps, Tensor
 
 
 class Forms(Steps[Tensor]):
-    """Keeps tensors whole, ``(batch, *shape)``, or as rows, ``(batch * tokens, channels)``.
+    """Keeps tensors whole, ``(batch, *shape)``, or as rows: one token behind the other.
 
     Args:
         batch: Static batch size.
     """
 
     tokens_are_rows: bool
-    """Whether what linear layers read and make are matrices of rows."""
+    """Whether what linear layers read and make are rows."""
+
+    rows_keep_batch: bool = False
+    """Whether rows are ``(batch, tokens, channels)``, and not ``(batch * tokens, channels)``."""
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
@@ -36,19 +41,32 @@ class Forms(Steps[Tensor]):
         """Whether a step that takes either should read it as rows."""
         return self.tokens_are_rows and (value in self._rows or len(value.shape) == 2)
 
+    def is_same_in_rows(self, value: Value) -> bool:
+        """Whether both forms are the same: a batch of vectors, or of tokens if rows keep it."""
+        return len(value.shape) == 1 or (self.rows_keep_batch and len(value.shape) == 2)
+
+    def shape_in_rows(self, value: Value) -> Shape:
+        """The shape of the value's rows."""
+        if self.is_same_in_rows(value):
+            return (self.batch, *value.shape)
+        tokens, channels = math.prod(value.shape[:-1]), value.shape[-1]
+        if self.rows_keep_batch:
+            return (self.batch, tokens, channels)
+        return (self.batch * tokens, channels)
+
     def keep(self, value: Value, tensor: Tensor, *, rows: bool) -> None:
-        """A tensor in the form that it was made in; a batch of vectors is the same either way."""
-        if rows or len(value.shape) == 1:
+        """A tensor in the form that it was made in."""
+        if rows or self.is_same_in_rows(value):
             self._rows[value] = tensor
-        if not rows or len(value.shape) == 1:
+        if not rows or self.is_same_in_rows(value):
             self._whole[value] = tensor
 
     def rows(self, value: Value) -> Tensor:
-        """The value as ``(batch * tokens, channels)``."""
+        """The value as rows."""
         if value not in self._rows:
             whole = self.whole(value, f"{value.name}/whole")
-            shape = (self.batch * int(np.prod(value.shape[:-1])), value.shape[-1])
-            if len(value.shape) == 1:
+            shape = self.shape_in_rows(value)
+            if self.is_same_in_rows(value):
                 self._rows[value] = whole
             elif self._has_stream:
                 self._rows[value] = self.reshape(whole, shape, f"{value.name}/rows")

@@ -42,9 +42,8 @@ class Lowering(Forms[Tensor]):
     """Goes through a network in the order of computation and makes a step of each value.
 
     Linear layers that read the same value become one product. A tensor is *whole*,
-    ``(batch, *shape)``, or, where ``tokens_are_rows``, a matrix of *rows* ``(batch * tokens,
-    channels)``, which is how linear layers are multiplied fastest there; it is changed from one to
-    the other where a reader needs it. Steps are named like the values, so that a profile or an
+    ``(batch, *shape)``, or, where ``tokens_are_rows``, *rows* in the shape in which linear layers
+    are multiplied fastest there; it is changed from one to the other where a reader needs it. Steps are named like the values, so that a profile or an
     error message reads in the model's own words.
 
     Args:
@@ -55,6 +54,9 @@ class Lowering(Forms[Tensor]):
     joins_products: bool = True
     """Whether linear layers on the same value are one product; an integer tensor has one range, and
     those of queries, keys and values differ."""
+
+    norms_read_rows: bool = False
+    """Whether norms are computed of rows, whatever made what they read."""
 
     splits_heads: bool = False
     """Whether queries, keys and values that are one product are cut into heads together."""
@@ -114,7 +116,9 @@ class Lowering(Forms[Tensor]):
             case Linear():
                 self._linear_step(value)
             case Norm() as norm:
-                self._same_form(value, lambda x: self.norm(value, norm, x))
+                self._same_form(
+                    value, lambda x: self.norm(value, norm, x), always_rows=self.norms_read_rows
+                )
             case Activate() as activation:
                 self._same_form(value, lambda x: self.activate(value, activation, x))
             case Add() | Multiply():
@@ -122,10 +126,12 @@ class Lowering(Forms[Tensor]):
             case Reshape(to=to):
                 self._reshape_step(value, to)
             case Take() as take if self._is_on_channels(value, take.axis):
-                self._same_form(value, lambda x: self.take(value, replace(take, axis=0), x))
+                along = replace(take, axis=self._channels_axis(value) - 1)
+                self._same_form(value, lambda x: self.take(value, along, x))
             case Concatenate(axis=axis) if self._is_on_channels(value, axis):
                 parts = [self.rows(each) for each in value.inputs]
-                self.keep(value, self.concatenate(value, parts, 1), rows=True)
+                axis = self._channels_axis(value)
+                self.keep(value, self.concatenate(value, parts, axis), rows=True)
             case Match() as match:
                 self.match(value, match, self.operand(value, value.inputs[0]))
                 if any(not _is_told(each, value) for each in self.readers[value]):
@@ -152,6 +158,10 @@ class Lowering(Forms[Tensor]):
         """Whether something happens along the channels of what are rows all."""
         is_last = axis == len(value.shape) - 1
         return is_last and all(each in self._rows for each in value.inputs)
+
+    def _channels_axis(self, value: Value) -> int:
+        """The axis of the channels in rows."""
+        return len(self.shape_in_rows(value)) - 1
 
     def _whole_step(self, value: Value) -> Tensor:
         """Lowers an operator that reads whole tensors and makes one."""
@@ -249,15 +259,20 @@ class Lowering(Forms[Tensor]):
         read = value.inputs[0]
         x = self._rows[read] if read in self._rows else self.operand(value, read)
         rows = self.tokens_are_rows and len(to) == 2
-        shape = (self.batch * to[0], to[1]) if rows else (self.batch, *to)
+        shape = self.shape_in_rows(value) if rows else (self.batch, *to)
         self.keep(value, self.reshape(x, shape, value.name), rows=rows)
 
     def _same_form(
-        self, value: Value, step: Callable[[Tensor], Tensor], read: Value | None = None
+        self,
+        value: Value,
+        step: Callable[[Tensor], Tensor],
+        read: Value | None = None,
+        *,
+        always_rows: bool = False,
     ) -> None:
         """A step that makes rows of rows, and a whole tensor of a whole one."""
         read = read or value.inputs[0]
-        rows = self.is_in_rows(read)
+        rows = always_rows or self.is_in_rows(read)
         x = self.rows(read) if rows else self.operand(value, read)
         self.keep(value, step(x), rows=rows)
 

@@ -54,7 +54,7 @@ class OpenVINOEmitter(OpenVINOChannelsFirst):
     def split_columns(self, joined: Any, values: Sequence[Value]) -> list[Any]:
         """See ``Steps``."""
         names = [group_of(value.name) for value in values]
-        block, last = names[0][0], len(values[0].shape)
+        block, last = names[0][0], len(self.shape_in_rows(values[0])) - 1
         axis = self.constant(f"{block}/axis", np.asarray(last, np.int64))
         label = f"{block}/{''.join(part for _, part in names)}"
         widths = [value.shape[-1] for value in values]

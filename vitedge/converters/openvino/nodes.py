@@ -32,7 +32,8 @@ from vitedge.targets.precisions import Precision
 class OpenVINONodes(MergingEmitter[Any]):
     """The steps as OpenVINO nodes; tensors are nodes or their outputs."""
 
-    tokens_are_rows = False
+    # OpenVINO 2026.4 fuses biases and norms of three axes alone.
+    tokens_are_rows = rows_keep_batch = norms_read_rows = True
     cuts_channels_at_once = True
 
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
