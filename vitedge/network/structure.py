@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -69,6 +70,22 @@ def before_products(network: Network) -> frozenset[Value]:
         if isinstance(value.operator, Product) or value in found:
             found.update(value.inputs)
     return frozenset(found)
+
+
+def reads_raw_pixels(layer: Value) -> bool:
+    """Whether a layer's input is integers already, in the pixels' own range."""
+    return isinstance(source_of(layer.inputs[0]).operator, Pixels)
+
+
+def multiplications(value: Value) -> int:
+    """The multiplications of a linear layer or a convolution for one image; 0 of all else."""
+    match value.operator:
+        case Linear():
+            return math.prod(value.shape) * value.inputs[0].shape[-1]
+        case Convolution() as layer:
+            return math.prod(value.shape) * math.prod(layer.weight.shape[:3])
+        case _:
+            return 0
 
 
 def is_inner(value: Value) -> bool:

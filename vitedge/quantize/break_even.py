@@ -23,6 +23,8 @@ class BreakEven:
         of_divided_tokens: Linear layers whose tokens are divided before they are rounded in a fixed
             range; the runtime finds the scales of tokens of smaller ones itself. 0 if it has no way
             of its own.
+        of_scaling: The multiplications that take as long as scaling one number, read or made by a
+            layer whose tokens are scaled; 0 if nobody asks what scaling costs.
     """
 
     of_layers: float = 0.0
@@ -30,6 +32,7 @@ class BreakEven:
     asks_tokens: bool = False
     in_stages: bool = False
     of_divided_tokens: float = 0.0
+    of_scaling: float = 0.0
 
     def keeps_layer(self, inputs: int, outputs: int) -> bool:
         """Whether a linear layer is faster in float."""

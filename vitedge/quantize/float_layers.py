@@ -7,7 +7,6 @@ layer that does little of the work makes much of the error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,22 +15,19 @@ import numpy as np
 from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY, FLOAT_OF_LITTLE_WORK
 from vitedge.network.network import Network, Value, map_linears
 from vitedge.network.operators import Linear
+from vitedge.network.structure import multiplications
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.shared import Images
 from vitedge.quantize.trial import Trial, energy
+from vitedge.quantize.worth import WORTHWHILE_DB, decibels
 
 FLOOR_DB = 20.0
 """Least signal-to-noise ratio of the outputs, as simulated on calibration images."""
 
-# Float multiplications take two to four times as long as integer ones.
-_WORTHWHILE_DB = 50.0
-"""Least gain of a layer in float, in decibels, over its share of all integer multiplications."""
-
 _MOST_WORK = 0.1
 """Largest share of the integer multiplications that are made float for that."""
 
-# No error at all is some 300 dB, not a division by zero.
 _LEAST_ERROR = 1e-30
 
 
@@ -115,16 +111,12 @@ def _worthwhile(groups: Sequence[_Group]) -> int:
     error, work = (sum(getattr(each, name) for each in groups) for name in ("error", "work"))
     taken = 0.0
     for count, each in enumerate(groups):
-        share, rest = each.work / work, max(error - each.error, _LEAST_ERROR)
+        share, rest = each.work / work, error - each.error
         taken += share
-        if taken > _MOST_WORK or _decibels(error, rest) < _WORTHWHILE_DB * share:
+        if taken > _MOST_WORK or decibels(error, rest) < WORTHWHILE_DB * share:
             return count
         error = rest
     return len(groups)
-
-
-def _decibels(signal: float, error: float) -> float:
-    return 10 * math.log10(max(signal, _LEAST_ERROR) / max(error, _LEAST_ERROR))
 
 
 def _fewest(groups: Sequence[_Group], simulated: _Simulated) -> int:
@@ -165,7 +157,7 @@ class _Simulated:
         integers = {name: each for name, each in self._recipe.weights.items() if name not in floats}
         recipe = replace(self._recipe, weights=integers)
         network = map_linears(self._rounded, chosen)
-        return _decibels(self._trial.signal, self._trial.error(network, recipe))
+        return decibels(self._trial.signal, self._trial.error(network, recipe))
 
 
 def _groups(exact: Network, recipe: Recipe, statistics: Statistics) -> list[_Group]:
@@ -182,12 +174,8 @@ def _groups(exact: Network, recipe: Recipe, statistics: Statistics) -> list[_Gro
             continue
         of_input = statistics.logit_energy / 10 ** (recipe.predicted_sqnr_db[names[0]] / 10)
         error = of_input + _error_of_weights(layers, recipe, watched)
-        found.append(_Group(names, error, sum(map(_work, layers))))
+        found.append(_Group(names, error, sum(map(multiplications, layers))))
     return found
-
-
-def _work(layer: Value) -> int:
-    return math.prod(layer.shape) * layer.inputs[0].shape[-1]
 
 
 def _error_of_weights(layers: Sequence[Value], recipe: Recipe, watched: InputStatistics) -> float:

@@ -9,11 +9,11 @@ import numpy as np
 
 from vitedge.network.network import Network, map_linears
 from vitedge.network.operators import Linear
-from vitedge.quantize import Activations, IntegerWeight, Range, Recipe
+from vitedge.quantize import IntegerWeight, Range, Recipe
+from vitedge.quantize.chosen_inputs import chosen_inputs
 from vitedge.quantize.cores import all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
-from vitedge.quantize.plan import Plan, reads_raw_pixels
-from vitedge.quantize.ranges import input_error, searched_range, token_scaled_range
+from vitedge.quantize.plan import Plan
 from vitedge.quantize.rounding import (
     Feedback,
     feedback,
@@ -25,15 +25,6 @@ from vitedge.quantize.rounding import (
 from vitedge.quantize.shared import Shared
 from vitedge.quantize.weights import searched_groups, searched_scale
 from vitedge.rewrite.learnt_grid import INTEGER_LIMITS, learnt_integers
-
-# A photo's pixels are integers already: uint8 holds them without any error.
-PIXELS = Range(0.0, 255.0)
-
-# The same as 16-bit integers, in steps of 1/128, which hold a pixel exactly too.
-_WIDE_PIXELS = Range.symmetric(32767 / 128, 16)
-
-# What 16-bit inputs cover beyond what calibration saw; one bit of sixteen is cheap.
-_HEADROOM = 2.0
 
 
 class Rounding:
@@ -51,8 +42,7 @@ class Rounding:
     ) -> None:
         self._network, self._statistics = network, statistics
         self._plan, self._shared = plan, shared
-        self._of_pixels = {each.name for each, _ in network.linears() if reads_raw_pixels(each)}
-        self._outputs = _outputs_by_input(network, statistics)
+        self._chosen = chosen_inputs(network, statistics, plan)
         self._token_scaled: dict[str, float] = {}
         self._weights: dict[str, IntegerWeight] = {}
         self._inputs: dict[str, Range] = {}
@@ -93,11 +83,14 @@ class Rounding:
         if self._input is not watched:
             # Layers may share an input, so what depends on it alone is computed once.
             self._input, self._feedback = watched, None
-            self._range, self._floor = self._choose_input(name, watched)
-        if self._range is not None:
-            self._inputs[name] = self._range
-        if self._floor is not None:
-            self._token_scaled[name] = self._floor
+            error = self._chosen[watched].error
+            if error is not None:
+                self._predicted[name] = self._statistics.sqnr_db(error)
+        chosen = self._chosen[watched]
+        if chosen.covered is not None:
+            self._inputs[name] = chosen.covered
+        if chosen.floor is not None:
+            self._token_scaled[name] = chosen.floor
         weight = self._weights[name] = self._integers(layer, watched)
         missing = watched.mean @ (layer.weight - weight.dequantized())
         return replace(layer, bias=(layer.bias + missing).astype(np.float32))
@@ -145,50 +138,6 @@ class Rounding:
         scale, zero = searched_groups(layer.weight, limits, importance_of_inputs(known), groups)
         integers = round_with_feedback(layer.weight, known, scale, zero, bits=bits)
         return refitted(IntegerWeight(integers, scale, bits, zero), layer.weight, known)
-
-    def _finer(self, watched: InputStatistics) -> tuple[Range | None, float | None, float] | None:
-        """Range, floor and error of a finer quantization, where the runtime has one."""
-        match self._plan.activations:
-            case Activations.PER_TENSOR | Activations.STATIC_OR_TOKEN_SCALED:
-                inputs, outputs = len(watched.mean), self._outputs[watched]
-                if self._plan.break_even.divides_tokens(inputs, outputs):
-                    return token_scaled_range(watched)
-                return None, None, input_error(watched, Activations.PER_TOKEN)
-            case _:
-                return None
-
-    def _choose_input(
-        self, name: str, watched: InputStatistics
-    ) -> tuple[Range | None, float | None]:
-        """Range and floor of the layer's input, where it has them."""
-        plan = self._plan
-        if name in self._of_pixels:
-            return _WIDE_PIXELS if name in plan.wide else PIXELS, None
-        if name in plan.wide:
-            largest = float(max(watched.high.max(), -watched.low.min())) or 1.0
-            return Range.symmetric(largest * _HEADROOM, 16), None
-        covered, floor = None, None
-        if plan.activations in (Activations.STATIC, Activations.STATIC_OR_TOKEN_SCALED):
-            covered, error = searched_range(watched)
-        else:
-            error = input_error(watched, plan.activations)
-        below_db = plan.costly_below_db
-        if below_db is not None and self._statistics.sqnr_db(error) < below_db:
-            finer = self._finer(watched)
-            if finer is not None and finer[2] < error / 2:
-                covered, floor, error = finer
-        if len(watched.rows):
-            self._predicted[name] = self._statistics.sqnr_db(error)
-        return covered, floor
-
-
-def _outputs_by_input(network: Network, statistics: Statistics) -> dict[InputStatistics, int]:
-    """The outputs of all layers that share an input."""
-    outputs: dict[InputStatistics, int] = {}
-    for name, layer in network.named_linears():
-        watched = statistics.inputs[name]
-        outputs[watched] = outputs.get(watched, 0) + layer.weight.shape[1]
-    return outputs
 
 
 def _feedback(watched: InputStatistics) -> tuple[InputStatistics, Feedback]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vitedge.network.channels_first import images_of_convolutions
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Convolution, Pixels
+from vitedge.network.operators import Convolution
 from vitedge.network.structure import (
     after_layers,
     before_products,
@@ -14,7 +14,7 @@ from vitedge.network.structure import (
     layers_on,
     readers,
     reads_image,
-    source_of,
+    reads_raw_pixels,
 )
 from vitedge.quantize import Activations
 from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
@@ -154,11 +154,6 @@ def _faster_in_float(
 
     images_of_convolutions(network, is_convolved)
     return found
-
-
-def reads_raw_pixels(layer: Value) -> bool:
-    """Whether a layer's input is integers already, in the pixels' own range."""
-    return isinstance(source_of(layer.inputs[0]).operator, Pixels)
 
 
 def liftable(network: Network, precision: Precision) -> frozenset[str]:

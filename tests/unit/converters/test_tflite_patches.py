@@ -15,7 +15,7 @@ from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Builder, Network
 from vitedge.network.operators import Linear, Pixels
 from vitedge.quantize import IntegerWeight, Recipe
-from vitedge.quantize.layer_rounding import PIXELS
+from vitedge.quantize.chosen_inputs import PIXELS
 from vitedge.runtimes.litert import LiteRTSession
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Precision

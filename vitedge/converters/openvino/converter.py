@@ -44,7 +44,7 @@ _REFUSALS: Mapping[Precision, str] = {
 _GROUPS = Groups(16, zero_points=True)
 
 # Measured with AMX, of 12 pairs of layers (docs/decisions/0072).
-_BREAK_EVEN = BreakEven(of_divided_tokens=60)
+_BREAK_EVEN = BreakEven(of_divided_tokens=60, of_scaling=15)
 
 
 @dataclass(frozen=True)
