@@ -99,7 +99,7 @@ def chosen_inputs(
 
 
 def _worthwhile(finer: Iterable[_Finer], others: float) -> list[_Finer]:
-    """Those that gain half a decibel for each percent of the time; the best are asked first.
+    """Those that together gain most above half a decibel for each percent of the time.
 
     Args:
         finer: All that could be taken.
@@ -108,12 +108,15 @@ def _worthwhile(finer: Iterable[_Finer], others: float) -> list[_Finer]:
     ordered = sorted(finer, key=lambda each: each.cost / each.gain)
     # Weights make about as much error as inputs that are rounded finely.
     rest = 2 * (others + sum(each.then.error or 0.0 for each in ordered))
-    error = rest + sum(each.gain for each in ordered)
-    for count, each in enumerate(ordered):
-        if decibels(error, error - each.gain) < WORTHWHILE_DB * each.cost:
-            return ordered[:count]
+    before = rest + sum(each.gain for each in ordered)
+    error, cost, most, taken = before, 0.0, 0.0, 0
+    for count, each in enumerate(ordered, 1):
         error -= each.gain
-    return ordered
+        cost += each.cost
+        worth = decibels(before, error) - WORTHWHILE_DB * cost
+        if worth > most:
+            most, taken = worth, count
+    return ordered[:taken]
 
 
 def _plain(layer: Value, watched: InputStatistics, plan: Plan) -> ChosenInput:
