@@ -159,6 +159,9 @@ class Parity:
 FLOAT_FOR_ACCURACY = "float for accuracy"
 """The word of ``Metadata.quantization`` for the layers whose integers would be too coarse."""
 
+FLOAT32_FOR_ACCURACY = "float32 between integers"
+"""The word for what is too coarse in bfloat16, which some processors compute floats in."""
+
 FLOAT_OF_LITTLE_WORK = "float for much of the error and little work"
 """The word for the layers that win much accuracy in float and take little time there."""
 
@@ -207,11 +210,8 @@ class Metadata:
 
     @property
     def multiplies_rounding(self) -> bool:
-        """Whether layers of the file are float for accuracy.
-
-        The model multiplies rounding errors then, those of bfloat16 between integers too.
-        """
-        return FLOAT_FOR_ACCURACY in self.quantization
+        """Whether the model multiplies rounding errors so much that bfloat16 is too coarse."""
+        return FLOAT32_FOR_ACCURACY in self.quantization
 
     def to_json(self) -> str:
         """One line of JSON that ``from_json`` reads back."""

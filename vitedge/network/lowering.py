@@ -43,8 +43,8 @@ class Lowering(Forms[Tensor]):
 
     Linear layers that read the same value become one product. A tensor is *whole*,
     ``(batch, *shape)``, or, where ``tokens_are_rows``, *rows* in the shape in which linear layers
-    are multiplied fastest there; it is changed from one to the other where a reader needs it. Steps are named like the values, so that a profile or an
-    error message reads in the model's own words.
+    are multiplied fastest there; it is changed from one to the other where a reader needs it. Steps
+    are named like the values, so that a profile or an error message reads in the model's own words.
 
     Args:
         network: The model.

@@ -12,7 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY, FLOAT_OF_LITTLE_WORK
+from vitedge.artifacts.metadata import (
+    FLOAT32_FOR_ACCURACY,
+    FLOAT_FOR_ACCURACY,
+    FLOAT_OF_LITTLE_WORK,
+)
 from vitedge.network.network import Network, Value, map_linears
 from vitedge.network.operators import Linear
 from vitedge.network.structure import multiplications
@@ -38,10 +42,13 @@ class LeftInFloat:
     Attributes:
         too_coarse: Layers whose integers would leave the outputs below ``FLOOR_DB``; usually none.
         little_work: Layers that make much of the error and do little of the work.
+        in_bfloat16_db: The signal-to-noise ratio that bfloat16 alone would leave the outputs, where
+            that is below ``FLOOR_DB``; None where it is not, or where no layer is too coarse.
     """
 
     too_coarse: frozenset[str]
     little_work: frozenset[str]
+    in_bfloat16_db: float | None = None
 
     @property
     def names(self) -> frozenset[str]:
@@ -52,7 +59,10 @@ class LeftInFloat:
     def words(self) -> dict[str, str]:
         """The words of an artefact's description."""
         words = {FLOAT_FOR_ACCURACY: self.too_coarse, FLOAT_OF_LITTLE_WORK: self.little_work}
-        return {word: ", ".join(sorted(names)) for word, names in words.items() if names}
+        found = {word: ", ".join(sorted(names)) for word, names in words.items() if names}
+        if self.in_bfloat16_db is not None:
+            found[FLOAT32_FOR_ACCURACY] = f"bfloat16 alone would leave {self.in_bfloat16_db:.0f} dB"
+        return found
 
 
 @dataclass(frozen=True)
@@ -95,11 +105,13 @@ def layers_left_in_float(
     """
     groups = _groups(exact, recipe, statistics)
     groups.sort(key=lambda each: each.error / each.work, reverse=True)
-    fewest = 0
+    fewest, in_bfloat16_db = 0, None
     if statistics.sqnr_db(sum(each.error for each in groups)) < FLOOR_DB:
-        fewest = _fewest(groups, _Simulated(exact, rounded, recipe, images, activations))
+        simulated = _Simulated(exact, rounded, recipe, images, activations)
+        fewest, reached = _fewest(groups, simulated), simulated.in_bfloat16_db()
+        in_bfloat16_db = reached if fewest and reached < FLOOR_DB else None
     enough = fewest + _worthwhile(groups[fewest:])
-    return LeftInFloat(_names(groups[:fewest]), _names(groups[fewest:enough]))
+    return LeftInFloat(_names(groups[:fewest]), _names(groups[fewest:enough]), in_bfloat16_db)
 
 
 def _names(groups: Sequence[_Group]) -> frozenset[str]:
@@ -147,6 +159,10 @@ class _Simulated:
         self._layers: Mapping[str, Linear] = dict(exact.named_linears())
         self._rounded, self._recipe = rounded, recipe
         self._trial = Trial(exact, images, activations)
+
+    def in_bfloat16_db(self) -> float:
+        """The signal-to-noise ratio of the outputs of the float network in bfloat16."""
+        return decibels(self._trial.signal, self._trial.error_in_bfloat16())
 
     def sqnr_db(self, floats: Collection[str]) -> float:
         """The signal-to-noise ratio of the outputs if these layers are float."""

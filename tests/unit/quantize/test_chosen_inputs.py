@@ -41,15 +41,13 @@ def recipe(network: Network, of_scaling: float) -> Recipe:
 def test_the_dearer_scaling_is_the_fewer_inputs_are_scaled() -> None:
     network, _ = apply_rewrites(random_network(dim=32, mlp_dim=96))
     before = set(recipe(network, 0.0).token_scaled)
+    assert set(recipe(network, 0.1).token_scaled) == before
     assert len(before) > 2
-    sizes = []
-    for cost in (0.1, *np.linspace(1, 2, 21), 1000.0):
+    for cost in (1.0, 2.0, 10.0):
         now = set(recipe(network, cost).token_scaled)
         assert now <= before
-        sizes.append(len(now))
         before = now
-    assert sizes[-1] == 0
-    assert len(set(sizes)) > 2
+    assert not before
 
 
 def test_what_gains_half_a_decibel_for_a_percent_is_taken() -> None:

@@ -7,7 +7,11 @@ import pytest
 
 from tests.support.models import random_images
 from tests.support.networks import Random
-from vitedge.artifacts.metadata import FLOAT_FOR_ACCURACY, FLOAT_OF_LITTLE_WORK
+from vitedge.artifacts.metadata import (
+    FLOAT32_FOR_ACCURACY,
+    FLOAT_FOR_ACCURACY,
+    FLOAT_OF_LITTLE_WORK,
+)
 from vitedge.network.evaluate import forward
 from vitedge.network.kinds import Activation
 from vitedge.network.network import Network
@@ -87,6 +91,8 @@ def test_the_layers_that_make_the_error_stay_float_and_no_others(activations: Ac
     assert sqnr_db(coarse, network, activations) < FLOOR_DB
     made = in_integers(network, activations)
     assert made.recipe.description[FLOAT_FOR_ACCURACY] == "blind, blind.2"
+    # An offset of a thousand leaves bfloat16 steps of four.
+    assert FLOAT32_FOR_ACCURACY in made.recipe.description
     assert set(coarse.recipe.weights) - set(made.recipe.weights) == {"blind", "blind.2"}
     assert sqnr_db(made, network, activations) > FLOOR_DB
     for name, weight in made.recipe.weights.items():
