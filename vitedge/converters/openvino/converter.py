@@ -1,14 +1,15 @@
 """OpenVINO: the graph that its CPU plug-in fuses whole, from its own operators.
 
-* Tokens are ``(batch, tokens, dim)``. As a matrix they would be as fast, but OpenVINO 2026.4 then
-  crashes while it compiles: one of its fusions of small linear layers (dim up to 256, fewer than
-  four tokens, followed by a residual sum) reads past two dimensions.
+* Tokens are ``(batch, tokens, dim)``, those of images and windows too: OpenVINO 2026.4 fuses biases
+  and norms of three axes alone. As a matrix they would be as fast, but it then crashes while it
+  compiles: one of its fusions of small linear layers (dim up to 256, fewer than four tokens,
+  followed by a residual sum) reads past two dimensions.
 * LayerNorm is one MVN, attention is MatMul, Softmax, MatMul on static shapes.
 * int8: a FakeQuantize with the calibrated range stands before each linear layer, and its weight is
-  int8 with one scale per output channel; the plug-in makes one integer kernel of it. Where a range
-  costs the outputs much, each token is divided by its largest number before, and multiplied back
-  behind; the tokens of thin layers are left to the plug-in. Everything between linear layers stays
-  float (bfloat16 where the processor has it).
+  int8 with one scale per output channel; the plug-in makes one integer kernel of it. Where the
+  outputs gain enough for the time, each token is divided by its largest number before, and
+  multiplied back behind; the tokens of thin layers are left to the plug-in. Everything between
+  linear layers stays float (bfloat16 where the processor has it).
 * int4: groups of weights are widened, less their zero point, times their scale, which the plug-in
   does inside the product.
 * fp16: weights are stored in half and widened when the model is compiled.
@@ -43,7 +44,7 @@ _REFUSALS: Mapping[Precision, str] = {
 # docs/decisions/0026.
 _GROUPS = Groups(16, zero_points=True)
 
-# Measured with AMX, of 12 pairs of layers (docs/decisions/0072).
+# Measured with AMX, of 12 pairs of layers (docs/decisions/0072 and 0080).
 _BREAK_EVEN = BreakEven(of_divided_tokens=60, of_scaling=15)
 
 
