@@ -1,7 +1,7 @@
-"""Chooses how each integer layer's input is rounded: its range, and whether tokens are scaled.
+"""Chooses the rounding of each integer layer's input: its range, and whether tokens are scaled.
 
 Scaling tokens one by one is finer and takes time. Where most of the time goes into images of many
-places and few channels, as between convolutions, that can be a tenth of it for nothing. So where a
+places and few channels, as between convolutions, that can be a tenth of it without effect. Where a
 runtime says what scaling costs, an input is scaled only if the outputs gain enough for it.
 """
 
@@ -31,7 +31,7 @@ _HEADROOM = 2.0
 
 @dataclass(frozen=True)
 class ChosenInput:
-    """How one input becomes integers.
+    """The rounding of one input.
 
     Attributes:
         covered: Its range; None if the runtime finds one when it runs.

@@ -1,4 +1,4 @@
-"""What accuracy is worth in time."""
+"""The time that a decibel is worth."""
 
 from __future__ import annotations
 
