@@ -1,8 +1,8 @@
 """The record of all results, which lies beside this program and outlives a folder of models.
 
 A machine that has none of the models measures some families; the others keep what was measured
-before. Rows that were measured before there was a record were taken from the page, rounded as they
-stood there.
+before. A family has a result for each kind of processor that it was measured on. Rows that were
+measured before there was a record were taken from the page, rounded as they stood there.
 """
 
 from __future__ import annotations
@@ -26,22 +26,38 @@ def read_record(path: Path) -> list[Result]:
 
 
 def write_record(path: Path, results: Iterable[Result]) -> None:
-    """Writes the record, a line for each family."""
+    """Writes the record, a line for each result."""
     lines = ",\n".join(json.dumps(asdict(each)) for each in results)
     write_whole(path, f"[\n{lines}\n]\n")
 
 
 def merged(recorded: Sequence[Result], found: Sequence[Result]) -> list[Result]:
-    """The record with new results in the place of older ones of the same family, by name.
+    """The record with new results, by name; of one family the newest last.
 
-    A family that was only read again keeps what was measured of its artefacts, if it is still read.
+    A result takes the place of that of the same family on the same kind of processor. A family that
+    was only read again keeps what was measured of its artefacts, if it is still read.
     """
-    known = {each.name: each for each in recorded}
+    known: dict[str, list[Result]] = {}
+    for each in recorded:
+        known.setdefault(each.name, []).append(each)
     for each in found:
-        before = known.get(each.name)
+        before = known.get(each.name, [])
         is_read = each.road in ("by name", "lifted")
-        known[each.name] = each
-        if before is not None and before.formats and not each.formats and is_read:
-            kept = replace(each, formats=before.formats, products=before.products)
-            known[each.name] = kept
-    return [known[name] for name in sorted(known)]
+        if not is_read:
+            known[each.name] = [each]
+        elif each.formats or not any(one.formats for one in before):
+            others = [one for one in before if one.formats and one.products != each.products]
+            known[each.name] = [*others, each]
+        else:
+            known[each.name] = [
+                replace(each, formats=one.formats, products=one.products)
+                for one in before
+                if one.formats
+            ]
+    return [each for name in sorted(known) for each in known[name]]
+
+
+def newest(results: Sequence[Result]) -> list[Result]:
+    """The newest result of each family, by name."""
+    found = {each.name: each for each in results}
+    return [found[name] for name in sorted(found)]

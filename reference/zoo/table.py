@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reference.zoo.making import families
 from reference.zoo.measuring import InFormat, Result, read_results, shown_number
-from reference.zoo.record import RECORD, merged, read_record, write_record
+from reference.zoo.record import RECORD, merged, newest, read_record, write_record
 from reference.zoo.stock import LITERT_TORCH
 from vitedge.files.staging import write_whole
 
@@ -15,6 +15,7 @@ BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
 
 _NAMES = {"tflite": "TFLite", "onnx": "ONNX", "openvino": "OpenVINO"}
 _FORMATS = tuple(_NAMES)
+_PROCESSORS = ("AVX2", "VNNI", "AMX")
 _GAIN_DB, _RATIO = 3.0, 0.95
 """The goals of int8: above the format's stock quantizer, and the share of its time."""
 
@@ -36,7 +37,8 @@ def write_table(folder: Path, page: Path, record: Path = RECORD) -> None:
     write_whole(page, f"{before}{BEGIN}\n{lines}\n{END}{after}")
 
 
-def _lines(results: Sequence[Result]) -> Iterator[str]:
+def _lines(recorded: Sequence[Result]) -> Iterator[str]:
+    results = newest(recorded)
     own = [each for each in results if each.road in ("by name", "lifted")]
     converted = [each for each in own if each.formats]
     whole = [each for each in own if len(_written(each)) == len(_FORMATS)]
@@ -45,6 +47,12 @@ def _lines(results: Sequence[Result]) -> Iterator[str]:
     yield f"  refused. {len(converted)} were converted here, of which {len(whole)} reach all"
     yield "  formats at float32 and int8."
     yield from _reached(own)
+    for kind in _PROCESSORS:
+        measured = [each for each in recorded if each.products == kind and each.formats]
+        if measured:
+            yield f"* On {kind}, older rows included: {len(measured)} families;"
+            yield f"  {_GAIN_DB:.0f} dB above in {_shares(_above(measured))};"
+            yield f"  at most {_RATIO} of the time in {_shares(_quick(measured))}."
     yield ""
     yield "| family | model | read | float32 dB | TFLite int8 | ONNX int8 | OpenVINO int8 | on |"
     yield "|---|---|---|--:|--:|--:|--:|---|"
@@ -61,18 +69,25 @@ def _lines(results: Sequence[Result]) -> Iterator[str]:
 
 def _reached(own: Sequence[Result]) -> Iterator[str]:
     """The goals of int8, in all and by format."""
-    pairs = [(each, name) for each in own for name in _written(each)]
-    gains = [(name, _gain(each.formats[name])) for each, name in pairs]
-    ratios = [(name, each.formats[name].ratio) for each, name in pairs]
-    above = [(name, gain >= _GAIN_DB) for name, gain in gains if gain is not None]
-    quick = [(name, ratio <= _RATIO) for name, ratio in ratios if ratio is not None]
     yield f"* int8 is at least {_GAIN_DB:.0f} dB above the best stock quantizer in"
-    yield f"  {_shares(above)}."
-    yield f"* int8 takes at most {_RATIO} of its time in {_shares(quick)}."
-    tflite = [each for each, name in pairs if name == "tflite"]
+    yield f"  {_shares(_above(own))}."
+    yield f"* int8 takes at most {_RATIO} of its time in {_shares(_quick(own))}."
+    tflite = [each for each in own if "tflite" in _written(each)]
     foreign = [each for each in tflite if not _has_our_graph(each)]
     yield f"* {len(foreign)} of {len(tflite)} TFLite cells have a stock file of another converter;"
     yield "  the rest, marked †, compare with the stock quantizer on our own graph."
+
+
+def _above(results: Sequence[Result]) -> list[tuple[str, bool]]:
+    """The format of each artefact that has a gain, and whether that reaches the goal."""
+    cells = [(name, _gain(each.formats[name])) for each in results for name in _written(each)]
+    return [(name, gain >= _GAIN_DB) for name, gain in cells if gain is not None]
+
+
+def _quick(results: Sequence[Result]) -> list[tuple[str, bool]]:
+    """The format of each artefact that was timed, and whether it reaches the goal."""
+    cells = [(name, each.formats[name].ratio) for each in results for name in _written(each)]
+    return [(name, ratio <= _RATIO) for name, ratio in cells if ratio is not None]
 
 
 def _shares(reached: Sequence[tuple[str, bool]]) -> str:

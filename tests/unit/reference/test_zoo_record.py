@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from reference.zoo.measuring import InFormat, Result
-from reference.zoo.record import RECORD, merged, read_record, write_record
+from reference.zoo.record import RECORD, merged, newest, read_record, write_record
 from reference.zoo.table import BEGIN, END, write_table
 
 ROOT = Path(__file__).parents[3]
@@ -32,6 +33,24 @@ def test_what_was_only_read_again_keeps_its_artefacts() -> None:
 def test_what_is_read_no_longer_keeps_none() -> None:
     (kept,) = merged([CONVERTED], [Result("timm.vit", "vit_tiny", 10, "generic", "an operator")])
     assert not kept.formats
+
+
+def test_a_family_has_a_result_for_each_kind_of_processor_the_newest_last() -> None:
+    slower = replace(CONVERTED, products="AVX2", formats={"onnx": InFormat(ratio=0.9)})
+    again = replace(slower, formats={"onnx": InFormat(ratio=0.8)})
+    both = merged([CONVERTED], [slower])
+    assert both == [CONVERTED, slower]
+    assert merged(both, [again]) == [CONVERTED, again]
+    assert newest(both) == [slower]
+    assert newest(merged(both, [CONVERTED])) == [CONVERTED]
+
+
+def test_reading_again_is_told_of_every_result() -> None:
+    slower = replace(CONVERTED, products="AVX2")
+    again = Result("timm.vit", "vit_tiny", 10, "lifted", "", 112.0)
+    kept = merged([CONVERTED, slower], [again])
+    assert [each.products for each in kept] == ["VNNI", "AVX2"]
+    assert {each.read_db for each in kept} == {112.0}
 
 
 def test_new_families_stand_beside_the_others(tmp_path: Path) -> None:
