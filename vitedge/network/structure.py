@@ -88,6 +88,12 @@ def multiplications(value: Value) -> int:
             return 0
 
 
+def weights(value: Value) -> int:
+    """The size of the weight of a linear layer or a convolution; 0 of all else."""
+    layer = value.operator
+    return layer.weight.size if isinstance(layer, Linear | Convolution) else 0
+
+
 def is_inner(value: Value) -> bool:
     """Whether a linear layer is neither the first, which reads pixels, nor one of the head.
 

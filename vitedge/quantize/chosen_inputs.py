@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from vitedge.network.channels_first import images_of_convolutions
 from vitedge.network.network import Network, Value
-from vitedge.network.structure import multiplications, reads_raw_pixels
+from vitedge.network.structure import reads_raw_pixels
 from vitedge.quantize import Activations, Range
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.plan import Plan
 from vitedge.quantize.ranges import input_error, searched_range, token_scaled_range
-from vitedge.quantize.worth import WORTHWHILE_DB, decibels
+from vitedge.quantize.worth import WORTHWHILE_DB, decibels, time_of
 
 # A photo's pixels are integers already: uint8 holds them without any error.
 PIXELS = Range(0.0, 255.0)
@@ -51,7 +51,7 @@ class _Finer:
     Attributes:
         now: The way that it takes the place of.
         then: The finer one.
-        cost: Its share of the time of all multiplications.
+        cost: Its share of the time of all layers.
     """
 
     now: ChosenInput
@@ -81,7 +81,7 @@ def chosen_inputs(
         if value.name not in plan.floats:
             layers.setdefault(statistics.inputs[value.name], []).append(value)
     found = {watched: _plain(each[0], watched, plan) for watched, each in layers.items()}
-    work = sum(map(multiplications, network.values))
+    time = sum(map(time_of, network.values))
     outputs = _outputs_by_input(network, statistics)
     # A runtime turns them for a layer whose tokens are scaled, and back behind it.
     turned = images_of_convolutions(network, lambda _: True)
@@ -92,7 +92,7 @@ def chosen_inputs(
             numbers = watched.tokens * (len(watched.mean) + outputs[watched])
             if not turned.isdisjoint(layers[watched]):
                 numbers *= 2
-            finer[watched] = _Finer(now, then, plan.break_even.of_scaling * numbers / work)
+            finer[watched] = _Finer(now, then, plan.break_even.of_scaling * numbers / time)
     others = sum(each.error or 0.0 for watched, each in found.items() if watched not in finer)
     taken = _worthwhile(finer.values(), others)
     return found | {watched: each.then for watched, each in finer.items() if each in taken}

@@ -19,12 +19,11 @@ from vitedge.artifacts.metadata import (
 )
 from vitedge.network.network import Network, Value, map_linears
 from vitedge.network.operators import Linear
-from vitedge.network.structure import multiplications
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.shared import Images
 from vitedge.quantize.trial import Trial, energy
-from vitedge.quantize.worth import WORTHWHILE_DB, decibels
+from vitedge.quantize.worth import WORTHWHILE_DB, decibels, time_of
 
 FLOOR_DB = 20.0
 """Least signal-to-noise ratio of the outputs, as simulated on calibration images."""
@@ -72,12 +71,12 @@ class _Group:
     Attributes:
         layers: Their names.
         error: Expected squared error of one image's outputs by their integers alone.
-        work: Multiplications for one image.
+        time: Their time for one image, in multiplications; see ``time_of``.
     """
 
     layers: tuple[str, ...]
     error: float
-    work: int
+    time: int
 
 
 def layers_left_in_float(
@@ -104,7 +103,7 @@ def layers_left_in_float(
         activations: The treatment of inputs that the recipe was made for.
     """
     groups = _groups(exact, recipe, statistics)
-    groups.sort(key=lambda each: each.error / each.work, reverse=True)
+    groups.sort(key=lambda each: each.error / each.time, reverse=True)
     fewest, in_bfloat16_db = 0, None
     if statistics.sqnr_db(sum(each.error for each in groups)) < FLOOR_DB:
         simulated = _Simulated(exact, rounded, recipe, images, activations)
@@ -119,11 +118,11 @@ def _names(groups: Sequence[_Group]) -> frozenset[str]:
 
 
 def _worthwhile(groups: Sequence[_Group]) -> int:
-    """The number of groups, from the first on, that gain enough for their work."""
-    error, work = (sum(getattr(each, name) for each in groups) for name in ("error", "work"))
+    """The number of groups, from the first on, that gain enough for their time."""
+    error, time = (sum(getattr(each, name) for each in groups) for name in ("error", "time"))
     taken = 0.0
     for count, each in enumerate(groups):
-        share, rest = each.work / work, error - each.error
+        share, rest = each.time / time, error - each.error
         taken += share
         if taken > _MOST_WORK or decibels(error, rest) < WORTHWHILE_DB * share:
             return count
@@ -190,7 +189,7 @@ def _groups(exact: Network, recipe: Recipe, statistics: Statistics) -> list[_Gro
             continue
         of_input = statistics.logit_energy / 10 ** (recipe.predicted_sqnr_db[names[0]] / 10)
         error = of_input + _error_of_weights(layers, recipe, watched)
-        found.append(_Group(names, error, sum(map(multiplications, layers))))
+        found.append(_Group(names, error, sum(map(time_of, layers))))
     return found
 
 

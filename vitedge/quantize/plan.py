@@ -15,13 +15,19 @@ from vitedge.network.structure import (
     readers,
     reads_image,
     reads_raw_pixels,
+    weights,
 )
 from vitedge.quantize import Activations
 from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.widths import FEW_TOKENS, is_always_narrow, is_narrow
+from vitedge.quantize.worth import time_of
 from vitedge.rewrite.learnt_grid import Groups
 from vitedge.targets.precisions import Arithmetic, Precision
+
+# The heads of some convolutional networks have half of all weights, which then take most of the
+# file, and more time to read than all else. A million fit into a processor's cache.
+_MOST_TIME_OF_FEW_TOKENS, _MOST_WEIGHTS_OF_FEW_TOKENS = 0.05, 1 << 20
 
 CHOSEN = FLOATS, CONVOLUTIONS = "float layers", "convolutions in integers"
 """What the description calls layers without integers, and convolutions that have some."""
@@ -100,9 +106,9 @@ def plan_of(
         for each in network.values
         if isinstance(each.operator, Convolution) and each.name not in convolutions
     }
+    of_few_tokens = _of_few_tokens(network, statistics)
     for each in layers:
-        few = statistics.inputs[each.name].tokens <= FEW_TOKENS
-        is_end = not is_inner(each) if precision.row.grouped else few
+        is_end = not is_inner(each) if precision.row.grouped else each in of_few_tokens
         # Nobody knows what an error costs there: 8 bits of normalised pixels would cost 36 dB.
         is_unknown = each.inputs[0] not in measured and not reads_raw_pixels(each)
         if is_end or is_unknown:
@@ -119,6 +125,19 @@ def plan_of(
         break_even=break_even,
         stage_convolutions=in_stages,
     )
+
+
+def _of_few_tokens(network: Network, statistics: Statistics) -> frozenset[Value]:
+    """The layers of one or two tokens, unless reading their float weights takes too long."""
+    found = [
+        value
+        for value, _ in network.linears()
+        if statistics.inputs[value.name].tokens <= FEW_TOKENS
+    ]
+    most = _MOST_TIME_OF_FEW_TOKENS * sum(map(time_of, network.values))
+    is_long = sum(map(time_of, found)) > most
+    is_large = sum(map(weights, found)) > _MOST_WEIGHTS_OF_FEW_TOKENS
+    return frozenset(() if is_long and is_large else found)
 
 
 def _is_wide_convolution(value: Value, break_even: BreakEven) -> bool:

@@ -80,9 +80,9 @@ def quantize(
     Args:
         network: The model, already rewritten; left unchanged.
         precision: fp32 and fp16 have no integers; int8 quantizes every linear layer but those that
-            see only one or two tokens of an image, int4 every one but the first and those of the
-            head, the all-integer ones everything. In int8 and int4 convolutions stay float, but for
-            those that ``break_even`` makes integers.
+            see only one or two tokens of an image and are not large, int4 every one but the first
+            and those of the head, the all-integer ones everything. In int8 and int4 convolutions
+            stay float, but for those that ``break_even`` makes integers.
         statistics: The statistics of this very network.
         activations: The runtime's treatment of the inputs of integer layers; all-integer precisions
             and int4 ignore it.

@@ -28,8 +28,8 @@ from vitedge.network.structure import (
     source_of,
 )
 
-# Linear layers that see one or two tokens cost no time, but the whole signal passes there: their
-# numbers are wide.
+# Linear layers that see one or two tokens cost no time unless they are large, but the whole signal
+# passes there: their numbers are wide.
 FEW_TOKENS = 2
 
 

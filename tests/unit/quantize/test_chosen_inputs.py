@@ -18,6 +18,7 @@ from vitedge.quantize.break_even import BreakEven
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.chosen_inputs import ChosenInput, _Finer, _worthwhile
 from vitedge.quantize.recipe import quantize
+from vitedge.quantize.worth import time_of
 from vitedge.rewrite import apply_rewrites
 from vitedge.targets.precisions import Precision
 
@@ -97,8 +98,8 @@ def test_an_image_between_convolutions_costs_twice(
 
     monkeypatch.setattr(chosen_inputs, "_worthwhile", watched)
     assert not recipe(network, 3.0).token_scaled
-    work = sum(map(multiplications, network.values))
-    assert costs == [3.0 * 16 * (32 + 32) * (2 if between else 1) / work]
+    time = sum(map(time_of, network.values))
+    assert costs == [3.0 * 16 * (32 + 32) * (2 if between else 1) / time]
 
 
 def test_multiplications_are_those_of_all_outputs() -> None:
@@ -110,6 +111,29 @@ def test_multiplications_are_those_of_all_outputs() -> None:
     assert found["layer"] == 64 * 24 * 10
     assert found["stem"] == 64 * 24 * 9 * 3
     assert found["rows"] == 0
+
+
+def test_a_weight_of_one_token_takes_as_long_to_read_as_25_multiplications() -> None:
+    made = Random(6)
+    x = made.tokens()
+    layer = made.linear("layer", x, 10)
+    head = made.linear("head", made.net("pooled", Mean(0), layer), 7)
+    assert time_of(layer) == max(x.shape[0], 25) * x.shape[1] * 10
+    assert time_of(head) == 25 * 10 * 7
+
+
+@pytest.mark.parametrize(("classes", "is_float"), [(1000, True), (8000, False)])
+def test_a_head_of_more_than_a_million_weights_becomes_integers(
+    classes: int, is_float: bool
+) -> None:
+    made = Random(8)
+    net = made.net
+    x = made.linear("wide", made.tokens(), 200)
+    pooled = net("pooled", Mean(0), net("gelu", Activate(Activation.GELU), x))
+    network = made.network(logits=made.linear("head", pooled, classes))
+    images = random_images(network, 4, seed=1)
+    found = quantize(network, Precision.INT8, calibrate(network, images)).recipe
+    assert ("head" not in found.weights) is is_float
 
 
 def test_a_group_of_a_convolution_reads_its_own_channels() -> None:
