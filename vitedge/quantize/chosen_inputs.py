@@ -17,6 +17,7 @@ from vitedge.quantize import Activations, Range
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.plan import Plan
 from vitedge.quantize.ranges import input_error, searched_range, token_scaled_range
+from vitedge.quantize.widths import FEW_TOKENS
 from vitedge.quantize.worth import WORTHWHILE_DB, decibels, time_of
 
 # A photo's pixels are integers already: uint8 holds them without any error.
@@ -127,10 +128,14 @@ def _plain(layer: Value, watched: InputStatistics, plan: Plan) -> ChosenInput:
     if is_wide:
         largest = float(max(watched.high.max(), -watched.low.min())) or 1.0
         return ChosenInput(Range.symmetric(largest * _HEADROOM, 16))
-    if plan.activations in (Activations.STATIC, Activations.STATIC_OR_TOKEN_SCALED):
+    activations = plan.activations
+    if activations is Activations.STATIC_OR_TOKEN_SCALED and watched.tokens <= FEW_TOKENS:
+        # Calibration sees too few of them to know how large those of other images are.
+        activations = Activations.PER_TOKEN
+    if activations in (Activations.STATIC, Activations.STATIC_OR_TOKEN_SCALED):
         covered, error = searched_range(watched)
     else:
-        covered, error = None, input_error(watched, plan.activations)
+        covered, error = None, input_error(watched, activations)
     return ChosenInput(covered, error=error if len(watched.rows) else None)
 
 
@@ -143,7 +148,8 @@ def _finer(
 ) -> ChosenInput | None:
     """The finer way, where the runtime has one and what it saves counts."""
     below_db = plan.costly_below_db
-    has_one = plan.activations in (Activations.PER_TENSOR, Activations.STATIC_OR_TOKEN_SCALED)
+    is_static = plan.activations is Activations.STATIC_OR_TOKEN_SCALED
+    has_one = (is_static and now.covered is not None) or plan.activations is Activations.PER_TENSOR
     if now.error is None or below_db is None or not has_one:
         return None
     if statistics.sqnr_db(now.error) >= below_db:
