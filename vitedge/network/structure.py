@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -75,17 +74,6 @@ def before_products(network: Network) -> frozenset[Value]:
 def reads_raw_pixels(layer: Value) -> bool:
     """Whether a layer's input is integers already, in the pixels' own range."""
     return isinstance(source_of(layer.inputs[0]).operator, Pixels)
-
-
-def multiplications(value: Value) -> int:
-    """The multiplications of a linear layer or a convolution for one image; 0 of all else."""
-    match value.operator:
-        case Linear():
-            return math.prod(value.shape) * value.inputs[0].shape[-1]
-        case Convolution() as layer:
-            return math.prod(value.shape) * math.prod(layer.weight.shape[:3])
-        case _:
-            return 0
 
 
 def weights(value: Value) -> int:

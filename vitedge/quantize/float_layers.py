@@ -29,7 +29,7 @@ FLOOR_DB = 20.0
 """Least signal-to-noise ratio of the outputs, as simulated on calibration images."""
 
 _MOST_WORK = 0.1
-"""Largest share of the integer multiplications that are made float for that."""
+"""Largest share of the time of integer layers that are made float for that."""
 
 _LEAST_ERROR = 1e-30
 
@@ -89,9 +89,9 @@ def layers_left_in_float(
 ) -> LeftInFloat:
     """The layers whose integers cost too much accuracy.
 
-    Layers are taken by the error that they make for each multiplication, the largest first: as many
-    as the simulated artefact needs to keep ``FLOOR_DB``, then each that gains half a decibel for
-    each percent of the multiplications. The artefact is simulated only where the errors of all
+    Layers are taken by the error that they make for their time, the largest first: as many as the
+    simulated artefact needs to keep ``FLOOR_DB``, then each that gains half a decibel for each
+    percent of the time. The artefact is simulated only where the errors of all
     layers, as calibration predicts them, add up to more than the floor allows.
 
     Args:

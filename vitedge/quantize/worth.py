@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from vitedge.network.network import Value
-from vitedge.network.structure import multiplications, weights
+from vitedge.network.network import Value, macs_of
+from vitedge.network.structure import weights
 
 # Float multiplications take two to four times as long as integer ones.
 WORTHWHILE_DB = 50.0
@@ -24,7 +24,8 @@ def time_of(value: Value) -> int:
 
     Where few tokens share a weight, most of the time goes into reading it.
     """
-    return max(multiplications(value), _READING * weights(value))
+    size = weights(value)
+    return max(macs_of(value), _READING * size) if size else 0
 
 
 def decibels(signal: float, error: float) -> float:

@@ -10,9 +10,8 @@ import pytest
 from tests.support.models import random_images, random_network
 from tests.support.networks import Random
 from vitedge.network.kinds import Activation
-from vitedge.network.network import Network
+from vitedge.network.network import Network, macs_of
 from vitedge.network.operators import Activate, Convolution, Mean, Reshape
-from vitedge.network.structure import multiplications
 from vitedge.quantize import Activations, Recipe, chosen_inputs
 from vitedge.quantize.break_even import BreakEven
 from vitedge.quantize.calibrate import calibrate
@@ -27,7 +26,7 @@ def finer(now: float, then: float, cost: float) -> _Finer:
     return _Finer(ChosenInput(None, error=now), ChosenInput(None, error=then), cost)
 
 
-def recipe(network: Network, of_scaling: float) -> Recipe:
+def recipe(network: Network, even: BreakEven) -> Recipe:
     statistics = calibrate(network, random_images(network, 16, seed=1))
     return quantize(
         network,
@@ -35,20 +34,31 @@ def recipe(network: Network, of_scaling: float) -> Recipe:
         statistics,
         activations=Activations.STATIC_OR_TOKEN_SCALED,
         costly_below_db=300.0,
-        break_even=BreakEven(of_scaling=of_scaling),
+        break_even=even,
     ).recipe
 
 
 def test_the_dearer_scaling_is_the_fewer_inputs_are_scaled() -> None:
     network, _ = apply_rewrites(random_network(dim=32, mlp_dim=96))
-    before = set(recipe(network, 0.0).token_scaled)
-    assert set(recipe(network, 0.1).token_scaled) == before
+    before = set(recipe(network, BreakEven()).token_scaled)
+    assert set(recipe(network, BreakEven(of_scaling=0.1)).token_scaled) == before
     assert len(before) > 2
     for cost in (1.0, 2.0, 10.0):
-        now = set(recipe(network, cost).token_scaled)
+        now = set(recipe(network, BreakEven(of_scaling=cost)).token_scaled)
         assert now <= before
         before = now
     assert not before
+
+
+def test_tokens_of_thin_layers_are_left_to_the_runtime() -> None:
+    network, _ = apply_rewrites(random_network(dim=32, mlp_dim=96))
+    fc2, out = "blocks.0.fc2", "blocks.0.out"  # 96 numbers to 32, which is 24, and 32 to 32
+    divided = recipe(network, BreakEven(of_divided_tokens=24))
+    assert fc2 in divided.token_scaled
+    assert out not in divided.token_scaled
+    left = recipe(network, BreakEven(of_divided_tokens=25))
+    assert not {fc2, out} & {*left.token_scaled, *left.inputs}
+    assert {fc2, out} <= set(left.weights)
 
 
 def test_what_gains_half_a_decibel_for_a_percent_is_taken() -> None:
@@ -97,7 +107,7 @@ def test_an_image_between_convolutions_costs_twice(
         return []
 
     monkeypatch.setattr(chosen_inputs, "_worthwhile", watched)
-    assert not recipe(network, 3.0).token_scaled
+    assert not recipe(network, BreakEven(of_scaling=3.0)).token_scaled
     time = sum(map(time_of, network.values))
     assert costs == [3.0 * 16 * (32 + 32) * (2 if between else 1) / time]
 
@@ -107,7 +117,7 @@ def test_multiplications_are_those_of_all_outputs() -> None:
     x = made.convolution("stem", made.image(16), 24, (3, 3), strides=(2, 2), padding=((1, 1),) * 2)
     tokens = made.net("rows", Reshape((64, 24)), x)
     network = made.network(map=made.linear("layer", tokens, 10))
-    found = {each.name: multiplications(each) for each in network.values}
+    found = {each.name: macs_of(each) for each in network.values}
     assert found["layer"] == 64 * 24 * 10
     assert found["stem"] == 64 * 24 * 9 * 3
     assert found["rows"] == 0
@@ -146,4 +156,4 @@ def test_a_group_of_a_convolution_reads_its_own_channels() -> None:
     image = made.convolution("stem", made.image(8), 16, (1, 1))
     layer = Convolution(weight, np.zeros(8, np.float32), (1, 1), ((1, 1), (1, 1)), 8)
     value = made.net("grouped", layer, image)
-    assert multiplications(value) == 8 * 8 * 8 * 9 * 2
+    assert macs_of(value) == 8 * 8 * 8 * 9 * 2

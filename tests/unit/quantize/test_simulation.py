@@ -8,8 +8,7 @@ import pytest
 from tests.support.models import random_images, random_network
 from vitedge.errors import DataError, UsageError
 from vitedge.network.evaluate import forward
-from vitedge.quantize import Activations, Range, Recipe
-from vitedge.quantize.break_even import BreakEven
+from vitedge.quantize import Activations, Range
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.ranges import token_scaled_quantized
 from vitedge.quantize.recipe import quantize
@@ -46,30 +45,6 @@ def test_recipes_that_are_finer_where_it_matters_keep_the_logits(activations: Ac
     logits = simulate(quantized.network, quantized.recipe, images, activations=activations)
     # As without scaling: rounding to 8 bits leaves about 40 dB per layer.
     assert sqnr_db(forward(network, images), logits) > 25
-
-
-def test_tokens_of_thin_layers_are_left_to_the_runtime() -> None:
-    network, _ = apply_rewrites(random_network(dim=32, mlp_dim=96))
-    images = random_images(network, 16, seed=1)
-    statistics = calibrate(network, images)
-
-    def recipe(even: BreakEven) -> Recipe:
-        return quantize(
-            network,
-            Precision.INT8,
-            statistics,
-            activations=Activations.STATIC_OR_TOKEN_SCALED,
-            costly_below_db=300.0,
-            break_even=even,
-        ).recipe
-
-    fc2, out = "blocks.0.fc2", "blocks.0.out"  # 96 numbers to 32, which is 24, and 32 to 32
-    divided = recipe(BreakEven(of_divided_tokens=24))
-    assert fc2 in divided.token_scaled
-    assert out not in divided.token_scaled
-    left = recipe(BreakEven(of_divided_tokens=25))
-    assert not {fc2, out} & {*left.token_scaled, *left.inputs}
-    assert {fc2, out} <= set(left.weights)
 
 
 def test_a_token_scaled_input_is_as_fine_for_small_tokens_as_for_large_ones() -> None:
