@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from vitedge.network.operators import Convolution
+
+_VECTOR = 16
 
 
 @dataclass(frozen=True)
 class BreakEven:
-    """The least ``inputs * outputs / (inputs + outputs)`` of what is faster in int8.
+    """The least size of what is faster in int8: ``inputs * outputs / (inputs + outputs)``.
 
-    A product grows with the first number, and what is quantized, made float and turned on the way
-    with the second.
+    The product grows with the first number, and what is quantized, made float and turned on the way
+    with the second. A convolution's inputs are the numbers of a window.
 
     Attributes:
         of_layers: Linear layers; 0 if they are always faster in integers.
-        of_convolutions: Dense convolutions, whose inputs are the numbers of a window; None if they
-            are never faster in integers.
+        of_convolutions: Dense convolutions; None if they are never faster in integers.
+        convolves: Whether the runtime convolves integers. Then it quantizes an image once, and not
+            once for each window that a number is in.
         asks_tokens: Whether layers of tokens and of pixels have it, too, and not only those between
             convolutions, which a runtime would else compute as convolutions.
         in_stages: Whether convolutions before attention are taken, too, as far as the outputs bear
@@ -29,6 +35,7 @@ class BreakEven:
 
     of_layers: float = 0.0
     of_convolutions: float | None = None
+    convolves: bool = False
     asks_tokens: bool = False
     in_stages: bool = False
     of_divided_tokens: float = 0.0
@@ -42,10 +49,18 @@ class BreakEven:
         """Whether dividing tokens is faster than the runtime's own way of scaling each."""
         return _size(inputs, outputs) >= self.of_divided_tokens
 
-    def takes_convolution(self, inputs: int, outputs: int) -> bool:
-        """Whether a dense convolution is faster in integers."""
-        least = self.of_convolutions
-        return least is not None and _size(inputs, outputs) >= least
+    def takes_convolution(self, convolution: Convolution) -> bool:
+        """Whether a convolution is faster in integers."""
+        if self.of_convolutions is None or convolution.groups > 1:
+            return False
+        rows, columns, channels, outputs = convolution.weight.shape
+        window = rows * columns * channels
+        if not self.convolves:
+            return _size(window, outputs) >= self.of_convolutions
+        # A product has as many outputs as fit into a vector, needed or not.
+        computed = max(outputs, _VECTOR)
+        quantized = math.prod(convolution.strides) * channels
+        return window * computed / (quantized + computed) >= self.of_convolutions
 
 
 INTEGERS_ALWAYS = BreakEven()

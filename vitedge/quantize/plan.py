@@ -97,7 +97,10 @@ def plan_of(
     faster = [
         each
         for each in network.values
-        if each in measured and not reads_image(each) and _is_wide_convolution(each, break_even)
+        if each in measured
+        and not reads_image(each)
+        and isinstance(each.operator, Convolution)
+        and break_even.takes_convolution(each.operator)
     ]
     convolutions = frozenset(each.name for each in faster if each in decoder)
     in_stages = tuple(each.name for each in faster if each not in decoder and break_even.in_stages)
@@ -138,14 +141,6 @@ def _of_few_tokens(network: Network, statistics: Statistics) -> frozenset[Value]
     is_long = sum(map(time_of, found)) > most
     is_large = sum(map(weights, found)) > _MOST_WEIGHTS_OF_FEW_TOKENS
     return frozenset(() if is_long and is_large else found)
-
-
-def _is_wide_convolution(value: Value, break_even: BreakEven) -> bool:
-    layer = value.operator
-    if not isinstance(layer, Convolution) or layer.groups > 1:
-        return False
-    rows, columns, inputs, outputs = layer.weight.shape
-    return break_even.takes_convolution(rows * columns * inputs, outputs)
 
 
 def _faster_in_float(

@@ -30,7 +30,9 @@ from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
 
 # Measured with AMX, of 25 pairs of layers and 28 convolutions (docs/decisions/0071).
-_BREAK_EVEN = BreakEven(of_layers=35, of_convolutions=20, asks_tokens=True, in_stages=True)
+_BREAK_EVEN = BreakEven(
+    of_layers=28, of_convolutions=20, convolves=True, asks_tokens=True, in_stages=True
+)
 
 
 @dataclass(frozen=True)
