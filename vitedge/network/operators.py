@@ -317,6 +317,10 @@ class Pool:
         height, width = _slid(x, self.window, self.strides, self.padding)
         return height, width, x[2]
 
+    def takes_columns(self, x: Shape) -> bool:
+        """Whether each of its windows is one whole column of the image."""
+        return self.window == (x[0], 1) and self.strides[1] == 1 and not any(sum(self.padding, ()))
+
 
 class ResizeKind(StrEnum):
     """The way in which a resize finds the numbers between pixels, whose centres are at a half."""

@@ -207,14 +207,17 @@ class OpenVINONodes(MergingEmitter[Any]):
     def pool(self, value: Value, pool: Pool, x: Any) -> Any:
         """See ``Steps``."""
         name, (before, after) = value.name, zip(*pool.padding, strict=True)
+        is_largest = pool.kind is PoolKind.MAX
+        if is_largest and pool.takes_columns(value.inputs[0].shape):
+            return self._ops.reduce_max(x, self._integers((1,)), True, name=name)
         image, label = self.with_channels_first(x, name), f"{name}/channels_first"
         sizes = list(pool.strides), list(before), list(after), list(pool.window)
-        if pool.kind is PoolKind.AVERAGE:
-            made = self._ops.avg_pool(image, *sizes, True, name=label)
-        else:
+        if is_largest:
             strides, begin, end, window = sizes
             largest = self._ops.max_pool(image, strides, [1, 1], begin, end, window, name=label)
             made = largest.output(0)
+        else:
+            made = self._ops.avg_pool(image, *sizes, True, name=label)
         return self.with_channels_last(made, name)
 
     def interpolated(self, value: Value, resize: Resize, x: Any) -> Any:
