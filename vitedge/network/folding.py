@@ -1,14 +1,15 @@
-"""Folds values that are computed from constants alone into constants."""
+"""Leaves out what needs no step: what constants alone make, and moves that undo one another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from vitedge.network.evaluate import computed
 from vitedge.network.network import Network, Value, rebuilt
-from vitedge.network.operators import Constant, Linear, Pixels
+from vitedge.network.operators import Constant, Linear, Pixels, Reshape, Transpose
 
 _NO_IMAGE = np.zeros((1, 1, 1, 1), np.float32)
 
@@ -33,3 +34,31 @@ def folded(network: Network, layer: Callable[[str, Linear], Linear]) -> Network:
         return Value(value.name, Constant(made))
 
     return rebuilt(network, change)
+
+
+def without_undone_moves(network: Network) -> Network:
+    """The network without reshapes and transpositions that bring back what was there before."""
+
+    def change(value: Value, inputs: tuple[Value, ...]) -> Value | None:
+        moves, found = [value], None
+        source = inputs[0] if inputs else value
+        while isinstance(moves[-1].operator, Reshape | Transpose):
+            if source.shape == value.shape and _are_undone(moves, source):
+                found = source
+            moves.append(source)
+            source = source.inputs[0] if source.inputs else source
+        return found
+
+    return rebuilt(network, change)
+
+
+def _are_undone(moves: Sequence[Value], source: Value) -> bool:
+    """Whether each number of the source is in its old place behind these moves, the last first."""
+    numbers = before = np.arange(math.prod(source.shape)).reshape(source.shape)
+    for move in reversed(moves):
+        match move.operator:
+            case Reshape(to=to):
+                numbers = numbers.reshape(to)
+            case Transpose(axes=axes):
+                numbers = numbers.transpose(axes)
+    return np.array_equal(numbers, before)

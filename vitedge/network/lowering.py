@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from vitedge.network.folding import folded
+from vitedge.network.folding import folded, without_undone_moves
 from vitedge.network.forms import Forms, constant_of
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
@@ -66,7 +66,7 @@ class Lowering(Forms[Tensor]):
 
     def __init__(self, network: Network, batch: int) -> None:
         super().__init__(batch)
-        self.network = folded(network, self.layer_on_constant)
+        self.network = without_undone_moves(folded(network, self.layer_on_constant))
         self.readers = readers(self.network)
         self._shown = set(self.network.outputs.values())
         self._made: set[Value] = set()
