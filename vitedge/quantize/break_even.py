@@ -22,6 +22,7 @@ class BreakEven:
         of_convolutions: Dense convolutions; None if they are never faster in integers.
         convolves: Whether the runtime convolves integers. Then it quantizes an image once, and not
             once for each window that a number is in.
+        convolves_pixels: Whether that pays for convolutions of pixels, too.
         asks_tokens: Whether layers of tokens and of pixels have it, too, and not only those between
             convolutions, which a runtime would else compute as convolutions.
         in_stages: Whether convolutions before attention are taken, too, as far as the outputs bear
@@ -36,6 +37,7 @@ class BreakEven:
     of_layers: float = 0.0
     of_convolutions: float | None = None
     convolves: bool = False
+    convolves_pixels: bool = False
     asks_tokens: bool = False
     in_stages: bool = False
     of_divided_tokens: float = 0.0
@@ -60,7 +62,8 @@ class BreakEven:
         # A product has as many outputs as fit into a vector, needed or not.
         computed = max(outputs, _VECTOR)
         quantized = math.prod(convolution.strides) * channels
-        return window * computed / (quantized + computed) >= self.of_convolutions
+        size: float = window * computed / (quantized + computed)
+        return size >= self.of_convolutions
 
 
 INTEGERS_ALWAYS = BreakEven()

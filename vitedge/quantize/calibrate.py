@@ -21,7 +21,6 @@ from vitedge.network.differentiate import record_gradients
 from vitedge.network.evaluate import evaluate, windows
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Array, Convolution
-from vitedge.network.structure import reads_image
 from vitedge.quantize.cores import Cores, all_cores
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 
@@ -101,6 +100,7 @@ class _Seen:
         energy: Sum of the squared outputs.
         inputs: The inputs of linear layers, by value, ``(tokens, channels)``.
         windows: Some windows of dense convolutions, by their names, ``(windows, numbers)``.
+        extremes: The smallest and the largest number that each convolution reads.
         gradients: The gradients of the outputs at those values, from the last to the first; empty
             if the image did not go backward, and without values that no layer stands before.
     """
@@ -108,6 +108,7 @@ class _Seen:
     energy: float
     inputs: dict[Value, Array]
     windows: dict[str, Array]
+    extremes: dict[str, tuple[float, float]]
     gradients: dict[Value, Array]
 
 
@@ -121,6 +122,7 @@ class _Calibration:
         self._watchers = {value: _Watcher(value.shape[-1]) for value in self._read.values()}
         self._slid = {each.name: each for each in network.values if _is_watched(each)}
         self._windows = {name: _Watcher(_numbers(each)) for name, each in self._slid.items()}
+        self._extremes: dict[str, tuple[float, float]] = {}
         self._energy = 0.0
         self._backward = 0
         self.n = 0
@@ -137,6 +139,10 @@ class _Calibration:
                     of_image[name] = direction
         seen = self._cores.map(self._see, zip(batch, directions, strict=True))
         self._energy += sum(each.energy for each in seen)
+        for each in seen:
+            for name, (low, high) in each.extremes.items():
+                least, most = self._extremes.get(name, (low, high))
+                self._extremes[name] = min(least, low), max(most, high)
 
         def add(value: Value) -> None:
             self._watchers[value].add([each.inputs[value] for each in seen], self.n)
@@ -156,6 +162,7 @@ class _Calibration:
         inputs: dict[Value, Array] = {}
         gradients: dict[Value, Array] = {}
         slid: dict[str, Array] = {}
+        extremes: dict[str, tuple[float, float]] = {}
 
         def watch(name: str, x: Array) -> None:
             inputs[self._read[name]] = x.reshape(-1, x.shape[-1])
@@ -166,6 +173,7 @@ class _Calibration:
                 gradients[value] = gradient.reshape(-1, x.shape[-1])
 
         def slide(name: str, x: Array) -> None:
+            extremes[name] = float(x.min()), float(x.max())
             if name in self._slid:
                 slid[name] = _some_windows(self._slid[name], x, self.n)
 
@@ -175,21 +183,22 @@ class _Calibration:
         else:
             outputs = evaluate(self._network, image[None], watch, slide)
         energy = sum(float((each.astype(np.float64) ** 2).sum()) for each in outputs.values())
-        return _Seen(energy, inputs, slid, gradients)
+        return _Seen(energy, inputs, slid, extremes, gradients)
 
     def result(self, sha256: str) -> Statistics:
         """All that was seen; layers on one value share one object."""
         watched = {value: watcher.result() for value, watcher in self._watchers.items()}
         inputs = {name: watched[value] for name, value in self._read.items()}
         windows = {name: watcher.result() for name, watcher in self._windows.items()}
-        return Statistics(inputs, self._energy / self.n, self.n, sha256, windows)
+        energy = self._energy / self.n
+        return Statistics(inputs, energy, self.n, sha256, windows, self._extremes)
 
 
 def _is_watched(value: Value) -> bool:
     """Whether the windows of a value that is a dense convolution are looked at."""
     layer = value.operator
     is_dense = isinstance(layer, Convolution) and layer.groups == 1
-    return is_dense and not reads_image(value) and _numbers(value) <= _MOST_WINDOW_NUMBERS
+    return is_dense and _numbers(value) <= _MOST_WINDOW_NUMBERS
 
 
 def _numbers(convolution: Value) -> int:

@@ -7,16 +7,22 @@ runtime says what scaling costs, an input is scaled only if the outputs gain eno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from vitedge.network.channels_first import images_of_convolutions
 from vitedge.network.network import Network, Value
-from vitedge.network.structure import reads_raw_pixels
+from vitedge.network.operators import Pixels, Standardize
+from vitedge.network.structure import reads_raw_pixels, source_of
 from vitedge.quantize import Activations, Range
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.plan import Plan
-from vitedge.quantize.ranges import input_error, searched_range, token_scaled_range
+from vitedge.quantize.ranges import (
+    input_error,
+    range_between,
+    searched_range,
+    token_scaled_range,
+)
 from vitedge.quantize.widths import FEW_TOKENS
 from vitedge.quantize.worth import WORTHWHILE_DB, decibels, time_of
 
@@ -97,6 +103,26 @@ def chosen_inputs(
     others = sum(each.error or 0.0 for watched, each in found.items() if watched not in finer)
     taken = _worthwhile(finer.values(), others)
     return found | {watched: each.then for watched, each in finer.items() if each in taken}
+
+
+def ranges_of_images(
+    network: Network, names: Collection[str], statistics: Statistics
+) -> dict[str, Range]:
+    """The fixed ranges of the images that convolutions read, by the names of these."""
+
+    def covered(convolution: Value) -> Range:
+        match source_of(convolution.inputs[0]).operator:
+            case Pixels():
+                return PIXELS
+            case Standardize(mean=mean, std=std):
+                pairs = list(zip(mean, std, strict=True))
+                return range_between(
+                    min(-m / s for m, s in pairs), max((1 - m) / s for m, s in pairs)
+                )
+            case _:
+                return range_between(*statistics.extremes[convolution.name])
+
+    return {value.name: covered(value) for value in network.values if value.name in names}
 
 
 def _worthwhile(finer: Iterable[_Finer], others: float) -> list[_Finer]:

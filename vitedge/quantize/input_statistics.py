@@ -118,6 +118,8 @@ class Statistics:
         sha256: Digest in hex of the pixels of all images in order.
         windows: The statistics of the windows of dense convolutions, by their names, without rows;
             the numbers of a window are in the order of ``Convolution.weight``.
+        extremes: The smallest and the largest number of all images that each convolution reads, by
+            the convolution's name.
     """
 
     inputs: Mapping[str, InputStatistics]
@@ -125,6 +127,7 @@ class Statistics:
     n: int
     sha256: str
     windows: Mapping[str, InputStatistics] = field(default_factory=dict)
+    extremes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def sqnr_db(self, error: float) -> float:
         """Signal-to-noise ratio of logits with this mean squared error per image."""

@@ -97,10 +97,9 @@ def plan_of(
     faster = [
         each
         for each in network.values
-        if each in measured
-        and not reads_image(each)
-        and isinstance(each.operator, Convolution)
+        if isinstance(each.operator, Convolution)
         and break_even.takes_convolution(each.operator)
+        and (break_even.convolves_pixels or not reads_image(each))
     ]
     convolutions = frozenset(each.name for each in faster if each in decoder)
     in_stages = tuple(each.name for each in faster if each not in decoder and break_even.in_stages)

@@ -65,9 +65,11 @@ def dynamically_quantized(x: Array, axes: tuple[int, ...]) -> Array:
     return kept
 
 
-def whole_range(statistics: InputStatistics) -> Range:
-    """The range from the smallest to the largest value seen."""
-    return _containing_zero(float(statistics.low.min()), float(statistics.high.max()))
+def range_between(low: float, high: float) -> Range:
+    """The range of all numbers between two; it contains 0."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    # An input that is always zero needs some range, whichever.
+    return Range(low, high) if low < high else Range(0.0, 1.0)
 
 
 def searched_range(statistics: InputStatistics) -> tuple[Range, float]:
@@ -76,7 +78,7 @@ def searched_range(statistics: InputStatistics) -> tuple[Range, float]:
     Returns:
         The range, and the squared error of one image's logits.
     """
-    whole = whole_range(statistics)
+    whole = range_between(float(statistics.low.min()), float(statistics.high.max()))
     if not len(statistics.rows):
         return whole, 0.0
     error = functools.cache(functools.partial(_range_error, statistics))
@@ -86,8 +88,8 @@ def searched_range(statistics: InputStatistics) -> tuple[Range, float]:
 
 def _searched_ends(whole: Range, error: Callable[[Range], float]) -> Range:
     """First the high end is searched with the whole low side, then the low end."""
-    best = min((_containing_zero(whole.low, whole.high * share) for share in _SHARES), key=error)
-    lows = [_containing_zero(whole.low * share, best.high) for share in _SHARES]
+    best = min((range_between(whole.low, whole.high * share) for share in _SHARES), key=error)
+    lows = [range_between(whole.low * share, best.high) for share in _SHARES]
     return min((best, *lows), key=error)
 
 
@@ -154,9 +156,3 @@ def _range_error(statistics: InputStatistics, covered: Range) -> float:
     rows = statistics.rows
     clipped = np.clip(rows, np.float32(covered.low), np.float32(covered.high)) - rows
     return statistics.rounding_error(step) + statistics.clipping_error(_CAUTION * clipped)
-
-
-def _containing_zero(low: float, high: float) -> Range:
-    low, high = min(low, 0.0), max(high, 0.0)
-    # An input that is always zero needs some range, whichever.
-    return Range(low, high) if low < high else Range(0.0, 1.0)

@@ -12,6 +12,7 @@ from vitedge.errors import ConversionError, UsageError
 from vitedge.network.network import Network
 from vitedge.quantize import Activations, Recipe
 from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
+from vitedge.quantize.chosen_inputs import ranges_of_images
 from vitedge.quantize.convolutions import convolution_weights, rounded_convolutions
 from vitedge.quantize.float_layers import layers_left_in_float
 from vitedge.quantize.input_statistics import Statistics
@@ -179,6 +180,10 @@ def _with_convolutions(
     plan: Plan, moved: Moved, rounded: Network, recipe: Recipe, images: Images | None
 ) -> tuple[Network, Recipe]:
     """Network and recipe with the integers of the convolutions that have some."""
+    if plan.activations is Activations.STATIC_OR_TOKEN_SCALED:
+        wanted = {*plan.convolutions, *plan.stage_convolutions}
+        ranges = ranges_of_images(rounded, wanted, moved.statistics)
+        recipe = replace(recipe, inputs={**recipe.inputs, **ranges})
     if plan.convolutions:
         rounded, found = rounded_convolutions(rounded, plan.convolutions, moved.statistics)
         recipe = replace(recipe, weights={**recipe.weights, **found})
@@ -199,7 +204,8 @@ def _with_convolutions(
         words = {name: each for name, each in recipe.description.items() if name not in CHOSEN}
         words |= {name: now[name] for name in CHOSEN if name in now}
         recipe = replace(recipe, weights={**recipe.weights, **found}, description=words)
-    return rounded, recipe
+    inputs = {name: each for name, each in recipe.inputs.items() if name in recipe.weights}
+    return rounded, replace(recipe, inputs=inputs)
 
 
 def _only_biases_moved(

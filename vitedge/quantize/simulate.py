@@ -40,7 +40,8 @@ def simulate_outputs(
         recipe: Integer weights and static ranges.
         images: Pixels ``(N, H, W, C)``.
         activations: The quantization of inputs without a static range; for ``STATIC`` they stay
-            float. Images that integer convolutions read are rounded between their own extremes.
+            float. Images without one that integer convolutions read are rounded between their own
+            extremes.
     """
     if recipe.tensors:
         return _simulate_integers(network, recipe, images)
@@ -60,7 +61,11 @@ def simulate_outputs(
         return dynamically_quantized(x, axes)
 
     def quantize_image(name: str, x: Array) -> Array | None:
-        return dynamically_quantized(x, (1, 2, 3)) if name in recipe.weights else None
+        if name not in recipe.weights:
+            return None
+        if name in recipe.inputs:
+            return fake_quantized(x, recipe.inputs[name])
+        return dynamically_quantized(x, (1, 2, 3))
 
     network = with_integer_weights(network, recipe)
     return evaluate(network, images, quantize_input, quantize_image)

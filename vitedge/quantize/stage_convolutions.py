@@ -12,9 +12,7 @@ from vitedge.quantize.float_layers import FLOOR_DB
 from vitedge.quantize.input_statistics import Statistics
 from vitedge.quantize.shared import Images
 from vitedge.quantize.trial import Trial
-
-# All of them together may make as much error as the integers of all other layers: 3 dB.
-_SHARE_OF_OTHERS = 1.0
+from vitedge.quantize.worth import WORTHWHILE_DB, decibels, time_of
 
 
 def bearable_convolutions(
@@ -33,7 +31,7 @@ def bearable_convolutions(
     Args:
         exact: The network before its weights were rounded.
         rounded: The network that the recipe is for.
-        recipe: Integers of all other layers.
+        recipe: Integers of all other layers, and the ranges of the images that have one.
         names: Convolutions that are faster in integers, in the order of computation.
         statistics: The statistics of ``exact``.
         images: The images that the statistics are of.
@@ -47,17 +45,25 @@ def bearable_convolutions(
     def error(network: Network, integers: dict[str, IntegerWeight]) -> float:
         return trial.error(network, replace(recipe, weights={**recipe.weights, **integers}))
 
-    most = error(rounded, {}) * (1 + _SHARE_OF_OTHERS)
-    most = min(most, trial.signal / 10 ** (FLOOR_DB / 10))
+    before = error(rounded, {})
+    most = trial.signal / 10 ** (FLOOR_DB / 10)
     all_rounded, found = rounded_convolutions(rounded, names, statistics)
     originals = {value.name: value.operator for value in rounded.values}
+    times = {value.name: time_of(value) for value in rounded.values}
+    all_time = sum(times.values())
+    best, taken = 0.0, (rounded, dict[str, IntegerWeight]())
     for first in range(len(names)):
+        worth_db = WORTHWHILE_DB * sum(times[name] for name in names[first:]) / all_time
+        if worth_db <= best:
+            break  # those that are left cannot be worth more
         left_out = names[:first]
         changes = {
             value: originals[value.name] for value in all_rounded.values if value.name in left_out
         }
         network = with_operators(all_rounded, changes)
         integers = {name: each for name, each in found.items() if name not in left_out}
-        if error(network, integers) <= most:
-            return network, integers
-    return rounded, {}
+        after = error(network, integers)
+        worth_db -= decibels(after, before)
+        if after <= most and worth_db > best:
+            best, taken = worth_db, (network, integers)
+    return taken

@@ -31,6 +31,7 @@ from vitedge.quantize import Activations
 from vitedge.quantize.break_even import INTEGERS_ALWAYS, BreakEven
 from vitedge.quantize.calibrate import calibrate
 from vitedge.quantize.recipe import Quantized, quantize
+from vitedge.quantize.simulate import simulate
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.runtimes.onnx_runtime import multiply_exactly
 from vitedge.targets.formats import Format
@@ -92,7 +93,9 @@ def in_integers(network: Network, pay_from: float, *, asks_tokens: bool = False)
         Precision.INT8,
         statistics,
         activations=Activations.PER_TENSOR,
-        break_even=BreakEven(pay_from, pay_from, asks_tokens) if pay_from else INTEGERS_ALWAYS,
+        break_even=BreakEven(pay_from, pay_from, asks_tokens=asks_tokens)
+        if pay_from
+        else INTEGERS_ALWAYS,
     )
 
 
@@ -236,3 +239,36 @@ def test_tokens_that_openvino_scales_are_not_convolved(tmp_path: Path) -> None:
         each.get_friendly_name() for each in operators if "Convolution" in each.get_type_name()
     }
     assert "wide.b/product" not in names
+
+
+def test_openvino_convolves_integers(tmp_path: Path) -> None:
+    import openvino
+
+    network = stages()
+    images = list(pixels_of(network, 16, seed=1))
+    activations = Activations.STATIC_OR_TOKEN_SCALED
+    made = quantize(
+        network,
+        Precision.INT8,
+        calibrate(network, images),
+        activations=activations,
+        images=lambda: images,
+        break_even=BreakEven(0, 10, convolves=True, convolves_pixels=True, in_stages=True),
+    )
+    convolutions = {"stem", "middle", "last"}
+    assert convolutions < set(made.recipe.weights)
+    path = written(made, tmp_path, Format.OPENVINO)
+    nodes = openvino.Core().read_model(path).get_ordered_ops()
+    rounded = {
+        node.get_friendly_name()
+        for node in nodes
+        if node.get_type_name() == "Convolution"
+        and node.input_value(0).get_node().get_type_name() == "FakeQuantize"
+    }
+    assert {f"{name}/product" for name in convolutions} <= rounded
+    pixels = pixels_of(network, 8, seed=2)
+    wanted = simulate(made.network, made.recipe, pixels, activations=activations)
+    exact = forward(network, pixels)
+    found = computed(path, pixels, "openvino")
+    # Where numbers lie between two integers an order of additions decides, so the errors differ.
+    assert np.square(found - exact).sum() < 2 * np.square(wanted - exact).sum()

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.networks import (
+    Random,
     convolutional_stages,
     many_axes,
     rope_and_swiglu,
     windows_with_bias,
 )
 from vitedge.converters.openvino.emitter import OpenVINOEmitter
+from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network
+from vitedge.network.operators import Pool, PoolKind, Reshape
 from vitedge.quantize import Recipe
 from vitedge.targets.precisions import Precision
 
@@ -52,3 +56,24 @@ def test_norms_stay_whole_when_the_file_is_compiled(made: Callable[[], Network])
     running = openvino.Core().compile_model(model, "CPU").get_runtime_model()
     kinds = [node.get_rt_info()["layerType"].astype(str) for node in running.get_ordered_ops()]
     assert kinds.count("MVN") == wanted
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_largest_of_a_column_is_a_reduction(batch: int) -> None:
+    import openvino
+
+    made = Random(41)
+    x = made.net("turned", Reshape((4, 64, 3)), made.image(16))
+    column = made.net("column", Pool(PoolKind.MAX, (4, 1), (4, 1)), x)
+    part = made.net("part", Pool(PoolKind.MAX, (2, 1), (2, 1)), x)
+    wide = made.net("wide", Pool(PoolKind.MAX, (4, 2), (4, 2)), x)
+    mean = made.net("mean", Pool(PoolKind.AVERAGE, (4, 1), (4, 1)), x)
+    network = made.network(column=column, part=part, wide=wide, mean=mean)
+    model = OpenVINOEmitter(network, Recipe(Precision.FP32), batch).emit()
+    kinds = [each.get_type_name() for each in model.get_ordered_ops()]
+    assert [kinds.count(kind) for kind in ("ReduceMax", "MaxPool", "AvgPool")] == [1, 2, 1]
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, 16, 16, 3)).astype(np.float32)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    found = openvino.Core().compile_model(model, "CPU", settings)(pixels)
+    for name, wanted in evaluate(network, pixels).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-5)

@@ -6,6 +6,7 @@ a fixed range (docs/decisions/0076).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from vitedge.converters.channels_first import ChannelsFirst
 from vitedge.converters.openvino.merging import OpenVINOMerging
 from vitedge.network.network import Value
-from vitedge.network.operators import Linear, Standardize
+from vitedge.network.operators import Convolution, Linear, Standardize
 from vitedge.quantize import IntegerWeight, Range
 
 
@@ -39,6 +40,11 @@ class OpenVINOChannelsFirst(OpenVINOMerging, ChannelsFirst[Any]):
         bias = self.constant(f"{name}.bias", layer.bias[:, None, None])
         return self._ops.add(made, bias, name=f"{name}/channels_first")
 
+    def in_integers(self, name: str, layer: Convolution, image: Any) -> tuple[Any, Any]:
+        """See ``OpenVINONodes``."""
+        image = self._quantized(image, self.recipe.inputs[name], name)
+        return image, self._integer_weight(self.recipe.weights[name], name, layer.weight.shape[:2])
+
     def standardized_first(self, value: Value, operator: Standardize, image: Any) -> Any:
         """See ``ChannelsFirst``."""
         return self._standardized(value, operator, image, (-1, 1, 1))
@@ -56,9 +62,11 @@ class OpenVINOChannelsFirst(OpenVINOMerging, ChannelsFirst[Any]):
         self, weight: IntegerWeight, name: str, window: tuple[int, ...] = ()
     ) -> Any:
         """A weight ``(outputs, inputs, *window)`` of integers, times its scales."""
-        outputs_first = weight.values.T
-        shape = outputs_first.shape + window
-        stored = self.constant(f"{name}.weight/int8", outputs_first.reshape(shape))
+        rows, outputs = weight.values.shape
+        shape = (outputs, rows // math.prod(window), *window)
+        outputs_first = weight.values.reshape(*window, *shape[1::-1])
+        outputs_first = np.moveaxis(outputs_first, (-1, -2), (0, 1))
+        stored = self.constant(f"{name}.weight/int8", outputs_first)
         wide = self._ops.convert(stored, np.float32, name=f"{name}.weight/wide")
         scales = weight.scale.reshape((-1, *(1,) * (len(shape) - 1)))
         scale = self.constant(f"{name}.weight/scale", scales)

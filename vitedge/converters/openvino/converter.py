@@ -45,7 +45,14 @@ _REFUSALS: Mapping[Precision, str] = {
 _GROUPS = Groups(16, zero_points=True)
 
 # Measured with AMX, of 12 pairs of layers (docs/decisions/0072 and 0080).
-_BREAK_EVEN = BreakEven(of_divided_tokens=60, of_scaling=15)
+_BREAK_EVEN = BreakEven(
+    of_convolutions=20,
+    convolves=True,
+    convolves_pixels=True,
+    in_stages=True,
+    of_divided_tokens=60,
+    of_scaling=15,
+)
 
 
 @dataclass(frozen=True)

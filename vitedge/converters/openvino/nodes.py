@@ -182,17 +182,22 @@ class OpenVINONodes(MergingEmitter[Any]):
     def convolution(self, value: Value, layer: Convolution, x: Any) -> Any:
         """See ``Steps``."""
         name, rows, outputs = value.name, layer.weight.shape[:3], layer.weight.shape[3]
-        weight = layer.weight.transpose(3, 2, 0, 1)
+        image = self.with_channels_first(x, name)
         kind = self._ops.convolution
-        if layer.groups > 1:
-            kind = self._ops.group_convolution
-            weight = weight.reshape(
-                layer.groups, outputs // layer.groups, rows[2], rows[0], rows[1]
-            )
+        if name in self.recipe.weights:
+            image, weight = self.in_integers(name, layer, image)
+        else:
+            numbers = layer.weight.transpose(3, 2, 0, 1)
+            if layer.groups > 1:
+                kind = self._ops.group_convolution
+                numbers = numbers.reshape(
+                    layer.groups, outputs // layer.groups, rows[2], rows[0], rows[1]
+                )
+            weight = self._weight(f"{name}.weight", numbers)
         before, after = zip(*layer.padding, strict=True)
         made = kind(
-            self.with_channels_first(x, name),
-            self._weight(f"{name}.weight", weight),
+            image,
+            weight,
             list(layer.strides),
             list(before),
             list(after),
@@ -203,6 +208,10 @@ class OpenVINONodes(MergingEmitter[Any]):
         return self.with_channels_last(
             self._ops.add(made, bias, name=f"{name}/channels_first"), name
         )
+
+    def in_integers(self, name: str, layer: Convolution, image: Any) -> tuple[Any, Any]:
+        """The image and the weight of a dense convolution, rounded."""
+        raise NotImplementedError
 
     def pool(self, value: Value, pool: Pool, x: Any) -> Any:
         """See ``Steps``."""
