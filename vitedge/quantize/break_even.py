@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vitedge.network.operators import Convolution
 
+# The outputs that a product computes at once: 16 floats fill the widest vector.
 _VECTOR = 16
 
 
@@ -25,8 +26,8 @@ class BreakEven:
         convolves_pixels: Whether that pays for convolutions of pixels, too.
         asks_tokens: Whether layers of tokens and of pixels have it, too, and not only those between
             convolutions, which a runtime would else compute as convolutions.
-        in_stages: Whether convolutions before attention are taken, too, as far as the outputs bear
-            it, and not only those of a decoder.
+        in_stages: Whether convolutions before attention are taken, too, where they save enough time
+            for what they cost the outputs, and not only those of a decoder.
         of_divided_tokens: Linear layers whose tokens are divided before they are rounded in a fixed
             range; the runtime finds the scales of tokens of smaller ones itself. 0 if it has no way
             of its own.
@@ -59,7 +60,6 @@ class BreakEven:
         window = rows * columns * channels
         if not self.convolves:
             return _size(window, outputs) >= self.of_convolutions
-        # A product has as many outputs as fit into a vector, needed or not.
         computed = max(outputs, _VECTOR)
         quantized = math.prod(convolution.strides) * channels
         size: float = window * computed / (quantized + computed)

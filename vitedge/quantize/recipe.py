@@ -29,7 +29,7 @@ from vitedge.quantize.plan import (
 )
 from vitedge.quantize.shared import Images, Shared
 from vitedge.quantize.simulate import with_integer_weights
-from vitedge.quantize.stage_convolutions import bearable_convolutions
+from vitedge.quantize.stage_convolutions import worthwhile_convolutions
 from vitedge.quantize.widths import require_integers
 from vitedge.rewrite import BALANCE
 from vitedge.rewrite.learnt_grid import (
@@ -188,7 +188,7 @@ def _with_convolutions(
         rounded, found = rounded_convolutions(rounded, plan.convolutions, moved.statistics)
         recipe = replace(recipe, weights={**recipe.weights, **found})
     if plan.stage_convolutions and images is not None:
-        rounded, found = bearable_convolutions(
+        rounded, found = worthwhile_convolutions(
             moved.network,
             rounded,
             recipe,

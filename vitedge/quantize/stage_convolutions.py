@@ -1,4 +1,4 @@
-"""Makes integers of convolutions between stages, as far as the outputs bear them."""
+"""Makes integers of convolutions before attention where that saves enough time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vitedge.quantize.trial import Trial
 from vitedge.quantize.worth import WORTHWHILE_DB, decibels, time_of
 
 
-def bearable_convolutions(
+def worthwhile_convolutions(
     exact: Network,
     rounded: Network,
     recipe: Recipe,
@@ -24,9 +24,11 @@ def bearable_convolutions(
     images: Images,
     activations: Activations,
 ) -> tuple[Network, dict[str, IntegerWeight]]:
-    """Integers of as many convolutions as double the error of the outputs at most.
+    """Integers of the convolutions that save enough time for what they cost the outputs.
 
-    The first ones stay float where all are too many: what they lose passes through all blocks.
+    They are worth half a decibel for each percent of the time that they take, less what the outputs
+    lose. The first ones stay float where the others alone are worth more, or where all together
+    would leave the outputs below ``FLOOR_DB``: what they lose passes through all blocks.
 
     Args:
         exact: The network before its weights were rounded.

@@ -44,7 +44,8 @@ _REFUSALS: Mapping[Precision, str] = {
 # docs/decisions/0026.
 _GROUPS = Groups(16, zero_points=True)
 
-# Measured with AMX, of 12 pairs of layers (docs/decisions/0072 and 0080).
+# Measured with AMX, of 12 pairs of layers (docs/decisions/0072 and 0080), and with VNNI and
+# bfloat16, of 22 convolutions (docs/decisions/0084).
 _BREAK_EVEN = BreakEven(
     of_convolutions=20,
     convolves=True,
