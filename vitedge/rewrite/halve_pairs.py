@@ -52,16 +52,17 @@ class HalvePairs:
         for value in network.values:
             if value.operator == Product(transposed=True):
                 orders |= _orders(value, uses)
-        constants: dict[Value, Value] = {}
+        constants: dict[tuple[Value, bytes], Value] = {}
 
-        def in_order(constant: Value, order: Order) -> Value:
-            if not constant.is_constant or constant.shape[-1:] != order.shape:
-                return constant
-            assert isinstance(constant.operator, Constant)
-            if constant not in constants:
-                numbers = np.ascontiguousarray(constant.operator.values[..., order])
-                constants[constant] = Value(f"{constant.name}/halves", Constant(numbers))
-            return constants[constant]
+        def in_order(read: Value, order: Order) -> Value:
+            if not isinstance(read.operator, Constant) or read.shape[-1:] != order.shape:
+                return read
+            key = read, order.tobytes()
+            if key not in constants:
+                numbers = np.ascontiguousarray(read.operator.values[..., order])
+                name = f"{read.name}/halves/{len(constants)}"
+                constants[key] = Value(name, Constant(numbers))
+            return constants[key]
 
         def change(value: Value, inputs: tuple[Value, ...]) -> Value | None:
             if value not in orders:
@@ -96,35 +97,36 @@ def _collect(value: Value, count: int, heads: dict[Value, int]) -> bool:
     Args:
         value: Queries or keys, or a value that these are made of.
         count: The heads that lie side by side on its last axis.
-        heads: Gets the heads of each value, but of constants.
+        heads: Gets the heads of each value.
     """
-    if value.is_constant:
-        return True
     if value in heads:
         return heads[value] == count
     heads[value] = count
-    last = len(value.shape) - 1
+    last, read = len(value.shape) - 1, value.inputs
     match value.operator:
         case Linear():
             return True
-        case Activate() | Norm() | Take() | Concatenate() | Add() | Multiply():
-            keeps_channels = all(
-                each.is_constant or each.shape[-1:] == value.shape[-1:] for each in value.inputs
-            )
-            joins = isinstance(value.operator, Concatenate) and value.operator.axis == last
-            if joins or not keeps_channels:
+        case Activate() | Norm() | Take():
+            if read[0].shape[-1:] != value.shape[-1:]:
                 return False
+        case Add() | Multiply():
+            # A constant may be the same for all channels.
+            read = tuple(each for each in read if not each.is_constant)
+            if any(each.shape[-1:] != value.shape[-1:] for each in read):
+                return False
+        case Concatenate(axis=axis) if axis != last:
+            read = tuple(each for each in read if not each.is_constant)
         case Transpose(axes=axes) if axes[-1] == last:
             pass
         case Reshape(to=to):
-            (before,) = value.inputs
+            (before,) = read
             if to[-2:] == (before.shape[-1] // to[-1], to[-1]):
                 count *= to[-2]
             elif to[-1] != before.shape[-1]:
                 return False
         case _:
             return False
-    return all(_collect(each, count, heads) for each in value.inputs)
+    return all(_collect(each, count, heads) for each in read)
 
 
 def _halves(values: Iterable[Value]) -> Order | None:

@@ -11,7 +11,7 @@ from tests.support.networks import DIM, HEADS, SIDE, WIDTH, Random
 from vitedge.elements.rope import Pairing, rope
 from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Concatenate, Take
+from vitedge.network.operators import Concatenate, Reshape, Take
 from vitedge.rewrite.halve_pairs import PLUGIN
 
 TOKENS = (SIDE // 4) ** 2
@@ -110,3 +110,27 @@ def test_what_an_output_shows_keeps_its_order() -> None:
     wanted = evaluate(network, pixels)
     for name, found in evaluate(rewritten, pixels).items():
         np.testing.assert_allclose(found, wanted[name], rtol=0, atol=1e-5)
+
+
+def test_queries_that_no_layer_makes_keep_their_order_and_so_do_their_keys() -> None:
+    made = Random(52)
+    x = made.tokens()
+    _, k, v = made.heads(x, "pool")
+    turn = rope(made.array(TOKENS, WIDTH // 2), Pairing.NEIGHBOURS)
+    learnt = made.constant("queries", HEADS, 3, WIDTH)
+    flat = made.net(
+        "flat", Reshape((HEADS, 3, WIDTH)), made.constant("flat/row", 1, HEADS * 3 * WIDTH)
+    )
+    for name, queries in (("learnt", learnt), ("flat", flat)):
+        scores = made.scores(queries, turn(made.net, k, f"{name}/k/turned"), name)
+        network = made.network(pooled=made.mixed(scores, v, name))
+        assert PLUGIN.apply(network) is network
+
+
+def test_constants_that_two_attentions_share_are_put_in_order_once() -> None:
+    network = attention()
+    rewritten = PLUGIN.apply(network)
+    constants = [each.name for each in rewritten.values if each.is_constant]
+    assert len(constants) == len(set(constants))
+    # Cosines and sines of queries and keys of two blocks.
+    assert sum("/halves/" in name for name in constants) == 8
