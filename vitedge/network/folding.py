@@ -10,6 +10,7 @@ import numpy as np
 from vitedge.network.evaluate import computed
 from vitedge.network.network import Network, Value, rebuilt
 from vitedge.network.operators import Constant, Linear, Pixels, Reshape, Transpose
+from vitedge.network.structure import moved
 
 _NO_IMAGE = np.zeros((1, 1, 1, 1), np.float32)
 
@@ -40,13 +41,13 @@ def without_undone_moves(network: Network) -> Network:
     """The network without reshapes and transpositions that bring back what was there before."""
 
     def change(value: Value, inputs: tuple[Value, ...]) -> Value | None:
-        moves, found = [value], None
-        source = inputs[0] if inputs else value
+        found, moves, read = None, [value], inputs
         while isinstance(moves[-1].operator, Reshape | Transpose):
+            (source,) = read
             if source.shape == value.shape and _are_undone(moves, source):
                 found = source
             moves.append(source)
-            source = source.inputs[0] if source.inputs else source
+            read = source.inputs
         return found
 
     return rebuilt(network, change)
@@ -56,9 +57,5 @@ def _are_undone(moves: Sequence[Value], source: Value) -> bool:
     """Whether each number of the source is in its old place behind these moves, the last first."""
     numbers = before = np.arange(math.prod(source.shape)).reshape(source.shape)
     for move in reversed(moves):
-        match move.operator:
-            case Reshape(to=to):
-                numbers = numbers.reshape(to)
-            case Transpose(axes=axes):
-                numbers = numbers.transpose(axes)
+        numbers = moved(move, numbers)
     return np.array_equal(numbers, before)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from vitedge.network.channels import Uses
 from vitedge.network.network import Network, Value
-from vitedge.network.operators import Concatenate, Linear, Product, Reshape, Take, Transpose
-from vitedge.network.structure import is_move
+from vitedge.network.operators import Linear, Product
+from vitedge.network.structure import is_move, moved
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
@@ -155,7 +155,7 @@ def _traced(factor: Value, uses: Uses) -> tuple[Value, Numbers] | None:
         return None
     numbers: Numbers = np.broadcast_to(np.arange(_width(value)), value.shape)
     for each in reversed(moves):
-        numbers = _moved(each, numbers)
+        numbers = moved(each, numbers)
     first: Numbers = numbers[..., 0, :]
     return (value, first) if (numbers == first[..., None, :]).all() else None
 
@@ -173,20 +173,6 @@ def _follow(value: Value, numbers: Numbers, uses: Uses, reached: dict[Value, Num
             continue
         if not is_move(each) or len(each.inputs) > 1:
             return False
-        if not _follow(each, _moved(each, numbers), uses, reached):
+        if not _follow(each, moved(each, numbers), uses, reached):
             return False
     return True
-
-
-def _moved(value: Value, numbers: Numbers) -> Numbers:
-    match value.operator:
-        case Reshape(to=to):
-            return numbers.reshape(to)
-        case Transpose(axes=axes):
-            return numbers.transpose(axes)
-        case Take(axis=axis, places=places):
-            return numbers.take(places, axis)
-        case Concatenate():
-            return numbers
-        case _:
-            raise AssertionError(f"{value} is not a move")

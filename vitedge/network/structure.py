@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
 
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import (
     MOVES,
     Activate,
     Add,
+    Concatenate,
     Constant,
     Convolution,
     Linear,
@@ -18,8 +21,11 @@ from vitedge.network.operators import (
     Norm,
     Pixels,
     Product,
+    Reshape,
     Softmax,
     Standardize,
+    Take,
+    Transpose,
 )
 
 Readers: TypeAlias = Mapping[Value, tuple[Value, ...]]
@@ -38,6 +44,21 @@ def readers(network: Network) -> Readers:
 def is_move(value: Value) -> bool:
     """Whether it only moves numbers of what it reads."""
     return isinstance(value.operator, MOVES)
+
+
+def moved(value: Value, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers in the shape of what it reads, where it moves them; it is a move of one input."""
+    match value.operator:
+        case Reshape(to=to):
+            return numbers.reshape(to)
+        case Transpose(axes=axes):
+            return numbers.transpose(axes)
+        case Take(axis=axis, places=places):
+            return numbers.take(places, axis)
+        case Concatenate():
+            return numbers
+        case _:
+            raise AssertionError(f"{value} is not a move")
 
 
 def source_of(value: Value) -> Value:

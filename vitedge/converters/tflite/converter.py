@@ -29,7 +29,8 @@ from vitedge.rewrite.learnt_grid import COMMON_GROUPS, Groups
 from vitedge.targets.formats import Format
 from vitedge.targets.precisions import Arithmetic, Precision
 
-# Measured with AMX, of 25 pairs of layers and 28 convolutions (docs/decisions/0071).
+# Measured with AMX, of 25 pairs of layers and 28 convolutions (docs/decisions/0071), and with VNNI
+# (docs/decisions/0083).
 _BREAK_EVEN = BreakEven(
     of_layers=28, of_convolutions=20, convolves=True, asks_tokens=True, in_stages=True
 )
