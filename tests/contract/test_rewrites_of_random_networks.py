@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.merged_networks import merged_network
-from tests.support.random_networks import Plan, assembled_network, enlarged_network
+from tests.support.random_networks import Plan, assembled_network, decoded_network, enlarged_network
 from tests.support.random_operators import composed_network
 from tests.support.random_weights import random_pixels
 from vitedge.elements.kinds import Pooling
@@ -31,6 +31,7 @@ MAKERS = {
     "operators": composed_network,
     "merged tokens": merged_network,
     "enlarged image": enlarged_network,
+    "decoder": decoded_network,
 }
 
 
@@ -67,10 +68,17 @@ def test_rewrites_alone_and_together_leave_the_outputs(
 
 CENTRE = {"centre-stream", "centre-residual"}
 ENLARGED = {"drop-empty-taps"}  # is of transposed convolutions alone
+DECODED = {"multiply-sooner"}  # is of decoders and of layers on layers
 TURNED = {"halve-pairs"}  # is of rotary positions alone
 
 # Streams whose every reader is a plain LayerNorm are rare where all is put together at random.
-NEVER = {"elements": ENLARGED, "operators": ENLARGED | CENTRE, "merged tokens": ENLARGED}
+NEVER = {
+    "elements": ENLARGED | DECODED,
+    "operators": ENLARGED | CENTRE,
+    "merged tokens": ENLARGED | DECODED,
+    "enlarged image": DECODED,
+    "decoder": ENLARGED | CENTRE | {"pooled-queries-only"},
+}
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -118,6 +126,7 @@ def _differences(plan: Plan) -> str:
         (Plan(mlp="scaled"), TURNS_STREAM),
         (Plan(outputs="two heads"), {"pooled-queries-only"}),
         (Plan(outputs="stream too"), {"pooled-queries-only", *TURNS_STREAM}),
+        (Plan(outputs="decoded"), {"pooled-queries-only", "scale-residual", *CENTRE}),
     ],
     ids=lambda value: _differences(value) if isinstance(value, Plan) else "",
 )  # fmt: skip
@@ -125,7 +134,8 @@ def test_a_rewrite_acts_where_it_holds(plan: Plan, without: set[str]) -> None:
     _, applied = apply_rewrites(assembled_network(3, plan), extra=NAMES)
     unenlarged = set() if plan.stem == "enlarged" else ENLARGED
     unturned = set() if plan.attention == "rotary" else TURNED
-    assert set(applied) == ALL - without - unenlarged - unturned
+    undecoded = set() if plan.outputs == "decoded" else DECODED
+    assert set(applied) == ALL - without - unenlarged - unturned - undecoded
 
 
 def test_keys_of_learned_queries_lose_their_bias_and_those_queries_take_the_scale() -> None:

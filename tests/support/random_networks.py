@@ -29,6 +29,7 @@ from vitedge.network.operators import (
     Resize,
     ResizeKind,
     Standardize,
+    Take,
     Transpose,
 )
 
@@ -95,6 +96,11 @@ def enlarged_network(seed: int) -> Network:
     return assembled_network(seed, replace(random_plan(seed), stem="enlarged"))
 
 
+def decoded_network(seed: int) -> Network:
+    """A random network with a decoder, which enlarges its image and multiplies it."""
+    return assembled_network(seed, replace(random_plan(seed), outputs="decoded"))
+
+
 def assembled_network(seed: int, plan: Plan | None = None, *, depth: int = 2) -> Network:
     """The network of a plan, random where none is given, with random weights."""
     return _Assembly(plan or random_plan(seed), seed).network(depth)
@@ -129,6 +135,8 @@ class _Assembly(Parts):
             case "joined":
                 both = net("both", Concatenate(1), x, embedded)
                 outputs["depth"] = net("depth", self.weights.linear(2 * DIM, 2), both)
+            case "decoded":
+                outputs["map"] = self._decoded(x, embedded)
         return net.network(outputs, PREPROCESSING)
 
     # --- what a network begins and ends with
@@ -183,6 +191,19 @@ class _Assembly(Parts):
             weights.linear(HIDDEN, DIM), "pool", activation=Activation.GELU,
         )  # fmt: skip
         return net("pool/vector", Reshape((DIM,)), net("pool/out", Add(), y, grown))
+
+    def _decoded(self, *tokens: Value) -> Value:
+        """The images of tokens, twice as large and side by side, to a map."""
+        net, weights = self.net, self.weights
+        images = []
+        for name, read in zip(("decoder.0", "decoder.1"), tokens, strict=True):
+            patches = tuple(range(read.shape[0] - GRID * GRID, read.shape[0]))
+            x = net(f"{name}/patches", Take(0, patches), read)
+            x = net(name, weights.linear(DIM, DIM), x)
+            x = net(f"{name}/image", Reshape((GRID, GRID, DIM)), x)
+            way = weights.one_of(tuple(ResizeKind))
+            images.append(net(f"{name}/large", Resize(2 * GRID, 2 * GRID, way), x))
+        return net("map", weights.linear(2 * DIM, 3), net("decoder/all", Concatenate(2), *images))
 
     # --- blocks
 
