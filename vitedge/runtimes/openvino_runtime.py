@@ -179,8 +179,10 @@ class OpenVINOSession:
         return self._infer(pixels, self.outputs.index(name))
 
     def _infer(self, pixels: npt.NDArray[Any], output: int) -> npt.NDArray[np.float32]:
+        given = [np.ascontiguousarray(pixels, self._dtype)]
         try:
-            results = self._request.infer([np.ascontiguousarray(pixels, self._dtype)])
+            # Both live until the numbers are copied below, so OpenVINO need not copy them, too.
+            results = self._request.infer(given, share_inputs=True, share_outputs=True)
         except RuntimeError as error:
             raise ModelError(f"OpenVINO failed on '{self._path}': {_last_line(error)}") from error
         return np.array(results[output], np.float32)
