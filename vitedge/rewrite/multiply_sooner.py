@@ -70,9 +70,10 @@ class _Way:
     """One way to compute a linear layer of a value.
 
     Attributes:
-        value: What it makes.
-        multiplications: Of all that it adds to the network, less those of what nobody needs then.
-        time: The time of all that, in multiplications.
+        value: The value that it makes.
+        multiplications: The multiplications of all that it adds to the network, less those of all
+            that nobody needs then.
+        time: The time of the same, in multiplications.
     """
 
     value: Value
