@@ -162,17 +162,23 @@ def test_every_model_comes_out_in_every_format_and_precision(name: str, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "scale"), [("mobilevit", 1 / 255), ("cnn", 1.0)])
 @pytest.mark.parametrize("file", ["model.h5", "saved_model"])
-def test_other_files_of_keras_compute_the_same(file: str, tmp_path: Path) -> None:
-    model = build("mobilevit")
+def test_other_files_of_keras_compute_the_same(
+    file: str, name: str, scale: float, tmp_path: Path
+) -> None:
+    """One takes numbers from 0 to 1, the other normalises inside."""
+    model = build(name)
     path = tmp_path / file
     if path.suffix:
         model.save(path)
     else:
         model.export(path, verbose=False)
     options = ConvertOptions(precisions=(Precision.FP32,), output=tmp_path / "artefacts")
-    for written in convert(path, options):
-        assert_computes(written, keras_logits(model, 1 / 255))
+    made = convert(path, options)
+    assert {each.metadata.format for each in made} == set(all_formats())
+    for written in made:
+        assert_computes(written, keras_logits(model, scale))
 
 
 def test_an_onnx_file_becomes_onnx_and_openvino(tmp_path: Path) -> None:

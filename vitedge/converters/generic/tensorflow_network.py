@@ -114,10 +114,13 @@ class TensorFlowNetwork:
                 f"TensorFlow cannot trace the model for {batch} images at once: {first_line(error)}"
             ) from error
         frozen = widened(convert_variables_to_constants_v2(traced).graph.as_graph_def())
-        if self.answer.is_before_activation:
-            _drop_activation(frozen, self.answer.name)
         _allow_inlining(frozen)
-        return _folded(frozen, self.answer.name)
+        _drop_waiting(frozen)
+        folded = _folded(frozen, self.answer.name)
+        if self.answer.is_before_activation:
+            # An exported model has it in a function, which is open now.
+            _drop_activation(folded, self.answer.name)
+        return folded
 
     def _from_pixels(self, taken: InputRange) -> Callable[[Any], Any]:
         import tensorflow as tf
@@ -155,6 +158,18 @@ def _allow_inlining(definition: Any) -> None:
     for item in (*definition.node, *definition.library.function):
         for name in ("_XlaMustCompile", "_noinline"):
             item.attr.pop(name, None)
+
+
+def _drop_waiting(definition: Any) -> None:
+    """Lets nothing wait for what it does not read: a frozen graph has no other effects.
+
+    A call of an exported model waits for the pixels. TFLite's converter puts its own in their
+    place, and would wait for ones that nobody feeds.
+    """
+    bodies = (function.node_def for function in definition.library.function)
+    for nodes in (definition.node, *bodies):
+        for node in nodes:
+            node.input[:] = [name for name in node.input if not name.startswith("^")]
 
 
 def _folded(definition: Any, output: str) -> Any:
