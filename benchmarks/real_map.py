@@ -305,7 +305,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--photos", type=Path, required=True, help="folder of calibration/ and validation/"
     )
-    parser.add_argument("--calibrate-on", type=int, default=32, help="photos [default: 32]")
+    parser.add_argument("--calibrate-on", type=int, help="so many photos [default: all]")
     parser.add_argument("--n", type=int, default=500, help="validation photos [default: 500]")
     parser.add_argument("--rounds", type=int, default=30, help="of timing; 0: none [default: 30]")
     parser.add_argument(
