@@ -1,9 +1,9 @@
 """Multiplies before an image is enlarged, and once where two layers follow one another.
 
 What moves vectors of channels, or blends them by shares that add up to one, may stand before a
-linear layer or behind it: ``S x W + b = S (x W + b)``. Behind it is cheaper where ``S`` enlarges,
-or where the layer has fewer outputs than inputs. A layer of values side by side is a sum of layers,
-of which each goes its own way, and a layer of a layer is one layer::
+linear layer or behind it: ``S x W + b = S (x W + b)``. Where ``S`` enlarges, the layer multiplies
+less before it. A layer of values side by side is a sum of layers, of which each may stand before
+what enlarges its value, and a layer of a layer is one layer::
 
     (x W + b) V + c  =  x (W V) + (b V + c)
 
@@ -139,13 +139,13 @@ class _Ways:
         weights = np.split(layer.weight, np.cumsum(sizes)[:-1])
         biases = [layer.bias, *(np.zeros_like(layer.bias) for _ in sizes[1:])]
         total, *others = [
-            self.fastest(part, Linear(weight, bias), f"{name}/{number}")
+            self.fastest(part, Linear(weight, bias), f"{name}/part{number}")
             for number, (part, weight, bias) in enumerate(
                 zip(x.inputs, weights, biases, strict=True)
             )
         ]
         for number, way in enumerate(others, 1):
-            total = self._then(f"{x.name}/{number}", Add(), total, way)
+            total = self._then(f"{x.name}/sum{number}", Add(), total, way)
         return total
 
     def _then(self, name: str, operator: Operator, *ways: _Way) -> _Way:

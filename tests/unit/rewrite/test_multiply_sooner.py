@@ -60,8 +60,8 @@ def test_each_image_is_multiplied_in_its_own_size(kind: ResizeKind) -> None:
     rewritten = PLUGIN.apply(network)
     assert shapes(rewritten) == {
         "patch": (GRID * GRID, DIM),
-        "fuse/0": (GRID, GRID, 10),
-        "fuse/1": (GRID, GRID, 10),
+        "fuse/part0": (GRID, GRID, 10),
+        "fuse/part1": (GRID, GRID, 10),
         "head": (LARGE, LARGE, 3),
     }
     assert relative_difference(network, rewritten) < TOLERANCE
