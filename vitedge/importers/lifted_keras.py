@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.lift import lift
+from vitedge.importers.lift.joined_outputs import left_out_words
 from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_keras_model
 from vitedge.importers.overrides import with_options_after_lifting
 
@@ -40,7 +41,8 @@ class LiftedKerasImporter:
             beside=options.beside,
         )
         network = with_options_after_lifting(lifted.network, options)
-        words = ", ".join(filter(None, (str(lifted), probe.left_out)))
+        ignored = left_out_words(loaded.left_out, "--beside NAME gives one, too")
+        words = ", ".join(filter(None, (str(lifted), probe.left_out, ignored)))
         return Imported(network, words, str(lifted.proof))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.lift import lift
+from vitedge.importers.lift.joined_outputs import left_out_words
 from vitedge.importers.lift.onnx_probe import OnnxProbe
 from vitedge.importers.overrides import with_options_after_lifting
 
@@ -34,7 +35,9 @@ class LiftedOnnxImporter:
             beside=options.beside,
         )
         network = with_options_after_lifting(lifted.network, options)
-        return Imported(network, str(lifted), str(lifted.proof))
+        ignored = left_out_words(probe.left_out, "--beside NAME gives one, too")
+        words = ", ".join(filter(None, (str(lifted), ignored)))
+        return Imported(network, words, str(lifted.proof))
 
 
 PLUGIN = LiftedOnnxImporter()

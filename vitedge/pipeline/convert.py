@@ -170,6 +170,12 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
             f"'{source}' is not a vision transformer, so its features are unknown: {why}; leave "
             "out --features and --also"
         ) from why
+    if options.importing.beside:
+        names = ", ".join(f"'{name}'" for name in options.importing.beside)
+        raise NotAViTError(
+            f"'{source}' is not a vision transformer, and of others only the main output is "
+            f"converted, not {names}: {why}; leave out --beside"
+        ) from why
     if options.tail:
         raise NotAViTError(
             f"'{source}' cannot be read whole, and where its trunk ends was not said: {why}"

@@ -19,7 +19,7 @@ from vitedge.network.network import Network, Value
 from vitedge.network.operators import Concatenate, Linear, Norm, Reshape, Take
 from vitedge.network.patch_grid import patch_grid
 from vitedge.network.structure import readers
-from vitedge.rewrite.features import with_features
+from vitedge.rewrite.features import FEATURES, with_features
 
 EMBEDDING, TOKENS, MAP = "embedding", "tokens", "map"
 _BLOCK = re.compile(r"block\.(\d{1,4})")
@@ -61,6 +61,9 @@ def with_outputs(network: Network, names: Sequence[str]) -> Network:
 
 
 def _with_output(network: Network, name: str) -> Network:
+    if name == EMBEDDING and FEATURES in network.outputs:
+        features = network.outputs[FEATURES]
+        return replace(network, outputs={**network.outputs, EMBEDDING: features})
     if name == EMBEDDING:
         return with_features(network, EMBEDDING)
     tokens = _tokens(network)

@@ -19,6 +19,7 @@ from vitedge.importers.lift.augmentation import augmentation_words
 from vitedge.importers.lift.embedding import as_model_input, channels_first
 from vitedge.importers.lift.ending import Ending, read_ending
 from vitedge.importers.lift.input_range import InputRange, input_range
+from vitedge.importers.lift.joined_outputs import left_out_words
 from vitedge.importers.lift.keras_files import SAVED_MODEL, keras_config, open_keras_model
 from vitedge.importers.lift.probe import Experiments
 from vitedge.network.tasks import Task
@@ -120,7 +121,7 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
     if labels and len(labels) not in counts:
         wanted = " or ".join(map(str, counts))
         raise ModelError(f"there are {len(labels)} labels for {wanted} {ending.task} of '{path}'")
-    left_out = augmentation_words(path)
+    left_out = ", ".join(filter(None, (augmentation_words(path), left_out_words(network.left_out))))
     return GenericModel(network, experiments, taken, preprocessing, labels, ending, left_out)
 
 

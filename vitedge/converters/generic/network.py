@@ -93,6 +93,11 @@ class Network(Protocol):
         """Number of weights."""
         ...
 
+    @property
+    def left_out(self) -> Sequence[str]:
+        """Names of the source's outputs that are not converted."""
+        ...
+
     def to_tensorflow(self, taken: InputRange, batch: int) -> Any:
         """A ``GraphDef`` without variables.
 

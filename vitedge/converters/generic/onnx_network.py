@@ -41,7 +41,7 @@ class OnnxNetwork:
         self.answer = Answer(Task.CLASSES.output, (-1,))
         self._path, self._logits = path, logits
         self.probe = OnnxProbe(path, image_size=image_size, logits=logits)
-        self.parameters = self.probe.parameters
+        self.parameters, self.left_out = self.probe.parameters, self.probe.left_out
 
     def to_tensorflow(self, taken: InputRange, batch: int) -> Any:
         """No package that installs beside the others here translates ONNX; see ``Network``."""

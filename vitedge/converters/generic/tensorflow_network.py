@@ -7,7 +7,7 @@ constant shapes, its variables become constants, and what depends on shapes only
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -47,6 +47,11 @@ class TensorFlowNetwork:
         self.parameters = loaded.parameters
         self._frozen: tuple[InputRange, int, Any] | None = None
         self._exported: tuple[InputRange, int, Any] | None = None
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        """See ``Network``."""
+        return self._loaded.left_out
 
     @cached_property
     def probe(self) -> TensorFlowProbe:

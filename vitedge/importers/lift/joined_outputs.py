@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 _ALL = "all outputs"
 
 
+def left_out_words(names: Sequence[str], remedy: str = "") -> str:
+    """Says which outputs of a source are left out; empty if none is.
+
+    Args:
+        names: Their names.
+        remedy: How one is given, where there is a way.
+    """
+    listed = ", ".join(f"'{name}'" for name in names)
+    several = "s" if len(names) > 1 else ""
+    return f"output{several} {listed} left out{f' ({remedy})' if remedy else ''}" if names else ""
+
+
 def show_inner(model: onnx.ModelProto, names: Sequence[str]) -> None:
     """Makes outputs of tensors inside of a graph: what stands before a tail that nobody can read.
 

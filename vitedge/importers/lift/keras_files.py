@@ -8,7 +8,7 @@ import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -107,18 +107,26 @@ class LoadedModel:
     """A model in memory, as a function that TensorFlow can trace.
 
     Attributes:
-        logits: Maps images ``(N, *image_shape)`` to logits ``(N, classes)``.
+        selected: Maps images ``(N, *image_shape)`` to logits ``(N, classes)``, and to the names of
+            the outputs that are left out.
         image_shape: Shape of one image.
         batch: The only batch size it takes, or None.
         dtype: TensorFlow's name of the input's type.
         parameters: Number of weights.
+        left_out: The names of the outputs that are left out; known once the model was traced.
     """
 
-    logits: Callable[[Any], Any]
+    selected: Callable[[Any], tuple[Any, tuple[str, ...]]]
     image_shape: tuple[int, int, int]
     batch: int | None
     dtype: str
     parameters: int
+    left_out: list[str] = field(default_factory=list)
+
+    def logits(self, image: Any) -> Any:
+        """Maps images ``(N, *image_shape)`` to logits ``(N, classes)``."""
+        logits, self.left_out[:] = self.selected(image)
+        return logits
 
     def probe(self) -> TensorFlowProbe:
         """Traces the model.
@@ -344,10 +352,10 @@ def _loaded(
 
     names = [str(name) for name in getattr(model, "output_names", None) or ()]
 
-    def logits(image: Any) -> Any:
+    def selected(image: Any) -> tuple[Any, tuple[str, ...]]:
         return select_logits(model(image, training=False), wanted, names, beside)
 
-    return LoadedModel(logits, sizes, batch, dtype, _count(model.weights))
+    return LoadedModel(selected, sizes, batch, dtype, _count(model.weights))
 
 
 def _refuse_nan(variables: Sequence[Any]) -> None:
@@ -450,8 +458,8 @@ def open_saved_model(
     shape = specification.shape.as_list() if specification.shape.rank is not None else []
     batch, sizes = _sizes(f"'{path}'", shape, image_size)
 
-    def logits(image: Any) -> Any:
+    def selected(image: Any) -> tuple[Any, tuple[str, ...]]:
         # By way of `loaded`, whose variables would go with it.
         return select_logits(loaded.signatures[_SERVED](**{name: image}), wanted, (), beside)
 
-    return LoadedModel(logits, sizes, batch, specification.dtype.name, parameters)
+    return LoadedModel(selected, sizes, batch, specification.dtype.name, parameters)

@@ -251,7 +251,7 @@ def add_logits(
         return _mean(model, [item.name for item in outputs])
     raise ModelError(
         f"'{path}' has the outputs {_quoted(names)}; say with --logits NAME which one holds the "
-        "logits"
+        "logits, and with --beside NAME which others to give, too"
     )
 
 

@@ -70,6 +70,7 @@ class OnnxProbe:
 
     Attributes:
         parameters: Number of weights.
+        left_out: The names of the outputs that are neither the logits nor beside them.
 
     Raises:
         ModelError: The file is damaged, or it does not map one image to logits.
@@ -89,6 +90,7 @@ class OnnxProbe:
         self.batch, self.image_shape = shape_of(path, model, image_size)
         show_inner(model, (*logits, *beside))
         output = add_logits(path, model, logits, beside)
+        self.left_out = _left_out(model, output, beside)
         if beside:
             output = join_onnx(path, model, output, beside)
         self.parameters = count_weights(model)
@@ -307,6 +309,15 @@ def _renamed(node: onnx.NodeProto, fed: set[str]) -> onnx.NodeProto:
     copy.CopyFrom(node)
     copy.output[:] = [f"{name} (unused)" if name in fed else name for name in node.output]
     return copy
+
+
+def _left_out(model: onnx.ModelProto, logits: str, beside: Sequence[str]) -> tuple[str, ...]:
+    """The names of the outputs that are not given."""
+    names, used = [item.name for item in model.graph.output], {logits, *beside}
+    if logits not in names:  # the mean of several
+        made = (node for node in model.graph.node if logits in node.output)
+        used.update(name for node in made for name in node.input)
+    return tuple(name for name in names if name not in used)
 
 
 def _node(node: onnx.NodeProto) -> Node:

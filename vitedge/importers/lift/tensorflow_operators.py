@@ -92,6 +92,10 @@ ResourceGatherNd ResourceScatterAdd ResourceScatterUpdate VarHandleOp VarIsIniti
 VariableShape VariableV2
 """
 
+# Keras 2 saves the step by which Normalization adapted: it takes an iterator and the next batch of
+# it. Nothing on the list makes an iterator, so it cannot be run.
+_ADAPTING = "IteratorGetNext"
+
 _CONTROL = """
 Assert Case CheckNumerics CheckNumericsV2 ControlTrigger EmptyTensorList Enter Exit If LoopCond
 Merge NextIteration NoOp PartitionedCall RefEnter RefExit RefIdentity RefMerge RefNextIteration
@@ -119,6 +123,7 @@ ALLOWED = frozenset(
             _GRADIENTS,
             _RANDOM,
             _VARIABLES,
+            _ADAPTING,
             _CONTROL,
             _TEXT,
         ]

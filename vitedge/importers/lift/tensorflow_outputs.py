@@ -14,7 +14,7 @@ def select_logits(
     wanted: Sequence[str] = (),
     names: Sequence[str] = (),
     beside: Sequence[str] = (),
-) -> Any:
+) -> tuple[Any, tuple[str, ...]]:
     """The logits among a model's outputs: the one of that name, the only one, or the mean of two.
 
     DeiT's class and distillation heads are averaged, as its paper does for inference
@@ -26,36 +26,42 @@ def select_logits(
         names: The model's own names of the tensors of a list.
         beside: Names of further outputs; with such, all are joined, the logits first.
 
+    Returns:
+        The logits, and the names of the outputs that are left out.
+
     Raises:
         ModelError: None of these, or a name is unknown.
     """
     import tensorflow as tf
 
     outputs = _named_outputs(tf.nest.flatten(result), result, names)
+    unknown = [name for name in (*beside, *wanted) if name not in outputs]
+    if unknown:
+        raise ModelError(f"the model has no output '{unknown[0]}', but {_listed(outputs)}")
+    others = {name: each for name, each in outputs.items() if name not in beside}
+    taken = _taken(others, wanted)
+    flat = [outputs[name] for name in taken]
+    main = flat[0] if len(flat) == 1 else sum(flat[1:], flat[0]) / len(flat)
+    left_out = tuple(name for name in others if name not in taken)
     if beside:
-        unknown = [name for name in beside if name not in outputs]
-        if unknown:
-            raise ModelError(f"the model has no output '{unknown[0]}', but {_listed(outputs)}")
-        others = {name: each for name, each in outputs.items() if name not in beside}
-        main = select_logits(others, wanted)
-        return join_tensors(main, [outputs[name] for name in beside])
+        main = join_tensors(main, [outputs[name] for name in beside])
+    return main, left_out
+
+
+def _taken(outputs: Mapping[str, Any], wanted: Sequence[str]) -> list[str]:
+    """The names of the outputs that hold logits."""
     if wanted:
-        unknown = [name for name in wanted if name not in outputs]
-        if unknown:
-            raise ModelError(f"the model has no output '{unknown[0]}', but {_listed(outputs)}")
-        flat = [outputs[name] for name in wanted]
+        found = list(wanted)
     elif "logits" in outputs:
-        return outputs["logits"]
+        return ["logits"]
     else:
-        every = list(outputs.values())
-        flat = [output for output in every if output.shape.rank == 2] or every
-    if len(flat) == 1:
-        return flat[0]
-    if len({tuple(output.shape[1:]) for output in flat}) == 1 and (wanted or len(flat) == 2):
-        return sum(flat[1:], flat[0]) / len(flat)
+        found = [name for name, each in outputs.items() if each.shape.rank == 2] or list(outputs)
+    shapes = {tuple(outputs[name].shape[1:]) for name in found}
+    if len(found) == 1 or (len(shapes) == 1 and (wanted or len(found) == 2)):
+        return found
     raise ModelError(
         f"the model has the outputs {_listed(outputs)}; say with --logits NAME which one holds the "
-        "logits"
+        "logits, and with --beside NAME which others to give, too"
     )
 
 
