@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -179,6 +180,23 @@ def test_other_files_of_keras_compute_the_same(
     assert {each.metadata.format for each in made} == set(all_formats())
     for written in made:
         assert_computes(written, keras_logits(model, scale))
+
+
+def test_an_export_with_augmentation_and_grouped_convolutions(tmp_path: Path) -> None:
+    """Keras exports augmentation switched on, and gives convolutions in groups to XLA."""
+    image = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.RandomFlip("horizontal")(keras.layers.Rescaling(1 / 127.5, -1)(image))
+    x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+    x = keras.layers.Conv2D(8, 3, groups=4)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(CLASSES)(x))
+    model.export(tmp_path / "saved", verbose=False)
+    options = ConvertOptions(precisions=(Precision.FP32,), output=tmp_path / "artefacts")
+    made = convert(tmp_path / "saved", options)
+    assert {each.metadata.format for each in made} == set(all_formats())
+    expected = model.predict(pixels().astype(np.float32), verbose=0)
+    for written in made:
+        assert_computes(written, expected)
 
 
 def test_an_onnx_file_becomes_onnx_and_openvino(tmp_path: Path) -> None:

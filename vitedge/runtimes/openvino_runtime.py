@@ -172,7 +172,7 @@ class OpenVINOSession:
     @property
     def outputs(self) -> tuple[str, ...]:
         """See ``NamedSession``."""
-        return tuple(str(min(output.names, default="")) for output in self._model.outputs)
+        return tuple(map(_name_of, self._model.outputs))
 
     def output(self, name: str, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """See ``NamedSession``."""
@@ -195,6 +195,12 @@ class OpenVINOSession:
     def close(self) -> None:
         """See ``Session``."""
         self._request = self._model = None
+
+
+def _name_of(output: Any) -> str:
+    """The name of an output; its tensor has those of all outputs that show it."""
+    own = output.get_node().get_friendly_name()
+    return str(own if own in output.names else min(output.names, default=""))
 
 
 def _drivers_words(core: Any, name: str) -> str:

@@ -67,6 +67,24 @@ def test_further_outputs_keep_no_rewrite_away() -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("target", all_formats(), ids=str)
+def test_features_and_an_embedding_are_one_vector(target: Format, tmp_path: Path) -> None:
+    network = NETWORKS["class token"]
+    source = tmp_path / "model.keras"
+    write_keras(network, source)
+    options = ConvertOptions(
+        (target,), (Precision.FP32,), tmp_path, features=True, also=("embedding",)
+    )
+    (written,) = convert(source, options)
+    images = list(random_images(network, 2))
+    with vitedge.load(written.path) as model:
+        assert model.outputs == ("logits", "features", "embedding")
+        features, embedding = (model.output(name, images) for name in model.outputs[1:])
+    np.testing.assert_array_equal(features, embedding)
+    expected = values_of(network, random_images(network, 2))["embedding"]
+    np.testing.assert_allclose(embedding, expected, atol=1e-4 * np.ptp(expected))
+
+
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.INT8], ids=str)
 @pytest.mark.parametrize("target", all_formats(), ids=str)
 def test_every_format_gives_outputs_by_name(

@@ -19,8 +19,13 @@ from vitedge.errors import ConversionError, first_line, missing_package
 from vitedge.importers.lift.embedding import channels_first
 from vitedge.importers.lift.input_range import InputRange
 from vitedge.importers.lift.keras_files import LoadedModel
-from vitedge.importers.lift.tensorflow_float32 import widened
 from vitedge.importers.lift.tensorflow_probe import TensorFlowProbe
+from vitedge.importers.lift.tensorflow_trace import (
+    allow_inlining,
+    drop_waiting,
+    trace,
+    with_constants,
+)
 from vitedge.network.tasks import Task
 from vitedge.terminal.silence import overheard, quiet
 
@@ -101,9 +106,6 @@ class TensorFlowNetwork:
 
     def _freeze(self, taken: InputRange, batch: int) -> Any:
         import tensorflow as tf
-        from tensorflow.python.framework.convert_to_constants import (
-            convert_variables_to_constants_v2,
-        )
 
         fixed = self.probe.batch
         if fixed is not None and fixed != batch:
@@ -113,14 +115,14 @@ class TensorFlowNetwork:
             shape = (*shape[1:], shape[0])
         specification = tf.TensorSpec((batch, *shape), tf.float32, name=PIXELS)
         try:
-            traced = tf.compat.v1.wrap_function(self._from_pixels(taken), [specification])
+            traced = trace(self._from_pixels(taken), specification)
         except (TypeError, ValueError) as error:
             raise ConversionError(
                 f"TensorFlow cannot trace the model for {batch} images at once: {first_line(error)}"
             ) from error
-        frozen = widened(convert_variables_to_constants_v2(traced).graph.as_graph_def())
-        _allow_inlining(frozen)
-        _drop_waiting(frozen)
+        frozen = with_constants(traced)
+        allow_inlining(frozen)
+        drop_waiting(frozen)
         folded = _folded(frozen, self.answer.name)
         if self.answer.is_before_activation:
             # An exported model has it in a function, which is open now.
@@ -156,25 +158,6 @@ def _drop_activation(definition: Any, output: str) -> None:
         node = nodes[node.input[0].partition(":")[0]]
     if node.op in ("Softmax", "Sigmoid"):
         node.op = "Identity"
-
-
-def _allow_inlining(definition: Any) -> None:
-    """Lets Grappler open functions that were meant for XLA: Keras's convolutions in groups."""
-    for item in (*definition.node, *definition.library.function):
-        for name in ("_XlaMustCompile", "_noinline"):
-            item.attr.pop(name, None)
-
-
-def _drop_waiting(definition: Any) -> None:
-    """Lets nothing wait for what it does not read: a frozen graph has no other effects.
-
-    A call of an exported model waits for the pixels. TFLite's converter puts its own in their
-    place, and would wait for ones that nobody feeds.
-    """
-    bodies = (function.node_def for function in definition.library.function)
-    for nodes in (definition.node, *bodies):
-        for node in nodes:
-            node.input[:] = [name for name in node.input if not name.startswith("^")]
 
 
 def _folded(definition: Any, output: str) -> Any:

@@ -11,13 +11,15 @@ from typing import Any
 
 _WARPS = ("ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
 _CHOICES = ("Select", "SelectV2")
+_SUMS = ("Add", "AddV2")
 
 
 def remove_augmentation(definition: Any) -> bool:
     """Lets tensors pass, in place, where what is done to them is drawn at random.
 
     A warp by random numbers passes its picture; a random choice between a tensor and something that
-    is made of it alone takes the tensor itself, and dropout passes what it would scale.
+    is made of it alone takes the tensor itself, and so does a blend of both, by which Keras 2 flips
+    pictures; dropout passes what it would scale.
 
     Args:
         definition: A flat ``GraphDef`` in any order.
@@ -36,6 +38,8 @@ def remove_augmentation(definition: Any) -> bool:
             passed = node.input[0]
         elif node.op in _CHOICES and inputs[0] in drawn and drawn.isdisjoint(inputs[1:]):
             passed = _unchanged(node, inputs, nodes)
+        elif node.op in _SUMS and drawn.issuperset(inputs):
+            passed = _unmixed(inputs, drawn, nodes)
         if passed is not None:
             _pass_on(node, passed)
             found = True
@@ -54,6 +58,23 @@ def _unchanged(node: Any, inputs: list[str], nodes: dict[str, Any]) -> str | Non
     if _is_made_of(first, second, nodes):
         return str(node.input[2])
     return str(node.input[1]) if _is_made_of(second, first, nodes) else None
+
+
+def _unmixed(parts: list[str], drawn: set[str], nodes: dict[str, Any]) -> str | None:
+    """The tensor of ``share * changed + (1 - share) * tensor``, whose share is drawn."""
+    shares, tensors = [], []
+    for part in map(nodes.__getitem__, parts):
+        names = list(map(_node_of, part.input))
+        mixed = [name for name in names if name in drawn]
+        if part.op != "Mul" or len(mixed) != 1:
+            return None
+        shares += mixed
+        tensors += [tensor for tensor in part.input if _node_of(tensor) not in drawn]
+    for share, rest, changed, tensor in ((*shares, *tensors), (*shares[::-1], *tensors[::-1])):
+        is_rest = nodes[rest].op == "Sub" and _node_of(nodes[rest].input[1]) == share
+        if is_rest and _is_made_of(_node_of(changed), _node_of(tensor), nodes):
+            return str(tensor)
+    return None
 
 
 def _is_zero(node: Any) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 from vitedge.errors import ModelError
 from vitedge.importers.lift.quantized import refuse_quantized_operations
@@ -86,12 +89,18 @@ def _inlined(traced: Any) -> tuple[Any, bool]:
     # TensorFlow's own first step of freezing variables, which has no public name.
     from tensorflow.python.framework.convert_to_constants import _run_inline_graph_optimization
 
+    opened = tf.Graph()
+    definition = traced.graph.as_graph_def()
+    allow_inlining(definition)
+    with opened.as_default():
+        tf.import_graph_def(definition, name="")
     definition = _run_inline_graph_optimization(
-        traced, lower_control_flow=False, aggressive_inlining=True
+        SimpleNamespace(graph=opened, inputs=traced.inputs, outputs=traced.outputs),
+        lower_control_flow=False,
+        aggressive_inlining=True,
     )
-    for node in definition.node:
-        # A call waits for all that its function reads, which a part of the graph is not fed.
-        node.input[:] = [name for name in node.input if not name.startswith("^")]
+    drop_waiting(definition)
+    _read_whole(definition)
     is_changed = remove_augmentation(definition)
     # What only keeps state, as the seeds of augmentation do, makes none of the outputs.
     outputs = [tensor.op.name for tensor in traced.outputs]
@@ -100,6 +109,65 @@ def _inlined(traced: Any) -> tuple[Any, bool]:
     with graph.as_default():
         tf.import_graph_def(definition, name="")
     return graph, is_changed
+
+
+def _read_whole(definition: Any) -> None:
+    """Lets rows be taken of variables that are read whole, as of positions that are embedded."""
+    import tensorflow as tf
+
+    for node in [each for each in definition.node if each.op == "ResourceGather"]:
+        variable, rows = node.input
+        kinds = {name: node.attr[name].type for name in ("dtype", "Tindices")}
+        batch_dims = node.attr["batch_dims"].i
+        read = definition.node.add(name=f"{node.name}/read", op="ReadVariableOp", input=[variable])
+        read.attr["dtype"].type = kinds["dtype"]
+        axis = definition.node.add(name=f"{node.name}/axis", op="Const")
+        axis.attr["dtype"].type = tf.int32.as_datatype_enum
+        axis.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(batch_dims, tf.int32))
+        node.op = "GatherV2"
+        node.input[:] = [read.name, rows, axis.name]
+        node.attr.clear()
+        node.attr["Tparams"].type = kinds["dtype"]
+        node.attr["Tindices"].type = kinds["Tindices"]
+        node.attr["Taxis"].type = tf.int32.as_datatype_enum
+        node.attr["batch_dims"].i = batch_dims
+
+
+def allow_inlining(definition: Any) -> None:
+    """Lets functions be opened that were meant for XLA: Keras's convolutions in groups."""
+    library = definition.library.function
+    inner = (node for function in library for node in function.node_def)
+    for item in (*definition.node, *library, *inner):
+        for name in ("_XlaMustCompile", "_noinline"):
+            item.attr.pop(name, None)
+
+
+def drop_waiting(definition: Any) -> None:
+    """Lets nothing wait for what it does not read.
+
+    A call waits for all that its function reads, which a part of the graph is not fed; and where
+    other pixels are put in the place of its own, it would wait for ones that nobody feeds.
+    """
+    inner = (node for function in definition.library.function for node in function.node_def)
+    for node in (*definition.node, *inner):
+        node.input[:] = [name for name in node.input if not name.startswith("^")]
+
+
+def with_constants(traced: Traced) -> Any:
+    """The graph as a ``GraphDef`` whose variables are constants."""
+    import tensorflow as tf
+
+    definition = traced.operations.as_graph_def()
+    nodes = {f"{node.name}:0": node for node in definition.node}
+    for name, value in traced.variables.items():
+        node, made = nodes[name], tf.make_tensor_proto(np.asarray(value))
+        node.op = "Const"
+        del node.input[:]
+        node.attr.clear()
+        node.attr["dtype"].type = made.dtype
+        node.attr["value"].tensor.CopyFrom(made)
+    outputs = [traced.output.partition(":")[0], traced.image.partition(":")[0]]
+    return _needed(definition, outputs)
 
 
 def _needed(definition: Any, outputs: Sequence[str]) -> Any:

@@ -339,6 +339,37 @@ def test_dropout_that_stayed_on_is_left_out_and_told(tmp_path: Path) -> None:
     assert np.abs(forward(imported.network, pixels) - expected).max() < TOLERANCE
 
 
+def test_a_blend_that_flips_at_random_is_left_out_and_told(tmp_path: Path) -> None:
+    """As Keras 2 exports RandomFlip; and it takes its positions as rows of a variable."""
+    import tensorflow as tf
+
+    model = with_overlap()
+
+    class Exported(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.generator = model, tf.random.Generator.from_seed(1)
+            self.shades = tf.Variable(tf.zeros([5, 3]))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)])
+        def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+            image += tf.gather(self.shades, tf.zeros([1], tf.int32))
+            turn = tf.round(self.generator.uniform([tf.shape(image)[0], 1, 1, 1]))
+            flipped = turn * tf.reverse(image, [2]) + (1 - turn) * image
+            return {"logits": self.model(flipped, training=False)}
+
+    exported = Exported()
+    with quiet():
+        tf.saved_model.save(
+            exported, str(tmp_path / "saved"), signatures=exported.__call__.get_concrete_function()
+        )
+    imported = read_model(tmp_path / "saved")
+    assert imported.path.endswith("augmentation or dropout left out, which was switched on")
+    pixels = random_images(imported.network, 2)
+    expected = np.asarray(model(pixels.astype(np.float32) / 255, training=False))
+    assert np.abs(forward(imported.network, pixels) - expected).max() < TOLERANCE
+
+
 def test_a_network_of_convolutions_alone_is_refused_with_the_reason(tmp_path: Path) -> None:
     convolutional().save(tmp_path / "model.keras")
     with pytest.raises(NotAViTError, match="no softmax attention"):

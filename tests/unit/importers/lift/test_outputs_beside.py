@@ -12,11 +12,13 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.contract.test_converters_of_networks import run, written
 from tests.support import generic_models
 from tests.unit.importers.lift.test_network_form import GOLDEN
+from vitedge.converters.generic.model import open_generic
 from vitedge.errors import ModelError, NotAViTError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.evaluate import evaluate
 from vitedge.network.network import Network
 from vitedge.network.tasks import Task
+from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.quantize import Recipe
 from vitedge.rewrite import apply_rewrites
 from vitedge.targets.formats import Format, all_formats
@@ -149,3 +151,33 @@ def test_outputs_of_a_keras_model_are_read_beside_its_logits(tmp_path: Path) -> 
     assert list(network.outputs) == ["logits", "tokens"]
     assert network.task is Task.CLASSES
     assert Format.TFLITE in all_formats()
+
+
+def test_outputs_that_are_left_out_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "detector.onnx"
+    model, _ = detector(path)
+    logits = model.graph.output[0].name
+    told = read_model(path, ImportOptions(logits=(logits,), beside=("boxes",))).path
+    assert told.endswith(
+        "outputs 'heat', 'fixed', 'places' left out (--beside NAME gives one, too)"
+    )
+    del model.graph.output[2:]
+    onnx.save(model, path)
+    # The one output of a vector for each image is taken for the logits.
+    assert "output 'boxes' left out" in read_model(path).path
+    both = ImportOptions(logits=(logits,), beside=("boxes",))
+    assert "left out" not in read_model(path, both).path
+
+
+@pytest.mark.parametrize("file", ["model.keras", "saved"])
+def test_outputs_of_a_keras_model_that_are_left_out_are_named(file: str, tmp_path: Path) -> None:
+    import keras
+
+    model = generic_models.build("cnn")
+    outputs = {"logits": model.output, "box": keras.layers.Dense(4)(model.layers[-2].output)}
+    both, path = keras.Model(model.input, outputs), tmp_path / file
+    both.save(path) if path.suffix else both.export(path, verbose=False)
+    assert "output 'box' left out" in open_generic(path, ImportOptions()).words
+    with pytest.raises(NotAViTError, match=r"not 'box': .*; leave out --beside"):
+        convert(path, ConvertOptions(importing=ImportOptions(beside=("box",)), output=tmp_path))
+    assert not list(tmp_path.glob("*.tflite"))
