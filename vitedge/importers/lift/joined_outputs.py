@@ -24,7 +24,7 @@ def left_out_words(names: Sequence[str], remedy: str = "") -> str:
 
     Args:
         names: Their names.
-        remedy: How one is given, where there is a way.
+        remedy: The way to get one, where there is any.
     """
     listed = ", ".join(f"'{name}'" for name in names)
     several = "s" if len(names) > 1 else ""

@@ -146,7 +146,7 @@ def drop_waiting(definition: Any) -> None:
     """Lets nothing wait for what it does not read.
 
     A call waits for all that its function reads, which a part of the graph is not fed; and where
-    other pixels are put in the place of its own, it would wait for ones that nobody feeds.
+    it gets other pixels instead of its own, it would wait for ones that nobody feeds.
     """
     inner = (node for function in definition.library.function for node in function.node_def)
     for node in (*definition.node, *inner):
