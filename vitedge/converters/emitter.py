@@ -46,16 +46,16 @@ class Emitter(Lowering[Tensor]):
 
         return kind(layer.name) == kind(other.name)
 
-    def take(self, value: Value, take: Take, x: Tensor, axis: int) -> Tensor:
+    def take(self, value: Value, take: Take, x: Tensor) -> Tensor:
         """See ``Steps``: a few runs of neighbours are sliced, anything else is gathered."""
-        key = value, axis
+        key = value, take.axis
         if self.cuts_channels_at_once and key not in self._cut:
             parts = self._parts_beside(value)
-            cut = self.cut(parts, x, axis) if parts else []
-            self._cut |= {(part, axis): made for part, made in zip(parts, cut, strict=True)}
+            cut = self.cut(parts, x, take.axis + 1) if parts else []
+            self._cut |= {(part, take.axis): made for part, made in zip(parts, cut, strict=True)}
         if key in self._cut:
             return self._cut[key]
-        runs = neighbours(take.places)
+        runs, axis = neighbours(take.places), take.axis + 1
         if len(runs) == 1:
             return self.neighbours_along(x, axis, *runs[0], value.name)
         if len(runs) > _MOST_PIECES:

@@ -104,7 +104,7 @@ class IntegerEmitter(Emitter[Tensor]):
             f"({kind}): {why}; take int8, fp16 or fp32"
         )
 
-    def take(self, value: Value, take: Take, x: Tensor, axis: int) -> Tensor:
+    def take(self, value: Value, take: Take, x: Tensor) -> Tensor:
         """See ``Emitter``; what is put together of pieces has the range of the whole."""
         self.ranges.setdefault(value.name, self.range_of(x))
-        return super().take(value, take, x, axis)
+        return super().take(value, take, x)

@@ -104,7 +104,7 @@ class MergingEmitter(Emitter[Tensor]):
         if source not in self._logarithms:
             name = f"{source.name}/logarithm"
             self._logarithms[source] = self.logarithm(counts, name)
-        shape = (*self.batch_axes(value), *(1,) * (len(value.shape) - 1), places)
+        shape = (self.batch, *(1,) * (len(value.shape) - 1), places)
         often = self.reshape(self._logarithms[source], shape, f"{value.name}/often")
         return self.softmax(value, self.elements("add", x, often, f"{value.name}/counted"))
 

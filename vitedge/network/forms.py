@@ -14,8 +14,6 @@ from vitedge.network.steps import Steps, Tensor
 class Forms(Steps[Tensor]):
     """Keeps tensors whole, ``(batch, *shape)``, or as rows: one token behind the other.
 
-    A whole tensor of many axes may lack that of a batch of one: see ``axes_beside_batch``.
-
     Args:
         batch: Static batch size.
     """
@@ -25,10 +23,6 @@ class Forms(Steps[Tensor]):
 
     rows_keep_batch: bool = False
     """Whether rows are ``(batch, tokens, channels)``, and not ``(batch * tokens, channels)``."""
-
-    axes_beside_batch: int | None = None
-    """The most axes that a tensor of one image has beside that of a batch of one, which more would
-    only make slower; None if each has it."""
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
@@ -50,16 +44,6 @@ class Forms(Steps[Tensor]):
     def is_same_in_rows(self, value: Value) -> bool:
         """Whether both forms are the same: a batch of vectors, or of tokens if rows keep it."""
         return len(value.shape) == 1 or (self.rows_keep_batch and len(value.shape) == 2)
-
-    def batch_axes(self, value: Value) -> Shape:
-        """The axes of a whole tensor before those of the value: that of the batch, or none."""
-        most = self.axes_beside_batch
-        is_alone = self.batch == 1 and most is not None and len(value.shape) > most
-        return () if is_alone else (self.batch,)
-
-    def whole_shape(self, value: Value) -> Shape:
-        """The shape of the whole tensor."""
-        return (*self.batch_axes(value), *value.shape)
 
     def shape_in_rows(self, value: Value) -> Shape:
         """The shape of the value's rows."""
@@ -94,14 +78,14 @@ class Forms(Steps[Tensor]):
         return self._rows[value]
 
     def whole(self, value: Value, name: str) -> Tensor:
-        """The value as its ``whole_shape``; the name is for the step that this may take."""
+        """The value as ``(batch, *shape)``; the name is for the step that this may take."""
         if value.is_constant:
-            return self.fixed(value, self.whole_shape(value))
+            return self.fixed(value, (self.batch, *value.shape))
         if value in self._whole:
             return self._whole[value]
         known = self._rows_made_whole.setdefault(value, {})
         if name not in known:
-            known[name] = self.reshape(self._rows[value], self.whole_shape(value), name)
+            known[name] = self.reshape(self._rows[value], (self.batch, *value.shape), name)
         return known[name]
 
     def operand(self, reader: Value, value: Value) -> Tensor:

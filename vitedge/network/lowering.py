@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from vitedge.network.folding import folded, without_undone_moves
 from vitedge.network.forms import Forms, constant_of
@@ -99,14 +100,10 @@ class Lowering(Forms[Tensor]):
                 unread[each] -= 1
                 if not unread[each]:
                     self.forget(each)
-        return {name: self._shown_whole(value) for name, value in self.network.outputs.items()}
-
-    def _shown_whole(self, value: Value) -> Tensor:
-        """An output, with its batch."""
-        x = self.whole(value, f"{value.name}/tokens")
-        if self.batch_axes(value):
-            return x
-        return self.reshape(x, (self.batch, *value.shape), f"{value.name}/batch")
+        return {
+            name: self.whole(value, f"{value.name}/tokens")
+            for name, value in self.network.outputs.items()
+        }
 
     def step(self, value: Value) -> None:
         """Makes a value of those before it."""
@@ -129,8 +126,8 @@ class Lowering(Forms[Tensor]):
             case Reshape(to=to):
                 self._reshape_step(value, to)
             case Take() as take if self._is_on_channels(value, take.axis):
-                axis = self._channels_axis(value)
-                self._same_form(value, lambda x: self.take(value, take, x, axis))
+                along = replace(take, axis=self._channels_axis(value) - 1)
+                self._same_form(value, lambda x: self.take(value, along, x))
             case Concatenate(axis=axis) if self._is_on_channels(value, axis):
                 parts = [self.rows(each) for each in value.inputs]
                 axis = self._channels_axis(value)
@@ -169,7 +166,6 @@ class Lowering(Forms[Tensor]):
     def _whole_step(self, value: Value) -> Tensor:
         """Lowers an operator that reads whole tensors and makes one."""
         operands = [self.operand(value, each) for each in value.inputs]
-        first = len(self.batch_axes(value.inputs[0]))
         match value.operator:
             case Product() as product:
                 return self.product(value, product, *operands)
@@ -177,14 +173,14 @@ class Lowering(Forms[Tensor]):
                 x, *counts = operands
                 return self.counted_softmax(value, x, *counts) if counts else self.softmax(value, x)
             case Transpose(axes=axes):
-                order = (*range(first), *(axis + first for axis in axes))
+                order = (0, *(axis + 1 for axis in axes))
                 return self.transpose(operands[0], order, value.name)
             case Take() as take:
-                return self.take(value, take, operands[0], take.axis + first)
+                return self.take(value, take, operands[0])
             case Concatenate(axis=axis):
-                return self.concatenate(value, operands, axis + first)
+                return self.concatenate(value, operands, axis + 1)
             case Mean(axis=axis):
-                return self.mean(value, operands[0], axis + first)
+                return self.mean(value, operands[0], axis + 1)
             case Convolution() as layer:
                 return self.convolution(value, layer, operands[0])
             case Pool() as pool:
@@ -263,7 +259,7 @@ class Lowering(Forms[Tensor]):
         read = value.inputs[0]
         x = self._rows[read] if read in self._rows else self.operand(value, read)
         rows = self.tokens_are_rows and len(to) == 2
-        shape = self.shape_in_rows(value) if rows else self.whole_shape(value)
+        shape = self.shape_in_rows(value) if rows else (self.batch, *to)
         self.keep(value, self.reshape(x, shape, value.name), rows=rows)
 
     def _same_form(

@@ -125,8 +125,8 @@ class Steps(ABC, Generic[Tensor]):
         """The number of tokens in each token afterwards, ``(batch, new, 1)``."""
 
     @abstractmethod
-    def take(self, value: Value, take: Take, x: Tensor, axis: int) -> Tensor:
-        """Some places along an axis of ``(batch, ...)``, which ``axis`` counts."""
+    def take(self, value: Value, take: Take, x: Tensor) -> Tensor:
+        """Some places along an axis of ``(batch, ...)``; ``take.axis`` does not count the batch."""
 
     @abstractmethod
     def concatenate(self, value: Value, parts: list[Tensor], axis: int) -> Tensor:

@@ -35,8 +35,6 @@ class OpenVINONodes(MergingEmitter[Any]):
     # OpenVINO 2026.4 fuses biases and norms of three axes alone.
     tokens_are_rows = rows_keep_batch = norms_read_rows = True
     cuts_channels_at_once = True
-    # Its fused attention has four axes.
-    axes_beside_batch = 3
 
     def __init__(self, network: Network, recipe: Recipe, batch: int) -> None:
         from openvino import opset13
@@ -127,7 +125,7 @@ class OpenVINONodes(MergingEmitter[Any]):
 
     def softmax(self, value: Value, x: Any) -> Any:
         """See ``Steps``."""
-        return self._ops.softmax(x, -1, name=value.name)
+        return self._ops.softmax(x, len(value.shape), name=value.name)
 
     # --- moves
 
@@ -148,7 +146,7 @@ class OpenVINONodes(MergingEmitter[Any]):
 
         OpenVINO 2026.4 moves transpositions of images behind a ReduceMean and mixes up their axes.
         """
-        shape = self.whole_shape(value.inputs[0])
+        shape = (self.batch, *value.inputs[0].shape)
         if len(shape) == 3:
             return self._ops.reduce_mean(x, self._integers((axis,)), False, name=value.name)
         count, name = shape[axis], value.name
@@ -156,7 +154,7 @@ class OpenVINONodes(MergingEmitter[Any]):
         x = self.reshape(x, merged, f"{name}/merged")
         shares = self.constant(f"{name}/shares", np.full((1, count), 1 / count, np.float32))
         product = self._ops.matmul(shares, x, False, False, name=f"{name}/product")
-        return self.reshape(product, self.whole_shape(value), name)
+        return self.reshape(product, (self.batch, *value.shape), name)
 
     def cut(self, parts: Sequence[Value], x: Any, axis: int) -> list[Any]:
         """See ``Emitter``."""
