@@ -182,6 +182,25 @@ def test_other_files_of_keras_compute_the_same(
         assert_computes(written, keras_logits(model, scale))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["model.keras", "saved_model"])
+def test_a_network_in_half_precision_becomes_one_in_float32(file: str, tmp_path: Path) -> None:
+    image = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Conv2D(8, 3, activation="relu", dtype="float16")(image)
+    x = keras.layers.GlobalAveragePooling2D(dtype="float16")(x)
+    model = keras.Model(image, keras.layers.Dense(CLASSES, dtype="float16")(x))
+    path = tmp_path / file
+    model.save(path) if path.suffix else model.export(path, verbose=False)
+    options = ConvertOptions(precisions=(Precision.FP32,), output=tmp_path / "artefacts")
+    made = convert(path, options)
+    assert {each.metadata.format for each in made} == set(all_formats())
+    expected = np.asarray(model(pixels().astype(np.float32) / 255, training=False), np.float32)
+    for written in made:
+        with load(written.path) as classifier:
+            found = classifier.logits(list(pixels()))
+        np.testing.assert_allclose(found, expected, atol=2e-3 * np.ptp(expected))
+
+
 def test_an_export_with_augmentation_and_grouped_convolutions(tmp_path: Path) -> None:
     """Keras exports augmentation switched on, and gives convolutions in groups to XLA."""
     image = keras.Input((SIZE, SIZE, 3))

@@ -35,10 +35,11 @@ def select_logits(
     import tensorflow as tf
 
     outputs = _named_outputs(tf.nest.flatten(result), result, names)
-    unknown = [name for name in (*beside, *wanted) if name not in outputs]
-    if unknown:
-        raise ModelError(f"the model has no output '{unknown[0]}', but {_listed(outputs)}")
     others = {name: each for name, each in outputs.items() if name not in beside}
+    for names_given, known in ((beside, outputs), (wanted, others)):
+        for name in names_given:
+            if name not in known:
+                raise ModelError(f"the model has no output '{name}', but {_listed(known)}")
     taken = _taken(others, wanted)
     flat = [outputs[name] for name in taken]
     main = flat[0] if len(flat) == 1 else sum(flat[1:], flat[0]) / len(flat)

@@ -160,7 +160,10 @@ def with_constants(traced: Traced) -> Any:
     definition = traced.operations.as_graph_def()
     nodes = {f"{node.name}:0": node for node in definition.node}
     for name, value in traced.variables.items():
-        node, made = nodes[name], tf.make_tensor_proto(np.asarray(value))
+        node = nodes[name]
+        # A graph in half precision is widened; its variables are not.
+        kind = tf.as_dtype(node.attr["dtype"].type)
+        made = tf.make_tensor_proto(np.asarray(value).astype(kind.as_numpy_dtype))
         node.op = "Const"
         del node.input[:]
         node.attr.clear()
