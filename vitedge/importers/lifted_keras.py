@@ -41,7 +41,7 @@ class LiftedKerasImporter:
             beside=options.beside,
         )
         network = with_options_after_lifting(lifted.network, options)
-        ignored = left_out_words(loaded.left_out, "--beside NAME gives one, too")
+        ignored = left_out_words(loaded.left_out, can_be_given=True)
         words = ", ".join(filter(None, (str(lifted), probe.left_out, ignored)))
         return Imported(network, words, str(lifted.proof))
 

@@ -35,7 +35,7 @@ class LiftedOnnxImporter:
             beside=options.beside,
         )
         network = with_options_after_lifting(lifted.network, options)
-        ignored = left_out_words(probe.left_out, "--beside NAME gives one, too")
+        ignored = left_out_words(probe.left_out, can_be_given=True)
         words = ", ".join(filter(None, (str(lifted), ignored)))
         return Imported(network, words, str(lifted.proof))
 

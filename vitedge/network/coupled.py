@@ -34,7 +34,7 @@ from vitedge.network.operators import (
     Take,
     Transpose,
 )
-from vitedge.network.structure import Readers, readers
+from vitedge.network.structure import Readers, moved, readers
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
@@ -287,12 +287,8 @@ class _Joined:
         live = [each for each in inputs if each is not None]
         x = live[0]
         match value.operator:
-            case Reshape(to=to):
-                return x.reshape(to)
-            case Transpose(axes=axes):
-                return x.transpose(axes)
-            case Take(axis=axis, places=places):
-                return x.take(places, axis)
+            case Reshape() | Transpose() | Take():
+                return moved(value, x)
             case Concatenate(axis=axis):
                 return np.concatenate(live, axis)
             case Add() | Multiply():

@@ -126,7 +126,7 @@ class _Ways:
         width = layer.weight.shape[0]
         match x.operator:
             case Linear() as first if x.shape[-1] == width:
-                yield self.fastest(x.inputs[0], _in_one(first, layer), name)
+                yield self.fastest(x.inputs[0], first.followed_by(layer), name)
             case Concatenate(axis=axis) if axis == len(x.shape) - 1 and x.shape[-1] == width:
                 yield self._sum(x, layer, name)
             case Reshape() | Transpose() | Take() | Resize() if passes_vectors(x, width):
@@ -157,13 +157,6 @@ class _Ways:
             sum(way.multiplications for way in ways) + macs_of(made),
             sum(way.time for way in ways) + _time(made),
         )
-
-
-def _in_one(first: Linear, second: Linear) -> Linear:
-    """A layer on a layer."""
-    weight = second.weight.astype(np.float64)
-    bias = first.bias @ weight + second.bias
-    return Linear((first.weight @ weight).astype(np.float32), bias.astype(np.float32))
 
 
 def _of_outputs(move: Value, layer: Linear) -> Operator:

@@ -121,7 +121,8 @@ def open_generic(path: Path, options: ImportOptions) -> GenericModel:
     if labels and len(labels) not in counts:
         wanted = " or ".join(map(str, counts))
         raise ModelError(f"there are {len(labels)} labels for {wanted} {ending.task} of '{path}'")
-    left_out = ", ".join(filter(None, (augmentation_words(path), left_out_words(network.left_out))))
+    ignored = left_out_words(network.left_out, can_be_given=False)
+    left_out = ", ".join(filter(None, (augmentation_words(path), ignored)))
     return GenericModel(network, experiments, taken, preprocessing, labels, ending, left_out)
 
 

@@ -20,12 +20,7 @@ from vitedge.importers.lift.embedding import channels_first
 from vitedge.importers.lift.input_range import InputRange
 from vitedge.importers.lift.keras_files import LoadedModel
 from vitedge.importers.lift.tensorflow_probe import TensorFlowProbe
-from vitedge.importers.lift.tensorflow_trace import (
-    allow_inlining,
-    drop_waiting,
-    trace,
-    with_constants,
-)
+from vitedge.importers.lift.tensorflow_trace import trace, with_constants
 from vitedge.network.tasks import Task
 from vitedge.terminal.silence import overheard, quiet
 
@@ -120,10 +115,7 @@ class TensorFlowNetwork:
             raise ConversionError(
                 f"TensorFlow cannot trace the model for {batch} images at once: {first_line(error)}"
             ) from error
-        frozen = with_constants(traced)
-        allow_inlining(frozen)
-        drop_waiting(frozen)
-        folded = _folded(frozen, self.answer.name)
+        folded = _folded(with_constants(traced), self.answer.name)
         if self.answer.is_before_activation:
             # An exported model has it in a function, which is open now.
             _drop_activation(folded, self.answer.name)

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 _ALL = "all outputs"
 
 
-def left_out_words(names: Sequence[str], remedy: str = "") -> str:
+def left_out_words(names: Sequence[str], *, can_be_given: bool) -> str:
     """Says which outputs of a source are left out; empty if none is.
 
     Args:
         names: Their names.
-        remedy: The way to get one, where there is any.
+        can_be_given: Whether ``--beside`` gives them.
     """
     listed = ", ".join(f"'{name}'" for name in names)
     several = "s" if len(names) > 1 else ""
-    return f"output{several} {listed} left out{f' ({remedy})' if remedy else ''}" if names else ""
+    remedy = " (--beside NAME gives one, too)" if can_be_given else ""
+    return f"output{several} {listed} left out{remedy}" if names else ""
 
 
 def show_inner(model: onnx.ModelProto, names: Sequence[str]) -> None:

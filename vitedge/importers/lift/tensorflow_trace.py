@@ -91,7 +91,7 @@ def _inlined(traced: Any) -> tuple[Any, bool]:
 
     opened = tf.Graph()
     definition = traced.graph.as_graph_def()
-    allow_inlining(definition)
+    _allow_inlining(definition)
     with opened.as_default():
         tf.import_graph_def(definition, name="")
     definition = _run_inline_graph_optimization(
@@ -99,7 +99,7 @@ def _inlined(traced: Any) -> tuple[Any, bool]:
         lower_control_flow=False,
         aggressive_inlining=True,
     )
-    drop_waiting(definition)
+    _drop_waiting(definition)
     _read_whole(definition)
     is_changed = remove_augmentation(definition)
     # What only keeps state, as the seeds of augmentation do, makes none of the outputs.
@@ -133,7 +133,7 @@ def _read_whole(definition: Any) -> None:
         node.attr["batch_dims"].i = batch_dims
 
 
-def allow_inlining(definition: Any) -> None:
+def _allow_inlining(definition: Any) -> None:
     """Lets functions be opened that were meant for XLA: Keras's convolutions in groups."""
     library = definition.library.function
     inner = (node for function in library for node in function.node_def)
@@ -142,7 +142,7 @@ def allow_inlining(definition: Any) -> None:
             item.attr.pop(name, None)
 
 
-def drop_waiting(definition: Any) -> None:
+def _drop_waiting(definition: Any) -> None:
     """Lets nothing wait for what it does not read.
 
     A call waits for all that its function reads, which a part of the graph is not fed; and where
@@ -154,7 +154,7 @@ def drop_waiting(definition: Any) -> None:
 
 
 def with_constants(traced: Traced) -> Any:
-    """The graph as a ``GraphDef`` whose variables are constants."""
+    """The graph as a ``GraphDef`` whose variables are constants, and whose calls can be opened."""
     import tensorflow as tf
 
     definition = traced.operations.as_graph_def()
@@ -169,6 +169,8 @@ def with_constants(traced: Traced) -> Any:
         node.attr.clear()
         node.attr["dtype"].type = made.dtype
         node.attr["value"].tensor.CopyFrom(made)
+    _allow_inlining(definition)
+    _drop_waiting(definition)
     outputs = [traced.output.partition(":")[0], traced.image.partition(":")[0]]
     return _needed(definition, outputs)
 

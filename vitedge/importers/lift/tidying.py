@@ -169,9 +169,7 @@ def _composed(network: Network) -> Network:
         apart = before.weight.size + layer.weight.size
         if before.weight.shape[0] * layer.weight.shape[1] > apart:
             return None
-        second = layer.weight.astype(np.float64)
-        weight, bias = before.weight @ second, before.bias @ second + layer.bias
-        return Value(value.name, Linear(_narrow(weight), _narrow(bias)), inputs[0].inputs)
+        return Value(value.name, before.followed_by(layer), inputs[0].inputs)
 
     return rebuilt(network, change)
 
