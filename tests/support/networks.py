@@ -295,3 +295,26 @@ NETWORKS = (
     pooled_by_attention,
     many_axes,
 )
+
+
+def lifted_far(offset: float, layers: tuple[str, ...] = ("blind", "blind.2")) -> Network:
+    """A network, some of whose layers read small numbers on a large offset that they do not see.
+
+    Eight bits of such an input are all needed for the offset.
+    """
+    made = Random(5)
+    net = made.net
+    x = made.tokens()
+    width = x.shape[-1]
+    far = net("far", Constant(np.full(width, offset, np.float32)))
+    for name in layers:
+        moved = net(f"{name}/moved", Add(), x, far)
+        # In half precision, too, the offset meets weights that add up to zero.
+        half = made.array(width // 2, width, scale=width**-0.5).astype(np.float16)
+        weight = np.concatenate([half, -half]).astype(np.float32)
+        branch = net(name, Linear(weight, np.zeros(width, np.float32)), moved)
+        x = net(f"{name}/added", Add(), x, branch)
+        inner = net(f"{name}/gelu", Activate(Activation.GELU), made.linear(f"{name}.a", x, 64))
+        x = net(f"{name}/mixed", Add(), x, made.linear(f"{name}.b", inner, width))
+    pooled = net("pooled", Mean(0), x)
+    return made.network(logits=made.linear("head", pooled, 5))

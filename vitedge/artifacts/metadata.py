@@ -159,6 +159,9 @@ class Parity:
 FLOAT_FOR_ACCURACY = "float for accuracy"
 """The word of ``Metadata.quantization`` for the layers whose integers would be too coarse."""
 
+FLOAT_FOR_RUNTIME = "float for its runtime"
+"""The word for the layers whose integers the runtime computes more coarsely than was simulated."""
+
 FLOAT32_FOR_ACCURACY = "float32 between integers"
 """The word for what is too coarse in bfloat16, which some processors compute floats in."""
 

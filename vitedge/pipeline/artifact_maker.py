@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vitedge.artifacts.metadata import Metadata, Source
+from vitedge.artifacts.metadata import FLOAT_FOR_RUNTIME, Metadata, Source
 from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft, refuse_further_outputs
 from vitedge.converters.tools import Variant, converter_for, tools_of
+from vitedge.errors import ParityError
 from vitedge.network.summary import summary
 from vitedge.pipeline.budget import DropBudget, KeptInFloat, Outputs, fewest_lifted
 from vitedge.pipeline.compared_images import COMPARED_IMAGES
@@ -21,7 +22,9 @@ from vitedge.pipeline.tail import tail_of, with_tail
 from vitedge.pipeline.token_merging import finds_alike
 from vitedge.pipeline.token_search import Proved
 from vitedge.pipeline.tuning import USUAL, Tuned, fastest, variants
-from vitedge.pipeline.verified_write import Reference, versions_of, write_checked
+from vitedge.pipeline.verified_write import Reference, sqnr_db, versions_of, write_checked
+from vitedge.quantize.float_layers import FLOOR_DB
+from vitedge.quantize.halving import fewest
 from vitedge.quantize.recipe import Quantized
 from vitedge.quantize.sensitivity import rank_layers
 from vitedge.rewrite import apply_more
@@ -95,18 +98,30 @@ class ArtifactMaker:
                 f"{lost:.2f} points lost of {budget.max_drop:g}, on {len(budget.images.samples)} "
                 f"images; lifted: {', '.join(lifted) or 'nothing'}"
             )
-        tuned = None
+        variant = USUAL
         if self._options.tune:
             tuned = self._tuned(path.name, target, precision, lifted)
-        variant = USUAL if tuned is None else tuned.variant
-        draft, metadata = self.draft(target, precision, lifted, variant)
-        if tuned is not None:
-            words["tuned"] = tuned.words
-        metadata = replace(metadata, quantization={**metadata.quantization, **words})
-        if proved is not None:
-            metadata = replace(metadata, merging=proved.merging)
-        written = write_checked(draft, path, metadata, self._reference)
-        return replace(written, lost=words.get("budget", ""))
+            if tuned is not None:
+                variant, words["tuned"] = tuned.variant, tuned.words
+
+        def write_with(lifted: Sequence[str]) -> Written:
+            draft, metadata = self.draft(target, precision, lifted, variant)
+            metadata = replace(metadata, quantization={**metadata.quantization, **words})
+            if proved is not None:
+                metadata = replace(metadata, merging=proved.merging)
+            written = write_checked(draft, path, metadata, self._reference)
+            return replace(written, lost=words.get("budget", ""))
+
+        try:
+            return write_with(lifted)
+        except ParityError:
+            if precision is not Precision.INT8 or budget is not None:
+                raise
+            lifted = self._lifted_to_floor(path.name, target, precision, variant)
+            if not lifted:
+                raise
+            words[FLOAT_FOR_RUNTIME] = ", ".join(lifted)
+            return write_with(lifted)
 
     def _prepare(self, extra: tuple[str, ...] = ()) -> Prepared:
         """The network under the rewrites that were asked for and some more."""
@@ -180,14 +195,39 @@ class ArtifactMaker:
             return measured.drop(floats, found, self.task, self.scores.middle)
 
         def rank() -> list[str]:
-            self._progress(f"ranking the layers of {name}", 0, 1)
-            quantizations = self._prepare().quantizations  # no rewrite changes the ranking
-            made = quantizations.make(target, precision)
-            activations = quantizations.activations(target, precision)
-            ranked = rank_layers(made, self._reference.pixels, activations=activations)
-            return [each.layer for each in ranked]
+            return self._ranked(name, target, precision)
 
         return fewest_lifted(rank, drop, budget.max_drop, name)
+
+    def _lifted_to_floor(
+        self, name: str, target: Format, precision: Precision, variant: Variant
+    ) -> tuple[str, ...]:
+        """The layers that have to stay out of integers for ``FLOOR_DB`` in the runtime.
+
+        The search before simulates a runtime. Where the runtime computes more coarsely, artefacts
+        themselves are measured. No layer if even all are not enough.
+        """
+        ranking = self._ranked(name, target, precision)
+
+        def is_enough(count: int) -> bool:
+            self._progress(f"measuring {name} with {count} layers lifted", 0, 1)
+            draft, metadata = self.draft(target, precision, ranking[:count], variant)
+            return sqnr_db(draft, metadata, self._reference) >= FLOOR_DB
+
+        if not ranking or not is_enough(len(ranking)):
+            return ()
+        lifted = ranking[: fewest(len(ranking), is_enough)]
+        has_integers = self.draft(target, precision, lifted, variant)[1].calibration is not None
+        return tuple(lifted) if has_integers else ()  # nor is a float file called int8
+
+    def _ranked(self, name: str, target: Format, precision: Precision) -> list[str]:
+        """The layers that can stay out of integers, the costliest first."""
+        self._progress(f"ranking the layers of {name}", 0, 1)
+        quantizations = self._prepare().quantizations  # no rewrite changes the ranking
+        made = quantizations.make(target, precision)
+        activations = quantizations.activations(target, precision)
+        ranked = rank_layers(made, self._reference.pixels, activations=activations)
+        return [each.layer for each in ranked]
 
     def _metadata(
         self, target: Format, precision: Precision, made: Quantized, prepared: Prepared

@@ -20,6 +20,7 @@ from vitedge.images.image_sets import ImageSet
 from vitedge.images.preprocess import Preprocessing
 from vitedge.images.true_maps import Grid
 from vitedge.network.tasks import Task
+from vitedge.quantize.halving import fewest
 from vitedge.report.quality import Drop
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
@@ -134,7 +135,7 @@ def fewest_lifted(
 ) -> KeptInFloat:
     """The shortest beginning of a ranking whose lifting keeps the budget.
 
-    It is found by halving, so that some seven artefacts are measured and not one for each layer.
+    It is found by halving: some seven artefacts are measured and not one for each layer.
 
     Args:
         rank: Gives layers, the costliest first; called when something has to be lifted.
@@ -154,11 +155,11 @@ def fewest_lifted(
             f"{name} loses {lost:.2f} points{still}; --max-drop allows {max_drop:g}. It was not "
             "written; take a higher precision or a larger budget"
         )
-    short, enough = 0, len(ranking)
-    while enough - short > 1:
-        middle = (short + enough) // 2
-        if (lost := drop(ranking[:middle])) <= max_drop:
-            enough, best = middle, lost
-        else:
-            short = middle
-    return KeptInFloat(tuple(ranking[:enough]), best)
+    lost_with = {len(ranking): best}
+
+    def is_enough(count: int) -> bool:
+        lost_with[count] = drop(ranking[:count])
+        return lost_with[count] <= max_drop
+
+    enough = fewest(len(ranking), is_enough)
+    return KeptInFloat(tuple(ranking[:enough]), lost_with[enough])

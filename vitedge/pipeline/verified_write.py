@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from vitedge.artifacts.written import Written
 from vitedge.converters.converter import Draft
 from vitedge.errors import ConversionError, ModelError, ParityError
 from vitedge.files.staging import publish, staging
+from vitedge.files.temporary import temporary_folder
 from vitedge.files.weights_digest import WEIGHTS_KEY, file_sha256
 from vitedge.runtimes import run_batches, runtime_for
 from vitedge.targets.formats import Format
@@ -114,13 +116,33 @@ def write_checked(draft: Draft, path: Path, metadata: Metadata, reference: Refer
         _save(draft, staged, metadata)
         made = _outputs(staged, target, reference.pixels)
         parity = Parity.of(made, reference.outputs, metadata.task, metadata.scores)
-        judged = reference.judged(made)
-        nearer = Parity.of(made[judged], reference.outputs[judged], metadata.task, metadata.scores)
-        check_parity(nearer, metadata.precision, path.name)
+        check_parity(_judged(made, metadata, reference), metadata.precision, path.name)
         metadata = replace(metadata, parity=parity)
         _save_checked(draft, staged, metadata, reference.pixels[:1])
         publish_artifact(staged, path.parent)
     return Written(path, metadata, compared_on=reference.images)
+
+
+def sqnr_db(draft: Draft, metadata: Metadata, reference: Reference) -> float:
+    """The signal-to-noise ratio that a draft's outputs have in its own runtime.
+
+    Args:
+        draft: The artefact but for its metadata.
+        metadata: Its metadata, but for the parity.
+        reference: The reference outputs.
+    """
+    with temporary_folder() as folder:
+        path = folder / f"candidate{metadata.format.suffix}"
+        draft.save(path, metadata)
+        made = _outputs(path, metadata.format, reference.pixels)
+    found = _judged(made, metadata, reference).sqnr_db
+    return math.inf if found is None else found
+
+
+def _judged(made: npt.NDArray[np.float32], metadata: Metadata, reference: Reference) -> Parity:
+    """The parity of the images that outputs are judged by."""
+    judged = reference.judged(made)
+    return Parity.of(made[judged], reference.outputs[judged], metadata.task, metadata.scores)
 
 
 def publish_artifact(staged: Path, destination: Path) -> None:

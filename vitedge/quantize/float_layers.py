@@ -20,6 +20,7 @@ from vitedge.artifacts.metadata import (
 from vitedge.network.network import Network, Value, map_linears
 from vitedge.network.operators import Linear
 from vitedge.quantize import Activations, Recipe
+from vitedge.quantize.halving import fewest
 from vitedge.quantize.input_statistics import InputStatistics, Statistics
 from vitedge.quantize.shared import Images
 from vitedge.quantize.trial import Trial, energy
@@ -104,13 +105,13 @@ def layers_left_in_float(
     """
     groups = _groups(exact, recipe, statistics)
     groups.sort(key=lambda each: each.error / each.time, reverse=True)
-    fewest, in_bfloat16_db = 0, None
+    needed, in_bfloat16_db = 0, None
     if statistics.sqnr_db(sum(each.error for each in groups)) < FLOOR_DB:
         simulated = _Simulated(exact, rounded, recipe, images, activations)
-        fewest, reached = _fewest(groups, simulated), simulated.in_bfloat16_db()
-        in_bfloat16_db = reached if fewest and reached < FLOOR_DB else None
-    enough = fewest + _worthwhile(groups[fewest:])
-    return LeftInFloat(_names(groups[:fewest]), _names(groups[fewest:enough]), in_bfloat16_db)
+        needed, reached = _fewest(groups, simulated), simulated.in_bfloat16_db()
+        in_bfloat16_db = reached if needed and reached < FLOOR_DB else None
+    enough = needed + _worthwhile(groups[needed:])
+    return LeftInFloat(_names(groups[:needed]), _names(groups[needed:enough]), in_bfloat16_db)
 
 
 def _names(groups: Sequence[_Group]) -> frozenset[str]:
@@ -131,17 +132,12 @@ def _worthwhile(groups: Sequence[_Group]) -> int:
 
 
 def _fewest(groups: Sequence[_Group], simulated: _Simulated) -> int:
-    """The number of groups, from the first on, whose floats keep the floor; found by halving."""
-    if simulated.sqnr_db(frozenset()) >= FLOOR_DB:
-        return 0
-    short, enough = 0, len(groups)
-    while enough - short > 1:
-        middle = (short + enough) // 2
-        if simulated.sqnr_db(_names(groups[:middle])) >= FLOOR_DB:
-            enough = middle
-        else:
-            short = middle
-    return enough
+    """The number of groups, from the first on, whose floats keep the floor."""
+
+    def is_enough(count: int) -> bool:
+        return simulated.sqnr_db(_names(groups[:count])) >= FLOOR_DB
+
+    return 0 if is_enough(0) else fewest(len(groups), is_enough)
 
 
 class _Simulated:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.models import random_images
-from tests.support.networks import Random
+from tests.support.networks import Random, lifted_far
 from vitedge.artifacts.metadata import (
     FLOAT32_FOR_ACCURACY,
     FLOAT_FOR_ACCURACY,
@@ -24,28 +24,6 @@ from vitedge.quantize.simulate import simulate
 from vitedge.targets.precisions import Precision
 
 WAYS = [Activations.PER_TOKEN, Activations.PER_TENSOR, Activations.STATIC_OR_TOKEN_SCALED]
-
-
-def lifted_far(offset: float, layers: tuple[str, ...] = ("blind", "blind.2")) -> Network:
-    """A network, some of whose layers read small numbers on a large offset that they do not see.
-
-    Eight bits of such an input are all needed for the offset.
-    """
-    made = Random(5)
-    net = made.net
-    x = made.tokens()
-    width = x.shape[-1]
-    far = net("far", Constant(np.full(width, offset, np.float32)))
-    for name in layers:
-        moved = net(f"{name}/moved", Add(), x, far)
-        weight = made.array(width, width, scale=width**-0.5)
-        weight -= weight.mean(axis=0)
-        branch = net(name, Linear(weight, np.zeros(width, np.float32)), moved)
-        x = net(f"{name}/added", Add(), x, branch)
-        inner = net(f"{name}/gelu", Activate(Activation.GELU), made.linear(f"{name}.a", x, 64))
-        x = net(f"{name}/mixed", Add(), x, made.linear(f"{name}.b", inner, width))
-    pooled = net("pooled", Mean(0), x)
-    return made.network(logits=made.linear("head", pooled, 5))
 
 
 def with_a_blind_gate(offset: float, outputs: int) -> Network:
