@@ -1,21 +1,25 @@
 """Patches put back into an image, as ``torch.nn.functional.fold`` and ONNX's ``Col2Im`` do.
 
 Where patches do not overlap this is a move. Otherwise each pixel is the sum of what the patches
-around it have for it: a transposed convolution whose kernel has one 1 for each place of a patch.
+around it have for it: as many images are taken out of the patches as there are at most for a pixel,
+and added up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.importers.lift.draft import Draft
-from vitedge.importers.lift.images_read import Pair, Sliding, convolved
-from vitedge.importers.lift.transposed import kernel_of_phases, phases_of
+from vitedge.importers.lift.images_read import Pair
 from vitedge.importers.lift.views import View
-
-_ROWS, _COLUMNS, _CHANNELS = 2, 3, 1
+from vitedge.network.network import Value
+from vitedge.network.operators import Add, Concatenate, Take
 
 
 def folded(
@@ -41,7 +45,7 @@ def folded(
         ``(1, channels, *image)``.
 
     Raises:
-        ValueError: The patches are not those of such an image, or see ``phases_of``.
+        ValueError: The patches are not those of such an image.
     """
     bordered = [size + sum(border) for size, border in zip(image, padding, strict=True)]
     counts = [
@@ -54,28 +58,61 @@ def folded(
     is_apart = strides == patch and padding == ((0, 0), (0, 0))
     if is_apart and image == (counts[0] * patch[0], counts[1] * patch[1]):
         return _side_by_side(draft, x, (channels, *patch), counts)
-    extra = [
-        size - ((count - 1) * stride + each - sum(border))
-        for size, count, stride, each, border in zip(
-            image, counts, strides, patch, padding, strict=True
+    rows, columns = (
+        _patches_of(*each)
+        for each in zip(
+            image, counts, patch, strides, (before for before, _ in padding), strict=True
         )
-    ]
-    rows, columns = map(phases_of, counts, patch, strides, padding, extra)
-    places = patch[0] * patch[1]
-    one_for_each = np.eye(places, dtype=np.float32).reshape(*patch, places, 1)
-    kernel = kernel_of_phases(one_for_each, rows, columns)
-    grid = draft.reshaped(x, (1, x.shape[1], *counts))
-    assert isinstance(grid, View)
-    made = convolved(
-        draft,
-        grid,
-        (_ROWS, _COLUMNS, _CHANNELS),
-        np.tile(kernel, channels),
-        None,
-        Sliding(padding=(rows.padding, columns.padding)),
-        channels,
     )
-    return _side_by_side(draft, made, (channels, *strides), counts)
+    read, zeros = _pixels(draft, x, channels, (*patch, *counts))
+    images = []
+    for (row, row_within), (column, column_within) in itertools.product(rows, columns):
+        of_patch = row[:, None] * counts[1] + column
+        within = row_within[:, None] * patch[1] + column_within
+        is_there = (row[:, None] >= 0) & (column >= 0)
+        places = np.where(is_there, of_patch * math.prod(patch) + within, zeros)
+        images.append(draft(Take(0, tuple(places.reshape(-1).tolist())), read))
+    total = functools.reduce(lambda a, b: draft(Add(), a, b), images)
+    return View.whole(total, (1, *image, channels)).transposed((0, 3, 1, 2))
+
+
+def _patches_of(
+    size: int, count: int, patch: int, stride: int, before: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """The patches over each place of an axis: one of each place at a time.
+
+    Args:
+        size: Places of the image.
+        count: The number of patches.
+        patch: Places of a patch.
+        stride: Places from one patch to the next.
+        before: Places of the border before the image.
+
+    Yields:
+        ``(2, size)``: a patch over each place, and the place within it; -1 where there are no more.
+    """
+    found = [
+        [
+            (each, place - each * stride)
+            for each in range(count)
+            if 0 <= place - each * stride < patch
+        ]
+        for place in range(before, before + size)
+    ]
+    for pairs in itertools.zip_longest(*found, fillvalue=(-1, -1)):
+        yield np.array(pairs).T
+
+
+def _pixels(draft: Draft, x: View, channels: int, apart: Sequence[int]) -> tuple[Value, int]:
+    """All pixels of all patches, ``(pixels + 1, channels)``, and the place of one of zeros."""
+    cut = draft.reshaped(x, (channels, *apart))
+    assert isinstance(cut, View)
+    count = math.prod(apart)
+    pixels = draft.reshaped(cut.transposed((3, 4, 1, 2, 0)), (count, channels))
+    assert isinstance(pixels, View)
+    read = draft.reshape(draft.in_order(pixels).value, (count, channels))
+    zeros = draft.constant(np.zeros((1, channels), np.float32))
+    return draft(Concatenate(0), read, zeros), count
 
 
 def _side_by_side(
