@@ -123,6 +123,7 @@ def blocks(network: Network) -> tuple[Block, ...]:
         return (_only_block(network, ancestry),)
     firsts = [place for place, each in enumerate(sums) if _attends(network, each, ancestry)]
     firsts = firsts or [0]
+    sums = _before_pooling(network, sums, firsts[-1], ancestry)
     starts = [source_of(sums[place].stream) for place in firsts]
     ends = [*starts[1:], _last_end(network, sums)]
     edges = [*firsts[1:], len(sums)]
@@ -130,6 +131,25 @@ def blocks(network: Network) -> tuple[Block, ...]:
         Block(start, end, ancestry.between(start, end), sums[first:edge])
         for start, end, first, edge in zip(starts, ends, firsts, edges, strict=True)
     )
+
+
+def _before_pooling(
+    network: Network, sums: tuple[ResidualSum, ...], last: int, ancestry: Ancestry
+) -> tuple[ResidualSum, ...]:
+    """The sums without those that add to what an attention pooled.
+
+    Args:
+        network: The network.
+        sums: Its residual sums.
+        last: The place of the last one whose branch holds an attention.
+        ancestry: Of its values.
+    """
+    mixed = [each.mixed for each in attentions(network)]
+    for place in range(last + 1, len(sums)):
+        stream, before = sums[place].stream, sums[place - 1].value
+        if any(ancestry.reaches(v, stream) and not ancestry.reaches(v, before) for v in mixed):
+            return sums[:place]
+    return sums
 
 
 def _attends(network: Network, each: ResidualSum, ancestry: Ancestry) -> bool:

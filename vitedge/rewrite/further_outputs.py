@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from vitedge.errors import UsageError
-from vitedge.network.blocks import blocks
+from vitedge.network.blocks import Block, blocks
 from vitedge.network.network import Network, Value
 from vitedge.network.operators import Concatenate, Linear, Norm, Reshape, Take
 from vitedge.network.patch_grid import patch_grid
@@ -53,34 +53,51 @@ def with_outputs(network: Network, names: Sequence[str]) -> Network:
         ConversionError: The logits are not what a linear layer makes of a vector.
     """
     check_names(names)
+    model = network
     for name in dict.fromkeys(names):
         if name in network.outputs:
             raise UsageError(f"the model gives its {name} already; leave it out of --also")
-        network = _with_output(network, name)
+        network = _with_output(network, name, model)
     return network
 
 
-def _with_output(network: Network, name: str) -> Network:
+def _with_output(network: Network, name: str, model: Network) -> Network:
+    """The network with one output more.
+
+    Args:
+        network: The model with the outputs that it has by now.
+        name: The output.
+        model: The model alone, which says what its tokens and blocks are.
+    """
     if name == EMBEDDING and FEATURES in network.outputs:
         features = network.outputs[FEATURES]
         return replace(network, outputs={**network.outputs, EMBEDDING: features})
     if name == EMBEDDING:
         return with_features(network, EMBEDDING)
-    tokens = _tokens(network)
     if name == TOKENS:
-        return _ending(network, name, tokens)
+        return _ending(network, name, _tokens(model))
     if name == MAP:
-        first, grid = _patches(network, tokens)
+        tokens = _tokens(model)
+        first, grid = _patches(model, tokens)
         places = tuple(range(first, first + grid[0] * grid[1]))
         taken = Value(f"outputs/{name}/patches", Take(0, places), (tokens,))
         return _ending(network, name, tokens, taken, shape=(*grid, tokens.shape[1]))
     found = _BLOCK.fullmatch(name)
     assert found is not None
-    parts = blocks(network)
+    parts = blocks(model)
     number = int(found[1])
     if number >= len(parts):
         raise UsageError(f"the model has {len(parts)} blocks, from block.0 on, and no {name}")
-    return _ending(network, name, parts[number].end)
+    return _ending(network, name, _left_by(parts[number]))
+
+
+def _left_by(block: Block) -> Value:
+    """What a block leaves of the stream, before patches are merged for the next stage."""
+    if not block.sums:
+        return block.end
+    last = block.sums[-1].value
+    is_normed = isinstance(block.end.operator, Norm) and block.end.inputs[0] is last
+    return block.end if is_normed else last
 
 
 def _ending(
@@ -106,15 +123,15 @@ def _ending(
 
 
 def _tokens(network: Network) -> Value:
-    """The stream behind the last block, and behind the norm that alone reads it.
+    """The stream behind the last block, and behind the one norm that reads it.
 
     Raises:
         UsageError: The network has no tokens there.
     """
     value = blocks(network)[-1].end
-    following = readers(network)[value]
-    if len(following) == 1 and isinstance(following[0].operator, Norm):
-        value = following[0]
+    norms = [each for each in readers(network)[value] if isinstance(each.operator, Norm)]
+    if len(norms) == 1:
+        value = norms[0]
     if len(value.shape) != 2:
         raise UsageError(
             f"the model's last block leaves {value.shape} behind, and no tokens to give"
@@ -139,4 +156,9 @@ def _patches(network: Network, tokens: Value) -> tuple[int, tuple[int, int]]:
             is_joined = isinstance(value.operator, Concatenate) and value.operator.axis == 0
             if is_joined and value.shape == tokens.shape and lengths.count(count) == 1:
                 return sum(lengths[: lengths.index(count)]), found.grid
+        rows, columns = found.grid
+        raise UsageError(
+            f"the model's last block leaves {tokens.shape[0]} tokens, which are not its grid of "
+            f"{rows} x {columns} patches, so there is no map to give"
+        )
     raise UsageError("the model's tokens are not the patches of a grid, so there is no map to give")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 
 import vitedge
 from tests.support.models import random_images, random_network
+from tests.support.networks import DIM, Random
 from vitedge.elements.kinds import NormPosition, Pooling
 from vitedge.errors import UsageError
 from vitedge.network.blocks import blocks
 from vitedge.network.evaluate import evaluate
-from vitedge.network.network import Network
+from vitedge.network.kinds import Activation
+from vitedge.network.network import Network, Value
+from vitedge.network.operators import Activate, Add, Mean, Reshape
 from vitedge.pipeline.convert import ConvertOptions, convert
 from vitedge.pipeline.keras_model import write_keras
 from vitedge.rewrite import apply_rewrites
@@ -32,8 +36,6 @@ NETWORKS = {
 
 def values_of(network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
     """What the outputs are, read from the network itself."""
-    from dataclasses import replace
-
     parts = blocks(network)
     tokens = next((each for each in network.values if each.name == "norm"), parts[-1].end)
     wanted = {"tokens": tokens, "block.0": parts[0].end, "block.1": parts[1].end}
@@ -56,6 +58,84 @@ def test_outputs_are_the_networks_own_values(name: str) -> None:
         for each in NAMES:
             # Float32 sums of a few dozen terms, through two blocks.
             np.testing.assert_allclose(found[each], expected[each], atol=2e-5 * np.ptp(found[each]))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_order_of_the_names_changes_no_value(name: str) -> None:
+    network = NETWORKS[name]
+    images = random_images(network, 2)
+    found, other = (
+        evaluate(with_outputs(network, names), images) for names in (NAMES, NAMES[::-1])
+    )
+    for each in NAMES:
+        np.testing.assert_array_equal(found[each], other[each])
+
+
+class Trunk(Random):
+    """Blocks of attention alone, and what stands behind them."""
+
+    def attended(self, x: Value, name: str, read: Value | None = None) -> Value:
+        read = self.norm(f"{name}.norm", x) if read is None else read
+        q, k, v = self.heads(read, name)
+        mixed = self.joined(self.mixed(self.scores(q, k, name), v, name), name)
+        return self.net(f"{name}/sum", Add(), x, self.linear(f"{name}.out", mixed, DIM))
+
+    def pooled(self, tokens: Value) -> Value:
+        """As SigLIP's: one learnt query, and an MLP beside what it pooled."""
+        q = self.by_head(self.linear("pool.q", self.constant("probe", 1, DIM), DIM), "pool/q")
+        k, v = (
+            self.by_head(self.linear(f"pool.{each}", tokens, DIM), f"pool/{each}") for each in "kv"
+        )
+        x = self.joined(self.mixed(self.scores(q, k, "pool"), v, "pool"), "pool")
+        x = self.linear("pool.out", x, DIM)
+        inner = self.linear("pool.fc1", self.norm("pool.norm", x), 2 * DIM)
+        inner = self.net("pool/gelu", Activate(Activation.GELU), inner)
+        x = self.net("pool/sum", Add(), x, self.linear("pool.fc2", inner, DIM))
+        return self.net("pool/vector", Reshape((DIM,)), x)
+
+    def merged(self, x: Value) -> Value:
+        """As Swin's between stages: neighbours side by side, a norm, a layer."""
+        count, width = x.shape
+        x = self.net("merge/pairs", Reshape((count // 2, 2 * width)), x)
+        return self.linear("merge", self.norm("merge.norm", x), DIM)
+
+
+def test_tokens_are_those_before_attention_pools_them() -> None:
+    made = Trunk(41)
+    x = made.attended(made.attended(made.tokens(), "blocks.0"), "blocks.1")
+    network = made.network(embedding=made.pooled(made.norm("norm", x)))
+    wide = with_outputs(network, ("block.1", "tokens"))
+    images = random_images(network, 2)
+    values = {"block.1": x, "tokens": next(v for v in network.values if v.name == "norm")}
+    expected = evaluate(replace(network, outputs=values), images)
+    found = evaluate(wide, images)
+    for name in values:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+    with pytest.raises(UsageError, match="has 2 blocks"):
+        with_outputs(network, ("block.2",))
+
+
+def test_a_block_ends_before_patches_are_merged() -> None:
+    made = Trunk(42)
+    first = made.attended(made.tokens(), "blocks.0")
+    x = made.norm("norm", made.attended(made.merged(first), "blocks.1"))
+    network = made.network(logits=made.linear("head", made.net("pooled", Mean(0), x), 3))
+    images = random_images(network, 2)
+    found = evaluate(with_outputs(network, ("block.0",)), images)["block.0"]
+    expected = evaluate(replace(network, outputs={"logits": first}, labels=()), images)["logits"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_second_reader_of_the_last_block_does_not_hide_its_norm() -> None:
+    made = Trunk(43)
+    last = made.attended(made.tokens(), "blocks.0")
+    x = made.norm("norm", last)
+    logits = made.linear("head", made.net("pooled", Mean(0), x), 3)
+    network = made.network(logits=logits, beside=made.linear("decoder", last, 2))
+    images = random_images(network, 2)
+    found = evaluate(with_outputs(network, ("tokens",)), images)["tokens"]
+    expected = evaluate(replace(network, outputs={"logits": x}, labels=()), images)["logits"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_further_outputs_keep_no_rewrite_away() -> None:
