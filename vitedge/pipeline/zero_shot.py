@@ -7,11 +7,14 @@ columns of a linear layer, and no text model has to run on the device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vitedge.errors import DataError, ModelError, UsageError
 from vitedge.files.npz_arrays import read_arrays
@@ -24,6 +27,10 @@ from vitedge.network.tasks import Task
 
 _EMBEDDINGS, _SCALE, _BIAS = "embeddings", "scale", "bias"
 _LENGTH_EPS = 1e-12
+_SCALES = (
+    "give --scale 100, as CLIP has it, or the exponential of your model's logit_scale, which is "
+    "positive"
+)
 _NAME = "{}"
 """Where a template has the name of a class."""
 
@@ -34,7 +41,7 @@ class TextLabels:
 
     Attributes:
         names: The name of each text.
-        embeddings: Their embeddings, float32 ``(names, width)``, of any length.
+        embeddings: Their directions, float32 ``(names, width)``, of length 1.
         scale: The factor of the cosine: ``exp`` of CLIP's ``logit_scale``, about 100.
         bias: The term that is added to the scaled cosine: SigLIP's ``logit_bias``.
     """
@@ -59,7 +66,7 @@ def read_text_labels(
 
     Raises:
         DataError: The file is missing or damaged, or lacks the embeddings.
-        UsageError: There is no scale, or another number of names.
+        UsageError: There is no scale or another number of names, or one that makes no sense.
     """
     if not path.is_file():
         raise DataError(f"there is no file '{path}'")
@@ -70,21 +77,20 @@ def read_text_labels(
             f"'{path}' holds no '{_EMBEDDINGS}' of floats, a row a text: save them with "
             f"numpy.savez(file, {_EMBEDDINGS}=..., {_SCALE}=...)"
         )
-    embeddings = np.asarray(found, np.float32)
-    if not np.isfinite(embeddings).all() or not np.linalg.norm(embeddings, axis=1).all():
+    if not np.isfinite(found).all() or not found.any(axis=1).all():
         raise DataError(f"an embedding of '{path}' is zero or not finite")
-    if len(names) != len(embeddings):
-        raise UsageError(f"there are {len(names)} names for {len(embeddings)} texts of '{path}'")
+    _demand_names(names)
+    if len(names) != len(found):
+        raise UsageError(f"there are {len(names)} names for {len(found)} texts of '{path}'")
     if scale is None:
         scale = _number(path, arrays.get(_SCALE), _SCALE)
-    if scale is None or not np.isfinite(scale) or scale <= 0:
+    if scale is None:
         raise UsageError(
-            f"'{path}' holds no positive '{_SCALE}' that cosines are multiplied with: give "
-            "--scale 100, as CLIP has it, or the exponential of your model's logit_scale"
+            f"'{path}' holds no '{_SCALE}' that cosines are multiplied with: {_SCALES}"
         )
     if bias is None:
         bias = _number(path, arrays.get(_BIAS), _BIAS)
-    return TextLabels(tuple(names), embeddings, scale, bias or 0.0)
+    return _text_labels(names, found, scale, bias or 0.0)
 
 
 def text_labels_of(
@@ -109,8 +115,8 @@ def text_labels_of(
 
     Raises:
         ModelError: There is no such text tower, or it is damaged.
-        UsageError: A name is empty or there twice, a template has no place for a name, or a text is
-            too long for the model.
+        UsageError: A name is empty or there twice, a number makes no sense, a template has no place
+            for a name, or a text is too long for the model.
         UnavailableError: The package for tokenizers is not installed.
     """
     _demand_names(names)
@@ -123,10 +129,9 @@ def text_labels_of(
             )
     texts = [template.replace(_NAME, name) for name in names for template in said]
     found = embed_texts(path, texts, options)
-    lengths = np.linalg.norm(found.embeddings, axis=1, keepdims=True)
-    directions = (found.embeddings / lengths).reshape(len(names), len(said), -1)
-    labels = TextLabels(
-        tuple(names),
+    directions = _directions(found.embeddings).reshape(len(names), len(said), -1)
+    labels = _text_labels(
+        names,
         directions.mean(axis=1),
         found.scale if scale is None else scale,
         found.bias if bias is None else bias,
@@ -134,11 +139,35 @@ def text_labels_of(
     return labels, found.task
 
 
+def _text_labels(
+    names: Sequence[str], embeddings: npt.NDArray[Any], scale: float, bias: float
+) -> TextLabels:
+    """Texts as labels, with numbers that make sense.
+
+    Raises:
+        UsageError: The scale is not positive, or one of the numbers is not finite.
+    """
+    if not math.isfinite(scale) or scale <= 0:
+        raise UsageError(f"cosines cannot be multiplied with a scale of {scale:g}: {_SCALES}")
+    if not math.isfinite(bias):
+        raise UsageError(f"a bias of {bias:g} cannot be added: give --bias a number, such as 0")
+    directions = _directions(embeddings).astype(np.float32)
+    return TextLabels(tuple(names), directions, scale, bias)
+
+
+def _directions(embeddings: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Embeddings ``(texts, width)`` of any length but 0, each divided by its length."""
+    values = embeddings.astype(np.float64)
+    values /= np.abs(values).max(axis=1, keepdims=True)  # its square may be too large, or 0
+    unit: npt.NDArray[np.float64] = values / np.linalg.norm(values, axis=1, keepdims=True)
+    return unit
+
+
 def _demand_names(names: Sequence[str]) -> None:
     """Refuses names that nobody could tell apart."""
     twice = next((name for name in names if names.count(name) > 1), None)
     if not names or not all(names):
-        raise UsageError('a class has no name: give --classes "a cat,a dog"')
+        raise UsageError('a class has no name: give each one, as in "a cat,a dog"')
     if twice is not None:
         raise UsageError(f"the class '{twice}' is there twice")
 
@@ -163,10 +192,15 @@ def with_text_labels(network: Network, texts: TextLabels, task: Task = Task.CLAS
 
     Raises:
         ModelError: The network gives no vector as wide as the texts' embeddings.
-        UsageError: The task is another one.
+        UsageError: The task is another one, or there is one class alone.
     """
     if task not in (Task.CLASSES, Task.LABELS):
         raise UsageError(f"texts are classes or labels, not {task}")
+    if task is Task.CLASSES and len(texts.names) < 2:
+        raise UsageError(
+            "one text is right for every image: give at least two, or say --as-labels, with which "
+            "each is right or wrong by itself"
+        )
     embedding = network.main
     if network.task is not Task.EMBEDDING or len(embedding.shape) != 1:
         raise ModelError(
@@ -181,8 +215,7 @@ def with_text_labels(network: Network, texts: TextLabels, task: Task = Task.CLAS
         )
     ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
     direction = Value("text/direction", Norm(ones, zeros, _LENGTH_EPS, NormKind.L2), (embedding,))
-    lengths = np.linalg.norm(texts.embeddings, axis=1, keepdims=True)
-    weight = np.ascontiguousarray((texts.scale * texts.embeddings / lengths).T, np.float32)
+    weight = np.ascontiguousarray(texts.scale * texts.embeddings.T, np.float32)
     bias = np.full(len(texts.names), texts.bias, np.float32)
     head = Value("text", Linear(weight, bias), (direction,))
     return replace(

@@ -17,6 +17,7 @@ from tests.support.golden_cases import GOLDEN, TOLERANCE
 from vitedge.cli import main
 from vitedge.errors import ModelError, NotAViTError, UsageError, VitedgeError
 from vitedge.importers import ImportOptions, read_model
+from vitedge.importers.hugging_face.text_tower import embed_texts
 from vitedge.network.evaluate import forward
 from vitedge.network.tasks import Task
 from vitedge.pipeline.zero_shot import text_labels_of, with_text_labels
@@ -70,14 +71,13 @@ def test_a_folder_becomes_a_model_of_its_classes(tmp_path: Path) -> None:
 
 def test_of_several_templates_the_mean_direction_counts() -> None:
     def directions(*texts: str) -> np.ndarray:
-        found = text_labels_of(TOWERS / "clip", texts, OPTIONS)[0].embeddings
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        return text_labels_of(TOWERS / "clip", texts, OPTIONS)[0].embeddings
 
     templates = ("a photo of a {}", "the {}")
     labels, _ = text_labels_of(TOWERS / "clip", ("cat", "dog"), OPTIONS, templates=templates)
     assert labels.names == ("cat", "dog")
     cat = directions("a photo of a cat", "the cat").mean(axis=0)
-    np.testing.assert_allclose(labels.embeddings[0], cat, atol=1e-6)
+    np.testing.assert_allclose(labels.embeddings[0], cat / np.linalg.norm(cat), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "siglip2"])
@@ -161,6 +161,21 @@ def test_a_text_tower_that_cannot_be_read_is_refused(
     damage(clip)
     with pytest.raises(kind, match=words):
         text_labels_of(clip, TEXTS, OPTIONS)
+
+
+def test_gemmas_tokenizer_changes_no_text(tmp_path: Path) -> None:
+    """SigLIP 2 of a fixed resolution calls itself a ``siglip``, with that tokenizer."""
+    folder = tmp_path / "siglip"
+    shutil.copytree(TOWERS / "siglip", folder)
+
+    def embedded() -> tuple[np.ndarray, np.ndarray]:
+        plain, spelt = embed_texts(folder, ["a cat", "A. cat!"], ImportOptions()).embeddings
+        return plain, spelt
+
+    np.testing.assert_array_equal(*embedded())
+    rewrite(folder / "tokenizer_config.json", tokenizer_class="GemmaTokenizer")
+    plain, spelt = embedded()
+    assert np.abs(plain - spelt).max() > 1e-3
 
 
 def test_padding_that_a_config_names_must_be_known(tmp_path: Path) -> None:

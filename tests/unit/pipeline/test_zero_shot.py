@@ -92,7 +92,12 @@ def test_names_may_lie_in_a_file(model: Path, tmp_path: Path) -> None:
     [
         ({"embeddings": TEXTS}, "a,b,c", "give --scale 100"),
         ({"embeddings": TEXTS, "scale": 0.0}, "a,b,c", "give --scale 100"),
+        ({"embeddings": TEXTS, "scale": -5.0}, "a,b,c", "a scale of -5: give --scale 100"),
+        ({"embeddings": TEXTS, "scale": 1.0, "bias": np.nan}, "a,b,c", "a bias of nan cannot"),
         ({"embeddings": TEXTS, "scale": 1.0}, "a,b", "2 names for 3 texts"),
+        ({"embeddings": TEXTS, "scale": 1.0}, "a,,c", "a class has no name"),
+        ({"embeddings": TEXTS, "scale": 1.0}, "a,b,a", "the class 'a' is there twice"),
+        ({"embeddings": TEXTS[:1], "scale": 1.0}, "a", "right for every image.*--as-labels"),
         ({"text": TEXTS, "scale": 1.0}, "a,b,c", "holds no 'embeddings' of floats"),
         ({"embeddings": TEXTS[:, :4], "scale": 1.0}, "a,b,c", "4 wide, those of images 5"),
         ({"embeddings": TEXTS * 0, "scale": 1.0}, "a,b,c", "is zero or not finite"),
@@ -109,6 +114,28 @@ def test_texts_that_do_not_fit_are_refused(
     assert code in (1, 2)
     assert re.search(message, words), words
     assert not output.exists()
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e30, 1e60])
+def test_only_the_direction_of_a_text_counts(length: float, model: Path, tmp_path: Path) -> None:
+    output, images = tmp_path / "named.keras", random_images(NETWORK, 4)
+    texts = saved(tmp_path, embeddings=TEXTS.astype(np.float64) * length, scale=20.0)
+    code, words = labels(
+        model, "--text-embeddings", texts, "--names", ",".join(NAMES), "-o", output
+    )
+    assert code == 0, words
+    found = forward(read_model(output).network, images)
+    np.testing.assert_allclose(found, 20 * cosines(images), atol=1e-4)
+
+
+def test_one_text_may_be_right_or_wrong_by_itself(model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "named.keras"
+    texts = saved(tmp_path, embeddings=TEXTS[:1], scale=20.0)
+    given = ("--text-embeddings", texts, "--names", "a cat", "--as-labels", "-o", output)
+    code, words = labels(model, *given)
+    assert code == 0, words
+    (written,) = convert(output, ConvertOptions((Format.ONNX,), (Precision.FP32,), tmp_path))
+    assert written.metadata.task in (Task.LABELS, Task.BINARY)
 
 
 def test_a_classifier_has_no_embedding_to_compare() -> None:

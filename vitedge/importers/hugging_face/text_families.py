@@ -44,6 +44,22 @@ def _canonical(text: str) -> str:
     return " ".join(bare.split())
 
 
+def of_tokenizer(family: TextFamily, config: Mapping[str, Any]) -> TextFamily:
+    """The family with the particulars of the tokenizer's class beside the model.
+
+    SigLIP 2 of a fixed resolution is a ``siglip`` whose tokenizer is Gemma's, which changes no
+    text. Of ``siglip2`` itself transformers disregards the class that is named.
+
+    Args:
+        family: The family of the ``model_type``.
+        config: The content of ``tokenizer_config.json``.
+    """
+    named = config.get("tokenizer_class")
+    if family is _siglip and named in ("GemmaTokenizer", "GemmaTokenizerFast"):
+        return replace(family, ends=False, cleaned=str, padding_side="left")
+    return family
+
+
 _TOWER = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "eos_token_id": 49407}
 _CLIP = {
     **_TOWER,

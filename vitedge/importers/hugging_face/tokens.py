@@ -13,7 +13,7 @@ import numpy.typing as npt
 from vitedge.errors import ModelError, UsageError, first_line, missing_package
 from vitedge.files.json_values import mapping, shown, texts, whole
 from vitedge.files.limits import refuse_long_text
-from vitedge.importers.hugging_face.text_families import TextFamily
+from vitedge.importers.hugging_face.text_families import TextFamily, of_tokenizer
 from vitedge.importers.reading.json_file import peek_json
 
 _TOKENIZER, _CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -57,6 +57,7 @@ def tokens_of(
         UnavailableError: The package for tokenizers is not installed.
     """
     tokenizer, config = _open(folder / _TOKENIZER), peek_json(folder / _CONFIG)
+    family = of_tokenizer(family, config)
     longest = whole(values, "max_position_embeddings", least=1)
     rows = [_row(tokenizer, config, family, family.cleaned(each)) for each in written]
     for text, row in zip(written, rows, strict=True):
