@@ -96,23 +96,23 @@ def _behind(tail: Tail, shapes: Mapping[str, tuple[int, ...]]) -> Any:
     stored = {each.name: each for each in source.graph.initializer}
     if source.functions:
         raise ConversionError("a tail of ONNX functions cannot be put behind a trunk")
-    joints = set(shapes)
+    joints, images = set(shapes), {each.name for each in source.graph.input} - stored.keys()
     outputs = [each for each in source.graph.output if each.name not in joints]
-    wanted, read, stack = set(), set(), [each.name for each in outputs]
+    trunk = _made_of_images(makers, images) & _needed_for(joints, makers)
+    wanted, read, missing = set(), set(), set()
+    stack = [each.name for each in outputs]
     while stack:
         name = stack.pop()
         if name in read or name in joints:
             continue
         read.add(name)
-        if name in makers:
+        if name in trunk or name in images:
+            missing.add(name)
+        elif name in makers:
             wanted.add(id(makers[name]))
             stack += _read_by(makers[name])
-        elif name and name not in stored:
-            words = " and ".join(f"'{each}'" for each in joints)
-            raise ConversionError(
-                f"the nodes behind {words} also read the image ('{name}') by another way: name "
-                "the tensor that they read with --beside"
-            )
+    if missing:
+        raise ConversionError(_missing_words(joints, missing, images))
     if not wanted:
         raise ConversionError("nothing stands behind the trunk; leave out --tail")
     kind = onnx.TensorProto.FLOAT
@@ -126,6 +126,37 @@ def _behind(tail: Tail, shapes: Mapping[str, tuple[int, ...]]) -> Any:
     return onnx.helper.make_model(
         graph, ir_version=source.ir_version, opset_imports=source.opset_import
     )
+
+
+def _needed_for(names: Iterable[str], makers: Mapping[str, Any]) -> set[str]:
+    """Some tensors, and all that they are made of."""
+    found, stack = set(), [*names]
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            stack += _read_by(makers[name]) if name in makers else []
+    return found
+
+
+def _made_of_images(makers: Mapping[str, Any], images: Iterable[str]) -> set[str]:
+    """The tensors that differ from image to image; nodes come after those that they read."""
+    found = set(images)
+    for name, node in makers.items():
+        if not found.isdisjoint(_read_by(node)):
+            found.add(name)
+    return found
+
+
+def _missing_words(joints: Iterable[str], missing: set[str], images: set[str]) -> str:
+    """Says what the tail reads besides the joints."""
+    behind = " and ".join(f"'{each}'" for each in sorted(joints))
+    if missing & images:
+        image = " and ".join(f"'{each}'" for each in sorted(missing & images))
+        return f"the nodes behind {behind} also read the image itself ({image}), as no tail can"
+    also = " and ".join(f"'{each}'" for each in sorted(missing))
+    options = " ".join(f"--beside {each}" for each in sorted(missing))
+    return f"the nodes behind {behind} also read {also}: add {options}"
 
 
 def _read_by(node: Any) -> Iterable[str]:

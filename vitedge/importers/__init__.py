@@ -59,6 +59,7 @@ class ImportOptions:
         trust: Code inside the file may run.
         custom_objects: ``module:name`` of the user's own Keras layers, which may be imported.
         beside: Names of further outputs of a traced model, to be read beside the main one.
+        tail: The rest of the source comes to stand behind what is read, with all outputs.
         images: Images on which logits are compared with the source's, besides made-up ones.
         warn: Told what is odd about the weights.
     """
@@ -83,6 +84,7 @@ class ImportOptions:
     beside: tuple[str, ...] = ()
     trust: bool = False
     custom_objects: tuple[str, ...] = ()
+    tail: bool = False
     images: tuple[ImageLike, ...] = ()
     warn: Callable[[str], None] = field(default=lambda _: None, compare=False, repr=False)
 

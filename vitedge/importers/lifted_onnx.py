@@ -35,7 +35,8 @@ class LiftedOnnxImporter:
             beside=options.beside,
         )
         network = with_options_after_lifting(lifted.network, options)
-        ignored = left_out_words(probe.left_out, can_be_given=True)
+        left_out = () if options.tail else probe.left_out
+        ignored = left_out_words(left_out, can_be_given=True)
         words = ", ".join(filter(None, (str(lifted), ignored)))
         return Imported(network, words, str(lifted.proof))
 

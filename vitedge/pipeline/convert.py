@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -75,9 +76,10 @@ def convert(
         if opened is not None:
             return _convert(opened, options, progress, on_refusal, on_written)
         images = images_in_use(options, calibration)
+        importing = replace(options.importing, tail=options.tail)
         # Without a name here, so that `_convert` can let go of the model as it was read.
         return _convert(
-            OpenModel(source, options.importing, images=images, progress=progress),
+            OpenModel(source, importing, images=images, progress=progress),
             options,
             progress,
             on_refusal,

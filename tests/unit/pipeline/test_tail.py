@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,7 @@ def test_tflite_cannot_hold_a_tail(detector: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "kind", "words"),
     [
-        ({"beside": ()}, ConversionError, "read the image .* by another way"),
+        ({"beside": ()}, ConversionError, "behind 'boxes' also read '.*': add --beside "),
         ({"logits": ()}, ModelError, "'found' of .* holds no float numbers"),
         ({"logits": (), "beside": ()}, NotAViTError, "where its trunk ends was not said: node"),
         ({"layout": "huggingface"}, UsageError, "no client of a --layout"),
@@ -212,6 +213,29 @@ def test_a_tail_that_cannot_be_joined_is_refused(
             warn=lambda _: None,
             **options,
         )
+
+
+def test_the_tensors_that_a_refusal_names_are_enough(detector: Path, tmp_path: Path) -> None:
+    def written(beside: Sequence[str]) -> Path:
+        options = {**OPTIONS, "beside": tuple(beside)}
+        made = vitedge.convert(
+            detector,
+            precisions="fp32",
+            formats="onnx",
+            output=tmp_path,
+            warn=lambda _: None,
+            **options,
+        )
+        return made.artifacts[0].path
+
+    with pytest.raises(ConversionError) as refused:
+        written(())
+    path = written(str(refused.value).split(" --beside ")[1:])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    shape = session.get_inputs()[0].shape
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    (found,) = session.run(["found"], {"pixels": pixels})
+    np.testing.assert_array_equal(found, of_source(detector, pixels))
 
 
 @pytest.mark.parametrize(
