@@ -142,7 +142,7 @@ def _before_pooling(
         network: The network.
         sums: Its residual sums.
         last: The place of the last one whose branch holds an attention.
-        ancestry: Of its values.
+        ancestry: The ancestry of its values.
     """
     mixed = [each.mixed for each in attentions(network)]
     for place in range(last + 1, len(sums)):

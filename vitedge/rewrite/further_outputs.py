@@ -92,7 +92,7 @@ def _with_output(network: Network, name: str, model: Network) -> Network:
 
 
 def _left_by(block: Block) -> Value:
-    """What a block leaves of the stream, before patches are merged for the next stage."""
+    """The stream behind a block, before patches are merged for the next stage."""
     if not block.sums:
         return block.end
     last = block.sums[-1].value
