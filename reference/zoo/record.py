@@ -17,6 +17,9 @@ from vitedge.files.staging import write_whole
 
 RECORD = Path(__file__).parent / "measured.json"
 
+_SHOWN = "VNNI"
+"""The processors that the table is of, where there is a result; int8 is made for such."""
+
 
 def read_record(path: Path) -> list[Result]:
     """All results on record, by name; none where there is no file."""
@@ -57,7 +60,11 @@ def merged(recorded: Sequence[Result], found: Sequence[Result]) -> list[Result]:
     return [each for name in sorted(known) for each in known[name]]
 
 
-def newest(results: Sequence[Result]) -> list[Result]:
-    """The newest result of each family, by name."""
-    found = {each.name: each for each in results}
+def of_each_family(results: Sequence[Result]) -> list[Result]:
+    """The result of each family that is shown, by name: that with VNNI, else the newest."""
+    found: dict[str, Result] = {}
+    for each in results:
+        before = found.get(each.name)
+        if before is None or each.products == _SHOWN or before.products != _SHOWN:
+            found[each.name] = each
     return [found[name] for name in sorted(found)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reference.zoo.making import families
 from reference.zoo.measuring import InFormat, Result, read_results, shown_number
-from reference.zoo.record import RECORD, merged, newest, read_record, write_record
+from reference.zoo.record import RECORD, merged, of_each_family, read_record, write_record
 from reference.zoo.stock import LITERT_TORCH
 from vitedge.files.staging import write_whole
 
@@ -38,7 +38,7 @@ def write_table(folder: Path, page: Path, record: Path = RECORD) -> None:
 
 
 def _lines(recorded: Sequence[Result]) -> Iterator[str]:
-    results = newest(recorded)
+    results = of_each_family(recorded)
     own = [each for each in results if each.road in ("by name", "lifted")]
     converted = [each for each in own if each.formats]
     whole = [each for each in own if len(_written(each)) == len(_FORMATS)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reference.zoo.measuring import InFormat, Result
-from reference.zoo.record import RECORD, merged, newest, read_record, write_record
+from reference.zoo.record import RECORD, merged, of_each_family, read_record, write_record
 from reference.zoo.table import BEGIN, END, write_table
 
 ROOT = Path(__file__).parents[3]
@@ -41,8 +41,12 @@ def test_a_family_has_a_result_for_each_kind_of_processor_the_newest_last() -> N
     both = merged([CONVERTED], [slower])
     assert both == [CONVERTED, slower]
     assert merged(both, [again]) == [CONVERTED, again]
-    assert newest(both) == [slower]
-    assert newest(merged(both, [CONVERTED])) == [CONVERTED]
+
+
+def test_the_result_with_vnni_is_shown_or_else_the_newest() -> None:
+    slow, other = (replace(CONVERTED, products=each) for each in ("AVX2", "AMX"))
+    assert of_each_family([CONVERTED, slow]) == of_each_family([slow, CONVERTED]) == [CONVERTED]
+    assert of_each_family([slow, other]) == [other]
 
 
 def test_reading_again_is_told_of_every_result() -> None:
