@@ -15,21 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.errors import ModelError
-from vitedge.files.json_values import mapping
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import torch_patch_shape
 from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.importers.timm.architectures import (
-    Weights,
-    facts_of,
-    is_packed,
-    refuse_unknown,
-    with_arguments,
-)
+from vitedge.importers.timm.architectures import Weights, facts_of, is_packed, refuse_unknown
+from vitedge.importers.timm.arguments import with_arguments
 from vitedge.importers.timm.network import read_network
 from vitedge.importers.timm.published import (
+    arguments_of,
     labels_of,
     preprocessing_of,
     published_beside,
@@ -81,8 +76,7 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     architecture = options.architecture or published.get("architecture")
     architecture = architecture if isinstance(architecture, str) else None
     facts = facts_of(weights, architecture, options.activation)
-    arguments = mapping({"model_args": {}, **published}, "model_args")
-    facts = with_arguments(facts, arguments, tensors.source)
+    facts = with_arguments(facts, arguments_of(published), tensors.source)
     tokens = read_tokens(tensors, facts, options, published)
     preprocessing = preprocessing_of(published, tokens.image_size, channels)
     tokens, preprocessing = at_wanted_size(tokens, facts, preprocessing, options)

@@ -18,7 +18,7 @@ from typing import Any
 
 from vitedge.elements.heads import classified
 from vitedge.errors import ModelError
-from vitedge.files.json_values import mapping, whole
+from vitedge.files.json_values import whole
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import torch_head, torch_patch_shape
 from vitedge.importers.overrides import with_options
@@ -26,6 +26,7 @@ from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors, count
 from vitedge.importers.swin import PATCH, TABLE, Windows, read_swin
 from vitedge.importers.timm.published import (
+    arguments_of,
     image_size_of,
     labels_of,
     preprocessing_of,
@@ -100,7 +101,7 @@ def _next(stage: str) -> str:
 
 def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, Any]) -> Network:
     channels, patch = torch_patch_shape(tensors, PATCH)
-    arguments = mapping({"model_args": {}, **published}, "model_args")
+    arguments = arguments_of(published)
     told = _facts(tensors, options, published, arguments)
     size = options.image_size or image_size_of(published) or _image_size(tensors, told, patch)
     preprocessing = preprocessing_of(published, size, channels)

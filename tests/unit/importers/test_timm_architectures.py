@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.support.golden_cases import GOLDEN, TOLERANCE
+from tests.support.plain import plain
 from vitedge.errors import ModelError
 from vitedge.importers import ImportOptions, read_model
 from vitedge.network.evaluate import forward
@@ -155,3 +156,72 @@ def test_weights_of_another_architecture_are_refused(
         return
     with pytest.raises(ModelError, match=match):
         read_model(path, options)
+
+
+def made_with(
+    tmp_path: Path,
+    arguments: dict[str, Any],
+    *,
+    dropped: tuple[str, ...] = (),
+    added: dict[str, np.ndarray] | None = None,
+    **config: Any,
+) -> Path:
+    """The golden ViT with other weights, and a config.json that says what it was made with."""
+    arrays = {name: each for name, each in load_file(bare("vit")).items() if name not in dropped}
+    save_file(arrays | (added or {}), tmp_path / WEIGHTS)
+    sizes = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    told = {"architecture": "vit_tiny_patch16_224", "model_args": sizes | arguments, **config}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    return tmp_path
+
+
+def rows_of(count: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((1, count, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize("told_by", ["img_size", "input_size"])
+def test_the_config_tells_the_grid_of_a_rectangular_model(told_by: str, tmp_path: Path) -> None:
+    # 16 positions are 3 x 5 patches and a class token; they were read as 4 x 4 patches.
+    positions = {"pos_embed": rows_of(16)}
+    arguments = {"img_size": [12, 20]} if told_by == "img_size" else {}
+    cfg = {"input_size": [3, 12, 20]} if told_by == "input_size" else {}
+    path = made_with(tmp_path, arguments, added=positions, pretrained_cfg=cfg)
+    network = read_model(path, ImportOptions(resize=0)).network
+    assert network.image_shape == (12, 20, 3)
+    np.testing.assert_array_equal(plain(network).arrays["positions"], positions["pos_embed"][0, 1:])
+
+
+def test_the_config_tells_whether_registers_have_positions(tmp_path: Path) -> None:
+    # 9 positions: 2 x 2 patches, a class token and registers, or 3 x 3 patches alone.
+    added = {"pos_embed": rows_of(9), "reg_token": rows_of(4)}
+    path = made_with(tmp_path, {"img_size": 8, "reg_tokens": 4}, added=added)
+    assert read_model(path).network.image_shape == (8, 8, 3)
+    path = made_with(tmp_path, {"no_embed_class": True, "reg_tokens": 4}, added=added)
+    assert read_model(path).network.image_shape == (12, 12, 3)
+
+
+def test_positions_of_two_squares_are_asked_about(tmp_path: Path) -> None:
+    arrays = load_file(bare("vit")) | {"pos_embed": rows_of(9), "reg_token": rows_of(4)}
+    save_file(arrays, tmp_path / WEIGHTS)
+    with pytest.raises(ModelError, match="give --image-size of its own images, 8x8 or 12x12"):
+        read_model(tmp_path / WEIGHTS, ImportOptions(heads=2))
+    options = ImportOptions(heads=2, image_size=(12, 12))
+    assert read_model(tmp_path / WEIGHTS, options).network.image_shape == (12, 12, 3)
+
+
+def test_an_image_size_that_the_positions_contradict_is_refused(tmp_path: Path) -> None:
+    path = made_with(tmp_path, {"img_size": [12, 20]})
+    with pytest.raises(ModelError, match=r"\[12, 20\], which has 3 x 5 .* have 17 positions"):
+        read_model(path)
+
+
+def test_the_config_tells_the_grid_of_relative_positions(tmp_path: Path) -> None:
+    # 2 x 13 patches have 3 * 25 distances, and three more for the class token.
+    arguments = {"img_size": [8, 52], "num_heads": 2, "embed_dim": 16}
+    config = {"architecture": "beit_base_patch16_224", "model_args": arguments}
+    arrays = load_file(bare("beit"))
+    for name in (name for name in arrays if name.endswith("relative_position_bias_table")):
+        arrays[name] = np.zeros((3 * 25 + 3, 2), np.float32)
+    save_file(arrays, tmp_path / WEIGHTS)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_model(tmp_path, ImportOptions(resize=0)).network.image_shape == (8, 52, 3)

@@ -19,24 +19,11 @@ from typing import Any
 from vitedge.elements.kinds import NormPosition
 from vitedge.elements.rope import AxialPositions, Pairing
 from vitedge.errors import ModelError, NotAViTError
-from vitedge.files.json_values import whole
+from vitedge.importers.timm.facts import CLIP_EPS, EPS, Facts, Rotary
 from vitedge.network.kinds import Activation
 
-_EPS, _CLIP_EPS = 1e-6, 1e-5
 _NO_PART = ("head.", "head_dist.", "pre_logits.", "mask_token")
 _SHOWN = 4
-_TOLD_HERE = {"num_heads", "attn_pool_num_heads", "global_pool", "img_size"}
-_TOLD_BY_WEIGHTS = frozenset(
-    (
-        *("patch_size", "in_chans", "num_classes", "embed_dim", "depth", "mlp_ratio"),
-        *("qkv_bias", "qkv_fused", "qk_norm", "init_values", "class_token", "no_embed_class"),
-        *("reg_tokens", "num_reg_tokens", "pre_norm", "final_norm", "fc_norm", "use_fc_norm"),
-        *("swiglu_mlp", "scale_mlp", "scale_attn_inner", "attn_pool_mlp_ratio", "distilled"),
-        *("dynamic_img_size", "strict_img_size", "weight_init", "fix_init", "head_init_scale"),
-        *("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate"),
-        "drop_path_rate",
-    )
-)
 # Names that timm's VisionTransformer never has; what has them is not a plain ViT of unusual sizes.
 _FOREIGN = re.compile(r"block\.(gamma_1|attn\.(q_bias|q_proj\.weight))")
 
@@ -46,49 +33,6 @@ _OPTIONAL = re.compile(
     r"block\.(ls|gamma_)[12]|block\.attn\.((q_|k_|)norm\.|(q|k|v|qkv|q_proj|k_proj|v_proj)[._]bias)|"
     r"block\.mlp\.norm\."
 )
-
-
-@dataclass(frozen=True)
-class Rotary:
-    """Rotary positions; those of learned frequencies lie in the weights (``rope.freqs``).
-
-    Attributes:
-        positions: The way in which angles follow from places.
-        pairing: The channels that are turned together.
-        mixed: The frequencies are learned, for each block and head.
-    """
-
-    positions: AxialPositions
-    pairing: Pairing
-    mixed: bool = False
-
-
-@dataclass(frozen=True)
-class Facts:
-    """The computation that neither names nor shapes of a model's weights tell.
-
-    Attributes:
-        activation: The activation of the MLPs; for gated ones the names of the weights tell more.
-        eps: The epsilon of every norm.
-        norms: The place of the norms.
-        heads: The number of heads of each attention; None if the width has to tell.
-        image: Height and width in pixels where no positions tell.
-        pool: ``token``, ``avg``, ``map`` or empty; None where the weights have to tell.
-        pool_heads: The number of heads of the attention pooling; None if it equals that of the
-            blocks.
-        pool_reads_prefix: The attention pooling reads class token and registers, too.
-        rope: Rotary positions, or None.
-    """
-
-    activation: Activation = Activation.GELU
-    eps: float = _EPS
-    norms: NormPosition = NormPosition.PRE
-    heads: int | None = None
-    image: tuple[int, int] | None = None
-    pool: str | None = None
-    pool_heads: int | None = None
-    pool_reads_prefix: bool = False
-    rope: Rotary | None = None
 
 
 @dataclass(frozen=True)
@@ -146,33 +90,9 @@ def facts_of(weights: Weights, architecture: str | None, activation: Activation 
         images = {each.image for each in facts}
         return replace(found.pop(), image=images.pop() if alike and len(images) == 1 else None)
     if not found and might_be_plain:
-        eps = _CLIP_EPS if "norm_pre.weight" in weights.names else _EPS
+        eps = CLIP_EPS if "norm_pre.weight" in weights.names else EPS
         return Facts(eps=eps, activation=activation or Activation.GELU)
     raise _ask(weights, alike or candidates, found)
-
-
-def with_arguments(facts: Facts, arguments: Mapping[str, Any], source: str) -> Facts:
-    """The facts of a model that was made with other arguments than its architecture has.
-
-    Args:
-        facts: The facts of the architecture.
-        arguments: ``model_args`` of a ``config.json``.
-        source: Name of the file, for messages.
-
-    Raises:
-        NotAViTError: An argument changes what no weight tells.
-    """
-    unknown = sorted(arguments.keys() - _TOLD_BY_WEIGHTS - _TOLD_HERE)
-    if unknown:
-        raise NotAViTError(
-            f"the config.json beside '{source}' gives its model '{unknown[0]}', which vitedge does "
-            "not know: export the model to .onnx"
-        )
-    if arguments.get("num_heads") is not None:
-        facts = replace(facts, heads=whole(arguments, "num_heads", least=1))
-    if arguments.get("attn_pool_num_heads") is not None:
-        facts = replace(facts, pool_heads=whole(arguments, "attn_pool_num_heads", least=1))
-    return facts
 
 
 def refuse_unknown(architecture: str) -> None:

@@ -10,7 +10,7 @@ from vitedge.elements.attention import AttentionWeights, Pass, attention
 from vitedge.elements.block import BlockParts
 from vitedge.importers.layers import scaled_outputs, torch_fused_qkv, torch_linear
 from vitedge.importers.reading.tensors import Tensors
-from vitedge.importers.timm.architectures import Facts
+from vitedge.importers.timm.facts import Facts
 from vitedge.importers.torch_blocks import gated_mlp, halves, learned_bias, plain_mlp
 from vitedge.network.kinds import NormKind
 from vitedge.network.network import Builder, Value

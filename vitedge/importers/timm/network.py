@@ -26,8 +26,8 @@ from vitedge.importers.layers import (
     torch_patch,
 )
 from vitedge.importers.reading.tensors import Tensors, count
-from vitedge.importers.timm.architectures import Facts, Rotary
 from vitedge.importers.timm.blocks import read_block, read_mlp, read_norm_if_present
+from vitedge.importers.timm.facts import Facts, Rotary
 from vitedge.importers.timm.tokens import PATCH, Tokens
 from vitedge.importers.torch_blocks import axial_rope, halves, refuse_large_grid
 from vitedge.network.kinds import Activation

@@ -35,11 +35,23 @@ def published_beside(weights: Path) -> Mapping[str, Any]:
         return {}
 
 
+def arguments_of(published: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments that the model was made with, besides those of its architecture."""
+    return mapping({"model_args": {}, **published}, "model_args")
+
+
+def model_size_of(published: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width that the arguments of the model say; None if they do not."""
+    return _height_and_width(arguments_of(published).get("img_size"))
+
+
 def image_size_of(published: Mapping[str, Any]) -> tuple[int, int] | None:
     """Height and width: the arguments of the model say it, else the size of its images."""
-    size = mapping({"model_args": {}, **published}, "model_args").get("img_size")
-    if size is None:
-        size = published.get("input_size", ())[1:] or None
+    said = model_size_of(published)
+    return said or _height_and_width((published.get("input_size") or ())[1:])
+
+
+def _height_and_width(size: Any) -> tuple[int, int] | None:
     if isinstance(size, int):
         return size, size
     if isinstance(size, list) and len(size) == 2 and all(isinstance(each, int) for each in size):

@@ -1,0 +1,48 @@
+"""The arguments that a model of timm was made with: ``model_args`` of its ``config.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vitedge.errors import NotAViTError
+from vitedge.files.json_values import whole
+from vitedge.importers.timm.facts import Facts
+
+_TOLD_HERE = {"num_heads", "attn_pool_num_heads", "global_pool", "img_size"}
+_TOLD_BY_WEIGHTS = frozenset(
+    (
+        *("patch_size", "in_chans", "num_classes", "embed_dim", "depth", "mlp_ratio"),
+        *("qkv_bias", "qkv_fused", "qk_norm", "init_values", "class_token", "no_embed_class"),
+        *("reg_tokens", "num_reg_tokens", "pre_norm", "final_norm", "fc_norm", "use_fc_norm"),
+        *("swiglu_mlp", "scale_mlp", "scale_attn_inner", "attn_pool_mlp_ratio", "distilled"),
+        *("dynamic_img_size", "strict_img_size", "weight_init", "fix_init", "head_init_scale"),
+        *("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate"),
+        "drop_path_rate",
+    )
+)
+
+
+def with_arguments(facts: Facts, arguments: Mapping[str, Any], source: str) -> Facts:
+    """The facts of a model that was made with other arguments than its architecture has.
+
+    Args:
+        facts: The facts of the architecture.
+        arguments: ``model_args`` of a ``config.json``.
+        source: Name of the file, for messages.
+
+    Raises:
+        NotAViTError: An argument changes what no weight tells.
+    """
+    unknown = sorted(arguments.keys() - _TOLD_BY_WEIGHTS - _TOLD_HERE)
+    if unknown:
+        raise NotAViTError(
+            f"the config.json beside '{source}' gives its model '{unknown[0]}', which vitedge does "
+            "not know: export the model to .onnx"
+        )
+    if arguments.get("num_heads") is not None:
+        facts = replace(facts, heads=whole(arguments, "num_heads", least=1))
+    if arguments.get("attn_pool_num_heads") is not None:
+        facts = replace(facts, pool_heads=whole(arguments, "attn_pool_num_heads", least=1))
+    return facts
