@@ -75,8 +75,9 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     )
     architecture = options.architecture or published.get("architecture")
     architecture = architecture if isinstance(architecture, str) else None
-    facts = facts_of(weights, architecture, options.activation)
-    facts = with_arguments(facts, arguments_of(published), tensors.source)
+    arguments = arguments_of(published)
+    facts = facts_of(weights, architecture, options.activation, arguments)
+    facts = with_arguments(facts, arguments, tensors.source)
     tokens = read_tokens(tensors, facts, options, published)
     preprocessing = preprocessing_of(published, tokens.image_size, channels)
     tokens, preprocessing = at_wanted_size(tokens, facts, preprocessing, options)

@@ -225,3 +225,48 @@ def test_the_config_tells_the_grid_of_relative_positions(tmp_path: Path) -> None
     save_file(arrays, tmp_path / WEIGHTS)
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert read_model(tmp_path, ImportOptions(resize=0)).network.image_shape == (8, 52, 3)
+
+
+def widened(tmp_path: Path, dim: int, **config: Any) -> Path:
+    """The golden ViT with random weights of another width."""
+    generator = np.random.default_rng(0)
+    arrays = {
+        name: generator.standard_normal([dim // 16 * n if n % 16 == 0 else n for n in each.shape])
+        for name, each in load_file(bare("vit")).items()
+    }
+    save_file({k: v.astype(np.float32) for k, v in arrays.items()}, tmp_path / WEIGHTS)
+    if config:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        return tmp_path
+    return tmp_path / WEIGHTS
+
+
+def heads_in(network: Network) -> int:
+    return plain(network).heads
+
+
+def test_another_width_keeps_the_heads_of_the_architecture(tmp_path: Path) -> None:
+    # timm's create_model changes no argument but those that it is given.
+    arguments = {"embed_dim": 384, "patch_size": 4, "depth": 2}
+    path = widened(tmp_path, 384, architecture="vit_tiny_patch16_224", model_args=arguments)
+    assert heads_in(read_model(path).network) == 3
+
+
+def test_another_width_without_arguments_asks_for_the_heads(tmp_path: Path) -> None:
+    path = widened(tmp_path, 384, architecture="vit_tiny_patch16_224")
+    with pytest.raises(ModelError, match="attention of width 384 has no usual one: give --heads"):
+        read_model(path)
+    assert heads_in(read_model(path, ImportOptions(heads=3)).network) == 3
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(192, 3), (64, 2), (128, None)])
+def test_heads_without_an_architecture_are_those_of_registered_widths(
+    dim: int, heads: int | None, tmp_path: Path
+) -> None:
+    path = widened(tmp_path, dim)
+    if heads is not None:
+        assert heads_in(read_model(path).network) == heads
+        return
+    with pytest.raises(ModelError, match=f"width {dim} has no usual one: give --heads"):
+        read_model(path)
+    assert heads_in(read_model(path, ImportOptions(heads=4)).network) == 4

@@ -59,7 +59,12 @@ class Weights:
         return signature(self.names, is_packed=self.is_packed)
 
 
-def facts_of(weights: Weights, architecture: str | None, activation: Activation | None) -> Facts:
+def facts_of(
+    weights: Weights,
+    architecture: str | None,
+    activation: Activation | None,
+    arguments: Mapping[str, Any],
+) -> Facts:
     """The facts of a model.
 
     Args:
@@ -67,6 +72,7 @@ def facts_of(weights: Weights, architecture: str | None, activation: Activation 
         architecture: The architecture, by the user's word or a ``config.json``; other tags follow a
             dot.
         activation: The activation by the user's word, which then need not be asked for.
+        arguments: The arguments besides those of the architecture; see ``with_arguments``.
 
     Raises:
         NotAViTError: The architecture has something that vitedge does not know by name.
@@ -75,7 +81,9 @@ def facts_of(weights: Weights, architecture: str | None, activation: Activation 
     named = None if architecture is None else _table().models.get(architecture.partition(".")[0])
     candidates = _table().groups.get(weights.signature, {})
     if named is not None:
-        said = _resized(weights, _known(weights, {str(architecture): named})[0], named)
+        said = _known(weights, {str(architecture): named})[0]
+        if weights.dim not in (named["dim"], arguments.get("embed_dim")):
+            said = replace(said, heads=None)
         _refuse_other(weights, str(architecture), said, candidates)
         return said
     alike = {
@@ -88,10 +96,12 @@ def facts_of(weights: Weights, architecture: str | None, activation: Activation 
     might_be_plain = _might_be_plain(weights, facts)
     if len(found) == 1 and not might_be_plain:
         images = {each.image for each in facts}
-        return replace(found.pop(), image=images.pop() if alike and len(images) == 1 else None)
+        image = images.pop() if alike and len(images) == 1 else None
+        return replace(_with_heads(found.pop(), weights, candidates), image=image)
     if not found and might_be_plain:
         eps = CLIP_EPS if "norm_pre.weight" in weights.names else EPS
-        return Facts(eps=eps, activation=activation or Activation.GELU)
+        plain = Facts(eps=eps, activation=activation or Activation.GELU)
+        return _with_heads(plain, weights, {})
     raise _ask(weights, alike or candidates, found)
 
 
@@ -160,9 +170,18 @@ def _named(models: Mapping[str, Any]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
-def _resized(weights: Weights, facts: Facts, named: Mapping[str, Any]) -> Facts:
-    """The number of heads is known for the registered width alone."""
-    return facts if named["dim"] == weights.dim else replace(facts, heads=None)
+def _with_heads(
+    facts: Facts, weights: Weights, candidates: Mapping[str, Mapping[str, Any]]
+) -> Facts:
+    """The facts with the heads of all registered models of this width, if these agree."""
+    if facts.heads is not None:
+        return facts
+    for models in (candidates, _table().models):
+        heads = {each.get("heads") for each in models.values() if each["dim"] == weights.dim}
+        heads.discard(None)
+        if heads:
+            return replace(facts, heads=heads.pop() if len(heads) == 1 else None)
+    return facts
 
 
 def _compared(facts: Facts, activation: Activation | None, *, of_this_size: bool) -> Facts:

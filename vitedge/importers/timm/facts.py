@@ -34,7 +34,7 @@ class Facts:
         activation: The activation of the MLPs; for gated ones the names of the weights tell more.
         eps: The epsilon of every norm.
         norms: The place of the norms.
-        heads: The number of heads of each attention; None if the width has to tell.
+        heads: The number of heads of each attention; None if nothing tells it.
         image: Height and width in pixels where no positions tell.
         pool: ``token``, ``avg``, ``map`` or empty; None where the weights have to tell.
         pool_heads: The number of heads of the attention pooling; None if it equals that of the

@@ -107,6 +107,11 @@ def _heads(block: Tensors, facts: Facts, options: ImportOptions) -> tuple[int, i
         return width // of_norm, width
     if options.heads is None and facts.heads is not None and width % facts.heads == 0:
         return facts.heads, width
+    if options.heads is None:
+        raise ModelError(
+            f"the weights of '{block.source}' do not tell the number of heads, and an attention "
+            f"of width {width} has no usual one: give --heads"
+        )
     return heads_of(width, options), width
 
 
