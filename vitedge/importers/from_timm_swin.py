@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.elements.heads import classified
-from vitedge.errors import ModelError
+from vitedge.errors import ModelError, NotAViTError
 from vitedge.files.json_values import whole
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import torch_head, torch_patch_shape
@@ -29,6 +29,7 @@ from vitedge.importers.timm.published import (
     arguments_of,
     image_size_of,
     labels_of,
+    pooling_of,
     preprocessing_of,
     published_beside,
     weights_of,
@@ -103,6 +104,7 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     channels, patch = torch_patch_shape(tensors, PATCH)
     arguments = arguments_of(published)
     told = _facts(tensors, options, published, arguments)
+    _refuse_other_pooling(tensors, published)
     size = options.image_size or image_size_of(published) or _image_size(tensors, told, patch)
     preprocessing = preprocessing_of(published, size, channels)
     windows = Windows(told.get("window"), tuple(told.get("pretrained", ())))
@@ -115,6 +117,16 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     logits = classified(net, x, head.last, head.hidden, head.activation)
     network = net.network({"logits": logits}, preprocessing)
     return replace(network, labels=labels_of(published, network.classes))
+
+
+def _refuse_other_pooling(tensors: Tensors, published: Mapping[str, Any]) -> None:
+    pool = pooling_of(published)
+    if pool not in (None, "avg"):
+        does = f"pools its tokens by '{pool}'" if pool else "gives all its tokens"
+        raise NotAViTError(
+            f"'{tensors.source}' {does} (its 'global_pool' is '{pool}'), and vitedge reads a Swin "
+            "that averages them by name: export it to .onnx"
+        )
 
 
 def _facts(

@@ -90,6 +90,17 @@ def test_a_config_that_contradicts_the_weights_is_refused(
         read_model(path)
 
 
+@pytest.mark.parametrize("beside", ["model_args", "pretrained_cfg"])
+@pytest.mark.parametrize(("pool", "match"), [("max", "by 'max'"), ("", "gives all its tokens")])
+def test_a_pooling_other_than_the_mean_is_refused(
+    pool: str, match: str, beside: str, tmp_path: Path
+) -> None:
+    shutil.copy(SWIN, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({beside: {"global_pool": pool}}), "utf-8")
+    with pytest.raises(ModelError, match=f"{match}.* export it to .onnx"):
+        read_model(tmp_path / "model.safetensors")
+
+
 def test_another_image_size_has_more_windows() -> None:
     network = read_model(SWIN, ImportOptions(image_size=(32, 16))).network
     assert network.image_shape == (32, 16, 3)

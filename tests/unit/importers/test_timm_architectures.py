@@ -270,3 +270,23 @@ def test_heads_without_an_architecture_are_those_of_registered_widths(
     with pytest.raises(ModelError, match=f"width {dim} has no usual one: give --heads"):
         read_model(path)
     assert heads_in(read_model(path, ImportOptions(heads=4)).network) == 4
+
+
+@pytest.mark.parametrize(
+    ("beside", "arguments", "node"),
+    [
+        ({}, {"global_pool": "avg"}, "pooled/mean"),
+        ({"global_pool": "token"}, {"global_pool": "avg"}, "pooled/mean"),
+        ({"pretrained_cfg": {"global_pool": "avg"}}, {"global_pool": None}, "pooled/mean"),
+    ],
+)
+def test_the_pooling_of_the_arguments_goes_first(
+    beside: dict[str, Any], arguments: dict[str, Any], node: str, tmp_path: Path
+) -> None:
+    network = read_model(made_with(tmp_path, arguments, **beside)).network
+    assert node in {value.name for value in network.values}
+
+
+def test_a_model_that_gives_all_tokens_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="gives all its tokens"):
+        read_model(made_with(tmp_path, {"global_pool": ""}))

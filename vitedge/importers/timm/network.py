@@ -28,6 +28,7 @@ from vitedge.importers.layers import (
 from vitedge.importers.reading.tensors import Tensors, count
 from vitedge.importers.timm.blocks import read_block, read_mlp, read_norm_if_present
 from vitedge.importers.timm.facts import Facts, Rotary
+from vitedge.importers.timm.published import pooling_of
 from vitedge.importers.timm.tokens import PATCH, Tokens
 from vitedge.importers.torch_blocks import axial_rope, halves, refuse_large_grid
 from vitedge.network.kinds import Activation
@@ -151,7 +152,8 @@ def _pooled(
     """The vector that the head reads."""
     if "head_dist.weight" in tensors:
         return pooled(net, x, Pooling.DISTILLED, prefix_tokens)
-    pool = published.get("global_pool", facts.pool)
+    pool = pooling_of(published)
+    pool = facts.pool if pool is None else pool
     if "attn_pool.latent" in tensors:
         pool = "map"
     elif pool is None or pool == "map":
@@ -159,6 +161,11 @@ def _pooled(
         pool = "avg" if averaged else "token"
     if pool == "map":
         return _pooled_by_attention(net, x, tensors, prefix_tokens, facts, heads)
+    if not pool:
+        raise NotAViTError(
+            f"'{tensors.source}' gives all its tokens (its 'global_pool' is empty), which vitedge "
+            "does not read by name: export it to .onnx"
+        )
     if pool not in _POOLS or (pool == "token" and "cls_token" not in tensors):
         raise NotAViTError(
             f"'{tensors.source}' pools its tokens by '{pool}', which vitedge does not read by "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vitedge.files.json_values import mapping
+from vitedge.files.json_values import mapping, text
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers.layers import usual_statistics
@@ -38,6 +38,17 @@ def published_beside(weights: Path) -> Mapping[str, Any]:
 def arguments_of(published: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments that the model was made with, besides those of its architecture."""
     return mapping({"model_args": {}, **published}, "model_args")
+
+
+def pooling_of(published: Mapping[str, Any]) -> str | None:
+    """``global_pool`` as timm takes it: of the arguments, else of the file; None if not said.
+
+    Raises:
+        ValueError: The value is not a text.
+    """
+    said = arguments_of(published).get("global_pool")
+    said = published.get("global_pool") if said is None else said
+    return None if said is None else text({"global_pool": said}, "global_pool")
 
 
 def model_size_of(published: Mapping[str, Any]) -> tuple[int, int] | None:
