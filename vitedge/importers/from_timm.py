@@ -79,7 +79,7 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     facts = facts_of(weights, architecture, options.activation, arguments)
     facts = with_arguments(facts, arguments, tensors.source)
     tokens = read_tokens(tensors, facts, options, published)
-    preprocessing = preprocessing_of(published, tokens.image_size, channels)
+    preprocessing = preprocessing_of(published, tokens.image_size, channels, options)
     tokens, preprocessing = at_wanted_size(tokens, facts, preprocessing, options)
     network = read_network(tensors, tokens, facts, options, published, preprocessing)
     if network.task is Task.EMBEDDING:

@@ -106,7 +106,7 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     told = _facts(tensors, options, published, arguments)
     _refuse_other_pooling(tensors, published)
     size = options.image_size or image_size_of(published) or _image_size(tensors, told, patch)
-    preprocessing = preprocessing_of(published, size, channels)
+    preprocessing = preprocessing_of(published, size, channels, options)
     windows = Windows(told.get("window"), tuple(told.get("pretrained", ())))
     net = Builder()
     x = read_swin(net, tensors, windows, preprocessing)

@@ -290,3 +290,39 @@ def test_the_pooling_of_the_arguments_goes_first(
 def test_a_model_that_gives_all_tokens_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="gives all its tokens"):
         read_model(made_with(tmp_path, {"global_pool": ""}))
+
+
+@pytest.mark.parametrize(
+    ("told", "resize"),
+    [
+        ({"crop_pct": 0.8}, 20),
+        ({"crop_pct": 1.0}, 16),
+        ({}, 18),
+        ({"crop_pct": None, "interpolation": None, "mean": None}, 18),
+        ({"crop_mode": "squash", "crop_pct": 1.0}, None),
+    ],
+)
+def test_the_crop_is_that_of_the_config(
+    told: dict[str, Any], resize: int | None, tmp_path: Path
+) -> None:
+    network = read_model(made_with(tmp_path, {}, pretrained_cfg=told)).network
+    assert network.preprocessing.resize == resize
+
+
+@pytest.mark.parametrize(
+    ("told", "size", "match"),
+    [
+        ({"crop_mode": "squash", "crop_pct": 0.8}, [16, 16], "stretches images to 20x20"),
+        ({"crop_mode": "border", "crop_pct": 1.0}, [16, 16], "with borders into 16x16"),
+        ({"crop_pct": 0.8}, [8, 32], "until they cover 10x40 and crops 8x32"),
+    ],
+)
+def test_a_crop_that_vitedge_does_not_do_is_asked_about(
+    told: dict[str, Any], size: list[int], match: str, tmp_path: Path
+) -> None:
+    # Images were cropped from the middle, or stretched, without a word.
+    path = made_with(tmp_path, {"img_size": size}, pretrained_cfg=told)
+    with pytest.raises(ModelError, match=f"{match}.* give --resize 0"):
+        read_model(path)
+    assert read_model(path, ImportOptions(resize=0)).network.preprocessing.resize is None
+    assert read_model(path, ImportOptions(resize=48)).network.preprocessing.resize == 48

@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vitedge.errors import ModelError
 from vitedge.files.json_values import mapping, text
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import Preprocessing
+from vitedge.importers import ImportOptions
 from vitedge.importers.layers import usual_statistics
 from vitedge.importers.reading.json_file import peek_json
 
 _DEIT_CROP = 0.9  # 224 of 248 pixels
+_USUAL_CROP = 0.875  # timm's DEFAULT_CROP_PCT
+_MODES = {"squash": "stretches images to", "border": "fits images with borders into"}
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -71,20 +75,45 @@ def _height_and_width(size: Any) -> tuple[int, int] | None:
 
 
 def preprocessing_of(
-    published: Mapping[str, Any], size: tuple[int, int], channels: int
+    published: Mapping[str, Any], size: tuple[int, int], channels: int, options: ImportOptions
 ) -> Preprocessing:
-    """The preprocessing that it names, else DeiT's, at a size."""
-    crop = float(published.get("crop_pct", _DEIT_CROP))
+    """The preprocessing that it names, else DeiT's, at a size.
+
+    Raises:
+        ModelError: ``Preprocessing`` cannot do as it says, and no option says what else.
+    """
     usual_mean, usual_std = usual_statistics(channels)
-    squashed = published.get("crop_mode") == "squash"
     return Preprocessing(
         size=size,
         channels=channels,
-        resize=None if squashed else math.floor(max(size) / crop),
-        interpolation=Interpolation(published.get("interpolation", Interpolation.BICUBIC)),
-        mean=tuple(published.get("mean", usual_mean)),
-        std=tuple(published.get("std", usual_std)),
+        resize=_resize(published, size, options),
+        interpolation=Interpolation(published.get("interpolation") or Interpolation.BICUBIC),
+        mean=tuple(published.get("mean") or usual_mean),
+        std=tuple(published.get("std") or usual_std),
     )
+
+
+def _resize(
+    published: Mapping[str, Any], size: tuple[int, int], options: ImportOptions
+) -> int | None:
+    """The shorter side before the crop, as timm's ``transforms_imagenet_eval`` has it."""
+    crop = float(published.get("crop_pct") or (_USUAL_CROP if published else _DEIT_CROP))
+    high, wide = (math.floor(side / crop) for side in size)
+    mode = published.get("crop_mode")
+    is_squashed = mode == "squash"
+    if is_squashed and (high, wide) == size:
+        return None
+    # At another size than the model's own, it is the user who wants a rectangle.
+    is_oblong = high != wide and size == image_size_of(published)
+    if (is_squashed or mode == "border" or is_oblong) and options.resize is None:
+        does = _MODES.get(str(mode), "scales images until they cover")
+        raise ModelError(
+            f"the config.json of the model {does} {high}x{wide} and crops {size[0]}x{size[1]} from "
+            "there, which vitedge does not do: give --resize 0 to stretch them to "
+            f"{size[0]}x{size[1]}, or --resize {max(high, wide)} for their shorter side before "
+            "the crop"
+        )
+    return max(high, wide)
 
 
 def labels_of(published: Mapping[str, Any], classes: int) -> tuple[str, ...]:
