@@ -26,6 +26,7 @@ from vitedge.importers.timm.network import read_network
 from vitedge.importers.timm.published import (
     arguments_of,
     labels_of,
+    pooling_of,
     preprocessing_of,
     published_beside,
     weights_of,
@@ -76,6 +77,8 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     architecture = options.architecture or published.get("architecture")
     architecture = architecture if isinstance(architecture, str) else None
     arguments = arguments_of(published)
+    pool = pooling_of(published)
+    arguments = arguments if pool is None else {**arguments, "global_pool": pool}
     facts = facts_of(weights, architecture, options.activation, arguments)
     facts = with_arguments(facts, arguments, tensors.source)
     tokens = read_tokens(tensors, facts, options, published)

@@ -326,3 +326,51 @@ def test_a_crop_that_vitedge_does_not_do_is_asked_about(
         read_model(path)
     assert read_model(path, ImportOptions(resize=0)).network.preprocessing.resize is None
     assert read_model(path, ImportOptions(resize=48)).network.preprocessing.resize == 48
+
+
+def norm_named(name: str) -> dict[str, np.ndarray]:
+    arrays = load_file(bare("vit"))
+    return {f"{name}.{part}": arrays[f"norm.{part}"] for part in ("weight", "bias")}
+
+
+NORM = ("norm.weight", "norm.bias")
+AVERAGED: dict[str, Any] = {"dropped": NORM, "added": norm_named("fc_norm")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files", "node"),
+    [
+        ({"global_pool": "avg"}, AVERAGED, "pooled/mean"),
+        ({}, {**AVERAGED, "global_pool": "avg"}, "pooled/mean"),
+        ({"fc_norm": True}, AVERAGED, "pooled/class"),
+        (
+            {"pre_norm": True},
+            {"dropped": ("patch_embed.proj.bias",), "added": norm_named("norm_pre")},
+            "pooled/class",
+        ),
+        (
+            {"class_token": False, "reg_tokens": 4, "global_pool": "avg"},
+            {
+                "dropped": (*NORM, "cls_token"),
+                "added": {
+                    **norm_named("fc_norm"),
+                    "reg_token": np.ones((1, 4, 16), np.float32),
+                    "pos_embed": np.ones((1, 20, 16), np.float32),
+                },
+            },
+            "pooled/mean",
+        ),
+    ],
+    ids=["avg", "avg_beside", "fc_norm", "pre_norm", "registers"],
+)
+def test_arguments_tell_weights_that_are_like_those_of_another_architecture(
+    arguments: dict[str, Any], files: dict[str, Any], node: str, tmp_path: Path
+) -> None:
+    # They were refused, as the weights of eva_large_patch14_196 for one.
+    network = read_model(made_with(tmp_path, {"img_size": 16, **arguments}, **files)).network
+    assert node in {value.name for value in network.values}
+
+
+def test_weights_that_no_argument_tells_are_still_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="but like those of eva_large_patch14_196"):
+        read_model(made_with(tmp_path, {"global_pool": "token"}, **AVERAGED))

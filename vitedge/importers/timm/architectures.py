@@ -19,6 +19,7 @@ from typing import Any
 from vitedge.elements.kinds import NormPosition
 from vitedge.elements.rope import AxialPositions, Pairing
 from vitedge.errors import ModelError, NotAViTError
+from vitedge.importers.timm.arguments import told_names
 from vitedge.importers.timm.facts import CLIP_EPS, EPS, Facts, Rotary
 from vitedge.network.kinds import Activation
 
@@ -84,7 +85,9 @@ def facts_of(
         said = _known(weights, {str(architecture): named})[0]
         if weights.dim not in (named["dim"], arguments.get("embed_dim")):
             said = replace(said, heads=None)
-        _refuse_other(weights, str(architecture), said, candidates)
+        told = told_names(arguments, str(named.get("pool")))
+        _refuse_other(weights, str(architecture), said, candidates, told)
+        _refuse_other_map(weights, str(architecture), said)
         return said
     alike = {
         name: each
@@ -137,24 +140,41 @@ def _refuse_other(
     architecture: str,
     facts: Facts,
     candidates: Mapping[str, Mapping[str, Any]],
+    told: re.Pattern[str],
 ) -> None:
     """Refuses an architecture that computes something else than the models of such weights.
 
-    A variant, whose weights are like those of no registered model, differs in optional parts alone.
+    Parts that its arguments tell may differ. A variant, whose weights are like those of no
+    registered model, differs in optional parts alone.
 
     Raises:
         ModelError: The weights are those of another architecture.
     """
     what = f"the weights of '{weights.source}' are not those of timm's '{architecture}'"
-    theirs = [_facts(each) for each in candidates.values() if "unknown" not in each]
-    if candidates and all(_of_any_size(each) != _of_any_size(facts) for each in theirs):
-        raise ModelError(f"{what}, but like those of {_named(candidates)}")
     name = architecture.partition(".")[0]
     own = next(names for names, models in _table().groups.items() if name in models)
-    for each in sorted(own ^ weights.signature):
+    differing = sorted(each for each in own ^ weights.signature if not told.match(each))
+    theirs = [_facts(each) for each in candidates.values() if "unknown" not in each]
+    if (
+        differing
+        and candidates
+        and all(_of_any_size(each) != _of_any_size(facts) for each in theirs)
+    ):
+        raise ModelError(f"{what}, but like those of {_named(candidates)}")
+    for each in differing:
         if not candidates and not _OPTIONAL.match(each):
             has = "has" if each in own else "lacks"
             raise ModelError(f"{what}, which {has} '{each.replace('block.', 'blocks.0.')}'")
+
+
+def _refuse_other_map(weights: Weights, architecture: str, facts: Facts) -> None:
+    """Refuses an attention pooling that timm's EVA does not have by itself: it reads all tokens."""
+    is_foreign = facts.rope is not None or any(map(_FOREIGN.match, weights.signature))
+    if is_foreign and facts.pool != "map" and "attn_pool.latent" in weights.names:
+        raise NotAViTError(
+            f"'{weights.source}' pools by attention, which timm's '{architecture}' does not by "
+            "itself and vitedge does not read by name: export it to .onnx"
+        )
 
 
 def _of_any_size(facts: Facts) -> Facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,35 @@ _TOLD_BY_WEIGHTS = frozenset(
         "drop_path_rate",
     )
 )
+
+_NORMS = r"(fc_)?norm\."
+# The weights that a model has more or less by each argument, as ``signature`` names them.
+_CHANGED = {
+    "class_token": "cls_token",
+    "reg_tokens": "reg_token",
+    "num_reg_tokens": "reg_token",
+    "pre_norm": r"norm_pre\.|patch_embed\.proj\.bias",
+    "final_norm": _NORMS,
+    "fc_norm": _NORMS,
+    "use_fc_norm": _NORMS,
+    "global_pool": rf"{_NORMS}|attn_pool\.",
+    "init_values": r"block\.(ls|gamma_)[12]",
+    "qkv_bias": r"block\.attn\.(q|k|v|qkv|q_proj|k_proj|v_proj)[._]bias",
+    "qk_norm": r"block\.attn\.[qk]_norm\.",
+    "scale_attn_inner": r"block\.attn\.norm\.",
+    "scale_mlp": r"block\.mlp\.norm\.",
+}
+
+
+def told_names(arguments: Mapping[str, Any], pool: str) -> re.Pattern[str]:
+    """A pattern of the weights that a model may have more or less by its arguments.
+
+    Args:
+        arguments: ``model_args`` of a ``config.json``.
+        pool: The pooling of its architecture, which changes nothing if given once more.
+    """
+    told = {name for name, value in arguments.items() if name != "global_pool" or value != pool}
+    return re.compile("|".join(_CHANGED[name] for name in sorted(told & _CHANGED.keys())) or "$.")
 
 
 def with_arguments(facts: Facts, arguments: Mapping[str, Any], source: str) -> Facts:
