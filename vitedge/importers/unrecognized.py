@@ -29,9 +29,11 @@ _FOLDERS = (
     "a config.json with weights (Hugging Face), a task.json (KerasHub) or a saved_model.pb "
     "(TensorFlow)"
 )
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_WHOLE = ("model.safetensors", "pytorch_model.bin")
+_WEIGHTS = (*_WHOLE, "model.safetensors.index.json")
 _CONFIGS = ("config.json", "task.json")
 _NAMES_SHOWN = 3
+_LONGEST_NAME = 60  # timm's have up to 39 letters, without tags
 
 
 def why_unrecognized(source: Path) -> str:
@@ -44,6 +46,9 @@ def why_unrecognized(source: Path) -> str:
     if elsewhere:
         return elsewhere
     names = sorted(_tensor_names(source))
+    told = _named_in(source.parent / "config.json")
+    if names and told:
+        return f"the config.json beside it is of {told}"
     if names:
         shown = ", ".join(f"'{name}'" for name in names[:_NAMES_SHOWN])
         return (
@@ -59,18 +64,38 @@ def why_unrecognized(source: Path) -> str:
 
 
 def _why_folder(folder: Path) -> str:
-    for config in (folder / name for name in _CONFIGS):
-        if config.is_file():
+    for path in (folder / name for name in _CONFIGS):
+        if path.is_file():
             try:
-                read_json(config)
+                read_json(path)
             except ModelError as error:
                 return str(error)
-    kind = peek_json(folder / "config.json").get("model_type")
-    if kind is not None and not any((folder / name).is_file() for name in _WEIGHTS):
+    config = peek_json(folder / "config.json")
+    kind = config.get("model_type")
+    is_named = kind is not None or "architecture" in config
+    if is_named and not any((folder / name).is_file() for name in _WEIGHTS):
         return f"beside its config.json lies none of {', '.join(_WEIGHTS)}"
-    if kind is not None:
-        return f"its config.json is of a {shown(kind)}, not known by name: export it to .onnx"
+    for weights in (folder / name for name in _WHOLE):
+        if is_named and weights.is_file() and not _tensor_names(weights):
+            return f"its {weights.name} is not a model: {why_unrecognized(weights)}"
+    told = _named_in(folder / "config.json")
+    if told:
+        return f"its config.json is of {told}"
     return f"a folder needs {_FOLDERS} in it"
+
+
+def _named_in(config: Path) -> str:
+    """The model that a ``config.json`` names, and what to do; empty if it names none."""
+    told = peek_json(config)
+    architecture, kind = told.get("architecture"), told.get("model_type")
+    if isinstance(architecture, str):
+        # timm's: its hub folders name it in place of a model_type, transformers' wrapper beside one
+        name = f"'{architecture}'" if len(architecture) <= _LONGEST_NAME else shown(architecture)
+        return (
+            f"the architecture {name}, whose weights vitedge does not read by name: "
+            "export it to .onnx"
+        )
+    return "" if kind is None else f"a {shown(kind)}, not known by name: export it to .onnx"
 
 
 def _tensor_names(path: Path) -> frozenset[str]:

@@ -70,3 +70,42 @@ def test_a_file_and_a_folder_of_no_known_kind_say_what_is_read(tmp_path: Path) -
     save_file({"a": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"of a 'mobilevit', .* export it to \.onnx$"):
         read_model(tmp_path)
+
+
+def hub_folder(folder: Path, architecture: str, *names: str) -> Path:
+    """A folder as timm's ``save_for_hf`` writes it."""
+    config = {"architecture": architecture, "num_features": 8, "pretrained_cfg": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    arrays = {name: np.zeros((2, 3, 4, 4), np.float32) for name in names}
+    save_file(arrays, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("architecture", "names"),
+    [
+        ("levit_128s", ("stem.conv1.linear.weight", "stages.0.blocks.0.attn.qkv.ln.weight")),
+        ("xcit_nano_12_p16_224", ("patch_embed.proj.0.0.weight", "blocks.0.norm1.weight")),
+        ("vit_small_patch16_18x2_224", ("patch_embed.proj.weight", "blocks.0.attns.0.norm.weight")),
+        ("vit_base_patch16_xp_224", ("patch_embed.proj.weight", "blocks.0.in_norm.weight")),
+    ],
+)
+def test_a_hub_folder_of_timm_names_its_architecture(
+    architecture: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    # "A folder needs a config.json with weights" was said of a folder that had both.
+    folder = hub_folder(tmp_path, architecture, *names)
+    match = rf"config\.json.* is of the architecture '{architecture}'.* export it to \.onnx$"
+    for source in (folder, folder / "model.safetensors"):
+        with pytest.raises(ModelError, match=match):
+            read_model(source)
+
+
+def test_damaged_weights_in_a_hub_folder_are_called_so(tmp_path: Path) -> None:
+    folder = hub_folder(tmp_path, "vit_tiny_patch16_224", "a")
+    (folder / "model.safetensors").write_text("hello text\n")
+    with pytest.raises(ModelError, match="is not a model: it is truncated"):
+        read_model(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"beside its config\.json lies none of model"):
+        read_model(folder)
