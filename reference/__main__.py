@@ -13,6 +13,7 @@ from reference import (
     lift_keras_2,
     lift_networks,
     lift_onnx,
+    make_hugging_face_sizes,
     make_pixels,
     make_text_towers,
     make_timm,
@@ -35,6 +36,7 @@ def main() -> None:
         differences = [assert_imported(case) for case in golden_cases(fresh)]
         print(f"{len(differences)} checkpoints imported, logits within {max(differences):.1e}")
         make_timm.make_positions(fresh / "positions.npz")
+        make_hugging_face_sizes.make(fresh, fresh / "hugging_face_sizes.npz")
         make_pixels.make(fresh / "pixels.npz")
         lift_onnx.main(lifts)
         lift_keras_2.main(lifts)

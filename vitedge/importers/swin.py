@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,11 +48,22 @@ class Windows:
         size: Rows and columns of a window, where no table tells it; None where one does.
         pretrained: The window that the MLPs of distances were trained with, for each stage.
         activation: The activation of the MLPs.
+        side: The number of tokens that bounds the windows of a stage along both axes, from the
+            stage's number and its grid: windows that fill it are not shifted. None where each
+            axis of the grid bounds them by itself (timm).
     """
 
     size: int | None = None
     pretrained: tuple[int, ...] = ()
     activation: Activation = Activation.GELU
+    side: Callable[[int, tuple[int, int]], int] | None = None
+
+    def bounds(self, stage: int, grid: tuple[int, int]) -> tuple[int, int]:
+        """The rows and columns that bound the windows of a stage."""
+        if self.side is None:
+            return grid
+        side = self.side(stage, grid)
+        return side, side
 
 
 def read_swin(net: Builder, tensors: Tensors, told: Windows, preprocessing: Preprocessing) -> Value:
@@ -86,7 +98,8 @@ def read_swin(net: Builder, tensors: Tensors, told: Windows, preprocessing: Prep
         pretrained = told.pretrained[stage] if stage < len(told.pretrained) else 0
         for index in range(count(below, "blocks.{}.norm1.weight")):
             inner = below.below(f"blocks.{index}.")
-            window, shift = _window(inner, grid, told, is_shifted=index % 2 == 1)
+            bounds = told.bounds(stage, grid)
+            window, shift = _window(inner, grid, bounds, told.size, is_shifted=index % 2 == 1)
             parts = _block(inner, grid, window, shift, pretrained, told.activation)
             x = block(net, x, parts, f"stages.{stage}.blocks.{index}")
     x = net("norm", torch_norm(tensors, "norm", _EPS), x)
@@ -106,14 +119,19 @@ def _merged(
 
 
 def _window(
-    inner: Tensors, grid: tuple[int, int], told: Windows, *, is_shifted: bool
+    inner: Tensors,
+    grid: tuple[int, int],
+    bounds: tuple[int, int],
+    told_size: int | None,
+    *,
+    is_shifted: bool,
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Rows and columns of a window, and how far it is shifted."""
     if TABLE in inner:
         side = (round(inner.shape(TABLE)[0] ** 0.5) + 1) // 2
         whole = (side, side)
-    elif told.size is not None:
-        whole = (min(told.size, grid[0]), min(told.size, grid[1]))
+    elif told_size is not None:
+        whole = (min(told_size, bounds[0]), min(told_size, bounds[1]))
     else:
         raise ModelError(f"the weights of '{inner.source}' do not tell the size of its windows")
     if any(size % part for size, part in zip(grid, whole, strict=True)):
@@ -122,8 +140,8 @@ def _window(
             "tokens: give --image-size, or export the model to .onnx, where it pads the grid"
         )
     shifts = (
-        part // 2 if is_shifted and size > part else 0
-        for size, part in zip(grid, whole, strict=True)
+        part // 2 if is_shifted and bound > part else 0
+        for bound, part in zip(bounds, whole, strict=True)
     )
     down, across = shifts
     return whole, (down, across)

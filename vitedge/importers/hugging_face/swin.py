@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vitedge.elements.heads import classified
 from vitedge.errors import NotAViTError
-from vitedge.files.json_values import number, whole
+from vitedge.files.json_values import number, text, whole
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions
-from vitedge.importers.hugging_face.trunk import activation_of
+from vitedge.importers.hugging_face.trunk import activation_of, pair
 from vitedge.importers.layers import torch_head
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.swin import Windows, read_swin
@@ -84,6 +84,7 @@ def swin_outputs(
         size=whole(values, "window_size", least=1),
         pretrained=tuple(sizes),
         activation=activation_of(values),
+        side=_side_when_made(values) if text(values, "model_type") == "swinv2" else _shorter_side,
     )
     tensors.ignore("embeddings.mask_token")
     x = read_swin(net, tensors, windows, preprocessing)
@@ -91,3 +92,18 @@ def swin_outputs(
         return {"embedding": x}
     head = torch_head(tensors, "classifier", options)
     return {"logits": classified(net, x, head.last, head.hidden, head.activation)}
+
+
+def _shorter_side(_: int, grid: tuple[int, int]) -> int:
+    """What bounds the windows of Swin: it looks at each image (``set_shift_and_window_size``)."""
+    return min(grid)
+
+
+def _side_when_made(values: Mapping[str, Any]) -> Callable[[int, tuple[int, int]], int]:
+    """What bounds the windows of SwinV2: the rows of the config's images, whatever it is given."""
+    rows = pair(values["image_size"])[0] // pair(values["patch_size"])[0]
+
+    def side(stage: int, _: tuple[int, int]) -> int:
+        return rows >> stage
+
+    return side
