@@ -142,7 +142,7 @@ def _preprocessing(
         processor = {**processor, "image_mean": list(mean), "image_std": list(std)}
     usual = read_processor(processor, channels)
     size = pair(values.get("image_size", list(usual.size)))
-    if family.moves is not None or usual.size == size:
+    if family.moves or usual.size == size:
         return usual
     # The published processor's ratio of resize to crop, at the size that the model takes.
     return _scaled(usual, size)
@@ -246,15 +246,13 @@ def _at_model_size(
         ModelError: The processor makes images of another size than the model takes.
     """
     wanted = options.image_size
-    if wanted is not None and (family.rotary or family.resizable):
+    if wanted is not None:
         return _scaled(preprocessing, wanted)
     if "image_size" not in values and family.resizable:
         return preprocessing
     size = pair(values["image_size"])
-    if family.rotary or family.moves is not None or preprocessing.size == size:
+    if family.rotary or family.moves or preprocessing.size == size:
         return preprocessing
-    if wanted is not None:
-        return _scaled(preprocessing, size)
     raise ModelError(
         f"{_PROCESSOR} makes images of {_by(preprocessing.size)} pixels, and the model of "
         f"{_CONFIG} takes {_by(size)}: say with --image-size which it shall be"

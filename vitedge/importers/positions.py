@@ -13,12 +13,14 @@ from vitedge.network.operators import Array
 
 
 class Resampling(StrEnum):
-    """The call of torch's ``interpolate(mode="bicubic")``; the two differ in the kernel, too."""
+    """The call of torch's ``interpolate``; the two bicubic ones differ in the kernel, too."""
 
     ANTIALIASED = "antialiased"
     """With antialiasing: timm's ``resample_abs_pos_embed``, and Pillow's images."""
     BICUBIC = "bicubic"
-    """Without: DINOv2's first code, and transformers' ``Dinov2Model``."""
+    """Without: DINOv2's first code, and transformers' models with few exceptions."""
+    BILINEAR = "bilinear"
+    """Bilinear with antialiasing: SigLIP 2."""
 
 
 def interpolate_positions(
@@ -33,7 +35,7 @@ def interpolate_positions(
         positions: Positions row by row, ``(rows * columns, dim)``.
         grid: Rows and columns they belong to.
         new_grid: Rows and columns wanted.
-        resampling: The kind of bicubic filter.
+        resampling: The kind of filter.
 
     Returns:
         ``(new_rows * new_columns, dim)``.
@@ -59,11 +61,14 @@ def _matrix(size: int, new: int, resampling: Resampling) -> npt.NDArray[np.float
     """The matrix ``(new, size)`` that resamples one axis."""
     scale = size / new
     # When shrinking, the kernel widens with the step, which is the antialiasing.
-    width = max(scale, 1.0) if resampling is Resampling.ANTIALIASED else 1.0
+    width = 1.0 if resampling is Resampling.BICUBIC else max(scale, 1.0)
     matrix = np.zeros((new, size))
     for index in range(new):
         centre = scale * (index + 0.5)
-        if resampling is Resampling.ANTIALIASED:
+        if resampling is Resampling.BILINEAR:
+            weights = np.maximum(1 - np.abs(np.arange(size) + 0.5 - centre) / width, 0)
+            matrix[index] = weights / weights.sum()
+        elif resampling is Resampling.ANTIALIASED:
             first = max(int(centre - 2 * width + 0.5), 0)
             last = min(int(centre + 2 * width + 0.5), size)
             spots = np.arange(first, last)

@@ -122,8 +122,18 @@ def test_rotary_positions_are_of_the_size_that_is_wanted() -> None:
 
 
 def test_a_relative_position_bias_fixes_the_image_size() -> None:
-    with pytest.raises(ModelError, match="image size is fixed"):
+    with pytest.raises(ModelError, match="position bias is for one image size"):
         read_model(GOLDEN / "hugging_face_beit", ImportOptions(image_size=(24, 24)))
+
+
+@pytest.mark.parametrize("case", ["beit", "beit_shared", "data2vec"])
+def test_a_relative_position_bias_of_no_square_is_refused(case: str, tmp_path: Path) -> None:
+    folder = edited(tmp_path, "config.json", f"hugging_face_{case}", image_size=[8, 24])
+    processor = json.loads((folder / "preprocessor_config.json").read_text())
+    processor["size"] = {"height": 8, "width": 24}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    with pytest.raises(ModelError, match="2 x 6 patches are not square.*export the model"):
+        read_model(folder)
 
 
 def test_another_depth_than_the_weights_have_is_an_error(tmp_path: Path) -> None:

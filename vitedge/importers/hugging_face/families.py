@@ -68,8 +68,9 @@ class Family:
         prefixes: The prefixes that may stand before the names of the body in a file.
         ignored: The tensors that take no part in the outputs, by the first part of their names
             below the prefix or in the file: remains of pre-training, or the text tower of two.
-        moves: The interpolation of positions, while the model runs, to the size that its processor
-            makes; None if that is refused.
+        resampling: The interpolation of positions to another size.
+        moves: The model interpolates them, while it runs, to whatever size its processor makes;
+            else only where the user wants another size (``interpolate_pos_encoding``).
         rotary: Positions are rotary, of any size.
         resizable: The user may want another size, which is not made by interpolating later.
         renamed: The beginnings of names that one version of transformers wrote, and what they mean.
@@ -80,7 +81,8 @@ class Family:
     names: Names
     prefixes: tuple[str, ...]
     ignored: tuple[str, ...] = ("embeddings.mask_token", "pooler")
-    moves: Resampling | None = None
+    resampling: Resampling = Resampling.BICUBIC
+    moves: bool = False
     rotary: bool = False
     resizable: bool = False
     renamed: tuple[str, str] | None = None
@@ -144,6 +146,7 @@ _clip = Family(_CLIP, _TOWERS, (*_TEXT, "embeddings.position_ids"), defaults=_CL
 _siglip = replace(_clip, names=_SIGLIP, defaults=_SIGLIP_TOWER)
 _siglip2 = replace(
     _siglip,
+    resampling=Resampling.BILINEAR,
     defaults={name: each for name, each in _SIGLIP_TOWER.items() if name != "image_size"}
     | {"num_patches": 256},
 )
@@ -159,12 +162,12 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "ijepa": Family(replace(_VIT, tokens=(), placed=0), ("ijepa.",)),
         # DINOv2 learned its positions at 518 pixels and interpolates them, while it runs, to the
         # crop that its processor makes. transformers calls torch differently in the two classes.
-        "dinov2": Family(_DINO, ("dinov2.",), moves=Resampling.BICUBIC),
+        "dinov2": Family(_DINO, ("dinov2.",), moves=True),
         "dinov2_with_registers": Family(
-            _DINO, ("dinov2_with_registers.",), moves=Resampling.ANTIALIASED
+            _DINO, ("dinov2_with_registers.",), resampling=Resampling.ANTIALIASED, moves=True
         ),
         "depth_anything": Family(
-            _DINO, ("backbone.",), moves=Resampling.BICUBIC, resizable=True, defaults=_DINO_TRUNK
+            _DINO, ("backbone.",), moves=True, resizable=True, defaults=_DINO_TRUNK
         ),
         "dinov3_vit": Family(_DINO_V3, ("dinov3_vit.", "model."), rotary=True),
         "clip": _clip,
@@ -187,7 +190,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 behind=True,
             ),
             ("vit.",),
-            moves=Resampling.BICUBIC,
+            moves=True,
             resizable=True,
         ),
         "data2vec-vision": replace(_beit, prefixes=("data2vec_vision.",)),

@@ -62,9 +62,7 @@ def read_trunk(
     head_dim = width_of_heads(whole(values, "hidden_size", least=1), heads)
     prefix, positions = _tokens(body, names)
     if positions is not None and grid != old:
-        if family.moves is None:
-            raise ValueError(f"positions of {old} patches for {grid}")
-        positions = interpolate_positions(positions, old, grid, family.moves)
+        positions = interpolate_positions(positions, old, grid, family.resampling)
     turn = None
     if family.rotary:
         positions_of = AxialPositions(_theta(values), centred=True)
@@ -149,12 +147,21 @@ def _biases(
     """The position bias of each block.
 
     Raises:
-        ModelError: The config claims more blocks than there are weights.
+        ModelError: The config claims more blocks than there are weights, or biases are of images
+            that are not square.
     """
     depth = whole(values, "num_hidden_layers", least=1)
     if depth > len(body.names):
         raise ModelError(
             f"'num_hidden_layers' is {depth}, and the file has {len(body.names)} weights"
+        )
+    biased = names.shared_bias in body or any(name.endswith(names.bias) for name in body.names)
+    if biased and grid[0] != grid[1]:
+        # transformers resamples the table with rows and columns exchanged, which is no change for
+        # squares alone.
+        raise ModelError(
+            f"images of {grid[0]} x {grid[1]} patches are not square, and vitedge reads relative "
+            "position biases of transformers for square images only: export the model to .onnx"
         )
     if names.shared_bias in body:
         return [learned_bias(body, names.shared_bias, grid, class_token=True)] * depth
