@@ -31,6 +31,7 @@ from vitedge.importers.layers import usual_statistics
 from vitedge.importers.lift.ending import unknown_task
 from vitedge.importers.overrides import with_options
 from vitedge.importers.processor import DEFAULT_PROCESSORS, read_processor
+from vitedge.importers.processor_classes import class_of, completed
 from vitedge.importers.reading.json_file import peek_json, read_json
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.network.network import Builder, Network, with_task
@@ -112,7 +113,7 @@ def _marks(config: Mapping[str, Any]) -> list[str]:
 
 
 def _preprocessing(
-    folder: Path, config: Mapping[str, Any], values: Mapping[str, Any]
+    folder: Path, config: Mapping[str, Any], values: Mapping[str, Any], options: ImportOptions
 ) -> Preprocessing:
     """The preprocessing of the folder's processor, at the size of its crop.
 
@@ -120,6 +121,7 @@ def _preprocessing(
         folder: The folder of its config.
         config: The config of the model.
         values: The config of its part for images.
+        options: The user's options.
 
     Raises:
         ModelError: There is none, and none is usual.
@@ -128,13 +130,17 @@ def _preprocessing(
     channels = whole(values, "num_channels", least=1)
     processor, family = DEFAULT_PROCESSORS.get(kind, {}), FAMILIES[kind]
     told = _processor_of(folder)
+    square = {}
     if "num_patches" in values:
         height, width = pair(values["image_size"])
-        processor = {**processor, "size": {"height": height, "width": width}}
+        square = {"size": {"height": height, "width": width}}
     if told is not None:
-        if "size" in told and "crop_size" not in told:
-            told = {"do_center_crop": False, **told}  # of a class that knows no crop
-        return read_processor({**processor, **told}, channels)
+        name = class_of(told, kind)
+        fields = {**square, **completed(told, name)}
+        return read_processor(
+            fields, channels, class_name=name, resize=options.resize, warn=options.warn
+        )
+    processor = {**processor, **square}
     if not processor:
         raise ModelError(f"beside '{folder / _CONFIG}' lies no {_PROCESSOR}, which is needed")
     mean, std = usual_statistics(channels)
@@ -163,7 +169,7 @@ def _network(
     kind, values = text(config, "model_type"), _vision_values(config)
     family = FAMILIES[kind]
     prefix = _prefix_of(family, tensors.names)
-    preprocessing = _preprocessing(folder, config, values)
+    preprocessing = _preprocessing(folder, config, values, options)
     preprocessing = _at_model_size(preprocessing, values, family, options)
     net = Builder()
     if kind == segformer.KIND:

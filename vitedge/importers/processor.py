@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vitedge.errors import ModelError
-from vitedge.files.json_values import number, numbers, whole
+from vitedge.files.json_values import number, numbers, shown, whole
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
 
@@ -17,6 +17,10 @@ _FILTERS = {
     2: Interpolation.BILINEAR,
     3: Interpolation.BICUBIC,
 }
+
+_LEVIT_RESIZE = 256 / 224
+_CONVNEXT_STRETCHES = 384
+"""The least side that ConvNextImageProcessor stretches images to, without a crop."""
 
 _HALF = [0.5, 0.5, 0.5]
 _CROPPED = {
@@ -55,44 +59,113 @@ DEFAULT_PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "beit": _BEIT,
     "data2vec-vision": _BEIT,
 }
-"""What the published checkpoints of each ``model_type`` say; fields of a file go before these."""
+"""What the published checkpoints of each ``model_type`` say, where no file lies beside one."""
 
 
-def read_processor(values: Mapping[str, Any], channels: int) -> Preprocessing:
+def read_processor(
+    values: Mapping[str, Any],
+    channels: int,
+    *,
+    class_name: str = "",
+    resize: int | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Preprocessing:
     """Reads an image processor's config.
+
+    Args:
+        values: Its fields, those of its class among them.
+        channels: The number of the images' channels.
+        class_name: The name of its class, whose steps may be particular.
+        resize: The user's word on the resize, if there is one.
+        warn: Told where images are stretched whose shape transformers keeps.
 
     Raises:
         ModelError: A field is missing, garbled or means something that ``Preprocessing`` has not.
     """
     try:
         demand_channels(channels)
-        size, resize = _sizes(values)
+        size, shorter = _sizes(values, class_name)
         mean, std = _statistics(values, channels)
-        return Preprocessing(
+        made = Preprocessing(
             size=size,
             channels=channels,
-            resize=resize,
-            interpolation=_FILTERS[whole(values, "resample")],
+            resize=shorter,
+            interpolation=_filter(values),
             mean=mean,
             std=std,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise ModelError(
+            f"preprocessor_config.json is incomplete or malformed: it lacks {error}"
+        ) from error
+    except (TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"preprocessor_config.json is incomplete or malformed: {error}") from error
+    if resize is None:
+        _check_resize(values, made, class_name, warn)
+    return made
 
 
-def _sizes(values: Mapping[str, Any]) -> tuple[tuple[int, int], int | None]:
+def _check_resize(
+    values: Mapping[str, Any],
+    made: Preprocessing,
+    class_name: str,
+    warn: Callable[[str], None],
+) -> None:
+    """Says or refuses what one size of images cannot do."""
+    if not values.get("do_resize", True):
+        raise ModelError(
+            "preprocessor_config.json says do_resize false, and a converted model takes images "
+            "of one size: say with --resize how they become so (0 stretches them)"
+        )
+    size = values.get("size")
+    free = isinstance(size, Mapping) and "shortest_edge" in size and class_name != "ConvNext"
+    keeps = free and not values.get("do_center_crop")
+    if keeps or values.get("keep_aspect_ratio") or class_name == "Siglip2":
+        warn(
+            "preprocessor_config.json keeps the shape of images, and a converted model takes one "
+            f"size: they are stretched to {made.size[0]}x{made.size[1]}; --resize N crops them"
+        )
+
+
+def _filter(values: Mapping[str, Any]) -> Interpolation:
+    number_of_filter = whole(values, "resample")
+    if number_of_filter not in _FILTERS:
+        known = ", ".join(f"{key} ({name})" for key, name in _FILTERS.items())
+        raise ValueError(f"'resample' is {number_of_filter}, not one of {known}")
+    return _FILTERS[number_of_filter]
+
+
+def _sizes(values: Mapping[str, Any], class_name: str) -> tuple[tuple[int, int], int | None]:
     """The crop, and the shorter side before it; None where the image is stretched instead."""
     size = values["size"]
+    if class_name == "ConvNext":
+        side = _rectangle(values, "size")[0]
+        return (side, side), (int(side / _share(values)) if side < _CONVNEXT_STRETCHES else None)
     if not values.get("do_center_crop"):
-        return _rectangle(size), None
-    crop = _rectangle(values["crop_size"])
-    if isinstance(size, int) or size.get("shortest_edge") is not None:
-        return crop, _rectangle(size)[0]
-    return crop, min(_rectangle(size))
+        return _rectangle(values, "size"), None
+    crop, shorter = _rectangle(values, "crop_size"), min(_rectangle(values, "size"))
+    if class_name == "Levit" and "shortest_edge" in size:
+        shorter = int(_LEVIT_RESIZE * shorter)
+    return crop, shorter
 
 
-def _rectangle(size: Any) -> tuple[int, int]:
+def _share(values: Mapping[str, Any]) -> float:
+    """The share of the resized image that is cropped."""
+    share = number(values, "crop_pct")
+    if not 0 < share <= 1:
+        raise ValueError(f"'crop_pct' is {share:g}, not above 0 and at most 1")
+    return share
+
+
+def _rectangle(values: Mapping[str, Any], field: str) -> tuple[int, int]:
+    size = values[field]
     sides = {"height": size, "width": size} if isinstance(size, int) else size
+    if not isinstance(sides, Mapping) or not (
+        "shortest_edge" in sides or {"height", "width"} <= sides.keys()
+    ):
+        raise ValueError(
+            f"'{field}' is {shown(size)}, not a number, a shortest_edge, or a height and a width"
+        )
     if "shortest_edge" in sides:
         shortest = whole(sides, "shortest_edge", least=1)
         return shortest, shortest
@@ -110,8 +183,18 @@ def _statistics(
         raise ValueError(f"'rescale_factor' is {unit / 255:g}, not positive")
     if not values.get("do_normalize", True):
         return (0.0,) * channels, (1 / unit,) * channels
-    mean = tuple(_rounded(value / unit) for value in numbers(values, "image_mean"))
-    return mean, tuple(_rounded(value / unit) for value in numbers(values, "image_std"))
+    mean, std = (
+        tuple(_rounded(value / unit) for value in _by_channel(values, field, channels))
+        for field in ("image_mean", "image_std")
+    )
+    return mean, std
+
+
+def _by_channel(values: Mapping[str, Any], field: str, channels: int) -> Sequence[float]:
+    """A number for each channel; one number is that of all."""
+    if isinstance(values[field], list):
+        return numbers(values, field)
+    return (number(values, field),) * channels
 
 
 def _rounded(value: float) -> float:

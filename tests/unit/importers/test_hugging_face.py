@@ -132,7 +132,7 @@ def test_a_relative_position_bias_of_no_square_is_refused(case: str, tmp_path: P
     processor = json.loads((folder / "preprocessor_config.json").read_text())
     processor["size"] = {"height": 8, "width": 24}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    with pytest.raises(ModelError, match="2 x 6 patches are not square.*export the model"):
+    with pytest.raises(ModelError, match=r"2 x 6 patches are not square.*export the model"):
         read_model(folder)
 
 
@@ -241,6 +241,87 @@ def test_a_processor_is_read(case: ProcessorCase) -> None:
 def test_a_garbled_processor_is_an_error(values: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"preprocessor_config\.json is incomplete or malformed"):
         read_processor(BASE | values, 3)
+
+
+def told(tmp_path: Path, **fields: Any) -> Path:
+    """A ViT beside a processor's file that has these fields alone."""
+    folder = edited(tmp_path, "config.json")
+    (folder / "preprocessor_config.json").write_text(json.dumps(fields))
+    return folder
+
+
+SIDES = {"size": {"shortest_edge": 20}, "crop_size": {"height": 16, "width": 16}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "resize", "mean", "interpolation"),
+    [
+        ({"image_processor_type": "CLIPImageProcessor", **SIDES}, 20, 0.48145466, "bicubic"),
+        ({"feature_extractor_type": "CLIPFeatureExtractor", **SIDES}, 20, 0.48145466, "bicubic"),
+        ({"image_processor_type": "BitImageProcessorFast", **SIDES}, 20, 0.48145466, "bicubic"),
+        ({"image_processor_type": "PvtImageProcessor", "size": 16}, None, 0.485, "bicubic"),
+        ({"image_processor_type": "LevitImageProcessor", **SIDES}, 22, 0.485, "bicubic"),
+        (
+            {
+                **{"image_processor_type": "ConvNextImageProcessor", "crop_pct": 0.8},
+                **{"size": {"shortest_edge": 16}},
+            },
+            *(20, 0.5, "bicubic"),
+        ),
+        ({"size": 16, "image_mean": None, "resample": None}, None, 0.5, "bilinear"),
+        ({"size": 16, "do_normalize": None}, None, 0.0, "bilinear"),
+    ],
+)
+def test_fields_that_a_processor_leaves_out_are_those_of_its_class(
+    fields: dict[str, Any], resize: int | None, mean: float, interpolation: str, tmp_path: Path
+) -> None:
+    preprocessing = read_model(told(tmp_path, **fields)).network.preprocessing
+    assert (preprocessing.size, preprocessing.resize) == ((16, 16), resize)
+    assert preprocessing.mean[0] == pytest.approx(mean)
+    assert preprocessing.interpolation == interpolation
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"image_processor_type": "OwnImageProcessor"}, "'OwnImageProcessor', whose steps"),
+        ({"image_processor_type": "MobileViTImageProcessor"}, "do_flip_channel_order.*red, green"),
+        ({"do_sharpen": True}, "says do_sharpen True, which vitedge does not know"),
+        ({"do_pad": True, "size_divisor": 32}, "says size_divisor 32.*does not pad"),
+        ({"do_resize": False}, "says do_resize false.*say with --resize"),
+        ({"resample": 4}, r"'resample' is 4, not one of 0 \(nearest\)"),
+        ({"size": {"longest_edge": 16}}, "'size' is .*, not a number, a shortest_edge, or"),
+    ],
+)
+def test_steps_that_vitedge_lacks_are_refused(
+    fields: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=match):
+        read_model(told(tmp_path, **{"size": 16, **fields}))
+
+
+def test_images_of_their_own_sizes_are_resized_as_the_user_says(tmp_path: Path) -> None:
+    folder = told(tmp_path, size=16, do_resize=False)
+    assert read_model(folder, ImportOptions(resize=0)).network.preprocessing.resize is None
+    assert read_model(folder, ImportOptions(resize=20)).network.preprocessing.resize == 20
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image_processor_type": "DPTImageProcessor", "size": 16, "keep_aspect_ratio": True},
+        {"image_processor_type": "BitImageProcessor", **SIDES, "do_center_crop": False},
+    ],
+)
+def test_a_shape_that_is_not_kept_is_told(fields: dict[str, Any], tmp_path: Path) -> None:
+    words: list[str] = []
+    folder = told(tmp_path, **fields)
+    size = (16, 16)
+    read_model(folder, ImportOptions(warn=words.append, image_size=size))
+    assert len(words) == 1
+    assert "keeps the shape of images" in words[0]
+    read_model(folder, ImportOptions(warn=words.append, image_size=size, resize=0))
+    assert len(words) == 1
 
 
 def test_depth_anything_gives_a_map_of_the_size_that_is_wanted(tmp_path: Path) -> None:
