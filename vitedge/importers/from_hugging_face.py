@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.elements.trunk import tokens_of
-from vitedge.errors import ModelError
+from vitedge.errors import ModelError, NotAViTError
 from vitedge.files.json_values import mapping, shown, text, whole
 from vitedge.images.preprocess import IMAGENET_MEAN, Preprocessing
 from vitedge.importers import Imported, ImportOptions
@@ -68,6 +68,7 @@ class HuggingFaceImporter:
         folder = _folder_of(path)
         config = read_json(folder / _CONFIG)
         _refuse_quantized(folder, config)
+        _refuse_backbone(folder, config)
         told = options.task or _task(f"'{folder / _CONFIG}'", config.get("problem_type"))
         try:
             with open_weights(folder, _marks(config), options, head=_HEAD) as (stored, words):
@@ -103,6 +104,21 @@ def _refuse_quantized(folder: Path, config: Mapping[str, Any]) -> None:
         raise ModelError(
             f"the weights in '{folder}' are quantized already ({shown(method)}); give the float "
             "model that they were made of"
+        )
+
+
+def _refuse_backbone(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuses classes that give maps of features, not an embedding, of the same weights."""
+    named = config.get("architectures")
+    backbones = [
+        each
+        for each in (named if isinstance(named, list) else ())
+        if isinstance(each, str) and each.endswith("Backbone")
+    ]
+    if backbones:
+        raise NotAViTError(
+            f"'{folder}' is a {backbones[0]}, whose outputs are feature maps of several blocks: "
+            "export it to .onnx, or give the folder of the whole model"
         )
 
 
@@ -168,6 +184,8 @@ def _network(
     """The network; its positions are moved to the processor's size where transformers does so."""
     kind, values = text(config, "model_type"), _vision_values(config)
     family = FAMILIES[kind]
+    if kind == depth_anything.KIND:
+        depth_anything.refuse_other_backbone(values)
     prefix = _prefix_of(family, tensors.names)
     preprocessing = _preprocessing(folder, config, values, options)
     preprocessing = _at_model_size(preprocessing, values, family, options)

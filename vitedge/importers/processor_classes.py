@@ -86,7 +86,7 @@ def class_of(told: Mapping[str, Any], kind: str) -> str:
         kind: The ``model_type`` of the model beside it.
 
     Raises:
-        ModelError: It is a class that vitedge does not know.
+        ModelError: The class is not one that vitedge knows.
     """
     named = told.get("image_processor_type") or told.get("feature_extractor_type")
     if named is None:

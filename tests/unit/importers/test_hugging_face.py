@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -335,6 +336,57 @@ def test_depth_anything_gives_a_map_of_the_size_that_is_wanted(tmp_path: Path) -
     assert (network.task, network.main.shape) == (Task.MAP, (12, 12))
     wanted = read_model(folder, ImportOptions(image_size=(24, 16))).network
     assert wanted.main.shape == (24, 16)
+
+
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [("dinov2_model", "Dinov2Backbone"), ("swin", "SwinBackbone"), ("beit", "BeitBackbone")],
+)
+def test_a_backbone_is_refused_by_its_name(case: str, kind: str, tmp_path: Path) -> None:
+    # Their weights are those of the model, whose class token was read as the output.
+    folder = edited(tmp_path, "config.json", f"hugging_face_{case}", architectures=[kind])
+    with pytest.raises(ModelError, match=rf"is a {kind}, whose outputs are feature maps"):
+        read_model(folder)
+
+
+def test_a_depth_anything_of_another_backbone_is_refused_by_its_name(tmp_path: Path) -> None:
+    case = "hugging_face_depth_anything"
+    backbone = json.loads((GOLDEN / case / "config.json").read_text())["backbone_config"]
+    folder = edited(
+        tmp_path, "config.json", case, backbone_config=backbone | {"model_type": "beit"}
+    )
+    with pytest.raises(ModelError, match=r"backbone of model_type 'beit'.*those with dinov2"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("case", ["beit", "data2vec"])
+def test_a_model_without_its_pooling_layer_is_refused(case: str, tmp_path: Path) -> None:
+    folder = edited(tmp_path, "config.json", f"hugging_face_{case}")
+    arrays = load_file(folder / "model.safetensors")
+    kept = {
+        name: array for name, array in arrays.items() if not re.search(r"pooler|classifier", name)
+    }
+    save_file(kept, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"made without its pooling layer.*add_pooling_layer=True"):
+        read_model(folder)
+
+
+def test_a_yolos_of_one_block_has_no_positions_between_blocks(tmp_path: Path) -> None:
+    folder = edited(tmp_path, "config.json", "hugging_face_yolos", num_hidden_layers=1)
+    between = "vit.encoder.mid_position_embeddings"
+    arrays = {
+        name: array
+        for name, array in load_file(folder / "model.safetensors").items()
+        if ".layer.1." not in name
+    }
+    without = {name: array for name, array in arrays.items() if name != between}
+    save_file(without, folder / "model.safetensors")
+    network = read_model(folder).network
+    images = np.random.default_rng(0).integers(0, 256, (2, *network.image_shape), np.uint8)
+    save_file({**arrays, between: arrays[between][:0].copy()}, folder / "model.safetensors")
+    np.testing.assert_array_equal(
+        forward(read_model(folder).network, images), forward(network, images)
+    )
 
 
 def test_an_unknown_kind_of_depth_is_refused(tmp_path: Path) -> None:

@@ -31,6 +31,21 @@ from vitedge.network.operators import (
 )
 
 KIND = "depth_anything"
+_BACKBONE = "dinov2"
+
+
+def refuse_other_backbone(values: Mapping[str, Any]) -> None:
+    """Refuses a backbone that is not a DINOv2, by its config.
+
+    Raises:
+        NotAViTError: The backbone is of another ``model_type``.
+    """
+    backbone = values.get("model_type", _BACKBONE)
+    if backbone != _BACKBONE:
+        raise NotAViTError(
+            f"a Depth Anything with a backbone of model_type {shown(backbone)}, and vitedge reads "
+            f"those with {_BACKBONE}: export the model to .onnx"
+        )
 
 
 def depth_outputs(
@@ -50,6 +65,9 @@ def depth_outputs(
         config: The ``config.json``.
         values: Its part for the trunk.
         preprocessing: The preprocessing of the images.
+
+    Raises:
+        NotAViTError: The kind of depth is unknown.
     """
     states = states_of(net, trunk, preprocessing)
     (height, width), (down, across) = preprocessing.size, trunk.patch_size

@@ -62,6 +62,12 @@ def outputs_of(
             case "dinov2" | "dinov2_with_registers" if is_classifier:
                 x = pooled(net, x, Pooling.CLASS_AND_MEAN, prefix_tokens)
             case "beit" | "data2vec-vision" if values.get("use_mean_pooling", True):
+                if "pooler.layernorm.weight" not in body:
+                    raise NotAViTError(
+                        f"'{body.source}' was made without its pooling layer, so it gives tokens "
+                        "and no embedding: give a model with add_pooling_layer=True or with a "
+                        "classifier, or export it to .onnx"
+                    )
                 x = pooled(net, x, Pooling.MEAN, prefix_tokens)
                 x = normed(net, x, torch_norm(body, "pooler.layernorm", eps))
             case "ijepa":

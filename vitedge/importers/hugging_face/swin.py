@@ -95,12 +95,12 @@ def swin_outputs(
 
 
 def _shorter_side(_: int, grid: tuple[int, int]) -> int:
-    """What bounds the windows of Swin: it looks at each image (``set_shift_and_window_size``)."""
+    """The bound of Swin's windows, as in ``set_shift_and_window_size``: the shorter side."""
     return min(grid)
 
 
 def _side_when_made(values: Mapping[str, Any]) -> Callable[[int, tuple[int, int]], int]:
-    """What bounds the windows of SwinV2: the rows of the config's images, whatever it is given."""
+    """The bound of SwinV2's windows: the rows of the config's images, whatever size is given."""
     rows = pair(values["image_size"])[0] // pair(values["patch_size"])[0]
 
     def side(stage: int, _: tuple[int, int]) -> int:

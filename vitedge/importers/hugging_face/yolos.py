@@ -75,6 +75,8 @@ def _between(
         (height // trunk.patch_size[0], width // trunk.patch_size[1]) for height, width in patches
     )
     made = []
+    if not len(stacked):  # of a model of one block
+        return ()
     for each in stacked.reshape(len(stacked), -1, stacked.shape[-1]):
         first, moved = (
             each[:1],
