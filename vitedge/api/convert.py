@@ -205,7 +205,7 @@ def convert(
     """
     importing = import_options(source, warn)
     asked = _Asked.of(precisions, formats, targets, chips, layout)
-    photos = _open_calibration(calibration, asked.each_made, warn, strict=strict)
+    photos = _open_calibration(calibration, warn, strict=strict)
     if width is not None and tokens == AUTO:
         raise UsageError(
             "--tokens auto searches merging for the model as wide as it is: give --tokens SHARE "
@@ -246,6 +246,11 @@ def convert(
         written = _write(found.path, options, asked, photos, refused, progress, warn, on_written)
     if not written:
         raise next(iter(refused.values()))
+    if photos is None and any(not each.metadata.precision.is_float for each in written):
+        warn(
+            "no --calibration images were given, so integers are fitted to synthetic ones; a few "
+            "dozen typical photos make them more accurate"
+        )
     return Conversion(
         source=found.path.name if found.in_memory else str(found.path),
         read=written[0].metadata.source.path,
@@ -351,20 +356,13 @@ def _read_tokens(
     return read_tokens(tokens, constant=constant, minutes=minutes)
 
 
-def _open_calibration(
-    calibration: Images | None, precisions: Sequence[Precision], warn: Tell, *, strict: bool
-) -> ImageSet | None:
+def _open_calibration(calibration: Images | None, warn: Tell, *, strict: bool) -> ImageSet | None:
     photos = photos_of(calibration)
-    if photos is not None:
-        images = readable(open_images(photos, part=Part.TRAINING), strict=strict)
-        warn_of_images(images, warn, calibrating=True)
-        return images
-    if any(not each.is_float for each in precisions):
-        warn(
-            "no --calibration images were given, so integers are fitted to synthetic ones; a few "
-            "dozen typical photos make them more accurate"
-        )
-    return None
+    if photos is None:
+        return None
+    images = readable(open_images(photos, part=Part.TRAINING), strict=strict)
+    warn_of_images(images, warn, calibrating=True)
+    return images
 
 
 def _open_data(

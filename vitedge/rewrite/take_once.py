@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,9 @@ _WORTHWHILE = 0.6
 _SLICES = 2
 
 _ZERO = -1
+
+Places: TypeAlias = npt.NDArray[np.int64]
+"""Places of numbers or runs in a value that lies flat; ``_ZERO`` is one of zeros."""
 
 
 class TakeOnce:
@@ -78,28 +82,27 @@ class _Runs:
     Attributes:
         source: The other value.
         size: The numbers of a run.
-        places: The run of the source that each run of the value is; ``_ZERO`` is one of zeros.
+        places: The run of the source that each run of the value is.
     """
 
     source: Value
     size: int
-    places: npt.NDArray[np.int64]
+    places: Places
 
     @classmethod
-    def of(cls, source: Value, numbers: npt.NDArray[np.int64]) -> _Runs:
+    def of(cls, source: Value, numbers: Places) -> _Runs:
         """The longest runs.
 
         Args:
             source: The value that the numbers are of.
-            numbers: The place of each number in the source, or ``_ZERO``.
+            numbers: The place of each number in the source.
         """
         flat = numbers.reshape(-1)
         goes_on = flat[1:] == np.where(flat[:-1] == _ZERO, _ZERO, flat[:-1] + 1)
         starts = np.concatenate([[0], np.flatnonzero(~goes_on) + 1])
         places = flat[starts]
         size = math.prod(source.shape)
-        cuts = [flat.size, size, *starts.tolist(), *places[places != _ZERO].tolist()]
-        run = math.gcd(*cuts)
+        run = int(np.gcd.reduce([flat.size, size, *starts, *places[places != _ZERO]]))
         found = flat[::run]
         return cls(source, run, np.where(found == _ZERO, _ZERO, found // run))
 
@@ -150,7 +153,9 @@ def _worthwhile(value: Value, last: Value, uses: Uses) -> _Runs | None:
     varying = [each for each in read if not each.is_constant]
     if len(varying) != 1 or not all(map(_is_zero, read - {*varying})):
         return None
-    runs = _Runs.of(varying[0], _places(value, varying[0]))
+    source = varying[0]
+    whole = np.arange(math.prod(source.shape)).reshape(source.shape)
+    runs = _Runs.of(source, _places(value, {source: whole}))
     is_faster = runs.copies <= _WORTHWHILE * sum(map(_copies, alone))
     return runs if is_faster and runs.size >= _RUN else None
 
@@ -190,16 +195,22 @@ def _is_zero(value: Value) -> bool:
     return isinstance(value.operator, Constant) and not value.operator.values.any()
 
 
-def _places(value: Value, source: Value) -> npt.NDArray[np.int64]:
-    """The place in the source of each number of a value, or ``_ZERO``."""
-    if value is source:
-        return np.arange(math.prod(value.shape)).reshape(value.shape)
-    if not value.inputs:
-        return np.full(value.shape, _ZERO)
-    read = [_places(each, source) for each in value.inputs]
-    if isinstance(value.operator, Concatenate):
-        return np.concatenate(read, axis=value.operator.axis)
-    return moved(value, *read)
+def _places(value: Value, known: dict[Value, Places]) -> Places:
+    """The place in the source of each number of a value.
+
+    Args:
+        value: The value.
+        known: The places of some values, the source's among them; gets those of others.
+    """
+    if value not in known:
+        read = [_places(each, known) for each in value.inputs]
+        if not read:
+            known[value] = np.full(value.shape, _ZERO)
+        elif isinstance(value.operator, Concatenate):
+            known[value] = np.concatenate(read, axis=value.operator.axis)
+        else:
+            known[value] = moved(value, *read)
+    return known[value]
 
 
 def _copies(move: Value) -> int:

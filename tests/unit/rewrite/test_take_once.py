@@ -99,6 +99,7 @@ def moved_by(*moves: Operator, constant: float | None = None) -> Network:
     return made.network(logits=made.linear("read", x, 3))
 
 
+SIDES = (("even", tuple(range(0, GRID * GRID, 2))), ("odd", tuple(range(1, GRID * GRID, 2))))
 EVERY_SECOND = tuple(range(0, GRID * GRID, 2))
 LEFT_ALONE = {
     "heads": moved_by(Reshape((GRID * GRID, HEADS, WIDTH)), Transpose((1, 0, 2))),
@@ -126,6 +127,17 @@ def test_two_takes_become_one() -> None:
     rewritten = PLUGIN.apply(network)
     assert len(taken(rewritten)) == 1
     assert same(network, rewritten)
+
+
+def test_moves_that_share_what_they_read_are_followed_once() -> None:
+    """Each step would double the work, and there are forty."""
+    made = Random(74)
+    x, turned = made.tokens(), (*range(1, GRID * GRID), 0)
+    for number in range(40):
+        halves = [made.net(f"half{number}.{side}", Take(0, side_of), x) for side, side_of in SIDES]
+        x = made.net(f"both{number}", Concatenate(0), *halves)
+    network = made.network(logits=made.linear("read", made.net("last", Take(0, turned), x), 3))
+    assert same(network, PLUGIN.apply(network))
 
 
 @st.composite
