@@ -88,7 +88,7 @@ VALUES = [
     Value("hugging_face_vit", PROCESSOR, "size", "[]", "incomplete or malformed"),
     Value("hugging_face_vit", PROCESSOR, "size", "1000000000", "over 100,000,000 pixels"),
     Value("hugging_face_vit", PROCESSOR, "rescale_factor", "0", "not positive"),
-    Value("hugging_face_vit", PROCESSOR, "image_mean", "1", "not a list"),
+    Value("hugging_face_vit", PROCESSOR, "image_mean", "{}", "not a finite number"),
     Value("hugging_face_vit", PROCESSOR, "resample", "true", "not a whole number"),
 ]
 
