@@ -71,6 +71,8 @@ class HuggingFaceImporter:
         _refuse_backbone(folder, config)
         told = options.task or _task(f"'{folder / _CONFIG}'", config.get("problem_type"))
         try:
+            if text(config, "model_type") == depth_anything.KIND:
+                depth_anything.refuse_other_backbone(_vision_values(config))
             with open_weights(folder, _marks(config), options, head=_HEAD) as (stored, words):
                 tensors = _as_named(stored, text(config, "model_type"))
                 network = _network(tensors, folder, config, options)
@@ -184,8 +186,6 @@ def _network(
     """The network; its positions are moved to the processor's size where transformers does so."""
     kind, values = text(config, "model_type"), _vision_values(config)
     family = FAMILIES[kind]
-    if kind == depth_anything.KIND:
-        depth_anything.refuse_other_backbone(values)
     prefix = _prefix_of(family, tensors.names)
     preprocessing = _preprocessing(folder, config, values, options)
     preprocessing = _at_model_size(preprocessing, values, family, options)
