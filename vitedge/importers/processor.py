@@ -8,7 +8,8 @@ from typing import Any
 from vitedge.errors import ModelError
 from vitedge.files.json_values import number, numbers, shown, whole
 from vitedge.images.interpolation import Interpolation
-from vitedge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, demand_channels
+from vitedge.images.preprocess import Preprocessing, demand_channels
+from vitedge.importers.processor_classes import HALVES, IMAGENET, OPENAI
 
 # Pillow's numbers of its filters.
 _FILTERS = {
@@ -22,24 +23,18 @@ _LEVIT_RESIZE = 256 / 224
 _CONVNEXT_STRETCHES = 384
 """The least side that ConvNextImageProcessor stretches images to, without a crop."""
 
-_HALF = [0.5, 0.5, 0.5]
 _CROPPED = {
     "do_center_crop": True,
     "size": {"shortest_edge": 256},
     "crop_size": 224,
     "resample": 3,
-    "image_mean": list(IMAGENET_MEAN),
-    "image_std": list(IMAGENET_STD),
+    **IMAGENET,
 }
-_OPENAI = {
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-}
-_CLIP = {**_CROPPED, **_OPENAI, "size": {"shortest_edge": 224}}
-_SIGLIP = {"size": 224, "resample": 3, "image_mean": _HALF, "image_std": _HALF}
+_CLIP = {**_CROPPED, **OPENAI, "size": {"shortest_edge": 224}}
+_SIGLIP = {"size": 224, "resample": 3, **HALVES}
 _BEIT = {**_SIGLIP, "resample": 2}
 DEFAULT_PROCESSORS: Mapping[str, Mapping[str, Any]] = {
-    "vit": {"size": 224, "resample": 2, "image_mean": _HALF, "image_std": _HALF},
+    "vit": {"size": 224, "resample": 2, **HALVES},
     "deit": _CROPPED,
     "dinov2": _CROPPED,
     "dinov2_with_registers": _CROPPED,

@@ -11,38 +11,37 @@ from vitedge.errors import ModelError
 from vitedge.files.json_values import shown
 from vitedge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
-_HALF = [0.5, 0.5, 0.5]
-_HALVES = {"image_mean": _HALF, "image_std": _HALF}
-_IMAGENET = {"image_mean": list(IMAGENET_MEAN), "image_std": list(IMAGENET_STD)}
-_OPENAI = {
+HALVES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+IMAGENET = {"image_mean": list(IMAGENET_MEAN), "image_std": list(IMAGENET_STD)}
+OPENAI = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
 _SQUARE, _SHORTER = {"height": 224, "width": 224}, {"shortest_edge": 224}
 _CROP = {"do_center_crop": True, "crop_size": _SQUARE}
 _BILINEAR, _BICUBIC = {"resample": 2}, {"resample": 3}
-_CLIP = {"size": _SHORTER, **_CROP, **_BICUBIC, **_OPENAI}
+_CLIP = {"size": _SHORTER, **_CROP, **_BICUBIC, **OPENAI}
 
 # As of transformers 5.24.
 _CLASSES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "ViT": {"size": _SQUARE, **_BILINEAR, **_HALVES},
-        "DeiT": {"size": {"height": 256, "width": 256}, **_CROP, **_BICUBIC, **_HALVES},
+        "ViT": {"size": _SQUARE, **_BILINEAR, **HALVES},
+        "DeiT": {"size": {"height": 256, "width": 256}, **_CROP, **_BICUBIC, **HALVES},
         "Bit": _CLIP,
         "CLIP": _CLIP,
-        "Siglip": {"size": _SQUARE, **_BICUBIC, **_HALVES},
-        "Siglip2": {**_BILINEAR, **_HALVES},
-        "Beit": {"size": _SQUARE, "crop_size": _SQUARE, **_BICUBIC, **_HALVES},
-        "Segformer": {"size": {"height": 512, "width": 512}, **_BILINEAR, **_IMAGENET},
-        "Yolos": {"size": {"shortest_edge": 800, "longest_edge": 1333}, **_BILINEAR, **_IMAGENET},
-        "DPT": {"size": {"height": 384, "width": 384}, **_BICUBIC, **_HALVES},
-        "DINOv3ViT": {"size": _SQUARE, **_BILINEAR, **_IMAGENET},
+        "Siglip": {"size": _SQUARE, **_BICUBIC, **HALVES},
+        "Siglip2": {**_BILINEAR, **HALVES},
+        "Beit": {"size": _SQUARE, "crop_size": _SQUARE, **_BICUBIC, **HALVES},
+        "Segformer": {"size": {"height": 512, "width": 512}, **_BILINEAR, **IMAGENET},
+        "Yolos": {"size": {"shortest_edge": 800, "longest_edge": 1333}, **_BILINEAR, **IMAGENET},
+        "DPT": {"size": {"height": 384, "width": 384}, **_BICUBIC, **HALVES},
+        "DINOv3ViT": {"size": _SQUARE, **_BILINEAR, **IMAGENET},
         "ConvNext": {
             **{"size": {"shortest_edge": 384}, "crop_pct": 0.875},
-            **{**_BICUBIC, **_HALVES},
+            **{**_BICUBIC, **HALVES},
         },
-        "Levit": {"size": _SHORTER, **_CROP, **_BICUBIC, **_IMAGENET},
-        "Pvt": {"size": _SQUARE, **_BICUBIC, **_IMAGENET},
+        "Levit": {"size": _SHORTER, **_CROP, **_BICUBIC, **IMAGENET},
+        "Pvt": {"size": _SQUARE, **_BICUBIC, **IMAGENET},
         "MobileViT": {
             **{"size": _SHORTER, "do_center_crop": True, "do_flip_channel_order": True},
             **{"crop_size": {"height": 256, "width": 256}, "do_normalize": False, **_BICUBIC},

@@ -208,17 +208,18 @@ class ArtifactMaker:
         themselves are measured. No layer if even all are not enough.
         """
         ranking = self._ranked(name, target, precision)
+        has_integers = {}
 
         def is_enough(count: int) -> bool:
             self._progress(f"measuring {name} with {count} layers lifted", 0, 1)
             draft, metadata = self.draft(target, precision, ranking[:count], variant)
+            has_integers[count] = metadata.calibration is not None
             return sqnr_db(draft, metadata, self._reference) >= FLOOR_DB
 
         if not ranking or not is_enough(len(ranking)):
             return ()
-        lifted = ranking[: fewest(len(ranking), is_enough)]
-        has_integers = self.draft(target, precision, lifted, variant)[1].calibration is not None
-        return tuple(lifted) if has_integers else ()  # nor is a float file called int8
+        count = fewest(len(ranking), is_enough)
+        return tuple(ranking[:count]) if has_integers[count] else ()  # nor is a float file int8
 
     def _ranked(self, name: str, target: Format, precision: Precision) -> list[str]:
         """The layers that can stay out of integers, the costliest first."""

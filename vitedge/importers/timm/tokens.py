@@ -104,8 +104,8 @@ def _grid_of_one(
     """The grid of the first size that has as many patches as there may be."""
     for size in sizes:
         if size is not None:
-            grid = size[0] // patch_size[0], size[1] // patch_size[1]
-            if grid[0] * grid[1] in patches and grid[0]:
+            high, wide = _patches_of(size, patch_size)
+            if high * wide in patches and high:
                 return _grid_of(size, patch_size)
     return None
 
@@ -113,7 +113,7 @@ def _grid_of_one(
 def _other_size(
     tensors: Tensors, positions: int, patch_size: tuple[int, int], size: tuple[int, int]
 ) -> ModelError:
-    high, wide = size[0] // patch_size[0], size[1] // patch_size[1]
+    high, wide = _patches_of(size, patch_size)
     return ModelError(
         f"the config.json beside '{tensors.source}' gives its model 'img_size' {list(size)}, "
         f"which has {high} x {wide} patches, but the weights have {positions} positions: "
@@ -204,14 +204,19 @@ def _size_of_distances(
 ) -> tuple[int, int]:
     """The size if it has so many distances between two patches, else that of a square."""
     if size is not None:
-        high, wide = size[0] // patch_size[0], size[1] // patch_size[1]
+        high, wide = _patches_of(size, patch_size)
         if (2 * high - 1) * (2 * wide - 1) == distances:
             return size
     side = (math.isqrt(max(distances, 0)) + 1) // 2
     return side * patch_size[0], side * patch_size[1]
 
 
+def _patches_of(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
+    """The rows and columns of whole patches in an image."""
+    return size[0] // patch_size[0], size[1] // patch_size[1]
+
+
 def _grid_of(size: tuple[int, int], patch_size: tuple[int, int]) -> tuple[int, int]:
     if any(whole < patch or whole % patch for whole, patch in zip(size, patch_size, strict=True)):
         raise ValueError(f"image size {size} is not a multiple of patch size {patch_size}")
-    return size[0] // patch_size[0], size[1] // patch_size[1]
+    return _patches_of(size, patch_size)
