@@ -62,7 +62,8 @@ def _make_deit(output: Path, size: Size) -> None:
         size={"height": size.image + 2, "width": size.image + 2},
         crop_size={"height": size.image, "width": size.image},
     )
-    expected = {**HALVES, "resize": size.image + 2, "interpolation": "bicubic"}
+    stretched = [size.image + 2, size.image + 2]
+    expected = {**HALVES, "resize": stretched, "interpolation": "bicubic"}
     config = transformers.DeiTConfig(**_sizes(size))
     model = transformers.DeiTForImageClassification(config)
     _write(output / "hugging_face_deit", model, size, processor, expected)

@@ -59,6 +59,11 @@ def transforms_to_try() -> list[tuple[dict[str, Any], Transform]]:
         )
         fields = {"size": [24, 24], "resize": None, "interpolation": name}
         found.append(({"library": "timm", **fields}, squashed))
+        squashed_more = create_transform(
+            (3, 24, 20), interpolation=name, crop_pct=0.8, crop_mode="squash", **PLAIN
+        )
+        fields = {"size": [24, 20], "resize": [30, 25], "interpolation": name}
+        found.append(({"library": "timm", **fields}, squashed_more))
     stretched = transforms.Compose(
         [transforms.Resize((24, 30), InterpolationMode.BICUBIC), transforms.ToTensor()]
     )

@@ -63,29 +63,45 @@ function sum(source, first, step, parts) {
   return total >> PRECISION_BITS; // a clamped array bounds it
 }
 
+// Each of the `rows` rows from `top` on becomes as long as `across` says.
+function alongRows(source, length, top, rows, across, channels) {
+  const found = new Uint8ClampedArray(rows * across.length * channels);
+  for (let y = 0, out = 0; y < rows; y++) {
+    const row = (y + top) * length * channels;
+    for (const { start, parts } of across) {
+      for (let band = 0; band < channels; band++, out++) {
+        found[out] = sum(source, row + start * channels + band, channels, parts);
+      }
+    }
+  }
+  return found;
+}
+
+// Each column becomes as long as `down` says, whose first row is `top`.
+function alongColumns(source, length, top, down, channels) {
+  const step = length * channels;
+  const found = new Uint8ClampedArray(down.length * step);
+  for (let y = 0, out = 0; y < down.length; y++) {
+    const first = (down[y].start - top) * step;
+    for (let x = 0; x < step; x++, out++) found[out] = sum(source, first + x, step, down[y].parts);
+  }
+  return found;
+}
+
 // The part (left, top, width, height) of a picture of `channels` bands resized to `to`.
 function resized(source, [fromWidth, fromHeight], to, part, channels, filter) {
   const across = weights(fromWidth, to[0], part.left, part.width, filter);
   const down = weights(fromHeight, to[1], part.top, part.height, filter);
-  const firstRow = down[0].start;
+  const lost = fromHeight - to[1];
+  if (lost > 0 && lost > 2 * (fromWidth - to[0])) { // Pillow 13 and later
+    const between = alongColumns(source, fromWidth, 0, down, channels);
+    return alongRows(between, fromWidth, 0, part.height, across, channels);
+  }
+  const first = down[0].start;
   const last = down[down.length - 1];
-  const rows = last.start + last.parts.length - firstRow;
-  const between = new Uint8ClampedArray(rows * part.width * channels);
-  for (let y = 0, out = 0; y < rows; y++) {
-    const row = (y + firstRow) * fromWidth * channels;
-    for (const { start, parts } of across) {
-      for (let band = 0; band < channels; band++, out++) {
-        between[out] = sum(source, row + start * channels + band, channels, parts);
-      }
-    }
-  }
-  const step = part.width * channels;
-  const found = new Uint8ClampedArray(part.height * step);
-  for (let y = 0, out = 0; y < part.height; y++) {
-    const first = (down[y].start - firstRow) * step;
-    for (let x = 0; x < step; x++, out++) found[out] = sum(between, first + x, step, down[y].parts);
-  }
-  return found;
+  const rows = last.start + last.parts.length - first;
+  const between = alongRows(source, fromWidth, first, rows, across, channels);
+  return alongColumns(between, part.width, first, down, channels);
 }
 
 // Python's round.
@@ -112,7 +128,9 @@ function bands(rgba, channels) {
 export function prepare(rgba, width, height, how) {
   const [tall, wide] = how.size;
   let to = [wide, tall];
-  if (how.resize !== null) {
+  if (Array.isArray(how.resize)) {
+    to = [how.resize[1], how.resize[0]];
+  } else if (how.resize !== null) {
     to =
       width <= height
         ? [how.resize, Math.trunc((how.resize * height) / width)]

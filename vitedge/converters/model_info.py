@@ -33,6 +33,7 @@ def model_info(metadata: Metadata) -> dict[str, str]:
 
     There is no "shorter side to 256, then the 224 in the middle": ``crop`` cuts off only what is
     longer than the shorter side, so things come out a little smaller than the model knows them.
+    Nor is there a crop of what was stretched: ``standard`` stretches to the size.
     """
     if not _is_named(metadata):
         return {}
@@ -40,7 +41,7 @@ def model_info(metadata: Metadata) -> dict[str, str]:
     channels = preprocessing.channels
     found = {
         "model_type": "Classification",
-        "resize_type": "standard" if preprocessing.resize is None else "crop",
+        "resize_type": "crop" if isinstance(preprocessing.resize, int) else "standard",
         "interpolation_mode": _INTERPOLATIONS[preprocessing.interpolation],
         # Pictures come as bytes; what the network takes them as, the client sees itself.
         "input_dtype": "u8",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,8 +61,9 @@ class Preprocessing:
     Attributes:
         size: Height and width of the input in pixels.
         channels: 3 for RGB, 1 for grey, 4 for RGB and one more.
-        resize: Length in pixels of the shorter side before a centre crop to ``size``;
-            None stretches the whole image to ``size`` instead.
+        resize: Length in pixels of the shorter side before a centre crop to ``size``, or the height
+            and width that the whole image is stretched to before that crop; None stretches the
+            whole image to ``size``, and crops nothing.
         interpolation: Pillow filter of the resize.
         mean: Per-channel mean of pixels scaled to 0..1.
         std: Per-channel standard deviation of pixels scaled to 0..1.
@@ -73,7 +74,7 @@ class Preprocessing:
 
     size: tuple[int, int]
     channels: int = 3
-    resize: int | None = None
+    resize: int | tuple[int, int] | None = None
     interpolation: Interpolation = Interpolation.BICUBIC
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
@@ -94,8 +95,11 @@ class Preprocessing:
             raise ValueError(f"size must be positive, not {self.size}")
         if self.size[0] * self.size[1] > _MOST_PIXELS or max(self.size) > _LONGEST_SIDE:
             raise ValueError(f"a size of {self.size} is over {_MOST_PIXELS:,} pixels")
-        if self.resize is not None and self.resize < max(self.size):
+        least = _pair(self.size if self.resize is None else self.resize)
+        if any(side < kept for side, kept in zip(least, self.size, strict=True)):
             raise ValueError(f"resize to {self.resize} leaves too little to crop {self.size} from")
+        if least[0] * least[1] > _MOST_PIXELS or max(least) > _LONGEST_SIDE:
+            raise ValueError(f"a resize to {self.resize} is over {_MOST_PIXELS:,} pixels")
 
     def __call__(self, image: ImageLike) -> npt.NDArray[np.uint8]:
         """Decodes, resizes and crops one image.
@@ -129,24 +133,49 @@ class Preprocessing:
         """
         if not self.draft:
             return open_image(image)
-        return open_image(image, least=_DRAFT_MARGIN * (self.resize or max(self.size)))
+        return open_image(image, least=_DRAFT_MARGIN * max(_pair(self.resize or self.size)))
 
     def _fitted(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
         """Resizes and crops a picture."""
         from PIL import Image
 
-        height, width = self.size
-        resample = Image.Resampling[self.interpolation.name]
-        if self.resize is None:
-            if picture.size != (width, height):
-                picture = picture.resize((width, height), resample)
-        else:
-            picture = _resize_shorter_side(picture, self.resize, resample)
-            # torchvision's CenterCrop rounds half to even, so Python's round is the same.
-            left = round((picture.width - width) / 2.0)
-            top = round((picture.height - height) / 2.0)
-            picture = picture.crop((left, top, left + width, top + height))
+        resized = self._resized((picture.height, picture.width))
+        if resized[0] * resized[1] > _MOST_PIXELS:
+            raise DataError(
+                f"a picture of {picture.width} x {picture.height} is too long and thin to resize "
+                f"to {self.resize} pixels"
+            )
+        if picture.size != resized[::-1]:
+            resample = Image.Resampling[self.interpolation.name]
+            picture = picture.resize(resized[::-1], resample)
+        if resized != self.size:
+            (top, rows), (left, columns) = self._kept(resized)
+            picture = picture.crop((left, top, left + columns, top + rows))
         return np.asarray(picture, np.uint8)
+
+    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of a picture of this height and width before the crop.
+
+        Torchvision's ``Resize(int)`` truncates the longer side, and rounds it not.
+        """
+        height, width = size
+        match self.resize:
+            case None:
+                return self.size
+            case int() as shorter if width <= height:
+                return int(shorter * height / width), shorter
+            case int() as shorter:
+                return shorter, int(shorter * width / height)
+            case _:
+                return self.resize
+
+    def _kept(self, resized: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First row and number of rows that the crop keeps, and the same of columns."""
+        # torchvision's CenterCrop rounds half to even, so Python's round is the same.
+        top, left = (
+            round((side - kept) / 2.0) for side, kept in zip(resized, self.size, strict=True)
+        )
+        return (top, self.size[0]), (left, self.size[1])
 
     def seen(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """The part of an image that the model sees, in the image's whole pixels.
@@ -157,13 +186,10 @@ class Preprocessing:
         Returns:
             Top, left, height and width of the part.
         """
-        if self.resize is None:
-            return 0, 0, *size
-        width, height = _shorter_side_to(self.resize, (size[1], size[0]))
+        resized = self._resized(size)
         edges = []
-        for whole_side, resized, kept in zip(size, (height, width), self.size, strict=True):
-            first = round((resized - kept) / 2.0)
-            start, end = (round(place * whole_side / resized) for place in (first, first + kept))
+        for whole_side, side, (first, kept) in zip(size, resized, self._kept(resized), strict=True):
+            start, end = (round(place * whole_side / side) for place in (first, first + kept))
             edges.append((start, max(end - start, 1)))
         (top, rows), (left, columns) = edges
         return top, left, rows, columns
@@ -173,9 +199,28 @@ class Preprocessing:
         """Describes for people how an image becomes pixels."""
         height, width = self.size
         pixels = f"{width} x {height} {_COLOURS[self.channels]}"
-        if self.resize is None:
-            return f"{pixels}: stretched ({self.interpolation})"
-        return f"{pixels}: shorter side to {self.resize} ({self.interpolation}), centre crop"
+        match self.resize:
+            case None:
+                return f"{pixels}: stretched ({self.interpolation})"
+            case int():
+                how = f"shorter side to {self.resize}"
+            case rows, columns:
+                how = f"stretched to {columns} x {rows}"
+        return f"{pixels}: {how} ({self.interpolation}), centre crop"
+
+    def at_size(self, size: tuple[int, int]) -> Preprocessing:
+        """The same for images of another height and width: the crop keeps its share."""
+        match self.resize:
+            case None:
+                resize: int | tuple[int, int] | None = None
+            case int():
+                resize = round(self.resize * max(size) / max(self.size))
+            case rows, columns:
+                resize = (
+                    round(rows * size[0] / self.size[0]),
+                    round(columns * size[1] / self.size[1]),
+                )
+        return replace(self, size=size, resize=resize)
 
     def makes_the_pixels_of(self, other: Preprocessing) -> bool:
         """Whether every image becomes the same pixels; mean and standard deviation come later."""
@@ -223,7 +268,7 @@ class Preprocessing:
             return cls(
                 size=(height, width),
                 channels=whole(values, "channels"),
-                resize=None if values["resize"] is None else whole(values, "resize"),
+                resize=_resize_of(values),
                 interpolation=Interpolation(text(values, "interpolation")),
                 mean=numbers(values, "mean"),
                 std=numbers(values, "std"),
@@ -259,22 +304,16 @@ def _four_bands(image: ImageLike) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _shorter_side_to(length: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height after the shorter side of a picture became so long."""
-    width, height = size
-    if width <= height:
-        return length, int(length * height / width)
-    return int(length * width / height), length
+def _pair(length: int | tuple[int, int]) -> tuple[int, int]:
+    return (length, length) if isinstance(length, int) else length
 
 
-def _resize_shorter_side(
-    picture: Image.Image, length: int, resample: Image.Resampling
-) -> Image.Image:
-    """Torchvision's ``Resize(int)``: the longer side is truncated, not rounded."""
-    width, height = picture.size
-    size = _shorter_side_to(length, (width, height))
-    if size[0] * size[1] > _MOST_PIXELS:
-        raise DataError(
-            f"a picture of {width} x {height} is too long and thin to resize to {length} pixels"
-        )
-    return picture if picture.size == size else picture.resize(size, resample)
+def _resize_of(values: Mapping[str, Any]) -> int | tuple[int, int] | None:
+    match values["resize"]:
+        case None:
+            return None
+        case list() | tuple():
+            height, width = wholes(values, "resize", least=1)
+            return height, width
+        case _:
+            return whole(values, "resize")

@@ -3,10 +3,8 @@
 ViT, DeiT, DINOv2 (with registers, with SwiGLU), DINOv3, CLIP, SigLIP, SigLIP 2, BEiT, Data2Vec,
 MAE, MSN, I-JEPA, Swin and SwinV2, with a classifier or without, Depth Anything, SegFormer
 and YOLOS; see ``hugging_face/families.py``.
-Everything is told by ``config.json`` and ``preprocessor_config.json``; nothing is guessed. Two
-things are read otherwise than written: an image processor that first stretches an image to a
-square and then crops it (DeiT's) becomes the resize of the shorter side that the authors publish,
-and labels named ``LABEL_0``, ``LABEL_1``, ... count as none.
+Everything is told by ``config.json`` and ``preprocessor_config.json``; nothing is guessed. Labels
+named ``LABEL_0``, ``LABEL_1``, ... count as none.
 """
 
 from __future__ import annotations
@@ -169,7 +167,7 @@ def _preprocessing(
     if family.moves or usual.size == size:
         return usual
     # The published processor's ratio of resize to crop, at the size that the model takes.
-    return _scaled(usual, size)
+    return usual.at_size(size)
 
 
 def _processor_of(folder: Path) -> Mapping[str, Any] | None:
@@ -271,7 +269,7 @@ def _at_model_size(
     """
     wanted = options.image_size
     if wanted is not None:
-        return _scaled(preprocessing, wanted)
+        return preprocessing.at_size(wanted)
     if "image_size" not in values and family.resizable:
         return preprocessing
     size = pair(values["image_size"])
@@ -281,14 +279,6 @@ def _at_model_size(
         f"{_PROCESSOR} makes images of {_by(preprocessing.size)} pixels, and the model of "
         f"{_CONFIG} takes {_by(size)}: say with --image-size which it shall be"
     )
-
-
-def _scaled(preprocessing: Preprocessing, size: tuple[int, int]) -> Preprocessing:
-    """The preprocessing for another size, with the ratio of resize to crop kept."""
-    resize = preprocessing.resize
-    if resize is not None:
-        resize = round(resize * max(size) / max(preprocessing.size))
-    return replace(preprocessing, size=size, resize=resize)
 
 
 def _labels(values: Mapping[str, Any], classes: int, options: ImportOptions) -> tuple[str, ...]:

@@ -88,15 +88,11 @@ def with_image_size(network: Network, size: tuple[int, int]) -> Network:
         assert isinstance(value.operator, Constant)
         positions = interpolate_positions(value.operator.values, grid.grid, new_grid)
         operators[value] = Constant(positions)
-    old = network.preprocessing
-    resize = old.resize
-    if resize is not None:
-        resize = round(resize * max(size) / max(old.size))
     try:
         return refitted(
             network,
             operators,
-            preprocessing=replace(old, size=size, resize=resize),
+            preprocessing=network.preprocessing.at_size(size),
             grids={grid.grid: new_grid},
         )
     except ValueError as error:

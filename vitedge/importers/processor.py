@@ -35,7 +35,7 @@ _SIGLIP = {"size": 224, "resample": 3, **HALVES}
 _BEIT = {**_SIGLIP, "resample": 2}
 DEFAULT_PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "vit": {"size": 224, "resample": 2, **HALVES},
-    "deit": _CROPPED,
+    "deit": {**_CROPPED, "size": 256},
     "dinov2": _CROPPED,
     "dinov2_with_registers": _CROPPED,
     "dinov3_vit": {**_CROPPED, "do_center_crop": False, "size": 224, "resample": 2},
@@ -79,12 +79,12 @@ def read_processor(
     """
     try:
         demand_channels(channels)
-        size, shorter = _sizes(values, class_name)
+        size, resized = _sizes(values, class_name)
         mean, std = _statistics(values, channels)
         made = Preprocessing(
             size=size,
             channels=channels,
-            resize=shorter,
+            resize=resized,
             interpolation=_filter(values),
             mean=mean,
             std=std,
@@ -130,18 +130,20 @@ def _filter(values: Mapping[str, Any]) -> Interpolation:
     return _FILTERS[number_of_filter]
 
 
-def _sizes(values: Mapping[str, Any], class_name: str) -> tuple[tuple[int, int], int | None]:
-    """The crop, and the shorter side before it; None where the image is stretched instead."""
+def _sizes(
+    values: Mapping[str, Any], class_name: str
+) -> tuple[tuple[int, int], int | tuple[int, int] | None]:
+    """The crop, and the resize before it; None where the image is stretched to its size."""
     size = values["size"]
     if class_name == "ConvNext":
         side = _rectangle(values, "size")[0]
         return (side, side), (int(side / _share(values)) if side < _CONVNEXT_STRETCHES else None)
     if not values.get("do_center_crop"):
         return _rectangle(values, "size"), None
-    crop, shorter = _rectangle(values, "crop_size"), min(_rectangle(values, "size"))
-    if class_name == "Levit" and "shortest_edge" in size:
-        shorter = int(_LEVIT_RESIZE * shorter)
-    return crop, shorter
+    crop, sides = _rectangle(values, "crop_size"), _rectangle(values, "size")
+    if not isinstance(size, Mapping) or "shortest_edge" not in size:
+        return crop, None if sides == crop else sides
+    return crop, int(_LEVIT_RESIZE * sides[0]) if class_name == "Levit" else sides[0]
 
 
 def _share(values: Mapping[str, Any]) -> float:

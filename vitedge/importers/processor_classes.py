@@ -20,7 +20,8 @@ OPENAI = {
 _SQUARE, _SHORTER = {"height": 224, "width": 224}, {"shortest_edge": 224}
 _CROP = {"do_center_crop": True, "crop_size": _SQUARE}
 _BILINEAR, _BICUBIC = {"resample": 2}, {"resample": 3}
-_CLIP = {"size": _SHORTER, **_CROP, **_BICUBIC, **OPENAI}
+_EDGE = {"default_to_square": False}  # a size of one number is the shorter side's
+_CLIP = {"size": _SHORTER, **_CROP, **_BICUBIC, **OPENAI, **_EDGE}
 
 # As of transformers 5.24.
 _CLASSES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -29,22 +30,26 @@ _CLASSES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "DeiT": {"size": {"height": 256, "width": 256}, **_CROP, **_BICUBIC, **HALVES},
         "Bit": _CLIP,
         "CLIP": _CLIP,
-        "Siglip": {"size": _SQUARE, **_BICUBIC, **HALVES},
+        "Siglip": {"size": _SQUARE, **_BICUBIC, **HALVES, **_EDGE},
         "Siglip2": {**_BILINEAR, **HALVES},
         "Beit": {"size": _SQUARE, "crop_size": _SQUARE, **_BICUBIC, **HALVES},
         "Segformer": {"size": {"height": 512, "width": 512}, **_BILINEAR, **IMAGENET},
-        "Yolos": {"size": {"shortest_edge": 800, "longest_edge": 1333}, **_BILINEAR, **IMAGENET},
+        "Yolos": {
+            **{"size": {"shortest_edge": 800, "longest_edge": 1333}, **_EDGE},
+            **{**_BILINEAR, **IMAGENET},
+        },
         "DPT": {"size": {"height": 384, "width": 384}, **_BICUBIC, **HALVES},
         "DINOv3ViT": {"size": _SQUARE, **_BILINEAR, **IMAGENET},
         "ConvNext": {
             **{"size": {"shortest_edge": 384}, "crop_pct": 0.875},
-            **{**_BICUBIC, **HALVES},
+            **{**_BICUBIC, **HALVES, **_EDGE},
         },
-        "Levit": {"size": _SHORTER, **_CROP, **_BICUBIC, **IMAGENET},
+        "Levit": {"size": _SHORTER, **_CROP, **_BICUBIC, **IMAGENET, **_EDGE},
         "Pvt": {"size": _SQUARE, **_BICUBIC, **IMAGENET},
         "MobileViT": {
             **{"size": _SHORTER, "do_center_crop": True, "do_flip_channel_order": True},
-            **{"crop_size": {"height": 256, "width": 256}, "do_normalize": False, **_BICUBIC},
+            **{"crop_size": {"height": 256, "width": 256}, "do_normalize": False},
+            **{**_BICUBIC, **_EDGE},
         },
     }
 )
@@ -115,7 +120,9 @@ def completed(told: Mapping[str, Any], name: str) -> dict[str, Any]:
             f"preprocessor_config.json says {unknown[0]} {shown(fields[unknown[0]])}, which "
             "vitedge does not know: take it out if it changes no pixels"
         )
-    made = {**_CLASSES[name], **fields}
+    made = {"default_to_square": True, **_CLASSES[name], **fields}
+    if isinstance(made.get("size"), int) and not made["default_to_square"]:
+        made["size"] = {"shortest_edge": made["size"]}
     if made.get("do_flip_channel_order"):
         raise ModelError(
             "preprocessor_config.json says do_flip_channel_order, and vitedge takes pixels in the "

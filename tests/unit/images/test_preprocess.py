@@ -150,11 +150,7 @@ def golden_cases() -> list[tuple[int, dict[str, object]]]:
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
 def test_pixels_are_those_of_the_training_library_to_the_bit(number, case):
-    preprocessing = Preprocessing(
-        size=tuple(case["size"]),
-        resize=case["resize"],
-        interpolation=Interpolation(case["interpolation"]),
-    )
+    preprocessing = Preprocessing.from_dict({**Preprocessing((1, 1)).to_dict(), **case})
     with np.load(GOLDEN) as arrays:
         for index, expected in enumerate(arrays[f"pixels_{number}"]):
             np.testing.assert_array_equal(preprocessing(arrays[f"picture_{index}"]), expected)
@@ -195,9 +191,24 @@ def test_normalizing_is_the_published_formula():
     np.testing.assert_allclose(preprocessing.normalize(pixels), [[[[1, -1, 0.2]]]], rtol=1e-6)
 
 
-def test_it_survives_json():
-    preprocessing = Preprocessing(size=(8, 6), resize=9, interpolation=Interpolation.LANCZOS)
-    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+@pytest.mark.parametrize("resize", [None, 9, (8, 9)])
+def test_it_survives_json(resize):
+    preprocessing = Preprocessing(size=(8, 6), resize=resize, interpolation=Interpolation.LANCZOS)
+    written = json.loads(json.dumps(preprocessing.to_dict()))
+    assert Preprocessing.from_dict(written) == preprocessing
+
+
+@pytest.mark.parametrize(
+    ("resize", "scaled"), [(None, None), (10, 20), ((12, 9), (24, 18))], ids=str
+)
+def test_the_crop_keeps_its_share_at_another_size(resize, scaled):
+    preprocessing = Preprocessing((8, 6), resize=resize)
+    assert preprocessing.at_size((16, 12)) == Preprocessing((16, 12), resize=scaled)
+
+
+def test_what_is_seen_of_a_stretched_picture_is_its_middle():
+    # 40 x 20 becomes 10 x 10, of whose middle 8 x 8 are kept.
+    assert Preprocessing((8, 8), resize=(10, 10)).seen((20, 40)) == (2, 4, 16, 32)
 
 
 @pytest.mark.parametrize(
@@ -208,11 +219,13 @@ def test_it_survives_json():
         {"std": (0.0, 1.0, 1.0)},
         {"size": (0, 8)},
         {"resize": 7},
+        {"resize": (8, 7)},
+        {"resize": (8, 70_000)},
     ],
     ids=str,
 )
 def test_impossible_choices_are_refused(change):
-    with pytest.raises(ValueError, match=r"must|need|leaves"):
+    with pytest.raises(ValueError, match=r"must|need|leaves|over"):
         replace(Preprocessing(size=(8, 8)), **change)
 
 

@@ -201,7 +201,7 @@ class ProcessorCase:
     name: str
     values: dict[str, Any]
     size: tuple[int, int]
-    resize: int | None
+    resize: int | tuple[int, int] | None
     mean: float = 0.5
     std: float = 0.25
 
@@ -212,10 +212,13 @@ PROCESSORS = [
     ProcessorCase("a number", {"size": 224}, (224, 224), None),
     ProcessorCase("a rectangle", {"size": {"height": 192, "width": 256}}, (192, 256), None),
     ProcessorCase("shorter side", {"size": {"shortest_edge": 256}, **CROP}, (224, 224), 256),
-    ProcessorCase("number and crop", {"size": 256, **CROP, "crop_size": 224}, (224, 224), 256),
     ProcessorCase(
-        "stretch and crop", {"size": {"height": 256, "width": 256}, **CROP}, (224, 224), 256
+        "number and crop", {"size": 256, **CROP, "crop_size": 224}, (224, 224), (256, 256)
     ),
+    ProcessorCase(
+        "stretch and crop", {"size": {"height": 240, "width": 256}, **CROP}, (224, 224), (240, 256)
+    ),
+    ProcessorCase("crop of all", {"size": {"height": 224, "width": 224}, **CROP}, (224, 224), None),
     ProcessorCase(
         "-1..1", {"size": 8, "rescale_factor": 1 / 127.5}, (8, 8), None, mean=0.25, std=0.125
     ),
@@ -252,6 +255,7 @@ def told(tmp_path: Path, **fields: Any) -> Path:
 
 
 SIDES = {"size": {"shortest_edge": 20}, "crop_size": {"height": 16, "width": 16}}
+CROP_OF_20 = {"size": 20, "crop_size": 16}
 
 
 @pytest.mark.parametrize(
@@ -271,10 +275,16 @@ SIDES = {"size": {"shortest_edge": 20}, "crop_size": {"height": 16, "width": 16}
         ),
         ({"size": 16, "image_mean": None, "resample": None}, None, 0.5, "bilinear"),
         ({"size": 16, "do_normalize": None}, None, 0.0, "bilinear"),
+        ({"image_processor_type": "CLIPImageProcessor", **CROP_OF_20}, 20, 0.48145466, "bicubic"),
+        ({"image_processor_type": "DeiTImageProcessor", **CROP_OF_20}, (20, 20), 0.5, "bicubic"),
+        (
+            {**CROP_OF_20, "do_center_crop": True, "default_to_square": False},
+            *(20, 0.5, "bilinear"),
+        ),
     ],
 )
 def test_fields_that_a_processor_leaves_out_are_those_of_its_class(
-    fields: dict[str, Any], resize: int | None, mean: float, interpolation: str, tmp_path: Path
+    fields: dict[str, Any], resize: Any, mean: float, interpolation: str, tmp_path: Path
 ) -> None:
     preprocessing = read_model(told(tmp_path, **fields)).network.preprocessing
     assert (preprocessing.size, preprocessing.resize) == ((16, 16), resize)

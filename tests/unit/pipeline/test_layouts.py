@@ -162,6 +162,10 @@ def test_preprocessing_is_told_in_the_words_of_transformers() -> None:
     assert found["size"] == {"shortest_edge": 256}
     assert found["crop_size"] == {"height": 224, "width": 224}
     assert (found["resample"], found["do_rescale"], found["do_normalize"]) == (2, False, False)
+    found = preprocessor_config(classifier_of(replace(cropped, resize=(240, 256))))
+    assert found["image_processor_type"] == "DeiTImageProcessor"
+    assert found["size"] == {"height": 240, "width": 256}
+    assert found["crop_size"] == {"height": 224, "width": 224}
     grey = Preprocessing((28, 32), channels=1, mean=(0.5,), std=(0.5,))
     found = preprocessor_config(classifier_of(grey))
     assert found["size"] == {"height": 28, "width": 32}

@@ -35,7 +35,7 @@ class Case:
 
     picture: tuple[int, int]
     size: tuple[int, int]
-    resize: int | None
+    resize: int | tuple[int, int] | None
     channels: int = 3
 
 
@@ -47,6 +47,7 @@ CASES = {
     "grey": Case((333, 222), (64, 64), 73, channels=1),
     "as it is": Case((224, 224), (224, 224), 224),
     "one axis": Case((225, 224), (224, 224), None),
+    "stretched and cropped": Case((301, 517), (192, 224), (219, 255)),
     "half a pixel to crop": Case((77, 100), (31, 31), 32),
 }
 

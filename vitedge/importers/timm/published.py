@@ -17,7 +17,6 @@ from vitedge.importers.reading.json_file import peek_json
 
 _DEIT_CROP = 0.9  # 224 of 248 pixels
 _USUAL_CROP = 0.875  # timm's DEFAULT_CROP_PCT
-_MODES = {"squash": "stretches images to", "border": "fits images with borders into"}
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -95,18 +94,21 @@ def preprocessing_of(
 
 def _resize(
     published: Mapping[str, Any], size: tuple[int, int], options: ImportOptions
-) -> int | None:
-    """The shorter side before the crop, as timm's ``transforms_imagenet_eval`` has it."""
+) -> int | tuple[int, int] | None:
+    """The resize before the crop, as timm's ``transforms_imagenet_eval`` has it."""
     crop = float(published.get("crop_pct") or (_USUAL_CROP if published else _DEIT_CROP))
     high, wide = (math.floor(side / crop) for side in size)
     mode = published.get("crop_mode")
-    is_squashed = mode == "squash"
-    if is_squashed and (high, wide) == size:
-        return None
+    if mode == "squash":
+        return None if (high, wide) == size else (high, wide)
     # At another size than the model's own, it is the user who wants a rectangle.
     is_oblong = high != wide and size == image_size_of(published)
-    if (is_squashed or mode == "border" or is_oblong) and options.resize is None:
-        does = _MODES.get(str(mode), "scales images until they cover")
+    if (mode == "border" or is_oblong) and options.resize is None:
+        does = (
+            "fits images with borders into"
+            if mode == "border"
+            else "scales images until they cover"
+        )
         raise ModelError(
             f"the config.json of the model {does} {high}x{wide} and crops {size[0]}x{size[1]} from "
             "there, which vitedge does not do: give --resize 0 to stretch them to "

@@ -169,13 +169,7 @@ def at_wanted_size(
     positions = tokens.positions
     if positions is not None:
         positions = interpolate_positions(positions, tokens.grid, grid)
-    resize = preprocessing.resize
-    if resize is not None:
-        resize = round(resize * max(size) / max(preprocessing.size))
-    return (
-        replace(tokens, grid=grid, positions=positions),
-        replace(preprocessing, size=size, resize=resize),
-    )
+    return replace(tokens, grid=grid, positions=positions), preprocessing.at_size(size)
 
 
 def _grid_without_positions(

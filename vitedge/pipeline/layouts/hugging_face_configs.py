@@ -138,10 +138,14 @@ def preprocessor_config(metadata: Metadata) -> dict[str, Any]:
     if preprocessing.resize is None:
         kind = client_of(metadata).processor or "ViTImageProcessor"
         return {"image_processor_type": kind, "size": size, **found}
+    # The classes of that library that resize the shorter side, and that stretch before they crop.
+    kind, before = "CLIPImageProcessor", {"shortest_edge": preprocessing.resize}
+    if isinstance(preprocessing.resize, tuple):
+        kind = "DeiTImageProcessor"
+        before = dict(zip(("height", "width"), preprocessing.resize, strict=True))
     return {
-        # The class of that library that resizes the shorter side.
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": preprocessing.resize},
+        "image_processor_type": kind,
+        "size": before,
         "do_center_crop": True,
         "crop_size": size,
         **found,
