@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -264,9 +266,19 @@ def test_of_a_model_with_attention_the_nearer_of_both_quantizers_is_kept(tmp_pat
 def test_an_onnx_file_does_not_become_tflite_and_the_way_out_is_named(tmp_path: Path) -> None:
     write_nchw_onnx(tmp_path / "cnn.onnx")
     options = ConvertOptions(precisions=(Precision.FP32,), output=tmp_path / "artefacts")
-    with pytest.raises(ConversionError, match="--format onnx --format openvino"):
+    with pytest.raises(ConversionError, match="--format onnx and --format openvino need neither"):
         convert(tmp_path / "cnn.onnx", options)
     assert not (tmp_path / "artefacts").exists()
+
+
+def test_tensorflow_does_not_start_for_what_it_cannot_read(tmp_path: Path) -> None:
+    # It started unasked, and its notes of drivers that are not here stood on stderr.
+    write_nchw_onnx(tmp_path / "cnn.onnx")
+    command = [sys.executable, "-m", "vitedge", "convert", "cnn.onnx", "--fp32"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    lines = [line.split()[0] for line in done.stderr.splitlines()]
+    assert set(lines) == {"finished", "skipped", "Error:"}, done.stderr
 
 
 def test_what_speaks_of_a_vit_alone_is_refused(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class Preprocessing:
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of a picture of this height and width before the crop.
 
-        Torchvision's ``Resize(int)`` truncates the longer side, and rounds it not.
+        As torchvision's ``Resize`` does, which truncates the length of the longer side.
         """
         height, width = size
         match self.resize:

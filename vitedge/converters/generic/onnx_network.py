@@ -47,8 +47,8 @@ class OnnxNetwork:
         """No package that installs beside the others here translates ONNX; see ``Network``."""
         raise ConversionError(
             f"TFLite files are made of ONNX models that lift, and '{self._path}' does not: give "
-            "the Keras model or SavedModel that it was exported from, or leave TFLite out with "
-            "--format onnx --format openvino"
+            "the Keras model or SavedModel that it was exported from; --format onnx and "
+            "--format openvino need neither"
         )
 
     def to_onnx(self, taken: InputRange, batch: int) -> Any:

@@ -98,9 +98,9 @@ def _convert(
     half: bool = False,
     images: CalibrationImages | None = None,
 ) -> bytes:
-    import tensorflow as tf
-
+    # Before TensorFlow starts, as what TensorFlow has not opened is refused here.
     definition, output = model.network.to_tensorflow(model.taken, batch), model.task.output
+    import tensorflow as tf
 
     def outputs(pixels: Any) -> Any:
         return tf.import_graph_def(

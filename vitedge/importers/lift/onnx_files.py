@@ -16,6 +16,7 @@ from vitedge.importers.lift.claims import refuse_large_tensors
 from vitedge.importers.lift.embedding import CHANNELS, channels_first
 from vitedge.importers.lift.onnx_float32 import widen
 from vitedge.importers.lift.onnx_fused import write_out
+from vitedge.importers.lift.onnx_order import put_in_order
 from vitedge.importers.lift.onnx_quantized import dequantize_weights
 from vitedge.importers.lift.probe import refuse_large_images
 from vitedge.importers.lift.quantized import refuse_quantized_operations
@@ -115,9 +116,11 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         raise ModelError(f"'{path}' is damaged: a name in its graph is not text in UTF-8")
     _refuse_nan(path, model)
     try:
-        return inline_functions(model) if model.functions else model
+        model = inline_functions(model) if model.functions else model
     except ModelError as error:
         raise ModelError(f"the functions of '{path}' cannot be written out: {error}") from error
+    put_in_order(model.graph)
+    return model
 
 
 def _texts(message: Any) -> Iterator[str | bytes]:

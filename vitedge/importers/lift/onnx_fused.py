@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _Attributes: TypeAlias = Mapping[str, Any]
 
 _MICROSOFT = "com.microsoft"
+_SCORE_BIAS = 5
+"""The input of Microsoft's attentions that is added to the scores."""
 
 
 def write_out(model: onnx.ModelProto) -> bool:
@@ -71,9 +73,19 @@ class _Writer:
         """The name of an input, empty when it was left out."""
         return self.inputs[index] if index < len(self.inputs) else ""
 
-    def has_only(self, inputs: int, outputs: Sequence[int] = (0,)) -> bool:
-        """Whether nothing is given beyond these inputs and read beyond these outputs."""
-        given = any(self.inputs[inputs:])
+    def has_only(
+        self, inputs: int, outputs: Sequence[int] = (0,), more: Sequence[int] = ()
+    ) -> bool:
+        """Whether nothing is given beyond these inputs and read beyond these outputs.
+
+        Args:
+            inputs: So many of the first inputs may be given.
+            outputs: The outputs that may be read.
+            more: Further inputs that may be given.
+        """
+        given = any(
+            name for index, name in enumerate(self.inputs) if index >= inputs and index not in more
+        )
         return not given and not any(
             name for index, name in enumerate(self.outputs) if index not in outputs
         )
@@ -111,8 +123,8 @@ class _Writer:
         return True
 
 
-def _attention(writer: _Writer, q: str, k: str, v: str) -> str:
-    """Attention of tensors ``(batch, heads, tokens, channels)``."""
+def _attention(writer: _Writer, q: str, k: str, v: str, bias: str = "") -> str:
+    """Attention of tensors ``(batch, heads, tokens, channels)``, its scores plus a bias."""
     scale = writer.attributes.get("scale", 0.0)
     if scale:
         scaled = writer.add("Mul", [q, writer.constant(np.float32(scale))])
@@ -122,7 +134,10 @@ def _attention(writer: _Writer, q: str, k: str, v: str) -> str:
         root = writer.add("Sqrt", [writer.add("Cast", [width], to=1)])
         scaled = writer.add("Div", [q, root])
     turned = writer.add("Transpose", [k], perm=[0, 1, 3, 2])
-    weights = writer.add("Softmax", [writer.add("MatMul", [scaled, turned])], axis=-1)
+    scores = writer.add("MatMul", [scaled, turned])
+    if bias:
+        scores = writer.add("Add", [scores, bias])
+    weights = writer.add("Softmax", [scores], axis=-1)
     return str(writer.add("MatMul", [weights, v]))
 
 
@@ -139,16 +154,19 @@ def _joined(writer: _Writer, value: str) -> str:
 
 
 def _standard_attention(writer: _Writer) -> bool:
-    """Attention of opset 23, without mask and cache."""
+    """Attention of opset 23, without cache; its mask is a constant of the file."""
     given = writer.attributes
     odd = given.get("is_causal", 0) or given.get("softcap", 0.0)
     heads, groups = given.get("q_num_heads", 0), given.get("kv_num_heads", 0)
-    if odd or heads != groups or not writer.has_only(3):
+    bias, mask = writer.input(3), writer.known(writer.input(3))
+    if odd or heads != groups or not writer.has_only(4) or (bias and mask is None):
         return False
+    if mask is not None and mask.dtype == bool:
+        bias = writer.constant(np.where(mask, np.float32(0), np.float32(-np.inf)))
     values = writer.inputs[:3]
     if heads:
         values = [_in_heads(writer, value, heads) for value in values]
-    result = _attention(writer, *values)
+    result = _attention(writer, values[0], values[1], values[2], bias)
     return writer.finish(_joined(writer, result) if heads else result)
 
 
@@ -157,7 +175,7 @@ def _packed_attention(writer: _Writer) -> bool:
     given = writer.attributes
     weight = writer.known(writer.input(1))
     odd = given.get("unidirectional", 0) or given.get("do_rotary", 0)
-    if odd or weight is None or not writer.has_only(3):
+    if odd or weight is None or not writer.has_only(3, more=(_SCORE_BIAS,)):
         return False
     sizes = given.get("qkv_hidden_sizes") or [weight.shape[1] // 3] * 3
     if sum(sizes) != weight.shape[1]:
@@ -167,8 +185,8 @@ def _packed_attention(writer: _Writer) -> bool:
         product = writer.add("Add", [product, writer.input(2)])
     split = writer.constant(np.asarray(sizes, np.int64))
     parts = writer.add("Split", [product, split], count=3, axis=-1)
-    heads = [_in_heads(writer, part, given["num_heads"]) for part in parts]
-    return writer.finish(_joined(writer, _attention(writer, *heads)))
+    q, k, v = (_in_heads(writer, part, given["num_heads"]) for part in parts)
+    return writer.finish(_joined(writer, _attention(writer, q, k, v, writer.input(_SCORE_BIAS))))
 
 
 def _multi_head_attention(writer: _Writer) -> bool:
@@ -178,7 +196,7 @@ def _multi_head_attention(writer: _Writer) -> bool:
     unknown_bias = bool(writer.input(3)) and bias is None
     if given.get("unidirectional", 0) or unknown_bias or not all(writer.inputs[:3]):
         return False
-    if len(writer.inputs) < 3 or not writer.has_only(4):
+    if len(writer.inputs) < 3 or not writer.has_only(4, more=(_SCORE_BIAS,)):
         return False
     values = writer.inputs[:3]
     if bias is not None:
@@ -189,8 +207,8 @@ def _multi_head_attention(writer: _Writer) -> bool:
             writer.add("Add", [value, writer.constant(part)])
             for value, part in zip(values, parts, strict=True)
         ]
-    heads = [_in_heads(writer, value, given["num_heads"]) for value in values]
-    return writer.finish(_joined(writer, _attention(writer, *heads)))
+    q, k, v = (_in_heads(writer, value, given["num_heads"]) for value in values)
+    return writer.finish(_joined(writer, _attention(writer, q, k, v, writer.input(_SCORE_BIAS))))
 
 
 def _product(writer: _Writer) -> bool:

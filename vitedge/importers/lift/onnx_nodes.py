@@ -29,6 +29,11 @@ def translated(
     from onnx import helper
 
     rule = _RULES.get(node.op_type)
+    if node.op_type == "Attention":  # see onnx_fused
+        raise NotAViTError(
+            "has a causal or computed mask, a cache, groups of heads or a soft cap, of which "
+            "vitedge reads none"
+        )
     if rule is None or node.domain not in ("", "ai.onnx"):
         raise NotAViTError("computes nothing that a vision transformer has")
     attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}

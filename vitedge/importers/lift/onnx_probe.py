@@ -325,11 +325,13 @@ def _node(node: onnx.NodeProto) -> Node:
     if node.op_type == "Conv" and any(each.name == "activation" for each in node.attribute):
         kind = Kind.NONLINEAR  # of ONNX Runtime's layout for one processor
     outputs = [name for name in node.output if name]
+    # A CastLike reads the values of its first input, and of the other one the type alone.
+    inputs = node.input[:1] if node.op_type == "CastLike" else node.input
     return Node(
         name=node.name or (outputs[0] if outputs else node.op_type),
         op=node.op_type,
         kind=kind,
-        inputs=tuple(name for name in node.input if name),
+        inputs=tuple(name for name in inputs if name),
         outputs=tuple(outputs),
         equation=_equation(node) if kind is Kind.CONTRACTION else "",
     )

@@ -39,11 +39,13 @@ class OnnxRules:
     def translate(self, draft: Draft, node: Node, known: Mapping[str, Tensor]) -> list[Tensor]:
         """See ``Rules``."""
         source = self._nodes[node.outputs[0]]
-        inputs = [known[name] if name else None for name in source.input]
+        inputs = [known.get(name) for name in source.input]
         try:
             return translated(draft, source, inputs, self._opset)
         except NotAViTError as error:
             live = [name for name in source.input if isinstance(known.get(name), View)]
+            if not live:
+                raise
             before = " and ".join(f"'{name}'" for name in live)
             raise NotAViTError(
                 f"{error}; --logits and --beside take what stands before it ({before}), and "

@@ -18,19 +18,45 @@ from vitedge.network.operators import (
     Linear,
     Multiply,
     Product,
+    Softmax,
     Take,
     Transpose,
 )
+
+_UNSEEN = -1e4
+"""A score so low that a softmax gives its key nothing, and that half precision still holds."""
 
 
 def tidied(network: Network) -> Network:
     """The model with packed layers apart, and constant factors and terms inside of layers."""
     while True:
         before = network
-        for step in (_unpacked, _absorbed, _composed, _turned, _positions_apart):
+        for step in (_finite, _unpacked, _absorbed, _composed, _turned, _positions_apart):
             network = step(network)
         if network is before:
             return network
+
+
+def _finite(network: Network) -> Network:
+    """Masks of minus infinity become scores so low that a softmax gives their keys nothing."""
+    uses = Uses.of(network)
+
+    def change(value: Value, inputs: tuple[Value, ...]) -> Value | None:
+        if not isinstance(value.operator, Constant) or not _is_mask(value, uses):
+            return None
+        return Value(value.name, Constant(np.maximum(value.operator.values, _UNSEEN)), inputs)
+
+    return rebuilt(network, change)
+
+
+def _is_mask(constant: Value, uses: Uses) -> bool:
+    """Whether a constant has scores of minus infinity, and a softmax reads each sum with it."""
+    assert isinstance(constant.operator, Constant)
+    return np.isneginf(constant.operator.values).any() and all(
+        isinstance(total.operator, Add)
+        and all(isinstance(each.operator, Softmax) for each in uses.readers[total])
+        for total in uses.readers[constant]
+    )
 
 
 def _unpacked(network: Network) -> Network:

@@ -35,6 +35,30 @@ CASES = {
         {"num_heads": 2},
     ),
     "opset 23, three axes": ("", "Attention", [X, X + 1, X], {"q_num_heads": 2, "kv_num_heads": 2}),
+    "multi-head with a bias of the scores": (
+        MICROSOFT,
+        "MultiHeadAttention",
+        [X, X + 1, X - 1, array(24), None, array(1, 2, 5, 5)],
+        {"num_heads": 2},
+    ),
+    "attention with a bias of the scores": (
+        MICROSOFT,
+        "Attention",
+        [X, array(8, 24), array(24), None, None, array(2, 2, 5, 5)],
+        {"num_heads": 2},
+    ),
+    "opset 23, bias of every head": (
+        "",
+        "Attention",
+        [X, X + 1, X, array(2, 5, 5)],
+        {"q_num_heads": 2, "kv_num_heads": 2},
+    ),
+    "opset 23, mask": (
+        "",
+        "Attention",
+        [X, X + 1, X, np.tri(5, dtype=bool)],
+        {"q_num_heads": 2, "kv_num_heads": 2},
+    ),
     "opset 23, four axes": (
         "",
         "Attention",
@@ -92,13 +116,17 @@ def run(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", CASES)
 def test_an_operator_that_is_written_out_computes_the_same(name: str) -> None:
     domain, kind, inputs, attributes = CASES[name]
-    names = [f"x{index}" for index in range(len(inputs))]
+    names = [f"x{index}" if each is not None else "" for index, each in enumerate(inputs)]
     outputs = ["y", "", "", "sum"] if kind.startswith("Skip") else ["y"]
     nodes = [helper.make_node(kind, names, outputs, domain=domain, **attributes)]
     if len(outputs) > 1:
         nodes.append(helper.make_node("Add", ["y", "sum"], ["z"]))
     image = helper.make_tensor_value_info("x0", TensorProto.FLOAT, inputs[0].shape)
-    weights = [numpy_helper.from_array(each, f"x{n}") for n, each in enumerate(inputs) if n]
+    weights = [
+        numpy_helper.from_array(each, f"x{n}")
+        for n, each in enumerate(inputs)
+        if n and each is not None
+    ]
     graph = helper.make_graph(nodes, "g", [image], [onnx.ValueInfoProto(name=nodes[-1].output[0])])
     graph.initializer.extend(weights)
     opsets = [helper.make_opsetid("", 23), helper.make_opsetid(MICROSOFT, 1)]

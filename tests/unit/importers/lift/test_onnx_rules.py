@@ -217,3 +217,42 @@ def test_a_wide_norm_that_leaves_one_number_alone_is_recognised(tmp_path: Path) 
     network = runs_as(tmp_path / "m.onnx").network
     widths = [len(e.operator.gamma) for e in network.values if isinstance(e.operator, Norm)]
     assert width in widths
+
+
+def test_a_mask_of_minus_infinity_hides_keys(tmp_path: Path) -> None:
+    # It was refused as weights that a diverged training had made.
+    seen = np.random.default_rng(0).random((16, 16)) > 0.3
+    seen[:, 0] = True
+    nodes = [
+        helper.make_node("Identity", [""], ["scores"]),
+        helper.make_node("Where", ["seen", "nothing", "infinity"], ["mask"]),
+        helper.make_node("Add", ["scores", "mask"], ["masked"]),
+    ]
+    constants = {"nothing": np.float32(0), "infinity": np.float32(-np.inf), "seen": seen}
+    path = with_nodes(tmp_path / "m.onnx", nodes, "masked", **constants)
+    arrays = dict(runs_as(path).network.named_arrays())
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_a_constant_that_is_cast_like_the_scores_is_a_constant(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Identity", [""], ["scores"]),
+        helper.make_node("Shape", ["scores"], ["shape"]),
+        helper.make_node("ReduceMax", ["shape"], ["size"], keepdims=0),
+        helper.make_node("CastLike", ["size", "scores"], ["number"]),
+        helper.make_node("Sqrt", ["number"], ["root"]),
+        helper.make_node("Div", ["scores", "root"], ["scaled"]),
+    ]
+    runs_as(with_nodes(tmp_path / "m.onnx", nodes, "scaled"))
+
+
+def test_an_attention_that_is_not_read_says_why(tmp_path: Path) -> None:
+    model = onnx.load(GOLDEN / "attention_pooling.onnx")
+    model.opset_import[0].version = 23
+    softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
+    scores = softmax.input[0]
+    node = helper.make_node("Attention", [scores] * 3, ["attended"], is_causal=1)
+    insert_before_softmax(model.graph, [node], "attended")
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(NotAViTError, match=r"\(Attention\) has a causal or computed mask"):
+        read_model(tmp_path / "m.onnx")

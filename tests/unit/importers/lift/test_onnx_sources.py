@@ -48,21 +48,34 @@ def test_what_onnx_runtime_fused_lifts_to_the_same_logits(
     np.testing.assert_allclose(logits(path), logits(source), atol=1e-4)
 
 
-def in_half(source: Path, target: Path) -> Path:
-    """Weights and arithmetic in float16, as ``model.half()`` exports."""
+def in_half(source: Path, target: Path, *, of_floats: bool) -> Path:
+    """Weights and arithmetic in float16, as ``model.half()`` exports, or behind casts of floats."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    onnx.save(convert_float_to_float16(onnx.load(source)), target)
+    onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=of_floats), target)
     return target
 
 
 @pytest.mark.filterwarnings("ignore")  # the converter warns of each number that it rounds to zero
-def test_half_precision_is_computed_in_float32(tmp_path: Path) -> None:
-    path = in_half(TIMM, tmp_path / "half.onnx")
+@pytest.mark.parametrize("of_floats", [False, True])
+def test_half_precision_is_computed_in_float32(of_floats: bool, tmp_path: Path) -> None:
+    # With casts, the converter appends them at the end, where ONNX demands them in front.
+    path = in_half(TIMM, tmp_path / "half.onnx", of_floats=of_floats)
     difference = np.abs(logits(path) - logits(TIMM)).max()
     assert 0 < difference < 0.02 * np.ptp(logits(TIMM))
     imported = read_model(path)
     assert float(imported.proof.split()[3]) < 1e-4, imported.proof
+
+
+def test_nodes_may_stand_in_any_order(tmp_path: Path) -> None:
+    model = onnx.load(TIMM)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(
+        nodes[number] for number in np.random.default_rng(0).permutation(len(nodes))
+    )
+    onnx.save(model, tmp_path / "mixed.onnx")
+    np.testing.assert_array_equal(logits(tmp_path / "mixed.onnx"), logits(TIMM))
 
 
 class Photos:
