@@ -21,7 +21,7 @@ from vitedge.importers.overrides import with_options
 from vitedge.importers.reading.state_dict import in_checkpoint, open_checkpoint
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.timm.architectures import Weights, facts_of, is_packed, refuse_unknown
-from vitedge.importers.timm.arguments import with_arguments
+from vitedge.importers.timm.arguments import refuse_unknown_arguments, with_arguments
 from vitedge.importers.timm.network import read_network
 from vitedge.importers.timm.published import (
     arguments_of,
@@ -77,10 +77,11 @@ def _network(tensors: Tensors, options: ImportOptions, published: Mapping[str, A
     architecture = options.architecture or published.get("architecture")
     architecture = architecture if isinstance(architecture, str) else None
     arguments = arguments_of(published)
+    refuse_unknown_arguments(arguments, tensors.source)
     pool = pooling_of(published)
     arguments = arguments if pool is None else {**arguments, "global_pool": pool}
     facts = facts_of(weights, architecture, options.activation, arguments)
-    facts = with_arguments(facts, arguments, tensors.source)
+    facts = with_arguments(facts, arguments)
     tokens = read_tokens(tensors, facts, options, published)
     preprocessing = preprocessing_of(published, tokens.image_size, channels, options)
     tokens, preprocessing = at_wanted_size(tokens, facts, preprocessing, options)

@@ -177,11 +177,20 @@ def _found_in(tensors: Tensors) -> dict[str, Any]:
 
 
 def _side(window: Any, tensors: Tensors) -> int | None:
-    """Rows of a window, which are as many as its columns; tables tell those of Swin."""
+    """Rows of a window, which are as many as its columns; tables tell those of Swin.
+
+    Raises:
+        NotAViTError: A window has more rows than columns, or fewer.
+    """
+    if isinstance(window, list) and len(set(window)) > 1:
+        raise NotAViTError(
+            f"'{tensors.source}' has windows of {' x '.join(map(str, window))} tokens, and vitedge "
+            "reads square ones by name: export the model to .onnx"
+        )
     if window is None or f"layers.0.blocks.0.{TABLE}" in tensors:
         return None
-    sides = set(window) if isinstance(window, list) else {window}
-    return whole({"window_size": sides.pop() if len(sides) == 1 else None}, "window_size", least=1)
+    side = window[0] if isinstance(window, list) and window else window
+    return whole({"window_size": side}, "window_size", least=1)
 
 
 def _image_size(

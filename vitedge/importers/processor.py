@@ -109,8 +109,8 @@ def _check_resize(
     """Says or refuses what one size of images cannot do."""
     if not values.get("do_resize", True):
         raise ModelError(
-            "preprocessor_config.json says do_resize false, and a converted model takes images "
-            "of one size: say with --resize how they become so (0 stretches them)"
+            "preprocessor_config.json says do_resize false, and vitedge resizes images to one "
+            "size before they are cropped: say with --resize how (0 stretches them)"
         )
     size = values.get("size")
     free = isinstance(size, Mapping) and "shortest_edge" in size and class_name != "ConvNext"
@@ -141,6 +141,11 @@ def _sizes(
     if not values.get("do_center_crop"):
         return _rectangle(values, "size"), None
     crop, sides = _rectangle(values, "crop_size"), _rectangle(values, "size")
+    if any(kept > side for kept, side in zip(crop, sides, strict=True)):
+        raise ValueError(
+            f"its crop of {crop[0]}x{crop[1]} is larger than its size, and vitedge does not pad "
+            "images: make 'crop_size' smaller, or 'size' larger"
+        )
     if not isinstance(size, Mapping) or "shortest_edge" not in size:
         return crop, None if sides == crop else sides
     return crop, int(_LEVIT_RESIZE * sides[0]) if class_name == "Levit" else sides[0]
@@ -157,11 +162,14 @@ def _share(values: Mapping[str, Any]) -> float:
 def _rectangle(values: Mapping[str, Any], field: str) -> tuple[int, int]:
     size = values[field]
     sides = {"height": size, "width": size} if isinstance(size, int) else size
+    if isinstance(size, list) and len(size) == 2:
+        sides = {"height": size[0], "width": size[1]}
     if not isinstance(sides, Mapping) or not (
         "shortest_edge" in sides or {"height", "width"} <= sides.keys()
     ):
         raise ValueError(
-            f"'{field}' is {shown(size)}, not a number, a shortest_edge, or a height and a width"
+            f"'{field}' is {shown(size)}, not a number, two numbers, a shortest_edge, or a height "
+            "and a width"
         )
     if "shortest_edge" in sides:
         shortest = whole(sides, "shortest_edge", least=1)

@@ -218,6 +218,13 @@ PROCESSORS = [
     ProcessorCase(
         "stretch and crop", {"size": {"height": 240, "width": 256}, **CROP}, (224, 224), (240, 256)
     ),
+    ProcessorCase("a list", {"size": [192, 256]}, (192, 256), None),
+    ProcessorCase(
+        "a list and its crop",
+        {"size": [40, 48], "do_center_crop": True, "crop_size": [24, 32]},
+        (24, 32),
+        (40, 48),
+    ),
     ProcessorCase("crop of all", {"size": {"height": 224, "width": 224}, **CROP}, (224, 224), None),
     ProcessorCase(
         "-1..1", {"size": 8, "rescale_factor": 1 / 127.5}, (8, 8), None, mean=0.25, std=0.125
@@ -300,8 +307,12 @@ def test_fields_that_a_processor_leaves_out_are_those_of_its_class(
         ({"do_sharpen": True}, "says do_sharpen True, which vitedge does not know"),
         ({"do_pad": True, "size_divisor": 32}, "says size_divisor 32.*does not pad"),
         ({"do_resize": False}, "says do_resize false.*say with --resize"),
+        ({"do_center_crop": True, "crop_size": 24}, "crop of 24x24 is larger than its size"),
         ({"resample": 4}, r"'resample' is 4, not one of 0 \(nearest\)"),
-        ({"size": {"longest_edge": 16}}, "'size' is .*, not a number, a shortest_edge, or"),
+        (
+            {"size": {"longest_edge": 16}},
+            "'size' is .*, not a number, two numbers, a shortest_edge, or",
+        ),
     ],
 )
 def test_steps_that_vitedge_lacks_are_refused(

@@ -67,6 +67,8 @@ def test_weights_of_another_architecture_are_refused(
     ("arguments", "match"),
     [
         ({"window_size": 2}, "biases of windows of 4 x 4, not those of 2 x 2"),
+        ({"window_size": [4, 2]}, "windows of 4 x 2 tokens.* export the model to .onnx"),
+        ({"window_size": []}, r"'window_size' is \[\]"),
         ({"pretrained_window_sizes": [2, 2]}, "biases of windows of 4 x 4"),
         ({"depths": [2, 1]}, r"depths is \[2, 1\], not \[2, 2\]"),
         ({"always_partition": True}, "gives its model 'always_partition'"),
@@ -99,6 +101,24 @@ def test_a_pooling_other_than_the_mean_is_refused(
     (tmp_path / "config.json").write_text(json.dumps({beside: {"global_pool": pool}}), "utf-8")
     with pytest.raises(ModelError, match=f"{match}.* export it to .onnx"):
         read_model(tmp_path / "model.safetensors")
+
+
+def test_windows_that_are_no_squares_are_refused(tmp_path: Path) -> None:
+    # A table of 3 x 27 biases was taken for that of windows of 5 x 5.
+    shutil.copy(SWIN, tmp_path)
+    config = {"architecture": "swin_variant", "model_args": {"window_size": [2, 14]}}
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(ModelError, match=r"windows of 2 x 14 tokens.* export the model to \.onnx"):
+        read_model(tmp_path / "model.safetensors")
+
+
+def test_absolute_positions_of_a_swin_are_refused_by_their_field(tmp_path: Path) -> None:
+    folder = shutil.copytree(GOLDEN / "hugging_face_swin", tmp_path / "swin")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["use_absolute_embeddings"] = True
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(ModelError, match=r"'use_absolute_embeddings'.* export the model to \.onnx"):
+        read_model(folder)
 
 
 def test_another_image_size_has_more_windows() -> None:

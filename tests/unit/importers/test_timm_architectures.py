@@ -328,6 +328,66 @@ def test_a_crop_that_vitedge_does_not_do_is_asked_about(
     assert read_model(path, ImportOptions(resize=48)).network.preprocessing.resize == 48
 
 
+@pytest.mark.parametrize(
+    ("told", "match", "remedy"),
+    [
+        ({"interpolation": "random"}, "interpolation 'random'", {"interpolation": "bilinear"}),
+        ({"crop_pct": 1.2}, "crop_pct 1.2", {"resize": 0}),
+    ],
+)
+def test_a_value_that_vitedge_cannot_do_is_named_with_its_remedy(
+    told: dict[str, Any], match: str, remedy: dict[str, Any], tmp_path: Path
+) -> None:
+    path = made_with(tmp_path, {}, pretrained_cfg=told)
+    with pytest.raises(
+        ModelError, match=rf"config\.json of the model says {match}.*--{next(iter(remedy))}"
+    ):
+        read_model(path)
+    read_model(path, ImportOptions(**remedy))
+
+
+def test_parts_of_a_config_may_be_null(tmp_path: Path) -> None:
+    # transformers writes null for arguments that nobody gave; they were "not an object".
+    path = made_with(tmp_path, {}, pretrained_cfg=None)
+    assert read_model(path).network.preprocessing.resize == 18
+    told = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(told | {"model_args": None}))
+    with pytest.raises(ModelError, match="number of heads"):
+        read_model(path)
+
+
+def test_a_damaged_config_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    # The heads that it names were those of the registered model, with exit 0.
+    path = made_with(tmp_path, {"num_heads": 4})
+    config = path / "config.json"
+    config.write_text(config.read_text()[:-5])
+    with pytest.raises(ModelError, match=r"config\.json' is not readable JSON"):
+        read_model(path)
+    config.write_text(json.dumps({"pretrained_cfg": [1]}))
+    with pytest.raises(ModelError, match=r"config\.json' is malformed: 'pretrained_cfg'"):
+        read_model(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dropped"),
+    [({"pos_embed": "none"}, ("pos_embed",)), ({"proj_bias": False}, ("blocks.0.attn.proj.bias",))],
+)
+def test_an_unknown_argument_is_named_and_not_the_weights_that_it_takes_away(
+    arguments: dict[str, Any], dropped: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = made_with(tmp_path, arguments, dropped=dropped)
+    with pytest.raises(
+        ModelError, match=rf"gives its model '{next(iter(arguments))}'.*export the model"
+    ):
+        read_model(path)
+
+
+def test_tokens_that_are_not_pooled_are_refused(tmp_path: Path) -> None:
+    path = made_with(tmp_path, {}, dropped=("head.weight", "head.bias"), do_pooling=False)
+    with pytest.raises(ModelError, match=r"gives all its tokens.*'do_pooling'"):
+        read_model(path)
+
+
 def norm_named(name: str) -> dict[str, np.ndarray]:
     arrays = load_file(bare("vit"))
     return {f"{name}.{part}": arrays[f"norm.{part}"] for part in ("weight", "bias")}

@@ -79,6 +79,11 @@ def swin_outputs(
     eps = number(values, "layer_norm_eps")
     if eps != _EPS:
         raise NotAViTError(f"a Swin whose norms have an epsilon of {eps:g} beside {_EPS:g}")
+    if values.get("use_absolute_embeddings"):
+        raise NotAViTError(
+            "a Swin with absolute positions ('use_absolute_embeddings' of its config.json), which "
+            "vitedge does not read by name: export the model to .onnx"
+        )
     sizes = values.get("pretrained_window_sizes", ())
     windows = Windows(
         size=whole(values, "window_size", least=1),

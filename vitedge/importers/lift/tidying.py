@@ -52,7 +52,7 @@ def _finite(network: Network) -> Network:
 def _is_mask(constant: Value, uses: Uses) -> bool:
     """Whether a constant has scores of minus infinity, and a softmax reads each sum with it."""
     assert isinstance(constant.operator, Constant)
-    return np.isneginf(constant.operator.values).any() and all(
+    return bool(np.isneginf(constant.operator.values).any()) and all(
         isinstance(total.operator, Add)
         and all(isinstance(each.operator, Softmax) for each in uses.readers[total])
         for total in uses.readers[constant]

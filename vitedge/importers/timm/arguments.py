@@ -54,16 +54,15 @@ def told_names(arguments: Mapping[str, Any], pool: str) -> re.Pattern[str]:
     return re.compile("|".join(_CHANGED[name] for name in sorted(told & _CHANGED.keys())) or "$.")
 
 
-def with_arguments(facts: Facts, arguments: Mapping[str, Any], source: str) -> Facts:
-    """The facts of a model that was made with other arguments than its architecture has.
+def refuse_unknown_arguments(arguments: Mapping[str, Any], source: str) -> None:
+    """Refuses a model that was made with arguments whose meaning is not known.
 
     Args:
-        facts: The facts of the architecture.
         arguments: ``model_args`` of a ``config.json``.
         source: Name of the file, for messages.
 
     Raises:
-        NotAViTError: An argument changes what no weight tells.
+        NotAViTError: There is such an argument.
     """
     unknown = sorted(arguments.keys() - _TOLD_BY_WEIGHTS - _TOLD_HERE)
     if unknown:
@@ -71,6 +70,15 @@ def with_arguments(facts: Facts, arguments: Mapping[str, Any], source: str) -> F
             f"the config.json beside '{source}' gives its model '{unknown[0]}', which vitedge does "
             "not know: export the model to .onnx"
         )
+
+
+def with_arguments(facts: Facts, arguments: Mapping[str, Any]) -> Facts:
+    """The facts of a model that was made with other arguments than its architecture has.
+
+    Args:
+        facts: The facts of the architecture.
+        arguments: ``model_args`` of a ``config.json``.
+    """
     if arguments.get("num_heads") is not None:
         facts = replace(facts, heads=whole(arguments, "num_heads", least=1))
     if arguments.get("attn_pool_num_heads") is not None:

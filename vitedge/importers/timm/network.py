@@ -68,9 +68,19 @@ def read_network(
     if norm is not None:
         x = normed(net, x, norm)
     if head is None:
+        _refuse_unpooled(tensors, published)
         return net.network({"embedding": x}, preprocessing, task=Task.EMBEDDING)
     x = classified(net, x, head.last, head.hidden, head.activation)
     return net.network({"logits": x}, preprocessing)
+
+
+def _refuse_unpooled(tensors: Tensors, published: Mapping[str, Any]) -> None:
+    """Refuses a ``TimmWrapperModel`` that gives its tokens."""
+    if published.get("do_pooling") is False:
+        raise NotAViTError(
+            f"'{tensors.source}' gives all its tokens (its 'do_pooling' is false), which vitedge "
+            "does not read by name: set do_pooling to true, or export the model to .onnx"
+        )
 
 
 def _trunk(tensors: Tensors, tokens: Tokens, facts: Facts, heads: int, head_dim: int) -> Trunk:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vitedge.errors import ModelError
-from vitedge.files.json_values import mapping, text
+from vitedge.files.json_values import mapping, shown, text
 from vitedge.images.interpolation import Interpolation
 from vitedge.images.preprocess import Preprocessing
 from vitedge.importers import ImportOptions
 from vitedge.importers.layers import usual_statistics
-from vitedge.importers.reading.json_file import peek_json
+from vitedge.importers.reading.json_file import read_json
 
 _DEIT_CROP = 0.9  # 224 of 248 pixels
 _USUAL_CROP = 0.875  # timm's DEFAULT_CROP_PCT
@@ -30,17 +30,33 @@ def weights_of(path: Path) -> Path:
 
 
 def published_beside(weights: Path) -> Mapping[str, Any]:
-    """The ``config.json`` of timm beside the weights, flattened; empty when there is none."""
-    try:
-        config = peek_json(weights.parent / "config.json")
-        return {**config, **mapping({"pretrained_cfg": {}, **config}, "pretrained_cfg")}
-    except ValueError:
+    """The ``config.json`` of timm beside the weights, flattened; empty when there is none.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    path = weights.parent / "config.json"
+    if not path.exists():
         return {}
+    config = read_json(path)
+    try:
+        return {**config, **_part(config, "pretrained_cfg")}
+    except ValueError as error:
+        raise ModelError(f"'{path}' is malformed: {error}") from error
+
+
+def _part(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object inside of the config; transformers writes null for one that nobody gave."""
+    return {} if config.get(key) is None else mapping(config, key)
 
 
 def arguments_of(published: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments that the model was made with, besides those of its architecture."""
-    return mapping({"model_args": {}, **published}, "model_args")
+    """The arguments that the model was made with, besides those of its architecture.
+
+    Raises:
+        ValueError: They are no object.
+    """
+    return _part(published, "model_args")
 
 
 def pooling_of(published: Mapping[str, Any]) -> str | None:
@@ -86,24 +102,41 @@ def preprocessing_of(
         size=size,
         channels=channels,
         resize=_resize(published, size, options),
-        interpolation=Interpolation(published.get("interpolation") or Interpolation.BICUBIC),
+        interpolation=_interpolation(published, options),
         mean=tuple(published.get("mean") or usual_mean),
         std=tuple(published.get("std") or usual_std),
     )
+
+
+def _interpolation(published: Mapping[str, Any], options: ImportOptions) -> Interpolation:
+    said = options.interpolation or published.get("interpolation") or Interpolation.BICUBIC
+    if said not in set(Interpolation):
+        raise ModelError(
+            f"the config.json of the model says interpolation {shown(said)}, and vitedge has "
+            f"{', '.join(Interpolation)}: say with --interpolation which it shall be"
+        )
+    return Interpolation(said)
 
 
 def _resize(
     published: Mapping[str, Any], size: tuple[int, int], options: ImportOptions
 ) -> int | tuple[int, int] | None:
     """The resize before the crop, as timm's ``transforms_imagenet_eval`` has it."""
+    if options.resize is not None:
+        return None  # the user's word comes later, at the size that the user wants
     crop = float(published.get("crop_pct") or (_USUAL_CROP if published else _DEIT_CROP))
+    if not 0 < crop <= 1:
+        raise ModelError(
+            f"the config.json of the model says crop_pct {crop:g}, and a crop is not above 1: say "
+            "with --resize how images are resized before the crop (0 stretches them)"
+        )
     high, wide = (math.floor(side / crop) for side in size)
     mode = published.get("crop_mode")
     if mode == "squash":
         return None if (high, wide) == size else (high, wide)
     # At another size than the model's own, it is the user who wants a rectangle.
     is_oblong = high != wide and size == image_size_of(published)
-    if (mode == "border" or is_oblong) and options.resize is None:
+    if mode == "border" or is_oblong:
         does = (
             "fits images with borders into"
             if mode == "border"
