@@ -307,7 +307,7 @@ def test_what_speaks_of_a_vit_alone_is_refused(tmp_path: Path) -> None:
 def test_importing_it_says_that_convert_takes_it(tmp_path: Path) -> None:
     write_nchw_onnx(tmp_path / "cnn.onnx")
     with pytest.raises(
-        NotAViTError, match=r"not a vision transformer: .*`vitedge convert` takes it"
+        NotAViTError, match=r"not read as a vision transformer: .*`vitedge convert` takes it"
     ):
         import_model(tmp_path / "cnn.onnx", tmp_path / "model.keras", ImportOptions())
 

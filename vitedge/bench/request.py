@@ -197,7 +197,10 @@ def open_reference(
     if path.suffix in {known.suffix for known in all_formats()}:
         metadata = read_metadata(path)
         if metadata is None:
-            raise UsageError(f"'{path}' does not say how images are prepared; give the model")
+            raise UsageError(
+                f"'{path}' does not say how images are prepared, as vitedge did not write it: give "
+                "the float32 file that vitedge convert --fp32 makes of it"
+            )
         if metadata.precision is not Precision.FP32:
             raise UsageError(f"'{path}' is {metadata.precision}; a reference must be float32")
         return ArtifactReference(path, metadata.format.default_target)

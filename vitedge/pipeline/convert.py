@@ -169,13 +169,15 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
     """
     if options.features or options.also:
         raise NotAViTError(
-            f"'{source}' is not a vision transformer, so its features are unknown: {why}; leave "
+            f"'{source}' was not read as a vision transformer, "
+            f"so its features are unknown: {why}; leave "
             "out --features and --also"
         ) from why
     if options.importing.beside:
         names = ", ".join(f"'{name}'" for name in options.importing.beside)
         raise NotAViTError(
-            f"'{source}' is not a vision transformer, and of others only the main output is "
+            f"'{source}' was not read as a vision transformer, "
+            "and of others only the main output is "
             f"converted, not {names}: {why}; leave out --beside"
         ) from why
     if options.tail:
@@ -184,12 +186,14 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
         ) from why
     if options.probabilities:
         raise NotAViTError(
-            f"'{source}' is not a vision transformer, and --probabilities works for those only: "
+            f"'{source}' was not read as a vision transformer, "
+            "and --probabilities works for those only: "
             f"{why}; leave out --probabilities"
         ) from why
     if options.tokens is not None or options.search is not None:
         raise NotAViTError(
-            f"'{source}' is not a vision transformer, so it has no tokens to merge: {why}; leave "
+            f"'{source}' was not read as a vision transformer, "
+            f"so it has no tokens to merge: {why}; leave "
             "out --tokens"
         ) from why
     if options.width is not None:
@@ -199,7 +203,8 @@ def _demand_nothing_of_a_vit(source: Path, options: ConvertOptions, why: NotAViT
         ) from why
     if options.budget is not None or options.tune:
         raise NotAViTError(
-            f"'{source}' is not a vision transformer, and --max-drop and --tune work for those "
+            f"'{source}' was not read as a vision transformer, "
+            "and --max-drop and --tune work for those "
             f"only: {why}; leave out --max-drop and --tune"
         ) from why
 

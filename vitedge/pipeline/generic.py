@@ -80,7 +80,7 @@ def convert_generically(
     source = job.opened.source
     if job.without:
         raise UsageError(
-            f"'{source}' is not a vision transformer, so there is no rewrite "
+            f"'{source}' was not read as a vision transformer, so there is no rewrite "
             f"'{job.without[0]}' to leave out"
         )
     possible: dict[Path, tuple[Format, Precision]] = {}
@@ -90,7 +90,8 @@ def convert_generically(
             offered = () if tools.generic is None else tools.generic_precisions
             if precision not in offered:
                 raise ConversionError(
-                    f"'{source}' is not a vision transformer, and the {target} tools for other "
+                    f"'{source}' was not read as a vision transformer, "
+                    f"and the {target} tools for other "
                     f"models have no {precision}; choose among {', '.join(offered) or 'nothing'}"
                 )
             possible[path] = target, precision

@@ -54,7 +54,8 @@ def import_model(
         imported = read_compared(source, options)
     except NotAViTError as error:
         raise NotAViTError(
-            f"'{source}' is not a vision transformer: {error}; `vitedge convert` takes it as it is"
+            f"'{source}' was not read as a vision transformer: "
+            f"{error}; `vitedge convert` takes it as it is"
         ) from error
     if output is not None:
         progress(f"writing {output.name}", 1, 2)

@@ -158,6 +158,14 @@ class TaskMeasure:
         """The name with its unit."""
         return f"{self.name} {self.unit}".strip()
 
+    @property
+    def shown(self) -> str:
+        """The value in four digits, or in more where these make 1 of a little less."""
+        digits = 4
+        while self.value < 1 <= float(f"{self.value:.{digits}g}"):
+            digits += 1
+        return f"{self.value:.{digits}g}"
+
 
 @dataclass(frozen=True)
 class TaskQuality:

@@ -44,8 +44,7 @@ def summary(report: Report) -> str:
         sentences.append(f"top-1 {best.accuracy.top1:.1f} % of {best.accuracy.n}")
     if best.task_quality is not None:
         sentences += [
-            f"{each.name} {each.value:.4g} {each.unit}".strip()
-            for each in best.task_quality.measures
+            f"{each.name} {each.shown} {each.unit}".strip() for each in best.task_quality.measures
         ]
     failed = sum(row.status not in _WENT_WELL for row in rows)
     ending = f" Of {_count(len(rows), 'measurement')}, {failed} did not go well." if failed else ""

@@ -173,8 +173,7 @@ def _own_measures(rows: Sequence[Row]) -> list[Column]:
 def _measure(title: str) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         measures = () if row.task_quality is None else row.task_quality.measures
-        found = (each.value for each in measures if each.title == title)
-        return next((f"{value:.4g}" for value in found), _MISSING)
+        return next((each.shown for each in measures if each.title == title), _MISSING)
 
     return cell
 

@@ -259,8 +259,7 @@ def _measure(title: str) -> Callable[[Row], str]:
 
     def cell(row: Row) -> str:
         measures = () if row.task_quality is None else row.task_quality.measures
-        found = (each for each in measures if each.title == title)
-        return next((f"{each.value:.4g}" for each in found), "")
+        return next((each.shown for each in measures if each.title == title), "")
 
     return cell
 

@@ -394,6 +394,19 @@ def test_top_one_can_be_limited_and_every_limit_counts(tmp_path: Path) -> None:
     assert "top-5 is 99, at least 99.5 is asked for" in both.output
 
 
+def test_a_measure_that_misses_its_limit_by_little_is_shown_in_more_digits(tmp_path: Path) -> None:
+    # It said: cosine is 1, at least 1 is asked for.
+    quality = EMBEDDING.task_quality
+    assert quality is not None
+    measures = (TaskMeasure("cosine", 0.999987654, "", "float32"),)
+    row = replace(EMBEDDING, task_quality=replace(quality, measures=measures))
+    result = run(write(tmp_path / "now.json", row), "--limit", "cosine>=1")
+    assert result.exit_code == 3
+    assert "cosine is 0.99999, at least 1 is asked for" in result.output
+    assert measures[0].shown == "0.99999"
+    assert replace(measures[0], value=1.0).shown == "1"
+
+
 def test_outputs_that_are_equal_to_the_bit_have_any_ratio_of_signal_to_noise(
     tmp_path: Path,
 ) -> None:

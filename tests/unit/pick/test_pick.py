@@ -265,4 +265,7 @@ def test_pick_takes_what_is_no_vision_transformer(folder: Path) -> None:
     words = " ".join(result.output.split())
     assert "Ship network." in words
     # What the format's own tools cannot make is said, and the rest is measured all the same.
-    assert "network.int4.tflite: not made: 'network.keras' is not a vision transformer" in words
+    assert (
+        "network.int4.tflite: not made: 'network.keras' was not read as a vision transformer"
+        in words
+    )

@@ -57,7 +57,10 @@ class OnnxNetwork:
 
         fixed = self.probe.batch
         if fixed is not None and fixed != batch:
-            raise ConversionError(f"the model takes {fixed} images at once; give --batch {fixed}")
+            raise ConversionError(
+                f"the model takes {fixed} images at once: export it for one image, which may lift, "
+                f"or give --batch {fixed} with --format onnx and --format openvino"
+            )
         model = _current(open_onnx(self._path).model)
         answer, graph = self.answer, model.graph
         taken_names = {name: f"source {name}" for name in (PIXELS, answer.name)}

@@ -54,7 +54,7 @@ def arguments_of(published: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments that the model was made with, besides those of its architecture.
 
     Raises:
-        ValueError: They are no object.
+        ValueError: ``model_args`` is not an object.
     """
     return _part(published, "model_args")
 
