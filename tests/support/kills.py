@@ -31,6 +31,7 @@ from vitedge.targets.formats import all_formats
 _SUFFIXES = tuple(each.suffix for each in all_formats())
 # Workers notice that the process that started them is gone, and end.
 _SECONDS_FOR_WORKERS = 10.0
+_EPOCHS = 30
 
 
 @dataclass
@@ -94,7 +95,8 @@ def kill_train(folder: Path, times: int, rng: np.random.Generator) -> Killed:
     """One run is resumed until it is done, then another begins."""
     model, run = folder / "model.keras", folder / "model.run"
     size = ("--grey", "--image-size", "16", "--patch-size", "8", "--dim", "8", "--depth", "1")
-    begin = ["train", "--data", "digits", *size, "--heads", "1", "--epochs", "60", "-o", model]
+    begin = ["train", "--data", "digits", *size, "--heads", "1"]
+    begin += ["--epochs", str(_EPOCHS), "-o", model]
     epochs = 0
 
     def command() -> list[str | Path]:
@@ -111,7 +113,7 @@ def kill_train(folder: Path, times: int, rng: np.random.Generator) -> Killed:
             seen = len(json.loads(str(arrays["about"]))["history"])
             for name in arrays.files:
                 np.asarray(arrays[name])
-        if seen < epochs and seen and not model.exists() and epochs < 60:
+        if seen < epochs and seen and not model.exists() and epochs < _EPOCHS:
             found.faults.append(f"from {epochs} epochs back to {seen}")
         epochs = 0 if model.exists() else seen
 
