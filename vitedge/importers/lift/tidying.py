@@ -23,8 +23,8 @@ from vitedge.network.operators import (
     Transpose,
 )
 
-_UNSEEN = -1e4
-"""A score so low that a softmax gives its key nothing, and that half precision still holds."""
+_UNSEEN = -1e3
+"""A score so low that a softmax gives its key nothing, and that leaves integers fine steps."""
 
 
 def tidied(network: Network) -> Network:
