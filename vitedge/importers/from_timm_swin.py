@@ -18,7 +18,7 @@ from typing import Any
 
 from vitedge.elements.heads import classified
 from vitedge.errors import ModelError, NotAViTError
-from vitedge.files.json_values import whole
+from vitedge.files.json_values import shown, whole
 from vitedge.importers import Imported, ImportOptions
 from vitedge.importers.layers import torch_head, torch_patch_shape
 from vitedge.importers.overrides import with_options
@@ -179,18 +179,30 @@ def _found_in(tensors: Tensors) -> dict[str, Any]:
 def _side(window: Any, tensors: Tensors) -> int | None:
     """Rows of a window, which are as many as its columns; tables tell those of Swin.
 
+    Args:
+        window: A number, two for rows and columns, or for each of more stages one of these.
+        tensors: The weights.
+
     Raises:
         NotAViTError: A window has more rows than columns, or fewer.
     """
-    if isinstance(window, list) and len(set(window)) > 1:
+    pairs = window if isinstance(window, list) and len(window) != 2 else [window]
+    sides = [set(each) if isinstance(each, list) else {each} for each in pairs]
+    oblong = next((each for each in pairs if isinstance(each, list) and len(set(each)) > 1), None)
+    if oblong is not None:
         raise NotAViTError(
-            f"'{tensors.source}' has windows of {' x '.join(map(str, window))} tokens, and vitedge "
+            f"'{tensors.source}' has windows of {' x '.join(map(str, oblong))} tokens, and vitedge "
             "reads square ones by name: export the model to .onnx"
         )
     if window is None or f"layers.0.blocks.0.{TABLE}" in tensors:
         return None
-    side = window[0] if isinstance(window, list) and window else window
-    return whole({"window_size": side}, "window_size", least=1)
+    found = set().union(*sides)
+    if len(found) != 1:
+        raise NotAViTError(
+            f"'{tensors.source}' says 'window_size' {shown(window)}, and vitedge reads a SwinV2 "
+            "with windows of one size by name: export the model to .onnx"
+        )
+    return whole({"window_size": found.pop()}, "window_size", least=1)
 
 
 def _image_size(

@@ -68,7 +68,9 @@ def test_weights_of_another_architecture_are_refused(
     [
         ({"window_size": 2}, "biases of windows of 4 x 4, not those of 2 x 2"),
         ({"window_size": [4, 2]}, "windows of 4 x 2 tokens.* export the model to .onnx"),
-        ({"window_size": []}, r"'window_size' is \[\]"),
+        ({"window_size": []}, r"says 'window_size' \[\]"),
+        ({"window_size": [4, 4, 2]}, r"says 'window_size' \[4, 4, 2\].* of one size"),
+        ({"window_size": [[4, 4], 4, [4, 2]]}, "windows of 4 x 2 tokens"),
         ({"pretrained_window_sizes": [2, 2]}, "biases of windows of 4 x 4"),
         ({"depths": [2, 1]}, r"depths is \[2, 1\], not \[2, 2\]"),
         ({"always_partition": True}, "gives its model 'always_partition'"),
@@ -110,6 +112,13 @@ def test_windows_that_are_no_squares_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
     with pytest.raises(ModelError, match=r"windows of 2 x 14 tokens.* export the model to \.onnx"):
         read_model(tmp_path / "model.safetensors")
+
+
+def test_each_stage_may_have_windows_of_its_own(tmp_path: Path) -> None:
+    shutil.copy(SWIN, tmp_path)
+    config = {"architecture": "swin_variant", "model_args": {"window_size": [4, 4, 4, 2]}}
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    assert read_model(tmp_path / "model.safetensors").network.classes == 5
 
 
 def test_absolute_positions_of_a_swin_are_refused_by_their_field(tmp_path: Path) -> None:
