@@ -93,7 +93,8 @@ class KerasHubImporter:
             family = _FAMILIES[text(task, "registered_name")]
             config = mapping(task, "config")
             with _weights(path, family) as (backbone, head):
-                vit = _vit(backbone, head, family, config, _converter(path, config))
+                converter = _converter(path, config)
+                vit = _vit(backbone, head, family, config, converter)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(
                 f"the config of '{path}' and its weights do not fit: {error}"
@@ -101,6 +102,7 @@ class KerasHubImporter:
         told = task_of_activation(
             f"'{path}'", config.get("activation"), vit.config.classes, options.task
         )
+        _check_resize(path, converter, options)
         network = with_task(network_of(vit), told)
         return Imported(with_options(network, options), "by name: keras-hub")
 
@@ -135,6 +137,26 @@ def _converter(path: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
         inner = mapping({"config": {}, **preprocessor}, "config")
         converter = mapping({"converter": inner.get("image_converter") or {}}, "converter")
     return mapping({"config": {}, **converter}, "config")
+
+
+def _check_resize(path: Path, converter: Mapping[str, Any], options: ImportOptions) -> None:
+    """Refuses or says what vitedge's resize does otherwise.
+
+    Raises:
+        ModelError: The converter pads, and no option says what to do instead.
+    """
+    if options.resize is not None or not converter:
+        return
+    if converter.get("pad_to_aspect_ratio"):
+        raise ModelError(
+            f"the image converter of '{path}' says pad_to_aspect_ratio, and vitedge does not pad "
+            "images: say with --resize how they come to their size (0 stretches them)"
+        )
+    if not converter.get("antialias") and converter.get("interpolation") != "nearest":
+        options.warn(
+            f"the image converter of '{path}' resizes without antialias, and vitedge with it: "
+            "their pixels differ in photos that shrink"
+        )
 
 
 def _vit(

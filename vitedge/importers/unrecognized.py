@@ -78,15 +78,22 @@ def _why_folder(folder: Path) -> str:
     for weights in (folder / name for name in _WHOLE):
         if is_named and weights.is_file() and not _tensor_names(weights):
             return f"its {weights.name} is not a model: {why_unrecognized(weights)}"
-    told = _named_in(folder / "config.json")
-    if told:
-        return f"its config.json is of {told}"
+    for name in _CONFIGS:
+        told = _named_in(folder / name)
+        if told:
+            return f"its {name} is of {told}"
     return f"a folder needs {_FOLDERS} in it"
 
 
 def _named_in(config: Path) -> str:
-    """The model that a ``config.json`` names, and what to do; empty if it names none."""
+    """The model that a config names, and what to do; empty if it names none."""
     told = peek_json(config)
+    preset = told.get("registered_name")
+    if isinstance(preset, str) and preset.startswith("keras_hub"):
+        return (
+            f"KerasHub's {shown(preset)}, which vitedge does not read from a preset: save the "
+            "model as .keras, or export it as a SavedModel"
+        )
     architecture, kind = told.get("architecture"), told.get("model_type")
     if isinstance(architecture, str):
         # timm's: its hub folders name it in place of a model_type, transformers' wrapper beside one

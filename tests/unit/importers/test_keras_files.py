@@ -100,3 +100,21 @@ def test_a_config_that_contradicts_the_weights_is_an_error(tmp_path: Path) -> No
             new.writestr("model.weights.h5", old.read("model.weights.h5"))
     with pytest.raises(ModelError, match=r"lacks the weights '.*vi_t_encoder_block_2/"):
         read_model(path)
+
+
+def test_a_resize_of_keras_hub_that_vitedge_lacks_is_refused_or_told(tmp_path: Path) -> None:
+    # Padding was left out silently, and so was the resize without smoothing.
+    folder = shutil.copytree(GOLDEN / "keras_hub_converter_preset", tmp_path / "preset")
+    words: list[str] = []
+    read_model(folder, ImportOptions(warn=words.append))
+    assert len(words) == 1
+    assert "without antialias" in words[0]
+    path = folder / "image_converter.json"
+    converter = json.loads(path.read_text("utf-8"))
+    converter["config"] |= {"pad_to_aspect_ratio": True, "antialias": True}
+    path.write_text(json.dumps(converter), "utf-8")
+    with pytest.raises(ModelError, match=r"says pad_to_aspect_ratio.* say with --resize"):
+        read_model(folder)
+    stretched = read_model(folder, ImportOptions(resize=0, warn=words.append)).network
+    assert stretched.preprocessing.resize is None
+    assert len(words) == 1

@@ -101,6 +101,16 @@ def test_a_hub_folder_of_timm_names_its_architecture(
             read_model(source)
 
 
+@pytest.mark.parametrize("config", ["config.json", "task.json"])
+def test_a_preset_of_keras_hub_names_its_class(config: str, tmp_path: Path) -> None:
+    # It was said to need a task.json, which it had.
+    told = {"registered_name": "keras_hub>MiTImageClassifier", "config": {}}
+    (tmp_path / config).write_text(json.dumps(told))
+    match = rf"its {config} is of KerasHub's 'keras_hub>MiTImageClassifier'.* as \.keras"
+    with pytest.raises(ModelError, match=match):
+        read_model(tmp_path)
+
+
 def test_damaged_weights_in_a_hub_folder_are_called_so(tmp_path: Path) -> None:
     folder = hub_folder(tmp_path, "vit_tiny_patch16_224", "a")
     (folder / "model.safetensors").write_text("hello text\n")

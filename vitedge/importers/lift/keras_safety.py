@@ -23,6 +23,7 @@ from vitedge.importers.lift.keras_classes import (
 )
 from vitedge.importers.lift.trust import ADD_TRUST
 from vitedge.terminal.printable import one_line
+from vitedge.terminal.silence import quiet
 
 _CODE = frozenset(["Lambda", "__lambda__"])
 
@@ -268,7 +269,9 @@ def _import(text: str) -> tuple[str, Any]:
     if added:  # a script beside the model, as `python -m` would find it
         sys.path.insert(0, folder)
     try:
-        return name, getattr(importlib.import_module(module_name), name)
+        with quiet():  # it may start TensorFlow
+            module = importlib.import_module(module_name)
+        return name, getattr(module, name)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"cannot import '{text}': {error}") from error
     finally:

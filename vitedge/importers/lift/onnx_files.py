@@ -246,7 +246,7 @@ def add_logits(
     elif _LOGITS in names:
         return _LOGITS
     elif len(outputs) > 1:
-        outputs = [item for item in outputs if len(item.type.tensor_type.shape.dim) == 2]
+        outputs = [item for item in outputs if _may_be_logits(item)]
     if len(outputs) == 1:
         return str(outputs[0].name)
     widths = {item.type.tensor_type.shape.dim[1].dim_value for item in outputs}
@@ -256,6 +256,15 @@ def add_logits(
         f"'{path}' has the outputs {_quoted(names)}; say with --logits NAME which one holds the "
         "logits, and with --beside NAME which others to give, too"
     )
+
+
+def _may_be_logits(output: onnx.ValueInfoProto) -> bool:
+    """Whether an output is a vector of floats for each image, and not of the places of some."""
+    from onnx import TensorProto
+
+    floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+    kind = output.type.tensor_type
+    return len(kind.shape.dim) == 2 and kind.elem_type in floats
 
 
 def _mean(model: onnx.ModelProto, names: Sequence[str]) -> str:

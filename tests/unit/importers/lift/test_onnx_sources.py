@@ -189,3 +189,15 @@ def test_an_output_is_chosen_by_name(tmp_path: Path) -> None:
     assert read_model(path, ImportOptions(logits=("age",))).network.classes == 2
     with pytest.raises(ModelError, match="no output 'size', but"):
         read_model(path, ImportOptions(logits=("size",)))
+
+
+def test_outputs_of_other_kinds_are_no_heads_to_average(tmp_path: Path) -> None:
+    # Classes and their places were averaged, and ONNX Runtime's refusal of that was shown.
+    model = onnx.load(TIMM)
+    (logits_of,) = (item.name for item in model.graph.output)
+    model.graph.node.append(helper.make_node("Cast", [logits_of], ["places"], to=TensorProto.INT64))
+    classes = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    shape = ["batch", classes]
+    model.graph.output.append(helper.make_tensor_value_info("places", TensorProto.INT64, shape))
+    onnx.save(model, tmp_path / "two.onnx")
+    np.testing.assert_array_equal(logits(tmp_path / "two.onnx"), logits(TIMM))
