@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -353,7 +354,11 @@ def _loaded(
     names = [str(name) for name in getattr(model, "output_names", None) or ()]
 
     def selected(image: Any) -> tuple[Any, tuple[str, ...]]:
-        return select_logits(model(image, training=False), wanted, names, beside)
+        with warnings.catch_warnings():
+            # Keras wants the image by the name of its input, where a model was made with one.
+            warnings.filterwarnings("ignore", "The structure of `inputs` doesn't match")
+            outputs = model(image, training=False)
+        return select_logits(outputs, wanted, names, beside)
 
     return LoadedModel(selected, sizes, batch, dtype, _count(model.weights))
 

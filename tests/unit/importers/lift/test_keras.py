@@ -401,3 +401,11 @@ def test_weights_alone_and_damaged_files_are_not_recognized(
     assert not PLUGIN.recognizes(tmp_path / "half.keras")
     with pytest.raises(ModelError, match="truncated"):
         PLUGIN.read(tmp_path / "half.keras", ImportOptions())
+
+
+def test_an_image_by_name_is_no_cause_for_a_warning(tmp_path: Path) -> None:
+    # KerasHub's backbones name their only input; here warnings are errors.
+    plain = stock_vit()
+    images = keras.Input((16, 24, 3), name="images")
+    keras.Model({"images": images}, plain(images)).save(tmp_path / "named.keras")
+    assert_same(plain, read(tmp_path / "named.keras"))
