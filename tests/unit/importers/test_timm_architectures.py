@@ -99,6 +99,20 @@ def test_an_element_that_is_not_known_is_named(name: str, words: str, tmp_path: 
         read_model(tmp_path / WEIGHTS, ImportOptions(heads=2))
 
 
+def test_keys_of_groups_of_heads_are_named(tmp_path: Path) -> None:
+    # It was a Reshape that did not fit (Sapiens 2).
+    folder = shutil.copytree(GOLDEN / "timm_eva02_clip", tmp_path / "grouped")
+    arrays = load_file(folder / WEIGHTS)
+    arrays |= {
+        name: array[:8]
+        for name, array in arrays.items()
+        if name.startswith(("blocks.1.attn.k_proj", "blocks.1.attn.v_"))
+    }
+    save_file(arrays, folder / WEIGHTS)
+    with pytest.raises(ModelError, match="has keys of groups of heads"):
+        read_model(folder / WEIGHTS, ImportOptions(heads=2))
+
+
 def test_an_argument_that_no_weight_tells_is_refused(tmp_path: Path) -> None:
     alone("rpn", tmp_path)
     config = json.loads((GOLDEN / "timm_rpn" / "config.json").read_text())

@@ -8,6 +8,7 @@ import numpy as np
 
 from vitedge.elements.attention import AttentionWeights, Pass, attention
 from vitedge.elements.block import BlockParts
+from vitedge.errors import NotAViTError
 from vitedge.importers.layers import scaled_outputs, torch_fused_qkv, torch_linear
 from vitedge.importers.reading.tensors import Tensors
 from vitedge.importers.timm.facts import Facts
@@ -102,6 +103,11 @@ def _attention(tensors: Tensors, eps: float) -> AttentionWeights:
 def _queries_keys_values(tensors: Tensors) -> tuple[Linear, Linear, Linear]:
     if "attn.qkv.weight" not in tensors:
         q, k, v = (torch_linear(tensors, f"attn.{part}_proj") for part in "qkv")
+        if k.weight.shape[1] < q.weight.shape[1]:
+            raise NotAViTError(
+                f"'{tensors.source}' has keys of groups of heads ('attn.k_proj.weight'), which "
+                "vitedge does not read by name: export the model to .onnx"
+            )
         return q, k, v
     q, k, v = torch_fused_qkv(tensors, "attn.qkv.weight", "attn.qkv.bias")
     if "attn.q_bias" in tensors:  # keys have none (BEiT, EVA)
