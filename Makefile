@@ -17,7 +17,7 @@ demo: $(VENV)/.installed-all
 	$(BIN)/vitedge demo --output $(DEMO_OUTPUT) --force
 
 test: check
-	$(PYTEST) -m "not slow" --durations=10
+	$(PYTEST) -m "not slow and not thorough" --durations=10
 
 test-fast: $(VENV)/.installed-dev
 	$(PYTEST) -m "not slow and not thorough" tests/unit tests/contract tests/golden
@@ -32,7 +32,7 @@ check: $(VENV)/.installed-dev
 # The light clients come along; where npm is not, their tests say so.
 slow: $(VENV)/.installed-dev $(CLIENTS)/.python
 	command -v npm && $(MAKE) $(CLIENTS)/.npm || echo "no packages from npm: the tests of clients in JavaScript are skipped"
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow or thorough"
 
 # Malformed files for every parser: make fuzz SECONDS=3600. What breaks one lies in fuzz-findings/.
 SECONDS ?= 600

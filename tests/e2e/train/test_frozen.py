@@ -20,6 +20,8 @@ from vitedge.train.frozen import (
 )
 from vitedge.train.share import shares
 
+pytestmark = pytest.mark.slow
+
 MIRRORED = Augmentation(flip=True)
 RECIPE = replace(QUICK, trainable_blocks=1, augmentation=MIRRORED)
 PIXELS = np.arange(10 * 2 * 3, dtype=np.float32).reshape(10, 2, 3, 1)

@@ -24,6 +24,8 @@ from vitedge.train.learner import Learner
 from vitedge.train.loss import Loss
 from vitedge.train.mixed import LossScale, fastest
 
+pytestmark = pytest.mark.slow
+
 SHORTER = [Products.BFLOAT16, Products.FLOAT16]
 
 
@@ -63,7 +65,6 @@ def test_float32_again_is_what_it_was():
     np.testing.assert_array_equal(np.asarray(model(pixels)), before)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("products", SHORTER)
 def test_a_model_learns_as_well(products):
     recipe = replace(QUICK, epochs=20, products=products, average=0.9)
@@ -96,7 +97,6 @@ def test_the_gradients_are_those_of_float32_but_for_rounding(products):
     assert np.linalg.norm(mixed) == pytest.approx(np.linalg.norm(plain), rel=0.02)
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_result(tmp_path):
     recipe = replace(QUICK, products=Products.FLOAT16, average=0.9)  # has the loss's scale, too
     whole = train(small_network(), halves(), recipe)

@@ -36,6 +36,8 @@ from vitedge.network.operators import (
 from vitedge.train import Augmentation, TrainingRecipe, adapt, train
 from vitedge.train.optimizer import groups
 
+pytestmark = pytest.mark.slow
+
 DIM, TOKENS, HEADS = 16, 4, 2
 GREY = Preprocessing(size=(8, 8), channels=1, mean=(0.5,), std=(0.25,))
 
