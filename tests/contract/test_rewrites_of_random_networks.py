@@ -47,7 +47,7 @@ def difference(expected: dict[str, Array], after: Network, seed: int) -> float:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-@pytest.mark.parametrize("seed", range(0, 60, 10))
+@pytest.mark.parametrize("seed", range(0, 100, 10))
 def test_rewrites_alone_and_together_leave_the_outputs(
     make: Callable[[int], Network], seed: int
 ) -> None:

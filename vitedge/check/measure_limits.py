@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from vitedge.errors import UsageError
+from vitedge.report.quality import in_digits
 
 _FORM = re.compile(r"\s*(.+?)\s*(>=|<=)\s*([-+.\deE]+)\s*")
 
@@ -64,18 +65,10 @@ def held(
             continue
         passes = value >= limit.value if limit.is_least else value <= limit.value
         word = "at least" if limit.is_least else "at most"
-        yield passes, f"{name} is {_shown(value, limit)}, {word} {limit.value:g} is asked for"
-
-
-def _shown(value: float, limit: MeasureLimit) -> str:
-    """A value in as many digits, four at least, as tell it from a limit that it is near to."""
-    for digits in range(4, 17):
-        shown = f"{value:.{digits}g}"
-        if (float(shown) < limit.value) == (value < limit.value) and (
-            (float(shown) > limit.value) == (value > limit.value)
-        ):
-            return shown
-    return repr(value)
+        yield (
+            passes,
+            f"{name} is {in_digits(value, limit.value)}, {word} {limit.value:g} is asked for",
+        )
 
 
 def _key(name: str) -> str:

@@ -187,7 +187,6 @@ def _side(window: Any, tensors: Tensors) -> int | None:
         NotAViTError: A window has more rows than columns, or fewer.
     """
     pairs = window if isinstance(window, list) and len(window) != 2 else [window]
-    sides = [set(each) if isinstance(each, list) else {each} for each in pairs]
     oblong = next((each for each in pairs if isinstance(each, list) and len(set(each)) > 1), None)
     if oblong is not None:
         raise NotAViTError(
@@ -196,13 +195,13 @@ def _side(window: Any, tensors: Tensors) -> int | None:
         )
     if window is None or f"layers.0.blocks.0.{TABLE}" in tensors:
         return None
-    found = set().union(*sides)
-    if len(found) != 1:
+    sides = {each[0] if isinstance(each, list) else each for each in pairs}
+    if len(sides) != 1:
         raise NotAViTError(
             f"'{tensors.source}' says 'window_size' {shown(window)}, and vitedge reads a SwinV2 "
             "with windows of one size by name: export the model to .onnx"
         )
-    return whole({"window_size": found.pop()}, "window_size", least=1)
+    return whole({"window_size": sides.pop()}, "window_size", least=1)
 
 
 def _image_size(

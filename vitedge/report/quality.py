@@ -8,6 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def in_digits(value: float, bound: float) -> str:
+    """A value in four digits, or in as many more as lie on the same side of a bound."""
+    digits = 4
+    while _side(float(f"{value:.{digits}g}"), bound) != _side(value, bound):
+        digits += 1
+    return f"{value:.{digits}g}"
+
+
+def _side(value: float, bound: float) -> tuple[bool, bool]:
+    return value < bound, value > bound
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """Top classes against labels.
@@ -160,11 +172,8 @@ class TaskMeasure:
 
     @property
     def shown(self) -> str:
-        """The value in four digits, or in more where these make 1 of a little less."""
-        digits = 4
-        while self.value < 1 <= float(f"{self.value:.{digits}g}"):
-            digits += 1
-        return f"{self.value:.{digits}g}"
+        """The value in four digits, or in more where these do not tell it from 1."""
+        return in_digits(self.value, 1.0)
 
 
 @dataclass(frozen=True)
